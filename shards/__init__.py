@@ -1,0 +1,1 @@
+"""Raw videos to verified, train-ready WebDataset shards. Knows nothing of training."""

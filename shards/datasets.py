@@ -1,0 +1,288 @@
+"""Data sets on disk -> sources: which videos, with which label, in which splits.
+
+A source is a path and facts about it; no file is opened here except the CSV. Class names are
+alphabetical without regard to case and a label is an index into them: this is UCF101's official
+order ("JumpingJack" before "JumpRope"), which plain sorting would not give.
+"""
+
+import csv as csv_format
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shards.errors import InputError
+from shards.folders import class_folders, find_videos, relative_name, split_folders, valid_unicode
+from shards.keys import assign_keys
+from shards.splits import seeded_ranks, ucf101_splits
+
+SPLIT_NAMES = ("train", "val", "test", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One video to ingest.
+
+    Entry k of `splits` is the membership in split number k + 1: "train", "val", "test" or ""
+    (unused). `group` names what must not be torn apart by a split ("" if unknown).
+    """
+
+    path: Path
+    key: str
+    label: int
+    splits: tuple[str, ...]
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """All sources of one data set, sorted by their path relative to `root`."""
+
+    name: str
+    classes: tuple[str, ...]
+    sources: tuple[Source, ...]
+    root: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A video before it has a key and a label."""
+
+    path: Path
+    class_name: str
+    splits: tuple[str, ...]
+    group: str = ""
+
+
+def folder(
+    root: Path | str, *, test_percent: float = 0.0, seed: int = 0, min_per_class: int = 2
+) -> Dataset:
+    """Class folders (CLASS/**/video), optionally below train/, val/, test/ folders.
+
+    Args:
+        root: the folder that holds the class folders or the split folders.
+        test_percent: without split folders, this share of each class (at least one video, and at
+            least one is left) becomes "test"; 0 leaves every video in "train".
+        seed: which videos become "test".
+        min_per_class: classes with fewer videos are refused.
+
+    Raises:
+        InputError: the folder is missing, empty or not laid out like this, a class is too small,
+            or test_percent is given where split folders already decide.
+    """
+    root = _existing_folder(root)
+    if not 0 <= test_percent < 100:
+        raise InputError(f"--test-percent {test_percent}: give a percentage from 0 to below 100")
+    by_split = split_folders(root)
+    if by_split and test_percent:
+        raise InputError(
+            f"{root}: holds split folders ({', '.join(sorted(by_split))}), so --test-percent has"
+            " nothing to decide: leave it out"
+        )
+    found = [
+        _Found(path=path, class_name=valid_unicode(class_folder.name), splits=(split,))
+        for split, top in (by_split or {"train": root}).items()
+        for class_folder in class_folders(top)
+        for path in find_videos(class_folder)
+    ]
+    tops = by_split.values() or [root]
+    names = {valid_unicode(path.name) for top in tops for path in class_folders(top)}
+    _check_class_sizes(root, names, found, min_per_class)
+    dataset = _build(valid_unicode(root.resolve().name), root, found)
+    return _draw_test(dataset, test_percent, seed) if test_percent else dataset
+
+
+def csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
+    """The videos listed in a CSV file with columns path, label and optional split, group.
+
+    Paths are relative to the folder of the CSV file; labels are class names; split is train, val,
+    test or empty (unused), and "train" everywhere if there is no such column.
+
+    Raises:
+        InputError: the file is missing or not such a table; the message has the line number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --csv takes a table with columns path,label")
+    found: list[_Found] = []
+    line_of: dict[str, int] = {}
+    for line, row in _csv_rows(path):
+        video = path.parent / row["path"]
+        where = f"{path}, line {line}"
+        if not os.path.isfile(video):  # Path.is_file raises where a name is too long
+            raise InputError(f"{where}: {row['path']}: no such file below {path.parent}")
+        real = os.path.realpath(video)
+        if real in line_of:
+            raise InputError(f"{where}: {row['path']} is already on line {line_of[real]}")
+        line_of[real] = line
+        split = row.get("split", "train")
+        if split not in SPLIT_NAMES:
+            raise InputError(f"{where}: split {split!r}: write train, val, test or nothing")
+        found.append(
+            _Found(
+                path=video,
+                class_name=row["label"],
+                splits=(split,),
+                group=row.get("group", ""),
+            )
+        )
+    if not found:
+        raise InputError(f"{path}: has no rows; add one line path,label per video")
+    _check_class_sizes(path, {video.class_name for video in found}, found, min_per_class)
+    return _build(valid_unicode(path.stem), path.parent, found)
+
+
+_UCF101_NAME = re.compile(r"v_(?P<name>[A-Za-z]+)_g(?P<group>\d\d)_c\d\d", re.ASCII)
+
+
+def ucf101(root: Path | str) -> Dataset:
+    """UCF101 as unpacked (or a part of it): class folders with v_Class_gNN_cNN.avi.
+
+    The three official splits follow from the group number in the name; `group` is Class_gNN, one
+    person in one scene.
+
+    Raises:
+        InputError: root is not UCF101 (the message says what it looks like), a class folder is
+            empty, or a file's name does not fit.
+    """
+    root = _existing_folder(root)
+    tops = class_folders(root)
+    videos = [(top.name, path) for top in tops for path in find_videos(top)]
+    one_down = (root / "UCF-101").is_dir()
+    if one_down or not any(_UCF101_NAME.fullmatch(path.stem) for _, path in videos):
+        raise InputError(f"{root}: not UCF101: {_looks_like(root, [p for _, p in videos])}")
+    found = []
+    for class_name, path in videos:
+        match = _UCF101_NAME.fullmatch(path.stem)
+        # Without case: the folder HandstandPushups holds v_HandStandPushups_g01_c01.avi.
+        if match is None or match["name"].lower() != class_name.lower():
+            raise InputError(
+                f"{path}: the name does not fit UCF101's v_{class_name}_gNN_cNN; rename or remove"
+                " it, or use `tb shard folder`"
+            )
+        found.append(
+            _Found(
+                path=path,
+                class_name=class_name,
+                splits=ucf101_splits(int(match["group"])),
+                group=f"{class_name}_g{match['group']}",
+            )
+        )
+    _check_class_sizes(root, {top.name for top in tops}, found, min_per_class=1)
+    return _build("ucf101", root, found)
+
+
+def _looks_like(root: Path, videos: Sequence[Path]) -> str:
+    if (root / "UCF-101").is_dir():
+        return "the class folders are one level down; give --root UCF-101 inside it"
+    if split_folders(root):
+        return "it holds split folders (train, test, ...); use `tb shard folder`"
+    if any(re.search(r"_n[mf]?_np\d_\w\w_\w+_\d+$", path.stem) for path in videos):
+        return "the file names look like HMDB51; use `tb shard folder`"
+    example = f" (e.g. {videos[0].name})" if videos else ""
+    return (
+        f"it looks like {len(class_folders(root))} plain class folders{example}, where UCF101 has"
+        " v_Class_gNN_cNN.avi; use `tb shard folder`"
+    )
+
+
+def _existing_folder(root: Path | str) -> Path:
+    root = Path(root)
+    if not root.exists():
+        raise InputError(f"{root}: no such folder; check --root")
+    if not root.is_dir():
+        raise InputError(f"{root}: is a file; --root takes the folder that holds the class folders")
+    return root
+
+
+def _csv_rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
+    """Yields (line number, row with stripped values)."""
+    try:
+        # utf-8-sig: spreadsheets put a byte-order mark in front of the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv_format.DictReader(file)
+            columns = [name.strip() for name in reader.fieldnames or []]
+            for needed in ("path", "label"):
+                if needed not in columns:
+                    raise InputError(
+                        f"{path}, line 1: no column {needed!r} (found: {', '.join(columns)});"
+                        " the first line must name the columns path,label"
+                    )
+            reader.fieldnames = columns
+            for row in reader:
+                values = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
+                for needed in ("path", "label"):
+                    if not values[needed]:
+                        raise InputError(f"{path}, line {reader.line_num}: {needed} is empty")
+                yield reader.line_num, values
+    except (UnicodeDecodeError, csv_format.Error) as error:
+        raise InputError(f"{path}: not a UTF-8 CSV file ({error}); save it as one") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; make it readable") from error
+
+
+def _check_class_sizes(
+    origin: Path, names: Iterable[str], found: Sequence[_Found], min_per_class: int
+) -> None:
+    sizes = Counter(video.class_name for video in found)
+    for name in sorted(names):
+        if sizes[name] < max(min_per_class, 1):
+            ways = "add videos or remove the class"
+            if sizes[name]:
+                ways += ", or accept it with --min-per-class 1"
+            raise InputError(
+                f"{origin}: class {name!r} has {sizes[name]} video(s), needs"
+                f" {max(min_per_class, 1)}: {ways}"
+            )
+
+
+def _build(name: str, root: Path, found: Sequence[_Found]) -> Dataset:
+    classes = sorted({video.class_name for video in found}, key=lambda c: (c.casefold(), c))
+    label_of = {class_name: label for label, class_name in enumerate(classes)}
+    ordered = sorted(
+        ((relative_name(video.path, root), video) for video in found), key=lambda pair: pair[0]
+    )
+    # The raw names: they differ even where their readable forms agree.
+    keys = assign_keys(
+        [(v.class_name, v.path.stem, os.path.relpath(v.path, root)) for _, v in ordered]
+    )
+    sources = tuple(
+        Source(
+            path=video.path,
+            key=key,
+            label=label_of[video.class_name],
+            splits=video.splits,
+            group=video.group,
+        )
+        for key, (_, video) in zip(keys, ordered, strict=True)
+    )
+    return Dataset(name=name, classes=tuple(classes), sources=sources, root=root)
+
+
+def _draw_test(dataset: Dataset, test_percent: float, seed: int) -> Dataset:
+    """Moves the same share of every class to "test"."""
+    labels = np.array([source.label for source in dataset.sources])
+    ranks = seeded_ranks([source.key for source in dataset.sources], labels, seed)
+    sizes = np.bincount(labels)
+    if sizes.min() < 2:
+        name = dataset.classes[int(sizes.argmin())]
+        raise InputError(
+            f"{dataset.root}: class {name!r} has one video, which cannot be both train and test:"
+            " add one, or leave out --test-percent"
+        )
+    num_test = np.clip(np.floor(sizes * test_percent / 100 + 0.5), 1, sizes - 1)
+    sources = tuple(
+        Source(
+            path=source.path,
+            key=source.key,
+            label=source.label,
+            splits=("test" if rank < num_test[source.label] else "train",),
+            group=source.group,
+        )
+        for source, rank in zip(dataset.sources, ranks, strict=True)
+    )
+    return Dataset(name=dataset.name, classes=dataset.classes, sources=sources, root=dataset.root)

@@ -1,0 +1,63 @@
+"""Which way is up, and how large the stored picture is. Arithmetic only."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+STEP_PX = 16
+MIN_SIDE_PX = 64
+MAX_SIDE_PX = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Scale the upright picture to (scaled_height, scaled_width), then crop the middle."""
+
+    scaled_height: int
+    scaled_width: int
+    height: int
+    width: int
+
+
+def fit(height: int, width: int, pixel_aspect: Fraction, short_side_px: int) -> Fit:
+    """How to bring an upright picture to a size that every NVDEC takes.
+
+    Both sides become multiples of 16 and at least 64 px: the decoder can then be reused from video
+    to video. The picture is scaled to cover that size, never up unless a side is below 64 px, and
+    at most 15 px are cropped, all from one direction unless no scaling is needed.
+
+    Args:
+        height: px, as decoded and turned upright.
+        width: px, likewise.
+        pixel_aspect: width of a pixel divided by its height; the result has square pixels.
+        short_side_px: upper bound of the shorter side.
+    """
+    # Squeezing the long axis, not stretching the other: pixels are only ever taken away.
+    true_width = width * min(pixel_aspect, Fraction(1))
+    true_height = height / max(pixel_aspect, Fraction(1))
+    short = min(true_height, true_width)
+    scale = min(Fraction(1), Fraction(short_side_px) / short)
+    scale = max(scale, Fraction(MIN_SIDE_PX) / short)
+    target_height = int(true_height * scale) // STEP_PX * STEP_PX
+    target_width = int(true_width * scale) // STEP_PX * STEP_PX
+    cover = max(target_height / true_height, target_width / true_width)
+    return Fit(
+        scaled_height=max(target_height, round(true_height * cover)),
+        scaled_width=max(target_width, round(true_width * cover)),
+        height=target_height,
+        width=target_width,
+    )
+
+
+def upright_filters(matrix: tuple[int, int, int, int]) -> list[tuple[str, str]]:
+    """libavfilter steps (name, arguments) that apply a display matrix.
+
+    Args:
+        matrix: (a, b, c, d): pixel (x, y) is to be shown at (a x + c y, b x + d y), y down. Only
+            the signs and which pair dominates count: turns by 90 degrees and mirrorings.
+    """
+    a, b, c, d = matrix
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return [("hflip", "")] * (a < 0) + [("vflip", "")] * (d < 0)
+    # transpose=0 is the plain transposition, despite its other name "cclock_flip".
+    turn = {(False, False): "0", (False, True): "1", (True, False): "2", (True, True): "3"}
+    return [("transpose", turn[(b < 0, c < 0)])]

@@ -1,0 +1,254 @@
+"""Sources -> a finished folder of shards. Orchestration only.
+
+Workers encode, this process writes, in an order fixed by the seed. Every finished shard leaves a
+note in OUT/.ingest/ with its rows; an interrupted run goes on after the last note, and writes
+what an uninterrupted run would have written, byte for byte. The price: what was done on the shard
+in progress is lost. Unfinished files live in OUT/.ingest/ too, which goes away at the end.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.collector import ShardCollector
+from shards.datasets import Dataset
+from shards.errors import InputError
+from shards.journal import Journal, fingerprint, library_versions
+from shards.manifest import (
+    DATASET_NAME,
+    Manifest,
+    read_dataset_facts,
+    read_manifest,
+    write_manifest,
+)
+from shards.publish import publish_bytes
+from shards.recipe import Recipe
+from shards.transcode import Encoded
+from shards.worker import encode_all
+
+SKIPPED_NAME = "skipped.jsonl"
+DEFAULT_SHARD_BYTES = 128 << 20
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What `ingest` did.
+
+    `num_resumed` counts the sources that an earlier, interrupted run had dealt with;
+    `already_done` says that an earlier run had finished and nothing was written.
+    """
+
+    num_videos: int
+    num_skipped: int
+    num_shards: int
+    num_bytes: int
+    digest: str
+    num_resumed: int = 0
+    already_done: bool = False
+
+
+def ingest(
+    dataset: Dataset,
+    out: Path | str,
+    *,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    shard_bytes: int = DEFAULT_SHARD_BYTES,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Writes the data set as shards into `out`, or finishes what an interrupted run began.
+
+    The same sources, recipe and seed give the same bytes and digest whatever the number of
+    workers and interruptions. Bad videos are listed with their reason in OUT/skipped.jsonl.
+
+    Args:
+        dataset: what to store.
+        out: the folder, made if missing.
+        recipe: how to store it; default Recipe().
+        seed: of the order in which videos lie in the shards.
+        shard_bytes: a shard takes no further video that would make it larger than this.
+        workers: processes that encode; default: one per CPU this process may use.
+        strict: stop at the first bad video instead of listing it.
+        progress: called in this thread with (videos done, videos in all, key).
+
+    Raises:
+        InputError: `out` holds something else or cannot be written, all videos or all of a class
+            are bad, or one is and `strict` is set.
+    """
+    out, recipe = Path(out), recipe or Recipe()
+    workers = _num_cpus() if workers is None else workers
+    if workers < 1 or shard_bytes < 1:
+        raise InputError(f"workers {workers}, shard bytes {shard_bytes}: both must be 1 or more")
+    if not dataset.sources:
+        raise InputError(f"{dataset.name}: there are no videos to store")
+    _check_apart(dataset, out)
+    mark = fingerprint(dataset, recipe, seed, shard_bytes)
+    with _disk_trouble(out):
+        if (out / DATASET_NAME).exists():
+            return _finished_before(out, mark)
+        journal = Journal(out)
+        with journal.locked():
+            if (out / DATASET_NAME).exists():  # another process has just finished
+                return _finished_before(out, mark)
+            plan = {"fingerprint": mark, "versions": library_versions()}
+            notes = journal.start(plan)
+            num_resumed = notes[-1].next_position if notes else 0
+            collector = ShardCollector(dataset, out, journal, notes, shard_bytes)
+            _encode_rest(collector, dataset, recipe, seed, workers, strict, progress)
+            _check_kept(dataset, out, collector, journal)
+            facts = _facts(dataset, recipe, seed, mark, collector)
+            manifest = _publish(dataset, out, collector, journal, facts)
+            journal.remove()
+    return _report(manifest, facts, num_resumed=num_resumed)
+
+
+def _encode_rest(
+    collector: ShardCollector,
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    workers: int,
+    strict: bool,
+    progress: Progress | None,
+) -> None:
+    """Encodes and collects everything after the last finished shard."""
+    order = np.random.default_rng(seed).permutation(len(dataset.sources))
+    sources = [dataset.sources[index] for index in order[collector.position :]]
+    for entry in collector.skipped if strict else []:
+        raise InputError(f"{entry['source']}: {entry['reason']}")
+    if progress:
+        progress(collector.position, len(order), "")
+    results = encode_all([s.path for s in sources], recipe, min(workers, max(1, len(sources))))
+    with closing(collector), closing(results):
+        for source, result in zip(sources, results, strict=True):
+            if isinstance(result, Encoded):
+                collector.add(source, result)
+            else:
+                reason = str(result).removeprefix(f"{source.path.name}: ")
+                if strict:
+                    raise InputError(f"{source.path}: {reason}; left out without --strict")
+                collector.skip(source, reason)
+            if progress:
+                progress(collector.position, len(order), source.key)
+        collector.finish()
+
+
+def _check_kept(dataset: Dataset, out: Path, collector: ShardCollector, journal: Journal) -> None:
+    if not collector.rows:
+        first = collector.skipped[0]
+        journal.remove()
+        raise InputError(
+            f"{dataset.root}: none of the {len(collector.skipped)} videos can be used, e.g."
+            f" {first['source']}: {first['reason']}"
+        )
+    kept = {row["label"] for row in collector.rows}
+    for label, name in enumerate(dataset.classes):
+        if label not in kept:
+            lost = next(s for s in dataset.sources if s.label == label)
+            reasons = {entry["key"]: entry["reason"] for entry in collector.skipped}
+            raise InputError(
+                f"{dataset.root}: class {name!r} has no usable video left (e.g. {lost.path.name}:"
+                f" {reasons[lost.key]}); repair or remove the class, then delete {out} or choose"
+                " another --out"
+            )
+
+
+def _facts(
+    dataset: Dataset, recipe: Recipe, seed: int, mark: str, collector: ShardCollector
+) -> dict[str, Any]:
+    """What dataset.json says beyond the manifest."""
+    return {
+        "num_sources": len(dataset.sources),
+        "num_skipped": len(collector.skipped),
+        "num_frames": sum(row["num_frames"] for row in collector.rows),
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "fingerprint": mark,
+        "versions": library_versions(),
+        "shards": collector.shards,
+    }
+
+
+def _publish(
+    dataset: Dataset, out: Path, collector: ShardCollector, journal: Journal, facts: dict[str, Any]
+) -> Manifest:
+    if collector.skipped:
+        lines = "".join(json.dumps(entry) + "\n" for entry in collector.skipped)
+        publish_bytes(out / SKIPPED_NAME, lines.encode(), journal.folder)
+    return write_manifest(
+        out,
+        name=dataset.name,
+        classes=dataset.classes,
+        rows=collector.rows,
+        facts=facts,
+        scratch=journal.folder,
+    )
+
+
+def _finished_before(out: Path, mark: str) -> IngestReport:
+    facts = read_dataset_facts(out)
+    if facts.get("fingerprint") != mark:
+        raise InputError(
+            f"{out}: holds finished shards of other videos, recipe or seed; choose another --out,"
+            " or delete the folder"
+        )
+    manifest = read_manifest(out)
+    for name in manifest.shard_names:
+        if not (out / name).is_file():
+            raise InputError(f"{out / name}: missing; delete {out} and run again")
+    # Left behind where the last run was killed between its last two steps.
+    Journal(out).remove()
+    return _report(manifest, facts, num_resumed=facts["num_sources"], already_done=True)
+
+
+def _report(
+    manifest: Manifest, facts: dict[str, Any], *, num_resumed: int, already_done: bool = False
+) -> IngestReport:
+    return IngestReport(
+        num_videos=len(manifest),
+        num_skipped=facts["num_skipped"],
+        num_shards=len(facts["shards"]),
+        num_bytes=sum(shard["num_bytes"] for shard in facts["shards"]),
+        digest=manifest.digest,
+        num_resumed=num_resumed,
+        already_done=already_done,
+    )
+
+
+def _check_apart(dataset: Dataset, out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; --out takes a folder")
+    target = out.resolve()
+    if target == dataset.root.resolve() or any(
+        target in source.path.absolute().parents for source in dataset.sources
+    ):
+        raise InputError(f"{out}: holds the videos themselves; choose another --out")
+
+
+@contextmanager
+def _disk_trouble(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "free some space and run again; finished shards are kept"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            advice = "choose an --out that you may write to"
+        else:
+            raise
+        raise InputError(f"{out}: {error.strerror}; {advice}") from error
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

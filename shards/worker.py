@@ -1,0 +1,185 @@
+"""Encoding in other processes, and what happens when one dies.
+
+A worker is a plain child process that reads pickled (path, recipe) from its standard input and
+answers on its standard output. Not `multiprocessing`: "spawn" and "forkserver" both run the
+caller's script again in every child, which breaks scripts without an `if __name__` guard (and
+those typed into a notebook), while "fork" copies a parent that may hold threads and locks. A child
+of our own imports `shards.worker` and nothing of the caller's. It also shows exactly which video
+was being worked on when it died, and it ends by itself when its parent is killed.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+
+from shards.errors import InputError
+from shards.recipe import Recipe
+from shards.transcode import Encoded, TranscodeError, transcode
+
+_CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
+_NUM_ATTEMPTS = 2
+_LOOK_AHEAD_PER_WORKER = 4
+
+
+def encode_all(
+    paths: Iterable[Path], recipe: Recipe, num_workers: int
+) -> Generator[Encoded | TranscodeError, None, None]:
+    """Yields the result for each path, in order, encoding up to `num_workers` at a time.
+
+    At most four videos per worker are encoded ahead of the consumer, so memory stays bounded.
+
+    Raises:
+        InputError: a worker was killed twice over the same video.
+    """
+    workers = [_Worker() for _ in range(num_workers)]
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+    # Threads that only wait for their worker's answer.
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
+    pending: deque[Future[Encoded | TranscodeError]] = deque()
+    try:
+        for path in paths:
+            pending.append(pool.submit(_encode, idle, path, recipe))
+            if len(pending) >= _LOOK_AHEAD_PER_WORKER * num_workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # Also when the consumer leaves early: end the workers first, or their threads would wait.
+        for future in pending:
+            future.cancel()
+        for worker in workers:
+            worker.stop()
+        pool.shutdown()
+        for worker in workers:
+            worker.close()
+
+
+def _encode(idle: "SimpleQueue[_Worker]", path: Path, recipe: Recipe) -> Encoded | TranscodeError:
+    worker = idle.get()
+    try:
+        for _ in range(_NUM_ATTEMPTS):
+            try:
+                return worker.encode(path, recipe)
+            except _WorkerDiedError as error:
+                code = error.code
+    finally:
+        idle.put(worker)
+    cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code < 0 and -code in _CRASH_SIGNALS:
+        return TranscodeError(f"{path.name}: crashed the decoder twice ({cause})")
+    raise InputError(
+        f"{path}: the worker process ended twice while working on it ({cause}; out of memory?):"
+        " run again with fewer --workers, or remove the video"
+    )
+
+
+class _WorkerDiedError(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"worker ended with code {code}")
+        self.code = code
+
+
+class _Worker:
+    """One child process, started when first needed and again after it died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def encode(self, path: Path, recipe: Recipe) -> Encoded | TranscodeError:
+        process = self._process
+        if process is None:
+            process = self._process = self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pickle.dump((path.absolute(), recipe), process.stdin)
+            process.stdin.flush()
+            answer = pickle.load(process.stdout)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            self._process = None
+            raise _WorkerDiedError(_end(process)) from error
+        assert isinstance(answer, Encoded | TranscodeError)
+        return answer
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Collects the process after stop(), once no thread talks to it any more."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        if self._stopped:
+            raise RuntimeError("the workers have been stopped")
+        # The packages may be importable only through the caller's own sys.path.
+        here = str(Path(__file__).resolve().parents[1])
+        paths = [here, *(path for path in sys.path if path)]
+        return subprocess.Popen(
+            # -P: a file random.py in the current folder must not shadow the library's.
+            [sys.executable, "-P", "-m", "shards.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> int:
+    try:
+        # Its pipes close a moment before it is dead; a signal now could hide the true cause.
+        code = process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()
+    return code
+
+
+def main() -> None:
+    """The child's loop: a request in, an answer out, until the input ends."""
+    # Ctrl-C reaches the whole group; the parent decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests = sys.stdin.buffer
+    # Libraries may print to standard output; only answers may go through the pipe.
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        while True:
+            try:
+                path, recipe = pickle.load(requests)
+            except EOFError:
+                return
+            pickle.dump(_answer(path, recipe), answers)
+            answers.flush()
+
+
+def _answer(path: Path, recipe: Recipe) -> Encoded | TranscodeError:
+    try:
+        return transcode(path, recipe)
+    except TranscodeError as error:
+        return error
+    except MemoryError:
+        raise  # Not the video's fault: the process ends, and the parent tries again.
+    except Exception as error:
+        # One file among thousands that trips a library must not stop the rest; it is listed.
+        return TranscodeError(f"{path.name}: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

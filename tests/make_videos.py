@@ -1,0 +1,81 @@
+"""Small videos for tests, made on the spot; the same arguments give the same bytes."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+Paint = Callable[[int], np.ndarray]
+
+
+def moving_pattern(num_frames: int, height: int, width: int, seed: int = 0) -> Paint:
+    """A smooth texture that drifts, with a bright square going round: frame index -> RGB uint8."""
+    rng = np.random.default_rng([seed, height, width])
+    phase, speed = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.05, 0.3, 3)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    side = max(2, min(height, width) // 6)
+
+    def paint(index: int) -> np.ndarray:
+        channels = [
+            np.sin(x / (7 + c) + y / (11 - c) + phase[c] + speed[c] * index) for c in range(3)
+        ]
+        image = np.uint8(110 + 70 * np.stack(channels, axis=-1))
+        turn = 2 * np.pi * index / max(num_frames, 1) + phase[0]
+        top = int((height - side) * (0.5 + 0.45 * np.sin(turn)))
+        left = int((width - side) * (0.5 + 0.45 * np.cos(turn)))
+        image[top : top + side, left : left + side] = 250
+        return image
+
+    return paint
+
+
+def make_video(
+    path: Path,
+    *,
+    num_frames: int = 40,
+    height: int = 96,
+    width: int = 128,
+    fps: int | Fraction = 25,
+    codec: str = "libx264",
+    seed: int = 0,
+    paint: Paint | None = None,
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    times: list[float] | None = None,
+    rotation: int | None = None,
+) -> Path:
+    """Writes a video and returns its path; the container follows from the file's extension.
+
+    Args:
+        path: the file; its folder is made if missing.
+        num_frames: frames to write.
+        height: px.
+        width: px.
+        fps: frames per second.
+        codec: an encoder of FFmpeg's.
+        seed: of the default picture.
+        paint: frame index -> RGB uint8 [height, width, 3]; default: `moving_pattern`.
+        pix_fmt: the stored pixel format.
+        options: of the encoder.
+        times: when each frame is shown, in seconds (variable rate); default: i / fps.
+        rotation: display rotation in degrees, anticlockwise, to be stored beside the pictures.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paint = paint or moving_pattern(num_frames, height, width, seed)
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(codec, rate=Fraction(fps), options=options or {})
+        stream.height, stream.width, stream.pix_fmt = height, width, pix_fmt
+        stream.codec_context.thread_count = 1
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        for index in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(paint(index), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = round(times[index] * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,44 @@
+"""Small sets of real videos and their shards, made once per session; treat them as read-only."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shards.datasets import folder
+from shards.ingest import ingest
+from shards.manifest import Manifest, read_manifest
+from tests.make_videos import make_video
+
+_SHARED = Path(__file__).parents[2] / ".." / "shared"
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of five videos of 20 frames, 96 x 128."""
+    root = tmp_path_factory.mktemp("videos")
+    for class_name in ("spin", "jump"):
+        for index in range(5):
+            make_video(root / class_name / f"{class_name}{index}.mp4", num_frames=20, seed=index)
+    return root
+
+
+@pytest.fixture(scope="session")
+def manifest(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The same as shards; several of them."""
+    out = tmp_path_factory.mktemp("shards")
+    ingest(folder(videos), out, shard_bytes=100_000)
+    return read_manifest(out)
+
+
+@pytest.fixture
+def shared() -> Callable[[str], Path]:
+    """Path of material that lies beside the checkout; skips the test where it does not."""
+
+    def find(name: str) -> Path:
+        path = _SHARED / name
+        if not path.exists():
+            pytest.skip(f"no {name} beside the checkout")
+        return path.resolve()
+
+    return find

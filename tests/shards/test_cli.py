@@ -1,0 +1,105 @@
+"""`tb shard` and `tb shards`, as typed."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from shards.errors import InputError
+from shards.manifest import Manifest, read_manifest
+from tb.cli_shard import shard_app, shards_app
+from tests.make_videos import make_video
+from tests.shards import damage
+
+
+def _run(app: Typer, *arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def _fault(app: Typer, *arguments: object) -> str:
+    """The message of the InputError that the top-level command prints as one line."""
+    with pytest.raises(InputError) as caught:
+        CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_shard_folder_reports_what_it_did_and_what_it_left_out(tmp_path: Path) -> None:
+    root, out = tmp_path / "set", tmp_path / "out"
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        make_video(root / f"{name}.mp4", num_frames=8)
+    damage.truncated(root / "a" / "cut.mp4")
+    text = _run(shard_app, "folder", "--root", root, "--out", out, "--test-percent", 50)
+    assert "4 videos, 2 classes, 1 shards" in text
+    assert "1 videos skipped, all listed in" in text
+    assert "a/cut.mp4: truncated: " in text
+    assert read_manifest(out).digest in text
+    counts = [len(read_manifest(out).indices(split)) for split in ("train", "test")]
+    assert f"split 1: {counts[0]} train, {counts[1]} test" in text
+    assert "already done" in _run(
+        shard_app, "folder", "--root", root, "--out", out, "--test-percent", 50
+    )
+
+
+def test_shard_csv_with_all_options(videos: Path, tmp_path: Path) -> None:
+    table, out = tmp_path / "set.csv", tmp_path / "out"
+    with table.open("w", newline="") as file:
+        rows = [(path, path.parent.name) for path in sorted(videos.rglob("*.mp4"))]
+        csv.writer(file).writerows([("path", "label"), *rows])
+    options = "--seed 3 --workers 1 --short-side 64 --shard-mb 1 --max-seconds 0.4 --strict"
+    _run(shard_app, "csv", "--csv", table, "--out", out, *options.split())
+    video = read_manifest(out).video(0)
+    assert (video.height, video.num_frames) == (64, 10)
+
+
+def test_shard_ucf101(tmp_path: Path) -> None:
+    root, out = tmp_path / "UCF-101", tmp_path / "out"
+    for name in ("YoYo/v_YoYo_g01_c01", "YoYo/v_YoYo_g09_c01"):
+        make_video(root / f"{name}.avi", num_frames=8, codec="mpeg4")
+    text = _run(shard_app, "ucf101", "--root", root, "--out", out, "--recipe", "copy")
+    assert "split 1: 1 train, 1 test" in text
+    assert "split 3: 2 train" in text
+    assert read_manifest(out).video(0).codec == "mpeg4"
+
+
+@pytest.mark.parametrize("command", ["folder", "ucf101"])
+def test_a_wrong_root_is_one_line(tmp_path: Path, command: str) -> None:
+    root = tmp_path / "nowhere"
+    assert f"{root}: no such folder" in _fault(
+        shard_app, command, "--root", root, "--out", tmp_path / "out"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_recipe_is_one_line(videos: Path, tmp_path: Path) -> None:
+    arguments = ("folder", "--root", videos, "--out", tmp_path / "out")
+    assert "choose one of" in _fault(shard_app, *arguments, "--recipe", "h266")
+    assert "a multiple of 16" in _fault(shard_app, *arguments, "--short-side", "200")
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_info(manifest: Manifest) -> None:
+    text = _run(shards_app, "info", manifest.root)
+    for expected in ("10 (0 skipped)", "25 fps", "128x96", "h264", "jump", "spin", manifest.digest):
+        assert expected in text
+
+
+def test_shards_verify(manifest: Manifest, tmp_path: Path) -> None:
+    text = _run(shards_app, "verify", manifest.root, "--decode")
+    assert "all 10 videos decoded and compared, no problems" in text
+    for path in manifest.root.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / manifest.shard_names[0]).unlink()
+    result = CliRunner().invoke(shards_app, ["verify", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"{manifest.shard_names[0]}: No such file" in result.stdout
+    assert "1 problems in" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_looking_at_what_is_no_shards_folder(tmp_path: Path, command: str) -> None:
+    assert "not a shards folder" in _fault(shards_app, command, tmp_path)

@@ -1,0 +1,81 @@
+"""Stored sizes: multiples of 16 that cover; turning is checked against pixels moved by hand."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.geometry import MIN_SIDE_PX, STEP_PX, fit, upright_filters
+
+_SIDE = st.integers(1, 2000)
+_SHORT = st.integers(4, 40).map(lambda n: n * STEP_PX)
+_SQUARE = Fraction(1)
+
+
+@given(_SIDE, _SIDE, _SHORT)
+def test_sizes_are_multiples_of_16_within_the_scaled_picture(
+    height: int, width: int, short_side_px: int
+) -> None:
+    size = fit(height, width, _SQUARE, short_side_px)
+    assert size.height % STEP_PX == size.width % STEP_PX == 0
+    assert MIN_SIDE_PX <= min(size.height, size.width) <= short_side_px
+    crop = (size.scaled_height - size.height, size.scaled_width - size.width)
+    assert min(crop) >= 0
+    if min(height, width) >= MIN_SIDE_PX:
+        assert size.scaled_height <= height
+        assert size.scaled_width <= width
+        assert max(crop) < STEP_PX
+
+
+@given(_SIDE.filter(lambda n: n >= 64), _SIDE.filter(lambda n: n >= 64), _SHORT)
+def test_the_aspect_ratio_is_kept(height: int, width: int, short_side_px: int) -> None:
+    size = fit(height, width, _SQUARE, short_side_px)
+    # To the pixel that rounding may move.
+    assert abs(size.scaled_width - size.scaled_height * width / height) <= max(1, width / height)
+
+
+@given(st.integers(4, 60), st.integers(4, 60))
+def test_sizes_that_fit_are_left_alone(rows: int, columns: int) -> None:
+    height, width = rows * STEP_PX, columns * STEP_PX
+    size = fit(height, width, _SQUARE, 960)
+    assert (size.scaled_height, size.scaled_width) == (size.height, size.width) == (height, width)
+
+
+def test_wide_pixels_become_square_by_squeezing() -> None:
+    size = fit(576, 720, Fraction(64, 45), 2160)  # PAL 16:9
+    assert size.width / size.height == pytest.approx(16 / 9, rel=0.05)
+    assert size.width <= 720
+
+
+def _shown(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Moves every pixel (x, y) to (a x + c y, b x + d y), shifted into view."""
+    a, b, c, d = matrix
+    height, width = image.shape
+    y, x = np.mgrid[0:height, 0:width]
+    to_x, to_y = a * x + c * y, b * x + d * y
+    result = np.zeros((np.ptp(to_y) + 1, np.ptp(to_x) + 1), image.dtype)
+    result[to_y - to_y.min(), to_x - to_x.min()] = image
+    return result
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        *[(a, 0, 0, d) for a in (1, -1) for d in (1, -1)],
+        *[(0, b, c, 0) for b in (1, -1) for c in (1, -1)],
+    ],
+)
+def test_all_eight_orientations(matrix: tuple[int, int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (16, 24), np.uint8)
+    graph = av.filter.Graph()
+    nodes = [graph.add_buffer(width=24, height=16, format="gray", time_base=Fraction(1, 25))]
+    nodes += [graph.add(name, arguments or None) for name, arguments in upright_filters(matrix)]
+    nodes.append(graph.add("buffersink"))
+    graph.link_nodes(*nodes).configure()
+    frame = av.VideoFrame.from_ndarray(image, format="gray")
+    frame.pts = 0
+    graph.push(frame)
+    assert np.array_equal(graph.pull().to_ndarray(), _shown(image, matrix))

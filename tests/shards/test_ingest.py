@@ -1,0 +1,220 @@
+"""Ingestion: the same digest whatever the workers; bad videos are listed; wrong input is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shards.datasets import csv, folder
+from shards.errors import InputError
+from shards.ingest import SKIPPED_NAME, ingest
+from shards.manifest import read_manifest
+from shards.recipe import Recipe
+from shards.verify import verify
+from tests.make_videos import make_video
+from tests.shards import damage
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_byte_is_the_same_whatever_the_number_of_workers(
+    videos: Path, tmp_path: Path
+) -> None:
+    trees = []
+    for workers in (1, 3):
+        out = tmp_path / f"out{workers}"
+        ingest(folder(videos), out, workers=workers, shard_bytes=100_000)
+        trees.append(_tree(out))
+    assert trees[0] == trees[1]
+    assert len([name for name in trees[0] if name.endswith(".tar")]) > 1
+
+
+def test_the_place_on_disk_has_no_say_but_recipe_and_seed_have(
+    videos: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere" / videos.name
+    for path in sorted(videos.rglob("*.mp4"), reverse=True):
+        copy = moved / path.relative_to(videos)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    reports = [
+        ingest(folder(videos), tmp_path / "1"),
+        ingest(folder(moved), tmp_path / "2"),
+        ingest(folder(videos), tmp_path / "3", seed=1),
+        ingest(folder(videos), tmp_path / "4", recipe=Recipe(crf=30)),
+    ]
+    digests = [report.digest for report in reports]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_the_order_is_shuffled(videos: Path, tmp_path: Path) -> None:
+    ingest(folder(videos), tmp_path / "out")
+    keys = read_manifest(tmp_path / "out").keys
+    assert len(keys) == 10
+    assert keys != sorted(keys)
+
+
+def test_shards_keep_to_their_size(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = ingest(folder(videos), out, shard_bytes=60_000)
+    sizes = [path.stat().st_size for path in sorted(out.glob("*.tar"))]
+    assert report.num_shards == len(sizes) > 2
+    # tar rounds its end up to 10 KiB records.
+    assert max(sizes) <= 60_000 + 10_240
+    assert sum(sizes) == report.num_bytes
+
+
+def test_a_video_larger_than_a_shard_gets_its_own(videos: Path, tmp_path: Path) -> None:
+    report = ingest(folder(videos), tmp_path / "out", shard_bytes=1)
+    assert report.num_shards == report.num_videos == 10
+
+
+def test_a_second_run_changes_nothing(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = ingest(folder(videos), out)
+    before = _tree(out)
+    second = ingest(folder(videos), out)
+    assert second.already_done
+    assert second.digest == first.digest
+    assert _tree(out) == before
+
+
+_BAD = {
+    "empty.mp4": (damage.zero_bytes, "the file is empty"),
+    "notes.mp4": (damage.text, "Invalid data found when processing input"),
+    "cut.mp4": (damage.truncated, "bytes are missing at the end"),
+    "sound.mp4": (damage.audio_only, "no video stream"),
+    "boast.avi": (damage.boasting_avi, "promises 300 frames, 12 are there"),
+    "hole.mp4": (damage.zeroed_middle, ""),
+}
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Two classes of two good videos each, and one of every bad kind."""
+    root = tmp_path / "mixed"
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        make_video(root / f"{name}.mp4", num_frames=8)
+    for name, (make, _) in _BAD.items():
+        make(root / "a" / name)
+    (root / "b" / "gone.mp4").symlink_to(root / "nowhere.mp4")
+    return root
+
+
+def test_bad_videos_are_listed_with_their_reason_and_the_rest_is_kept(
+    mixed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    report = ingest(folder(mixed), out)
+    assert (report.num_videos, report.num_skipped) == (4, len(_BAD) + 1)
+    entries = [json.loads(line) for line in (out / SKIPPED_NAME).read_text().splitlines()]
+    reasons = {entry["source"]: entry["reason"] for entry in entries}
+    assert set(reasons) == {f"a/{name}" for name in _BAD} | {"b/gone.mp4"}
+    for name, (_, reason) in _BAD.items():
+        assert reason in reasons[f"a/{name}"]
+    assert "No such file" in reasons["b/gone.mp4"]
+    assert not any(str(tmp_path) in reason for reason in reasons.values())
+    assert verify(out, decode=True) == []
+
+
+def test_strict_stops_at_a_bad_video_and_can_be_taken_back(mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"mixed/[ab]/\w+\.\w+: .* without --strict"):
+            ingest(folder(mixed), out, strict=True)
+    resumed = ingest(folder(mixed), out)
+    assert resumed.digest == ingest(folder(mixed), tmp_path / "other").digest
+
+
+def test_a_class_with_nothing_usable_is_an_error(mixed: Path, tmp_path: Path) -> None:
+    for index in range(2):
+        damage.text(mixed / f"{index}.mp4").rename(_in(mixed / "c", f"{index}.mp4"))
+    with pytest.raises(InputError, match="class 'c' has no usable video left"):
+        ingest(folder(mixed), tmp_path / "out")
+
+
+def test_nothing_usable_at_all_is_an_error(tmp_path: Path) -> None:
+    for index in range(2):
+        damage.text(_in(tmp_path / "set" / "a", f"{index}.mp4"))
+    with pytest.raises(InputError, match="none of the 2 videos can be used"):
+        ingest(folder(tmp_path / "set"), tmp_path / "out")
+
+
+def _in(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    return parent / name
+
+
+def test_other_content_is_never_mixed_into_a_folder(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ingest(folder(videos), out)
+    with pytest.raises(InputError, match="finished shards of other videos, recipe or seed"):
+        ingest(folder(videos), out, seed=1)
+    stray = tmp_path / "stray"
+    _in(stray, "shard-000000.tar").write_bytes(b"mine")
+    with pytest.raises(InputError, match="unknown origin"):
+        ingest(folder(videos), stray)
+    assert (stray / "shard-000000.tar").read_bytes() == b"mine"
+
+
+def test_the_output_lies_beside_the_videos_not_among_them(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds the videos themselves"):
+        ingest(folder(videos), videos)
+    with pytest.raises(InputError, match="holds the videos themselves"):
+        ingest(folder(videos), videos / "spin")
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(InputError, match="is a file"):
+        ingest(folder(videos), file)
+
+
+def test_shards_inside_the_root_are_not_a_class(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2"):
+        make_video(tmp_path / f"{name}.mp4", num_frames=4)
+    first = ingest(folder(tmp_path), tmp_path / "shards")
+    assert ingest(folder(tmp_path), tmp_path / "shards").digest == first.digest
+
+
+def test_a_shard_removed_or_changed_between_two_runs_is_noticed(
+    videos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ingest(folder(videos), out, shard_bytes=60_000)
+    (out / "shard-000001.tar").unlink()
+    with pytest.raises(InputError, match=r"shard-000001\.tar: missing"):
+        ingest(folder(videos), out, shard_bytes=60_000)
+
+
+def test_names_that_are_not_unicode_or_very_long(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    source = make_video(root / "a" / "plain.mp4", num_frames=4)
+    names = [b"caf\xe9.mp4", "café.mp4".encode(), b"x" * 250 + b".mp4", b"x" * 249 + b"y.mp4"]
+    names += [b"a.b c'\"\n.mp4", b"caf\\xe9.mp4"]
+    for name in names:
+        Path(root / "a", name.decode("utf-8", "surrogateescape")).write_bytes(source.read_bytes())
+    out = tmp_path / "out"
+    report = ingest(folder(root), out)
+    assert report.num_videos == len(set(read_manifest(out).keys)) == len(names) + 1
+    assert verify(out) == []
+
+
+def test_a_csv_takes_part_of_a_folder(videos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "some.csv"
+    rows = [f"{videos}/{c}/{c}{n}.mp4,{c},{s},g{n}" for c in ("spin", "jump") for n, s in _SPLITS]
+    table.write_text("\n".join(["path,label,split,group", *rows]))
+    ingest(csv(table), tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.classes == ("jump", "spin")
+    for split in ("train", "val", "test", ""):
+        assert len(manifest.indices(split)) == 2
+    assert {manifest.video(row).group for row in manifest.indices("test")} == {"g2"}
+
+
+_SPLITS = list(enumerate(("train", "val", "test", "")))

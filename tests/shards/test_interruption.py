@@ -1,0 +1,131 @@
+"""kill -9 at any moment, the same call again: the same bytes, and nothing else in the folder."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shards.datasets import folder
+from shards.errors import InputError
+from shards.ingest import ingest
+from tests.make_videos import make_video
+
+_RUN = """
+import sys
+from shards.datasets import folder
+from shards.ingest import ingest
+ingest(folder(sys.argv[1]), sys.argv[2], workers=2, shard_bytes=80_000)
+"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("many")
+    for index in range(30):
+        make_video(root / f"class{index % 3}" / f"{index}.mp4", num_frames=40, seed=index)
+    return root
+
+
+@contextmanager
+def _running(root: Path, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """An ingestion in a process of its own; killed with -9 on leaving, if it still runs."""
+    process = subprocess.Popen([sys.executable, "-c", _RUN, str(root), str(out)])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: "subprocess.Popen[bytes]", ready: Callable[[], bool]) -> None:
+    while not ready():
+        assert process.poll() is None
+        time.sleep(0.002)
+
+
+def _num_shards(out: Path) -> int:
+    return len(list(out.glob("*.tar")))
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def _children(pid: int) -> list[int]:
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for children in lists for child in children.split()]
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(many: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    report = ingest(folder(many), whole, shard_bytes=80_000)
+    assert report.num_shards >= 6
+    moments = random.Random(0)
+    num_killed = 0
+    for num_finished in (1, 1, 3, 5):
+        with _running(many, out) as process:
+            while process.poll() is None and _num_shards(out) < num_finished:
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0, 0.05))
+        num_killed += process.returncode == -signal.SIGKILL
+    assert num_killed >= 3
+    with _running(many, out) as process:
+        assert process.wait(timeout=120) == 0
+    assert _tree(out) == _tree(whole)
+    assert not any(path.is_dir() for path in out.iterdir())
+
+
+def test_what_was_finished_is_not_done_again(many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with _running(many, out) as process:
+        _wait(process, lambda: _num_shards(out) >= 3)
+    before = {path: path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))[:2]}
+    report = ingest(folder(many), out, shard_bytes=80_000)
+    assert report.num_resumed > 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_workers_end_with_their_parent(many: Path, tmp_path: Path) -> None:
+    with _running(many, tmp_path / "out") as process:
+        _wait(process, lambda: len(_children(process.pid)) == 2)
+        workers = _children(process.pid)
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_costs_nothing(many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with _running(many, out) as process:
+        _wait(process, lambda: _num_shards(out) >= 1)
+        os.kill(_children(process.pid)[0], signal.SIGKILL)
+        assert process.wait(timeout=120) == 0
+    expected = ingest(folder(many), tmp_path / "whole", shard_bytes=80_000)
+    again = ingest(folder(many), out, shard_bytes=80_000)
+    assert again.already_done
+    assert again.digest == expected.digest
+
+
+def test_two_at_once_do_not_write_into_one_folder(many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with _running(many, out) as process:
+        _wait(process, (out / ".ingest" / "plan.json").exists)
+        with pytest.raises(InputError, match="another `tb shard` is writing there"):
+            ingest(folder(many), out, shard_bytes=80_000)
+        assert process.wait(timeout=120) == 0
+
+
+def test_another_recipe_does_not_continue_a_broken_run(many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with _running(many, out) as process:
+        _wait(process, (out / ".ingest" / "plan.json").exists)
+    with pytest.raises(InputError, match="other videos, recipe, seed or library versions"):
+        ingest(folder(many), out, shard_bytes=80_001)

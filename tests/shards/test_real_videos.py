@@ -1,0 +1,69 @@
+"""Clips as the world makes them: all are stored, or left out for a reason that holds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from shards.datasets import csv, folder
+from shards.ingest import SKIPPED_NAME, ingest
+from shards.manifest import read_manifest
+from shards.recipe import Recipe
+from shards.verify import verify
+
+
+def _count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+def test_every_public_clip_is_stored_in_full(
+    shared: Callable[[str], Path], tmp_path: Path, codec: str
+) -> None:
+    root = shared("videos")
+    dataset = folder(root)
+    report = ingest(dataset, tmp_path / "out", recipe=Recipe(codec=codec))
+    assert not (tmp_path / "out" / SKIPPED_NAME).exists()
+    assert report.num_videos == len(dataset.sources) > 20
+    assert verify(tmp_path / "out", decode=True) == []
+    manifest = read_manifest(tmp_path / "out")
+    for index in range(len(manifest)):
+        video = manifest.video(index)
+        if "unordered" not in video.source:  # its timestamps leave gaps, which are filled
+            assert video.num_frames == _count_frames(root / video.source), video.source
+    sizes = {v.source: (v.height, v.width) for v in map(manifest.video, range(len(manifest)))}
+    if codec == "h264":
+        upright = "odd/video_90.mov"
+        assert sizes[upright][0] > sizes[upright][1]
+        assert sizes["odd/video_0.mov"][0] < sizes["odd/video_0.mov"][1]
+
+
+def test_headers_that_overstate_do_not_count(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    table = shared("realset/jhmdb10.csv")
+    lines = table.read_text().splitlines()
+    some = tmp_path / "some.csv"
+    rows = [f"{table.parent}/{line}" for line in lines[1:] if line.split(",")[1] in ("golf", "sit")]
+    some.write_text("\n".join([lines[0], *rows[::4]]))
+    ingest(csv(some), tmp_path / "out", recipe=Recipe(short_side_px=64, crf=40))
+    assert not (tmp_path / "out" / SKIPPED_NAME).exists()
+    manifest = read_manifest(tmp_path / "out")
+    assert len(manifest) == len(rows[::4])
+    for index in range(len(manifest)):
+        video = manifest.video(index)
+        with av.open(str(some.parent / video.source)) as container:
+            promised = container.streams.video[0].frames
+        assert video.num_frames == _count_frames(some.parent / video.source) < promised
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gestures", "jhmdb10"])
+def test_whole_labelled_sets(shared: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    dataset = csv(shared(f"realset/{name}.csv"))
+    report = ingest(dataset, tmp_path / "out", recipe=Recipe(short_side_px=128))
+    lines = (tmp_path / "out" / SKIPPED_NAME).read_text() if report.num_skipped else ""
+    assert [json.loads(line)["reason"] for line in lines.splitlines()] == []
+    assert report.num_videos == len(dataset.sources)
+    assert verify(tmp_path / "out", decode=True) == []
