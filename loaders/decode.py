@@ -1,0 +1,194 @@
+"""Encoded bytes to chosen frames, and to their Y, U and V planes, with PyAV.
+
+No RGB picture is made: the engine folds YUV -> RGB into each view's colour matrix. A frame's number
+is its place in presentation order. A seek to the keyframe before the first frame asked for is taken
+only where it is provably exact: the container must list as many frames as the manifest counted when
+all of them were decoded, and every frame decoded after the seek must carry the timestamp listed for
+its number. Else the file is decoded from its start and counted, which is slow but never wrong.
+"""
+
+import io
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+# Below this many frames to skip, decoding them costs less than a seek.
+_SEEK_FROM = 8
+_PLANAR_420 = {"yuv420p", "yuvj420p"}
+# Containers that store when a frame is shown; elsewhere FFmpeg guesses it where frames are
+# reordered (B-frames in AVI), and may be off by one.
+_STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+
+
+class DecodeError(Exception):
+    """A video's bytes do not yield the frames that its manifest row promises."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planes:
+    """N frames of one video in 4:2:0.
+
+    Attributes:
+        luma: (N, H, W) uint8, without the blacker than black and whiter than white of studio range:
+            RGB cannot hold them, and resampled first they would bleed into their neighbours.
+        chroma: (2, N, ceil(H/2), ceil(W/2)) uint8: U, then V.
+        to_rgb: (3, 4) float64 map of (Y, U, V) in [0, 255] to RGB in [0, 1].
+    """
+
+    luma: np.ndarray
+    chroma: np.ndarray
+    to_rgb: np.ndarray
+
+
+def decode_planes(data: bytes, frame_indices: np.ndarray, num_frames: int) -> Planes:
+    """The planes of the given frames; arguments and errors as for `decode_frames`."""
+    frames = decode_frames(data, frame_indices, num_frames)
+    to_rgb, full = yuv_to_rgb(frames[0]), is_full_range(frames[0])
+    black, white = (0, 255) if full else (16, 235)
+    if frames[0].format.name not in _PLANAR_420:
+        range_ = ColorRange.JPEG if full else ColorRange.MPEG
+        frames = [
+            frame.reformat(format="yuv420p", src_color_range=range_, dst_color_range=range_)
+            for frame in frames
+        ]
+    num, height, width = len(frames), frames[0].height, frames[0].width
+    luma = np.empty((num, height, width), np.uint8)
+    chroma = np.empty((2, num, (height + 1) // 2, (width + 1) // 2), np.uint8)
+    for n, frame in enumerate(frames):
+        np.clip(_plane(frame, 0), black, white, out=luma[n])
+        chroma[0, n] = _plane(frame, 1)
+        chroma[1, n] = _plane(frame, 2)
+    return Planes(luma=luma, chroma=chroma, to_rgb=to_rgb)
+
+
+def decode_frames(data: bytes, frame_indices: np.ndarray, num_frames: int) -> list[VideoFrame]:
+    """Decodes frames by number.
+
+    Args:
+        data: A whole video file.
+        frame_indices: (N,) sorted, unique frame numbers, N >= 1.
+        num_frames: How many frames the whole video decodes to.
+
+    Raises:
+        DecodeError: The bytes do not decode, end before the last frame asked for, or change size.
+    """
+    wanted = frame_indices.tolist()
+    try:
+        frames = _decode_after_seek(data, wanted, num_frames) if wanted[0] >= _SEEK_FROM else None
+        frames = frames or _decode_from_start(data, wanted)
+    except av.FFmpegError as error:
+        raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
+    if len({(frame.height, frame.width, frame.format.name) for frame in frames}) > 1:
+        raise DecodeError("the picture size or format changes within the window")
+    return frames
+
+
+def _decode_from_start(data: bytes, wanted: Sequence[int]) -> list[VideoFrame]:
+    frames: list[VideoFrame] = []
+    with _opened(data) as (container, stream):
+        for number, frame in enumerate(container.decode(stream)):
+            if number == wanted[len(frames)]:
+                frames.append(frame)
+                if len(frames) == len(wanted):
+                    return frames
+    raise DecodeError(f"ends before frame {wanted[len(frames)]}")
+
+
+def _decode_after_seek(
+    data: bytes, wanted: Sequence[int], num_frames: int
+) -> list[VideoFrame] | None:
+    """The frames, or None where a seek is impossible or not provably exact."""
+    with _opened(data) as (container, stream):
+        times = _presentation_times(container, stream, num_frames)
+        if len(times) != num_frames or wanted[-1] >= num_frames:
+            return None
+        container.seek(times[wanted[0]], stream=stream)
+        frames: list[VideoFrame] = []
+        number = -1
+        for frame in container.decode(stream):
+            if frame.pts is None:
+                return None
+            number = bisect_left(times, frame.pts) if number < 0 else number + 1
+            lost = number >= num_frames or times[number] != frame.pts
+            if lost or (not frames and number > wanted[0]):
+                return None
+            if number == wanted[len(frames)]:
+                frames.append(frame)
+                if len(frames) == len(wanted):
+                    return frames
+    return None
+
+
+def _presentation_times(
+    container: InputContainer, stream: VideoStream, num_frames: int
+) -> list[int]:
+    """When each frame is shown, ascending, in the stream's time base; empty if unknown."""
+    times: list[int] = []
+    if not stream.codec_context.has_b_frames:
+        times = [e.timestamp for e in stream.index_entries if e.size and not e.is_discard]
+    if len(times) != num_frames and container.format.name in _STORES_PRESENTATION_TIMES:
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        times = sorted(packet.pts for packet in packets if packet.pts is not None)
+    return times if all(a < b for a, b in pairwise(times)) else []
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
+    with av.open(io.BytesIO(data), "r") as container:
+        if not container.streams.video:
+            raise DecodeError("has no video stream")
+        stream = container.streams.video[0]
+        # One thread a video: the loader runs many videos at once, and frame threads add latency.
+        stream.codec_context.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _plane(frame: VideoFrame, index: int) -> np.ndarray:
+    """(H, W) uint8 view of the decoder's memory."""
+    plane = frame.planes[index]
+    rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]
+
+
+def yuv_to_rgb(frame: VideoFrame) -> np.ndarray:
+    """(3, 4) map of 8-bit (Y, U, V) in [0, 255] to RGB in [0, 1].
+
+    Source: ITU-R BT.601 / BT.709, limited range unless the frame says full. Untagged frames are
+    BT.601, as FFmpeg's scaler assumes.
+    """
+    red, blue = (0.2126, 0.0722) if is_bt709(frame) else (0.299, 0.114)
+    green = 1 - red - blue
+    if is_full_range(frame):
+        luma_gain, chroma_gain, black = 1 / 255, 1 / 255, 0.0
+    else:
+        luma_gain, chroma_gain, black = 1 / 219, 1 / 224, 16.0
+    to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
+    matrix = np.array(
+        [
+            [1, 0, to_red],
+            [1, -to_blue * blue / green, -to_red * red / green],
+            [1, to_blue, 0],
+        ]
+    ) * np.array([luma_gain, chroma_gain, chroma_gain])
+    offset = -matrix @ np.array([black, 128.0, 128.0])
+    return np.concatenate([matrix, offset[:, None]], axis=1)
+
+
+def is_bt709(frame: VideoFrame) -> bool:
+    """Whether the frame is tagged BT.709."""
+    return int(frame.colorspace) == int(Colorspace.ITU709)
+
+
+def is_full_range(frame: VideoFrame) -> bool:
+    """Whether luma runs over 0-255 rather than 16-235."""
+    return frame.format.name.startswith("yuvj") or int(frame.color_range) == int(ColorRange.JPEG)

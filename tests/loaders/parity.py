@@ -1,0 +1,54 @@
+"""Compares two engines view by view; where they differ, leaves a picture of the difference."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from loaders.batch import Batch, open_loader
+from loaders.views import ViewSpec
+from shards.manifest import Manifest
+
+MAX_MEAN_DIFFERENCE = 1 / 255
+MIN_PSNR_DB = 42.0
+
+
+def assert_parity(
+    shards: Manifest, views: str | ViewSpec, folder: Path, *, seed: int = 0, batch_size: int = 3
+) -> None:
+    """`fused` and `reference` agree on every view of one epoch; pictures of failures in folder."""
+    loaders = [
+        open_loader(
+            shards, views, engine=engine, batch_size=batch_size, seed=seed, shuffle=False
+        ).batches()
+        for engine in ("fused", "reference")
+    ]
+    worst_pixel, failures = 0.0, []
+    for fused, reference in zip(*loaders, strict=True):
+        for name in fused.views:
+            ours, oracle = (_by_view(batch, name) for batch in (fused, reference))
+            for index in np.ndindex(*ours.shape[:-4]):
+                difference = (ours[index] - oracle[index]).double()
+                worst_pixel = max(worst_pixel, float(difference.abs().max()))
+                psnr = float(-10 * torch.log10(difference.square().mean().clamp_min(1e-12)))
+                mean = float(difference.abs().mean())
+                if mean > MAX_MEAN_DIFFERENCE or psnr < MIN_PSNR_DB:
+                    path = folder / f"{fused.keys[index[0]]}-{name}-{index[1:]}.png"
+                    save_difference(ours[index], oracle[index], path)
+                    failures.append(f"{path}: mean {mean * 255:.2f}/255, PSNR {psnr:.1f} dB")
+    assert not failures, "\n".join([*failures, f"worst pixel {worst_pixel * 255:.0f}/255"])
+
+
+def save_difference(ours: torch.Tensor, oracle: torch.Tensor, path: Path) -> None:
+    """First frame of two clips (3, T, H, W) and 8 x their difference around mid-grey."""
+    difference = (ours - oracle) * 8 + 0.5
+    row = torch.cat([clip[:, 0] for clip in (ours, oracle, difference)], dim=-1)
+    pixels = (row.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def _by_view(batch: Batch, name: str) -> torch.Tensor:
+    """The valid videos' views of one group, (B, ..., 3, T, H, W) float32."""
+    return batch.views[name][batch.valid].float()

@@ -1,0 +1,152 @@
+"""Frame numbers are exact: whatever the codec, the container, the B-frames and the timestamps."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loaders.decode import DecodeError, decode_frames, decode_planes
+from shards.recipe import Recipe
+from shards.transcode import transcode
+from tests.loaders.numbered import numbered_paint, read_number
+from tests.make_videos import make_video
+
+NUM_FRAMES = 50
+HEIGHT, WIDTH = 96, 128
+# Two frames missing early on, then a steady rate: a number guessed from a timestamp is off by two.
+GAPPED = [(i if i < 5 else i + 2) / 25 for i in range(NUM_FRAMES)]
+IRREGULAR = [i / 25 + (0.013 if i % 3 else 0) for i in range(NUM_FRAMES)]
+REALTIME = {"deadline": "realtime", "cpu-used": "8", "g": "20"}
+FORMATS = {
+    "h264": {"name": "a.mp4", "options": {"g": "16", "bf": "0"}},
+    "h264 all keyframes": {"name": "a.mp4", "options": {"g": "1"}},
+    "h264 B-frames": {"name": "a.mp4", "options": {"g": "12", "bf": "3"}},
+    "h264 open GOP": {
+        "name": "a.mp4",
+        "options": {"bf": "3", "x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0"},
+    },
+    "h264 mkv": {"name": "a.mkv", "options": {"g": "12", "bf": "2"}},
+    "h264 gap": {"name": "a.mp4", "options": {"g": "12", "bf": "0"}, "times": GAPPED},
+    "h264 irregular": {"name": "a.mp4", "options": {"g": "12", "bf": "2"}, "times": IRREGULAR},
+    "mpeg4 avi": {"name": "a.avi", "codec": "mpeg4", "options": {"g": "12"}},
+    "mpeg4 avi B-frames": {"name": "a.avi", "codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
+    "mpeg4 mp4 B-frames": {"name": "a.mp4", "codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
+    "mpeg2 ts": {"name": "a.ts", "codec": "mpeg2video", "options": {"g": "12", "bf": "2"}},
+    "vp9 webm": {"name": "a.webm", "codec": "libvpx-vp9", "options": REALTIME},
+    "mjpeg avi": {"name": "a.avi", "codec": "mjpeg", "pix_fmt": "yuvj420p"},
+}
+
+
+def _numbered_video(folder: Path, name: str, **settings: object) -> Path:
+    return make_video(
+        folder / name,
+        num_frames=NUM_FRAMES,
+        height=HEIGHT,
+        width=WIDTH,
+        paint=numbered_paint(HEIGHT, WIDTH),
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def shard_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A numbered video as `tb shard` stores it: GOPs of 16."""
+    path = _numbered_video(tmp_path_factory.mktemp("shard"), "a.mp4")
+    return transcode(path, Recipe(gop=16)).data
+
+
+def _numbers(data: bytes, indices: list[int]) -> list[int]:
+    luma = decode_planes(data, np.array(indices), NUM_FRAMES).luma
+    return [read_number(picture) for picture in luma]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_frame_is_the_one_asked_for(name: str, tmp_path: Path) -> None:
+    data = _numbered_video(tmp_path, **FORMATS[name]).read_bytes()  # type: ignore[arg-type]
+    for first in range(NUM_FRAMES):
+        wanted = sorted({first, min(first + 1, NUM_FRAMES - 1), min(first + 9, NUM_FRAMES - 1)})
+        assert _numbers(data, wanted) == wanted
+
+
+@given(st.sets(st.integers(0, NUM_FRAMES - 1), min_size=1))
+def test_any_set_of_frames_of_a_shard(shard_video: bytes, chosen: set[int]) -> None:
+    assert _numbers(shard_video, sorted(chosen)) == sorted(chosen)
+
+
+def test_frames_before_the_keyframe_are_not_decoded(shard_video: bytes) -> None:
+    damaged = bytearray(shard_video)
+    with av.open(io.BytesIO(shard_video), "r") as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        for packet in packets[:32]:
+            assert packet.pos is not None
+            damaged[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    assert _numbers(bytes(damaged), [40, 45]) == [40, 45]
+
+
+def test_a_wrong_frame_count_costs_time_but_no_exactness(shard_video: bytes) -> None:
+    luma = decode_planes(shard_video, np.array([40]), NUM_FRAMES + 3).luma
+    assert read_number(luma[0]) == 40
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "height", "width"),
+    [
+        ("libx264", "yuv420p", 66, 68),
+        ("libx264", "yuvj420p", 66, 68),
+        ("libx264", "yuv444p", 65, 67),
+        ("libx264", "yuvj444p", 65, 67),
+        ("libx264", "yuv420p10le", 66, 68),
+        ("mjpeg", "yuvj420p", 65, 67),
+    ],
+)
+def test_pixel_formats_keep_their_colours(
+    codec: str, pix_fmt: str, height: int, width: int, tmp_path: Path
+) -> None:
+    colour = np.array([200, 90, 40], np.uint8)
+    path = make_video(
+        tmp_path / "a.mp4",
+        num_frames=3,
+        height=height,
+        width=width,
+        codec=codec,
+        pix_fmt=pix_fmt,
+        paint=lambda _: np.broadcast_to(colour, (height, width, 3)).copy(),
+    )
+    planes = decode_planes(path.read_bytes(), np.array([0, 2]), 3)
+    assert planes.luma.shape == (2, height, width)
+    assert planes.chroma.shape == (2, 2, (height + 1) // 2, (width + 1) // 2)
+    yuv = [planes.luma.mean(), planes.chroma[0].mean(), planes.chroma[1].mean(), 1]
+    np.testing.assert_allclose(planes.to_rgb @ yuv * 255, colour, atol=4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: b"", "cannot be decoded"),
+        (lambda data: b"no video at all " * 99, "cannot be decoded"),
+        (lambda data: data[: len(data) // 4], "cannot be decoded|ends before"),
+    ],
+)
+def test_what_does_not_decode_says_so(shard_video: bytes, damage, reason: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DecodeError, match=reason):
+        decode_frames(damage(shard_video), np.array([0, 40]), NUM_FRAMES)
+
+
+def test_frames_past_the_end_are_an_error(shard_video: bytes) -> None:
+    with pytest.raises(DecodeError, match="ends before frame 50"):
+        decode_frames(shard_video, np.array([20, 50]), 60)
+
+
+def test_a_file_without_pictures_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(DecodeError, match="no video stream"):
+        decode_frames(path.read_bytes(), np.array([0]), 1)

@@ -1,0 +1,309 @@
+"""The loader's promises, kept on real shards: exactly once, same content, same resume, no leaks."""
+
+import gc
+import os
+import shutil
+import threading
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loaders.batch import Batch, Loader, LoaderError, open_loader
+from loaders.subset import Subset
+from loaders.views import Augment, ViewGroup, ViewSpec, finetune
+from shards.errors import InputError
+from shards.manifest import Manifest, read_manifest
+from tests.loaders.numbered import read_number
+
+NUM_VIDEOS = 11
+Content = dict[tuple[int, str], bytes]
+
+
+def _content(batches: Iterable[Batch]) -> Content:
+    """(epoch, key) -> the bytes of all its views and its label."""
+    content: Content = {}
+    for batch in batches:
+        for b, key in enumerate(batch.keys):
+            if batch.valid[b]:
+                place = (int(batch.plan.epochs[b]), key)
+                assert place not in content
+                views = [batch.views[name][b].numpy().tobytes() for name in sorted(batch.views)]
+                content[place] = b"".join(views) + bytes([int(batch.labels[b])])
+    return content
+
+
+def _assert_same(ours: Batch, theirs: Batch) -> None:
+    assert ours.keys == theirs.keys
+    assert torch.equal(ours.labels, theirs.labels)
+    assert torch.equal(ours.valid, theirs.valid)
+    assert ours.views.keys() == theirs.views.keys()
+    assert all(torch.equal(ours.views[name], theirs.views[name]) for name in ours.views)
+
+
+@pytest.fixture(scope="module")
+def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
+    """Two epochs, one video at a time, one worker."""
+    loader = open_loader(numbered_shards, tiny_views, batch_size=1, num_workers=1, seed=4)
+    return _content(loader.batches(0)) | _content(loader.batches(1))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    epoch=st.integers(0, 1),
+    batch_size=st.integers(1, 13),
+    world_size=st.integers(1, 4),
+    num_workers=st.integers(1, 3),
+    shuffle=st.booleans(),
+)
+def test_every_video_once_over_the_ranks_with_the_same_pixels(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    expected: Content,
+    epoch: int,
+    batch_size: int,
+    world_size: int,
+    num_workers: int,
+    shuffle: bool,
+) -> None:
+    served: Content = {}
+    lengths = set()
+    for rank in range(world_size):
+        loader = open_loader(
+            numbered_shards,
+            tiny_views,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            rank=rank,
+            world_size=world_size,
+            shuffle=shuffle,
+            seed=4,
+        )
+        batches = list(loader.batches(epoch))
+        assert len(batches) == len(loader)
+        lengths.add(len(batches))
+        share = _content(batches)
+        assert not share.keys() & served.keys()
+        served |= share
+    assert len(lengths) == 1
+    assert served == {place: value for place, value in expected.items() if place[0] == epoch}
+
+
+def test_resume_equals_the_tail_at_every_position(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=3)
+    whole = list(loader.batches(epoch=2))
+    for start in range(len(loader) + 1):
+        tail = list(loader.batches(epoch=2, start=start))
+        assert len(tail) == len(whole) - start
+        for ours, theirs in zip(tail, whole[start:], strict=True):
+            _assert_same(ours, theirs)
+
+
+def test_the_stream_resumes_too(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=4)
+    whole = list(islice(loader.stream(), 9))
+    for start in (0, 2, 3, 7):
+        for ours, theirs in zip(loader.stream(start), whole[start:], strict=False):
+            _assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_a_global_batch_is_the_same_for_any_number_of_ranks(
+    numbered_shards: Manifest, tiny_views: ViewSpec, world_size: int
+) -> None:
+    alone = open_loader(numbered_shards, tiny_views, batch_size=4)
+    ranks = [
+        open_loader(
+            numbered_shards,
+            tiny_views,
+            batch_size=4 // world_size,
+            rank=rank,
+            world_size=world_size,
+        )
+        for rank in range(world_size)
+    ]
+    shared = zip(*(rank.batches(epoch=1, start=1) for rank in ranks), strict=True)
+    for whole, parts in zip(alone.batches(epoch=1, start=1), shared, strict=True):
+        assert whole.keys == tuple(key for part in parts for key in part.keys)
+        for name in whole.views:
+            assert torch.equal(whole.views[name], torch.cat([part.views[name] for part in parts]))
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+def test_views_show_the_frames_of_the_plan(numbered_shards: Manifest, engine: str) -> None:
+    offsets = (tuple(range(0, 32, 2)), tuple(range(15, -1, -1)))
+    spec = ViewSpec(
+        name="numbers",
+        groups=(ViewGroup(name="clips", shape=(2,), offsets=offsets),),
+        size_px=48,
+        start="random",
+        window=32,
+        augment=Augment(),
+    )
+    for batch in open_loader(numbered_shards, spec, engine=engine, dtype="uint8").batches(3):
+        for b, v, t in np.argwhere(batch.plan.frames[batch.valid.numpy()] >= 0):
+            luma = batch.views["clips"][b, v, :, t].float().mean(0).numpy()
+            assert read_number(luma) == batch.plan.frames[b, v, t]
+
+
+def test_shapes_and_layout(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    batch = next(iter(open_loader(numbered_shards, tiny_views, batch_size=3).batches()))
+    assert batch.views["long"].shape == (3, 2, 3, 4, 16, 16)
+    assert batch.views["short"].shape == (3, 2, 2, 3, 4, 16, 16)
+    flat = batch.views["short"].flatten(0, 2)
+    assert flat.is_contiguous(memory_format=torch.channels_last_3d)
+    assert flat.data_ptr() == batch.views["short"].data_ptr()
+    clip = next(iter(open_loader(numbered_shards, finetune(size_px=32)).batches())).views["clip"]
+    assert clip.shape == (8, 3, 8, 32, 32)
+
+
+def test_types_agree(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    exact, half, byte = (
+        next(iter(open_loader(numbered_shards, tiny_views, dtype=dtype).batches())).views["long"]
+        for dtype in ("float32", "float16", "uint8")
+    )
+    assert (exact.dtype, half.dtype, byte.dtype) == (torch.float32, torch.float16, torch.uint8)
+    assert exact.min() >= 0
+    assert exact.max() <= 1
+    assert (half.float() - exact).abs().max() <= 2**-11
+    assert (byte.float() - exact * 255).abs().max() <= 0.5 + 1e-3
+
+
+def test_labels_of_the_unlabelled_are_hidden(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    for part in ("labelled", "unlabelled"):
+        subset = Subset(part=part, percent=50)  # type: ignore[arg-type]
+        loader = open_loader(numbered_shards, tiny_views, subset=subset)
+        for batch in loader.batches():
+            labels = batch.labels[batch.valid]
+            if part == "unlabelled":
+                assert (labels == -1).all()
+            else:
+                assert [numbered_shards.classes[i] for i in labels] == [
+                    str(key).split("/")[0].split("_")[0] for key in batch.keys if key
+                ]
+
+
+@pytest.fixture
+def damaged(numbered_shards: Manifest, tmp_path: Path) -> tuple[Manifest, str]:
+    """A copy of the shards with one video's bytes changed, and that video's key."""
+    root = tmp_path / "shards"
+    shutil.copytree(numbered_shards.root, root)
+    video = numbered_shards.video(5)
+    with (root / video.shard).open("r+b") as file:
+        file.seek(video.offset + video.size // 2)
+        file.write(b"damage")
+    return read_manifest(root), video.key
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+def test_a_bad_video_stops_the_run_by_name(
+    damaged: tuple[Manifest, str], tiny_views: ViewSpec, engine: str
+) -> None:
+    shards, key = damaged
+    loader = open_loader(shards, tiny_views, engine=engine)
+    shard = shards.video(5).shard
+    with pytest.raises(LoaderError, match=rf"{key}.*{shard}.*sha256"):
+        list(loader.batches())
+
+
+def test_a_bad_video_is_skipped_and_listed(
+    damaged: tuple[Manifest, str], tiny_views: ViewSpec, expected: Content
+) -> None:
+    shards, key = damaged
+    loader = open_loader(shards, tiny_views, on_error="skip", batch_size=4, seed=4)
+    batches = list(loader.batches())
+    good = {place: value for place, value in expected.items() if place[0] == 0 and place[1] != key}
+    assert _content(batches) == good
+    assert list(loader.bad) == [key]
+    for batch in batches:
+        for b, name in enumerate(batch.keys):
+            if name == key:
+                assert not batch.valid[b]
+                assert batch.labels[b] == -1
+                assert all((views[b] == 0).all() for views in batch.views.values())
+
+
+def test_a_missing_shard_names_itself(
+    numbered_shards: Manifest, tiny_views: ViewSpec, tmp_path: Path
+) -> None:
+    root = tmp_path / "shards"
+    shutil.copytree(numbered_shards.root, root)
+    shards = read_manifest(root)
+    (root / shards.video(0).shard).unlink()
+    with pytest.raises(LoaderError, match=rf"{shards.video(0).shard}: No such file"):
+        list(open_loader(shards, tiny_views, shuffle=False).batches())
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _use(loader: Loader) -> None:
+    for epoch in range(3):
+        list(loader.batches(epoch))
+    # Given up midway: by closing, and by dropping the generator.
+    generator = loader.stream()
+    next(generator)
+    generator.close()  # type: ignore[attr-defined]
+    for _ in loader.batches():
+        break
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files")
+def test_no_threads_or_files_stay_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=2)
+    _use(loader)
+    gc.collect()
+    threads, files = threading.active_count(), _open_files()
+    _use(loader)
+    gc.collect()
+    assert (threading.active_count(), _open_files()) == (threads, files)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"rank": 2, "world_size": 2}, "rank 2 of world_size 2"),
+        ({"dtype": "int8"}, "dtype is 'int8': choose one of float32"),
+        ({"on_error": "ignore"}, "on_error is 'ignore'"),
+        ({"engine": "fast"}, "engine is 'fast': choose one of auto"),
+        ({"num_workers": 0}, "num_workers is 0"),
+        ({"device": "tpu9"}, "device 'tpu9' is not usable"),
+        ({"size_px": 3}, "size_px is 3"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    numbered_shards: Manifest, tiny_views: ViewSpec, arguments: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        open_loader(numbered_shards, tiny_views, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a shards folder"):
+        open_loader(tmp_path, "pretrain")
+
+
+def test_positions_outside_the_epoch_are_named(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    loader = open_loader(numbered_shards, tiny_views)
+    for call in (
+        lambda: loader.batches(-1),
+        lambda: loader.batches(0, -1),
+        lambda: loader.batches(0, len(loader) + 1),
+        lambda: loader.stream(-1),
+    ):
+        with pytest.raises(InputError, match=r"epoch|start"):
+            call()

@@ -1,0 +1,53 @@
+"""Which rows a subset serves, and what it says where there are none."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loaders.subset import Subset
+from shards.errors import InputError
+from shards.manifest import Manifest
+
+
+def test_the_default_is_the_whole_train_split(numbered_shards: Manifest) -> None:
+    np.testing.assert_array_equal(Subset().rows(numbered_shards), np.arange(11))
+
+
+@pytest.mark.parametrize("percent", [10.0, 50.0, 80.0])
+def test_labelled_and_unlabelled_make_the_whole(numbered_shards: Manifest, percent: float) -> None:
+    labelled = Subset(part="labelled", percent=percent).rows(numbered_shards)
+    unlabelled = Subset(part="unlabelled", percent=percent).rows(numbered_shards)
+    both = np.concatenate([labelled, unlabelled])
+    np.testing.assert_array_equal(np.sort(both), np.arange(11))
+    assert set(numbered_shards.labels[labelled]) == {0, 1}
+
+
+@given(seed=st.integers(0, 99), small=st.integers(1, 50), more=st.integers(0, 50))
+def test_fractions_are_nested(numbered_shards: Manifest, seed: int, small: int, more: int) -> None:
+    fewer, many = (
+        Subset(part="labelled", percent=percent, label_seed=seed).rows(numbered_shards)
+        for percent in (small, small + more)
+    )
+    assert set(fewer) <= set(many)
+
+
+@pytest.mark.parametrize(
+    ("subset", "reason"),
+    [
+        (Subset(split="test"), "no videos in split 'test'"),
+        (Subset(split_number=2), "split number 2"),
+        (Subset(part="unlabelled"), "no unlabelled videos in split 'train'"),
+        (Subset(part="labelled", percent=0), "above 0"),
+    ],
+)
+def test_an_empty_subset_is_an_error(
+    numbered_shards: Manifest, subset: Subset, reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        subset.rows(numbered_shards)
+
+
+def test_a_wrong_part_is_named() -> None:
+    with pytest.raises(InputError, match="part is 'some': choose all, labelled or unlabelled"):
+        Subset(part="some")  # type: ignore[arg-type]
