@@ -1,16 +1,16 @@
-"""Data sets on disk -> sources: which videos, with which label, in which splits.
+"""Videos on disk -> sources: which videos, with which label, in which splits.
 
-A source is a path and facts about it; no file is opened here except the CSV. Class names are
-alphabetical without regard to case and a label is an index into them: this is UCF101's official
-order ("JumpingJack" before "JumpRope"), which plain sorting would not give.
+Class folders and tables here; `public_sets` and `kinetics` build on them. A source is a path and
+facts about it; no file is opened here except the CSV. Class names are alphabetical without regard
+to case and a label is an index into them: this is UCF101's official order ("JumpingJack" before
+"JumpRope"), which plain sorting would not give.
 """
 
 import csv as csv_format
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from shards.errors import InputError
 from shards.folders import class_folders, find_videos, relative_name, split_folders, valid_unicode
 from shards.keys import assign_keys
-from shards.splits import seeded_ranks, ucf101_splits
+from shards.splits import seeded_ranks
 
 SPLIT_NAMES = ("train", "val", "test", "")
 
@@ -28,7 +28,8 @@ class Source:
     """One video to ingest.
 
     Entry k of `splits` is the membership in split number k + 1: "train", "val", "test" or ""
-    (unused). `group` names what must not be torn apart by a split ("" if unknown).
+    (unused). `group` names what must not be torn apart by a split ("" if unknown). `fault` is why
+    the file is not even to be opened ("" as a rule).
     """
 
     path: Path
@@ -36,30 +37,48 @@ class Source:
     label: int
     splits: tuple[str, ...]
     group: str
+    fault: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """All sources of one data set, sorted by their path relative to `root`."""
+    """All sources of one data set, sorted by their path relative to `root`.
+
+    Attributes:
+        name: of the data set.
+        classes: class names, index = label.
+        sources: the videos on disk.
+        root: what the sources' recorded paths are relative to.
+        missing: videos that the data set's lists name and the disk does not have.
+        notes: what the user should know beside that, one line each.
+    """
 
     name: str
     classes: tuple[str, ...]
     sources: tuple[Source, ...]
     root: Path
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class Found:
     """A video before it has a key and a label."""
 
     path: Path
     class_name: str
     splits: tuple[str, ...]
     group: str = ""
+    fault: str = ""
 
 
 def folder(
-    root: Path | str, *, test_percent: float = 0.0, seed: int = 0, min_per_class: int = 2
+    root: Path | str,
+    *,
+    test_percent: float = 0.0,
+    seed: int = 0,
+    min_per_class: int = 2,
+    follow_links: bool = False,
 ) -> Dataset:
     """Class folders (CLASS/**/video), optionally below train/, val/, test/ folders.
 
@@ -69,12 +88,13 @@ def folder(
             least one is left) becomes "test"; 0 leaves every video in "train".
         seed: which videos become "test".
         min_per_class: classes with fewer videos are refused.
+        follow_links: take videos outside the root, reached by links, too.
 
     Raises:
         InputError: the folder is missing, empty or not laid out like this, a class is too small,
             or test_percent is given where split folders already decide.
     """
-    root = _existing_folder(root)
+    root = existing_folder(root)
     if not 0 <= test_percent < 100:
         raise InputError(f"--test-percent {test_percent}: give a percentage from 0 to below 100")
     by_split = split_folders(root)
@@ -83,16 +103,22 @@ def folder(
             f"{root}: holds split folders ({', '.join(sorted(by_split))}), so --test-percent has"
             " nothing to decide: leave it out"
         )
+    fault = link_fault(root, follow_links)
     found = [
-        _Found(path=path, class_name=valid_unicode(class_folder.name), splits=(split,))
+        Found(
+            path=path,
+            class_name=valid_unicode(class_folder.name),
+            splits=(split,),
+            fault=fault(path),
+        )
         for split, top in (by_split or {"train": root}).items()
         for class_folder in class_folders(top)
         for path in find_videos(class_folder)
     ]
     tops = by_split.values() or [root]
     names = {valid_unicode(path.name) for top in tops for path in class_folders(top)}
-    _check_class_sizes(root, names, found, min_per_class)
-    dataset = _build(valid_unicode(root.resolve().name), root, found)
+    check_class_sizes(root, names, found, min_per_class)
+    dataset = build(valid_unicode(root.resolve().name), root, found)
     return _draw_test(dataset, test_percent, seed) if test_percent else dataset
 
 
@@ -108,9 +134,9 @@ def csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; --csv takes a table with columns path,label")
-    found: list[_Found] = []
+    found: list[Found] = []
     line_of: dict[str, int] = {}
-    for line, row in _csv_rows(path):
+    for line, row in csv_rows(path, ("path", "label")):
         video = path.parent / row["path"]
         where = f"{path}, line {line}"
         if not os.path.isfile(video):  # Path.is_file raises where a name is too long
@@ -123,7 +149,7 @@ def csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
         if split not in SPLIT_NAMES:
             raise InputError(f"{where}: split {split!r}: write train, val, test or nothing")
         found.append(
-            _Found(
+            Found(
                 path=video,
                 class_name=row["label"],
                 splits=(split,),
@@ -132,65 +158,16 @@ def csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
         )
     if not found:
         raise InputError(f"{path}: has no rows; add one line path,label per video")
-    _check_class_sizes(path, {video.class_name for video in found}, found, min_per_class)
-    return _build(valid_unicode(path.stem), path.parent, found)
+    check_class_sizes(path, {video.class_name for video in found}, found, min_per_class)
+    return build(valid_unicode(path.stem), path.parent, found)
 
 
-_UCF101_NAME = re.compile(r"v_(?P<name>[A-Za-z]+)_g(?P<group>\d\d)_c\d\d", re.ASCII)
-
-
-def ucf101(root: Path | str) -> Dataset:
-    """UCF101 as unpacked (or a part of it): class folders with v_Class_gNN_cNN.avi.
-
-    The three official splits follow from the group number in the name; `group` is Class_gNN, one
-    person in one scene.
+def existing_folder(root: Path | str) -> Path:
+    """The root, checked.
 
     Raises:
-        InputError: root is not UCF101 (the message says what it looks like), a class folder is
-            empty, or a file's name does not fit.
+        InputError: it is no folder.
     """
-    root = _existing_folder(root)
-    tops = class_folders(root)
-    videos = [(top.name, path) for top in tops for path in find_videos(top)]
-    one_down = (root / "UCF-101").is_dir()
-    if one_down or not any(_UCF101_NAME.fullmatch(path.stem) for _, path in videos):
-        raise InputError(f"{root}: not UCF101: {_looks_like(root, [p for _, p in videos])}")
-    found = []
-    for class_name, path in videos:
-        match = _UCF101_NAME.fullmatch(path.stem)
-        # Without case: the folder HandstandPushups holds v_HandStandPushups_g01_c01.avi.
-        if match is None or match["name"].lower() != class_name.lower():
-            raise InputError(
-                f"{path}: the name does not fit UCF101's v_{class_name}_gNN_cNN; rename or remove"
-                " it, or use `tb shard folder`"
-            )
-        found.append(
-            _Found(
-                path=path,
-                class_name=class_name,
-                splits=ucf101_splits(int(match["group"])),
-                group=f"{class_name}_g{match['group']}",
-            )
-        )
-    _check_class_sizes(root, {top.name for top in tops}, found, min_per_class=1)
-    return _build("ucf101", root, found)
-
-
-def _looks_like(root: Path, videos: Sequence[Path]) -> str:
-    if (root / "UCF-101").is_dir():
-        return "the class folders are one level down; give --root UCF-101 inside it"
-    if split_folders(root):
-        return "it holds split folders (train, test, ...); use `tb shard folder`"
-    if any(re.search(r"_n[mf]?_np\d_\w\w_\w+_\d+$", path.stem) for path in videos):
-        return "the file names look like HMDB51; use `tb shard folder`"
-    example = f" (e.g. {videos[0].name})" if videos else ""
-    return (
-        f"it looks like {len(class_folders(root))} plain class folders{example}, where UCF101 has"
-        " v_Class_gNN_cNN.avi; use `tb shard folder`"
-    )
-
-
-def _existing_folder(root: Path | str) -> Path:
     root = Path(root)
     if not root.exists():
         raise InputError(f"{root}: no such folder; check --root")
@@ -199,23 +176,39 @@ def _existing_folder(root: Path | str) -> Path:
     return root
 
 
-def _csv_rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
-    """Yields (line number, row with stripped values)."""
+def link_fault(root: Path, follow_links: bool) -> Callable[[Path], str]:
+    """A function path -> why it must not be opened: it leads out of the root; "" if it does not."""
+    real_root = os.path.realpath(root) + os.sep
+
+    def fault(path: Path) -> str:
+        if follow_links or os.path.realpath(path).startswith(real_root):
+            return ""
+        return "a link out of the root; allow it with --follow-links"
+
+    return fault
+
+
+def csv_rows(path: Path, needed_columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    """Yields (line number, row with stripped values).
+
+    Raises:
+        InputError: the file cannot be read, or lacks a column or a value in `needed_columns`.
+    """
     try:
         # utf-8-sig: spreadsheets put a byte-order mark in front of the first column's name.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv_format.DictReader(file)
             columns = [name.strip() for name in reader.fieldnames or []]
-            for needed in ("path", "label"):
+            for needed in needed_columns:
                 if needed not in columns:
                     raise InputError(
                         f"{path}, line 1: no column {needed!r} (found: {', '.join(columns)});"
-                        " the first line must name the columns path,label"
+                        f" the first line must name the columns {','.join(needed_columns)}"
                     )
             reader.fieldnames = columns
             for row in reader:
                 values = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
-                for needed in ("path", "label"):
+                for needed in needed_columns:
                     if not values[needed]:
                         raise InputError(f"{path}, line {reader.line_num}: {needed} is empty")
                 yield reader.line_num, values
@@ -225,9 +218,10 @@ def _csv_rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
         raise InputError(f"{path}: {error.strerror}; make it readable") from error
 
 
-def _check_class_sizes(
-    origin: Path, names: Iterable[str], found: Sequence[_Found], min_per_class: int
+def check_class_sizes(
+    origin: Path, names: Iterable[str], found: Sequence[Found], min_per_class: int
 ) -> None:
+    """Raises InputError where a class of `names` has fewer videos than that, or none."""
     sizes = Counter(video.class_name for video in found)
     for name in sorted(names):
         if sizes[name] < max(min_per_class, 1):
@@ -240,8 +234,22 @@ def _check_class_sizes(
             )
 
 
-def _build(name: str, root: Path, found: Sequence[_Found]) -> Dataset:
-    classes = sorted({video.class_name for video in found}, key=lambda c: (c.casefold(), c))
+def build(
+    name: str,
+    root: Path,
+    found: Sequence[Found],
+    *,
+    classes: Iterable[str] = (),
+    missing: Iterable[str] = (),
+    notes: Iterable[str] = (),
+) -> Dataset:
+    """Gives keys and labels.
+
+    `classes` are class names that count even where none of their videos was found; see `Dataset`
+    for the rest.
+    """
+    names = {video.class_name for video in found}.union(classes)
+    classes = sorted(names, key=lambda c: (c.casefold(), c))
     label_of = {class_name: label for label, class_name in enumerate(classes)}
     ordered = sorted(
         ((relative_name(video.path, root), video) for video in found), key=lambda pair: pair[0]
@@ -257,10 +265,18 @@ def _build(name: str, root: Path, found: Sequence[_Found]) -> Dataset:
             label=label_of[video.class_name],
             splits=video.splits,
             group=video.group,
+            fault=video.fault,
         )
         for key, (_, video) in zip(keys, ordered, strict=True)
     )
-    return Dataset(name=name, classes=tuple(classes), sources=sources, root=root)
+    return Dataset(
+        name=name,
+        classes=tuple(classes),
+        sources=sources,
+        root=root,
+        missing=tuple(missing),
+        notes=tuple(notes),
+    )
 
 
 def _draw_test(dataset: Dataset, test_percent: float, seed: int) -> Dataset:
@@ -276,13 +292,7 @@ def _draw_test(dataset: Dataset, test_percent: float, seed: int) -> Dataset:
         )
     num_test = np.clip(np.floor(sizes * test_percent / 100 + 0.5), 1, sizes - 1)
     sources = tuple(
-        Source(
-            path=source.path,
-            key=source.key,
-            label=source.label,
-            splits=("test" if rank < num_test[source.label] else "train",),
-            group=source.group,
-        )
+        replace(source, splits=("test" if rank < num_test[source.label] else "train",))
         for source, rank in zip(dataset.sources, ranks, strict=True)
     )
-    return Dataset(name=dataset.name, classes=dataset.classes, sources=sources, root=dataset.root)
+    return replace(dataset, sources=sources)

@@ -34,6 +34,7 @@ from shards.transcode import Encoded
 from shards.worker import encode_all
 
 SKIPPED_NAME = "skipped.jsonl"
+MISSING_REASON = "missing: in the lists, not on disk"
 DEFAULT_SHARD_BYTES = 128 << 20
 
 Progress = Callable[[int, int, str], None]
@@ -43,12 +44,14 @@ Progress = Callable[[int, int, str], None]
 class IngestReport:
     """What `ingest` did.
 
-    `num_resumed` counts the sources that an earlier, interrupted run had dealt with;
+    `num_skipped` counts bad videos, `num_missing` those that the data set's lists name and the disk
+    lacks; `num_resumed` the sources that an earlier, interrupted run had dealt with.
     `already_done` says that an earlier run had finished and nothing was written.
     """
 
     num_videos: int
     num_skipped: int
+    num_missing: int
     num_shards: int
     num_bytes: int
     digest: str
@@ -70,7 +73,8 @@ def ingest(
     """Writes the data set as shards into `out`, or finishes what an interrupted run began.
 
     The same sources, recipe and seed give the same bytes and digest whatever the number of
-    workers and interruptions. Bad videos are listed with their reason in OUT/skipped.jsonl.
+    workers and interruptions. Bad and missing videos are listed with their reason in
+    OUT/skipped.jsonl.
 
     Args:
         dataset: what to store.
@@ -129,9 +133,11 @@ def _encode_rest(
         raise InputError(f"{entry['source']}: {entry['reason']}")
     if progress:
         progress(collector.position, len(order), "")
-    results = encode_all([s.path for s in sources], recipe, min(workers, max(1, len(sources))))
+    paths = [source.path for source in sources if not source.fault]
+    results = encode_all(paths, recipe, min(workers, max(1, len(paths))))
     with closing(collector), closing(results):
-        for source, result in zip(sources, results, strict=True):
+        for source in sources:
+            result = source.fault or next(results)
             if isinstance(result, Encoded):
                 collector.add(source, result)
             else:
@@ -153,15 +159,14 @@ def _check_kept(dataset: Dataset, out: Path, collector: ShardCollector, journal:
             f" {first['source']}: {first['reason']}"
         )
     kept = {row["label"] for row in collector.rows}
-    for label, name in enumerate(dataset.classes):
-        if label not in kept:
-            lost = next(s for s in dataset.sources if s.label == label)
-            reasons = {entry["key"]: entry["reason"] for entry in collector.skipped}
-            raise InputError(
-                f"{dataset.root}: class {name!r} has no usable video left (e.g. {lost.path.name}:"
-                f" {reasons[lost.key]}); repair or remove the class, then delete {out} or choose"
-                " another --out"
-            )
+    lost = next((source for source in dataset.sources if source.label not in kept), None)
+    if lost:
+        reasons = {entry["key"]: entry["reason"] for entry in collector.skipped}
+        raise InputError(
+            f"{dataset.root}: class {dataset.classes[lost.label]!r} has no usable video left (e.g."
+            f" {lost.path.name}: {reasons[lost.key]}); repair or remove the class, then delete"
+            f" {out} or choose another --out"
+        )
 
 
 def _facts(
@@ -171,6 +176,7 @@ def _facts(
     return {
         "num_sources": len(dataset.sources),
         "num_skipped": len(collector.skipped),
+        "num_missing": len(dataset.missing),
         "num_frames": sum(row["num_frames"] for row in collector.rows),
         "recipe": asdict(recipe),
         "seed": seed,
@@ -183,8 +189,9 @@ def _facts(
 def _publish(
     dataset: Dataset, out: Path, collector: ShardCollector, journal: Journal, facts: dict[str, Any]
 ) -> Manifest:
-    if collector.skipped:
-        lines = "".join(json.dumps(entry) + "\n" for entry in collector.skipped)
+    absent = [{"source": n, "key": "", "reason": MISSING_REASON} for n in dataset.missing]
+    if collector.skipped or absent:
+        lines = "".join(json.dumps(entry) + "\n" for entry in [*collector.skipped, *absent])
         publish_bytes(out / SKIPPED_NAME, lines.encode(), journal.folder)
     return write_manifest(
         out,
@@ -218,6 +225,7 @@ def _report(
     return IngestReport(
         num_videos=len(manifest),
         num_skipped=facts["num_skipped"],
+        num_missing=facts["num_missing"],
         num_shards=len(facts["shards"]),
         num_bytes=sum(shard["num_bytes"] for shard in facts["shards"]),
         digest=manifest.digest,

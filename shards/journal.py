@@ -130,6 +130,7 @@ def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -
         asdict(recipe),
         seed,
         shard_bytes,
+        list(dataset.missing),
         [
             (
                 s.key,
@@ -138,6 +139,7 @@ def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -
                 s.group,
                 relative_name(s.path, dataset.root),
                 source_bytes(s),
+                s.fault,
             )
             for s in dataset.sources
         ],

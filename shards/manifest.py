@@ -100,6 +100,9 @@ class Manifest:
     def indices(self, split: str, number: int = 1) -> np.ndarray:
         """Rows whose membership in split `number` (1-based) is `split`, ascending, int64.
 
+        "pool" stands for all that is neither "val" nor "test": for HMDB51, whose official training
+        lists leave 1,666 videos unused, the papers take these as unlabelled ones too.
+
         Raises:
             InputError: there is no split of that number.
         """
@@ -108,7 +111,8 @@ class Manifest:
                 f"{self.root}: split number {number} of {self.name!r}: there are"
                 f" {self.num_split_numbers}; choose 1 to {self.num_split_numbers}"
             )
-        members = [splits[number - 1] == split for splits in self._splits]
+        wanted = ("train", "") if split == "pool" else (split,)
+        members = [splits[number - 1] in wanted for splits in self._splits]
         return np.flatnonzero(members).astype(np.int64)
 
     @cached_property

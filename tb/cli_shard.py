@@ -1,201 +1,82 @@
-"""`tb shard ...` makes shards, `tb shards ...` looks at them.
+"""`tb shard SOURCE ...`: raw videos become shards.
 
 What each command needs is imported inside it: `tb --help` must not wait for PyAV and Arrow.
 Results go to standard output, progress and complaints to standard error.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from tb.cli_shards import progress_bar, shards_app, size_text, split_counts
 
 if TYPE_CHECKING:
-    import numpy as np
-    from rich.table import Table
-
     from shards.datasets import Dataset
     from shards.ingest import IngestReport
-    from shards.manifest import Manifest
+
+__all__ = ["shard_app", "shards_app"]
 
 shard_app = typer.Typer(
     no_args_is_help=True, help="Turn raw videos into verified, train-ready shards."
 )
-shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
 
 _NUM_REASONS_SHOWN = 5
 _MIB = 1 << 20
-# Rich takes 80 for a pipe, which breaks a digest in two.
-_PIPE_WIDTH = 120
 
-Out = Annotated[Path, typer.Option(help="Folder for the shards; made if missing.")]
 Root = Annotated[Path, typer.Option(help="Folder that holds the class folders.")]
 Seed = Annotated[int, typer.Option(help="Of the order in the shards and of random splits.")]
-Workers = Annotated[
-    int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
-]
-ShortSide = Annotated[
-    int, typer.Option(help="Upper bound of the shorter side, px, a multiple of 16.")
-]
-RecipeName = Annotated[str, typer.Option("--recipe", help="h264, or copy (files as they are).")]
-MaxSeconds = Annotated[float | None, typer.Option(help="Cut longer videos (h264 only).")]
-ShardMb = Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)]
 MinPerClass = Annotated[int, typer.Option(help="Refuse classes with fewer videos.", min=1)]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Take videos that links reach outside the root.")
+]
 
 
-@shard_app.command()
-def folder(
-    root: Root,
-    out: Out,
-    test_percent: Annotated[
-        float, typer.Option(help="Share of each class that becomes the test split.")
-    ] = 0.0,
-    seed: Seed = 0,
-    workers: Workers = None,
-    short_side: ShortSide = 256,
-    recipe: RecipeName = "h264",
-    max_seconds: MaxSeconds = None,
-    shard_mb: ShardMb = 128,
-    min_per_class: MinPerClass = 2,
-    strict: Strict = False,
-) -> None:
-    """Class folders, optionally below train/, val/, test/ folders."""
-    from shards import datasets
+def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
+    """The command that ingests the data set that `read` returns; it has both one's options."""
 
-    dataset = datasets.folder(
-        root, test_percent=test_percent, seed=seed, min_per_class=min_per_class
+    def command(**options: object) -> None:
+        dataset = read(**{name: options[name] for name in signature(read).parameters})
+        names = [name for name in signature(_ingest).parameters if name != "dataset"]
+        _ingest(dataset, **{name: options[name] for name in names})  # type: ignore[arg-type]
+
+    parameters = {**signature(_ingest).parameters, **signature(read).parameters}
+    del parameters["dataset"]
+    # Required options first, as a signature must have them.
+    ordered = sorted(parameters.values(), key=lambda p: p.default is not p.empty)
+    command.__signature__ = signature(read).replace(  # type: ignore[attr-defined]
+        parameters=[p.replace(kind=p.KEYWORD_ONLY) for p in ordered], return_annotation=None
     )
-    _ingest(
-        dataset,
-        out,
-        seed=seed,
-        workers=workers,
-        short_side=short_side,
-        recipe=recipe,
-        max_seconds=max_seconds,
-        shard_mb=shard_mb,
-        strict=strict,
-    )
-
-
-@shard_app.command()
-def csv(
-    csv: Annotated[
-        Path, typer.Option(help="Table with columns path,label and optional split,group.")
-    ],
-    out: Out,
-    seed: Seed = 0,
-    workers: Workers = None,
-    short_side: ShortSide = 256,
-    recipe: RecipeName = "h264",
-    max_seconds: MaxSeconds = None,
-    shard_mb: ShardMb = 128,
-    min_per_class: MinPerClass = 2,
-    strict: Strict = False,
-) -> None:
-    """The videos listed in a CSV file; paths are relative to the file's folder."""
-    from shards import datasets
-
-    dataset = datasets.csv(csv, min_per_class=min_per_class)
-    _ingest(
-        dataset,
-        out,
-        seed=seed,
-        workers=workers,
-        short_side=short_side,
-        recipe=recipe,
-        max_seconds=max_seconds,
-        shard_mb=shard_mb,
-        strict=strict,
-    )
-
-
-@shard_app.command()
-def ucf101(
-    root: Root,
-    out: Out,
-    seed: Seed = 0,
-    workers: Workers = None,
-    short_side: ShortSide = 256,
-    recipe: RecipeName = "h264",
-    max_seconds: MaxSeconds = None,
-    shard_mb: ShardMb = 128,
-    strict: Strict = False,
-) -> None:
-    """UCF101 as unpacked, with its three official splits; needs no list files."""
-    from shards import datasets
-
-    dataset = datasets.ucf101(root)
-    _ingest(
-        dataset,
-        out,
-        seed=seed,
-        workers=workers,
-        short_side=short_side,
-        recipe=recipe,
-        max_seconds=max_seconds,
-        shard_mb=shard_mb,
-        strict=strict,
-    )
-
-
-@shards_app.command()
-def info(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
-) -> None:
-    """Classes, splits, durations, sizes, bytes and codecs."""
-    from shards.manifest import read_dataset_facts, read_manifest
-
-    manifest = read_manifest(root)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
-    console.print(_facts_table(manifest, read_dataset_facts(root)))
-    console.print(_class_table(manifest))
-
-
-@shards_app.command()
-def verify(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
-    decode: Annotated[bool, typer.Option("--decode", help="Also decode every frame.")] = False,
-) -> None:
-    """Compare every byte with the manifest; exit code 1 if anything is amiss."""
-    from shards import verify as checks
-    from shards.manifest import read_manifest
-
-    num_videos = len(read_manifest(root))
-    with _progress_bar("verify") as progress:
-        problems = checks.verify(root, decode=decode, progress=progress)
-    for problem in problems:
-        typer.echo(problem)
-    if problems:
-        typer.echo(f"{len(problems)} problems in {root}", err=True)
-        raise typer.Exit(1)
-    how = "decoded and compared" if decode else "compared"
-    typer.echo(f"{root}: all {num_videos} videos {how}, no problems")
+    command.__annotations__ = {p.name: p.annotation for p in ordered}
+    command.__name__, command.__doc__ = read.__name__, read.__doc__
+    return command
 
 
 def _ingest(
     dataset: "Dataset",
-    out: Path,
-    *,
-    seed: int,
-    workers: int | None,
-    short_side: int,
-    recipe: str,
-    max_seconds: float | None,
-    shard_mb: int,
-    strict: bool,
+    out: Annotated[Path, typer.Option(help="Folder for the shards; made if missing.")],
+    recipe: Annotated[str, typer.Option(help="h264, or copy (files as they are).")] = "h264",
+    short_side: Annotated[
+        int, typer.Option(help="Upper bound of the shorter side, px, a multiple of 16.")
+    ] = 256,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Cut longer videos (not with copy).")
+    ] = None,
+    shard_mb: Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)] = 128,
+    seed: Seed = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")] = False,
 ) -> None:
     from shards.ingest import ingest
     from shards.recipe import Recipe
 
     chosen = Recipe(codec=recipe, short_side_px=short_side, max_seconds=max_seconds)
-    with _progress_bar("shard") as progress:
+    with progress_bar("shard") as progress:
         report = ingest(
             dataset,
             out,
@@ -209,6 +90,86 @@ def _ingest(
     _print_summary(dataset, out, report)
 
 
+@shard_app.command()
+@_ingesting
+def folder(
+    root: Root,
+    test_percent: Annotated[
+        float, typer.Option(help="Share of each class that becomes the test split.")
+    ] = 0.0,
+    seed: Seed = 0,
+    min_per_class: MinPerClass = 2,
+    follow_links: FollowLinks = False,
+) -> "Dataset":
+    """Class folders, optionally below train/, val/, test/ folders."""
+    from shards import datasets
+
+    return datasets.folder(
+        root,
+        test_percent=test_percent,
+        seed=seed,
+        min_per_class=min_per_class,
+        follow_links=follow_links,
+    )
+
+
+@shard_app.command()
+@_ingesting
+def csv(
+    csv: Annotated[
+        Path, typer.Option(help="Table with columns path,label and optional split,group.")
+    ],
+    min_per_class: MinPerClass = 2,
+) -> "Dataset":
+    """The videos listed in a CSV file; paths are relative to the file's folder."""
+    from shards import datasets
+
+    return datasets.csv(csv, min_per_class=min_per_class)
+
+
+@shard_app.command()
+@_ingesting
+def ucf101(
+    root: Root,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Folder of the official lists; they must agree.")
+    ] = None,
+    follow_links: FollowLinks = False,
+) -> "Dataset":
+    """UCF101 as unpacked, with its three official splits; needs no list files."""
+    from shards import public_sets
+
+    return public_sets.ucf101(root, annotations, follow_links=follow_links)
+
+
+@shard_app.command()
+@_ingesting
+def hmdb51(
+    root: Root,
+    annotations: Annotated[Path, typer.Option(help="Folder of the 153 official lists.")],
+    follow_links: FollowLinks = False,
+) -> "Dataset":
+    """HMDB51 as unpacked, with its three official splits."""
+    from shards import public_sets
+
+    return public_sets.hmdb51(root, annotations, follow_links=follow_links)
+
+
+@shard_app.command()
+@_ingesting
+def kinetics400(
+    root: Annotated[Path, typer.Option(help="Folder with the videos, e.g. class/ID_START_END.mp4")],
+    annotations: Annotated[
+        list[Path], typer.Option(help="Official list, train.csv or val.csv; give it twice.")
+    ],
+    follow_links: FollowLinks = False,
+) -> "Dataset":
+    """Kinetics-400 as downloaded; videos that are no longer to be had are listed."""
+    from shards import kinetics
+
+    return kinetics.kinetics400(root, annotations, follow_links=follow_links)
+
+
 def _print_summary(dataset: "Dataset", out: Path, report: "IngestReport") -> None:
     from shards.manifest import read_manifest
 
@@ -218,133 +179,29 @@ def _print_summary(dataset: "Dataset", out: Path, report: "IngestReport") -> Non
         typer.echo(f"went on after {report.num_resumed} videos of an earlier run")
     typer.echo(
         f"{report.num_videos} videos, {len(dataset.classes)} classes,"
-        f" {report.num_shards} shards, {_size(report.num_bytes)}"
+        f" {report.num_shards} shards, {size_text(report.num_bytes)}"
     )
-    for number, counts in _split_counts(read_manifest(out)):
+    for number, counts in split_counts(read_manifest(out)):
         typer.echo(f"split {number}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
-    if report.num_skipped:
-        _print_skipped(out, report.num_skipped)
+    for note in dataset.notes:
+        typer.echo(note)
+    if report.num_skipped or report.num_missing:
+        _print_skipped(out, report)
     typer.echo(f"digest  {report.digest}")
     typer.echo(f"shards  {out}")
     typer.echo(f"next    tb shards info {out}")
 
 
-def _print_skipped(out: Path, num_skipped: int) -> None:
+def _print_skipped(out: Path, report: "IngestReport") -> None:
     from shards.ingest import SKIPPED_NAME
 
     path = out / SKIPPED_NAME
-    typer.echo(f"{num_skipped} videos skipped, all listed in {path}:")
+    counts = {"skipped": report.num_skipped, "missing": report.num_missing}
+    text = ", ".join(f"{num} videos {what}" for what, num in counts.items() if num)
+    typer.echo(f"{text}, all listed in {path}:")
     lines = path.read_text().splitlines()
     for line in lines[:_NUM_REASONS_SHOWN]:
         entry = json.loads(line)
         typer.echo(f"  {entry['source']}: {entry['reason']}")
     if len(lines) > _NUM_REASONS_SHOWN:
         typer.echo(f"  ... and {len(lines) - _NUM_REASONS_SHOWN} more")
-
-
-@contextmanager
-def _progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Yields a function for (done, total, key) that draws a bar with the time left on stderr."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[key]}", markup=False),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, key="")
-
-        def progress(num_done: int, total: int, key: str) -> None:
-            bar.update(task, completed=num_done, total=total, key=key[:40])
-
-        yield progress
-
-
-def _facts_table(manifest: "Manifest", facts: dict[str, object]) -> "Table":
-    import numpy as np
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(manifest.name), show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")  # or the digest would be cut off
-    seconds = manifest.num_frames / manifest.fps
-    sizes = np.unique(np.stack([manifest.widths, manifest.heights], axis=1), axis=0)
-    codecs = sorted(set(manifest.table.column("codec").to_pylist()))
-    rates = np.unique(np.round(manifest.fps, 2))
-    rows = {
-        "videos": f"{len(manifest)} ({facts.get('num_skipped', 0)} skipped)",
-        "classes": str(len(manifest.classes)),
-    }
-    for number, counts in _split_counts(manifest):
-        rows[f"split {number}"] = ", ".join(f"{n} {name}" for name, n in counts.items())
-    rows |= {
-        "frames": f"{manifest.num_frames.sum()} ({_spread(manifest.num_frames)} per video)",
-        "duration": f"{seconds.sum() / 3600:.2f} h ({_spread(seconds, '.1f')} s per video)",
-        "frame rate": f"{_few([f'{rate:g}' for rate in rates])} fps",
-        "size": _few([f"{width}x{height}" for width, height in sizes]),
-        "codec": ", ".join(codecs),
-        "bytes": f"{_size(int(manifest.sizes.sum()))} in {len(manifest.shard_names)} shards",
-        "digest": manifest.digest,
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
-
-
-def _class_table(manifest: "Manifest") -> "Table":
-    import numpy as np
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("label", "class", "videos", "frames", "median s")
-    seconds = manifest.num_frames / manifest.fps
-    for label, name in enumerate(manifest.classes):
-        rows = np.flatnonzero(manifest.labels == label)
-        median = f"{np.median(seconds[rows]):.1f}" if len(rows) else "-"
-        num_frames = manifest.num_frames[rows].sum()
-        table.add_row(str(label), escape(name), str(len(rows)), str(num_frames), median)
-    return table
-
-
-def _split_counts(manifest: "Manifest") -> list[tuple[int, dict[str, int]]]:
-    """(split number, {"train": videos, ...}) for each, empty memberships left out."""
-    result = []
-    for number in range(1, manifest.num_split_numbers + 1):
-        counts = {
-            name or "unused": len(manifest.indices(name, number))
-            for name in ("train", "val", "test", "")
-        }
-        result.append((number, {name: n for name, n in counts.items() if n}))
-    return result
-
-
-def _spread(values: "np.ndarray", form: str = "g") -> str:
-    import numpy as np
-
-    low, middle, high = np.percentile(np.asarray(values), [0, 50, 100])
-    return f"{low:{form}} to {high:{form}}, median {middle:{form}}"
-
-
-def _few(names: list[str], limit: int = 6) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def _size(num_bytes: int) -> str:
-    return (
-        f"{num_bytes / _MIB:.1f} MiB" if num_bytes < 1 << 30 else f"{num_bytes / (1 << 30):.2f} GiB"
-    )

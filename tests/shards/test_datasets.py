@@ -5,29 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from shards.datasets import Dataset, csv, folder, ucf101
-from shards.errors import InputError
-
-
-def _touch(root: Path, *names: str) -> Path:
-    """Empty files; listing does not open them."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
+from shards.datasets import Dataset, csv, folder
+from tests.shards.sources import fault_of, touch
 
 
 def _pairs(count: int, *classes: str) -> list[str]:
     return [f"{name}/{index}.mp4" for name in classes for index in range(count)]
-
-
-def _fault(call, *args, **kwargs) -> str:  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def _splits(dataset: Dataset) -> Counter[str]:
@@ -38,24 +21,24 @@ def _splits(dataset: Dataset) -> Counter[str]:
 
 
 def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
-    dataset = folder(_touch(tmp_path, *_pairs(2, "JumpRope", "JumpingJack", "archery")))
+    dataset = folder(touch(tmp_path, *_pairs(2, "JumpRope", "JumpingJack", "archery")))
     assert dataset.classes == ("archery", "JumpingJack", "JumpRope")
     assert {dataset.classes[s.label] for s in dataset.sources if s.path.parent.name == "archery"}
 
 
 def test_only_videos_count_at_any_depth(tmp_path: Path) -> None:
     names = ["a/1.mp4", "a/deep/er/2.AVI", "a/.hidden.mp4", "a/3.txt", ".git/x.mp4", "README.md"]
-    dataset = folder(_touch(tmp_path, *names))
+    dataset = folder(touch(tmp_path, *names))
     assert [source.path.name for source in dataset.sources] == ["1.mp4", "2.AVI"]
 
 
 def test_split_folders(tmp_path: Path) -> None:
     names = [f"{s}/{n}" for s in ("train", "Validation", "test") for n in _pairs(2, "a", "b")]
-    assert _splits(folder(_touch(tmp_path, *names))) == {"train": 4, "val": 4, "test": 4}
+    assert _splits(folder(touch(tmp_path, *names))) == {"train": 4, "val": 4, "test": 4}
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    dataset = folder(_touch(tmp_path, *_pairs(2, "train", "bus")))
+    dataset = folder(touch(tmp_path, *_pairs(2, "train", "bus")))
     assert dataset.classes == ("bus", "train")
     assert _splits(dataset) == {"train": 4}
 
@@ -64,15 +47,33 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 def test_test_percent_takes_its_share_of_every_class(
     tmp_path: Path, percent: float, num_test: int
 ) -> None:
-    dataset = folder(_touch(tmp_path, *_pairs(10, "a", "b")), test_percent=percent)
+    dataset = folder(touch(tmp_path, *_pairs(10, "a", "b")), test_percent=percent)
     tests = Counter(source.label for source in dataset.sources if source.splits == ("test",))
     assert tests == Counter({0: num_test, 1: num_test}) + Counter()
 
 
 def test_links_that_go_round_in_circles_end(tmp_path: Path) -> None:
-    _touch(tmp_path, *_pairs(2, "a"))
+    touch(tmp_path, *_pairs(2, "a"))
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
     assert len(folder(tmp_path).sources) == 2
+
+
+def test_links_out_of_the_root_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "1.mp4", "deep/2.mp4")
+    root = touch(tmp_path / "set", "a/0.mp4", "b/0.mp4")
+    (root / "a" / "1.mp4").symlink_to(tmp_path / "elsewhere" / "1.mp4")
+    (root / "a" / "deep").symlink_to(tmp_path / "elsewhere" / "deep")
+    (root / "a" / "inside.mp4").symlink_to(root / "b" / "0.mp4")
+    faults = {s.path.name: s.fault for s in folder(root, min_per_class=1).sources if s.fault}
+    assert set(faults) == {"1.mp4", "2.mp4"}
+    assert "--follow-links" in faults["1.mp4"]
+    assert not any(s.fault for s in folder(root, min_per_class=1, follow_links=True).sources)
+
+
+def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> None:
+    touch(tmp_path / "set", *_pairs(2, "a"))
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    assert not any(source.fault for source in folder(tmp_path / "link").sources)
 
 
 @pytest.mark.parametrize(
@@ -97,25 +98,25 @@ def test_folders_that_are_not_a_data_set(
     root = tmp_path / "set"
     if names is not None:
         root.mkdir()
-        _touch(root, *names)
-    message = _fault(folder, root, **options)
+        touch(root, *names)
+    message = fault_of(folder, root, **options)
     assert expected in message
     assert str(root) in message or message.startswith("--")
 
 
 def test_a_file_is_not_a_root(tmp_path: Path) -> None:
-    assert "is a file; --root takes the folder" in _fault(folder, _touch(tmp_path, "x") / "x")
+    assert "is a file; --root takes the folder" in fault_of(folder, touch(tmp_path, "x") / "x")
 
 
 def test_one_video_is_enough_where_one_says_so(tmp_path: Path) -> None:
-    assert len(folder(_touch(tmp_path, "a/1.mp4"), min_per_class=1).sources) == 1
+    assert len(folder(touch(tmp_path, "a/1.mp4"), min_per_class=1).sources) == 1
 
 
 # csv
 
 
 def _table(tmp_path: Path, text: str | bytes) -> Path:
-    _touch(tmp_path, *_pairs(3, "a", "b"))
+    touch(tmp_path, *_pairs(3, "a", "b"))
     path = tmp_path / "set.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
@@ -150,46 +151,10 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
 )
 def test_tables_with_a_mistake(tmp_path: Path, text: str | bytes, expected: str) -> None:
     path = _table(tmp_path, text)
-    message = _fault(csv, path)
+    message = fault_of(csv, path)
     assert expected in message
     assert str(path) in message
 
 
 def test_no_table(tmp_path: Path) -> None:
-    assert "no such file; --csv takes a table" in _fault(csv, tmp_path / "x.csv")
-
-
-# ucf101
-
-
-def _ucf(*names: str) -> list[str]:
-    return [f"{name.split('_')[1]}/{name}.avi" for name in names]
-
-
-def test_ucf101_needs_no_lists(tmp_path: Path) -> None:
-    names = _ucf("v_Archery_g01_c01", "v_Archery_g08_c02", "v_YoYo_g15_c01", "v_YoYo_g25_c03")
-    dataset = ucf101(_touch(tmp_path, *names, "HandstandPushups/v_HandStandPushups_g01_c01.avi"))
-    assert dataset.classes == ("Archery", "HandstandPushups", "YoYo")
-    by_key = {source.key: source for source in dataset.sources}
-    assert by_key["v_Archery_g01_c01"].splits == ("test", "train", "train")
-    assert by_key["v_Archery_g08_c02"].splits == ("train", "test", "train")
-    assert by_key["v_YoYo_g15_c01"].splits == ("train", "train", "test")
-    assert by_key["v_YoYo_g25_c03"].splits == ("train", "train", "train")
-    assert by_key["v_YoYo_g25_c03"].group == "YoYo_g25"
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["UCF-101/" + _ucf("v_YoYo_g01_c01")[0]], "one level down; give --root UCF-101"),
-        (["wave/Movie_wave_f_nm_np1_fr_med_26.avi"], "look like HMDB51"),
-        (["train/a/1.mp4"], "holds split folders"),
-        (["a/1.mp4", "b/2.mp4"], "looks like 2 plain class folders (e.g. 1.mp4)"),
-        ([*_ucf("v_YoYo_g01_c01"), "YoYo/extra.avi"], "extra.avi: the name does not fit"),
-        (["Archery/v_YoYo_g01_c01.avi"], "does not fit UCF101's v_Archery_gNN_cNN"),
-        (_ucf("v_YoYo_g26_c01"), "groups run from 1 to 25"),
-        ([*_ucf("v_YoYo_g01_c01"), "Archery/notes.txt"], "class 'Archery' has 0 video(s)"),
-    ],
-)
-def test_what_is_not_ucf101(tmp_path: Path, names: list[str], expected: str) -> None:
-    assert expected in _fault(ucf101, _touch(tmp_path, *names))
+    assert "no such file; --csv takes a table" in fault_of(csv, tmp_path / "x.csv")

@@ -1,0 +1,165 @@
+"""`tb shards ...`: a look at finished shards. As in `cli_shard`, imports wait in the commands."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+    from shards.manifest import Manifest
+
+shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
+
+_MIB = 1 << 20
+# Rich takes 80 for a pipe, which breaks a digest in two.
+_PIPE_WIDTH = 120
+
+
+@shards_app.command()
+def info(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+) -> None:
+    """Classes, splits, durations, sizes, bytes and codecs."""
+    from shards.manifest import read_dataset_facts, read_manifest
+
+    manifest = read_manifest(root)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    console.print(_facts_table(manifest, read_dataset_facts(root)))
+    console.print(_class_table(manifest))
+
+
+@shards_app.command()
+def verify(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    decode: Annotated[bool, typer.Option("--decode", help="Also decode every frame.")] = False,
+) -> None:
+    """Compare every byte with the manifest; exit code 1 if anything is amiss."""
+    from shards import verify as checks
+    from shards.manifest import read_manifest
+
+    num_videos = len(read_manifest(root))
+    with progress_bar("verify") as progress:
+        problems = checks.verify(root, decode=decode, progress=progress)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        typer.echo(f"{len(problems)} problems in {root}", err=True)
+        raise typer.Exit(1)
+    how = "decoded and compared" if decode else "compared"
+    typer.echo(f"{root}: all {num_videos} videos {how}, no problems")
+
+
+def split_counts(manifest: "Manifest") -> list[tuple[int, dict[str, int]]]:
+    """(split number, {"train": videos, ...}) for each, empty memberships left out."""
+    result = []
+    for number in range(1, manifest.num_split_numbers + 1):
+        counts = {
+            name or "unused": len(manifest.indices(name, number))
+            for name in ("train", "val", "test", "")
+        }
+        result.append((number, {name: n for name, n in counts.items() if n}))
+    return result
+
+
+def size_text(num_bytes: int) -> str:
+    return (
+        f"{num_bytes / _MIB:.1f} MiB" if num_bytes < 1 << 30 else f"{num_bytes / (1 << 30):.2f} GiB"
+    )
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yields a function for (done, total, key) that draws a bar with the time left on stderr."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[key]}", markup=False),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, key="")
+
+        def progress(num_done: int, total: int, key: str) -> None:
+            bar.update(task, completed=num_done, total=total, key=key[:40])
+
+        yield progress
+
+
+def _facts_table(manifest: "Manifest", facts: dict[str, object]) -> "Table":
+    import numpy as np
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(manifest.name), show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # or the digest would be cut off
+    seconds = manifest.num_frames / manifest.fps
+    sizes = np.unique(np.stack([manifest.widths, manifest.heights], axis=1), axis=0)
+    codecs = sorted(set(manifest.table.column("codec").to_pylist()))
+    rates = np.unique(np.round(manifest.fps, 2))
+    rows = {
+        "videos": f"{len(manifest)} ({facts.get('num_skipped', 0)} skipped)",
+        "classes": str(len(manifest.classes)),
+    }
+    for number, counts in split_counts(manifest):
+        rows[f"split {number}"] = ", ".join(f"{n} {name}" for name, n in counts.items())
+    rows |= {
+        "frames": f"{manifest.num_frames.sum()} ({_spread(manifest.num_frames)} per video)",
+        "duration": f"{seconds.sum() / 3600:.2f} h ({_spread(seconds, '.1f')} s per video)",
+        "frame rate": f"{_few([f'{rate:g}' for rate in rates])} fps",
+        "size": _few([f"{width}x{height}" for width, height in sizes]),
+        "codec": ", ".join(codecs),
+        "bytes": f"{size_text(int(manifest.sizes.sum()))} in {len(manifest.shard_names)} shards",
+        "digest": manifest.digest,
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _class_table(manifest: "Manifest") -> "Table":
+    import numpy as np
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("label", "class", "videos", "frames", "median s")
+    seconds = manifest.num_frames / manifest.fps
+    for label, name in enumerate(manifest.classes):
+        rows = np.flatnonzero(manifest.labels == label)
+        median = f"{np.median(seconds[rows]):.1f}" if len(rows) else "-"
+        num_frames = manifest.num_frames[rows].sum()
+        table.add_row(str(label), escape(name), str(len(rows)), str(num_frames), median)
+    return table
+
+
+def _spread(values: "np.ndarray", form: str = "g") -> str:
+    import numpy as np
+
+    low, middle, high = np.percentile(np.asarray(values), [0, 50, 100])
+    return f"{low:{form}} to {high:{form}}, median {middle:{form}}"
+
+
+def _few(names: list[str], limit: int = 6) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
