@@ -1,4 +1,4 @@
-"""Decoded frames -> upright, square-pixel, yuv420p, limited-range frames at a constant rate.
+"""Decoded frames -> upright, progressive, square-pixel 4:2:0 frames at a constant rate.
 
 The work is libavfilter's. Where the source's rate is constant the frames are simply counted
 (every decoded frame comes out exactly once, even with the disordered timestamps of packed
@@ -15,9 +15,10 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from shards.encoders import ENCODERS
 from shards.geometry import MAX_SIDE_PX, fit, upright_filters
 from shards.probe import Probe, VideoFaultError
-from shards.recipe import Recipe
+from shards.recipe import MIN_SIDE_PX, Recipe
 
 _RGB_MATRIX = "bt709"
 
@@ -66,7 +67,13 @@ def _build_graph(frame: VideoFrame, stream: VideoStream, facts: Probe, recipe: R
     turned = any(name == "transpose" for name, _ in turns)
     height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
     aspect = _pixel_aspect(stream)
-    size = fit(height, width, 1 / aspect if turned else aspect, recipe.short_side_px)
+    size = fit(
+        height,
+        width,
+        1 / aspect if turned else aspect,
+        recipe.short_side_px,
+        MIN_SIDE_PX[recipe.codec],
+    )
     if max(size.height, size.width) > MAX_SIDE_PX:
         raise VideoFaultError(
             f"pictures of {width}x{height} px are too elongated: with short side"
@@ -74,10 +81,14 @@ def _build_graph(frame: VideoFrame, stream: VideoStream, facts: Probe, recipe: R
         )
     # bitexact: the same pixels on every CPU.
     scale = f"{size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
-    scale += ":out_range=tv"
+    encoder = ENCODERS[recipe.codec]
+    scale += f":out_range={'pc' if encoder.is_full_range else 'tv'}"
     if frame.format.is_rgb:
         scale += f":out_color_matrix={_RGB_MATRIX}"
-    steps = [*turns, ("scale", scale), ("format", "yuv420p")]
+    steps = [*turns, ("scale", scale), ("format", encoder.pix_fmt)]
+    if frame.interlaced_frame:
+        # One picture out for each picture in; before anything else mixes their lines.
+        steps.insert(0, ("bwdif", "mode=send_frame:deint=interlaced"))
     steps += [("crop", f"{size.width}:{size.height}"), ("setsar", "1")]
     if not facts.is_constant:
         # Rate first: dropped frames need not be scaled.

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 STEP_PX = 16
-MIN_SIDE_PX = 64
 MAX_SIDE_PX = 4096
 
 
@@ -18,25 +17,28 @@ class Fit:
     width: int
 
 
-def fit(height: int, width: int, pixel_aspect: Fraction, short_side_px: int) -> Fit:
+def fit(
+    height: int, width: int, pixel_aspect: Fraction, short_side_px: int, min_side_px: int = 64
+) -> Fit:
     """How to bring an upright picture to a size that every NVDEC takes.
 
-    Both sides become multiples of 16 and at least 64 px: the decoder can then be reused from video
-    to video. The picture is scaled to cover that size, never up unless a side is below 64 px, and
-    at most 15 px are cropped, all from one direction unless no scaling is needed.
+    Both sides become multiples of 16 and not too small: the decoder can then be reused from video
+    to video. The picture is scaled to cover that size, never up unless a side is below the minimum,
+    and at most 15 px are cropped, all from one direction unless no scaling is needed.
 
     Args:
         height: px, as decoded and turned upright.
         width: px, likewise.
         pixel_aspect: width of a pixel divided by its height; the result has square pixels.
-        short_side_px: upper bound of the shorter side.
+        short_side_px: upper bound of the shorter side, a multiple of 16.
+        min_side_px: lower bound of both sides, a multiple of 16, at most short_side_px.
     """
     # Squeezing the long axis, not stretching the other: pixels are only ever taken away.
     true_width = width * min(pixel_aspect, Fraction(1))
     true_height = height / max(pixel_aspect, Fraction(1))
     short = min(true_height, true_width)
     scale = min(Fraction(1), Fraction(short_side_px) / short)
-    scale = max(scale, Fraction(MIN_SIDE_PX) / short)
+    scale = max(scale, Fraction(min_side_px) / short)
     target_height = int(true_height * scale) // STEP_PX * STEP_PX
     target_width = int(true_width * scale) // STEP_PX * STEP_PX
     cover = max(target_height / true_height, target_width / true_width)

@@ -17,6 +17,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
+from shards.encoders import ENCODERS
 from shards.filters import filtered
 from shards.probe import Probe, VideoFaultError, decoded, open_video, probe, video_stream
 from shards.recipe import Recipe
@@ -94,7 +95,7 @@ def _encode(path: Path, facts: Probe, recipe: Recipe) -> Encoded:
                 break
             encoder = encoder or _add_encoder(target, frame, facts.fps, recipe)
             frame.pts, frame.time_base = num_frames, 1 / facts.fps
-            # Else x264 would make a keyframe wherever the source has one.
+            # Else the encoder would make a keyframe wherever the source has one.
             frame.pict_type = PictureType.NONE
             _mux(target, encoder, frame)
             num_frames += 1
@@ -106,7 +107,7 @@ def _encode(path: Path, facts: Probe, recipe: Recipe) -> Encoded:
         fps=facts.fps,
         height=encoder.height,
         width=encoder.width,
-        codec="h264",
+        codec=recipe.codec,
     )
     check_decodes(encoded)
     return encoded
@@ -115,27 +116,19 @@ def _encode(path: Path, facts: Probe, recipe: Recipe) -> Encoded:
 def _add_encoder(
     target: OutputContainer, frame: VideoFrame, fps: Fraction, recipe: Recipe
 ) -> VideoStream:
-    """An x264 stream for frames like this one."""
-    options = {
-        "crf": str(recipe.crf),
-        "preset": recipe.preset,
-        "tune": "fastdecode",
-        "bf": "0",
-        # One reference frame in every video: decoders are reused only between videos that agree.
-        "refs": "1",
-        "g": str(recipe.gop),
-        "keyint_min": str(recipe.gop),
-        "sc_threshold": "0",
-        # x264 165 reads memory that it has not set when this is on: rare differences in the bytes.
-        "mbtree": "0",
-    }
-    stream = target.add_stream("libx264", rate=fps, options=options)
-    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+    """A stream for frames like this one."""
+    encoder = ENCODERS[recipe.codec]
+    stream = target.add_stream(encoder.name, rate=fps, options=encoder.options(recipe))
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, encoder.pix_fmt
     context = stream.codec_context
     context.time_base = 1 / fps
     context.thread_count = 1
-    # The filters make limited range of everything; the matrix is known only where the source says.
-    context.color_range, context.colorspace = ColorRange.MPEG, frame.colorspace
+    if encoder.codec_tag:
+        context.codec_tag = encoder.codec_tag
+    # The filters see to the range; the matrix is known only where the source says.
+    context.color_range = ColorRange.JPEG if encoder.is_full_range else ColorRange.MPEG
+    context.colorspace = frame.colorspace
     context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
     return stream
 

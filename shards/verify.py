@@ -13,6 +13,7 @@ from shards.collector import key_facts
 from shards.manifest import Manifest, content_digest, read_dataset_facts, read_manifest
 from shards.probe import VideoFaultError
 from shards.transcode import Encoded, check_decodes
+from shards.writer import Member, index_name, index_text
 
 Progress = Callable[[int, int, str], None]
 
@@ -23,7 +24,7 @@ def verify(
     """Problems found, one line each; empty if all is well.
 
     Compares the manifest's digest, every shard's SHA-256, its members as `tarfile` finds them,
-    every video's own SHA-256 and KEY.json.
+    every video's own SHA-256 and KEY.json, and DALI's index.
 
     Args:
         root: a finished folder of shards.
@@ -58,7 +59,8 @@ def verify(
                     if progress:
                         progress(num_done, len(manifest), key)
         except (OSError, tarfile.TarError) as error:
-            problems.append(f"{name}: {getattr(error, 'strerror', None) or error}")
+            where = Path(getattr(error, "filename", None) or name).name
+            problems.append(f"{where}: {getattr(error, 'strerror', None) or error}")
     return problems
 
 
@@ -67,12 +69,15 @@ def _shard_problems(
 ) -> Iterator[tuple[str, str]]:
     """Yields (key, problem), and (key, "") when done with a video."""
     seen: dict[str, set[str]] = {key: set() for key in rows}
+    samples: dict[str, list[Member]] = {}
     with tarfile.TarFile(path) as tar:
         for member in tar:
             key, _, extension = member.name.partition(".")
             if key not in rows:
                 yield key, "not in the manifest"
                 continue
+            place = Member(name=member.name, offset=member.offset_data, size=member.size)
+            samples.setdefault(key, []).append(place)
             file = tar.extractfile(member)
             data = file.read() if file else b""
             seen[key].add("json" if extension == "json" else "video")
@@ -86,6 +91,9 @@ def _shard_problems(
     for key, parts in seen.items():
         for part in {"json", "video"} - parts:
             yield key, f"its {part} is missing"
+    index = path.with_name(index_name(path.name))
+    if index.read_text("ascii", "replace") != index_text(list(samples.values())):
+        yield index.name, "disagrees with the shard; make the shards anew"
 
 
 def _video_problems(

@@ -1,4 +1,4 @@
-"""One shard: a plain USTAR tar of KEY.<video extension> and KEY.json pairs.
+"""One shard: a plain USTAR tar of KEY.<video extension> and KEY.json pairs, and its DALI index.
 
 The bytes depend on the content alone: fixed order, times and owners are zero. The stock
 `webdataset` library and `tarfile` read the result; offsets let us read a video without either.
@@ -8,14 +8,43 @@ import hashlib
 import io
 import os
 import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from shards.publish import publish_file
+from shards.publish import publish_bytes, publish_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A file in a tar: `offset` of its first byte and `size`, in bytes."""
+
+    name: str
+    offset: int
+    size: int
 
 
 def shard_name(index: int) -> str:
     """The file name of shard number `index` (0-based)."""
     return f"shard-{index:06d}.tar"
+
+
+def index_name(name: str) -> str:
+    """The file name of a shard's index."""
+    return name.removesuffix(".tar") + ".idx"
+
+
+def index_text(samples: Sequence[Sequence[Member]]) -> str:
+    """What DALI's `fn.readers.webdataset` wants to know of a shard (format v1.2 of its `wds2idx`).
+
+    Args:
+        samples: the members of each sample.
+    """
+    lines = [f"v1.2 {len(samples)}"]
+    for members in samples:
+        parts = [f"{m.name.partition('.')[2]} {m.offset} {m.size} {m.name}" for m in members]
+        lines.append(" ".join(parts))
+    return "\n".join(lines) + "\n"
 
 
 def member_bytes(num_bytes: int) -> int:
@@ -31,6 +60,7 @@ class ShardWriter:
         self._path = path
         self._unfinished = scratch / f"{path.name}.unfinished"
         self._file = self._unfinished.open("wb")
+        self._samples: list[tuple[Member, Member]] = []
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
     @property
@@ -40,9 +70,12 @@ class ShardWriter:
 
     def add(self, key: str, extension: str, video: bytes, facts: bytes) -> int:
         """Appends KEY.extension and KEY.json; returns the offset of the video's first byte."""
-        offset = self._add_member(f"{key}.{extension}", video)
-        self._add_member(f"{key}.json", facts)
-        return offset
+        members = (
+            self._add_member(f"{key}.{extension}", video),
+            self._add_member(f"{key}.json", facts),
+        )
+        self._samples.append(members)
+        return members[0].offset
 
     def publish(self) -> tuple[int, str]:
         """Makes the shard appear under its name; returns its size in bytes and its SHA-256."""
@@ -53,19 +86,24 @@ class ShardWriter:
         self._file.close()
         with self._unfinished.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        # The index first: whoever sees a shard may count on it.
+        index = self._path.with_name(index_name(self._path.name))
+        publish_bytes(index, index_text(self._samples).encode(), self._unfinished.parent)
         publish_file(self._unfinished, self._path)
         return num_bytes, sha256
 
     def close(self) -> None:
         """Drops what was written, unless it was published."""
-        self._file.close()
-        self._unfinished.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:  # closing writes what is left, which a full disk refuses
+            self._unfinished.unlink(missing_ok=True)
 
-    def _add_member(self, name: str, data: bytes) -> int:
+    def _add_member(self, name: str, data: bytes) -> Member:
         member = tarfile.TarInfo(name)
         member.size = len(data)
         member.mode = 0o644
         # A USTAR header is one block exactly as long as the name is short, which keys are.
         offset = int(self._tar.offset) + tarfile.BLOCKSIZE
         self._tar.addfile(member, io.BytesIO(data))
-        return offset
+        return Member(name=name, offset=offset, size=len(data))

@@ -58,7 +58,13 @@ def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
 def _ingest(
     dataset: "Dataset",
     out: Annotated[Path, typer.Option(help="Folder for the shards; made if missing.")],
-    recipe: Annotated[str, typer.Option(help="h264, or copy (files as they are).")] = "h264",
+    recipe: Annotated[
+        str, typer.Option(help="h264, hevc, vp9, mjpeg, or copy (files as they are).")
+    ] = "h264",
+    quality: Annotated[
+        int, typer.Option(help="CRF (mjpeg: quantiser), lower is better; -1 = the recipe's own.")
+    ] = -1,
+    gop: Annotated[int, typer.Option(help="Frames from one keyframe to the next.")] = 16,
     short_side: Annotated[
         int, typer.Option(help="Upper bound of the shorter side, px, a multiple of 16.")
     ] = 256,
@@ -75,7 +81,13 @@ def _ingest(
     from shards.ingest import ingest
     from shards.recipe import Recipe
 
-    chosen = Recipe(codec=recipe, short_side_px=short_side, max_seconds=max_seconds)
+    chosen = Recipe(
+        codec=recipe,
+        quality=quality,
+        gop=gop,
+        short_side_px=short_side,
+        max_seconds=max_seconds,
+    )
     with progress_bar("shard") as progress:
         report = ingest(
             dataset,

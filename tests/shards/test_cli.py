@@ -51,9 +51,10 @@ def test_shard_csv_with_all_options(videos: Path, tmp_path: Path) -> None:
         rows = [(path, path.parent.name) for path in sorted(videos.rglob("*.mp4"))]
         csv.writer(file).writerows([("path", "label"), *rows])
     options = "--seed 3 --workers 1 --short-side 64 --shard-mb 1 --max-seconds 0.4 --strict"
+    options += " --recipe mjpeg --quality 9 --gop 4"
     _run(shard_app, "csv", "--csv", table, "--out", out, *options.split())
     video = read_manifest(out).video(0)
-    assert (video.height, video.num_frames) == (64, 10)
+    assert (video.codec, video.height, video.num_frames) == ("mjpeg", 64, 10)
 
 
 def test_shard_ucf101(tmp_path: Path) -> None:

@@ -8,23 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.geometry import MIN_SIDE_PX, STEP_PX, fit, upright_filters
+from shards.geometry import STEP_PX, fit, upright_filters
 
 _SIDE = st.integers(1, 2000)
-_SHORT = st.integers(4, 40).map(lambda n: n * STEP_PX)
+_SHORT = st.integers(9, 40).map(lambda n: n * STEP_PX)
+_LEAST = st.integers(4, 9).map(lambda n: n * STEP_PX)
 _SQUARE = Fraction(1)
 
 
-@given(_SIDE, _SIDE, _SHORT)
+@given(_SIDE, _SIDE, _SHORT, _LEAST)
 def test_sizes_are_multiples_of_16_within_the_scaled_picture(
-    height: int, width: int, short_side_px: int
+    height: int, width: int, short_side_px: int, least: int
 ) -> None:
-    size = fit(height, width, _SQUARE, short_side_px)
+    size = fit(height, width, _SQUARE, short_side_px, least)
     assert size.height % STEP_PX == size.width % STEP_PX == 0
-    assert MIN_SIDE_PX <= min(size.height, size.width) <= short_side_px
+    assert least <= min(size.height, size.width) <= short_side_px
     crop = (size.scaled_height - size.height, size.scaled_width - size.width)
     assert min(crop) >= 0
-    if min(height, width) >= MIN_SIDE_PX:
+    if min(height, width) >= least:
         assert size.scaled_height <= height
         assert size.scaled_width <= width
         assert max(crop) < STEP_PX

@@ -47,7 +47,7 @@ def test_the_place_on_disk_has_no_say_but_recipe_and_seed_have(
         ingest(folder(videos), tmp_path / "1"),
         ingest(folder(moved), tmp_path / "2"),
         ingest(folder(videos), tmp_path / "3", seed=1),
-        ingest(folder(videos), tmp_path / "4", recipe=Recipe(crf=30)),
+        ingest(folder(videos), tmp_path / "4", recipe=Recipe(quality=30)),
     ]
     digests = [report.digest for report in reports]
     assert digests[0] == digests[1]

@@ -119,6 +119,13 @@ def test_hmdb51_from_its_lists(tmp_path: Path) -> None:
         "50_FIRST_DATES": ("train", "test", ""),
         "A_(movie)!_wave": ("test", "", "train"),
     }
+    for path in root.glob("wave/*.avi"):
+        make_video(path, num_frames=4, codec="mpeg4")
+    ingest(dataset, tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    for number, (num_train, num_pool) in enumerate([(1, 1), (0, 1), (1, 2)], start=1):
+        assert len(manifest.indices("train", number)) == num_train
+        assert len(manifest.indices("pool", number)) == num_pool
     (root / "wave" / "50_FIRST_DATES_wave_f_cm_np1_fr_med_0.avi").unlink()
     assert hmdb51(root, lists).missing == ("wave/50_FIRST_DATES_wave_f_cm_np1_fr_med_0",)
 

@@ -47,7 +47,7 @@ def test_headers_that_overstate_do_not_count(shared: Callable[[str], Path], tmp_
     some = tmp_path / "some.csv"
     rows = [f"{table.parent}/{line}" for line in lines[1:] if line.split(",")[1] in ("golf", "sit")]
     some.write_text("\n".join([lines[0], *rows[::4]]))
-    ingest(csv(some), tmp_path / "out", recipe=Recipe(short_side_px=64, crf=40))
+    ingest(csv(some), tmp_path / "out", recipe=Recipe(short_side_px=64, quality=40))
     assert not (tmp_path / "out" / SKIPPED_NAME).exists()
     manifest = read_manifest(tmp_path / "out")
     assert len(manifest) == len(rows[::4])

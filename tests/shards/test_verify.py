@@ -9,6 +9,7 @@ import pytest
 from shards.errors import InputError
 from shards.manifest import DATASET_NAME, MANIFEST_NAME, Manifest, read_manifest
 from shards.verify import verify
+from shards.writer import index_name
 
 
 @pytest.fixture
@@ -60,6 +61,15 @@ def test_missing_cut_and_stray_shards_are_found(manifest: Manifest, root: Path) 
     assert f"{first.name}: No such file" in problems
     assert f"{second.name}: " in problems
     assert "shard-000999.tar: not in the manifest" in problems
+
+
+def test_a_changed_or_missing_index_is_found(manifest: Manifest, root: Path) -> None:
+    first, second = (root / index_name(name) for name in manifest.shard_names[:2])
+    first.write_text(first.read_text().replace("512", "513", 1))
+    second.unlink()
+    problems = "\n".join(verify(root))
+    assert f"{first.name} in {manifest.shard_names[0]}: disagrees" in problems
+    assert f"{second.name}: No such file" in problems
 
 
 def test_swapped_shards_are_found(manifest: Manifest, root: Path) -> None:
