@@ -61,7 +61,11 @@ def seeded_ranks(keys: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarr
 
 
 def label_fraction(
-    keys: Sequence[str], labels: np.ndarray, percent: float, seed: int
+    keys: Sequence[str],
+    labels: np.ndarray,
+    percent: float,
+    seed: int,
+    groups: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Which videos keep their label when only `percent` of them may.
 
@@ -73,6 +77,8 @@ def label_fraction(
         labels: int array [N].
         percent: in (0, 100].
         seed: the draw.
+        groups: N names; within a class, videos of one group are then all labelled or none is, and
+            each class gives as many groups as it takes to reach its share. "" is a group of one.
 
     Returns:
         bool array [N], True = labelled; independent of the order of the rows.
@@ -89,8 +95,31 @@ def label_fraction(
     _, class_of_row, class_sizes = np.unique(labels, return_inverse=True, return_counts=True)
     # floor(x + 0.5), not round(): Python rounds halves to even, which surprises in a table.
     wanted = np.maximum(1, np.floor(class_sizes * percent / 100 + 0.5)).astype(np.int64)
-    labelled: np.ndarray = seeded_ranks(keys, labels, seed) < wanted[class_of_row]
+    ranks = seeded_ranks(keys, labels, seed)
+    if groups is not None:
+        ranks = _first_in_group(ranks, keys, labels, groups, seed)
+    labelled: np.ndarray = ranks < wanted[class_of_row]
     return labelled
+
+
+def _first_in_group(
+    ranks: np.ndarray, keys: Sequence[str], labels: np.ndarray, groups: Sequence[str], seed: int
+) -> np.ndarray:
+    """For each video how many of its class come before its group, in a seeded order of groups."""
+    names = [f"group {g}" if g else f"video {k}" for g, k in zip(groups, keys, strict=True)]
+    order = sorted(
+        range(len(keys)),
+        key=lambda row: (int(labels[row]), _hash(seed, names[row]), names[row], int(ranks[row])),
+    )
+    first = np.zeros_like(ranks)
+    start, place, previous = 0, 0, (-1, "")
+    for row in order:
+        current = (int(labels[row]), names[row])
+        place = place + 1 if current[0] == previous[0] else 0
+        start = start if current == previous else place
+        previous = current
+        first[row] = start
+    return first
 
 
 def _hash(seed: int, key: str) -> bytes:

@@ -52,6 +52,25 @@ def test_the_order_of_the_rows_has_no_say(  # type: ignore[no-untyped-def]
     assert np.array_equal(moved, expected)
 
 
+@given(_LABELS, _PERCENT, _PERCENT, _SEED, st.integers(1, 6))
+def test_whole_groups_are_nested_too_and_no_more_than_needed(
+    labels: np.ndarray, one: float, other: float, seed: int, num_groups: int
+) -> None:
+    keys = _keys(labels)
+    groups = [f"g{row % num_groups}" if row % 7 else "" for row in range(len(labels))]
+    own = [(label, group or key) for label, group, key in zip(labels, groups, keys, strict=True)]
+    small, large = (label_fraction(keys, labels, p, seed, groups) for p in sorted((one, other)))
+    assert not np.any(small & ~large)
+    plain = label_fraction(keys, labels, max(one, other), seed)
+    for label in set(labels.tolist()):
+        chosen = [g for g, on in zip(own, large, strict=True) if on and g[0] == label]
+        left = [g for g, on in zip(own, large, strict=True) if not on and g[0] == label]
+        assert not set(chosen) & set(left)
+        wanted = int(plain[labels == label].sum())
+        largest = max(chosen.count(group) for group in chosen)
+        assert wanted <= len(chosen) < wanted + largest
+
+
 def test_all_and_other_seeds() -> None:
     labels = np.repeat(np.arange(3), 50)
     keys = _keys(labels)
