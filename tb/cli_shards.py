@@ -57,6 +57,85 @@ def verify(
     typer.echo(f"{root}: all {num_videos} videos {how}, no problems")
 
 
+@shards_app.command()
+def ls(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Only videos of this class.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only this split: train, val, test or pool.")
+    ] = None,
+    split_number: Annotated[int, typer.Option(help="Which official split, from 1.")] = 1,
+) -> None:
+    """One line per video: key, class, splits, frames, fps, size, bytes, shard (by tabs)."""
+    from shards.errors import InputError
+    from shards.manifest import read_manifest
+
+    manifest = read_manifest(root)
+    if class_name is not None and class_name not in manifest.classes:
+        raise InputError(f"{root}: no class {class_name!r}; see `tb shards info {root}`")
+    rows = range(len(manifest)) if split is None else manifest.indices(split, split_number)
+    for row in rows:
+        video = manifest.video(int(row))
+        name = manifest.classes[video.label]
+        if class_name in (None, name):
+            splits = ",".join(split or "-" for split in video.splits)
+            facts = (video.num_frames, f"{float(video.fps):g}", f"{video.width}x{video.height}")
+            fields = (video.key, name, splits, *facts, video.size, video.shard)
+            typer.echo("\t".join(map(str, fields)))
+
+
+@shards_app.command()
+def show(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    key: Annotated[str, typer.Argument(help="Of a video, as `tb shards ls` prints it.")],
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Draw some of its frames into this PNG file.")
+    ] = None,
+    num_tiles: Annotated[int, typer.Option(help="How many frames to draw.", min=1)] = 16,
+) -> None:
+    """All that is known of one video."""
+    from dataclasses import asdict
+    from difflib import get_close_matches
+
+    from shards.errors import InputError
+    from shards.manifest import read_manifest
+
+    manifest = read_manifest(root)
+    if key not in manifest.keys:
+        close = get_close_matches(key, manifest.keys, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"see `tb shards ls {root}`"
+        raise InputError(f"{root}: no video {key!r}; {hint}")
+    row = manifest.keys.index(key)
+    facts = asdict(manifest.video(row))
+    facts["class"] = manifest.classes[facts["label"]]
+    facts["splits"] = ", ".join(split or "unused" for split in facts["splits"])
+    for name, value in facts.items():
+        typer.echo(f"{name:<13} {value}")
+    if contact_sheet:
+        _draw_contact_sheet(manifest, row, contact_sheet, num_tiles)
+
+
+def _draw_contact_sheet(manifest: "Manifest", row: int, path: Path, num_tiles: int) -> None:
+    import io
+
+    from shards.contact_sheet import contact_sheet
+    from shards.errors import InputError
+    from shards.publish import publish_bytes
+    from shards.reader import ShardReader
+
+    with ShardReader(manifest) as reader:
+        sheet = contact_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
+    png = io.BytesIO()
+    sheet.save(png, format="PNG")
+    try:
+        publish_bytes(path, png.getvalue())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; choose another file") from error
+    typer.echo(f"{'sheet':<13} {path}")
+
+
 def split_counts(manifest: "Manifest") -> list[tuple[int, dict[str, int]]]:
     """(split number, {"train": videos, ...}) for each, empty memberships left out."""
     result = []

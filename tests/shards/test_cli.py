@@ -3,11 +3,15 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
+from shards.datasets import folder
 from shards.errors import InputError
+from shards.ingest import ingest
 from shards.manifest import Manifest, read_manifest
 from tb.cli_shard import shard_app, shards_app
 from tests.make_videos import make_video
@@ -101,6 +105,44 @@ def test_shards_verify(manifest: Manifest, tmp_path: Path) -> None:
     assert "1 problems in" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["info", "verify"])
+def test_shards_ls(manifest: Manifest) -> None:
+    lines = [line.split("\t") for line in _run(shards_app, "ls", manifest.root).splitlines()]
+    assert [line[0] for line in lines] == manifest.keys
+    assert lines[0][3:6] == ["20", "25", "128x96"]
+    some = _run(shards_app, "ls", manifest.root, "--class", "spin", "--split", "train")
+    assert len(some.splitlines()) == 5
+    assert _run(shards_app, "ls", manifest.root, "--split", "test") == ""
+    assert "no class 'spun'" in _fault(shards_app, "ls", manifest.root, "--class", "spun")
+
+
+def test_shards_show_draws_frames_in_order(tmp_path: Path) -> None:
+    """Frames that brighten make tiles that brighten."""
+
+    def paint(index: int) -> np.ndarray:
+        return np.full((96, 128, 3), 20 + 10 * index, np.uint8)
+
+    make_video(tmp_path / "set" / "a" / "up.mp4", num_frames=20, paint=paint)
+    ingest(folder(tmp_path / "set", min_per_class=1), tmp_path / "out")
+    png = tmp_path / "sheet.png"
+    text = _run(
+        shards_app, "show", tmp_path / "out", "up", "--contact-sheet", png, "--num-tiles", 4
+    )
+    for expected in ("num_frames    20", "class         a", "source        a/up.mp4", str(png)):
+        assert expected in text
+    sheet = np.asarray(Image.open(png).convert("L")).astype(int)
+    height, width = sheet.shape
+    middles = [sheet[height * y // 4, width * x // 4] for y in (1, 3) for x in (1, 3)]
+    assert middles == sorted(middles)
+    assert np.allclose(middles, [20 + 10 * index for index in (0, 6, 13, 19)], atol=4)
+
+
+def test_shards_show_of_an_unknown_key(manifest: Manifest, tmp_path: Path) -> None:
+    assert "did you mean spin3?" in _fault(shards_app, "show", manifest.root, "spin33")
+    assert "tb shards ls" in _fault(shards_app, "show", manifest.root, "zzz")
+    arguments = ("show", manifest.root, "spin3", "--contact-sheet", tmp_path / "no" / "x.png")
+    assert "No such file" in _fault(shards_app, *arguments)
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "ls"])
 def test_looking_at_what_is_no_shards_folder(tmp_path: Path, command: str) -> None:
     assert "not a shards folder" in _fault(shards_app, command, tmp_path)

@@ -1,0 +1,46 @@
+"""A video at a glance: frames evenly spaced over its length, on one picture."""
+
+import io
+from math import ceil, sqrt
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw
+
+_TILE_WIDTH_PX = 240
+_MARGIN_PX = 4
+_CAPTION_PX = 14
+
+
+def contact_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Image:
+    """Frames with their numbers, left to right and top to bottom.
+
+    Args:
+        data: an encoded video.
+        num_frames: how many it has.
+        num_tiles: how many to show, 1 or more; the first and the last are always among them.
+    """
+    wanted = np.unique(np.round(np.linspace(0, num_frames - 1, num_tiles)).astype(int))
+    tiles = _frames(data, {int(index) for index in wanted})
+    width, height = next(iter(tiles.values())).size
+    columns = ceil(sqrt(len(tiles)))
+    rows = ceil(len(tiles) / columns)
+    step_x, step_y = width + _MARGIN_PX, height + _CAPTION_PX + _MARGIN_PX
+    sheet = Image.new("RGB", (columns * step_x + _MARGIN_PX, rows * step_y + _MARGIN_PX), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (index, tile) in enumerate(sorted(tiles.items())):
+        x = _MARGIN_PX + place % columns * step_x
+        y = _MARGIN_PX + place // columns * step_y
+        sheet.paste(tile, (x, y))
+        draw.text((x, y + height), str(index), fill="black")
+    return sheet
+
+
+def _frames(data: bytes, wanted: set[int]) -> dict[int, Image.Image]:
+    tiles: dict[int, Image.Image] = {}
+    with av.open(io.BytesIO(data), "r") as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index in wanted:
+                height = max(1, round(frame.height * _TILE_WIDTH_PX / frame.width))
+                tiles[index] = frame.to_image().resize((_TILE_WIDTH_PX, height))
+    return tiles
