@@ -42,5 +42,6 @@ def _frames(data: bytes, wanted: set[int]) -> dict[int, Image.Image]:
         for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
                 height = max(1, round(frame.height * _TILE_WIDTH_PX / frame.width))
-                tiles[index] = frame.to_image().resize((_TILE_WIDTH_PX, height))
+                image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+                tiles[index] = image.resize((_TILE_WIDTH_PX, height))
     return tiles

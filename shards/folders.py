@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from shards.errors import InputError
 
@@ -27,7 +28,7 @@ def class_folders(root: Path) -> list[Path]:
     Raises:
         InputError: there are none, or videos lie outside any class folder.
     """
-    entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    entries = _visible(root)
     if not entries:
         raise InputError(f"{root}: is empty; put one folder per class with its videos there")
     loose = [path for path in entries if _is_video(path)]
@@ -47,12 +48,11 @@ def class_folders(root: Path) -> list[Path]:
 
 def split_folders(root: Path) -> dict[str, Path]:
     """{"train": path, ...} where every sub-folder of root is named after a split, else {}."""
-    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    folders = [path for path in folders if not _is_shards_folder(path)]
+    folders = [path for path in _visible(root) if path.is_dir() and not _is_shards_folder(path)]
     # All of them: a data set of vehicles may well have a class "train" beside "bus".
     if not folders or any(path.name.lower() not in _SPLIT_FOLDERS for path in folders):
         return {}
-    if all(not any(child.is_dir() for child in path.iterdir()) for path in folders):
+    if all(not any(child.is_dir() for child in _visible(path)) for path in folders):
         return {}
     by_split: dict[str, Path] = {}
     for path in sorted(folders):
@@ -92,8 +92,15 @@ def valid_unicode(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _raise_unreadable(error: OSError) -> None:
+def _raise_unreadable(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: {error.strerror}; make it readable, or move it away")
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        _raise_unreadable(error)
 
 
 def _has_video_name(name: str) -> bool:
@@ -105,4 +112,5 @@ def _is_video(path: Path) -> bool:
 
 
 def _is_shards_folder(path: Path) -> bool:
-    return (path / "dataset.json").is_file() or (path / ".ingest").is_dir()
+    # os.path, not pathlib: a folder that may not be entered is none.
+    return os.path.isfile(path / "dataset.json") or os.path.isdir(path / ".ingest")

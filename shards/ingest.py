@@ -36,6 +36,7 @@ from shards.worker import encode_all
 SKIPPED_NAME = "skipped.jsonl"
 MISSING_REASON = "missing: in the lists, not on disk"
 DEFAULT_SHARD_BYTES = 128 << 20
+DEFAULT_TIME_LIMIT_S = 900.0
 
 Progress = Callable[[int, int, str], None]
 
@@ -67,6 +68,7 @@ def ingest(
     seed: int = 0,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     workers: int | None = None,
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -83,6 +85,7 @@ def ingest(
         seed: of the order in which videos lie in the shards.
         shard_bytes: a shard takes no further video that would make it larger than this.
         workers: processes that encode; default: one per CPU this process may use.
+        time_limit_s: a video that takes longer counts as bad; for decoders that hang.
         strict: stop at the first bad video instead of listing it.
         progress: called in this thread with (videos done, videos in all, key).
 
@@ -92,8 +95,11 @@ def ingest(
     """
     out, recipe = Path(out), recipe or Recipe()
     workers = _num_cpus() if workers is None else workers
-    if workers < 1 or shard_bytes < 1:
-        raise InputError(f"workers {workers}, shard bytes {shard_bytes}: both must be 1 or more")
+    if workers < 1 or shard_bytes < 1 or not time_limit_s > 0:
+        raise InputError(
+            f"workers {workers}, shard bytes {shard_bytes}, time limit {time_limit_s} s: must be"
+            " above 0"
+        )
     if not dataset.sources:
         raise InputError(f"{dataset.name}: there are no videos to store")
     _check_apart(dataset, out)
@@ -109,7 +115,7 @@ def ingest(
             notes = journal.start(plan)
             num_resumed = notes[-1].next_position if notes else 0
             collector = ShardCollector(dataset, out, journal, notes, shard_bytes)
-            _encode_rest(collector, dataset, recipe, seed, workers, strict, progress)
+            _encode_rest(collector, dataset, recipe, seed, workers, time_limit_s, strict, progress)
             _check_kept(dataset, out, collector, journal)
             facts = _facts(dataset, recipe, seed, mark, collector)
             manifest = _publish(dataset, out, collector, journal, facts)
@@ -123,6 +129,7 @@ def _encode_rest(
     recipe: Recipe,
     seed: int,
     workers: int,
+    time_limit_s: float,
     strict: bool,
     progress: Progress | None,
 ) -> None:
@@ -134,7 +141,7 @@ def _encode_rest(
     if progress:
         progress(collector.position, len(order), "")
     paths = [source.path for source in sources if not source.fault]
-    results = encode_all(paths, recipe, min(workers, max(1, len(paths))))
+    results = encode_all(paths, recipe, min(workers, max(1, len(paths))), time_limit_s)
     with closing(collector), closing(results):
         for source in sources:
             result = source.fault or next(results)

@@ -10,15 +10,18 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.containers import missing_bytes
 
-MAX_SIDE_PX = 8192
+# 8K. FFmpeg itself would take eight times as much, and hold a dozen such pictures.
+_MAX_HEIGHT_PX, _MAX_WIDTH_PX = 4320, 8192
 _MAX_FPS = 60
 _DEFAULT_FPS = Fraction(25)
 
@@ -56,10 +59,16 @@ def video_stream(container: InputContainer) -> VideoStream:
     context = stream.codec_context
     if context is None:
         raise VideoFaultError("no decoder for its video stream")
-    if max(context.width, context.height) > MAX_SIDE_PX:
+    size = f"{context.width}x{context.height}"
+    if not context.width * context.height:
+        raise VideoFaultError(f"pictures of {size}, or too large for any decoder")
+    max_pixels = _MAX_HEIGHT_PX * _MAX_WIDTH_PX
+    if context.width * context.height > max_pixels:
         raise VideoFaultError(
-            f"pictures of {context.width}x{context.height}, more than {MAX_SIDE_PX} px a side"
+            f"pictures of {size}, more pixels than {_MAX_WIDTH_PX}x{_MAX_HEIGHT_PX}"
         )
+    # For pictures that grow on the way.
+    context.options = {"max_pixels": str(max_pixels)}
     context.thread_type = "NONE"
     context.thread_count = 1
     return stream
@@ -114,7 +123,7 @@ def decoded(container: InputContainer, stream: VideoStream, facts: Probe) -> Ite
     """
     num_frames = 0
     for packet in container.demux(stream):
-        for frame in packet.decode():
+        for frame in _decode(packet, num_frames):
             if not isinstance(frame, VideoFrame):
                 continue
             if frame.is_corrupt:
@@ -125,6 +134,15 @@ def decoded(container: InputContainer, stream: VideoStream, facts: Probe) -> Ite
     # picture of their own.
     if num_frames < max(1, facts.num_packets // 2):
         raise VideoFaultError(f"only {num_frames} of {facts.num_packets} frames decode")
+
+
+def _decode(packet: "Packet[Any]", num_frames: int) -> list[Any]:
+    try:
+        return list(packet.decode())
+    except av.ArgumentError as error:
+        raise VideoFaultError(
+            f"the decoder refuses frame {num_frames}: too many pixels, or broken"
+        ) from error
 
 
 def _frame_rate(times: list[Fraction], header_fps: Fraction | None) -> Fraction:

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event, Timer
 
 from shards.errors import InputError
 from shards.recipe import Recipe
@@ -30,11 +31,12 @@ _LOOK_AHEAD_PER_WORKER = 4
 
 
 def encode_all(
-    paths: Iterable[Path], recipe: Recipe, num_workers: int
+    paths: Iterable[Path], recipe: Recipe, num_workers: int, time_limit_s: float
 ) -> Generator[Encoded | TranscodeError, None, None]:
     """Yields the result for each path, in order, encoding up to `num_workers` at a time.
 
-    At most four videos per worker are encoded ahead of the consumer, so memory stays bounded.
+    At most four videos per worker are encoded ahead of the consumer, so memory stays bounded. A
+    video that takes longer than `time_limit_s` seconds is given up.
 
     Raises:
         InputError: a worker was killed twice over the same video.
@@ -48,7 +50,7 @@ def encode_all(
     pending: deque[Future[Encoded | TranscodeError]] = deque()
     try:
         for path in paths:
-            pending.append(pool.submit(_encode, idle, path, recipe))
+            pending.append(pool.submit(_encode, idle, path, recipe, time_limit_s))
             if len(pending) >= _LOOK_AHEAD_PER_WORKER * num_workers:
                 yield pending.popleft().result()
         while pending:
@@ -64,12 +66,14 @@ def encode_all(
             worker.close()
 
 
-def _encode(idle: "SimpleQueue[_Worker]", path: Path, recipe: Recipe) -> Encoded | TranscodeError:
+def _encode(
+    idle: "SimpleQueue[_Worker]", path: Path, recipe: Recipe, time_limit_s: float
+) -> Encoded | TranscodeError:
     worker = idle.get()
     try:
         for _ in range(_NUM_ATTEMPTS):
             try:
-                return worker.encode(path, recipe)
+                return worker.encode(path, recipe, time_limit_s)
             except _WorkerDiedError as error:
                 code = error.code
     finally:
@@ -96,19 +100,34 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def encode(self, path: Path, recipe: Recipe) -> Encoded | TranscodeError:
+    def encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
         process = self._process
         if process is None:
             process = self._process = self._start()
         assert process.stdin is not None
         assert process.stdout is not None
+        is_late = Event()
+
+        def give_up() -> None:
+            is_late.set()
+            process.kill()
+
+        watchdog = Timer(time_limit_s, give_up)
+        watchdog.start()
         try:
             pickle.dump((path.absolute(), recipe), process.stdin)
             process.stdin.flush()
             answer = pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self._process = None
-            raise _WorkerDiedError(_end(process)) from error
+            code = _end(process)
+            if is_late.is_set():
+                return TranscodeError(
+                    f"{path.name}: not done within {time_limit_s:g} s; see --time-limit"
+                )
+            raise _WorkerDiedError(code) from error
+        finally:
+            watchdog.cancel()
         assert isinstance(answer, Encoded | TranscodeError)
         return answer
 

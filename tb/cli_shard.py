@@ -76,6 +76,9 @@ def _ingest(
     workers: Annotated[
         int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
     ] = None,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds after which a video is given up, for hanging decoders.")
+    ] = 900.0,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")] = False,
 ) -> None:
     from shards.ingest import ingest
@@ -96,6 +99,7 @@ def _ingest(
             seed=seed,
             shard_bytes=shard_mb * _MIB,
             workers=workers,
+            time_limit_s=time_limit,
             strict=strict,
             progress=progress,
         )

@@ -271,26 +271,6 @@ def test_copy_keeps_the_file_as_it_is(tmp_path: Path) -> None:
     assert encoded == expected
 
 
-@pytest.mark.parametrize("codec", ["h264", "copy"])
-@pytest.mark.parametrize(
-    ("make", "extension", "reason"),
-    [
-        (damage.zero_bytes, "mp4", "the file is empty"),
-        (damage.text, "mp4", "Invalid data"),
-        (damage.truncated, "mp4", r"truncated: \d+ bytes are missing"),
-        (damage.audio_only, "mp4", "no video stream"),
-        (damage.boasting_avi, "avi", "the header promises 300 frames, 12 are there"),
-        (damage.zeroed_middle, "mp4", "Invalid data|damaged|decode"),
-    ],
-)
-def test_bad_files_give_their_name_and_a_reason(
-    tmp_path: Path, codec: str, make, extension: str, reason: str
-) -> None:  # type: ignore[no-untyped-def]
-    path = make(tmp_path / f"broken.{extension}")
-    with pytest.raises(TranscodeError, match=rf"^broken\.{extension}: .*({reason})"):
-        transcode(path, Recipe(codec=codec))
-
-
 def test_a_header_that_promises_a_little_more_is_forgiven(tmp_path: Path) -> None:
     path = damage.boasting_avi(tmp_path / "a.avi", num_promised=15)
     assert transcode(path, Recipe()).num_frames == 12
