@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from shards.datasets import Dataset, Source
 from shards.folders import relative_name
 from shards.journal import Journal, Note, source_bytes
+from shards.storage import Store
 from shards.transcode import Encoded
 from shards.writer import ShardWriter, member_bytes, shard_name
 
@@ -23,10 +23,10 @@ class ShardCollector:
     """
 
     def __init__(
-        self, dataset: Dataset, out: Path, journal: Journal, notes: list[Note], shard_bytes: int
+        self, dataset: Dataset, store: Store, journal: Journal, notes: list[Note], shard_bytes: int
     ) -> None:
         """Goes on after the shards described by `notes`."""
-        self._dataset, self._out, self._journal = dataset, out, journal
+        self._dataset, self._store, self._journal = dataset, store, journal
         self._shard_bytes = shard_bytes
         self._writer: ShardWriter | None = None
         self.rows = [row for note in notes for row in note.rows]
@@ -46,7 +46,7 @@ class ShardCollector:
             self._end_shard()
         name = shard_name(len(self.shards))
         if self._writer is None:
-            self._writer = ShardWriter(self._out / name, self._journal.folder)
+            self._writer = ShardWriter(self._store, name)
         offset = self._writer.add(source.key, encoded.extension, encoded.data, facts)
         self.rows.append({**row, "shard": name, "offset": offset})
         self.position += 1

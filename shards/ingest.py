@@ -23,13 +23,11 @@ from shards.errors import InputError
 from shards.journal import Journal, fingerprint, library_versions
 from shards.manifest import (
     DATASET_NAME,
-    Manifest,
     read_dataset_facts,
-    read_manifest,
     write_manifest,
 )
-from shards.publish import publish_bytes
 from shards.recipe import Recipe
+from shards.storage import Store, open_store, remote_url
 from shards.transcode import Encoded
 from shards.worker import encode_all
 
@@ -80,7 +78,7 @@ def ingest(
 
     Args:
         dataset: what to store.
-        out: the folder, made if missing.
+        out: the folder, made if missing; a path, or a URL that fsspec opens.
         recipe: how to store it; default Recipe().
         seed: of the order in which videos lie in the shards.
         shard_bytes: a shard takes no further video that would make it larger than this.
@@ -93,7 +91,7 @@ def ingest(
         InputError: `out` holds something else or cannot be written, all videos or all of a class
             are bad, or one is and `strict` is set.
     """
-    out, recipe = Path(out), recipe or Recipe()
+    recipe = recipe or Recipe()
     workers = _num_cpus() if workers is None else workers
     if workers < 1 or shard_bytes < 1 or not time_limit_s > 0:
         raise InputError(
@@ -104,23 +102,24 @@ def ingest(
         raise InputError(f"{dataset.name}: there are no videos to store")
     _check_apart(dataset, out)
     mark = fingerprint(dataset, recipe, seed, shard_bytes)
-    with _disk_trouble(out):
-        if (out / DATASET_NAME).exists():
-            return _finished_before(out, mark)
-        journal = Journal(out)
+    store = open_store(out)
+    with _disk_trouble(store.name):
+        if store.size(DATASET_NAME) is not None:
+            return _finished_before(store, mark)
+        journal = Journal(store)
         with journal.locked():
-            if (out / DATASET_NAME).exists():  # another process has just finished
-                return _finished_before(out, mark)
+            if store.size(DATASET_NAME) is not None:  # another process has just finished
+                return _finished_before(store, mark)
             plan = {"fingerprint": mark, "versions": library_versions()}
             notes = journal.start(plan)
             num_resumed = notes[-1].next_position if notes else 0
-            collector = ShardCollector(dataset, out, journal, notes, shard_bytes)
+            collector = ShardCollector(dataset, store, journal, notes, shard_bytes)
             _encode_rest(collector, dataset, recipe, seed, workers, time_limit_s, strict, progress)
-            _check_kept(dataset, out, collector, journal)
+            _check_kept(dataset, store, collector, journal)
             facts = _facts(dataset, recipe, seed, mark, collector)
-            manifest = _publish(dataset, out, collector, journal, facts)
+            digest = _publish(dataset, store, collector, facts)
             journal.remove()
-    return _report(manifest, facts, num_resumed=num_resumed)
+    return _report({**facts, "digest": digest}, num_resumed=num_resumed)
 
 
 def _encode_rest(
@@ -157,7 +156,9 @@ def _encode_rest(
         collector.finish()
 
 
-def _check_kept(dataset: Dataset, out: Path, collector: ShardCollector, journal: Journal) -> None:
+def _check_kept(
+    dataset: Dataset, store: Store, collector: ShardCollector, journal: Journal
+) -> None:
     if not collector.rows:
         first = collector.skipped[0]
         journal.remove()
@@ -172,7 +173,7 @@ def _check_kept(dataset: Dataset, out: Path, collector: ShardCollector, journal:
         raise InputError(
             f"{dataset.root}: class {dataset.classes[lost.label]!r} has no usable video left (e.g."
             f" {lost.path.name}: {reasons[lost.key]}); repair or remove the class, then delete"
-            f" {out} or choose another --out"
+            f" {store.name} or choose another --out"
         )
 
 
@@ -194,54 +195,51 @@ def _facts(
 
 
 def _publish(
-    dataset: Dataset, out: Path, collector: ShardCollector, journal: Journal, facts: dict[str, Any]
-) -> Manifest:
+    dataset: Dataset, store: Store, collector: ShardCollector, facts: dict[str, Any]
+) -> str:
     absent = [{"source": n, "key": "", "reason": MISSING_REASON} for n in dataset.missing]
     if collector.skipped or absent:
         lines = "".join(json.dumps(entry) + "\n" for entry in [*collector.skipped, *absent])
-        publish_bytes(out / SKIPPED_NAME, lines.encode(), journal.folder)
+        store.put_bytes(SKIPPED_NAME, lines.encode())
     return write_manifest(
-        out,
-        name=dataset.name,
-        classes=dataset.classes,
-        rows=collector.rows,
-        facts=facts,
-        scratch=journal.folder,
+        store, name=dataset.name, classes=dataset.classes, rows=collector.rows, facts=facts
     )
 
 
-def _finished_before(out: Path, mark: str) -> IngestReport:
-    facts = read_dataset_facts(out)
+def _finished_before(store: Store, mark: str) -> IngestReport:
+    facts = read_dataset_facts(store.name)
     if facts.get("fingerprint") != mark:
         raise InputError(
-            f"{out}: holds finished shards of other videos, recipe or seed; choose another --out,"
-            " or delete the folder"
+            f"{store.name}: holds finished shards of other videos, recipe or seed; choose another"
+            " --out, or delete the folder"
         )
-    manifest = read_manifest(out)
-    for name in manifest.shard_names:
-        if not (out / name).is_file():
-            raise InputError(f"{out / name}: missing; delete {out} and run again")
+    for shard in facts["shards"]:
+        if store.size(shard["name"]) is None:
+            raise InputError(
+                f"{store.name}/{shard['name']}: missing; delete {store.name} and run again"
+            )
     # Left behind where the last run was killed between its last two steps.
-    Journal(out).remove()
-    return _report(manifest, facts, num_resumed=facts["num_sources"], already_done=True)
+    Journal(store).remove()
+    return _report(facts, num_resumed=facts["num_sources"], already_done=True)
 
 
-def _report(
-    manifest: Manifest, facts: dict[str, Any], *, num_resumed: int, already_done: bool = False
-) -> IngestReport:
+def _report(facts: dict[str, Any], *, num_resumed: int, already_done: bool = False) -> IngestReport:
     return IngestReport(
-        num_videos=len(manifest),
+        num_videos=facts["num_sources"] - facts["num_skipped"],
         num_skipped=facts["num_skipped"],
         num_missing=facts["num_missing"],
         num_shards=len(facts["shards"]),
         num_bytes=sum(shard["num_bytes"] for shard in facts["shards"]),
-        digest=manifest.digest,
+        digest=facts["digest"],
         num_resumed=num_resumed,
         already_done=already_done,
     )
 
 
-def _check_apart(dataset: Dataset, out: Path) -> None:
+def _check_apart(dataset: Dataset, out: Path | str) -> None:
+    if remote_url(out) is not None:
+        return
+    out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out takes a folder")
     target = out.resolve()
@@ -252,7 +250,7 @@ def _check_apart(dataset: Dataset, out: Path) -> None:
 
 
 @contextmanager
-def _disk_trouble(out: Path) -> Iterator[None]:
+def _disk_trouble(out: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

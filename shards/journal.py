@@ -1,15 +1,16 @@
-"""What an unfinished ingestion remembers: OUT/.ingest/, a plan and a note per finished shard."""
+"""What an unfinished ingestion remembers: OUT/.ingest/, a plan and a note per finished shard.
+
+Remote folders have theirs too, so that another machine can go on; only the lock is local.
+"""
 
 import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import av
@@ -18,12 +19,11 @@ from shards.datasets import Dataset, Source
 from shards.errors import InputError
 from shards.folders import relative_name
 from shards.manifest import FORMAT_VERSION
-from shards.publish import publish_bytes
 from shards.recipe import Recipe
-from shards.writer import shard_name
+from shards.storage import SCRATCH_NAME, Store
+from shards.writer import is_shard_name, shard_name
 
-JOURNAL_NAME = ".ingest"
-_PLAN_NAME = "plan.json"
+_PLAN_NAME = f"{SCRATCH_NAME}/plan.json"
 _LOCK_NAME = "lock"
 
 
@@ -43,11 +43,10 @@ class Note:
 
 
 class Journal:
-    """The memory of one unfinished ingestion into `out`; `folder` also holds unfinished files."""
+    """The memory of one unfinished ingestion into a store."""
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self.folder = out / JOURNAL_NAME
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def start(self, plan: dict[str, Any]) -> list[Note]:
         """Begins, or goes on with what was begun: the notes of the shards finished so far.
@@ -55,31 +54,31 @@ class Journal:
         Raises:
             InputError: the folder holds something else.
         """
-        path = self.folder / _PLAN_NAME
-        if path.is_file():
-            if json.loads(path.read_bytes()) != plan:
+        earlier = self._store.read(_PLAN_NAME)
+        if earlier is not None:
+            if json.loads(earlier) != plan:
                 raise InputError(
-                    f"{self._out}: an ingestion with other videos, recipe, seed or library"
+                    f"{self._store.name}: an ingestion with other videos, recipe, seed or library"
                     " versions was begun there; choose another --out, or delete the folder"
                 )
-        elif any(self._out.glob("shard-*.tar")):
+        elif any(is_shard_name(name) for name in self._store.names()):
             raise InputError(
-                f"{self._out}: holds shards of unknown origin; choose another --out, or delete them"
+                f"{self._store.name}: holds shards of unknown origin; choose another --out, or"
+                " delete them"
             )
         else:
-            publish_bytes(path, json.dumps(plan).encode())
-        for unfinished in self.folder.glob("*.unfinished"):
+            self._store.put_bytes(_PLAN_NAME, json.dumps(plan).encode())
+        for unfinished in self._store.scratch.glob("*.unfinished"):
             unfinished.unlink()
         return list(self._read_notes())
 
     def add(self, shard_index: int, note: Note) -> None:
         """Remembers a shard that has been published."""
-        data = json.dumps(asdict(note)).encode()
-        publish_bytes(self._note_path(shard_index), data)
+        self._store.put_bytes(_note_name(shard_index), json.dumps(asdict(note)).encode())
 
     def remove(self) -> None:
         """Forgets everything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._store.clear()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -88,14 +87,14 @@ class Journal:
         Raises:
             InputError: one is at it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK_NAME).open("w") as file:
+        self._store.scratch.mkdir(parents=True, exist_ok=True)
+        with (self._store.scratch / _LOCK_NAME).open("w") as file:
             try:
                 # The system drops the lock when the process ends, however it ends.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(
-                    f"{self._out}: another `tb shard` is writing there; wait for it to end"
+                    f"{self._store.name}: another `tb shard` is writing there; wait for it to end"
                 ) from error
             except OSError:
                 pass  # Some network file systems have no locks; then the user is trusted.
@@ -103,19 +102,19 @@ class Journal:
 
     def _read_notes(self) -> Iterator[Note]:
         index = 0
-        while (path := self._note_path(index)).is_file():
-            note = Note(**json.loads(path.read_bytes()))
-            shard = self._out / shard_name(index)
-            if not shard.is_file() or shard.stat().st_size != note.num_bytes:
+        while (data := self._store.read(_note_name(index))) is not None:
+            note = Note(**json.loads(data))
+            if self._store.size(shard_name(index)) != note.num_bytes:
                 raise InputError(
-                    f"{shard}: was removed or changed since it was written; delete {self._out}"
-                    " and start again"
+                    f"{self._store.name}/{shard_name(index)}: was removed or changed since it was"
+                    f" written; delete {self._store.name} and start again"
                 )
             yield note
             index += 1
 
-    def _note_path(self, shard_index: int) -> Path:
-        return self.folder / f"{shard_name(shard_index)}.json"
+
+def _note_name(shard_index: int) -> str:
+    return f"{SCRATCH_NAME}/{shard_name(shard_index)}.json"
 
 
 def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -> str:

@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shards import cache
 from shards.errors import InputError
-from shards.publish import publish_bytes
+from shards.storage import Store, open_store, remote_url
 
 MANIFEST_NAME = "manifest.parquet"
 DATASET_NAME = "dataset.json"
@@ -74,7 +75,8 @@ class Video:
 class Manifest:
     """A finished folder of shards; rows in the order in which the videos lie in the shards.
 
-    `digest` is the hex SHA-256 of the content (see the module's docstring).
+    `digest` is the hex SHA-256 of the content (see the module's docstring). `url` is where the
+    shards are if that is elsewhere; `root` then is the folder of the copies.
     """
 
     root: Path
@@ -82,6 +84,7 @@ class Manifest:
     classes: tuple[str, ...]
     table: pa.Table
     digest: str
+    url: str = ""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -150,6 +153,22 @@ class Manifest:
         """The shards' file names, ascending."""
         return tuple(sorted(set(self.table.column("shard").to_pylist())))
 
+    def shard_path(self, name: str, *, anew: bool = False) -> Path:
+        """The shard as a local file, fetched if need be (`anew`: even if there is a copy).
+
+        Raises:
+            InputError: it cannot be fetched.
+        """
+        if not self.url:
+            return self.root / name
+        return cache.fetch_shard(self.url, self.root, name, self._shard_facts[name], anew)
+
+    @cached_property
+    def _shard_facts(self) -> dict[str, dict[str, Any]]:
+        return {
+            shard["name"]: shard for shard in read_dataset_facts(self.url or self.root)["shards"]
+        }
+
     @cached_property
     def shard_index(self) -> np.ndarray:
         """int64 [N], indices into `shard_names`."""
@@ -185,29 +204,30 @@ def content_digest(name: str, classes: tuple[str, ...], table: pa.Table) -> str:
 
 
 def write_manifest(
-    root: Path,
+    store: Store,
     *,
     name: str,
     classes: tuple[str, ...],
     rows: list[dict[str, Any]],
     facts: dict[str, Any],
-    scratch: Path,
-) -> Manifest:
+) -> str:
     """Writes manifest.parquet, then dataset.json: from then on the folder counts as finished.
 
     Args:
-        root: the folder with the shards.
+        store: the folder with the shards.
         name: of the data set.
         classes: class names, index = label.
         rows: one dict per video with the columns of SCHEMA, in shard order.
         facts: what else dataset.json shall say (recipe, versions, ...).
-        scratch: folder for unfinished files, on the same file system.
+
+    Returns:
+        The digest of the content.
     """
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     digest = content_digest(name, classes, table)
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({"digest": digest}), buffer, compression="zstd")
-    publish_bytes(root / MANIFEST_NAME, buffer.getvalue(), scratch)
+    store.put_bytes(MANIFEST_NAME, buffer.getvalue())
     document = {
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -219,27 +239,29 @@ def write_manifest(
         "classes": list(classes),
     }
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    publish_bytes(root / DATASET_NAME, text.encode(), scratch)
-    return Manifest(root=root, name=name, classes=classes, table=table, digest=digest)
+    store.put_bytes(DATASET_NAME, text.encode())
+    return digest
 
 
-def read_dataset_facts(root: Path) -> dict[str, Any]:
+def read_dataset_facts(root: Path | str) -> dict[str, Any]:
     """The content of dataset.json.
 
     Raises:
         InputError: there is no readable one.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; make shards with `tb shard`")
-    path = root / DATASET_NAME
-    if not path.is_file():
+    store = open_store(root)
+    path = f"{store.name}/{DATASET_NAME}"
+    data = store.read(DATASET_NAME)
+    if data is None:
+        if remote_url(root) is None and not Path(root).is_dir():
+            raise InputError(f"{root}: no such folder; make shards with `tb shard`")
         raise InputError(
             f"{root}: not a shards folder, or `tb shard` has not finished: run it again"
         )
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(data)
         version = facts["format_version"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: unreadable ({error!r}); make the shards anew") from error
     if version != FORMAT_VERSION:
         raise InputError(
@@ -255,29 +277,35 @@ def read_dataset_facts(root: Path) -> dict[str, Any]:
 def read_manifest(root: Path | str) -> Manifest:
     """Opens a finished folder of shards; the videos themselves are not touched.
 
+    Args:
+        root: a path, or a URL that fsspec opens; its shards are copied when first read (`cache`).
+
     Raises:
         InputError: the folder is missing, unfinished, unreadable, or its two files disagree.
     """
-    root = Path(root)
-    facts = read_dataset_facts(root)
-    path = root / MANIFEST_NAME
-    if not path.is_file():
+    facts, url = read_dataset_facts(root), remote_url(root)
+    store = open_store(root)
+    path = f"{store.name}/{MANIFEST_NAME}"
+    data = store.read(MANIFEST_NAME)
+    if data is None:
         raise InputError(f"{path}: missing; make the shards anew")
     try:
-        data = path.read_bytes()
         agrees = hashlib.sha256(data).hexdigest() == facts["manifest_sha256"]
         table = pq.read_table(io.BytesIO(data))
         agrees &= table.schema.metadata.get(b"digest", b"").decode() == facts["digest"]
         table = table.replace_schema_metadata(None).cast(SCHEMA)
         name, classes, digest = facts["name"], tuple(facts["classes"]), facts["digest"]
-    except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+    except (ValueError, KeyError, AttributeError, pa.ArrowException) as error:
         raise InputError(f"{path}: unreadable ({error}); make the shards anew") from error
     if not agrees:
         raise InputError(
             f"{path}: the digest disagrees with {DATASET_NAME}, so one of them was changed or"
             " belongs elsewhere; make the shards anew"
         )
-    return Manifest(root=root, name=name, classes=classes, table=table, digest=digest)
+    folder = Path(root) if url is None else cache.folder_of(digest)
+    return Manifest(
+        root=folder, name=name, classes=classes, table=table, digest=digest, url=url or ""
+    )
 
 
 def _canonical_json(value: Any) -> bytes:

@@ -2,7 +2,8 @@
 
 Safe to share between threads: positional reads keep no file position, and an evicted descriptor
 is closed only once its last reader is done. Every read is checked against the manifest (about
-1 ms per MB), so a damaged shard shows up by name and never as a strange picture.
+1 ms per MB), so a damaged shard shows up by name and never as a strange picture; the copy of a
+remote one is fetched again.
 """
 
 import hashlib
@@ -47,7 +48,18 @@ class ShardReader:
 
         Raises:
             ShardError: the shard is missing, too short or was changed.
+            InputError: it is remote and cannot be fetched.
         """
+        try:
+            return self._read(index)
+        except ShardError:
+            if not self._manifest.url:
+                raise
+        # A damaged copy: once more, from where it came.
+        self._fetch_anew(int(self._manifest.shard_index[index]))
+        return self._read(index)
+
+    def _read(self, index: int) -> bytes:
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
         name = f"{manifest.keys[index]} in {manifest.root / manifest.shard_names[shard_index]}"
@@ -62,6 +74,11 @@ class ShardReader:
             raise ShardError(f"{name}: the bytes are not those that were written (sha256 differs)")
         return data
 
+    def _fetch_anew(self, shard_index: int) -> None:
+        self._manifest.shard_path(self._manifest.shard_names[shard_index], anew=True)
+        with self._lock:
+            self._open.pop(shard_index, None)
+
     def close(self) -> None:
         """Closes the shards; a later read opens them again."""
         with self._lock:
@@ -70,9 +87,10 @@ class ShardReader:
     def _descriptor(self, shard_index: int) -> "_Descriptor":
         with self._lock:
             descriptor = self._open.pop(shard_index, None)
-            if descriptor is None:
-                name = self._manifest.shard_names[shard_index]
-                descriptor = _Descriptor(self._manifest.root / name)
+        if descriptor is None:  # without the lock: fetching a remote shard takes long
+            name = self._manifest.shard_names[shard_index]
+            descriptor = _Descriptor(self._manifest.shard_path(name))
+        with self._lock:
             self._open[shard_index] = descriptor
             while len(self._open) > _MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)

@@ -10,10 +10,12 @@ from typing import Any
 import av
 
 from shards.collector import key_facts
+from shards.errors import InputError
 from shards.manifest import Manifest, content_digest, read_dataset_facts, read_manifest
 from shards.probe import VideoFaultError
+from shards.storage import Store, open_store
 from shards.transcode import Encoded, check_decodes
-from shards.writer import Member, index_name, index_text
+from shards.writer import Member, index_name, index_text, is_shard_name
 
 Progress = Callable[[int, int, str], None]
 
@@ -34,38 +36,40 @@ def verify(
     Raises:
         InputError: root is not a folder of shards at all.
     """
-    root = Path(root)
     manifest = read_manifest(root)
+    store = open_store(root)
     problems = []
     if content_digest(manifest.name, manifest.classes, manifest.table) != manifest.digest:
         problems.append(f"{root}: the manifest's rows do not give its digest")
     by_shard: dict[str, dict[str, dict[str, Any]]] = {}
     for row in manifest.table.to_pylist():
         by_shard.setdefault(row["shard"], {})[row["key"]] = row
-    strays = {path.name for path in root.glob("shard-*.tar")} - set(by_shard)
+    strays = {name for name in store.names() if is_shard_name(name)} - set(by_shard)
     problems += [f"{name}: not in the manifest" for name in sorted(strays)]
     sha256_of = {shard["name"]: shard["sha256"] for shard in read_dataset_facts(root)["shards"]}
     num_done = 0
     for name, rows in sorted(by_shard.items()):
         try:
-            with (root / name).open("rb") as file:
+            path = manifest.shard_path(name)
+            with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256_of.get(name):
                     problems.append(f"{name}: not the bytes that were written (sha256 differs)")
-            for key, problem in _shard_problems(manifest, root / name, rows, decode):
+            for key, problem in _shard_problems(manifest, path, rows, decode, store):
                 if problem:
                     problems.append(f"{key} in {name}: {problem}")
                 else:
                     num_done += 1
                     if progress:
                         progress(num_done, len(manifest), key)
+        except InputError as error:
+            problems.append(str(error))
         except (OSError, tarfile.TarError) as error:
-            where = Path(getattr(error, "filename", None) or name).name
-            problems.append(f"{where}: {getattr(error, 'strerror', None) or error}")
+            problems.append(f"{name}: {getattr(error, 'strerror', None) or error}")
     return problems
 
 
 def _shard_problems(
-    manifest: Manifest, path: Path, rows: dict[str, dict[str, Any]], decode: bool
+    manifest: Manifest, path: Path, rows: dict[str, dict[str, Any]], decode: bool, store: Store
 ) -> Iterator[tuple[str, str]]:
     """Yields (key, problem), and (key, "") when done with a video."""
     seen: dict[str, set[str]] = {key: set() for key in rows}
@@ -91,9 +95,10 @@ def _shard_problems(
     for key, parts in seen.items():
         for part in {"json", "video"} - parts:
             yield key, f"its {part} is missing"
-    index = path.with_name(index_name(path.name))
-    if index.read_text("ascii", "replace") != index_text(list(samples.values())):
-        yield index.name, "disagrees with the shard; make the shards anew"
+    index = store.read(index_name(path.name))
+    if index != index_text(list(samples.values())).encode():
+        problem = "is missing" if index is None else "disagrees with the shard"
+        yield index_name(path.name), f"{problem}; make the shards anew"
 
 
 def _video_problems(

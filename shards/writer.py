@@ -7,12 +7,12 @@ The bytes depend on the content alone: fixed order, times and owners are zero. T
 import hashlib
 import io
 import os
+import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from shards.publish import publish_bytes, publish_file
+from shards.storage import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,11 @@ class Member:
 def shard_name(index: int) -> str:
     """The file name of shard number `index` (0-based)."""
     return f"shard-{index:06d}.tar"
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a file of that name would be a shard."""
+    return re.fullmatch(r"shard-\d+\.tar", name) is not None
 
 
 def index_name(name: str) -> str:
@@ -55,10 +60,10 @@ def member_bytes(num_bytes: int) -> int:
 class ShardWriter:
     """Writes one shard; it appears under its name at publish(), whole, or never."""
 
-    def __init__(self, path: Path, scratch: Path) -> None:
-        """Starts an unfinished file in `scratch`, a folder on the file system of `path`."""
-        self._path = path
-        self._unfinished = scratch / f"{path.name}.unfinished"
+    def __init__(self, store: Store, name: str) -> None:
+        """Starts an unfinished file in the store's scratch folder, which must exist."""
+        self._store, self._name = store, name
+        self._unfinished = store.scratch / f"{name}.unfinished"
         self._file = self._unfinished.open("wb")
         self._samples: list[tuple[Member, Member]] = []
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
@@ -87,9 +92,8 @@ class ShardWriter:
         with self._unfinished.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         # The index first: whoever sees a shard may count on it.
-        index = self._path.with_name(index_name(self._path.name))
-        publish_bytes(index, index_text(self._samples).encode(), self._unfinished.parent)
-        publish_file(self._unfinished, self._path)
+        self._store.put_bytes(index_name(self._name), index_text(self._samples).encode())
+        self._store.put_file(self._unfinished, self._name)
         return num_bytes, sha256
 
     def close(self) -> None:

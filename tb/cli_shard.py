@@ -57,7 +57,9 @@ def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
 
 def _ingest(
     dataset: "Dataset",
-    out: Annotated[Path, typer.Option(help="Folder for the shards; made if missing.")],
+    out: Annotated[
+        str, typer.Option(help="Folder for the shards, made if missing; or a URL such as s3://...")
+    ],
     recipe: Annotated[
         str, typer.Option(help="h264, hevc, vp9, mjpeg, or copy (files as they are).")
     ] = "h264",
@@ -186,7 +188,7 @@ def kinetics400(
     return kinetics.kinetics400(root, annotations, follow_links=follow_links)
 
 
-def _print_summary(dataset: "Dataset", out: Path, report: "IngestReport") -> None:
+def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
     from shards.manifest import read_manifest
 
     if report.already_done:
@@ -208,14 +210,14 @@ def _print_summary(dataset: "Dataset", out: Path, report: "IngestReport") -> Non
     typer.echo(f"next    tb shards info {out}")
 
 
-def _print_skipped(out: Path, report: "IngestReport") -> None:
+def _print_skipped(out: str, report: "IngestReport") -> None:
     from shards.ingest import SKIPPED_NAME
+    from shards.storage import open_store
 
-    path = out / SKIPPED_NAME
     counts = {"skipped": report.num_skipped, "missing": report.num_missing}
     text = ", ".join(f"{num} videos {what}" for what, num in counts.items() if num)
-    typer.echo(f"{text}, all listed in {path}:")
-    lines = path.read_text().splitlines()
+    typer.echo(f"{text}, all listed in {out}/{SKIPPED_NAME}:")
+    lines = (open_store(out).read(SKIPPED_NAME) or b"").decode().splitlines()
     for line in lines[:_NUM_REASONS_SHOWN]:
         entry = json.loads(line)
         typer.echo(f"  {entry['source']}: {entry['reason']}")

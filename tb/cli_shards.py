@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
 
+Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
+
 _MIB = 1 << 20
 # Rich takes 80 for a pipe, which breaks a digest in two.
 _PIPE_WIDTH = 120
@@ -23,7 +25,7 @@ _PIPE_WIDTH = 120
 
 @shards_app.command()
 def info(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    root: Root,
 ) -> None:
     """Classes, splits, durations, sizes, bytes and codecs."""
     from shards.manifest import read_dataset_facts, read_manifest
@@ -38,7 +40,7 @@ def info(
 
 @shards_app.command()
 def verify(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    root: Root,
     decode: Annotated[bool, typer.Option("--decode", help="Also decode every frame.")] = False,
 ) -> None:
     """Compare every byte with the manifest; exit code 1 if anything is amiss."""
@@ -59,7 +61,7 @@ def verify(
 
 @shards_app.command()
 def ls(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    root: Root,
     class_name: Annotated[
         str | None, typer.Option("--class", help="Only videos of this class.")
     ] = None,
@@ -88,7 +90,7 @@ def ls(
 
 @shards_app.command()
 def show(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    root: Root,
     key: Annotated[str, typer.Argument(help="Of a video, as `tb shards ls` prints it.")],
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Draw some of its frames into this PNG file.")

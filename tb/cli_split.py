@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def split_command(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of finished shards.")],
+    root: Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")],
     fraction: Annotated[
         float | None, typer.Option(help="Percentage of the labels to keep, above 0 up to 100.")
     ] = None,
@@ -49,7 +49,9 @@ def split_command(
         name, how = name + "-groups" * groups, f"{fraction:g} %, seed {seed}"
         how += ", whole groups" * groups
     title = f"{labelled.sum()} labelled of {len(rows)} videos in {where} ({how})"
-    path = out or root / f"{name}.txt"
+    if out is None and manifest.url:
+        raise InputError("tb split: give --out FILE, a list of remote shards is kept here")
+    path = out or manifest.root / f"{name}.txt"
     _write(path, label_list_text(manifest, labelled, title))
     typer.echo(title)
     _print_classes(manifest, labelled, rows)

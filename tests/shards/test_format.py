@@ -12,6 +12,7 @@ import webdataset
 
 from shards.manifest import Manifest, read_dataset_facts
 from shards.reader import ShardError, ShardReader
+from shards.storage import LocalStore
 from shards.writer import ShardWriter, member_bytes
 
 
@@ -110,11 +111,13 @@ def test_a_damaged_or_missing_shard_is_named_by_the_reader(
 
 
 def test_the_room_of_a_member_is_foretold(tmp_path: Path) -> None:
-    writer = ShardWriter(tmp_path / "a.tar", tmp_path)
+    store = LocalStore(tmp_path)
+    store.scratch.mkdir()
+    writer = ShardWriter(store, "shard-000000.tar")
     expected = 0
     for size in (0, 1, 511, 512, 513, 5000):
         writer.add(f"key{size}", "mp4", bytes(size), b"{}")
         expected += member_bytes(size) + member_bytes(2)
         assert writer.num_bytes == expected
     writer.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(store.scratch.iterdir()) == []

@@ -17,8 +17,9 @@ from shards.label_list import (
     read_label_list,
     shared_groups,
 )
-from shards.manifest import Manifest, write_manifest
+from shards.manifest import Manifest, read_manifest, write_manifest
 from shards.public_sets import hmdb51, ucf101
+from shards.storage import LocalStore
 from tb.cli_split import split_command
 from tests.shards.sources import fault_of, touch
 
@@ -48,10 +49,10 @@ def _row(**facts: object) -> dict[str, object]:
 
 
 def _manifest(root: Path, classes: tuple[str, ...], rows: list[dict[str, object]]) -> Manifest:
-    root.mkdir()
-    return write_manifest(
-        root, name="set", classes=classes, rows=rows, facts={"shards": []}, scratch=root
-    )
+    store = LocalStore(root)
+    store.scratch.mkdir(parents=True)
+    write_manifest(store, name="set", classes=classes, rows=rows, facts={"shards": []})
+    return read_manifest(root)
 
 
 def _run(*arguments: object) -> str:

@@ -69,7 +69,7 @@ def test_a_changed_or_missing_index_is_found(manifest: Manifest, root: Path) -> 
     second.unlink()
     problems = "\n".join(verify(root))
     assert f"{first.name} in {manifest.shard_names[0]}: disagrees" in problems
-    assert f"{second.name}: No such file" in problems
+    assert f"{second.name} in {manifest.shard_names[1]}: is missing" in problems
 
 
 def test_swapped_shards_are_found(manifest: Manifest, root: Path) -> None:

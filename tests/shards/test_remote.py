@@ -1,0 +1,209 @@
+"""Shards on S3 (a real server on loopback) and behind other URLs: equal bytes, checked copies."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from typer.testing import CliRunner
+
+from shards.datasets import folder
+from shards.errors import InputError
+from shards.ingest import ingest
+from shards.manifest import DATASET_NAME, Manifest, read_manifest
+from shards.reader import ShardReader
+from shards.storage import open_store, remote_url
+from shards.verify import verify
+from tb.cli_shard import shard_app
+from tb.cli_shards import shards_app
+from tests.make_videos import make_video
+from tests.shards.sources import fault_of
+
+_SHARD_BYTES = 100_000  # as the fixture `manifest` has it
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(params=["s3", "memory"])
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place, another one for each test."""
+    name = f"b{abs(hash(request.node.name))}"
+    if request.param == "s3":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anyone")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir(name)
+    return f"{request.param}://{name}/data/set"
+
+
+def _files(url: str) -> dict[str, bytes]:
+    files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    return {path.removeprefix(root).lstrip("/"): files.cat_file(path) for path in files.find(root)}
+
+
+def test_remote_shards_are_the_local_ones(url: str, videos: Path, manifest: Manifest) -> None:
+    report = ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    assert report.digest == manifest.digest
+    local = {path.name: path.read_bytes() for path in manifest.root.iterdir()}
+    assert _files(url) == local
+    again = ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    assert again.already_done
+    assert again.digest == report.digest
+
+
+def test_remote_shards_read_and_verify(
+    url: str, videos: Path, manifest: Manifest, own_cache: Path
+) -> None:
+    ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    remote = read_manifest(url)
+    assert not list(own_cache.rglob("*.tar"))
+    with ShardReader(remote) as reader, ShardReader(manifest) as expected:
+        assert reader.read(0) == expected.read(0)
+        assert [path.name for path in own_cache.rglob("*.tar")] == [remote.video(0).shard]
+        for index in range(len(remote)):
+            assert reader.read(index) == expected.read(index)
+    assert verify(url, decode=True) == []
+    # pathlib makes one slash of two; options of type Path must work all the same.
+    assert len(read_manifest(Path(url))) == len(manifest)
+
+
+def test_a_damaged_copy_is_fetched_again(url: str, videos: Path, own_cache: Path) -> None:
+    ingest(folder(videos), url)
+    remote = read_manifest(url)
+    with ShardReader(remote) as reader:
+        expected = reader.read(0)
+    (copy,) = own_cache.rglob("*.tar")
+    data = bytearray(copy.read_bytes())
+    data[remote.video(0).offset + 100] ^= 1
+    copy.write_bytes(data)
+    with ShardReader(remote) as reader:
+        assert reader.read(0) == expected
+    copy.write_bytes(data[:1000])
+    with ShardReader(remote) as reader:
+        assert reader.read(0) == expected
+    assert not list(own_cache.rglob("*.unfinished"))
+
+
+def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Path) -> None:
+    ingest(folder(videos), url)
+    name = "shard-000000.tar"
+    data = bytearray(_files(url)[name])
+    data[5000] ^= 1
+    open_store(url).put_bytes(name, bytes(data))
+    with ShardReader(read_manifest(url)) as reader:
+        message = fault_of(reader.read, 0)
+    assert message.startswith(f"{url}/{name}: not the bytes that were written")
+    assert not list(own_cache.rglob("*.tar"))
+    assert verify(url) == [message]
+
+
+def test_an_interrupted_remote_ingestion_goes_on(
+    url: str, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "set"
+    for index in range(12):
+        make_video(root / "a" / f"{index}.mp4", num_frames=20, seed=index)
+
+    def interrupt(num_done: int, total: int, key: str) -> None:
+        if num_done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(folder(root), url, shard_bytes=60_000, progress=interrupt)
+    begun = _files(url)
+    assert ".ingest/plan.json" in begun
+    assert DATASET_NAME not in begun
+    with pytest.raises(InputError, match="other videos, recipe, seed"):
+        ingest(folder(root), url, shard_bytes=60_000, seed=5)
+    report = ingest(folder(root), url, shard_bytes=60_000)
+    assert report.num_resumed > 0
+    whole = ingest(folder(root), tmp_path / "whole", shard_bytes=60_000)
+    assert report.digest == whole.digest
+    assert _files(url) == {p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()}
+    assert not list((own_cache / "unfinished").glob("*/*"))
+
+
+def test_the_command_line_takes_urls(url: str, videos: Path) -> None:
+    run = CliRunner()
+    made = run.invoke(shard_app, ["folder", "--root", str(videos), "--out", url])
+    assert made.exit_code == 0, made.output
+    assert f"shards  {url}" in made.output
+    for command in ("info", "ls", "verify"):
+        assert run.invoke(shards_app, [command, url]).exit_code == 0
+
+
+def test_what_cannot_be_reached_is_one_line(tmp_path: Path, videos: Path) -> None:
+    assert "not a shards folder" in fault_of(read_manifest, "memory://nowhere/at/all")
+    message = fault_of(read_manifest, "bogus://bucket/set")
+    assert message.startswith("bogus://bucket/set: Protocol not known")
+    assert "check the address" in message
+
+
+def test_a_server_that_is_not_there_is_one_line(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("s3fs")
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()
+    message = fault_of(ingest, folder(videos), "s3://bucket/set")
+    assert message.startswith("s3://bucket/set: ")
+    assert "check the address, the credentials and the network" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("s3://bucket/a", "s3://bucket/a"),
+        ("s3:/bucket/a/", "s3://bucket/a"),
+        ("gs://b", "gs://b"),
+        ("file:///data/x", "file:///data/x"),
+        ("/data/x", None),
+        ("data/x", None),
+        ("c:/data", None),
+        (os.curdir, None),
+    ],
+)
+def test_urls_are_told_from_paths(text: str, url: str | None) -> None:
+    assert remote_url(text) == url
+    assert remote_url(Path(text)) == url
