@@ -9,7 +9,7 @@ in progress is lost. Unfinished files live in OUT/.ingest/ too, which goes away 
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 
 from shards.collector import ShardCollector
-from shards.datasets import Dataset
+from shards.datasets import Dataset, Source
 from shards.errors import InputError
-from shards.journal import Journal, fingerprint, library_versions
+from shards.journal import Journal, fingerprint
 from shards.manifest import (
     DATASET_NAME,
     read_dataset_facts,
     write_manifest,
 )
+from shards.pool import encode_all
+from shards.ray_pool import encode_all_on_ray
 from shards.recipe import Recipe
 from shards.storage import Store, open_store, remote_url
-from shards.transcode import Encoded
-from shards.worker import encode_all
+from shards.transcode import Encoded, TranscodeError
+from shards.versions import library_versions
 
 SKIPPED_NAME = "skipped.jsonl"
 MISSING_REASON = "missing: in the lists, not on disk"
@@ -37,6 +39,7 @@ DEFAULT_SHARD_BYTES = 128 << 20
 DEFAULT_TIME_LIMIT_S = 900.0
 
 Progress = Callable[[int, int, str], None]
+Results = Generator[Encoded | TranscodeError, None, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,7 @@ def ingest(
     seed: int = 0,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     workers: int | None = None,
+    ray_address: str | None = None,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
     strict: bool = False,
     progress: Progress | None = None,
@@ -82,7 +86,9 @@ def ingest(
         recipe: how to store it; default Recipe().
         seed: of the order in which videos lie in the shards.
         shard_bytes: a shard takes no further video that would make it larger than this.
-        workers: processes that encode; default: one per CPU this process may use.
+        workers: processes that encode; default: one per CPU this process may use, or of the
+            cluster.
+        ray_address: encode on this Ray cluster ("auto": the one running here), not on this machine.
         time_limit_s: a video that takes longer counts as bad; for decoders that hang.
         strict: stop at the first bad video instead of listing it.
         progress: called in this thread with (videos done, videos in all, key).
@@ -92,8 +98,7 @@ def ingest(
             are bad, or one is and `strict` is set.
     """
     recipe = recipe or Recipe()
-    workers = _num_cpus() if workers is None else workers
-    if workers < 1 or shard_bytes < 1 or not time_limit_s > 0:
+    if (workers is not None and workers < 1) or shard_bytes < 1 or not time_limit_s > 0:
         raise InputError(
             f"workers {workers}, shard bytes {shard_bytes}, time limit {time_limit_s} s: must be"
             " above 0"
@@ -114,7 +119,11 @@ def ingest(
             notes = journal.start(plan)
             num_resumed = notes[-1].next_position if notes else 0
             collector = ShardCollector(dataset, store, journal, notes, shard_bytes)
-            _encode_rest(collector, dataset, recipe, seed, workers, time_limit_s, strict, progress)
+            order = np.random.default_rng(seed).permutation(len(dataset.sources))
+            left = [dataset.sources[index] for index in order[num_resumed:]]
+            paths = [source.path for source in left if not source.fault]
+            results = _encoded(paths, recipe, workers, ray_address, time_limit_s)
+            _collect(collector, left, results, strict, progress)
             _check_kept(dataset, store, collector, journal)
             facts = _facts(dataset, recipe, seed, mark, collector)
             digest = _publish(dataset, store, collector, facts)
@@ -122,27 +131,34 @@ def ingest(
     return _report({**facts, "digest": digest}, num_resumed=num_resumed)
 
 
-def _encode_rest(
-    collector: ShardCollector,
-    dataset: Dataset,
+def _encoded(
+    paths: list[Path],
     recipe: Recipe,
-    seed: int,
-    workers: int,
+    workers: int | None,
+    ray_address: str | None,
     time_limit_s: float,
+) -> Results:
+    if ray_address is not None:
+        return encode_all_on_ray(paths, recipe, workers, time_limit_s, ray_address)
+    num_workers = min(workers or _num_cpus(), max(1, len(paths)))
+    return encode_all(paths, recipe, num_workers, time_limit_s)
+
+
+def _collect(
+    collector: ShardCollector,
+    left: Sequence[Source],
+    results: Results,
     strict: bool,
     progress: Progress | None,
 ) -> None:
-    """Encodes and collects everything after the last finished shard."""
-    order = np.random.default_rng(seed).permutation(len(dataset.sources))
-    sources = [dataset.sources[index] for index in order[collector.position :]]
+    """Collects what is left to be done after the last finished shard."""
     for entry in collector.skipped if strict else []:
         raise InputError(f"{entry['source']}: {entry['reason']}")
+    num_sources = collector.position + len(left)
     if progress:
-        progress(collector.position, len(order), "")
-    paths = [source.path for source in sources if not source.fault]
-    results = encode_all(paths, recipe, min(workers, max(1, len(paths))), time_limit_s)
+        progress(collector.position, num_sources, "")
     with closing(collector), closing(results):
-        for source in sources:
+        for source in left:
             result = source.fault or next(results)
             if isinstance(result, Encoded):
                 collector.add(source, result)
@@ -152,7 +168,7 @@ def _encode_rest(
                     raise InputError(f"{source.path}: {reason}; left out without --strict")
                 collector.skip(source, reason)
             if progress:
-                progress(collector.position, len(order), source.key)
+                progress(collector.position, num_sources, source.key)
         collector.finish()
 
 

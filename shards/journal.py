@@ -10,10 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-import av
 
 from shards.datasets import Dataset, Source
 from shards.errors import InputError
@@ -152,13 +149,3 @@ def source_bytes(source: Source) -> int:
         return os.stat(source.path).st_size
     except OSError:
         return -1
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what shapes the encoded bytes."""
-    try:
-        own = version("timebalance")
-    except PackageNotFoundError:  # run from a source tree
-        own = "unknown"
-    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
-    return {"timebalance": own, "av": av.__version__, "libavcodec": libavcodec}

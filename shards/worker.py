@@ -1,4 +1,4 @@
-"""Encoding in other processes, and what happens when one dies.
+"""Encoding in another process, and what happens when it dies.
 
 A worker is a plain child process that reads pickled (path, recipe) from its standard input and
 answers on its standard output. Not `multiprocessing`: "spawn" and "forkserver" both run the
@@ -13,12 +13,8 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Event, Timer
 
 from shards.errors import InputError
@@ -27,64 +23,6 @@ from shards.transcode import Encoded, TranscodeError, transcode
 
 _CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
 _NUM_ATTEMPTS = 2
-_LOOK_AHEAD_PER_WORKER = 4
-
-
-def encode_all(
-    paths: Iterable[Path], recipe: Recipe, num_workers: int, time_limit_s: float
-) -> Generator[Encoded | TranscodeError, None, None]:
-    """Yields the result for each path, in order, encoding up to `num_workers` at a time.
-
-    At most four videos per worker are encoded ahead of the consumer, so memory stays bounded. A
-    video that takes longer than `time_limit_s` seconds is given up.
-
-    Raises:
-        InputError: a worker was killed twice over the same video.
-    """
-    workers = [_Worker() for _ in range(num_workers)]
-    idle: SimpleQueue[_Worker] = SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
-    # Threads that only wait for their worker's answer.
-    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
-    pending: deque[Future[Encoded | TranscodeError]] = deque()
-    try:
-        for path in paths:
-            pending.append(pool.submit(_encode, idle, path, recipe, time_limit_s))
-            if len(pending) >= _LOOK_AHEAD_PER_WORKER * num_workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        # Also when the consumer leaves early: end the workers first, or their threads would wait.
-        for future in pending:
-            future.cancel()
-        for worker in workers:
-            worker.stop()
-        pool.shutdown()
-        for worker in workers:
-            worker.close()
-
-
-def _encode(
-    idle: "SimpleQueue[_Worker]", path: Path, recipe: Recipe, time_limit_s: float
-) -> Encoded | TranscodeError:
-    worker = idle.get()
-    try:
-        for _ in range(_NUM_ATTEMPTS):
-            try:
-                return worker.encode(path, recipe, time_limit_s)
-            except _WorkerDiedError as error:
-                code = error.code
-    finally:
-        idle.put(worker)
-    cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    if code < 0 and -code in _CRASH_SIGNALS:
-        return TranscodeError(f"{path.name}: crashed the decoder twice ({cause})")
-    raise InputError(
-        f"{path}: the worker process ended twice while working on it ({cause}; out of memory?):"
-        " run again with fewer --workers, or remove the video"
-    )
 
 
 class _WorkerDiedError(Exception):
@@ -93,7 +31,7 @@ class _WorkerDiedError(Exception):
         self.code = code
 
 
-class _Worker:
+class Worker:
     """One child process, started when first needed and again after it died."""
 
     def __init__(self) -> None:
@@ -101,6 +39,26 @@ class _Worker:
         self._stopped = False
 
     def encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
+        """The result of `transcode`; an error too if the video crashes the decoder or takes longer.
+
+        Raises:
+            InputError: the process was killed twice over this video.
+        """
+        code = 0
+        for _ in range(_NUM_ATTEMPTS):
+            try:
+                return self._encode(path, recipe, time_limit_s)
+            except _WorkerDiedError as error:
+                code = error.code
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if code < 0 and -code in _CRASH_SIGNALS:
+            return TranscodeError(f"{path.name}: crashed the decoder twice ({cause})")
+        raise InputError(
+            f"{path}: the worker process ended twice while working on it ({cause}; out of memory?):"
+            " run again with fewer --workers, or remove the video"
+        )
+
+    def _encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
         process = self._process
         if process is None:
             process = self._process = self._start()
@@ -132,6 +90,7 @@ class _Worker:
         return answer
 
     def stop(self) -> None:
+        """Ends the process, whatever it is doing; from any thread."""
         self._stopped = True
         if self._process is not None:
             self._process.kill()

@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from tb.cli_shards import progress_bar, shards_app, size_text, split_counts
 
@@ -33,6 +34,18 @@ MinPerClass = Annotated[int, typer.Option(help="Refuse classes with fewer videos
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Take videos that links reach outside the root.")
 ]
+
+
+class _SourceCommand(TyperCommand):
+    """`--ray` may stand without an address, which Typer's options cannot."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        full = list(args)
+        if "--ray" in full:
+            after = full.index("--ray") + 1
+            if after == len(full) or full[after].startswith("--"):
+                full.insert(after, "auto")
+        return super().parse_args(ctx, full)
 
 
 def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
@@ -78,6 +91,12 @@ def _ingest(
     workers: Annotated[
         int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]", help="Encode on a Ray cluster; by default the one running here."
+        ),
+    ] = None,
     time_limit: Annotated[
         float, typer.Option(help="Seconds after which a video is given up, for hanging decoders.")
     ] = 900.0,
@@ -101,6 +120,7 @@ def _ingest(
             seed=seed,
             shard_bytes=shard_mb * _MIB,
             workers=workers,
+            ray_address=ray,
             time_limit_s=time_limit,
             strict=strict,
             progress=progress,
@@ -108,7 +128,7 @@ def _ingest(
     _print_summary(dataset, out, report)
 
 
-@shard_app.command()
+@shard_app.command(cls=_SourceCommand)
 @_ingesting
 def folder(
     root: Root,
@@ -131,7 +151,7 @@ def folder(
     )
 
 
-@shard_app.command()
+@shard_app.command(cls=_SourceCommand)
 @_ingesting
 def csv(
     csv: Annotated[
@@ -145,7 +165,7 @@ def csv(
     return datasets.csv(csv, min_per_class=min_per_class)
 
 
-@shard_app.command()
+@shard_app.command(cls=_SourceCommand)
 @_ingesting
 def ucf101(
     root: Root,
@@ -160,7 +180,7 @@ def ucf101(
     return public_sets.ucf101(root, annotations, follow_links=follow_links)
 
 
-@shard_app.command()
+@shard_app.command(cls=_SourceCommand)
 @_ingesting
 def hmdb51(
     root: Root,
@@ -173,7 +193,7 @@ def hmdb51(
     return public_sets.hmdb51(root, annotations, follow_links=follow_links)
 
 
-@shard_app.command()
+@shard_app.command(cls=_SourceCommand)
 @_ingesting
 def kinetics400(
     root: Annotated[Path, typer.Option(help="Folder with the videos, e.g. class/ID_START_END.mp4")],

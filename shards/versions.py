@@ -1,0 +1,15 @@
+"""Versions of what shapes the encoded bytes."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import av
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what shapes the encoded bytes."""
+    try:
+        own = version("timebalance")
+    except PackageNotFoundError:  # run from a source tree
+        own = "unknown"
+    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+    return {"timebalance": own, "av": av.__version__, "libavcodec": libavcodec}
