@@ -29,7 +29,7 @@ from shards.reader import ShardError, ShardReader
 
 Render = Callable[[bytes, Plan, int, list[np.ndarray]], None]
 ENGINES: dict[str, Render] = {"fused": fused.render_video, "reference": reference.render_video}
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
+DTYPES = ("float32", "float16", "uint8")
 # Batches in flight beside the one being consumed: enough to hide a slow video, small in memory.
 _PREFETCH = 2
 
@@ -76,7 +76,7 @@ class Loader:
         batch_size: int,
         render: Render,
         device: torch.device,
-        dtype: torch.dtype,
+        dtype: str,
         seed: int,
         rank: int,
         world_size: int,
@@ -176,25 +176,22 @@ class Loader:
 
     def _submit(self, pool: ThreadPoolExecutor, reader: ShardReader, plan: Plan) -> "_Pending":
         shape = (self.spec.num_frames, plan.size_px, plan.size_px, 3)
-        # The kernel computes in float32; half precision is cast on the way out.
-        kind = np.uint8 if self._dtype == torch.uint8 else np.float32
         num_videos = len(plan.rows)
         buffers = [
-            np.zeros((num_videos, len(group.offsets), *shape), dtype=kind)
+            np.zeros((num_videos, len(group.offsets), *shape), dtype=self._dtype)
             for group in self.spec.groups
         ]
         futures: list[Future[None] | None] = []
         for b, row in enumerate(plan.rows.tolist()):
-            views = [view for buffer in buffers for view in buffer[b]]
-            job = (reader, row, plan, b, views)
+            job = (reader, row, plan, b, [buffer[b] for buffer in buffers])
             futures.append(pool.submit(self._load, *job) if row >= 0 else None)
         return _Pending(plan=plan, buffers=buffers, futures=futures)
 
     def _load(
-        self, reader: ShardReader, row: int, plan: Plan, b: int, views: list[np.ndarray]
+        self, reader: ShardReader, row: int, plan: Plan, b: int, out: list[np.ndarray]
     ) -> None:
         try:
-            self._render(reader.read(row), plan, b, views)
+            self._render(reader.read(row), plan, b, out)
         except DecodeError as error:
             video = self.manifest.video(row)
             raise LoaderError(f"{video.key} in {video.shard}: {error}") from error
@@ -230,7 +227,6 @@ class Loader:
         tensor = torch.from_numpy(array)
         if self.device.type == "cuda":
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
-        tensor = tensor.to(self._dtype)
         return tensor.view(len(array), *shape, *array.shape[2:]).movedim(-1, -4)
 
 
@@ -291,7 +287,7 @@ def open_loader(
         batch_size=batch_size,
         render=_engine(engine),
         device=_device(device),
-        dtype=DTYPES[dtype],
+        dtype=dtype,
         seed=seed,
         rank=rank,
         world_size=world_size,

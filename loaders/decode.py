@@ -35,39 +35,46 @@ class DecodeError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Planes:
-    """N frames of one video in 4:2:0.
+    """Where the 8-bit Y, U and V planes of N frames (4:2:0) lie, without a copy.
 
     Attributes:
-        luma: (N, H, W) uint8, without the blacker than black and whiter than white of studio range:
-            RGB cannot hold them, and resampled first they would bleed into their neighbours.
-        chroma: (2, N, ceil(H/2), ceil(W/2)) uint8: U, then V.
-        to_rgb: (3, 4) float64 map of (Y, U, V) in [0, 255] to RGB in [0, 1].
+        frames: The owners of that memory.
+        addresses: (N, 3) int64.
+        strides: (N, 3) int64, bytes from one row to the next.
+        size: (height, width) of Y; U and V have half of it, rounded up.
+        luma_range: Black and white, uint8: (16, 235), or (0, 255) for full range.
+        to_rgb: (3, 4) float32 map of (Y, U, V) in [0, 255] to RGB in [0, 1].
     """
 
-    luma: np.ndarray
-    chroma: np.ndarray
+    frames: list[VideoFrame]
+    addresses: np.ndarray
+    strides: np.ndarray
+    size: tuple[int, int]
+    luma_range: tuple[np.uint8, np.uint8]
     to_rgb: np.ndarray
 
 
-def decode_planes(data: bytes, frame_indices: np.ndarray, num_frames: int) -> Planes:
-    """The planes of the given frames; arguments and errors as for `decode_frames`."""
-    frames = decode_frames(data, frame_indices, num_frames)
-    to_rgb, full = yuv_to_rgb(frames[0]), is_full_range(frames[0])
-    black, white = (0, 255) if full else (16, 235)
+def frame_planes(frames: list[VideoFrame]) -> Planes:
+    """The planes of frames of one video, converted to 4:2:0 where they are something else."""
+    full = is_full_range(frames[0])
+    to_rgb = yuv_to_rgb(frames[0]).astype(np.float32)
     if frames[0].format.name not in _PLANAR_420:
         range_ = ColorRange.JPEG if full else ColorRange.MPEG
         frames = [
             frame.reformat(format="yuv420p", src_color_range=range_, dst_color_range=range_)
             for frame in frames
         ]
-    num, height, width = len(frames), frames[0].height, frames[0].width
-    luma = np.empty((num, height, width), np.uint8)
-    chroma = np.empty((2, num, (height + 1) // 2, (width + 1) // 2), np.uint8)
-    for n, frame in enumerate(frames):
-        np.clip(_plane(frame, 0), black, white, out=luma[n])
-        chroma[0, n] = _plane(frame, 1)
-        chroma[1, n] = _plane(frame, 2)
-    return Planes(luma=luma, chroma=chroma, to_rgb=to_rgb)
+    places = np.array(
+        [[(plane.buffer_ptr, plane.line_size) for plane in frame.planes] for frame in frames]
+    )
+    return Planes(
+        frames=frames,
+        addresses=np.ascontiguousarray(places[..., 0]),
+        strides=np.ascontiguousarray(places[..., 1]),
+        size=(frames[0].height, frames[0].width),
+        luma_range=(np.uint8(0), np.uint8(255)) if full else (np.uint8(16), np.uint8(235)),
+        to_rgb=to_rgb,
+    )
 
 
 def decode_frames(data: bytes, frame_indices: np.ndarray, num_frames: int) -> list[VideoFrame]:
@@ -151,13 +158,6 @@ def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream.codec_context.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         yield container, stream
-
-
-def _plane(frame: VideoFrame, index: int) -> np.ndarray:
-    """(H, W) uint8 view of the decoder's memory."""
-    plane = frame.planes[index]
-    rows = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
-    return rows[: plane.height, : plane.width]
 
 
 def yuv_to_rgb(frame: VideoFrame) -> np.ndarray:

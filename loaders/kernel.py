@@ -1,125 +1,256 @@
-"""Planes and one plan row to one view, in compiled code (Numba).
+"""Planes and plan rows to views, in compiled code (Numba).
 
-Per frame and plane: a separable antialiased bilinear resample of the crop (the triangle filter of
-torchvision's and Pillow's `antialias`), rows first because that pass runs over contiguous bytes;
-then per pixel one 3x4 colour matrix, the clip, gamma where drawn, and the store in the output's
-layout. No RGB picture and no full-size float picture ever exists.
+Per frame: each plane is resampled with a separable antialiased bilinear filter (the triangle filter
+of torchvision's and Pillow's `antialias`), 16 output rows at a time: the vertical pass runs along
+contiguous source rows, the horizontal one across the 16 rows laid side by side. Then each pixel
+takes one matrix to RGB, one colour map, gamma where drawn, and is stored in the output's type. No
+full-size RGB or float picture ever exists, nothing outside the crop is read, and chroma is filtered
+at its own resolution. The price of speed: loops are written one a function, which is what LLVM
+vectorises reliably, and what it does not is in `loaders.simd`.
 """
 
 import numba
 import numpy as np
 
+from loaders.simd import (
+    LANES,
+    byte_pointer,
+    clipped_affine,
+    store_pixels,
+    transpose,
+    weighted_sum,
+)
 
-def resample_weights(
-    out_size: int, start: float, extent: float, in_size: int, *, flip: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Triangle-filter weights that resize [start, start + extent) of an axis to `out_size`.
+# Gamma is looked up: 4096 levels are 16 per step of an 8-bit source.
+_GAMMA_LEVELS = 4096
+_BLOCK = 8  # side of a transposed block
+_ANY_BYTE = (np.uint8(0), np.uint8(255))
+_IDENTITY = np.eye(3, 4, dtype=np.float32)
+_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+@_jit  # type: ignore[untyped-decorator]
+def render_views(  # type: ignore[no-untyped-def]
+    addresses,
+    strides,
+    luma_size,
+    luma_range,
+    to_rgb,
+    frames,
+    crops,
+    flips,
+    colors,
+    gammas,
+    erases,
+    out,
+):
+    """Writes V views of T frames.
+
+    Args:
+        addresses: (N, 3) int64, where the Y, U and V planes of N decoded frames lie in memory.
+        strides: (N, 3) int64, bytes from one row of a plane to the next.
+        luma_size: (height, width) of the Y planes; U and V have half of it, rounded up.
+        luma_range: (black, white) uint8: luma outside is clipped before it is resampled. RGB could
+            not hold it, and resampled first it would bleed into its neighbours.
+        to_rgb: (3, 4) float32, (Y, U, V) in [0, 255] to RGB in [0, 1].
+        frames: (V, T) int64 indices into the N frames.
+        crops: (V, 4) int64 top, left, height, width in luma pixels.
+        flips: (V,) bool.
+        colors: (V, 3, 4) float32, RGB to RGB; the result is clipped to [0, 1].
+        gammas: (V,) float32 exponents after the clip; 1 for none.
+        erases: (V, E, 4) int64 top, left, height, width in output pixels, set to 0.
+        out: (V, T, S, S, 3): uint8, float32 in [0, 1], or uint16 for the bits of float16.
+    """
+    size = out.shape[2]
+    luma_height, luma_width = luma_size
+    chroma_height, chroma_width = (luma_height + 1) // 2, (luma_width + 1) // 2
+    # Blocks are transposed whole, so the scratch is a block wider than any row.
+    columns = max(luma_width, size) + LANES
+    rows = np.empty((LANES, columns), np.float32)
+    side_by_side = np.empty((2, columns, LANES), np.float32)
+    yuv = np.empty((3, LANES, columns), np.float32)
+    for v in range(out.shape[0]):
+        top, left, height, width = crops[v]
+        luma_axes = (
+            axis_filter(size, top, height, luma_height, False),
+            axis_filter(size, left, width, luma_width, flips[v]),
+        )
+        # Chroma samples sit on the left luma sample of their pair (MPEG-2 and H.264's default
+        # siting), a quarter of a chroma sample off its centre; vertically they are centred.
+        chroma_axes = (
+            axis_filter(size, top / 2, height / 2, chroma_height, False),
+            axis_filter(size, left / 2 + 0.25, width / 2, chroma_width, flips[v]),
+        )
+        gamma = _gamma_table(gammas[v])
+        has_color = (colors[v] != _IDENTITY).any()
+        for t in range(out.shape[1]):
+            n = frames[v, t]
+            for row in range(0, size, LANES):
+                for p in range(3):
+                    _resample(
+                        addresses[n, p],
+                        strides[n, p],
+                        luma_axes if p == 0 else chroma_axes,
+                        luma_range if p == 0 else _ANY_BYTE,
+                        row,
+                        rows,
+                        side_by_side,
+                        yuv[p],
+                    )
+                for r in range(min(LANES, size - row)):
+                    _finish_row(yuv[:, r], size, to_rgb, colors[v], has_color, gamma)
+                    _store_row(yuv[:, r], out[v, t, row + r])
+            for e in range(erases.shape[1]):
+                top, left, height, width = erases[v, e]
+                out[v, t, top : top + height, left : left + width] = 0
+
+
+@_jit  # type: ignore[untyped-decorator]
+def axis_filter(out_size, start, extent, in_size, flip):  # type: ignore[no-untyped-def]
+    """Triangle filter that resizes [start, start + extent) of an axis to `out_size`.
 
     Same formula as Pillow's and torchvision's antialiased bilinear: the filter widens with the
     scale, and never reads outside the crop.
 
     Returns:
         first: (out_size,) int64, the first source index of each output.
-        weights: (out_size, K) float32, rows sum to 1, zero-padded.
+        weights: (out_size, taps or taps + 1) float32, an even number; rows sum to 1.
+        taps: How many weights count; the rest is padding.
+        low: The least source index read.
+        width: Source indices read, from `low` on.
     """
     scale = extent / out_size
     support = max(scale, 1.0)
-    low = int(np.floor(start))
-    high = min(int(np.ceil(start + extent)), in_size)
-    centre = start + (np.arange(out_size) + 0.5) * scale
-    first = np.clip(np.floor(centre - support + 0.5).astype(np.int64), low, high - 1)
-    last = np.clip(np.floor(centre + support + 0.5).astype(np.int64), first + 1, high)
-    taps = int((last - first).max())
-    position = first[:, None] + np.arange(taps)
-    weights = np.maximum(1 - np.abs((position + 0.5 - centre[:, None]) / support), 0.0)
-    weights[position >= last[:, None]] = 0.0
-    # A crop thinner than a pixel can fall between samples: take the nearest one.
-    empty = weights.sum(axis=1) == 0
-    weights[empty, 0] = 1.0
-    weights /= weights.sum(axis=1, keepdims=True)
-    # Padding taps must stay inside the plane: the kernel reads all of them.
-    shift = np.maximum(first + taps - in_size, 0)
-    for row in np.flatnonzero(shift):
-        weights[row] = np.roll(weights[row], shift[row])
-    first = first - shift
-    if flip:
-        first, weights = first[::-1], weights[::-1]
-    return np.ascontiguousarray(first), np.ascontiguousarray(weights, dtype=np.float32)
+    begin_crop, end_crop = int(np.floor(start)), min(int(np.ceil(start + extent)), in_size)
+    taps = min(int(np.ceil(2 * support)), in_size)
+    first = np.empty(out_size, np.int64)
+    weights = np.zeros((out_size, taps + taps % 2), np.float32)
+    for i in range(out_size):
+        row = out_size - 1 - i if flip else i
+        centre = start + (i + 0.5) * scale
+        begin = min(max(int(np.floor(centre - support + 0.5)), begin_crop), end_crop - 1)
+        end = min(max(int(np.floor(centre + support + 0.5)), begin + 1), end_crop)
+        total = 0.0
+        for source in range(begin, end):
+            total += max(1.0 - abs((source + 0.5 - centre) / support), 0.0)
+        first[row] = min(begin, in_size - taps)
+        for source in range(begin, end):
+            weight = max(1.0 - abs((source + 0.5 - centre) / support), 0.0)
+            # A crop thinner than a pixel can fall between samples: take the nearest one.
+            weights[row, source - first[row]] = weight / total if total > 0 else 1.0
+    low = first.min()
+    return first, weights, taps, low, first.max() + taps - low
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc", "arcp"})  # type: ignore[untyped-decorator]
-def _resize(plane, first_y, weights_y, first_x, weights_x, low, high, rows, out):  # type: ignore[no-untyped-def]
-    """One plane (H, W) uint8 to `out` (S, S) float32; `rows` is (S, >= high - low) scratch."""
-    size = out.shape[0]
-    width = high - low
-    for i in range(size):
-        row = rows[i]
-        for x in range(width):
-            row[x] = 0.0
-        for k in range(weights_y.shape[1]):
-            weight = weights_y[i, k]
-            if weight != 0.0:
-                source = plane[first_y[i] + k]
-                for x in range(width):
-                    row[x] += weight * source[low + x]
-        for j in range(size):
-            total = np.float32(0.0)
-            begin = first_x[j] - low
-            for k in range(weights_x.shape[1]):
-                total += weights_x[j, k] * row[begin + k]
-            out[i, j] = total
+@_jit  # type: ignore[untyped-decorator]
+def _resample(address, stride, axes, value_range, first_row, rows, side_by_side, out):  # type: ignore[no-untyped-def]
+    """16 output rows of a plane, from `first_row` on, to `out` (16, >= S) float32."""
+    (first_y, weights_y, taps_y, _, _), (first_x, weights_x, taps_x, left, width) = axes
+    low, high = value_range
+    size = first_x.shape[0]
+    for r in range(LANES):
+        i = min(first_row + r, size - 1)
+        row = rows[r, :width]
+        for k in range(0, taps_y, 2):
+            one = address + (first_y[i] + k) * stride + left
+            # The padding's weight is 0, but its row may not exist.
+            other = one + stride if k + 1 < taps_y else one
+            weight, other_weight = weights_y[i, k], weights_y[i, k + 1]
+            if k == 0:
+                _set_two(
+                    byte_pointer(one), byte_pointer(other), weight, other_weight, low, high, row
+                )
+            else:
+                _add_two(
+                    byte_pointer(one), byte_pointer(other), weight, other_weight, low, high, row
+                )
+    before, after = side_by_side
+    _transpose_all(rows, before, width)
+    source, target, weights = before.ctypes.data, after.ctypes.data, weights_x.ctypes.data
+    for j in range(size):
+        column = source + (first_x[j] - left) * before.strides[0]
+        weighted_sum(column, weights + j * weights_x.strides[0], taps_x, target)
+        target += after.strides[0]
+    _transpose_all_back(after, out, size)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _clip_affine(row, a, b, c):  # type: ignore[no-untyped-def]
-    value = row[0] * a + row[1] * b + row[2] * c + row[3]
-    return min(max(value, np.float32(0.0)), np.float32(1.0))
+@_jit  # type: ignore[untyped-decorator]
+def _set_two(one, other, weight, other_weight, low, high, out):  # type: ignore[no-untyped-def]
+    for x in range(out.shape[0]):
+        a = np.float32(min(max(one[x], low), high))
+        b = np.float32(min(max(other[x], low), high))
+        out[x] = weight * a + other_weight * b
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def render_view(  # type: ignore[no-untyped-def]
-    luma, chroma, frames, y_axis, x_axis, cy_axis, cx_axis, to_rgb, color, gamma, erase, scale, out
-):
-    """Writes one view.
+@_jit  # type: ignore[untyped-decorator]
+def _add_two(one, other, weight, other_weight, low, high, out):  # type: ignore[no-untyped-def]
+    for x in range(out.shape[0]):
+        a = np.float32(min(max(one[x], low), high))
+        b = np.float32(min(max(other[x], low), high))
+        out[x] += weight * a + other_weight * b
 
-    Args:
-        luma: (N, H, W) uint8.
-        chroma: (2, N, h, w) uint8.
-        frames: (T,) int64 indices into the N decoded frames.
-        y_axis, x_axis, cy_axis, cx_axis: (first, weights) of `resample_weights`, for luma and
-            chroma.
-        to_rgb: (3, 4) float32, (Y, U, V) in [0, 255] to RGB in [0, 1].
-        color: (3, 4) float32, RGB to RGB.
-        gamma: Exponent after the clip; 1 for none.
-        erase: (E, 4) int64 top, left, height, width in output pixels, set to 0.
-        scale: 1 for outputs in [0, 1], 255 for uint8 (rounded).
-        out: (T, S, S, 3) array of the output type.
-    """
-    size = out.shape[1]
-    low, high = x_axis[0].min(), x_axis[0].max() + x_axis[1].shape[1]
-    clow, chigh = cx_axis[0].min(), cx_axis[0].max() + cx_axis[1].shape[1]
-    rows = np.empty((size, max(high - low, chigh - clow)), np.float32)
-    y = np.empty((size, size), np.float32)
-    u = np.empty((size, size), np.float32)
-    v = np.empty((size, size), np.float32)
-    rounding = np.float32(0.5 if scale == 255 else 0.0)
-    for t in range(frames.shape[0]):
-        n = frames[t]
-        _resize(luma[n], y_axis[0], y_axis[1], x_axis[0], x_axis[1], low, high, rows, y)
-        _resize(chroma[0, n], cy_axis[0], cy_axis[1], cx_axis[0], cx_axis[1], clow, chigh, rows, u)
-        _resize(chroma[1, n], cy_axis[0], cy_axis[1], cx_axis[0], cx_axis[1], clow, chigh, rows, v)
-        for i in range(size):
+
+@_jit  # type: ignore[untyped-decorator]
+def _transpose_all(rows, columns, width):  # type: ignore[no-untyped-def]
+    """`rows` (16, >= width) to `columns` (>= width, 16)."""
+    for x in range(0, width, _BLOCK):
+        for y in range(0, LANES, _BLOCK):
+            transpose(
+                rows.ctypes.data + y * rows.strides[0] + x * 4,
+                rows.strides[0],
+                columns.ctypes.data + x * columns.strides[0] + y * 4,
+                columns.strides[0],
+            )
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _transpose_all_back(columns, rows, width):  # type: ignore[no-untyped-def]
+    for x in range(0, width, _BLOCK):
+        for y in range(0, LANES, _BLOCK):
+            transpose(
+                columns.ctypes.data + x * columns.strides[0] + y * 4,
+                columns.strides[0],
+                rows.ctypes.data + y * rows.strides[0] + x * 4,
+                rows.strides[0],
+            )
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _finish_row(row, size, to_rgb, color, has_color, gamma):  # type: ignore[no-untyped-def]
+    """(3, >= S) Y, U, V in [0, 255] to the view's RGB in [0, 1], in place."""
+    address, stride = row.ctypes.data, row.strides[0]
+    for j in range(0, size, LANES):
+        # Clipped before the colour map too, as an RGB picture would be.
+        clipped_affine(address + j * 4, stride, to_rgb.ctypes.data, address + j * 4, stride)
+        if has_color:
+            clipped_affine(address + j * 4, stride, color.ctypes.data, address + j * 4, stride)
+    if len(gamma):
+        for c in range(3):
             for j in range(size):
-                # Clipped before the colour map too: studio-range video holds blacker than black
-                # and whiter than white, which a lower contrast would otherwise bring back.
-                red = _clip_affine(to_rgb[0], y[i, j], u[i, j], v[i, j])
-                green = _clip_affine(to_rgb[1], y[i, j], u[i, j], v[i, j])
-                blue = _clip_affine(to_rgb[2], y[i, j], u[i, j], v[i, j])
-                for c in range(3):
-                    value = _clip_affine(color[c], red, green, blue)
-                    if gamma != 1.0:
-                        value = value**gamma
-                    out[t, i, j, c] = value * scale + rounding
-        for e in range(erase.shape[0]):
-            top, left, height, width = erase[e]
-            out[t, top : top + height, left : left + width] = 0
+                row[c, j] = gamma[int(row[c, j] * (_GAMMA_LEVELS - 1) + np.float32(0.5))]
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _store_row(row, out):  # type: ignore[no-untyped-def]
+    """(3, >= S) float32 to (S, 3) of the output's type."""
+    size = out.shape[0]
+    rest = size % LANES
+    for j in range(0, size - rest, LANES):
+        store_pixels(
+            row.ctypes.data + j * 4,
+            row.strides[0],
+            out.ctypes.data + j * out.strides[0],
+            out[0, 0],
+        )
+    if rest:
+        pixels = np.empty((LANES, 3), out.dtype)
+        j = size - rest
+        store_pixels(row.ctypes.data + j * 4, row.strides[0], pixels.ctypes.data, out[0, 0])
+        out[j:] = pixels[:rest]
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _gamma_table(gamma):  # type: ignore[no-untyped-def]
+    """value ** gamma for the levels of [0, 1], or nothing where gamma is 1."""
+    levels = np.arange(_GAMMA_LEVELS if gamma != 1.0 else 0) / (_GAMMA_LEVELS - 1)
+    return (levels**gamma).astype(np.float32)

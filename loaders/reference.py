@@ -25,12 +25,13 @@ def render_video(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> None
     frames = decode_frames(data, needed, int(plan.num_frames[b]))
     rgb = np.stack([frame_to_rgb(frame) for frame in frames])
     video = torch.from_numpy(rgb).permute(0, 3, 1, 2)
-    for view in range(len(out)):
-        clip = video[torch.from_numpy(place[view])].float() / 255
-        clip = _augment(clip, plan, b, view)
-        if out[view].dtype == np.uint8:
+    views = [view for group in out for view in group]
+    for index, view in enumerate(views):
+        clip = video[torch.from_numpy(place[index])].float() / 255
+        clip = _augment(clip, plan, b, index)
+        if view.dtype == np.uint8:
             clip = (clip * 255).round()
-        out[view][...] = clip.permute(0, 2, 3, 1).numpy()
+        view[...] = clip.permute(0, 2, 3, 1).numpy()
 
 
 def frame_to_rgb(frame: av.VideoFrame) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Frame numbers are exact: whatever the codec, the container, the B-frames and the timestamps."""
 
+import ctypes
 import io
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.decode import DecodeError, decode_frames, decode_planes
+from loaders.decode import DecodeError, decode_frames, frame_planes
 from shards.recipe import Recipe
 from shards.transcode import transcode
 from tests.loaders.numbered import numbered_paint, read_number
@@ -59,9 +60,9 @@ def shard_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return transcode(path, Recipe(gop=16)).data
 
 
-def _numbers(data: bytes, indices: list[int]) -> list[int]:
-    luma = decode_planes(data, np.array(indices), NUM_FRAMES).luma
-    return [read_number(picture) for picture in luma]
+def _numbers(data: bytes, indices: list[int], num_frames: int = NUM_FRAMES) -> list[int]:
+    frames = decode_frames(data, np.array(indices), num_frames)
+    return [read_number(frame.to_ndarray(format="gray")) for frame in frames]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -88,8 +89,7 @@ def test_frames_before_the_keyframe_are_not_decoded(shard_video: bytes) -> None:
 
 
 def test_a_wrong_frame_count_costs_time_but_no_exactness(shard_video: bytes) -> None:
-    luma = decode_planes(shard_video, np.array([40]), NUM_FRAMES + 3).luma
-    assert read_number(luma[0]) == 40
+    assert _numbers(shard_video, [40], NUM_FRAMES + 3) == [40]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,21 @@ def test_pixel_formats_keep_their_colours(
         pix_fmt=pix_fmt,
         paint=lambda _: np.broadcast_to(colour, (height, width, 3)).copy(),
     )
-    planes = decode_planes(path.read_bytes(), np.array([0, 2]), 3)
-    assert planes.luma.shape == (2, height, width)
-    assert planes.chroma.shape == (2, 2, (height + 1) // 2, (width + 1) // 2)
-    yuv = [planes.luma.mean(), planes.chroma[0].mean(), planes.chroma[1].mean(), 1]
-    np.testing.assert_allclose(planes.to_rgb @ yuv * 255, colour, atol=4)
+    planes = frame_planes(decode_frames(path.read_bytes(), np.array([0, 2]), 3))
+    assert planes.size == (height, width)
+    sizes = [(height, width), *[((height + 1) // 2, (width + 1) // 2)] * 2]
+    for addresses, strides in zip(planes.addresses, planes.strides, strict=True):
+        yuv = [
+            _plane(int(address), int(stride), size).mean()
+            for address, stride, size in zip(addresses, strides, sizes, strict=True)
+        ]
+        np.testing.assert_allclose(planes.to_rgb @ [*yuv, 1] * 255, colour, atol=4)
+
+
+def _plane(address: int, stride: int, size: tuple[int, int]) -> np.ndarray:
+    data = ctypes.string_at(address, stride * (size[0] - 1) + size[1])
+    rows = [np.frombuffer(data, np.uint8, size[1], y * stride) for y in range(size[0])]
+    return np.stack(rows)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""The compiled pass against plain NumPy and torchvision, on planes of any size."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional
+
+from loaders.kernel import axis_filter, render_views
+
+Y_ONLY = np.array([[1 / 255, 0, 0, 0]] * 3, np.float32)
+YUV_AS_RGB = np.eye(3, 4, dtype=np.float32) / 255
+ALL_BYTES = (np.uint8(0), np.uint8(255))
+
+
+def _render(
+    planes: list[np.ndarray],
+    crop: list[int],
+    size_px: int,
+    *,
+    to_rgb: np.ndarray = Y_ONLY,
+    luma_range: tuple[np.uint8, np.uint8] = ALL_BYTES,
+    flip: bool = False,
+    color: np.ndarray | None = None,
+    gamma: float = 1.0,
+    erase: list[list[int]] | None = None,
+    dtype: str = "float32",
+) -> np.ndarray:
+    """One view of one frame: (S, S, 3)."""
+    out = np.full((1, 1, size_px, size_px, 3), 77, dtype)
+    render_views(
+        np.array([[plane.ctypes.data for plane in planes]]),
+        np.array([[plane.strides[0] for plane in planes]]),
+        planes[0].shape,
+        luma_range,
+        to_rgb,
+        np.zeros((1, 1), np.int64),
+        np.array([crop]),
+        np.array([flip]),
+        (np.eye(3, 4) if color is None else color).astype(np.float32)[None],
+        np.array([gamma], np.float32),
+        np.array([erase or []], np.int64).reshape(1, -1, 4),
+        out.view(np.uint16) if dtype == "float16" else out,
+    )
+    return out[0, 0]
+
+
+def _planes(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
+    half = ((height + 1) // 2, (width + 1) // 2)
+    return [rng.integers(0, 256, size, dtype=np.uint8) for size in ((height, width), half, half)]
+
+
+@st.composite
+def _crops(draw: st.DrawFn) -> tuple[int, int, list[int], int]:
+    height, width = draw(st.integers(1, 150)), draw(st.integers(1, 150))
+    crop_height, crop_width = draw(st.integers(1, height)), draw(st.integers(1, width))
+    top = draw(st.integers(0, height - crop_height))
+    left = draw(st.integers(0, width - crop_width))
+    return height, width, [top, left, crop_height, crop_width], draw(st.integers(8, 130))
+
+
+@settings(deadline=None)
+@given(_crops(), st.booleans(), st.integers(0, 99))
+def test_luma_is_torchvisions_antialiased_crop(
+    case: tuple[int, int, list[int], int], flip: bool, seed: int
+) -> None:
+    height, width, crop, size_px = case
+    planes = _planes(np.random.default_rng(seed), height, width)
+    picture = torch.from_numpy(planes[0]).float()[None] / 255
+    expected = functional.resized_crop(picture, *crop, [size_px, size_px], antialias=True)[0]
+    expected = expected.flip(-1) if flip else expected
+    ours = _render(planes, crop, size_px, flip=flip)
+    for channel in range(3):
+        np.testing.assert_allclose(ours[..., channel], expected, atol=2e-5)
+
+
+@settings(deadline=None)
+@given(_crops(), st.booleans())
+def test_chroma_lies_where_the_standard_puts_it(
+    case: tuple[int, int, list[int], int], flip: bool
+) -> None:
+    """A ramp in chroma, sampled where luma is: cosited to the left, centred vertically."""
+    height, width, crop, size_px = case
+    planes = [np.zeros_like(plane) for plane in _planes(np.random.default_rng(0), height, width)]
+    planes[1][:] = np.arange(planes[1].shape[1])[None]
+    planes[2][:] = np.arange(planes[2].shape[0])[:, None]
+    ours = _render(planes, crop, size_px, to_rgb=YUV_AS_RGB, flip=flip) * 255
+    top, left, crop_height, crop_width = crop
+    x = left + (np.arange(size_px) + 0.5) * crop_width / size_px
+    y = top + (np.arange(size_px) + 0.5) * crop_height / size_px
+    # Luma's coordinate x (pixel centres at .5) is chroma sample number (x - 0.5) / 2.
+    u = np.broadcast_to((x - 0.5) / 2, (size_px, size_px))[:, :: -1 if flip else 1]
+    v = np.broadcast_to(((y - 1) / 2)[:, None], (size_px, size_px))
+    # At the crop's edges the filter has fewer samples. Inside, a triangle filter that shrinks gives
+    # a ramp back to within a tenth of a sample; a wrong siting would be a quarter off.
+    margin = np.ceil(size_px / np.array([crop_height, crop_width]) * 2 + 1).astype(int)
+    inside = (slice(margin[0], size_px - margin[0]), slice(margin[1], size_px - margin[1]))
+    np.testing.assert_allclose(ours[..., 1][inside], u[inside], atol=0.12)
+    np.testing.assert_allclose(ours[..., 2][inside], v[inside], atol=0.12)
+
+
+@given(
+    out_size=st.integers(1, 300),
+    in_size=st.integers(1, 300),
+    share=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    flip=st.booleans(),
+)
+@settings(deadline=None)
+def test_weights_sum_to_one_and_stay_inside(
+    out_size: int, in_size: int, share: tuple[float, float], flip: bool
+) -> None:
+    extent = max(share[0] * in_size, 0.5)
+    start = share[1] * (in_size - extent)
+    first, weights, taps, low, width = axis_filter(out_size, start, extent, in_size, flip)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert (weights >= 0).all()
+    assert (weights[:, taps:] == 0).all()
+    assert weights.shape[1] % 2 == 0
+    assert first.min() == low >= 0
+    assert first.max() + taps == low + width <= in_size
+
+
+def test_colour_gamma_erase_and_clip_in_their_order() -> None:
+    rng = np.random.default_rng(0)
+    planes = _planes(rng, 64, 64)
+    to_rgb = rng.uniform(-1, 1, (3, 4)).astype(np.float32) * [1 / 99, 1 / 99, 1 / 99, 1]
+    color = rng.uniform(-1, 1, (3, 4))
+    crop = [0, 0, 64, 64]
+    yuv = _render(planes, crop, 64, to_rgb=YUV_AS_RGB) * 255
+    rgb = np.clip(yuv @ to_rgb[:, :3].T + to_rgb[:, 3], 0, 1)
+    expected = np.clip(rgb @ color[:, :3].T + color[:, 3], 0, 1) ** 0.8
+    expected[3:10, 5:50] = 0
+    ours = _render(
+        planes,
+        crop,
+        64,
+        to_rgb=to_rgb.astype(np.float32),
+        color=color,
+        gamma=0.8,
+        erase=[[3, 5, 7, 45], [0, 0, 0, 9]],
+    )
+    # Gamma is looked up among 4096 levels; near 0 a level is worth most.
+    assert np.abs(ours - expected).max() < 2e-3
+    assert np.abs(ours - expected).mean() < 1e-4
+
+
+def test_luma_outside_studio_range_is_clipped_before_resampling() -> None:
+    planes = [np.zeros((32, 32), np.uint8), *[np.full((16, 16), 128, np.uint8)] * 2]
+    planes[0][::2] = 255
+    ours = _render(planes, [0, 0, 32, 32], 16, luma_range=(np.uint8(16), np.uint8(235)))
+    np.testing.assert_allclose(ours[4:12], (16 + 235) / 2 / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize("size_px", [8, 16, 23, 112])
+def test_output_types_agree(size_px: int) -> None:
+    planes = _planes(np.random.default_rng(1), 50, 70)
+    exact = _render(planes, [3, 4, 40, 60], size_px)
+    half = _render(planes, [3, 4, 40, 60], size_px, dtype="float16")
+    byte = _render(planes, [3, 4, 40, 60], size_px, dtype="uint8")
+    np.testing.assert_array_equal(half, exact.astype(np.float16))
+    np.testing.assert_array_equal(byte, np.floor(exact * np.float32(255) + np.float32(0.5)))
