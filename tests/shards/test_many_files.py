@@ -1,0 +1,82 @@
+"""As many files as UCF101 has, killed with -9 at twenty random moments: all is there, once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shards.ingest import ingest
+from shards.manifest import read_manifest
+from shards.public_sets import ucf101
+from shards.recipe import Recipe
+from shards.verify import verify
+from tests.make_videos import make_video
+
+_NUM_VIDEOS, _NUM_CLASSES, _NUM_KILLS = 13_320, 101, 20
+_SHARD_BYTES = 400_000
+_SIDE_PX = 64
+
+_RUN = f"""
+import sys
+from shards.ingest import ingest
+from shards.public_sets import ucf101
+from shards.recipe import Recipe
+recipe = Recipe(short_side_px={_SIDE_PX}, quality=35)
+ingest(ucf101(sys.argv[1]), sys.argv[2], recipe=recipe, shard_bytes={_SHARD_BYTES})
+"""
+
+
+def _make_set(root: Path) -> Path:
+    """Links to forty videos of 2 to 9 frames, under UCF101's names."""
+    templates = [
+        make_video(
+            root / "templates" / f"{index}.avi",
+            num_frames=2 + index % 8,
+            height=_SIDE_PX,
+            width=_SIDE_PX,
+            codec="mpeg4",
+            seed=index,
+        )
+        for index in range(40)
+    ]
+    for index in range(_NUM_VIDEOS):
+        name = "Class" + chr(65 + index % _NUM_CLASSES // 26) + chr(65 + index % _NUM_CLASSES % 26)
+        place = index // _NUM_CLASSES
+        path = root / "set" / name / f"v_{name}_g{place % 25 + 1:02d}_c{place // 25 + 1:02d}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(templates[index % len(templates)], path)
+    return root / "set"
+
+
+def _num_shards(out: Path) -> int:
+    return len(list(out.glob("*.tar")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_twenty_times(tmp_path: Path) -> None:
+    root = _make_set(tmp_path)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    recipe = Recipe(short_side_px=_SIDE_PX, quality=35)
+    report = ingest(ucf101(root), whole, recipe=recipe, shard_bytes=_SHARD_BYTES)
+    assert (report.num_videos, report.num_skipped) == (_NUM_VIDEOS, 0)
+    moments = random.Random(0)
+    thresholds = sorted(moments.choices(range(report.num_shards), k=_NUM_KILLS))
+    for threshold in thresholds:
+        process = subprocess.Popen([sys.executable, "-c", _RUN, str(root), str(out)])
+        while process.poll() is None and _num_shards(out) < threshold:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 1))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run([sys.executable, "-c", _RUN, str(root), str(out)], check=True)
+    assert verify(out) == []
+    assert read_manifest(out).digest == report.digest
+    assert sorted(path.name for path in out.iterdir()) == sorted(p.name for p in whole.iterdir())
+    for path in out.iterdir():
+        assert path.read_bytes() == (whole / path.name).read_bytes()
