@@ -1,0 +1,234 @@
+"""Videos per second of `tb shard` against the `ffmpeg` command line at the same work.
+
+Both run on all cores with the same encoder settings and the same scaling. ffmpeg is run in the
+faster of two ways: one single-threaded process per core, or one process at a time with its own
+threads. `tb shard` does more: it decodes every result again, hashes it and writes shards. Rounds
+alternate between the two, and each ratio is taken within a round; the median of rounds counts.
+
+    python -m bench.ingest [--videos FOLDER ...] [--rounds 5] [--ffmpeg PROGRAM] [--json FILE]
+
+FOLDER holds class folders; without any, only generated clips are timed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from shards.datasets import Dataset, folder
+from shards.encoders import ENCODERS
+from shards.geometry import fit
+from shards.ingest import ingest
+from shards.recipe import Recipe
+
+_NUM_CORES = len(os.sched_getaffinity(0))
+_NUM_GENERATED = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Medians over the rounds; `ratio` above 1 means that `tb shard` is faster."""
+
+    name: str
+    num_videos: int
+    num_frames: int
+    shard_videos_per_s: float
+    ffmpeg_videos_per_s: float
+    ffmpeg_way: str
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+    worker_peak_mb: float
+
+
+def main() -> None:
+    """Times every set and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=Path, nargs="*", default=[])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ffmpeg", help="the program; default: the one on the PATH")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    ffmpeg = arguments.ffmpeg or _ffmpeg()
+    version = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=True)
+    print(f"{_NUM_CORES} cores; {version.stdout.splitlines()[0]} ({ffmpeg})")
+    print(f"PyAV {av.__version__}, libavcodec {av.library_versions['libavcodec']}")
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        sets = [_generated(Path(scratch) / "generated"), *arguments.videos]
+        for root in sets:
+            dataset = folder(root, min_per_class=1)
+            results.append(_compare(dataset, ffmpeg, Path(scratch), arguments.rounds))
+            print(_line(results[-1]), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(figures) for figures in results], indent=2))
+
+
+def _compare(dataset: Dataset, ffmpeg: str, scratch: Path, num_rounds: int) -> Figures:
+    recipe = Recipe()
+    commands = [_command(ffmpeg, source.path, recipe) for source in dataset.sources]
+    ways: dict[str, Callable[[], None]] = {
+        "a process per core": lambda: _run_ffmpeg(commands, 1, _NUM_CORES, scratch),
+        "its own threads": lambda: _run_ffmpeg(commands, 0, 1, scratch),
+    }
+    shard_s: list[float] = []
+    ffmpeg_s: dict[str, list[float]] = {way: [] for way in ways}
+    num_frames, peak_mb = 0, 0.0
+    for number in range(num_rounds):
+        for way, run in ways.items():
+            ffmpeg_s[way].append(_timed(run))
+        out = scratch / f"{dataset.name}-{number}"
+        with _WorkerMemory() as memory:
+            shard_s.append(_timed(lambda out=out: ingest(dataset, out, recipe=recipe)))
+        peak_mb = max(peak_mb, memory.peak_mb)
+        facts = json.loads((out / "dataset.json").read_text())
+        assert facts["num_skipped"] == 0, (out / "skipped.jsonl").read_text()
+        num_frames = facts["num_frames"]
+        shutil.rmtree(out)
+    best = min(ways, key=lambda way: statistics.median(ffmpeg_s[way]))
+    ratios = [theirs / ours for ours, theirs in zip(shard_s, ffmpeg_s[best], strict=True)]
+    num_videos = len(dataset.sources)
+    return Figures(
+        name=dataset.name,
+        num_videos=num_videos,
+        num_frames=num_frames,
+        shard_videos_per_s=num_videos / statistics.median(shard_s),
+        ffmpeg_videos_per_s=num_videos / statistics.median(ffmpeg_s[best]),
+        ffmpeg_way=best,
+        ratio=statistics.median(ratios),
+        ratio_min=min(ratios),
+        ratio_max=max(ratios),
+        worker_peak_mb=peak_mb,
+    )
+
+
+def _line(figures: Figures) -> str:
+    return (
+        f"{figures.name}: {figures.num_videos} videos, {figures.num_frames} frames: tb shard"
+        f" {figures.shard_videos_per_s:.2f}/s, ffmpeg {figures.ffmpeg_videos_per_s:.2f}/s"
+        f" ({figures.ffmpeg_way}), ratio {figures.ratio:.2f} ({figures.ratio_min:.2f} to"
+        f" {figures.ratio_max:.2f}), {figures.worker_peak_mb:.0f} MB per worker at most"
+    )
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _ffmpeg() -> str:
+    """The program on the PATH, else the one in the package imageio-ffmpeg."""
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        sys.exit(
+            "bench.ingest: needs the ffmpeg program: install the package ffmpeg of your system, or"
+            " pip install imageio-ffmpeg"
+        )
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
+    """All but the number of threads and the output."""
+    encoder = ENCODERS[recipe.codec]
+    options = dict(encoder.options(recipe))
+    x264 = f"mbtree={options.pop('mbtree')}"
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        size = fit(context.height, context.width, Fraction(1), recipe.short_side_px)
+    scale = f"scale={size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
+    filters = f"{scale}:out_range=tv,format=yuv420p,crop={size.width}:{size.height}"
+    # The program knows the option only in this spelling.
+    flags = [part for name, value in options.items() for part in (f"-{name}", value)]
+    return [
+        *(ffmpeg, "-nostdin", "-loglevel", "error", "-y", "-i", str(path), "-an", "-vf", filters),
+        *("-c:v", encoder.name, *flags, "-x264-params", x264),
+    ]
+
+
+def _run_ffmpeg(commands: list[list[str]], threads: int, at_once: int, scratch: Path) -> None:
+    def run(index: int) -> None:
+        output = scratch / f"ffmpeg-{index}.mp4"
+        limit = ["-threads", str(threads), "-filter_threads", str(threads or _NUM_CORES)]
+        # In front of the input too: the decoder has threads of its own.
+        program, *rest = commands[index]
+        command = [program, "-threads", str(threads), *rest, *limit, str(output)]
+        subprocess.run(command, check=True)
+        output.unlink()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(run, range(len(commands))))
+
+
+def _generated(root: Path) -> Path:
+    """Clips like UCF101's: 320 x 240, 25 fps, 3 to 10 s, MPEG-4 in AVI; moving noise and shapes."""
+    for index in range(_NUM_GENERATED):
+        path = root / f"class{index % 4}" / f"{index}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(index)
+        texture = rng.integers(0, 255, (30, 40, 3), np.uint8)
+        texture = np.kron(texture, np.ones((16, 16, 1), np.uint8))
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25, options={"b": "1M", "bf": "2"})
+            stream.height, stream.width, stream.pix_fmt = 240, 320, "yuv420p"
+            for step in range(int(rng.integers(75, 250))):
+                top, left = (step * 2) % 240, (step * 3) % 320
+                image = np.roll(texture, (top, left), (0, 1))[:240, :320].copy()
+                image[top : top + 60, left : left + 60] = (
+                    255 - image[top : top + 60, left : left + 60]
+                )
+                noise = rng.integers(-6, 6, image.shape)
+                image = np.clip(image + noise, 0, 255).astype(np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    return root
+
+
+class _WorkerMemory:
+    """The largest resident size that a child of this process has had, by /proc."""
+
+    def __enter__(self) -> "_WorkerMemory":
+        self.peak_mb = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.2):
+            for children in Path("/proc/self/task").glob("*/children"):
+                for pid in children.read_text().split():
+                    self.peak_mb = max(self.peak_mb, _peak_mb(pid))
+
+
+def _peak_mb(pid: str) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+if __name__ == "__main__":
+    main()

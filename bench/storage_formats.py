@@ -1,0 +1,271 @@
+"""What a storage format costs and gains: bytes, loss, and time to decode a window.
+
+Each clip is stored by each recipe. Loss is of the encoding alone: PSNR over Y, U and V, and SSIM of
+Y over 8x8 blocks, against the frames that the encoder was given. A window is 16 or 64 consecutive
+frames from a random place, decoded from bytes in memory in one thread, with opening and seeking:
+PyAV to planes as the CPU engine does, torchcodec to RGB with approximate seeking, DALI on the CPU
+(vp9 and mjpeg only) to RGB. Recipes take turns within each window; medians count. "x264 as it
+comes" is what `ffmpeg -c:v libx264 -crf 18` makes: groups of up to 250 pictures, B-frames.
+
+    python -m bench.storage_formats --videos FOLDER [--num-clips 12] [--windows 5]
+
+FOLDER holds class folders with real clips; those of fewer than 64 frames are left out.
+"""
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, median
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+
+from loaders.decode import decode_frames
+from shards.datasets import folder
+from shards.filters import filtered
+from shards.probe import decoded, open_video, probe, video_stream
+from shards.recipe import Recipe
+from shards.transcode import Encoded, TranscodeError, transcode
+
+_WINDOWS = (16, 64)
+_DEFAULT = Recipe()
+_RECIPES = [
+    *(replace(_DEFAULT, gop=gop) for gop in (1, 8, 16, 32, 250)),
+    *(replace(_DEFAULT, gop=gop, short_side_px=128) for gop in (16, 32)),
+    *(Recipe(codec=codec) for codec in ("hevc", "vp9", "mjpeg")),
+    Recipe(codec="hevc", short_side_px=144),
+    *(Recipe(codec=codec, short_side_px=128) for codec in ("vp9", "mjpeg")),
+    Recipe(codec="copy"),
+]
+_AS_IT_COMES = Recipe(gop=250, preset="medium")
+_ROWS = [("x264 as it comes", _AS_IT_COMES), *((recipe.codec, recipe) for recipe in _RECIPES)]
+Decode = Callable[[Encoded, int, int], object]
+
+
+@dataclass
+class Tally:
+    """What was seen of one recipe; `ms` by (decoder, frames)."""
+
+    num_bytes: list[int] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
+    ssim: list[float] = field(default_factory=list)
+    ms: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Stores, compares and times every clip, then prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--num-clips", type=int, default=12)
+    parser.add_argument("--windows", type=int, default=5)
+    arguments = parser.parse_args()
+    decoders = {"PyAV": _pyav, **_torchcodec(), **_dali()}
+    tallies = [Tally() for _ in _ROWS]
+    num_done = 0
+    rng = np.random.default_rng(0)
+    for source in folder(arguments.videos, min_per_class=1).sources:
+        if num_done == arguments.num_clips:
+            break
+        try:
+            stored = [transcode(source.path, recipe) for recipe in _RECIPES]
+            stored.insert(0, _as_it_comes(source.path))
+        except TranscodeError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        if min(encoded.num_frames for encoded in stored) < max(_WINDOWS):
+            continue
+        num_done += 1
+        print(f"{num_done}: {source.key}", file=sys.stderr)
+        _measure(source.path, stored, tallies, decoders, rng, arguments.windows)
+    if not num_done:
+        sys.exit(f"bench.storage_formats: no clip of {max(_WINDOWS)} frames in {arguments.videos}")
+    print(_table(tallies, list(decoders)))
+
+
+def _measure(
+    path: Path,
+    stored: list[Encoded],
+    tallies: list[Tally],
+    decoders: dict[str, Decode],
+    rng: np.random.Generator,
+    num_windows: int,
+) -> None:
+    for (_, recipe), encoded, tally in zip(_ROWS, stored, tallies, strict=True):
+        tally.num_bytes.append(len(encoded.data))
+        if recipe.codec != "copy":
+            psnr, ssim = _loss(path, recipe, encoded)
+            tally.psnr.append(psnr)
+            tally.ssim.append(ssim)
+    num_frames = min(encoded.num_frames for encoded in stored)
+    for length in _WINDOWS:
+        for start in rng.integers(0, num_frames - length + 1, num_windows):
+            for name, decode in decoders.items():
+                for encoded, tally in zip(stored, tallies, strict=True):
+                    if name.startswith("DALI") and encoded.codec not in ("vp9", "mjpeg"):
+                        continue
+                    begin = time.perf_counter()
+                    decode(encoded, int(start), length)
+                    elapsed_ms = (time.perf_counter() - begin) * 1000
+                    tally.ms.setdefault((name, length), []).append(elapsed_ms)
+
+
+def _as_it_comes(path: Path) -> Encoded:
+    output, facts = io.BytesIO(), probe(path)
+    num_frames = 0
+    with open_video(path) as container, av.open(output, "w", format="mp4") as target:
+        stream = video_stream(container)
+        encoder = target.add_stream("libx264", rate=facts.fps, options={"crf": "18"})
+        encoder.codec_context.thread_count = 1
+        given = filtered(decoded(container, stream, facts), stream, facts, _AS_IT_COMES)
+        for index, frame in enumerate(given):
+            if index == 0:
+                encoder.height, encoder.width = frame.height, frame.width
+            frame.pts, frame.time_base, frame.pict_type = index, 1 / facts.fps, PictureType.NONE
+            target.mux(encoder.encode(frame))
+            num_frames += 1
+        target.mux(encoder.encode(None))
+        height, width = encoder.height, encoder.width
+    return Encoded(
+        data=output.getvalue(),
+        num_frames=num_frames,
+        fps=facts.fps,
+        height=height,
+        width=width,
+        codec="h264",
+    )
+
+
+def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
+    squares, num_samples, ssim = 0.0, 0, []
+    facts = probe(path)
+    with open_video(path) as container:
+        stream = video_stream(container)
+        given = filtered(decoded(container, stream, facts), stream, facts, recipe)
+        indices = np.arange(encoded.num_frames)
+        for one, other in zip(
+            given, decode_frames(encoded.data, indices, encoded.num_frames), strict=True
+        ):
+            for plane, (a, b) in enumerate(zip(_planes(one), _planes(other), strict=True)):
+                squares += float(np.sum((a - b) ** 2))
+                num_samples += a.size
+                if plane == 0:
+                    ssim.append(_ssim(a, b))
+    return 10 * np.log10(255**2 / max(squares / num_samples, 1e-9)), mean(ssim)
+
+
+def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    height, width = frame.height, frame.width
+    flat = frame.to_ndarray()[: height * 3 // 2].reshape(-1).astype(np.float32)
+    ends = [height * width, height * width * 5 // 4]
+    y, u, v = np.split(flat, ends)
+    half = (height // 2, width // 2)
+    return [y.reshape(height, width), u.reshape(half), v.reshape(half)]
+
+
+def _ssim(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean structural similarity (Wang et al., 2004) over 8x8 blocks side by side."""
+
+    def blocks(image: np.ndarray) -> np.ndarray:
+        height, width = (side // 8 * 8 for side in image.shape)
+        tiles = image[:height, :width].reshape(height // 8, 8, width // 8, 8)
+        return tiles.transpose(0, 2, 1, 3).reshape(-1, 64)
+
+    a, b = blocks(one), blocks(other)
+    mean_a, mean_b = a.mean(1), b.mean(1)
+    covariance = (a * b).mean(1) - mean_a * mean_b
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    numerator = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    denominator = (mean_a**2 + mean_b**2 + c1) * (a.var(1) + b.var(1) + c2)
+    return float((numerator / denominator).mean())
+
+
+def _pyav(encoded: Encoded, start: int, length: int) -> object:
+    return decode_frames(encoded.data, np.arange(start, start + length), encoded.num_frames)
+
+
+def _torchcodec() -> dict[str, Decode]:
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, RuntimeError, OSError) as error:
+        print(f"no torchcodec: {str(error).splitlines()[0]}", file=sys.stderr)
+        return {}
+
+    def decode(encoded: Encoded, start: int, length: int) -> object:
+        decoder = VideoDecoder(encoded.data, num_ffmpeg_threads=1, seek_mode="approximate")
+        return decoder.get_frames_in_range(start, start + length)
+
+    return {"torchcodec": decode}
+
+
+def _dali() -> dict[str, Decode]:
+    try:
+        from nvidia import dali
+    except ImportError:
+        print("no DALI: pip install nvidia-dali-cuda130", file=sys.stderr)
+        return {}
+    pipelines: dict[int, object] = {}
+    wanted: dict[str, np.ndarray] = {}
+
+    def build(length: int) -> object:
+        @dali.pipeline_def(
+            batch_size=1,
+            num_threads=1,
+            device_id=None,
+            prefetch_queue_depth=1,
+            exec_async=False,
+            exec_pipelined=False,
+        )
+        def pipeline():  # type: ignore[no-untyped-def]
+            data = dali.fn.external_source(
+                source=lambda: [wanted["data"]], dtype=dali.types.UINT8, ndim=1
+            )
+            start = dali.fn.external_source(
+                source=lambda: [wanted["start"]], dtype=dali.types.INT32, ndim=0
+            )
+            return dali.fn.decoders.video(
+                data, device="cpu", start_frame=start, sequence_length=length
+            )
+
+        built = pipeline()
+        built.build()
+        return built
+
+    def decode(encoded: Encoded, start: int, length: int) -> object:
+        wanted["data"] = np.frombuffer(encoded.data, np.uint8)
+        wanted["start"] = np.array(start, np.int32)
+        if length not in pipelines:
+            pipelines[length] = build(length)
+        return pipelines[length].run()  # type: ignore[attr-defined]
+
+    return {"DALI (CPU)": decode}
+
+
+def _table(tallies: list[Tally], decoders: list[str]) -> str:
+    titles = ["recipe", "GOP", "short side", "kB/video", "PSNR dB", "SSIM"]
+    titles += [f"{name} {length}" for name in decoders for length in _WINDOWS]
+    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    for (name, recipe), tally in zip(_ROWS, tallies, strict=True):
+        copied = recipe.codec == "copy"
+        cells = [
+            name,
+            "own" if copied else str(1 if recipe.codec == "mjpeg" else recipe.gop),
+            "own" if copied else f"≤ {recipe.short_side_px}",
+            f"{mean(tally.num_bytes) / 1000:.0f}",
+            "-" if copied else f"{mean(tally.psnr):.1f}",
+            "-" if copied else f"{mean(tally.ssim):.4f}",
+        ]
+        for decoder in decoders:
+            for length in _WINDOWS:
+                times = tally.ms.get((decoder, length))
+                cells.append(f"{median(times):.1f}" if times else "-")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
