@@ -31,7 +31,7 @@ def manifest(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest
     return read_manifest(out)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Callable[[str], Path]:
     """Path of material that lies beside the checkout; skips the test where it does not."""
 

@@ -206,23 +206,39 @@ def test_split_says_what_is_wrong(listed: Manifest, tmp_path: Path) -> None:
 _PUBLIC = "labels/videossl_lambertx/data"
 
 
-@pytest.mark.parametrize(
-    ("percent", "num_labelled", "lost"),
-    [(5, 476, ["CliffDiving"]), (10, 953, []), (20, 1907, []), (50, 4768, [])],
-)
-def test_public_ucf101_lists(
-    shared: Callable[[str], Path], tmp_path: Path, percent: int, num_labelled: int, lost: list[str]
-) -> None:
+@pytest.fixture(scope="module")
+def ucf(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     lists = shared("labels/ucf101_official/data/ucfTrainTestlist")
     names = [
         line.split()[0]
         for split in ("train", "test")
         for line in (lists / f"{split}list01.txt").read_text().splitlines()
     ]
-    root = touch(tmp_path / "videos", *names)
-    manifest = _as_manifest(ucf101(root), tmp_path / "set")
+    folder = tmp_path_factory.mktemp("ucf")
+    return _as_manifest(ucf101(touch(folder / "videos", *names)), folder / "set")
+
+
+@pytest.fixture(scope="module")
+def hmdb(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    lists = shared("labels/tsn_ucf101_hmdb51_official/data/hmdb51_splits")
+    names = [
+        f"{path.name.removesuffix('_test_split1.txt')}/{line.split()[0]}"
+        for path in lists.glob("*_test_split1.txt")
+        for line in path.read_text().splitlines()
+    ]
+    folder = tmp_path_factory.mktemp("hmdb")
+    return _as_manifest(hmdb51(touch(folder / "videos", *names), lists), folder / "set")
+
+
+@pytest.mark.parametrize(
+    ("percent", "num_labelled", "lost"),
+    [(5, 476, ["CliffDiving"]), (10, 953, []), (20, 1907, []), (50, 4768, [])],
+)
+def test_public_ucf101_lists(
+    shared: Callable[[str], Path], ucf: Manifest, percent: int, num_labelled: int, lost: list[str]
+) -> None:
     name = f"ucf101_train_{percent}_percent_labeled_split_1_rawframes.txt"
-    text = _run(manifest.root, "--from-list", shared(f"{_PUBLIC}/ucf101/videossl_splits/{name}"))
+    text = _run(ucf.root, "--from-list", shared(f"{_PUBLIC}/ucf101/videossl_splits/{name}"))
     assert f"{num_labelled} labelled of 9537 videos in train split 1" in text
     assert re.findall(r"class (\w+) has no labelled", text) == lost
     assert "0 in both labelled and test, 0 in both unlabelled and test" in text
@@ -232,24 +248,16 @@ def test_public_ucf101_lists(
 
 @pytest.mark.parametrize(("percent", "num_labelled"), [(40, 2094), (50, 2618), (60, 3141)])
 def test_public_hmdb51_lists(
-    shared: Callable[[str], Path], tmp_path: Path, percent: int, num_labelled: int
+    shared: Callable[[str], Path], hmdb: Manifest, percent: int, num_labelled: int
 ) -> None:
-    lists = shared("labels/tsn_ucf101_hmdb51_official/data/hmdb51_splits")
-    names = [
-        f"{path.name.removesuffix('_test_split1.txt')}/{line.split()[0]}"
-        for path in lists.glob("*_test_split1.txt")
-        for line in path.read_text().splitlines()
-    ]
-    root = touch(tmp_path / "videos", *names)
-    manifest = _as_manifest(hmdb51(root, lists), tmp_path / "set")
     name = f"hmdb51_train_{percent}_percent_labeled_split_1_rawframes.txt"
     path = shared(f"{_PUBLIC}/hmdb51/videossl_splits/{name}")
-    assert "outside the train split 1" in fault_of(_run, manifest.root, "--from-list", path)
-    text = _run(manifest.root, "--from-list", path, "--split", "pool")
+    assert "outside the train split 1" in fault_of(_run, hmdb.root, "--from-list", path)
+    text = _run(hmdb.root, "--from-list", path, "--split", "pool")
     assert f"{num_labelled} labelled of 5236 videos in pool split 1" in text
     assert "match no video" not in text
     # The lists' makers sorted names of files: "climb_stairs_test..." comes before "climb_test...".
-    odd = {entry.partition("/")[0] for entry in match_label_list(path, manifest).contradicted}
+    odd = {entry.partition("/")[0] for entry in match_label_list(path, hmdb).contradicted}
     assert odd == {"climb", "climb_stairs", "kick", "kick_ball", "sword", "sword_exercise"}
 
 
