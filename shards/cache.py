@@ -5,14 +5,12 @@ lies. A shard is fetched when first needed, by one process at a time, and compar
 in dataset.json before it appears under its name. Nothing is ever removed: that is the user's.
 """
 
-import fcntl
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from shards.errors import InputError
+from shards.lock import locked
 from shards.storage import RemoteStore, cache_root
 
 
@@ -44,7 +42,8 @@ def fetch_shard(url: str, folder: Path, name: str, facts: dict[str, Any], anew: 
     path = folder / name
     if not anew and path.is_file() and path.stat().st_size == facts["num_bytes"]:
         return path
-    with _locked(folder, name):
+    # Processes that want the same shard wait for the first one.
+    with locked(folder / f"{name}.lock", f"{path}: locked", patience_s=float("inf")):
         if not anew and path.is_file() and path.stat().st_size == facts["num_bytes"]:
             return path  # another process was faster
         unfinished = folder / f"{name}.unfinished"
@@ -59,10 +58,3 @@ def fetch_shard(url: str, folder: Path, name: str, facts: dict[str, Any], anew: 
             )
         unfinished.replace(path)
     return path
-
-
-@contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
-    with (folder / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -3,7 +3,6 @@
 Remote folders have theirs too, so that another machine can go on; only the lock is local.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any
 from shards.datasets import Dataset, Source
 from shards.errors import InputError
 from shards.folders import relative_name
+from shards.lock import locked
 from shards.manifest import FORMAT_VERSION
 from shards.recipe import Recipe
 from shards.storage import SCRATCH_NAME, Store
@@ -85,16 +85,8 @@ class Journal:
             InputError: one is at it.
         """
         self._store.scratch.mkdir(parents=True, exist_ok=True)
-        with (self._store.scratch / _LOCK_NAME).open("w") as file:
-            try:
-                # The system drops the lock when the process ends, however it ends.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{self._store.name}: another `tb shard` is writing there; wait for it to end"
-                ) from error
-            except OSError:
-                pass  # Some network file systems have no locks; then the user is trusted.
+        complaint = f"{self._store.name}: another `tb shard` is writing there; wait for it to end"
+        with locked(self._store.scratch / _LOCK_NAME, complaint):
             yield
 
     def _read_notes(self) -> Iterator[Note]:

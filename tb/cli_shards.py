@@ -1,7 +1,7 @@
 """`tb shards ...`: a look at finished shards. As in `cli_shard`, imports wait in the commands."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,32 +157,17 @@ def size_text(num_bytes: int) -> str:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Yields a function for (done, total, key) that draws a bar with the time left on stderr."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yields a function for (done, total, key), which shows how far it is, on stderr."""
+    from tb.progress import ProgressBar
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[key]}", markup=False),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, key="")
+    with ExitStack() as stack:
+        bars: list[ProgressBar] = []
 
         def progress(num_done: int, total: int, key: str) -> None:
-            bar.update(task, completed=num_done, total=total, key=key[:40])
+            if not bars:
+                bars.append(stack.enter_context(ProgressBar(title, total)))
+            bars[0].update(num_done, key)
 
         yield progress
 
