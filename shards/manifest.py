@@ -26,7 +26,10 @@ from shards.storage import Store, open_store, remote_url
 MANIFEST_NAME = "manifest.parquet"
 DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 1
-_NEEDED_FACTS = {"name", "classes", "digest", "manifest_sha256", "shards"}
+_NEEDED_FACTS = {
+    *("name", "classes", "digest", "manifest_sha256", "shards"),
+    *("num_sources", "num_skipped", "num_missing"),
+}
 
 SCHEMA = pa.schema(
     [

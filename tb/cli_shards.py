@@ -184,8 +184,11 @@ def _facts_table(manifest: "Manifest", facts: dict[str, object]) -> "Table":
     sizes = np.unique(np.stack([manifest.widths, manifest.heights], axis=1), axis=0)
     codecs = sorted(set(manifest.table.column("codec").to_pylist()))
     rates = np.unique(np.round(manifest.fps, 2))
+    lost = f"{facts['num_skipped']} skipped"
+    if facts["num_missing"]:
+        lost += f", {facts['num_missing']} missing"
     rows = {
-        "videos": f"{len(manifest)} ({facts.get('num_skipped', 0)} skipped)",
+        "videos": f"{len(manifest)} ({lost})",
         "classes": str(len(manifest.classes)),
     }
     for number, counts in split_counts(manifest):

@@ -16,12 +16,27 @@ from shards.datasets import folder
 from shards.errors import InputError
 from shards.ingest import ingest
 from tests.make_videos import make_video
+from tests.shards import damage
 
 _RUN = """
 import sys
 from shards.datasets import folder
 from shards.ingest import ingest
 ingest(folder(sys.argv[1]), sys.argv[2], workers=2, shard_bytes=80_000)
+"""
+
+
+_RUN_AND_TELL = """
+import json, pathlib, sys
+from shards.datasets import folder
+from shards.errors import InputError
+from shards.ingest import SKIPPED_NAME, ingest
+try:
+    report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1)
+    entry = json.loads(pathlib.Path(sys.argv[2], SKIPPED_NAME).read_text())
+    print(f"{report.num_videos} {report.num_skipped}: {entry['reason']}")
+except InputError as error:
+    print(error)
 """
 
 
@@ -48,6 +63,13 @@ def _wait(process: "subprocess.Popen[bytes]", ready: Callable[[], bool]) -> None
     while not ready():
         assert process.poll() is None
         time.sleep(0.002)
+
+
+def _has_open(pid: int, name: str) -> bool:
+    try:
+        return any(os.readlink(path).endswith(name) for path in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:  # a file was closed, or the process has ended
+        return False
 
 
 def _num_shards(out: Path) -> int:
@@ -112,6 +134,35 @@ def test_a_killed_worker_costs_nothing(many: Path, tmp_path: Path) -> None:
     again = ingest(folder(many), out, shard_bytes=80_000)
     assert again.already_done
     assert again.digest == expected.digest
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (signal.SIGSEGV, "2 1: crashed the decoder twice (SIGSEGV)"),
+        (
+            signal.SIGKILL,
+            "endless.mkv: the worker process ended twice while working on it (SIGKILL",
+        ),
+    ],
+)
+def test_a_worker_that_dies_twice_over_one_video(
+    tmp_path: Path, how: signal.Signals, expected: str
+) -> None:
+    for index in range(2):
+        make_video(tmp_path / "set" / "a" / f"{index}.mp4", num_frames=4)
+    damage.endless(tmp_path / "set" / "a" / "endless.mkv")
+    command = [sys.executable, "-c", _RUN_AND_TELL, str(tmp_path / "set"), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        killed: list[int] = []
+        while len(killed) < 2:
+            for worker in set(_children(process.pid)) - set(killed):
+                if _has_open(worker, "endless.mkv"):
+                    os.kill(worker, how)
+                    killed.append(worker)
+            time.sleep(0.01)
+        output = process.communicate(timeout=60)[0]
+    assert expected in output
 
 
 def test_two_at_once_do_not_write_into_one_folder(many: Path, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def _row(**facts: object) -> dict[str, object]:
 def _manifest(root: Path, classes: tuple[str, ...], rows: list[dict[str, object]]) -> Manifest:
     store = LocalStore(root)
     store.scratch.mkdir(parents=True)
-    write_manifest(store, name="set", classes=classes, rows=rows, facts={"shards": []})
+    facts = {"shards": [], "num_sources": len(rows), "num_skipped": 0, "num_missing": 0}
+    write_manifest(store, name="set", classes=classes, rows=rows, facts=facts)
     return read_manifest(root)
 
 
