@@ -1,41 +1,30 @@
-"""`open_loader`: a shards folder to an iterable of batches on a device.
-
-The CPU engines share one pipeline: a thread per worker renders one video at a time (PyAV and the
-kernel both release the GIL) into the batch's own buffers, a few batches ahead of the consumer. The
-cost of threads over processes is that Python code between the two serialises; it is microseconds a
-video, and no pixel is ever copied between processes.
-"""
+"""`open_loader`: a shards folder to an iterable of batches on a device."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from loaders import fused, reference
-from loaders.decode import DecodeError
-from loaders.order import epoch_batch, epoch_order, num_batches, stream_batch
+from loaders.engines import ENGINES, engine_name
+from loaders.faults import Faults, LoaderError, OnError
+from loaders.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
+from loaders.pipeline import Pipeline, Rendered
 from loaders.plan import Plan, draw_plan
 from loaders.subset import Subset
 from loaders.views import ViewSpec, view_spec
 from shards.errors import InputError
 from shards.manifest import Manifest, read_manifest
-from shards.reader import ShardError, ShardReader
+from shards.reader import ShardReader
 
-Render = Callable[[bytes, Plan, int, list[np.ndarray]], None]
-ENGINES: dict[str, Render] = {"fused": fused.render_video, "reference": reference.render_video}
+__all__ = ["Batch", "Loader", "LoaderError", "engine_name", "open_loader"]
+
 DTYPES = ("float32", "float16", "uint8")
-# Batches in flight beside the one being consumed: enough to hide a slow video, small in memory.
-_PREFETCH = 2
-
-
-class LoaderError(Exception):
-    """A video cannot be read or decoded; names its key and shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +34,7 @@ class Batch:
     Attributes:
         views: Group name -> (B, *group shape, 3, T, H, W), in [0, 1] (or uint8), in memory as
             (..., T, H, W, 3): flattening the leading axes gives channels_last_3d without a copy.
+            The memory is used again once no tensor refers to it.
         labels: (B,) int64 class indices, -1 where unlabelled or padding.
         keys: B video keys, "" for padding.
         valid: (B,) bool, False for padding and for videos skipped by `on_error="skip"`.
@@ -58,61 +48,60 @@ class Batch:
     plan: Plan
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Loader:
     """Batches of one subset under one `ViewSpec`; made by `open_loader`.
 
     Attributes:
+        manifest: Of the shards.
         rows: (N,) manifest rows served.
+        labels: (number of rows in the manifest,) int64, -1 where hidden.
         spec: The views.
-        bad: key -> reason of every video skipped so far.
+        pipeline: Renders them.
+        device: Where batches end up.
+        batch_size: Videos per batch and rank.
+        order: "global", "windowed", or "manifest" (not shuffled).
+        seed: Of order and augmentation.
+        rank: This process's place among `world_size`.
+        world_size: Processes that share each global batch.
+        faults: What happens to bad videos.
     """
 
-    def __init__(
-        self,
-        *,
-        manifest: Manifest,
-        rows: np.ndarray,
-        spec: ViewSpec,
-        batch_size: int,
-        render: Render,
-        device: torch.device,
-        dtype: str,
-        seed: int,
-        rank: int,
-        world_size: int,
-        shuffle: bool,
-        num_workers: int,
-        on_error: Literal["raise", "skip"],
-        labelled: bool,
-    ) -> None:
-        self.manifest = manifest
-        self.rows = rows
-        self.spec = spec
-        self.batch_size = batch_size
-        self.device = device
-        self.bad: dict[str, str] = {}
-        self._render = render
-        self._dtype = dtype
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
-        self._shuffle = shuffle
-        self._num_workers = num_workers
-        self._on_error = on_error
-        self._labels = np.where(labelled, manifest.labels, -1)
+    manifest: Manifest
+    rows: np.ndarray
+    labels: np.ndarray
+    spec: ViewSpec
+    pipeline: Pipeline
+    device: torch.device
+    batch_size: int
+    order: Order
+    seed: int
+    rank: int
+    world_size: int
+    faults: Faults
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}: give 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}: give a number in [0, 2**63)")
+        if not 0 <= self.rank < self.world_size:
+            raise InputError(
+                f"rank {self.rank} of world_size {self.world_size}: 0 <= rank < world_size"
+            )
+
+    @property
+    def bad(self) -> dict[str, str]:
+        """Key -> reason of every video skipped so far."""
+        return self.faults.bad
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        return num_batches(len(self.rows), batch_size=self.batch_size, world_size=self._world_size)
+        return num_batches(len(self.rows), batch_size=self.batch_size, world_size=self.world_size)
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """One epoch from batch `start` on; every video once over all ranks, the tail padded."""
-        if epoch < 0 or not 0 <= start <= len(self):
-            raise InputError(
-                f"epoch {epoch}, start {start}: epochs count from 0, and an epoch of this loader "
-                f"has {len(self)} batches"
-            )
-        return self._run(self._epoch_plans(epoch, start))
+        return self._run(self.plans(epoch, start))
 
     def stream(self, start: int = 0) -> Iterator[Batch]:
         """Endless batches from step `start` on: epochs end to end, nothing padded or dropped."""
@@ -120,35 +109,17 @@ class Loader:
             raise InputError(f"start is {start}: steps count from 0")
         return self._run(self._stream_plans(start))
 
-    def _epoch_plans(self, epoch: int, start: int) -> Iterator[Plan]:
-        order = epoch_order(len(self.rows), seed=self._seed, epoch=epoch, shuffle=self._shuffle)
-        for index in range(start, len(self)):
-            positions = epoch_batch(
-                order,
-                index,
-                batch_size=self.batch_size,
-                rank=self._rank,
-                world_size=self._world_size,
+    def plans(self, epoch: int = 0, start: int = 0) -> Iterator[Plan]:
+        """The plans of `batches(epoch, start)`, without reading a video."""
+        if epoch < 0 or not 0 <= start <= len(self):
+            raise InputError(
+                f"epoch {epoch}, start {start}: epochs count from 0, and an epoch of this loader "
+                f"has {len(self)} batches"
             )
-            rows = np.where(positions >= 0, self.rows[positions], -1)
-            yield self._plan(rows, np.full(len(rows), epoch))
+        return self._epoch_plans(epoch, start)
 
-    def _stream_plans(self, start: int) -> Iterator[Plan]:
-        step = start
-        while True:
-            positions, epochs = stream_batch(
-                len(self.rows),
-                step,
-                seed=self._seed,
-                batch_size=self.batch_size,
-                rank=self._rank,
-                world_size=self._world_size,
-                shuffle=self._shuffle,
-            )
-            yield self._plan(self.rows[positions], epochs)
-            step += 1
-
-    def _plan(self, rows: np.ndarray, epochs: np.ndarray) -> Plan:
+    def plan(self, rows: np.ndarray, epochs: np.ndarray) -> Plan:
+        """The plan of any (B,) manifest rows in their (B,) epochs; row -1 is padding."""
         return draw_plan(
             self.spec,
             rows=rows,
@@ -156,69 +127,68 @@ class Loader:
             num_frames=self.manifest.num_frames[rows],
             heights=self.manifest.heights[rows],
             widths=self.manifest.widths[rows],
-            seed=self._seed,
+            seed=self.seed,
+        )
+
+    def _epoch_plans(self, epoch: int, start: int) -> Iterator[Plan]:
+        order = self._epoch_order(epoch)
+        share = {
+            "batch_size": self.batch_size,
+            "rank": self.rank,
+            "world_size": self.world_size,
+        }
+        for index in range(start, len(self)):
+            positions = epoch_batch(order, index, **share)
+            rows = np.where(positions >= 0, self.rows[positions], -1)
+            yield self.plan(rows, np.full(len(rows), epoch))
+
+    def _stream_plans(self, start: int) -> Iterator[Plan]:
+        # A batch spans two epochs at most where the set is larger than a batch.
+        order_of = lru_cache(maxsize=2)(self._epoch_order)
+        step = start
+        while True:
+            positions, epochs = stream_batch(
+                len(self.rows),
+                step,
+                order_of,
+                batch_size=self.batch_size,
+                rank=self.rank,
+                world_size=self.world_size,
+            )
+            yield self.plan(self.rows[positions], epochs)
+            step += 1
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        shards = self.manifest.shard_index[self.rows] if self.order == "windowed" else None
+        return epoch_order(
+            len(self.rows), seed=self.seed, epoch=epoch, order=self.order, shards=shards
         )
 
     def _run(self, plans: Iterator[Plan]) -> Iterator[Batch]:
-        reader = ShardReader(self.manifest)
-        pool = ThreadPoolExecutor(self._num_workers, thread_name_prefix="loader")
-        pending: deque[_Pending] = deque()
-        try:
-            for plan in plans:
-                pending.append(self._submit(pool, reader, plan))
-                if len(pending) > _PREFETCH:
-                    yield self._collect(pending.popleft())
-            while pending:
-                yield self._collect(pending.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            reader.close()
+        bad_of_epoch: Counter[int] = Counter()
+        with ShardReader(self.manifest) as reader:
+            for rendered in self.pipeline.run(reader, plans):
+                for b, error in rendered.errors.items():
+                    self.faults.note(self.manifest.video(int(rendered.plan.rows[b])), error)
+                    bad_of_epoch[int(rendered.plan.epochs[b])] += 1
+                if rendered.errors:
+                    self.faults.check(bad_of_epoch, len(self.rows) / self.world_size)
+                batch = self._batch(rendered)
+                # Nothing here may hold the batch while the consumer has it: its memory is reused.
+                del rendered
+                yield batch
+                del batch
 
-    def _submit(self, pool: ThreadPoolExecutor, reader: ShardReader, plan: Plan) -> "_Pending":
-        shape = (self.spec.num_frames, plan.size_px, plan.size_px, 3)
-        num_videos = len(plan.rows)
-        buffers = [
-            np.zeros((num_videos, len(group.offsets), *shape), dtype=self._dtype)
-            for group in self.spec.groups
-        ]
-        futures: list[Future[None] | None] = []
-        for b, row in enumerate(plan.rows.tolist()):
-            job = (reader, row, plan, b, [buffer[b] for buffer in buffers])
-            futures.append(pool.submit(self._load, *job) if row >= 0 else None)
-        return _Pending(plan=plan, buffers=buffers, futures=futures)
-
-    def _load(
-        self, reader: ShardReader, row: int, plan: Plan, b: int, out: list[np.ndarray]
-    ) -> None:
-        try:
-            self._render(reader.read(row), plan, b, out)
-        except DecodeError as error:
-            video = self.manifest.video(row)
-            raise LoaderError(f"{video.key} in {video.shard}: {error}") from error
-        except ShardError as error:
-            raise LoaderError(str(error)) from error
-
-    def _collect(self, pending: "_Pending") -> Batch:
-        plan = pending.plan
+    def _batch(self, rendered: Rendered) -> Batch:
+        plan = rendered.plan
         valid = plan.rows >= 0
-        for b, future in enumerate(pending.futures):
-            if future is None:
-                continue
-            try:
-                future.result()
-            except LoaderError as error:
-                if self._on_error == "raise":
-                    raise
-                valid[b] = False
-                self.bad[self.manifest.keys[plan.rows[b]]] = str(error)
-                for buffer in pending.buffers:
-                    buffer[b] = 0
-        labels = np.where(valid, self._labels[plan.rows], -1)
-        groups = zip(self.spec.groups, pending.buffers, strict=True)
+        valid[list(rendered.errors)] = False
+        keys = self.manifest.table.column("key").take(np.maximum(plan.rows, 0)).to_pylist()
+        groups = zip(self.spec.groups, rendered.buffers, strict=True)
         return Batch(
             views={group.name: self._tensor(array, group.shape) for group, array in groups},
-            labels=torch.from_numpy(labels).to(self.device),
-            keys=tuple(self.manifest.keys[row] if row >= 0 else "" for row in plan.rows),
+            labels=torch.from_numpy(np.where(valid, self.labels[plan.rows], -1)).to(self.device),
+            keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
             valid=torch.from_numpy(valid).to(self.device),
             plan=plan,
         )
@@ -228,13 +198,6 @@ class Loader:
         if self.device.type == "cuda":
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.view(len(array), *shape, *array.shape[2:]).movedim(-1, -4)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pending:
-    plan: Plan
-    buffers: list[np.ndarray]
-    futures: "list[Future[None] | None]"
 
 
 def open_loader(
@@ -251,8 +214,11 @@ def open_loader(
     rank: int = 0,
     world_size: int = 1,
     shuffle: bool = True,
+    order: Literal["global", "windowed"] = "global",
     num_workers: int | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: OnError = "raise",
+    max_bad_share: float = 0.1,
+    bad_list: Path | str | None = None,
 ) -> Loader:
     """Opens a shards folder for one stage.
 
@@ -270,67 +236,51 @@ def open_loader(
         rank: This process's place among `world_size`.
         world_size: Number of processes that share each global batch.
         shuffle: A new order each epoch, or the manifest's.
+        order: How to shuffle: "global", or "windowed" (nearly sequential reading, for remote or
+            spinning storage; see `loaders.order`).
         num_workers: Threads; by default one per usable core.
         on_error: "raise" on the first bad video, or "skip" it: its `valid` is False, its pixels 0.
+        max_bad_share: With "skip": a rank that meets more bad videos in an epoch than this share
+            of what it serves fails.
+        bad_list: With "skip": a file to which a line {"key", "reason"} is added for each bad video.
 
     Raises:
         InputError: An argument, the folder or the subset is unusable.
-        LoaderError: While iterating, under `on_error="raise"`.
+        LoaderError: While iterating: a bad video, or too many of them.
     """
     manifest = shards if isinstance(shards, Manifest) else read_manifest(Path(shards))
-    _check(batch_size, seed, rank, world_size, dtype, on_error, num_workers)
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if order not in ("global", "windowed"):
+        raise InputError(f"order is {order!r}: choose global or windowed")
+    if num_workers is not None and num_workers < 1:
+        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
     subset = subset or Subset()
+    spec = view_spec(views, size_px)
+    hidden = subset.part == "unlabelled"
     return Loader(
         manifest=manifest,
         rows=subset.rows(manifest),
-        spec=view_spec(views, size_px),
-        batch_size=batch_size,
-        render=_engine(engine),
+        labels=np.full_like(manifest.labels, -1) if hidden else manifest.labels,
+        spec=spec,
+        pipeline=Pipeline(
+            engine=ENGINES[engine_name(engine)],
+            spec=spec,
+            dtype=dtype,
+            num_workers=num_workers or _num_cpus(),
+        ),
         device=_device(device),
-        dtype=dtype,
+        batch_size=batch_size,
+        order=order if shuffle else "manifest",
         seed=seed,
         rank=rank,
         world_size=world_size,
-        shuffle=shuffle,
-        num_workers=num_workers or _num_cpus(),
-        on_error=on_error,
-        labelled=subset.part != "unlabelled",
+        faults=Faults(
+            on_error=on_error,
+            max_bad_share=max_bad_share,
+            bad_list=None if bad_list is None else Path(bad_list),
+        ),
     )
-
-
-def _check(
-    batch_size: int,
-    seed: int,
-    rank: int,
-    world_size: int,
-    dtype: str,
-    on_error: str,
-    num_workers: int | None,
-) -> None:
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: give 1 or more")
-    if not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed}: give a number in [0, 2**63)")
-    if not 0 <= rank < world_size:
-        raise InputError(f"rank {rank} of world_size {world_size}: 0 <= rank < world_size")
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error is {on_error!r}: choose raise or skip")
-    if num_workers is not None and num_workers < 1:
-        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
-
-
-def engine_name(engine: str) -> str:
-    """The engine that `engine` ("auto" or a name) stands for on this machine."""
-    name = "fused" if engine == "auto" else engine
-    if name not in ENGINES:
-        raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(ENGINES)}")
-    return name
-
-
-def _engine(engine: str) -> Render:
-    return ENGINES[engine_name(engine)]
 
 
 def _device(device: str) -> torch.device:

@@ -2,27 +2,20 @@
 
 import numpy as np
 
-from loaders.decode import decode_frames, frame_planes
+from loaders.decode import Planes, decode_frames, frame_planes
 from loaders.kernel import render_views
 from loaders.plan import Plan
 
 
-def render_video(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> None:
-    """Writes all views of the plan's row `b`.
+def decode(data: bytes, plan: Plan, b: int) -> Planes:
+    """The planes of the frames that the plan's row `b` needs, each once, in order."""
+    needed = np.unique(plan.frames[b])
+    return frame_planes(decode_frames(data, needed, int(plan.num_frames[b])))
 
-    Args:
-        data: The video's encoded bytes.
-        plan: The batch's plan.
-        b: Row of the plan.
-        out: One (V, T, S, S, 3) array a group of views, written in place: uint8, or float32 or
-            float16 in [0, 1].
 
-    Raises:
-        DecodeError: The video does not yield the planned frames.
-    """
-    needed, place = np.unique(plan.frames[b], return_inverse=True)
-    place = place.reshape(plan.frames[b].shape)
-    planes = frame_planes(decode_frames(data, needed, int(plan.num_frames[b])))
+def augment(planes: Planes, plan: Plan, b: int, out: list[np.ndarray]) -> None:
+    """Writes the views; see `loaders.engines.Engine`."""
+    place = np.searchsorted(np.unique(plan.frames[b]), plan.frames[b])
     first = 0
     for group in out:
         views = slice(first, first + len(group))

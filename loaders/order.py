@@ -4,19 +4,52 @@ The stream of a training run is the epochs' permutations laid end to end; the ba
 stream's k-th slice. A step number is therefore the whole state of a loader, for any world size.
 """
 
+from collections.abc import Callable
+from typing import Literal
+
 import numpy as np
 
+Order = Literal["global", "windowed", "manifest"]
 # Second word of the Philox key: keeps the order's draws apart from the augmentation's.
 _ORDER_KEY = 1
+# Shards that a windowed order mixes: enough to separate neighbours, few enough for a page cache.
+_WINDOW_SHARDS = 8
 
 
-def epoch_order(num_videos: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """A permutation of range(num_videos), int64; the identity without `shuffle`."""
-    if not shuffle:
+def epoch_order(
+    num_videos: int,
+    *,
+    seed: int,
+    epoch: int,
+    order: Order = "global",
+    shards: np.ndarray | None = None,
+) -> np.ndarray:
+    """A permutation of range(num_videos), int64, a new one each epoch.
+
+    Args:
+        num_videos: N.
+        seed: In [0, 2**63).
+        epoch: Counts from 0.
+        order: "global": any permutation is equally likely. "windowed": the shards are shuffled,
+            then the videos within each 8 consecutive shards, so that at any time only 8 shards are
+            being read; neighbours in a shard stay within a window of each other. "manifest": the
+            identity.
+        shards: (N,) the shard of each video; for "windowed".
+    """
+    if order == "manifest":
         return np.arange(num_videos)
     key = np.array([seed, _ORDER_KEY], dtype=np.uint64)
-    bits = np.random.Philox(key=key, counter=np.array([0, 0, 0, epoch], dtype=np.uint64))
-    return np.random.Generator(bits).permutation(num_videos)
+    counter = np.array([0, 0, 0, epoch], dtype=np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+    if order == "global":
+        return generator.permutation(num_videos)
+    if shards is None:
+        raise ValueError("a windowed order needs the videos' shards")
+    _, shard = np.unique(shards, return_inverse=True)
+    place_of_shard = generator.permutation(int(shard.max(initial=-1)) + 1)
+    window = place_of_shard[shard] // _WINDOW_SHARDS
+    # One sort key: the window, and within it a random place.
+    return np.argsort(window + generator.random(num_videos), kind="stable")
 
 
 def num_batches(num_videos: int, *, batch_size: int, world_size: int = 1) -> int:
@@ -40,26 +73,23 @@ def epoch_batch(
 def stream_batch(
     num_videos: int,
     step: int,
+    order_of: Callable[[int], np.ndarray],
     *,
-    seed: int,
     batch_size: int,
     rank: int = 0,
     world_size: int = 1,
-    shuffle: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Step `step` of the endless stream: ((batch_size,) positions, (batch_size,) epochs).
 
     No padding and nothing dropped: a batch may hold the end of one epoch and the start of the
-    next, and every video still comes exactly once per epoch.
+    next, and every video still comes exactly once per epoch. `order_of` gives an epoch's order.
     """
     if num_videos < 1:
         raise ValueError("an empty set has no stream")
     first = (step * world_size + rank) * batch_size
-    places = np.arange(first, first + batch_size)
-    epochs, offsets = np.divmod(places, num_videos)
+    epochs, offsets = np.divmod(np.arange(first, first + batch_size), num_videos)
     positions = np.empty(batch_size, dtype=np.int64)
     for epoch in np.unique(epochs):
         chosen = epochs == epoch
-        order = epoch_order(num_videos, seed=seed, epoch=int(epoch), shuffle=shuffle)
-        positions[chosen] = order[offsets[chosen]]
+        positions[chosen] = order_of(int(epoch))[offsets[chosen]]
     return positions, epochs

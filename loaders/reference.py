@@ -18,15 +18,16 @@ _EXACT = (
 )
 
 
-def render_video(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> None:
-    """Same contract as `loaders.fused.render_video`."""
-    needed, place = np.unique(plan.frames[b], return_inverse=True)
-    place = place.reshape(plan.frames[b].shape)
-    frames = decode_frames(data, needed, int(plan.num_frames[b]))
-    rgb = np.stack([frame_to_rgb(frame) for frame in frames])
-    video = torch.from_numpy(rgb).permute(0, 3, 1, 2)
-    views = [view for group in out for view in group]
-    for index, view in enumerate(views):
+def decode(data: bytes, plan: Plan, b: int) -> torch.Tensor:
+    """The frames that the plan's row `b` needs, each once, in order: (N, 3, H, W) uint8 RGB."""
+    frames = decode_frames(data, np.unique(plan.frames[b]), int(plan.num_frames[b]))
+    return torch.from_numpy(np.stack([frame_to_rgb(frame) for frame in frames])).movedim(-1, 1)
+
+
+def augment(video: torch.Tensor, plan: Plan, b: int, out: list[np.ndarray]) -> None:
+    """Writes the views; see `loaders.engines.Engine`."""
+    place = np.searchsorted(np.unique(plan.frames[b]), plan.frames[b])
+    for index, view in enumerate(view for group in out for view in group):
         clip = video[torch.from_numpy(place[index])].float() / 255
         clip = _augment(clip, plan, b, index)
         if view.dtype == np.uint8:

@@ -31,7 +31,7 @@ def numbered_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
                 width=width,
                 paint=numbered_paint(height, width),
             )
-    ingest(folder(root / "videos"), root / "shards", shard_bytes=60_000, workers=1)
+    ingest(folder(root / "videos"), root / "shards", shard_bytes=12_000, workers=1)
     return read_manifest(root / "shards")
 
 

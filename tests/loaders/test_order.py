@@ -21,7 +21,7 @@ def test_an_epoch_is_a_permutation(num: int, seed: int, epoch: int) -> None:
 
 
 def test_without_shuffle_the_order_is_the_manifests() -> None:
-    np.testing.assert_array_equal(epoch_order(5, seed=1, epoch=2, shuffle=False), np.arange(5))
+    np.testing.assert_array_equal(epoch_order(5, seed=1, epoch=2, order="manifest"), np.arange(5))
 
 
 def test_orders_of_epochs_and_seeds_are_not_correlated() -> None:
@@ -60,9 +60,12 @@ def test_every_video_once_per_epoch_and_ranks_equal(
 def test_the_stream_is_the_epochs_end_to_end(
     num: int, batch_size: int, world_size: int, first: int
 ) -> None:
+    def order_of(epoch: int) -> np.ndarray:
+        return epoch_order(num, seed=5, epoch=epoch)
+
     steps = range(first, first + 4)
     parts = [
-        stream_batch(num, step, seed=5, batch_size=batch_size, rank=rank, world_size=world_size)
+        stream_batch(num, step, order_of, batch_size=batch_size, rank=rank, world_size=world_size)
         for step in steps
         for rank in range(world_size)
     ]
@@ -70,5 +73,37 @@ def test_the_stream_is_the_epochs_end_to_end(
     epochs = np.concatenate([part[1] for part in parts])
     places = first * batch_size * world_size + np.arange(len(positions))
     np.testing.assert_array_equal(epochs, places // num)
-    expected = [epoch_order(num, seed=5, epoch=int(place // num))[place % num] for place in places]
+    expected = [order_of(int(place // num))[place % num] for place in places]
     np.testing.assert_array_equal(positions, expected)
+
+
+@given(
+    shards=st.lists(st.integers(0, 40), max_size=300),
+    seed=st.integers(0, 2**63 - 1),
+    epoch=st.integers(0, 9),
+)
+def test_a_windowed_order_reads_eight_shards_at_a_time(
+    shards: list[int], seed: int, epoch: int
+) -> None:
+    array = np.array(shards, dtype=np.int64)
+    order = epoch_order(len(array), seed=seed, epoch=epoch, order="windowed", shards=array)
+    np.testing.assert_array_equal(np.sort(order), np.arange(len(array)))
+    served = array[order]
+    first_of = {shard: place for place, shard in reversed(list(enumerate(served.tolist())))}
+    last_of = {shard: place for place, shard in enumerate(served.tolist())}
+    for place in range(len(served)):
+        being_read = [s for s in first_of if first_of[s] <= place <= last_of[s]]
+        assert len(being_read) <= 8
+
+
+def test_a_windowed_order_mixes_within_and_between_windows() -> None:
+    shards = np.repeat(np.arange(40), 50)
+    orders = [
+        epoch_order(2000, seed=0, epoch=epoch, order="windowed", shards=shards) for epoch in (0, 1)
+    ]
+    windows = [set(shards[order[:400]]) for order in orders]
+    assert all(len(window) == 8 for window in windows)
+    assert windows[0] != windows[1]
+    # Within a window neighbours come from all its shards: a repeat one time in eight.
+    repeats = (np.diff(shards[orders[0]]) == 0).mean()
+    assert 0.08 < repeats < 0.18

@@ -1,0 +1,268 @@
+"""What `bench.loader_throughput` times: each in a process of its own, told when to run.
+
+A process of its own keeps one contender's threads, workers and memory out of another's figures, and
+staying alive between rounds keeps start-up out of all of them.
+"""
+
+import importlib
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from bench.peers import PEERS, Render
+from loaders import reference
+from loaders.batch import Loader, open_loader
+from loaders.decode import decode_frames
+from loaders.engines import ENGINES, Engine
+from loaders.plan import Plan
+from shards.reader import ShardReader
+
+CEILING = "decode only"
+Renderer = Callable[[bytes, Plan, int, list[np.ndarray]], None]
+_CLOCK_HZ = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every contender does in one round."""
+
+    shards: Path
+    views: str
+    size_px: int
+    dtype: str
+    num_batches: int
+    batch_size: int
+    num_workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One round: seconds on the wall, and user + system seconds of all its processes."""
+
+    wall_s: float
+    cpu_s: float
+    num_videos: int
+
+
+class Contender:
+    """Handle of a contender's process.
+
+    Attributes:
+        problem: Why it cannot run; empty if it can.
+        psnr_db: Its views against the reference engine's, the worst view; NaN for the ceiling.
+    """
+
+    def __init__(self, name: str, job: Job) -> None:
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, name, job))
+        self._process.start()
+        theirs.close()
+        self.problem, self.psnr_db = self._answer()
+
+    def run(self, epoch: int) -> Timing:
+        """Makes one round's batches and throws them away."""
+        self._pipe.send(epoch)
+        return cast(Timing, self._answer())
+
+    def close(self) -> float:
+        """Ends the process; returns its peak memory with that of its workers, in MB."""
+        self._pipe.send(None)
+        peak_mb = cast(float, self._answer())
+        self._process.join()
+        return peak_mb
+
+    def _answer(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"{self.name}: its process died; see above") from None
+
+
+def _serve(pipe: Connection, name: str, job: Job) -> None:
+    try:
+        run, psnr_db = _build(name, job)
+    except ImportError as error:
+        pipe.send((f"not installed ({error}); pip install 'timebalance[bench]'", float("nan")))
+        pipe.recv()
+        pipe.send(0.0)
+        return
+    for _ in run(0):
+        pass
+    pipe.send(("", psnr_db))
+    while (epoch := pipe.recv()) is not None:
+        wall_s, cpu_s = time.perf_counter(), _cpu_s()
+        num_videos = sum(run(epoch))
+        pipe.send(
+            Timing(
+                wall_s=time.perf_counter() - wall_s,
+                cpu_s=_cpu_s() - cpu_s,
+                num_videos=num_videos,
+            )
+        )
+    pipe.send(sum(_peak_mb(pid) for pid in _pids()))
+
+
+def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
+    """A function (epoch) -> an iterator over the batches' numbers of videos; and its PSNR."""
+    loader = open_loader(
+        job.shards,
+        job.views,
+        size_px=job.size_px,
+        engine=name if name in ENGINES else "fused",
+        device="cpu",
+        dtype=job.dtype,
+        batch_size=job.batch_size,
+        num_workers=job.num_workers,
+    )
+    if name == CEILING:
+        return lambda epoch: _decode_only(loader, job, epoch), float("nan")
+    if name in ENGINES:
+        return lambda epoch: _engine(loader, job, epoch), _psnr_db(
+            loader, _as_renderer(ENGINES[name])
+        )
+    torch.set_num_threads(1)  # as in its workers
+    render = importlib.import_module(PEERS[name]).load()
+    # Checked in a thread-free copy of what the workers do; the workers load the library anew.
+    dataset = _PeerDataset(loader, name, job.dtype)
+    workers: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_size=job.batch_size,
+        sampler=(order := _Order()),
+        num_workers=job.num_workers,
+        persistent_workers=True,
+        multiprocessing_context="fork",
+    )
+    run = lambda epoch: _peer(workers, order, loader, job, epoch)  # noqa: E731
+    for _ in run(0):  # forks the workers before this process loads anything that dislikes it
+        pass
+    return run, _psnr_db(loader, _writing(render))
+
+
+def _engine(loader: Loader, job: Job, epoch: int) -> Iterator[int]:
+    for batch in islice(loader.batches(epoch), job.num_batches):
+        yield int(batch.valid.sum())
+
+
+def _decode_only(loader: Loader, job: Job, epoch: int) -> Iterator[int]:
+    with ShardReader(loader.manifest) as reader, ThreadPoolExecutor(job.num_workers) as pool:
+
+        def decode(plan: Plan, b: int) -> int:
+            indices = np.unique(plan.frames[b])
+            decode_frames(reader.read(plan.rows[b]), indices, int(plan.num_frames[b]))
+            return 1
+
+        jobs = [
+            pool.submit(decode, plan, b)
+            for plan in islice(loader.plans(epoch), job.num_batches)
+            for b in np.flatnonzero(plan.rows >= 0).tolist()
+        ]
+        for done in jobs:
+            yield done.result()
+
+
+class _Order:
+    """The sampler: (epoch, batch, place) of the round that is told."""
+
+    def __init__(self) -> None:
+        self.indices: list[tuple[int, int]] = []
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.indices)
+
+
+def _peer(
+    workers: "DataLoader[Any]", order: _Order, loader: Loader, job: Job, epoch: int
+) -> Iterator[int]:
+    plans = islice(loader.plans(epoch), job.num_batches)
+    order.indices = [(epoch, row) for plan in plans for row in plan.rows.tolist() if row >= 0]
+    for batch in workers:
+        yield len(batch[0])
+
+
+class _PeerDataset(Dataset[list[torch.Tensor]]):
+    """(epoch, manifest row) -> the views of each group, stacked, by one peer."""
+
+    def __init__(self, loader: Loader, name: str, dtype: str) -> None:
+        self._loader = loader
+        self._name = name
+        self._dtype = getattr(torch, dtype)
+        self._opened: tuple[Render, ShardReader] | None = None
+
+    def __getitem__(self, index: tuple[int, int]) -> list[torch.Tensor]:
+        if self._opened is None:
+            render = importlib.import_module(PEERS[self._name]).load()
+            self._opened = (render, ShardReader(self._loader.manifest))
+        render, reader = self._opened
+        epoch, row = index
+        plan = self._loader.plan(np.array([row]), np.array([epoch]))
+        views = [_cast(view, self._dtype) for view in render(reader.read(row), plan, 0)]
+        groups = []
+        for group in self._loader.spec.groups:
+            taken, views = views[: len(group.offsets)], views[len(group.offsets) :]
+            groups.append(torch.stack(taken))
+        return groups
+
+
+def _cast(view: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return (view * 255).round().to(dtype) if dtype == torch.uint8 else view.to(dtype)
+
+
+def _as_renderer(engine: Engine) -> Renderer:
+    return lambda data, plan, b, out: engine.augment(engine.decode(data, plan, b), plan, b, out)
+
+
+def _writing(render: Render) -> Renderer:
+    def run(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> None:
+        views = [view for group in out for view in group]
+        for view, made in zip(views, render(data, plan, b), strict=True):
+            view[...] = made.movedim(0, -1).numpy()
+
+    return run
+
+
+def _psnr_db(loader: Loader, render: Renderer) -> float:
+    """The worst view of the first video, against the reference engine."""
+    plan = next(loader.plans())
+    with ShardReader(loader.manifest) as reader:
+        data = reader.read(plan.rows[0])
+    size, frames = loader.spec.size_px, loader.spec.num_frames
+    shapes = [(len(g.offsets), frames, size, size, 3) for g in loader.spec.groups]
+    ours, oracle = ([np.zeros(shape, np.float32) for shape in shapes] for _ in range(2))
+    render(data, plan, 0, ours)
+    reference.augment(reference.decode(data, plan, 0), plan, 0, oracle)
+    errors = [
+        np.square(one.astype(np.float64) - other).mean(axis=(1, 2, 3, 4))
+        for one, other in zip(ours, oracle, strict=True)
+    ]
+    return float(-10 * np.log10(max(np.concatenate(errors).max(), 1e-12)))
+
+
+def _pids() -> list[int]:
+    return [os.getpid(), *(child.pid or 0 for child in multiprocessing.active_children())]
+
+
+def _cpu_s() -> float:
+    """User + system seconds of this process and its workers so far."""
+    total = time.process_time()
+    for pid in _pids()[1:]:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / _CLOCK_HZ
+    return total
+
+
+def _peak_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

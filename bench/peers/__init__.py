@@ -1,0 +1,23 @@
+"""Other ways to make a plan's views from a shard's bytes, one small file each.
+
+Each module has `load() -> Render`, which imports its library (ImportError: not installed) and
+returns a function (bytes, plan, row of the plan) -> one (3, T, S, S) float32 tensor in [0, 1] a
+view. They get every advantage that the plan gives: the frames of all views decoded once, and one
+matrix for all colour operations; a loader composed of separate colour transforms is slower.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from loaders.plan import Plan
+
+Render = Callable[[bytes, Plan, int], list[torch.Tensor]]
+PEERS = {
+    "torchcodec": "bench.peers.with_torchcodec",
+    "torchcodec-jitter": "bench.peers.with_torchcodec_jitter",
+    "decord": "bench.peers.with_decord",
+    "pytorchvideo": "bench.peers.with_pytorchvideo",
+    "opencv-pil": "bench.peers.with_opencv_pil",
+    "dali-cpu": "bench.peers.with_dali_cpu",
+}

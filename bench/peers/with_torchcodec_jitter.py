@@ -1,0 +1,41 @@
+"""torchcodec, then torchvision v2's own colour transforms: what most loaders are made of.
+
+It does the same crops, flips and erased rectangles, and as many colour operations as the plan on
+average, but not the plan's own (torchvision turns hue in HSV), so its pixels differ.
+"""
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+from bench.peers import Render
+from bench.peers.torchvision_views import crop_and_flip, erase
+from loaders.plan import Plan
+from loaders.views import PRETRAIN_AUGMENT as AUGMENT
+
+
+def load() -> Render:
+    """See `bench.peers`."""
+    from torchcodec.decoders import VideoDecoder
+
+    jitter = v2.Compose(
+        [
+            v2.RandomApply([v2.ColorJitter(contrast=AUGMENT.contrast)], AUGMENT.contrast_p),
+            v2.RandomApply([v2.ColorJitter(hue=AUGMENT.hue)], AUGMENT.color_p),
+            v2.RandomApply([v2.ColorJitter(saturation=AUGMENT.saturation)], AUGMENT.color_p),
+            v2.RandomApply([v2.ColorJitter(brightness=AUGMENT.brightness)], AUGMENT.color_p),
+            v2.RandomGrayscale(AUGMENT.grey_p),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )
+
+    def render(data: bytes, plan: Plan, b: int) -> list[torch.Tensor]:
+        needed, place = np.unique(plan.frames[b], return_inverse=True)
+        frames = VideoDecoder(data, num_ffmpeg_threads=1).get_frames_at(needed.tolist()).data
+        views = []
+        for view, indices in enumerate(place.reshape(plan.frames[b].shape)):
+            clip = jitter(crop_and_flip(frames[torch.from_numpy(indices)], plan, b, view))
+            views.append(erase(clip, plan, b, view).movedim(1, 0))
+        return views
+
+    return render

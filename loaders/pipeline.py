@@ -1,0 +1,148 @@
+"""Plans to filled buffers: threads that read, decode and augment, a few batches ahead.
+
+A thread renders one video at a time (PyAV and the kernel both release the GIL) straight into the
+batch's buffers. The cost of threads over processes is that Python code between the two serialises;
+it is microseconds a video, and no pixel is copied between processes. Nothing is left to time out:
+a worker's failure, whatever it is, surfaces where its batch is collected.
+"""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loaders.decode import DecodeError
+from loaders.engines import Engine
+from loaders.plan import Plan
+from loaders.views import ViewSpec
+from shards.reader import ShardError, ShardReader
+
+# Batches in flight beside the one being consumed: enough to hide a slow video, small in memory.
+_PREFETCH = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTimes:
+    """Seconds that worker threads spent in each stage."""
+
+    read_s: float = 0.0
+    decode_s: float = 0.0
+    augment_s: float = 0.0
+
+    def __add__(self, other: "StageTimes") -> "StageTimes":
+        return StageTimes(
+            read_s=self.read_s + other.read_s,
+            decode_s=self.decode_s + other.decode_s,
+            augment_s=self.augment_s + other.augment_s,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A batch's pixels.
+
+    Attributes:
+        plan: What was drawn.
+        buffers: One (B, V, T, S, S, 3) array a group of views; 0 where there is no video.
+        errors: Row of the plan -> why that video is missing.
+        times: Of all its videos.
+    """
+
+    plan: Plan
+    buffers: list[np.ndarray]
+    errors: dict[int, DecodeError | ShardError]
+    times: StageTimes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Renders plans of one `ViewSpec` with `num_workers` threads; dtype is NumPy's name."""
+
+    engine: Engine
+    spec: ViewSpec
+    dtype: str
+    num_workers: int
+    buffers: "BufferPool" = field(default_factory=lambda: BufferPool())
+
+    def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Iterator[Rendered]:
+        """Yields one `Rendered` a plan, in order. Closing the iterator ends the threads."""
+        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
+        pending: deque[tuple[Plan, list[np.ndarray], dict[int, Future[StageTimes]]]] = deque()
+        try:
+            for plan in plans:
+                buffers = self._buffers(plan)
+                jobs = {
+                    b: pool.submit(self._render, reader, plan, b, [array[b] for array in buffers])
+                    for b in np.flatnonzero(plan.rows >= 0).tolist()
+                }
+                pending.append((plan, buffers, jobs))
+                del buffers  # else this frame would keep a batch from being reused
+                if len(pending) > _PREFETCH:
+                    yield _collect(*pending.popleft())
+            while pending:
+                yield _collect(*pending.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _buffers(self, plan: Plan) -> list[np.ndarray]:
+        clip = (self.spec.num_frames, plan.size_px, plan.size_px, 3)
+        shapes = [(len(plan.rows), len(group.offsets), *clip) for group in self.spec.groups]
+        buffers = [self.buffers.take(shape, self.dtype) for shape in shapes]
+        for array in buffers:
+            array[plan.rows < 0] = 0
+        return buffers
+
+    def _render(self, reader: ShardReader, plan: Plan, b: int, out: list[np.ndarray]) -> StageTimes:
+        began_s = time.perf_counter()
+        data = reader.read(int(plan.rows[b]))
+        read_s = time.perf_counter()
+        frames = self.engine.decode(data, plan, b)
+        decoded_s = time.perf_counter()
+        self.engine.augment(frames, plan, b, out)
+        return StageTimes(
+            read_s=read_s - began_s,
+            decode_s=decoded_s - read_s,
+            augment_s=time.perf_counter() - decoded_s,
+        )
+
+
+def _collect(
+    plan: Plan, buffers: list[np.ndarray], jobs: "dict[int, Future[StageTimes]]"
+) -> Rendered:
+    times = StageTimes()
+    errors: dict[int, DecodeError | ShardError] = {}
+    for b, job in jobs.items():
+        try:
+            times += job.result()
+        except (DecodeError, ShardError) as error:
+            errors[b] = error
+            for array in buffers:
+                array[b] = 0
+    return Rendered(plan=plan, buffers=buffers, errors=errors, times=times)
+
+
+class BufferPool:
+    """Arrays that are used again once nobody but the pool holds them.
+
+    Fresh memory costs a page fault every 4 KB, as much time as a third of the augmentation. A
+    tensor made from an array holds it, so a batch that the consumer keeps is never written to.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[np.ndarray] = []
+
+    def take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """An array of whatever content."""
+        for index in range(len(self._arrays)):
+            # References: the pool's list and getrefcount's own argument.
+            free = sys.getrefcount(self._arrays[index]) == 2
+            if free and self._arrays[index].shape == shape and self._arrays[index].dtype == dtype:
+                return self._arrays[index]
+        array = np.empty(shape, dtype)
+        # Bounded: what the consumer keeps for itself is not the pool's to remember.
+        self._arrays = [*self._arrays[-4 * (_PREFETCH + 2) :], array]
+        return array

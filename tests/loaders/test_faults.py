@@ -1,0 +1,249 @@
+"""What can go wrong while reading, on real files and in real processes."""
+
+import gc
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from loaders.batch import Loader, LoaderError, open_loader
+from loaders.engines import ENGINES, Engine
+from loaders.views import ViewSpec
+from shards.errors import InputError
+from shards.manifest import Manifest, read_manifest
+
+
+@pytest.fixture
+def copied(numbered_shards: Manifest, tmp_path: Path) -> Manifest:
+    """The shards, to be damaged."""
+    shutil.copytree(numbered_shards.root, tmp_path / "shards")
+    return read_manifest(tmp_path / "shards")
+
+
+def _damage(manifest: Manifest, row: int) -> str:
+    """Changes the middle of one video; returns its key."""
+    video = manifest.video(row)
+    with (manifest.root / video.shard).open("r+b") as file:
+        file.seek(video.offset + video.size // 2)
+        file.write(b"damage")
+    return video.key
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+def test_a_bad_video_stops_the_run_by_name(
+    copied: Manifest, tiny_views: ViewSpec, engine: str
+) -> None:
+    key, shard = _damage(copied, 5), copied.video(5).shard
+    with pytest.raises(LoaderError, match=rf"{key}.*{shard}.*sha256"):
+        list(open_loader(copied, tiny_views, engine=engine).batches())
+
+
+def test_a_bad_video_is_skipped_and_listed(
+    copied: Manifest, tiny_views: ViewSpec, tmp_path: Path
+) -> None:
+    whole = {
+        batch.keys[0]: batch for batch in open_loader(copied, tiny_views, batch_size=1).batches()
+    }
+    key = _damage(copied, 5)
+    loader = open_loader(
+        copied, tiny_views, on_error="skip", batch_size=4, bad_list=tmp_path / "bad.jsonl"
+    )
+    for epoch in (0, 0):
+        for batch in loader.batches(epoch):
+            for b, name in enumerate(batch.keys):
+                assert batch.valid[b] == (name not in ("", key))
+                views = {group: tensor[b] for group, tensor in batch.views.items()}
+                if batch.valid[b]:
+                    assert all(
+                        torch.equal(whole[name].views[group][0], view)
+                        for group, view in views.items()
+                    )
+                else:
+                    assert batch.labels[b] == -1
+                    assert all((view == 0).all() for view in views.values())
+    assert list(loader.bad) == [key]
+    (line,) = (tmp_path / "bad.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"key": key, "reason": loader.bad[key]}
+
+
+def test_too_many_bad_videos_fail_the_run(copied: Manifest, tiny_views: ViewSpec) -> None:
+    for row in (1, 4, 7):
+        _damage(copied, row)
+    loader = open_loader(copied, tiny_views, on_error="skip", max_bad_share=0.2)
+    with pytest.raises(LoaderError, match=r"3 bad videos in epoch 0, more than max_bad_share 0.2"):
+        list(loader.batches())
+    tolerant = open_loader(copied, tiny_views, on_error="skip", max_bad_share=0.3)
+    assert sum(int(batch.valid.sum()) for batch in tolerant.batches()) == 8
+
+
+def test_a_bad_list_that_cannot_be_written_is_named(
+    copied: Manifest, tiny_views: ViewSpec, tmp_path: Path
+) -> None:
+    _damage(copied, 5)
+    bad_list = tmp_path / "missing" / "bad.jsonl"
+    loader = open_loader(copied, tiny_views, on_error="skip", bad_list=bad_list)
+    with pytest.raises(InputError, match=r"bad_list .*bad.jsonl: No such file"):
+        list(loader.batches())
+
+
+def _delete(path: Path) -> None:
+    path.unlink()
+
+
+def _truncate(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 8)
+
+
+def _overwrite(path: Path) -> None:
+    data = np.random.default_rng(0).bytes(path.stat().st_size)
+    with path.open("r+b") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_delete, "No such file"),
+        (_truncate, "ends .* bytes too early"),
+        (_overwrite, "sha256 differs"),
+    ],
+)
+def test_a_shard_that_changes_while_reading_is_named(
+    copied: Manifest, tiny_views: ViewSpec, change: Callable[[Path], None], reason: str
+) -> None:
+    loader = open_loader(copied, tiny_views, batch_size=1, shuffle=False, num_workers=1)
+    assert len(copied.shard_names) > 2
+    batches = loader.batches()
+    next(batches)
+    last = copied.shard_names[-1]
+    change(copied.root / last)
+    with pytest.raises(LoaderError, match=rf"{last}: .*{reason}"):
+        list(batches)
+
+
+@pytest.mark.parametrize("failure", [MemoryError, SystemExit, ZeroDivisionError])
+def test_a_dying_worker_is_noticed_at_once(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    failure: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*_: object) -> None:
+        raise failure("worker")
+
+    broken = Engine(decode=die, augment=ENGINES["fused"].augment)
+    monkeypatch.setitem(ENGINES, "fused", broken)
+    loader = open_loader(numbered_shards, tiny_views, on_error="skip")
+    with pytest.raises(failure, match="worker"):
+        list(loader.batches())
+
+
+_ENDLESS = """
+import sys
+from loaders import open_loader
+for batch in open_loader(sys.argv[1], "pretrain", size_px=64, num_workers=2).stream():
+    print("batch", flush=True)
+"""
+
+
+def test_ctrl_c_ends_promptly(numbered_shards: Manifest) -> None:
+    command = [sys.executable, "-c", _ENDLESS, str(numbered_shards.root)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        assert process.stdout.readline() == "batch\n"
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began_s < 10
+    assert process.returncode != 0
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_batch_that_is_kept_is_never_written_to(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2)
+    kept, copies = [], []
+    for batch in islice(loader.stream(), 20):
+        kept.append(batch.views["short"][0])  # one video's view keeps the whole batch
+        copies.append(kept[-1].clone())
+    assert all(torch.equal(one, other) for one, other in zip(kept, copies, strict=True))
+
+
+def test_memory_is_used_again(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2)
+    places = {batch.views["long"].data_ptr() for batch in islice(loader.stream(), 50)}
+    assert len(places) <= 5
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _use(loader: Loader, num_epochs: int) -> None:
+    for epoch in range(num_epochs):
+        for _ in loader.batches(epoch):
+            pass
+    # Given up midway: by closing, and by dropping the generator.
+    generator = loader.stream()
+    next(generator)
+    generator.close()  # type: ignore[attr-defined]
+    for _ in loader.batches():
+        break
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="needs /proc to count open files"
+)
+
+
+@needs_proc
+def test_no_threads_or_files_stay_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=2)
+    _use(loader, 1)
+    gc.collect()
+    before = (threading.active_count(), _open_files())
+    _use(loader, 3)
+    gc.collect()
+    assert (threading.active_count(), _open_files()) == before
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+@needs_proc
+@pytest.mark.slow
+def test_nothing_leaks_over_100_epochs(
+    textured_shards: Manifest, numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=2)
+    large = open_loader(textured_shards, "pretrain", batch_size=2, num_workers=2)
+    _use(loader, 20)
+    _use(large, 5)
+    gc.collect()
+    threads, files, resident_mb = threading.active_count(), _open_files(), _resident_mb()
+    shared = set(os.listdir("/dev/shm"))
+    _use(loader, 100)
+    _use(large, 100)
+    gc.collect()
+    assert (threading.active_count(), _open_files()) == (threads, files)
+    assert set(os.listdir("/dev/shm")) <= shared
+    assert _resident_mb() - resident_mb < 30
