@@ -223,8 +223,8 @@ def open_loader(
     """Opens a shards folder for one stage.
 
     Args:
-        shards: Folder made by `tb shard`, or its manifest.
-        views: A preset's name (pretrain, finetune, student, similarity, eval) or a `ViewSpec`.
+        shards: Folder made by `tb shard`, its URL, or its manifest.
+        views: A preset's name (see `loaders.views.PRESETS`) or a `ViewSpec`.
         subset: Which videos; the whole train split by default. Labels of an "unlabelled" part
             read -1.
         batch_size: Videos per batch and rank.
@@ -248,7 +248,7 @@ def open_loader(
         InputError: An argument, the folder or the subset is unusable.
         LoaderError: While iterating: a bad video, or too many of them.
     """
-    manifest = shards if isinstance(shards, Manifest) else read_manifest(Path(shards))
+    manifest = shards if isinstance(shards, Manifest) else read_manifest(shards)
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
     if order not in ("global", "windowed"):

@@ -5,7 +5,9 @@ else: not on the batch, the rank, the workers or the engine. All draws of one ki
 place in the row, so that one view's outcome never shifts another's.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -109,26 +111,55 @@ def draw_plan(
     starts = _starts(spec, num_frames, window_u)
     raw = starts[:, :, None] + spec.offsets()[None]
     counts = num_frames[:, None, None]
-    augment = spec.augment
-    if spec.crop_positions == 3:
-        uniform = _three_crops(uniform, spec.num_views, heights, widths)
-    elif augment.crop_scale[0] == augment.crop_scale[1]:
-        uniform[:, :, _CROP_TOP : _CROP_LEFT + 1] = 0.5  # a fixed crop is a centre crop
-    grey = uniform[:, :, _GREY_P] < augment.grey_p
-    has_gamma = grey & (uniform[:, :, _GAMMA_P] < augment.gamma_p)
-    gamma = np.where(has_gamma, _scale(uniform[:, :, _GAMMA], augment.gamma), 1.0)
+    drawn = [
+        _draw_views(uniform[:, views], spec, augment, heights, widths)
+        for views, augment in _views_by_augment(spec)
+    ]
+    crop, flip, color, gamma, erase = (
+        np.concatenate(part, axis=1) for part in zip(*drawn, strict=True)
+    )
     return Plan(
         rows=rows,
         epochs=epochs,
         num_frames=num_frames,
         frames=reflect(raw, counts),
-        crop=_crops(uniform, augment, heights, widths),
-        flip=uniform[:, :, _FLIP] < augment.flip_p,
-        color=_color(uniform, augment, grey).astype(np.float32),
-        gamma=gamma.astype(np.float32),
-        erase=_erases(uniform, augment, spec.size_px),
+        crop=crop,
+        flip=flip,
+        color=color,
+        gamma=gamma,
+        erase=erase,
         padded=(raw >= counts).any(axis=(1, 2)) & (rows >= 0),
         size_px=spec.size_px,
+    )
+
+
+def _views_by_augment(spec: ViewSpec) -> Iterator[tuple[slice, Augment]]:
+    """Neighbouring views that are augmented alike."""
+    first = 0
+    for augment, groups in groupby(spec.groups, key=spec.augment_of):
+        last = first + sum(len(group.offsets) for group in groups)
+        yield slice(first, last), augment
+        first = last
+
+
+def _draw_views(
+    uniform: np.ndarray, spec: ViewSpec, augment: Augment, heights: np.ndarray, widths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Crop, flip, color, gamma and erase of V views from their (B, V, draws) uniforms."""
+    if spec.crop_positions == 3:
+        uniform = _three_crops(uniform, heights, widths)
+    elif augment.crop_scale[0] == augment.crop_scale[1]:
+        uniform[:, :, _CROP_TOP : _CROP_LEFT + 1] = 0.5  # a fixed crop is a centre crop
+    grey = uniform[:, :, _GREY_P] < augment.grey_p
+    has_gamma = grey & (uniform[:, :, _GAMMA_P] < augment.gamma_p)
+    gamma = np.where(has_gamma, _scale(uniform[:, :, _GAMMA], augment.gamma), 1.0)
+    num_erase = max(spec.augment_of(group).num_erase for group in spec.groups)
+    return (
+        _crops(uniform, augment, heights, widths),
+        uniform[:, :, _FLIP] < augment.flip_p,
+        _color(uniform, augment, grey).astype(np.float32),
+        gamma.astype(np.float32),
+        _erases(uniform, augment, spec.size_px)[:, :, :num_erase],
     )
 
 
@@ -159,11 +190,9 @@ def _starts(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.
     return np.repeat(start[:, None], spec.num_views, axis=1)
 
 
-def _three_crops(
-    uniform: np.ndarray, num_views: int, heights: np.ndarray, widths: np.ndarray
-) -> np.ndarray:
+def _three_crops(uniform: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Crops at the start, middle and end of the longer side, centred on the other."""
-    share = np.tile([0.0, 0.5, 1.0 - 1e-9], num_views // 3)[None]
+    share = np.tile([0.0, 0.5, 1.0 - 1e-9], uniform.shape[1] // 3)[None]
     wide = (widths >= heights)[:, None]
     uniform[:, :, _CROP_LEFT] = np.where(wide, share, 0.5)
     uniform[:, :, _CROP_TOP] = np.where(wide, 0.5, share)
@@ -231,10 +260,11 @@ def saturation_matrix(factor: np.ndarray) -> np.ndarray:
 
 
 def _erases(uniform: np.ndarray, augment: Augment, size_px: int) -> np.ndarray:
+    """(B, V, MAX_ERASE, 4); those not drawn measure 0."""
     draws = uniform[:, :, _NUM_DRAWS:].reshape(*uniform.shape[:2], MAX_ERASE, 5)
-    draws = draws[:, :, : augment.num_erase]
+    drawn = (draws[..., 0] < augment.erase_p) & (np.arange(MAX_ERASE) < augment.num_erase)
     shortest, limit = -(-size_px // 6), -(-size_px // 3)  # [1/6, 1/3) in whole pixels
     extent = shortest + (draws[..., 1:3] * (limit - shortest)).astype(np.int64)
-    extent = np.where(draws[..., :1] < augment.erase_p, extent, 0)
+    extent = np.where(drawn[..., None], extent, 0)
     corner = (draws[..., 3:5] * (size_px - extent + 1)).astype(np.int64)
     return np.concatenate([corner, extent], axis=-1)

@@ -97,6 +97,8 @@ FINETUNE_AUGMENT = Augment(
     num_erase=2,
     erase_p=0.4,
 )
+# Ours: what a teacher sees where the student sees the strong view of the same clip.
+WEAK_AUGMENT = Augment(crop_scale=(0.8, 1.0), flip_p=0.5)
 EVAL_CROP_SCALE = 0.8
 
 
@@ -108,11 +110,13 @@ class ViewGroup:
         name: Key in `Batch.views`.
         shape: Leading shape of the group, e.g. (2, 4) for 2 augmentations x 4 times.
         offsets: For each view of the group in C order, the frame offsets from its start.
+        augment: How the group's views are augmented; None for the spec's way.
     """
 
     name: str
     shape: tuple[int, ...]
     offsets: tuple[tuple[int, ...], ...]
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         if int(np.prod(self.shape)) != len(self.offsets):
@@ -132,7 +136,7 @@ class ViewSpec:
         start: "random" (one window, uniform), "centre" (one window), or "even" (each clip of the
             group's first axis starts at its own place, evenly from first to last possible).
         window: Frames that one start position needs.
-        augment: Drawn independently for each view.
+        augment: Drawn independently for each view, unless its group has its own.
         crop_positions: With a fixed crop: 1 (centre) or 3 along the longer side, the group's
             last axis.
     """
@@ -162,6 +166,10 @@ class ViewSpec:
     def num_frames(self) -> int:
         """Frames per view."""
         return len(self.groups[0].offsets[0])
+
+    def augment_of(self, group: ViewGroup) -> Augment:
+        """How the group's views are augmented."""
+        return group.augment or self.augment
 
     def offsets(self) -> np.ndarray:
         """(num_views, num_frames) int64 offsets from each view's start, groups in order."""
@@ -224,6 +232,27 @@ def finetune(
     )
 
 
+def weak_strong(
+    *,
+    num_frames: int = 8,
+    stride: int = 2,
+    size_px: int = 224,
+    weak: Augment = WEAK_AUGMENT,
+    strong: Augment = PRETRAIN_AUGMENT,
+) -> ViewSpec:
+    """One clip twice, weakly and strongly augmented: a pair for the student's unlabelled stream."""
+    clip = finetune(num_frames=num_frames, stride=stride, size_px=size_px)
+    (group,) = clip.groups
+    return replace(
+        clip,
+        name="weak_strong",
+        groups=(
+            replace(group, name="weak", augment=weak),
+            replace(group, name="strong", augment=strong),
+        ),
+    )
+
+
 def similarity(
     *, num_frames: int = 16, stride: int = 1, size_px: int = 112, num_clips: int = 4
 ) -> ViewSpec:
@@ -273,6 +302,7 @@ PRESETS: dict[str, Callable[[], ViewSpec]] = {
     "pretrain": pretrain,
     "finetune": finetune,
     "student": finetune,
+    "student_pair": weak_strong,
     "similarity": similarity,
     "eval": evaluation,
 }

@@ -319,6 +319,18 @@ def test_evaluation_clips_run_from_the_first_to_the_last_possible() -> None:
     assert not plan.flip.any()
 
 
+def test_the_weak_and_the_strong_view_show_the_same_frames() -> None:
+    plan = _plan(views.weak_strong(), np.arange(NUM_ROWS))
+    np.testing.assert_array_equal(plan.frames[:, 0], plan.frames[:, 1])
+    weak, strong = plan.color[:, 0], plan.color[:, 1]
+    assert (weak == np.eye(3, 4)).all()
+    assert not (strong == np.eye(3, 4)).all(axis=(1, 2)).mean() > 0.3
+    assert (plan.erase[:, 0, :, 2] == 0).all()
+    _assert_share(plan.erase[:, 1, 0, 2] > 0, 0.7)
+    assert plan.crop[:, 0, 2].min() >= 0.8 * HEIGHT
+    assert plan.crop[:, 1, 2].min() < 0.55 * HEIGHT
+
+
 def test_similarity_clips_are_consecutive_and_in_the_middle() -> None:
     plan = _plan(views.similarity(), np.arange(1), num_frames=100)
     np.testing.assert_array_equal(plan.frames[0].ravel(), np.arange(18, 82))

@@ -1,5 +1,7 @@
 """Which rows a subset serves, and what it says where there are none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,6 +48,24 @@ def test_an_empty_subset_is_an_error(
 ) -> None:
     with pytest.raises(InputError, match=reason):
         subset.rows(numbered_shards)
+
+
+def test_a_label_list_says_who_is_labelled(numbered_shards: Manifest, tmp_path: Path) -> None:
+    named = [numbered_shards.video(row) for row in (1, 4, 9)]
+    path = tmp_path / "list.txt"
+    lines = [f"{v.source} {v.num_frames} {v.label}" for v in named]
+    path.write_text("\n".join(lines) + "\n")
+    labelled = Subset(part="labelled", label_list=path).rows(numbered_shards)
+    unlabelled = Subset(part="unlabelled", label_list=str(path)).rows(numbered_shards)
+    np.testing.assert_array_equal(labelled, [1, 4, 9])
+    np.testing.assert_array_equal(np.sort([*labelled, *unlabelled]), np.arange(11))
+
+
+def test_a_label_list_that_does_not_fit_is_named(numbered_shards: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("Diving/v_Diving_g01_c01 100 0\n")
+    with pytest.raises(InputError, match=r"list\.txt"):
+        Subset(part="labelled", label_list=path).rows(numbered_shards)
 
 
 def test_a_wrong_part_is_named() -> None:
