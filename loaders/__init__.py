@@ -9,15 +9,17 @@ execute the same plan give the same pixels up to rounding.
 
 from typing import Any
 
-__all__ = ["Batch", "Loader", "Subset", "ViewSpec", "open_loader"]
+__all__ = ["Batch", "EpochDataset", "Loader", "LoaderError", "Subset", "ViewSpec", "open_loader"]
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `import loaders` stays instant: the real modules import torch and PyAV.
-    if name in {"Batch", "Loader", "open_loader"}:
+    if name in {"Batch", "Loader", "LoaderError", "open_loader"}:
         from loaders import batch as module
     elif name == "Subset":
         from loaders import subset as module  # type: ignore[no-redef]
+    elif name == "EpochDataset":
+        from loaders import torch_dataset as module  # type: ignore[no-redef]
     elif name == "ViewSpec":
         from loaders import views as module  # type: ignore[no-redef]
     else:

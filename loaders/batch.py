@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 from loaders.engines import ENGINES, engine_name
 from loaders.faults import Faults, LoaderError, OnError
 from loaders.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
-from loaders.pipeline import Pipeline, Rendered
+from loaders.pipeline import Pipeline, Rendered, StageTimes
 from loaders.plan import Plan, draw_plan
+from loaders.profile import Profile, profile_batches
 from loaders.subset import Subset
 from loaders.views import ViewSpec, view_spec
 from shards.errors import InputError
@@ -39,6 +41,7 @@ class Batch:
         keys: B video keys, "" for padding.
         valid: (B,) bool, False for padding and for videos skipped by `on_error="skip"`.
         plan: What was drawn.
+        times: What it cost the workers.
     """
 
     views: dict[str, torch.Tensor]
@@ -46,6 +49,7 @@ class Batch:
     keys: tuple[str, ...]
     valid: torch.Tensor
     plan: Plan
+    times: StageTimes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,15 +103,22 @@ class Loader:
         """Batches per epoch and rank."""
         return num_batches(len(self.rows), batch_size=self.batch_size, world_size=self.world_size)
 
-    def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch]:
         """One epoch from batch `start` on; every video once over all ranks, the tail padded."""
         return self._run(self.plans(epoch, start))
 
-    def stream(self, start: int = 0) -> Iterator[Batch]:
+    def stream(self, start: int = 0) -> Generator[Batch]:
         """Endless batches from step `start` on: epochs end to end, nothing padded or dropped."""
         if start < 0:
             raise InputError(f"start is {start}: steps count from 0")
         return self._run(self._stream_plans(start))
+
+    def profile(
+        self, num_batches: int = 20, step: Callable[[Batch], object] | None = None
+    ) -> Profile:
+        """Where the time goes: print it. `step` is what a training loop does with a batch."""
+        with closing(self._run(self._stream_plans(0))) as batches:
+            return profile_batches(batches, num_batches, step)
 
     def plans(self, epoch: int = 0, start: int = 0) -> Iterator[Plan]:
         """The plans of `batches(epoch, start)`, without reading a video."""
@@ -164,7 +175,7 @@ class Loader:
             len(self.rows), seed=self.seed, epoch=epoch, order=self.order, shards=shards
         )
 
-    def _run(self, plans: Iterator[Plan]) -> Iterator[Batch]:
+    def _run(self, plans: Iterator[Plan]) -> Generator[Batch]:
         bad_of_epoch: Counter[int] = Counter()
         with ShardReader(self.manifest) as reader:
             for rendered in self.pipeline.run(reader, plans):
@@ -191,6 +202,7 @@ class Loader:
             keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
             valid=torch.from_numpy(valid).to(self.device),
             plan=plan,
+            times=rendered.times,
         )
 
     def _tensor(self, array: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:

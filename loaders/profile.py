@@ -1,0 +1,97 @@
+"""Where a loader's time goes, and what to change."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loaders.pipeline import StageTimes
+
+if TYPE_CHECKING:
+    from loaders.batch import Batch
+
+# Below this share of the time spent waiting for batches, the loader keeps up with its consumer.
+_KEEPS_UP = 0.05
+_ADVICE = {
+    "consumer-bound": "the loader keeps up: only a faster step gains anything",
+    "read-bound": "storage is slow: order='windowed', a local disk, or smaller videos "
+    "(`tb shard --short-side`)",
+    "decode-bound": "more workers where there are cores, else videos that decode faster: a smaller "
+    "--short-side or a shorter --gop in `tb shard`",
+    "augment-bound": "more workers where there are cores, else a smaller size_px, fewer views, or "
+    "dtype='uint8'",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Times of a run of batches.
+
+    Attributes:
+        num_videos: Served.
+        wall_s: From the request for the first batch to the end of the last step.
+        wait_s: Of that, spent waiting for batches.
+        stages: Seconds of worker threads in reading, decoding and augmenting; with several
+            workers their sum may exceed `wall_s`.
+    """
+
+    num_videos: int
+    wall_s: float
+    wait_s: float
+    stages: StageTimes
+
+    @property
+    def videos_per_s(self) -> float:
+        """Throughput with this consumer."""
+        return self.num_videos / self.wall_s
+
+    @property
+    def verdict(self) -> str:
+        """consumer-bound, read-bound, decode-bound or augment-bound."""
+        if self.wait_s < _KEEPS_UP * self.wall_s:
+            return "consumer-bound"
+        seconds = {
+            "read-bound": self.stages.read_s,
+            "decode-bound": self.stages.decode_s,
+            "augment-bound": self.stages.augment_s,
+        }
+        return max(seconds, key=lambda name: seconds[name])
+
+    @property
+    def advice(self) -> str:
+        """What to change, in a sentence."""
+        return _ADVICE[self.verdict]
+
+    def __str__(self) -> str:
+        per_video_ms = 1000 / max(self.num_videos, 1)
+        return (
+            f"{self.videos_per_s:.1f} videos/s; per video and worker: "
+            f"read {self.stages.read_s * per_video_ms:.1f} ms, "
+            f"decode {self.stages.decode_s * per_video_ms:.1f} ms, "
+            f"augment {self.stages.augment_s * per_video_ms:.1f} ms; "
+            f"waited {self.wait_s / self.wall_s:.0%} of the time\n"
+            f"{self.verdict}: {self.advice}"
+        )
+
+
+def profile_batches(
+    batches: "Iterator[Batch]", num_batches: int, step: "Callable[[Batch], object] | None" = None
+) -> Profile:
+    """Times `num_batches` batches after one that warms up; `step` is the consumer's work."""
+    step = step or (lambda _: None)
+    step(next(batches))
+    num_videos, wait_s, stages = 0, 0.0, StageTimes()
+    began_s = time.perf_counter()
+    for _ in range(num_batches):
+        asked_s = time.perf_counter()
+        batch = next(batches)
+        wait_s += time.perf_counter() - asked_s
+        num_videos += int(batch.valid.sum())
+        stages += batch.times
+        step(batch)
+    return Profile(
+        num_videos=num_videos,
+        wall_s=time.perf_counter() - began_s,
+        wait_s=wait_s,
+        stages=stages,
+    )

@@ -1,0 +1,35 @@
+"""The code in docs/loading.md runs as it stands."""
+
+import re
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from shards.manifest import Manifest
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "loading.md"
+BLOCKS = re.findall(
+    r"^## ([^\n]*)$(?:(?!^## ).)*?^```python\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S
+)
+
+
+def test_there_are_examples() -> None:
+    assert len(BLOCKS) == 5
+
+
+@pytest.mark.parametrize(("title", "code"), BLOCKS, ids=[title for title, _ in BLOCKS])
+def test_example(
+    title: str, code: str, numbered_shards: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("lightning", "accelerate"):
+        if f"import {name}" in code or f"from {name}" in code:
+            if find_spec(name) is None:
+                pytest.skip(f"{name} is not installed; pip install 'timebalance[ecosystem]'")
+            warnings.simplefilter("ignore")  # theirs
+    torch.manual_seed(0)
+    exec(compile(code, f"{DOCUMENT.name}: {title}", "exec"), {"SHARDS": numbered_shards.root})
+    if "profile" in code:
+        assert "-bound: " in capsys.readouterr().out
