@@ -82,6 +82,11 @@ def _result(ray: Any, path: Path, answer: Any) -> Encoded | TranscodeError:
         if isinstance(error.cause, InputError):
             raise error.cause from None
         raise
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"--ray: {path}: {reason}; are the nodes up, and is timebalance installed on all?"
+        ) from error
     if versions != library_versions():
         raise InputError(
             f"--ray: a node has {versions}, this machine {library_versions()}: the bytes would"

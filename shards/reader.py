@@ -14,12 +14,13 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
+from shards.errors import InputError
 from shards.manifest import Manifest
 
 _MAX_OPEN_SHARDS = 128
 
 
-class ShardError(Exception):
+class ShardError(InputError):
     """A video could not be read as the manifest describes it; names the key and the shard."""
 
 

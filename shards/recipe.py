@@ -44,6 +44,11 @@ class Recipe:
             raise InputError(f"recipe {self.codec!r}: choose one of {', '.join(CODECS)}")
         if self.quality == -1:
             object.__setattr__(self, "quality", _DEFAULT_QUALITY[self.codec])
+        if self.codec == "copy" and (self.quality or self.max_seconds is not None):
+            raise InputError(
+                "recipe: copy keeps files as they are; leave out --quality and --max-seconds, or"
+                " choose another recipe"
+            )
         best, worst = _QUALITIES[self.codec]
         if not best <= self.quality <= worst:
             raise InputError(
@@ -61,5 +66,3 @@ class Recipe:
             raise InputError(f"recipe: preset {self.preset!r}: choose one of {', '.join(_PRESETS)}")
         if self.max_seconds is not None and not 0 < self.max_seconds < float("inf"):
             raise InputError(f"recipe: max seconds {self.max_seconds}: must be above 0")
-        if self.codec == "copy" and self.max_seconds is not None:
-            raise InputError("recipe: copy keeps files as they are; --max-seconds needs another")

@@ -83,7 +83,10 @@ class LocalStore:
 
     def read(self, name: str) -> bytes | None:
         path = self._root / name
-        return path.read_bytes() if path.is_file() else None
+        try:
+            return path.read_bytes() if path.is_file() else None
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; make it readable") from error
 
     def size(self, name: str) -> int | None:
         path = self._root / name

@@ -77,14 +77,16 @@ def ls(
     manifest = read_manifest(root)
     if class_name is not None and class_name not in manifest.classes:
         raise InputError(f"{root}: no class {class_name!r}; see `tb shards info {root}`")
-    rows = range(len(manifest)) if split is None else manifest.indices(split, split_number)
-    for row in rows:
-        video = manifest.video(int(row))
-        name = manifest.classes[video.label]
+    table = manifest.table
+    if split is not None:
+        table = table.take(manifest.indices(split, split_number))
+    for video in table.to_pylist():
+        name = manifest.classes[video["label"]]
         if class_name in (None, name):
-            splits = ",".join(split or "-" for split in video.splits)
-            facts = (video.num_frames, f"{float(video.fps):g}", f"{video.width}x{video.height}")
-            fields = (video.key, name, splits, *facts, video.size, video.shard)
+            splits = ",".join(split or "-" for split in video["splits"])
+            fps = f"{video['fps_num'] / video['fps_den']:g}"
+            facts = (video["num_frames"], fps, f"{video['width']}x{video['height']}")
+            fields = (video["key"], name, splits, *facts, video["size"], video["shard"])
             typer.echo("\t".join(map(str, fields)))
 
 
