@@ -105,8 +105,8 @@ def _measure(
     for length in _WINDOWS:
         for start in rng.integers(0, num_frames - length + 1, num_windows):
             for name, decode in decoders.items():
-                for encoded, tally in zip(stored, tallies, strict=True):
-                    if name.startswith("DALI") and encoded.codec not in ("vp9", "mjpeg"):
+                for (recipe, _), encoded, tally in zip(_ROWS, stored, tallies, strict=True):
+                    if name.startswith("DALI") and recipe not in ("vp9", "mjpeg"):
                         continue
                     begin = time.perf_counter()
                     decode(encoded, int(start), length)

@@ -2,8 +2,8 @@
 
 The nodes encode, the caller writes: shard borders depend on the order and size of all videos, so
 one process must see them in turn. That process receives every encoded byte, which bounds the rate
-(about 1 GB/s on a 10 Gb/s network: some thousand cores' worth of h264). A node that is lost costs
-the videos it was working on, which others then do.
+(a core makes about 1 MB of h264 a second, so a 10 Gb/s network serves some hundred cores). A node
+that is lost costs the videos it was working on, which others then do.
 """
 
 import logging
