@@ -17,7 +17,7 @@ from shards.reader import ShardError
 OnError = Literal["raise", "skip"]
 
 
-class LoaderError(Exception):
+class LoaderError(InputError):
     """A video cannot be read or decoded (names its key and shard), or too many cannot."""
 
 

@@ -15,8 +15,7 @@ import numpy as np
 from loaders.simd import (
     LANES,
     byte_pointer,
-    clipped_affine,
-    store_pixels,
+    color_pixels,
     transpose,
     weighted_sum,
 )
@@ -69,20 +68,23 @@ def render_views(  # type: ignore[no-untyped-def]
     rows = np.empty((LANES, columns), np.float32)
     side_by_side = np.empty((2, columns, LANES), np.float32)
     yuv = np.empty((3, LANES, columns), np.float32)
+    upright = np.bool_(False)
     for v in range(out.shape[0]):
-        top, left, height, width = crops[v]
+        # One type of argument each, so that the filter is compiled once.
+        top, left = float(crops[v, 0]), float(crops[v, 1])
+        height, width = float(crops[v, 2]), float(crops[v, 3])
         luma_axes = (
-            axis_filter(size, top, height, luma_height, False),
+            axis_filter(size, top, height, luma_height, upright),
             axis_filter(size, left, width, luma_width, flips[v]),
         )
         # Chroma samples sit on the left luma sample of their pair (MPEG-2 and H.264's default
         # siting), a quarter of a chroma sample off its centre; vertically they are centred.
         chroma_axes = (
-            axis_filter(size, top / 2, height / 2, chroma_height, False),
+            axis_filter(size, top / 2, height / 2, chroma_height, upright),
             axis_filter(size, left / 2 + 0.25, width / 2, chroma_width, flips[v]),
         )
         gamma = _gamma_table(gammas[v])
-        has_color = (colors[v] != _IDENTITY).any()
+        has_color = not _is_identity(colors[v])
         for t in range(out.shape[1]):
             n = frames[v, t]
             for row in range(0, size, LANES):
@@ -97,12 +99,17 @@ def render_views(  # type: ignore[no-untyped-def]
                         side_by_side,
                         yuv[p],
                     )
-                for r in range(min(LANES, size - row)):
-                    _finish_row(yuv[:, r], size, to_rgb, colors[v], has_color, gamma)
-                    _store_row(yuv[:, r], out[v, t, row + r])
+                block = out[v, t, row : row + LANES]
+                if gammas[v] != 1.0:
+                    _store_with_gamma(yuv, to_rgb, colors[v], gamma, block)
+                else:
+                    _store(yuv, to_rgb, colors[v], has_color, block)
             for e in range(erases.shape[1]):
                 top, left, height, width = erases[v, e]
-                out[v, t, top : top + height, left : left + width] = 0
+                for i in range(top, top + height):
+                    for j in range(left, left + width):
+                        for c in range(3):
+                            out[v, t, i, j, c] = 0
 
 
 @_jit  # type: ignore[untyped-decorator]
@@ -138,8 +145,10 @@ def axis_filter(out_size, start, extent, in_size, flip):  # type: ignore[no-unty
             weight = max(1.0 - abs((source + 0.5 - centre) / support), 0.0)
             # A crop thinner than a pixel can fall between samples: take the nearest one.
             weights[row, source - first[row]] = weight / total if total > 0 else 1.0
-    low = first.min()
-    return first, weights, taps, low, first.max() + taps - low
+    low, high = first[0], first[0]
+    for i in range(out_size):
+        low, high = min(low, first[i]), max(high, first[i])
+    return first, weights, taps, low, high + taps - low
 
 
 @_jit  # type: ignore[untyped-decorator]
@@ -216,41 +225,55 @@ def _transpose_all_back(columns, rows, width):  # type: ignore[no-untyped-def]
 
 
 @_jit  # type: ignore[untyped-decorator]
-def _finish_row(row, size, to_rgb, color, has_color, gamma):  # type: ignore[no-untyped-def]
-    """(3, >= S) Y, U, V in [0, 255] to the view's RGB in [0, 1], in place."""
-    address, stride = row.ctypes.data, row.strides[0]
-    for j in range(0, size, LANES):
-        # Clipped before the colour map too, as an RGB picture would be.
-        clipped_affine(address + j * 4, stride, to_rgb.ctypes.data, address + j * 4, stride)
-        if has_color:
-            clipped_affine(address + j * 4, stride, color.ctypes.data, address + j * 4, stride)
-    if len(gamma):
-        for c in range(3):
-            for j in range(size):
-                row[c, j] = gamma[int(row[c, j] * (_GAMMA_LEVELS - 1) + np.float32(0.5))]
+def _store(yuv, to_rgb, color, has_color, out):  # type: ignore[no-untyped-def]
+    """(3, 16, >= S) Y, U, V in [0, 255] to `out` (R <= 16, S, 3)."""
+    num_rows, size, _ = out.shape
+    whole = size - size % LANES
+    plane, pixel = yuv.strides[0], out.strides[1]
+    to_rgb_at, color_at, with_color = to_rgb.ctypes.data, color.ctypes.data, int(has_color)
+    rest = np.empty((LANES, 3), out.dtype)
+    sample = rest[0, 0]
+    for r in range(num_rows):
+        source, target = yuv[0, r].ctypes.data, out[r].ctypes.data
+        for j in range(0, whole, LANES):
+            color_pixels(
+                source + j * 4, plane, to_rgb_at, color_at, with_color, target + j * pixel, sample
+            )
+        if whole < size:
+            at = rest.ctypes.data
+            color_pixels(source + whole * 4, plane, to_rgb_at, color_at, with_color, at, sample)
+            for j in range(whole, size):
+                for c in range(3):
+                    out[r, j, c] = rest[j - whole, c]
 
 
 @_jit  # type: ignore[untyped-decorator]
-def _store_row(row, out):  # type: ignore[no-untyped-def]
-    """(3, >= S) float32 to (S, 3) of the output's type."""
-    size = out.shape[0]
-    rest = size % LANES
-    for j in range(0, size - rest, LANES):
-        store_pixels(
-            row.ctypes.data + j * 4,
-            row.strides[0],
-            out.ctypes.data + j * out.strides[0],
-            out[0, 0],
-        )
-    if rest:
-        pixels = np.empty((LANES, 3), out.dtype)
-        j = size - rest
-        store_pixels(row.ctypes.data + j * 4, row.strides[0], pixels.ctypes.data, out[0, 0])
-        out[j:] = pixels[:rest]
+def _store_with_gamma(yuv, to_rgb, color, gamma, out):  # type: ignore[no-untyped-def]
+    """As `_store`, and each value looked up in between."""
+    num_rows, size, _ = out.shape
+    rgb = np.empty((num_rows, size, 3), np.float32)
+    _store(yuv, to_rgb, color, True, rgb)
+    for r in range(num_rows):
+        for j in range(size):
+            for c in range(3):
+                level = int(rgb[r, j, c] * (_GAMMA_LEVELS - 1) + np.float32(0.5))
+                yuv[c, r, j] = gamma[level]
+    _store(yuv, _IDENTITY, _IDENTITY, False, out)
 
 
 @_jit  # type: ignore[untyped-decorator]
 def _gamma_table(gamma):  # type: ignore[no-untyped-def]
-    """value ** gamma for the levels of [0, 1], or nothing where gamma is 1."""
-    levels = np.arange(_GAMMA_LEVELS if gamma != 1.0 else 0) / (_GAMMA_LEVELS - 1)
-    return (levels**gamma).astype(np.float32)
+    """value ** gamma for the levels of [0, 1]."""
+    table = np.empty(_GAMMA_LEVELS, np.float32)
+    for level in range(_GAMMA_LEVELS):
+        table[level] = (level / (_GAMMA_LEVELS - 1)) ** gamma
+    return table
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _is_identity(color):  # type: ignore[no-untyped-def]
+    for i in range(3):
+        for k in range(4):
+            if color[i, k] != _IDENTITY[i, k]:
+                return False
+    return True

@@ -1,4 +1,4 @@
-"""Four vector operations that LLVM does not find by itself in plain loops.
+"""Four operations that LLVM does not find by itself in plain loops.
 
 Each is a Numba intrinsic that emits portable LLVM vector code: 16 floats at a time, whatever
 registers the CPU has (one AVX-512, two AVX2, four NEON). Addresses are integers in bytes, as from
@@ -79,71 +79,74 @@ def transpose(_context: Any, _source: Any, _source_stride: Any, _out: Any, _out_
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def clipped_affine(
-    _context: Any, _source: Any, _source_stride: Any, _matrix: Any, _out: Any, _out_stride: Any
+def color_pixels(
+    _context: Any,
+    _source: Any,
+    _source_stride: Any,
+    _to_rgb: Any,
+    _color: Any,
+    _has_color: Any,
+    _out: Any,
+    sample: Any,
 ) -> Any:
-    """out[i, :16] = clip(matrix[i, :3] @ source[:, :16] + matrix[i, 3], 0, 1) for i < 3.
+    """16 pixels of Y, U and V to RGB, interleaved as the output's type.
 
-    float32; the stride between the 3 source rows and that between the 3 out rows in bytes; the
-    matrix (3, 4) is contiguous. `source` and `out` may be the same.
+    rgb = clip(to_rgb @ (y, u, v, 1)), then clip(color @ (rgb, 1)) where `has_color` is not 0.
+    `source` is the address of 16 floats of Y, with U and V a stride each further; the matrices are
+    (3, 4) float32. `sample` is any value of the output's type: uint8 stores 255 x the value,
+    rounded; uint16 the bits of its float16; float32 the value.
     """
 
     def body(
         builder: Builder,
         source: Value,
-        source_stride: Value,
-        matrix: Value,
+        stride: Value,
+        to_rgb: Value,
+        color: Value,
+        has_color: Value,
         out: Value,
-        out_stride: Value,
+        _sample: Value,
     ) -> None:
-        inputs = [
-            _load(builder, _row(builder, source, source_stride, i, _VECTOR)) for i in range(3)
+        values = [_load(builder, _row(builder, source, stride, i, _VECTOR)) for i in range(3)]
+        rgb = [cgutils.alloca_once(builder, _VECTOR) for _ in range(3)]  # type: ignore[no-untyped-call]
+        for place, value in zip(rgb, _clipped_affine(builder, to_rgb, values), strict=True):
+            builder.store(value, place)
+        with builder.if_then(builder.icmp_signed("!=", has_color, has_color.type(0))):
+            plain = [builder.load(place) for place in rgb]
+            for place, value in zip(rgb, _clipped_affine(builder, color, plain), strict=True):
+                builder.store(value, place)
+        _store_interleaved(builder, [builder.load(place) for place in rgb], out, sample)
+
+    return _procedure(6, body, sample)
+
+
+def _clipped_affine(builder: Builder, matrix: Value, values: list[Value]) -> list[Value]:
+    """clip(matrix @ (values, 1), 0, 1) for a (3, 4) matrix at an address."""
+    zero, one = ir.Constant(_VECTOR, [0.0] * LANES), ir.Constant(_VECTOR, [1.0] * LANES)
+    results = []
+    for i in range(3):
+        factors = [
+            _broadcast(builder, _element(builder, matrix, 4 * i + k, _F32)) for k in range(4)
         ]
-        zero, one = ir.Constant(_VECTOR, [0.0] * LANES), ir.Constant(_VECTOR, [1.0] * LANES)
-        outputs = []
-        for i in range(3):
-            factors = [
-                _broadcast(builder, _element(builder, matrix, 4 * i + k, _F32)) for k in range(4)
-            ]
-            total = factors[3]
-            for value, factor in zip(inputs, factors[:3], strict=True):
-                product = builder.fmul(value, factor, flags=_FUSE)
-                total = builder.fadd(total, product, flags=_FUSE)
-            total = builder.select(builder.fcmp_ordered(">", total, zero), total, zero)
-            outputs.append(builder.select(builder.fcmp_ordered("<", total, one), total, one))
-        for i, value in enumerate(outputs):
-            _store(builder, value, _row(builder, out, out_stride, i, _VECTOR))
-
-    return _procedure(5, body)
+        total = factors[3]
+        for value, factor in zip(values, factors[:3], strict=True):
+            total = builder.fadd(total, builder.fmul(value, factor, flags=_FUSE), flags=_FUSE)
+        total = builder.select(builder.fcmp_ordered(">", total, zero), total, zero)
+        results.append(builder.select(builder.fcmp_ordered("<", total, one), total, one))
+    return results
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def store_pixels(_context: Any, _source: Any, _source_stride: Any, _out: Any, sample: Any) -> Any:
-    """Interleaves 16 pixels: out[j, i] = source[i, j] for i < 3, j < 16, as the output's type.
-
-    `source` is float32 in [0, 1]; `sample` is any value of the output's type: uint8 stores 255 x
-    the value, rounded; uint16 the bits of its float16; float32 the value.
-    """
-
-    def body(
-        builder: Builder, source: Value, source_stride: Value, out: Value, _sample: Value
-    ) -> None:
-        channels = [
-            _cast(builder, _load(builder, _row(builder, source, source_stride, i, _VECTOR)), sample)
-            for i in range(3)
-        ]
-        element = channels[0].type.element
-        pairs = _shuffle(builder, channels[0], channels[1], list(range(2 * LANES)))
-        third = _shuffle(builder, channels[2], channels[2], list(range(2 * LANES)))
-        order = [
-            pixel + LANES * channel if channel < 2 else 2 * LANES + pixel
-            for pixel in range(LANES)
-            for channel in range(3)
-        ]
-        pixels = _shuffle(builder, pairs, third, order)
-        _store(builder, pixels, _element(builder, out, 0, ir.VectorType(element, 3 * LANES)))
-
-    return _procedure(3, body, sample)
+def _store_interleaved(builder: Builder, rgb: list[Value], out: Value, sample: Any) -> None:
+    channels = [_cast(builder, value, sample) for value in rgb]
+    pairs = _shuffle(builder, channels[0], channels[1], list(range(2 * LANES)))
+    third = _shuffle(builder, channels[2], channels[2], list(range(2 * LANES)))
+    order = [
+        pixel + LANES * channel if channel < 2 else 2 * LANES + pixel
+        for pixel in range(LANES)
+        for channel in range(3)
+    ]
+    vector = ir.VectorType(channels[0].type.element, 3 * LANES)
+    _store(builder, _shuffle(builder, pairs, third, order), _element(builder, out, 0, vector))
 
 
 def _cast(builder: Builder, value: Value, sample: Any) -> Value:
