@@ -1,0 +1,36 @@
+# Everything runs in .venv, which the targets make by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+FOLDERS := shards loaders tb bench tests
+
+.PHONY: demo test test-slow test-all lint check clean
+
+demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/report.html
+	$(BIN)/tb demo --out demo
+
+test: $(INSTALLED)  ## the default test suite
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+test-all: test test-slow  ## the default suite, then the slow one
+
+lint: $(INSTALLED)  ## format, lint, types
+	$(BIN)/ruff format --check $(FOLDERS)
+	$(BIN)/ruff check $(FOLDERS)
+	$(BIN)/mypy
+
+check: lint test-all  ## what CI runs
+
+clean:  ## removes the virtual environment, caches and the demo
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(FOLDERS) -name __pycache__ -prune -exec rm -rf {} +
+
+# Made anew only when pyproject.toml has changed.
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info < (3, 14) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@

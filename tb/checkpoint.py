@@ -1,0 +1,103 @@
+"""Checkpoints: plain tensors and numbers, written whole or not at all, never unpickled."""
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shards.errors import InputError
+
+FORMAT = 1
+CHECKPOINT = "checkpoint.pt"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes `state` under a temporary name, then renames: a kill leaves the previous file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint with `weights_only=True`; InputError where it is not one of ours."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train that stage first")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+        raise InputError(f"{path}: not a readable checkpoint; delete it, or give another") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of this program")
+    return state
+
+
+def load_backbone(path: Path, backbone: torch.nn.Module, name: str) -> None:
+    """Loads the backbone's weights out of any stage's checkpoint, strictly.
+
+    Raises:
+        InputError: The checkpoint is of another backbone, or not readable.
+    """
+    state = load_checkpoint(path)
+    _check_backbone(path, state, name)
+    prefix = "backbone."
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in state["model"].items()
+        if key.startswith(prefix)
+    }
+    backbone.load_state_dict(weights)
+
+
+def load_model(path: Path, model: torch.nn.Module, *, backbone: str, classes: list[str]) -> None:
+    """Loads a whole classifier or embedder, strictly.
+
+    Args:
+        path: The checkpoint.
+        model: Receives the weights.
+        backbone: The backbone's name expected.
+        classes: The data set's classes; [] for a self-supervised checkpoint.
+
+    Raises:
+        InputError: Another backbone or other classes, or not readable.
+    """
+    state = load_checkpoint(path)
+    _check_backbone(path, state, backbone)
+    if state["classes"] != classes:
+        raise InputError(
+            f"{path}: its {len(state['classes'])} classes are not this set's {len(classes)}; "
+            "train it on this set"
+        )
+    model.load_state_dict(state["model"])
+
+
+def _check_backbone(path: Path, state: dict[str, Any], name: str) -> None:
+    if state.get("backbone") != name:
+        raise InputError(
+            f"{path}: checkpoint of backbone {state.get('backbone')!r}, but this run uses"
+            f" {name!r}; give another checkpoint or --set backbone={state.get('backbone')}"
+        )
+
+
+def file_digest(path: Path) -> str:
+    """Hex sha256 of a file; InputError where it is missing."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train that stage first")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_finished(path: Path) -> None:
+    """Refuses a checkpoint whose run has not reached its last step, with an InputError."""
+    state = load_checkpoint(path)
+    if state["step"] < state["steps"]:
+        raise InputError(
+            f"{path}: training stopped at step {state['step']} of {state['steps']}; run that "
+            "stage's command again first"
+        )

@@ -1,0 +1,191 @@
+"""`tb train ...`, `tb eval`, `tb report`, `tb views` and `tb config ...`.
+
+All of them share two folders: --shards, which `tb shard` made, and --out, the work folder. The
+work folder remembers its settings (WORK/config.yaml), so --preset and --set are given once.
+"""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from shards.manifest import Manifest
+    from tb.config import Config
+
+train_app = typer.Typer(no_args_is_help=True, help="Train a stage of the method, or all of them.")
+config_app = typer.Typer(no_args_is_help=True, help="Look at settings and presets.")
+
+Shards = Annotated[str, typer.Option(help="Finished shards, from `tb shard`: a folder, or a URL.")]
+Out = Annotated[Path, typer.Option(help="Work folder: checkpoints, logs, report.")]
+Preset = Annotated[
+    str | None, typer.Option(help="Preset's name or YAML file; default: WORK's own settings.")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="One setting, e.g. labels.percent=5; repeatable.")
+]
+
+
+class Teacher(StrEnum):
+    """The two self-supervised teachers."""
+
+    invariant = "invariant"
+    distinctive = "distinctive"
+
+
+@train_app.command()
+def invariant(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
+    """Stage 1: the temporally invariant teacher, L_I, labels unused."""
+    _pretrain("invariant", shards, out, preset, set_)
+
+
+@train_app.command()
+def distinctive(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
+    """Stage 1: the temporally distinctive teacher, L_D1 + L_D2, labels unused."""
+    _pretrain("distinctive", shards, out, preset, set_)
+
+
+@train_app.command()
+def tclr(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
+    """Stage 1 with all three terms: a start for the student (student.init=tclr)."""
+    _pretrain("tclr", shards, out, preset, set_)
+
+
+def _pretrain(
+    kind: str, shards: str, out: Path, preset: str | None, overrides: list[str] | None
+) -> None:
+    manifest, config = _open(shards, out, preset, overrides)
+    from tb import workflow
+
+    workflow.run_stage(kind, manifest, config, out)
+
+
+@train_app.command()
+def finetune(
+    shards: Shards,
+    out: Out,
+    teacher: Annotated[Teacher, typer.Option(help="Which teacher.")],
+    init: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from; default: WORK/TEACHER's.")
+    ] = None,
+    preset: Preset = None,
+    set_: Set = None,
+) -> None:
+    """Stage 2: a teacher on the labelled videos, cross entropy."""
+    manifest, config = _open(shards, out, preset, set_)
+    from tb import workflow
+
+    workflow.run_stage(f"finetune-{teacher}", manifest, config, out, init=init)
+
+
+@train_app.command()
+def student(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
+    """Stage 3: the student, taught by both teachers weighted per video."""
+    manifest, config = _open(shards, out, preset, set_)
+    from tb import workflow
+
+    workflow.run_stage("student", manifest, config, out)
+
+
+@train_app.command()
+def supervised(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
+    """The baseline: the student's network and budget on the labelled videos alone."""
+    manifest, config = _open(shards, out, preset, set_)
+    from tb import workflow
+
+    workflow.run_stage("supervised", manifest, config, out)
+
+
+@train_app.command("all")
+def train_all(
+    shards: Shards,
+    out: Out,
+    preset: Preset = None,
+    set_: Set = None,
+    jobs: Annotated[int, typer.Option(help="Stages to run side by side.", min=1)] = 1,
+) -> None:
+    """Every stage in order, the baseline, their evaluation and the report.
+
+    Run it again after an interruption: finished stages are kept, a started one goes on.
+    """
+    manifest, config = _open(shards, out, preset, set_)
+    from tb import workflow
+    from tb.report import write_report
+
+    started_s = time.monotonic()
+    workflow.run_all(manifest, config, out, jobs=jobs)
+    typer.echo(write_report(manifest, config, out, seconds=time.monotonic() - started_s))
+
+
+def evaluate_command(
+    stage: Annotated[str, typer.Argument(help="student, supervised or finetune-TEACHER.")],
+    shards: Shards,
+    out: Out,
+    preset: Preset = None,
+    set_: Set = None,
+) -> None:
+    """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split)."""
+    manifest, config = _open(shards, out, preset, set_)
+    from tb.evaluate import evaluate
+
+    result = evaluate(stage, manifest, config, out)
+    typer.echo(
+        f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of {result.num_videos}"
+        f" videos of split {result.split!r} (chance {1 / len(manifest.classes):.1%})"
+    )
+
+
+def report_command(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
+    """Write WORK/report.html and WORK/result.json from what the stages left."""
+    manifest, config = _open(shards, out, preset, set_)
+    from tb.report import write_report
+
+    typer.echo(write_report(manifest, config, out))
+
+
+def views_command(
+    shards: Shards,
+    png: Annotated[Path, typer.Option(help="The picture to write.")],
+    preset: Annotated[str | None, typer.Option(help="Preset's name or YAML file.")] = None,
+    set_: Set = None,
+    num_videos: Annotated[int, typer.Option(help="How many videos.", min=1)] = 3,
+) -> None:
+    """A contact sheet of what the networks see: the long and short views of a few videos."""
+    from shards.manifest import read_manifest
+    from tb.config import load_config
+    from tb.contact_sheet import write_contact_sheet
+
+    config = load_config(preset, set_ or [])
+    write_contact_sheet(read_manifest(shards), config, png, num_videos=num_videos)
+    typer.echo(png)
+
+
+@config_app.command()
+def show(
+    preset: Annotated[str | None, typer.Argument(help="Preset's name or YAML file.")] = None,
+    set_: Set = None,
+) -> None:
+    """The resolved settings as YAML; without a preset, the paper's."""
+    from tb.config import dump_yaml, load_config
+
+    typer.echo(dump_yaml(load_config(preset, set_ or [])), nl=False)
+
+
+@config_app.command("presets")
+def presets() -> None:
+    """The presets that come with the package."""
+    from tb.config import preset_names
+
+    typer.echo("\n".join(preset_names()))
+
+
+def _open(
+    shards: str, out: Path, preset: str | None, overrides: list[str] | None
+) -> tuple["Manifest", "Config"]:
+    from shards.manifest import read_manifest
+    from tb.config import work_config
+
+    manifest = read_manifest(shards)
+    return manifest, work_config(out, preset, overrides or [])

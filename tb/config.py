@@ -1,0 +1,269 @@
+"""A run's settings: defaults (the paper's), a preset over them, `--set` over both.
+
+Every value has one home here. Unknown keys are refused with the nearest known one, and the
+resolved settings are saved with each run.
+"""
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loaders.subset import Subset
+from loaders.views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, Augment
+from shards.errors import InputError
+from shards.publish import publish_bytes
+
+Tree = dict[str, Any]
+CONFIG = "config.yaml"
+PRESETS_PACKAGE = "tb.presets"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Labels(_Section):
+    """Which videos are for training, and whose labels may be used.
+
+    `file` is a list of labelled videos (`tb split` makes or converts one) and goes before `percent`
+    and `seed`. `split` "pool" is HMDB51's: all that is not for testing.
+    """
+
+    percent: float = Field(20.0, gt=0, le=100)
+    seed: int = Field(0, ge=0)
+    file: str | None = None
+    split: Literal["train", "pool"] = "train"
+    split_number: int = Field(1, ge=1)
+
+    def subset(self, part: Literal["all", "labelled", "unlabelled"]) -> Subset:
+        """The training videos, or those of them with or without a label."""
+        return Subset(
+            split=self.split,
+            split_number=self.split_number,
+            part=part,
+            percent=self.percent,
+            label_seed=self.seed,
+            label_list=self.file,
+        )
+
+
+class Clips(_Section):
+    """Frames of one clip, and how it is augmented."""
+
+    num_frames: int = Field(ge=4)
+    stride: int = Field(ge=1)
+    size_px: int = Field(ge=16)
+    augment: Augment
+
+
+class Optim(_Section):
+    """Adam, linear warm-up, then "plateau" (halve when an epoch's mean training loss has not
+    improved for `patience` epochs), "cosine" (to zero at the last step) or "constant".
+    """
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    patience: int = Field(5, ge=1)
+
+
+class Pretrain(_Section):
+    """Stage 1, for both self-supervised teachers."""
+
+    clips: Clips = Clips(num_frames=16, stride=1, size_px=224, augment=PRETRAIN_AUGMENT)
+    optim: Optim = Optim(
+        steps=100_000, batch_size=40, warmup_steps=2_400, weight_decay=1e-9, patience=5
+    )
+    temperature: float = Field(0.1, gt=0)
+    pooled_reduction: Literal["mean", "sum"] = "mean"
+
+
+class Classify(_Section):
+    """Input and classifier of stages 2 to 4."""
+
+    clips: Clips = Clips(num_frames=8, stride=2, size_px=224, augment=FINETUNE_AUGMENT)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class Finetune(_Section):
+    """Stage 2: a teacher on the labelled subset."""
+
+    optim: Optim = Optim(steps=20_000, batch_size=16, warmup_steps=1_200)
+
+
+class Student(_Section):
+    """Stage 3; `batch_size` counts labelled videos, and as many unlabelled ones come with them.
+
+    `omega` weighs the distance to the teachers' mixture; 1 with the "l2" distance is close to the
+    released code's 100 x a mean over batch and classes. The supervised-only baseline takes the
+    same `optim`, with no unlabelled videos.
+    """
+
+    optim: Optim = Optim(steps=40_000, batch_size=16, warmup_steps=2_400)
+    init: str = "tclr"
+    omega: float = Field(1.0, ge=0)
+    distance: Literal["l2", "kl", "js"] = "l2"
+
+
+class Evaluation(_Section):
+    """Stage 4."""
+
+    split: Literal["train", "val", "test"] = "test"
+    num_clips: int = Field(10, ge=1)
+    num_crops: Literal[1, 3] = 1
+    batch_size: int = Field(8, ge=1)
+
+
+class Machine(_Section):
+    """How to run.
+
+    Only `seed`, `engine`, `amp`, `compile` and `num_threads` can change a result. `num_threads` are
+    torch's own on the CPU (None: its default); `num_workers` are the loader's.
+    """
+
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    engine: str = "auto"
+    num_workers: int | None = Field(None, ge=1)
+    num_threads: int | None = Field(None, ge=1)
+    amp: Literal["auto", "bf16", "off"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    checkpoint_steps: int = Field(100, ge=1)
+
+    def limit_threads(self) -> None:
+        """Gives torch its `num_threads`, for this process."""
+        if self.num_threads is not None:
+            import torch
+
+            torch.set_num_threads(self.num_threads)
+
+
+class Config(_Section):
+    """All settings of the method; each stage reads its part."""
+
+    backbone: str = "slow_r50"
+    labels: Labels = Labels()
+    pretrain: Pretrain = Pretrain()
+    classify: Classify = Classify()
+    finetune: Finetune = Finetune()
+    student: Student = Student()
+    evaluation: Evaluation = Evaluation()
+    machine: Machine = Machine()
+
+
+def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The settings of a run.
+
+    Args:
+        preset: Name of a file in tb/presets, or the path of a YAML file; None for the defaults.
+        overrides: "section.key=value" assignments, values in YAML.
+
+    Raises:
+        InputError: Unknown preset or key (the nearest one is suggested), or a value out of range.
+    """
+    tree = Config().model_dump()
+    if preset is not None:
+        _merge(tree, _read_preset(preset), f"preset {preset}")
+    for text in overrides:
+        _merge(tree, _assignment(text), f"--set {text}")
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"config {where} = {first['input']!r}: {first['msg']}") from None
+
+
+def work_config(work: Path, preset: str | None, overrides: Sequence[str]) -> Config:
+    """The settings of a work folder: WORK/config.yaml, unless a preset is given, and overrides.
+
+    What results becomes WORK/config.yaml, so that later commands need neither.
+
+    Raises:
+        InputError: As `load_config`; or the folder cannot be made.
+    """
+    path = work / CONFIG
+    config = load_config(str(path) if preset is None and path.is_file() else preset, overrides)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        publish_bytes(path, dump_yaml(config).encode())
+    except OSError as error:
+        raise InputError(f"{work}: {error.strerror}; choose another --out") from None
+    return config
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    files = resources.files(PRESETS_PACKAGE).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def dump_yaml(config: Config) -> str:
+    """The resolved settings as YAML that `--preset FILE` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_preset(preset: str) -> Tree:
+    path = Path(preset)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(f"{preset}: no such preset file")
+        text = path.read_text()
+    elif preset in preset_names():
+        text = resources.files(PRESETS_PACKAGE).joinpath(f"{preset}.yaml").read_text()
+    else:
+        raise InputError(f"no preset {preset!r}{_nearest(preset, preset_names())}")
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"preset {preset}: not valid YAML: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(tree, dict):
+        raise InputError(f"preset {preset}: not a YAML mapping of sections")
+    return tree
+
+
+def _assignment(text: str) -> Tree:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {text}: write it as section.key=value")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {text}: the value is not valid YAML") from None
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    return cast(Tree, tree)
+
+
+def _merge(tree: Tree, changes: Tree, source: str, prefix: str = "") -> None:
+    """Overwrites leaves of `tree`, refusing keys that it lacks."""
+    for key, value in changes.items():
+        name = f"{prefix}{key}"
+        if key not in tree:
+            raise InputError(
+                f"{source}: no setting {name!r}{_nearest(str(key), list(tree), prefix)}"
+            )
+        if isinstance(tree[key], dict):
+            if not isinstance(value, dict):
+                inside = ", ".join(f"{name}.{inner}" for inner in tree[key])
+                raise InputError(f"{source}: {name} is a section: set one of {inside}")
+            _merge(tree[key], value, source, f"{name}.")
+        else:
+            tree[key] = value
+
+
+def _nearest(name: str, known: list[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {prefix + close[0]!r}?"
+    return f"; choose one of {', '.join(prefix + item for item in known)}"

@@ -1,0 +1,53 @@
+"""The demo's videos in their smallest size as shards, and settings under which a step is quick."""
+
+from pathlib import Path
+
+import pytest
+
+from shards.datasets import folder
+from shards.ingest import ingest
+from shards.manifest import Manifest, read_manifest
+from tb.config import Config, load_config
+from tb.demo_videos import DemoSize, write_demo_videos
+
+QUICK = (
+    "labels.percent=50",
+    "pretrain.clips.size_px=16",
+    "pretrain.clips.num_frames=4",
+    "pretrain.optim.steps=4",
+    "pretrain.optim.batch_size=2",
+    "classify.clips.size_px=16",
+    "classify.clips.num_frames=4",
+    "finetune.optim.steps=6",
+    "finetune.optim.batch_size=4",
+    "student.optim.steps=6",
+    "student.optim.batch_size=4",
+    "evaluation.num_clips=2",
+    "machine.checkpoint_steps=2",
+)
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """24 train and 12 test videos of the demo's 12 classes."""
+    root = tmp_path_factory.mktemp("demo")
+    size = DemoSize(train=2, test=1)
+    write_demo_videos(root / "videos", size=size, seed=0, progress=lambda done, total: None)
+    ingest(folder(root / "videos", min_per_class=1), root / "shards")
+    return read_manifest(root / "shards")
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """The demo's settings, cut down."""
+    return load_config("demo", QUICK)
+
+
+@pytest.fixture(scope="session")
+def finished(manifest: Manifest, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder in which every stage has run; treat it as read-only."""
+    from tb.workflow import run_all
+
+    work = tmp_path_factory.mktemp("work")
+    run_all(manifest, config, work)
+    return work

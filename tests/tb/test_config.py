@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.errors import InputError
+from tb.config import dump_yaml, load_config, preset_names, work_config
+
+
+def test_every_preset_loads_and_survives_a_round_trip(tmp_path: Path) -> None:
+    assert "demo" in preset_names()
+    for name in preset_names():
+        config = load_config(name)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(dump_yaml(config))
+        assert load_config(str(path)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels.persent=5", "did you mean 'labels.percent'"),
+        ("backbon=small", "did you mean 'backbone'"),
+        ("labels=5", "labels is a section: set one of labels.percent"),
+        ("labels.percent", "write it as section.key=value"),
+        ("labels.percent=0", "config labels.percent = 0"),
+        ("labels.percent=many", "config labels.percent = 'many'"),
+        ("pretrain.clips.augment.flip_p=2", "flip_p is 2"),
+        ("student.distance=l1", "config student.distance = 'l1'"),
+        ("student.distance=[", "not valid YAML"),
+    ],
+)
+def test_wrong_settings_are_named_with_a_way_out(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(None, [text])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_preset_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match="no preset 'dem'; did you mean 'demo'"):
+        load_config("dem")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [\n", "surprise: 1\n"])
+def test_bad_preset_files_are_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        load_config(str(path))
+
+
+@given(percent=st.floats(0.1, 100), steps=st.integers(1, 10**6), lr=st.floats(1e-6, 1.0))
+def test_overrides_win_over_the_preset(percent: float, steps: int, lr: float) -> None:
+    config = load_config(
+        "demo",
+        [f"labels.percent={percent}", f"finetune.optim.steps={steps}", f"finetune.optim.lr={lr!r}"],
+    )
+    assert config.labels.percent == percent
+    assert config.finetune.optim.steps == steps
+    assert config.finetune.optim.lr == lr
+    assert config.backbone == "small"
+
+
+def test_a_work_folder_remembers_its_settings(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    first = work_config(work, "demo", ["labels.percent=7"])
+    assert work_config(work, None, []) == first
+    second = work_config(work, None, ["labels.seed=3"])
+    assert (second.labels.percent, second.labels.seed) == (7, 3)
+    assert work_config(work, None, []) == second

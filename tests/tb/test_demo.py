@@ -1,0 +1,132 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tb.demo_videos import CLASSES, MOTION_CLASSES, DemoSize, draw_video, write_demo_videos
+
+
+def run(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tb.cli", "demo", "--out", str(out), "--size", "tiny", *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def result(out: Path) -> dict[str, object]:
+    """result.json without the times."""
+    found: dict[str, object] = json.loads((out / "result.json").read_text())
+    for name in ("seconds", "data_wait_fraction"):
+        del found[name]
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    done = run(out)
+    assert done.returncode == 0, done.stderr
+    assert "student" in done.stdout
+    assert str(out / "report.html") in done.stdout
+    return out
+
+
+def test_demo_leaves_report_and_result(uninterrupted: Path) -> None:
+    assert (uninterrupted / "report.html").is_file()
+    assert result(uninterrupted)["num_videos"] == {"train": 48, "labelled": 24, "test": 24}
+
+
+def test_the_same_command_again_repeats_nothing(uninterrupted: Path) -> None:
+    checkpoints = list(uninterrupted.rglob("checkpoint.pt"))
+    before = [path.stat().st_mtime_ns for path in checkpoints]
+    wanted = result(uninterrupted)
+    assert run(uninterrupted).returncode == 0
+    assert [path.stat().st_mtime_ns for path in checkpoints] == before
+    assert result(uninterrupted) == wanted
+
+
+def test_another_seed_or_foreign_folder_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
+    done = run(uninterrupted, "--seed", "1")
+    assert done.returncode == 2
+    assert "holds a demo with size tiny and seed 0" in done.stderr
+    (tmp_path / "thesis.tex").touch()
+    done = run(tmp_path)
+    assert done.returncode == 2
+    assert "holds something else" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def kill_and_go_on(out: Path, delays_s: list[float]) -> None:
+    """Kills the demo (alone, not its children) after each delay, then lets it finish."""
+    command = [sys.executable, "-m", "tb.cli", "demo", "--out", str(out), "--size", "tiny"]
+    for delay in delays_s:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    done = run(out)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_ends_the_same(uninterrupted: Path, tmp_path: Path) -> None:
+    kill_and_go_on(tmp_path / "out", [5.0])
+    assert result(tmp_path / "out") == result(uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_many_moments_ends_the_same(uninterrupted: Path, tmp_path: Path) -> None:
+    delays = [random.Random(seed).uniform(1, 12) for seed in range(12)]
+    kill_and_go_on(tmp_path / "out", delays)
+    assert result(tmp_path / "out") == result(uninterrupted)
+    weights = [path.read_bytes() for path in sorted(uninterrupted.rglob("checkpoint.pt"))]
+    assert [
+        path.read_bytes() for path in sorted((tmp_path / "out").rglob("checkpoint.pt"))
+    ] == weights
+
+
+def test_videos_are_real_deterministic_and_of_every_length(tmp_path: Path) -> None:
+    size = DemoSize(train=2, test=1)
+    for folder in ("one", "two"):
+        write_demo_videos(tmp_path / folder, size=size, seed=3, progress=lambda done, total: None)
+    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.mp4"))
+    assert len(names) == size.num_videos
+    lengths = []
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        with av.open(str(tmp_path / "one" / name)) as container:
+            assert container.streams.video[0].codec_context.name == "h264"
+            lengths.append(sum(1 for _ in container.decode(video=0)))
+    assert min(lengths) < 64 < max(lengths)
+
+
+@pytest.mark.parametrize(
+    ("name", "opposite"),
+    [
+        ("left", "right"),
+        ("clockwise", "anticlockwise"),
+        ("grow", "shrink"),
+        ("pulse_then_hop", "hop_then_pulse"),
+    ],
+)
+def test_a_motion_class_shows_the_same_states_as_its_opposite(name: str, opposite: str) -> None:
+    """The disc's size and height, over many videos: no single frame tells the two apart."""
+    assert {name, opposite} <= set(MOTION_CLASSES)
+    assert set(MOTION_CLASSES) < set(CLASSES)
+    shares = []
+    for which in (name, opposite):
+        sizes = []
+        for seed in range(24):
+            frames = draw_video(which, np.random.default_rng(seed))[::4].astype(int)
+            # The disc is the colour furthest from the picture's median.
+            far = np.abs(frames - np.median(frames, axis=(1, 2), keepdims=True)).sum(-1) > 120
+            sizes += far.mean(axis=(1, 2)).tolist()
+        shares.append(np.quantile(sizes, [0.25, 0.5, 0.75]))
+    assert np.abs(shares[0] - shares[1]).max() < 0.06

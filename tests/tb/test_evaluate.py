@@ -1,0 +1,63 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.errors import InputError
+from shards.manifest import Manifest
+from tb.config import Config
+from tb.evaluate import evaluate, summarise
+
+
+@given(seed=st.integers(0, 2**32 - 1), num_videos=st.integers(1, 40), num_classes=st.integers(2, 9))
+def test_counts_agree_with_a_slow_count(seed: int, num_videos: int, num_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(num_classes), num_videos)
+    labels = rng.integers(0, num_classes, num_videos)
+    found = summarise(probabilities, labels, num_classes, stage="s", split="test", source={})
+    best = [max(range(num_classes), key=lambda c: row[c]) for row in probabilities]
+    assert found.top1 == pytest.approx(np.mean([b == y for b, y in zip(best, labels, strict=True)]))
+    higher = [sum(p > row[y] for p in row) for row, y in zip(probabilities, labels, strict=True)]
+    assert found.top5 == pytest.approx(np.mean([rank < 5 for rank in higher]))
+    assert np.sum(found.confusion) == num_videos
+    for label, share in enumerate(found.class_top1):
+        mine = [b == y for b, y in zip(best, labels, strict=True) if y == label]
+        assert share == (pytest.approx(np.mean(mine)) if mine else None)
+
+
+def test_predictions_hold_every_test_video_once(
+    finished: Path, manifest: Manifest, config: Config
+) -> None:
+    table = pq.read_table(finished / "student" / "predictions-test.parquet").to_pylist()
+    keys = [manifest.keys[row] for row in manifest.indices("test")]
+    assert sorted(row["key"] for row in table) == sorted(keys)
+    result = evaluate("student", manifest, config, finished)
+    hits = [int(np.argmax(row["probabilities"])) == row["label"] for row in table]
+    assert result.top1 == pytest.approx(np.mean(hits))
+    for row in table:
+        assert math.isclose(sum(row["probabilities"]), 1, abs_tol=1e-5)
+
+
+def test_a_second_call_reads_what_the_first_one_found(
+    finished: Path, manifest: Manifest, config: Config
+) -> None:
+    path = finished / "student" / "eval-test.json"
+    before = path.stat().st_mtime_ns
+    evaluate("student", manifest, config, finished)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_wrong_requests_are_named(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no such checkpoint; train that stage first"):
+        evaluate("student", manifest, config, tmp_path)
+    settings = config.evaluation.model_copy(update={"split": "val"})
+    with pytest.raises(InputError, match="no videos in split 'val'"):
+        evaluate("student", manifest, config.model_copy(update={"evaluation": settings}), finished)
+    with pytest.raises(InputError, match="its 0 classes are not this set's 12"):
+        evaluate("invariant", manifest, config, finished)

@@ -1,0 +1,146 @@
+"""Every loss against a slow formula written independently, its chance value and its gradient."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tb import losses
+
+TEMPERATURE = 0.1
+
+
+def embeddings(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+def slow_nt_xent(u: Tensor, v: Tensor) -> float:
+    rows = [*v, *u]
+    num = len(u)
+    total = 0.0
+    for a in range(2 * num):
+        partner = (a + num) % (2 * num)
+        scores = [math.exp(float(rows[a] @ rows[k]) / TEMPERATURE) for k in range(2 * num)]
+        total += -math.log(scores[partner] / (sum(scores) - scores[a]))
+    return total / (2 * num)
+
+
+def test_nt_xent_is_the_formula() -> None:
+    u, v = embeddings(5, 16), embeddings(5, 16, seed=1)
+    assert losses.nt_xent(u, v).item() == pytest.approx(slow_nt_xent(u, v), abs=1e-9)
+
+
+def test_invariant_loss_is_the_sum_over_56_ordered_pairs() -> None:
+    long, short = embeddings(3, 2, 8), embeddings(3, 2, 4, 8, seed=1)
+    views = [(i, c) for i in range(2) for c in range(4)]
+    pairs = [(a, b) for a in views for b in views if a != b]
+    assert len(pairs) == 56
+    among_short = sum(slow_nt_xent(short[:, *a], short[:, *b]) for a, b in pairs) / 4
+    wanted = slow_nt_xent(long[:, 0], long[:, 1]) + among_short
+    assert losses.invariant_loss(long, short).item() == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_pooled_loss_stays_inside_each_video(reduction: losses.Reduction) -> None:
+    short = embeddings(3, 2, 4, 8)
+    per_video = [slow_nt_xent(video[0], video[1]) for video in short]
+    wanted = sum(per_video) / (len(per_video) if reduction == "mean" else 1)
+    found = losses.distinctive_pooled_loss(short, reduction=reduction)
+    assert found.item() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_unpooled_loss_is_the_cross_entropy_of_rows_and_columns() -> None:
+    slices, short = embeddings(3, 2, 4, 8), embeddings(3, 2, 4, 8, seed=1)
+    num_videos, total = len(slices), 0.0
+    for i in range(2):
+        for j in range(2):
+            for b in range(num_videos):
+                matrix = slices[b, i] @ short[b, j].T / TEMPERATURE
+                for t in range(4):
+                    for line in (matrix[t], matrix[:, t]):
+                        total += -math.log(float(line.exp()[t] / line.exp().sum()))
+    found = losses.distinctive_unpooled_loss(slices, short)
+    assert found.item() == pytest.approx(total / (2 * num_videos), abs=1e-9)
+
+
+def test_chance_values() -> None:
+    """Embeddings that say nothing: all the same."""
+    same = torch.ones(3, 2, 4, 1, dtype=torch.float64)
+    assert losses.distinctive_pooled_loss(same).item() == pytest.approx(math.log(7))
+    assert losses.distinctive_unpooled_loss(same, same).item() == pytest.approx(16 * math.log(4))
+    assert losses.nt_xent(same[:, 0, 0], same[:, 0, 0]).item() == pytest.approx(math.log(5))
+    total = losses.invariant_loss(same[:, :, 0], same).item()
+    assert total == pytest.approx((1 + 56 / 4) * math.log(5))
+
+
+def test_perfect_embeddings_cost_next_to_nothing() -> None:
+    moments = torch.eye(4, dtype=torch.float64).expand(3, 2, 4, 4)
+    assert losses.distinctive_pooled_loss(moments).item() < 1e-3
+    assert losses.distinctive_unpooled_loss(moments, moments).item() < 0.01
+    videos = torch.eye(3, dtype=torch.float64)
+    long, short = videos[:, None].expand(3, 2, 3), videos[:, None, None].expand(3, 2, 4, 3)
+    assert losses.invariant_loss(long, short).item() < 0.01
+
+
+def slow_distance(student: list[float], target: list[float], kind: str) -> float:
+    def kl(p: list[float], q: list[float]) -> float:
+        return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
+
+    if kind == "l2":
+        return sum((a - b) ** 2 for a, b in zip(student, target, strict=True))
+    if kind == "kl":
+        return kl(target, student)
+    middle = [(a + b) / 2 for a, b in zip(student, target, strict=True)]
+    return (kl(student, middle) + kl(target, middle)) / 2
+
+
+@pytest.mark.parametrize("kind", ["l2", "kl", "js"])
+def test_distillation_is_the_formula(kind: losses.Distance) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    target = torch.rand(4, 5, generator=generator, dtype=torch.float64)
+    target[0, 1:] = 0  # a certain teacher: 0 log 0 is 0
+    target = target / target.sum(-1, keepdim=True)
+    pairs = zip(logits.softmax(-1).tolist(), target.tolist(), strict=True)
+    wanted = sum(slow_distance(p, q, kind) for p, q in pairs) / len(logits)
+    assert losses.distillation_loss(logits, target, kind).item() == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["l2", "kl", "js"])
+def test_no_gradient_reaches_the_teacher(kind: losses.Distance) -> None:
+    logits = torch.randn(4, 5, requires_grad=True)
+    teacher = torch.randn(4, 5, requires_grad=True)
+    losses.distillation_loss(logits, teacher.softmax(-1), kind).backward()
+    assert teacher.grad is None
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() > 0
+
+
+def test_unknown_distance_is_named() -> None:
+    with pytest.raises(ValueError, match="kind is 'l1'"):
+        losses.distillation_loss(torch.zeros(1, 2), torch.zeros(1, 2), "l1")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_gradients() -> None:
+    def raw(*shape: int, seed: int) -> Tensor:
+        return embeddings(*shape, seed=seed).requires_grad_()
+
+    long, short, slices = raw(2, 2, 3, seed=0), raw(2, 2, 4, 3, seed=1), raw(2, 2, 4, 3, seed=2)
+    assert torch.autograd.gradcheck(losses.invariant_loss, (long, short))
+    assert torch.autograd.gradcheck(losses.distinctive_pooled_loss, (short,))
+    assert torch.autograd.gradcheck(losses.distinctive_unpooled_loss, (slices, short))
+    logits, target = raw(3, 4, seed=3), torch.full((3, 4), 0.25, dtype=torch.float64)
+    for kind in ("l2", "kl", "js"):
+        assert torch.autograd.gradcheck(
+            lambda x, kind=kind: losses.distillation_loss(x, target, kind), (logits,)
+        )
+
+
+def test_similar_clips_trust_the_invariant_teacher() -> None:
+    invariant, distinctive = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[0.0, 1.0]] * 3)
+    mixed = losses.mix_teachers(invariant, distinctive, torch.tensor([1.0, 0.0, 0.25]))
+    assert mixed.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]]

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from shards.errors import InputError
+from tb.models import BACKBONES, Classifier, Embedder, build_backbone, to_channels_last
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_backbones_give_four_slices(name: str) -> None:
+    backbone = build_backbone(name).eval()
+    clips = torch.rand(1, 3, 8 if name == "slow_r50" else 16, 32, 32)
+    with torch.no_grad():
+        assert backbone(clips).shape == (1, backbone.feature_dim, 4, 1, 1)
+
+
+def test_r3d_18_keeps_four_time_steps_of_sixteen_frames() -> None:
+    trunk = build_backbone("r3d_18").trunk.eval()
+    with torch.no_grad():
+        assert trunk(torch.rand(1, 3, 16, 32, 32)).shape[2] == 4
+
+
+def test_slow_r50_keeps_every_time_step() -> None:
+    trunk = build_backbone("slow_r50").trunk.eval()
+    with torch.no_grad():
+        assert trunk(torch.rand(1, 3, 16, 32, 32)).shape[2] == 16
+
+
+def test_unknown_backbone_is_named() -> None:
+    with pytest.raises(InputError, match="no backbone 'slow_r5': choose one of slow_r50"):
+        build_backbone("slow_r5")
+
+
+def test_embeddings_have_unit_length_and_slices_belong_to_times() -> None:
+    torch.manual_seed(0)
+    model = Embedder(build_backbone("small")).eval()
+    clips = torch.rand(2, 3, 8, 32, 32)
+    with torch.no_grad():
+        pooled, slices = model.forward_slices(clips)
+        assert torch.allclose(pooled, model(clips), atol=1e-6)
+    assert pooled.shape == (2, 128)
+    assert slices.shape == (2, 4, 128)
+    assert torch.allclose(slices.norm(dim=-1), torch.ones(2, 4), atol=1e-5)
+
+
+def test_channels_last_changes_the_layout_and_not_the_result() -> None:
+    torch.manual_seed(0)
+    model = Classifier(build_backbone("small"), 5).eval()
+    clips = torch.rand(2, 3, 8, 32, 32)
+    with torch.no_grad():
+        plain = model(clips)
+        to_channels_last(model)
+        weights = model.backbone.trunk.state_dict()
+        conv = next(w for w in weights.values() if w.dim() == 5 and w.shape[1] > 1)
+        assert conv.is_contiguous(memory_format=torch.channels_last_3d)
+        found = model(clips.contiguous(memory_format=torch.channels_last_3d))
+    assert torch.allclose(plain, found, atol=1e-4)

@@ -1,0 +1,105 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards.manifest import Manifest
+from tb.config import Config
+from tb.contact_sheet import contact_sheet
+from tb.evaluate import Evaluation
+from tb.report import verdict, write_report
+
+
+class Links(HTMLParser):
+    """Collects what a page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        wanted = {"src", "href", "xlink:href"}
+        self.found += [value or "" for name, value in attrs if name in wanted]
+
+
+@pytest.fixture(scope="module")
+def report(
+    finished: Path, manifest: Manifest, config: Config, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    work = tmp_path_factory.mktemp("report") / "work"
+    shutil.copytree(finished, work)
+    return write_report(manifest, config, work, seconds=12.34)
+
+
+def test_result_holds_every_promised_entry(report: Path, manifest: Manifest) -> None:
+    result = json.loads((report.parent / "result.json").read_text())
+    assert result["chance_top1"] == pytest.approx(1 / 12)
+    for name in ("supervised", "invariant", "distinctive", "student"):
+        assert 0 <= result[f"{name}_top1"] <= 1
+    assert result["num_videos"] == {"train": 24, "labelled": 12, "test": 12}
+    assert 0 <= result["data_wait_fraction"] <= 1
+    assert (result["engine"], result["backbone"]) == ("fused", "small")
+    assert (result["seed"], result["seconds"]) == (0, 12.3)
+    assert result["data_digest"] == manifest.digest
+
+
+def test_page_needs_nothing_but_itself(report: Path, manifest: Manifest) -> None:
+    page = report.read_text()
+    links = Links()
+    links.feed(page)
+    assert links.found
+    assert all(link.startswith(("data:", "#")) for link in links.found)
+    for name in manifest.classes:
+        assert name in page
+    for stage in ("invariant", "distinctive", "finetune-invariant", "supervised", "student"):
+        assert f"<td>{stage}</td>" in page
+    assert len(re.findall(r"<svg", page)) == 2
+
+
+def test_same_run_gives_the_same_page(report: Path, manifest: Manifest, config: Config) -> None:
+    before = report.read_text()
+    write_report(manifest, config, report.parent, seconds=12.34)
+    assert report.read_text() == before
+
+
+def outcome(stage: str, top1: float) -> Evaluation:
+    return Evaluation(
+        stage=stage,
+        split="test",
+        num_videos=100,
+        top1=top1,
+        top5=1.0,
+        class_top1=[],
+        confusion=[],
+        source={},
+    )
+
+
+def test_verdict_does_not_flatter() -> None:
+    found = {
+        "supervised": outcome("supervised", 0.5),
+        "invariant": outcome("invariant", 0.4),
+        "distinctive": outcome("distinctive", 0.3),
+        "student": outcome("student", 0.4),
+    }
+    text = verdict(found)
+    assert "10.0 points below the supervised-only baseline" in text
+    assert "level with the invariant teacher" in text
+    assert "10.0 points above the distinctive teacher" in text
+    assert "about 7.0 points" in text
+
+
+def test_contact_sheet_shows_the_plan_of_the_first_batch(
+    manifest: Manifest, config: Config
+) -> None:
+    sheet = contact_sheet(manifest, config, num_videos=2)
+    pixels = np.asarray(sheet)
+    # 10 views of 4 frames, two videos: the thumbnails are no white page.
+    assert sheet.width > 2 * 4 * 32
+    assert sheet.height > 10 * 32
+    assert (pixels < 250).any(axis=-1).mean() > 0.4
+    assert np.array_equal(pixels, np.asarray(contact_sheet(manifest, config, num_videos=2)))
