@@ -3,7 +3,8 @@
 Both run on all cores with the same encoder settings and the same scaling. ffmpeg is run in the
 faster of two ways: one single-threaded process per core, or one process at a time with its own
 threads. `tb shard` does more: it decodes every result again, hashes it and writes shards. Rounds
-alternate between the two, and each ratio is taken within a round; the median of rounds counts.
+alternate between the two, and each ratio is taken within a round; the median of rounds counts. The
+ratio of processor seconds stands beside it: other work on the machine hardly touches that one.
 
     python -m bench.ingest [--videos FOLDER ...] [--rounds 5] [--ffmpeg PROGRAM] [--json FILE]
 
@@ -13,6 +14,7 @@ FOLDER holds class folders; without any, only generated clips are timed.
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -37,11 +39,12 @@ from shards.recipe import Recipe
 
 _NUM_CORES = len(os.sched_getaffinity(0))
 _NUM_GENERATED = 48
+Seconds = tuple[float, float]  # on the wall, of processors
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Medians over the rounds; `ratio` above 1 means that `tb shard` is faster."""
+    """Medians over the rounds; `ratio` and `cpu_ratio` above 1 mean that `tb shard` is faster."""
 
     name: str
     num_videos: int
@@ -52,6 +55,7 @@ class Figures:
     ratio: float
     ratio_min: float
     ratio_max: float
+    cpu_ratio: float
     worker_peak_mb: float
 
 
@@ -85,33 +89,35 @@ def _compare(dataset: Dataset, ffmpeg: str, scratch: Path, num_rounds: int) -> F
         "a process per core": lambda: _run_ffmpeg(commands, 1, _NUM_CORES, scratch),
         "its own threads": lambda: _run_ffmpeg(commands, 0, 1, scratch),
     }
-    shard_s: list[float] = []
-    ffmpeg_s: dict[str, list[float]] = {way: [] for way in ways}
+    shard: list[Seconds] = []
+    by_way: dict[str, list[Seconds]] = {way: [] for way in ways}
     num_frames, peak_mb = 0, 0.0
     for number in range(num_rounds):
         for way, run in ways.items():
-            ffmpeg_s[way].append(_timed(run))
+            by_way[way].append(_timed(run))
         out = scratch / f"{dataset.name}-{number}"
         with _WorkerMemory() as memory:
-            shard_s.append(_timed(lambda out=out: ingest(dataset, out, recipe=recipe)))
+            shard.append(_timed(lambda out=out: ingest(dataset, out, recipe=recipe)))
         peak_mb = max(peak_mb, memory.peak_mb)
         facts = json.loads((out / "dataset.json").read_text())
         assert facts["num_skipped"] == 0, (out / "skipped.jsonl").read_text()
         num_frames = facts["num_frames"]
         shutil.rmtree(out)
-    best = min(ways, key=lambda way: statistics.median(ffmpeg_s[way]))
-    ratios = [theirs / ours for ours, theirs in zip(shard_s, ffmpeg_s[best], strict=True)]
+    best = min(ways, key=lambda way: statistics.median(wall for wall, _ in by_way[way]))
+    rounds = list(zip(shard, by_way[best], strict=True))
+    ratios = [theirs[0] / ours[0] for ours, theirs in rounds]
     num_videos = len(dataset.sources)
     return Figures(
         name=dataset.name,
         num_videos=num_videos,
         num_frames=num_frames,
-        shard_videos_per_s=num_videos / statistics.median(shard_s),
-        ffmpeg_videos_per_s=num_videos / statistics.median(ffmpeg_s[best]),
+        shard_videos_per_s=num_videos / statistics.median(wall for wall, _ in shard),
+        ffmpeg_videos_per_s=num_videos / statistics.median(wall for wall, _ in by_way[best]),
         ffmpeg_way=best,
         ratio=statistics.median(ratios),
         ratio_min=min(ratios),
         ratio_max=max(ratios),
+        cpu_ratio=statistics.median(theirs[1] / ours[1] for ours, theirs in rounds),
         worker_peak_mb=peak_mb,
     )
 
@@ -121,14 +127,21 @@ def _line(figures: Figures) -> str:
         f"{figures.name}: {figures.num_videos} videos, {figures.num_frames} frames: tb shard"
         f" {figures.shard_videos_per_s:.2f}/s, ffmpeg {figures.ffmpeg_videos_per_s:.2f}/s"
         f" ({figures.ffmpeg_way}), ratio {figures.ratio:.2f} ({figures.ratio_min:.2f} to"
-        f" {figures.ratio_max:.2f}), {figures.worker_peak_mb:.0f} MB per worker at most"
+        f" {figures.ratio_max:.2f}), {figures.cpu_ratio:.2f} in processor seconds,"
+        f" {figures.worker_peak_mb:.0f} MB per worker at most"
     )
 
 
-def _timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _timed(run: Callable[[], object]) -> Seconds:
+    start, start_cpu = time.perf_counter(), _cpu_s()
     run()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, _cpu_s() - start_cpu
+
+
+def _cpu_s() -> float:
+    """Of this process and the children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _ffmpeg() -> str:

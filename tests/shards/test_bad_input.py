@@ -103,9 +103,9 @@ def test_a_decoder_that_does_not_end_is_ended(tmp_path: Path) -> None:
         make_video(root / "a" / f"{index}.mp4", num_frames=4)
     damage.endless(root / "a" / "endless.mkv")
     out = tmp_path / "out"
-    report = ingest(folder(root), out, time_limit_s=5, workers=1)
+    report = ingest(folder(root), out, time_limit_s=4, workers=1)
     assert (report.num_videos, report.num_skipped) == (3, 1)
-    assert "not done within 5 s; see --time-limit" in (out / SKIPPED_NAME).read_text()
+    assert "not done within 4 s; see --time-limit" in (out / SKIPPED_NAME).read_text()
 
 
 _TRY = """

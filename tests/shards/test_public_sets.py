@@ -248,7 +248,7 @@ def test_kinetics_lists_with_a_mistake(tmp_path: Path, text: str, expected: str)
 def test_kinetics_classes_in_public_order(shared: Callable[[str], Path], tmp_path: Path) -> None:
     name = "kinetics400_train_10_percent_labeled_videos.txt"
     lines = shared(f"labels/videossl_lambertx/data/kinetics400/videossl_splits/{name}")
-    rows = [line.split() for line in lines.read_text().splitlines()]
+    rows = [line.split() for line in lines.read_text().splitlines()[::6]]
     table = ["label,youtube_id,time_start,time_end,split"]
     for path, _ in rows:
         class_name, _, stem = path.partition("/")
@@ -257,7 +257,7 @@ def test_kinetics_classes_in_public_order(shared: Callable[[str], Path], tmp_pat
     (tmp_path / "train.csv").write_text("\n".join(table))
     root = touch(tmp_path / "set", *(path for path, _ in rows))
     dataset = kinetics400(root, [tmp_path / "train.csv"])
-    assert (len(dataset.sources), len(dataset.classes), dataset.missing) == (24000, 400, ())
+    assert (len(dataset.sources), len(dataset.classes), dataset.missing) == (4000, 400, ())
     label_of = {path.rpartition("/")[2]: int(label) for path, label in rows}
     wrong = [s for s in dataset.sources if label_of[s.path.name] != s.label]
     assert wrong == []
