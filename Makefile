@@ -10,7 +10,8 @@ demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/repo
 	$(BIN)/tb demo --out demo
 
 test: $(INSTALLED)  ## the default test suite
-	$(BIN)/pytest -m "not slow"
+	@echo "The default test suite; the slow tests: make test-slow"
+	$(BIN)/pytest -m "not slow" -n 2
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow

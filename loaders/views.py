@@ -65,7 +65,7 @@ def _check_share(name: str, value: float) -> None:
         raise InputError(f"{name} is {value}: a probability lies in [0, 1]")
 
 
-# Values of the published training (supplement B; see the method's notes in docs/method.md).
+# Values of the published training (supplement B; see docs/method.md).
 PRETRAIN_AUGMENT = Augment(
     crop_scale=(0.5, 1.0),
     contrast=(0.75, 1.25),

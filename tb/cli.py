@@ -54,6 +54,10 @@ def demo(
 ) -> None:
     """Make videos, shard them, run the whole method and write a report; needs no GPU or data.
 
+    Twelve classes: ring, cross, stripes and checker differ in appearance; left and right,
+    clockwise and anticlockwise, grow and shrink, pulse-then-hop and hop-then-pulse show the same
+    disc and differ in motion or in the order of events alone.
+
     Run it again after an interruption: it goes on from where it was.
     """
     from tb.demo import run_demo

@@ -91,8 +91,9 @@ def summarise(
         "num_videos": {
             "train": len(labels.subset("all").rows(manifest)),
             "labelled": len(labels.subset("labelled").rows(manifest)),
-            config.evaluation.split: found["student"].num_videos,
+            "test": found["student"].num_videos,
         },
+        "test_split": config.evaluation.split,
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
         "engine": engine_name(config.machine.engine),

@@ -7,6 +7,7 @@ random state, so that a run which was killed goes on bit for bit (on a CPU).
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -24,6 +25,7 @@ from shards.publish import publish_bytes
 from tb.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tb.config import CONFIG, Config, Optim, Tree, dump_yaml
 from tb.metrics import METRICS, MetricsLog
+from tb.preemption import EXIT_CODE, Preemption
 from tb.progress import ProgressBar
 
 
@@ -123,6 +125,7 @@ def train(stage: Stage, work: Path, config: Config) -> Path:
     Raises:
         InputError: WORK/STAGE holds a run with other settings, or another process trains there.
         TrainingError: The loss is not finite.
+        SystemExit: With code 143, after SIGTERM and a checkpoint.
     """
     folder = work / stage.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,9 +161,10 @@ def _train(stage: Stage, folder: Path, config: Config) -> Path:
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=use_bf16)
 
     with ExitStack() as stack:
-        streams = [stack.enter_context(closing(x.stream(first))) for x in stage.loaders]  # type: ignore[type-var]
+        streams = [stack.enter_context(closing(x.stream(first))) for x in stage.loaders]
         log = stack.enter_context(MetricsLog(folder / METRICS, keep=first))
         bar = stack.enter_context(ProgressBar(stage.name, stage.optim.steps))
+        stop = stack.enter_context(Preemption())
         for step in range(first, stage.optim.steps):
             began_s = time.perf_counter()
             batches = tuple(next(stream) for stream in streams)
@@ -190,9 +194,13 @@ def _train(stage: Stage, folder: Path, config: Config) -> Path:
                 }
             )
             bar.update(step + 1, f"loss {values['loss']:.3f}")
-            if (step + 1) % machine.checkpoint_steps == 0 or step + 1 == stage.optim.steps:
+            is_last = step + 1 == stage.optim.steps
+            if is_last or stop.requested or (step + 1) % machine.checkpoint_steps == 0:
                 log.sync()
                 _save(path, stage, optimizer, schedule, step + 1)
+            if stop.requested and not is_last:
+                print(f"{stage.name}: told to end; saved at step {step + 1}", file=sys.stderr)
+                sys.exit(EXIT_CODE)
     return path
 
 

@@ -87,6 +87,26 @@ def test_a_killed_process_goes_on_to_the_same_weights(
     assert same_weights(tmp_path.joinpath(*names), finished.joinpath(*names))
 
 
+def test_sigterm_saves_the_step_in_progress_and_exits_with_143(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    patient = config.machine.model_copy(update={"checkpoint_steps": 1000})
+    stage = stages.supervised_stage(manifest, config)
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return stage.loss(batches)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        train(replace(stage, loss=loss), tmp_path, config.model_copy(update={"machine": patient}))
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"] == 1
+    path = train(stages.supervised_stage(manifest, config), tmp_path, config)
+    assert same_weights(path, finished / "supervised" / CHECKPOINT)
+
+
 def test_a_finished_stage_is_not_repeated(
     manifest: Manifest, config: Config, finished: Path
 ) -> None:
