@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -134,15 +135,18 @@ class BufferPool:
 
     def __init__(self) -> None:
         self._arrays: list[np.ndarray] = []
+        self._lock = Lock()  # two iterators of one loader may run in two threads
 
     def take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array of whatever content."""
-        for index in range(len(self._arrays)):
-            # References: the pool's list and getrefcount's own argument.
-            free = sys.getrefcount(self._arrays[index]) == 2
-            if free and self._arrays[index].shape == shape and self._arrays[index].dtype == dtype:
-                return self._arrays[index]
-        array = np.empty(shape, dtype)
-        # Bounded: what the consumer keeps for itself is not the pool's to remember.
-        self._arrays = [*self._arrays[-4 * (_PREFETCH + 2) :], array]
-        return array
+        with self._lock:
+            for index in range(len(self._arrays)):
+                # References: the pool's list and getrefcount's own argument.
+                free = sys.getrefcount(self._arrays[index]) == 2
+                known = self._arrays[index]
+                if free and known.shape == shape and known.dtype == dtype:
+                    return known
+            array = np.empty(shape, dtype)
+            # Bounded: what the consumer keeps for itself is not the pool's to remember.
+            self._arrays = [*self._arrays[-4 * (_PREFETCH + 2) :], array]
+            return array

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -184,6 +185,19 @@ def test_a_batch_that_is_kept_is_never_written_to(
         kept.append(batch.views["short"][0])  # one video's view keeps the whole batch
         copies.append(kept[-1].clone())
     assert all(torch.equal(one, other) for one, other in zip(kept, copies, strict=True))
+
+
+def test_two_iterations_at_once_do_not_share_memory(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=1)
+
+    def sums(epoch: int) -> list[float]:
+        return [float(batch.views["short"].double().sum()) for batch in loader.batches(epoch)]
+
+    expected = [sums(epoch) for epoch in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(sums, range(8))) == expected
 
 
 def test_memory_is_used_again(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
