@@ -23,14 +23,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.peers import PEERS, Render
-from loaders import reference
+from loaders import engines, reference
 from loaders.batch import Loader, open_loader
-from loaders.engines import ENGINES, Engine
+from loaders.engines import ENGINES
 from loaders.plan import Plan
 from shards.reader import ShardReader
 
 CEILING = "decode only"
-Renderer = Callable[[bytes, Plan, int, list[np.ndarray]], None]
 _CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -131,9 +130,7 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     if name == CEILING:
         return lambda epoch: _decode_only(loader, job, epoch), float("nan")
     if name in ENGINES:
-        return lambda epoch: _engine(loader, job, epoch), _psnr_db(
-            loader, _as_renderer(ENGINES[name])
-        )
+        return lambda epoch: _engine(loader, job, epoch), _psnr_db(loader, ENGINES[name])
     torch.set_num_threads(1)  # as in its workers
     render = importlib.import_module(PEERS[name]).load()
     # Checked in a thread-free copy of what the workers do; the workers load the library anew.
@@ -149,7 +146,7 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     run = lambda epoch: _peer(workers, order, loader, job, epoch)  # noqa: E731
     for _ in run(0):  # forks the workers before this process loads anything that dislikes it
         pass
-    return run, _psnr_db(loader, _writing(render))
+    return run, _psnr_db(loader, _as_engine(render))
 
 
 def _engine(loader: Loader, job: Job, epoch: int) -> Iterator[int]:
@@ -236,20 +233,17 @@ def _cast(view: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return (view * 255).round().to(dtype) if dtype == torch.uint8 else view.to(dtype)
 
 
-def _as_renderer(engine: Engine) -> Renderer:
-    return lambda data, plan, b, out: engine.augment(engine.decode(data, plan, b), plan, b, out)
-
-
-def _writing(render: Render) -> Renderer:
-    def run(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> None:
+def _as_engine(render: Render) -> engines.Render:
+    def run(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
         views = [view for group in out for view in group]
         for view, made in zip(views, render(data, plan, b), strict=True):
             view[...] = made.movedim(0, -1).numpy()
+        return 0.0
 
     return run
 
 
-def _psnr_db(loader: Loader, render: Renderer) -> float:
+def _psnr_db(loader: Loader, render: engines.Render) -> float:
     """The worst view of the first video, against the reference engine."""
     plan = next(loader.plans())
     with ShardReader(loader.manifest) as reader:
@@ -258,7 +252,7 @@ def _psnr_db(loader: Loader, render: Renderer) -> float:
     shapes = [(len(g.offsets), frames, size, size, 3) for g in loader.spec.groups]
     ours, oracle = ([np.zeros(shape, np.float32) for shape in shapes] for _ in range(2))
     render(data, plan, 0, ours)
-    reference.augment(reference.decode(data, plan, 0), plan, 0, oracle)
+    reference.render(data, plan, 0, oracle)
     errors = [
         np.square(one.astype(np.float64) - other).mean(axis=(1, 2, 3, 4))
         for one, other in zip(ours, oracle, strict=True)

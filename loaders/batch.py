@@ -276,7 +276,7 @@ def open_loader(
         labels=np.full_like(manifest.labels, -1) if hidden else manifest.labels,
         spec=spec,
         pipeline=Pipeline(
-            engine=ENGINES[engine_name(engine)],
+            render=ENGINES[engine_name(engine)],
             spec=spec,
             dtype=dtype,
             num_workers=num_workers or _num_cpus(),

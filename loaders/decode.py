@@ -77,8 +77,13 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
     )
 
 
-def decode_frames(data: bytes, frame_indices: np.ndarray, num_frames: int) -> list[VideoFrame]:
-    """Decodes frames by number.
+def decode_frames(
+    data: bytes, frame_indices: np.ndarray, num_frames: int
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Yields (k, the frame with number frame_indices[k]) for k = 0, 1, ... as they are decoded.
+
+    Where a seek turns out not to be exact, k starts again at 0 and what came before is void. A
+    frame that is let go gives its memory to a later one, which is much cheaper than fresh memory.
 
     Args:
         data: A whole video file.
@@ -90,49 +95,60 @@ def decode_frames(data: bytes, frame_indices: np.ndarray, num_frames: int) -> li
     """
     wanted = frame_indices.tolist()
     try:
-        frames = _decode_after_seek(data, wanted, num_frames) if wanted[0] >= _SEEK_FROM else None
-        frames = frames or _decode_from_start(data, wanted)
+        if wanted[0] >= _SEEK_FROM:
+            num_found = 0
+            for frame in _alike(_decode_after_seek(data, wanted, num_frames)):
+                yield num_found, frame
+                num_found += 1
+            if num_found == len(wanted):
+                return
+        yield from enumerate(_alike(_decode_from_start(data, wanted)))
     except av.FFmpegError as error:
         raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
-    if len({(frame.height, frame.width, frame.format.name) for frame in frames}) > 1:
-        raise DecodeError("the picture size or format changes within the window")
-    return frames
 
 
-def _decode_from_start(data: bytes, wanted: Sequence[int]) -> list[VideoFrame]:
-    frames: list[VideoFrame] = []
+def _alike(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """The same frames, while their size and format stay."""
+    kind = None
+    for frame in frames:
+        kind = kind or (frame.height, frame.width, frame.format.name)
+        if kind != (frame.height, frame.width, frame.format.name):
+            raise DecodeError("the picture size or format changes within the window")
+        yield frame
+
+
+def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFrame]:
+    num_found = 0
     with _opened(data) as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
-            if number == wanted[len(frames)]:
-                frames.append(frame)
-                if len(frames) == len(wanted):
-                    return frames
-    raise DecodeError(f"ends before frame {wanted[len(frames)]}")
+            if number == wanted[num_found]:
+                yield frame
+                num_found += 1
+                if num_found == len(wanted):
+                    return
+    raise DecodeError(f"ends before frame {wanted[num_found]}")
 
 
-def _decode_after_seek(
-    data: bytes, wanted: Sequence[int], num_frames: int
-) -> list[VideoFrame] | None:
-    """The frames, or None where a seek is impossible or not provably exact."""
+def _decode_after_seek(data: bytes, wanted: Sequence[int], num_frames: int) -> Iterator[VideoFrame]:
+    """The frames; ends early where a seek is impossible or not provably exact."""
     with _opened(data) as (container, stream):
         times = _presentation_times(container, stream, num_frames)
         if len(times) != num_frames or wanted[-1] >= num_frames:
-            return None
+            return
         container.seek(times[wanted[0]], stream=stream)
-        frames: list[VideoFrame] = []
-        number = -1
+        num_found, number = 0, -1
         for frame in container.decode(stream):
             if frame.pts is None:
-                return None
+                return
             number = bisect_left(times, frame.pts) if number < 0 else number + 1
             lost = number >= num_frames or times[number] != frame.pts
-            if lost or (not frames and number > wanted[0]):
-                return None
-            if number == wanted[len(frames)]:
-                frames.append(frame)
-                if len(frames) == len(wanted):
-                    return frames
-    return None
+            if lost or (not num_found and number > wanted[0]):
+                return
+            if number == wanted[num_found]:
+                yield frame
+                num_found += 1
+                if num_found == len(wanted):
+                    return
 
 
 def _presentation_times(

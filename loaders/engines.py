@@ -1,8 +1,6 @@
 """The engines by name. An engine turns one video's bytes and its row of a plan into views."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -10,26 +8,12 @@ from loaders import fused, reference
 from loaders.plan import Plan
 from shards.errors import InputError
 
+# (encoded bytes, plan, row of the plan, out) -> seconds of the call that were augmentation; the
+# rest was decoding. Writes all views to `out`, one (V, T, S, S, 3) array a group of views: uint8,
+# or float32 or float16 in [0, 1]. Raises DecodeError where the bytes lack the planned frames.
+Render = Callable[[bytes, Plan, int, list[np.ndarray]], float]
 
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """Two steps, so that the time of each can be told.
-
-    Attributes:
-        decode: (encoded bytes, plan, row of the plan) -> the frames that the row needs. Raises
-            DecodeError where the bytes do not yield them.
-        augment: (what `decode` returned, plan, row, out) -> None. Writes all views to `out`, one
-            (V, T, S, S, 3) array a group of views: uint8, or float32 or float16 in [0, 1].
-    """
-
-    decode: Callable[[bytes, Plan, int], Any]
-    augment: Callable[[Any, Plan, int, list[np.ndarray]], None]
-
-
-ENGINES = {
-    "fused": Engine(decode=fused.decode, augment=fused.augment),
-    "reference": Engine(decode=reference.decode, augment=reference.augment),
-}
+ENGINES: dict[str, Render] = {"fused": fused.render, "reference": reference.render}
 
 
 def engine_name(engine: str) -> str:

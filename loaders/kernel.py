@@ -52,7 +52,7 @@ def render_views(  # type: ignore[no-untyped-def]
         luma_range: (black, white) uint8: luma outside is clipped before it is resampled. RGB could
             not hold it, and resampled first it would bleed into its neighbours.
         to_rgb: (3, 4) float32, (Y, U, V) in [0, 255] to RGB in [0, 1].
-        frames: (V, T) int64 indices into the N frames.
+        frames: (V, T) int64 indices into the N frames; what lies outside [0, N) is not rendered.
         crops: (V, 4) int64 top, left, height, width in luma pixels.
         flips: (V,) bool.
         colors: (V, 3, 4) float32, RGB to RGB; the result is clipped to [0, 1].
@@ -71,6 +71,8 @@ def render_views(  # type: ignore[no-untyped-def]
     upright = np.bool_(False)
     for v in range(out.shape[0]):
         # One type of argument each, so that the filter is compiled once.
+        if not _any_between(frames[v], len(addresses)):
+            continue
         top, left = float(crops[v, 0]), float(crops[v, 1])
         height, width = float(crops[v, 2]), float(crops[v, 3])
         luma_axes = (
@@ -87,6 +89,8 @@ def render_views(  # type: ignore[no-untyped-def]
         has_color = not _is_identity(colors[v])
         for t in range(out.shape[1]):
             n = frames[v, t]
+            if not 0 <= n < len(addresses):
+                continue
             for row in range(0, size, LANES):
                 for p in range(3):
                     _resample(
@@ -268,6 +272,14 @@ def _gamma_table(gamma):  # type: ignore[no-untyped-def]
     for level in range(_GAMMA_LEVELS):
         table[level] = (level / (_GAMMA_LEVELS - 1)) ** gamma
     return table
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _any_between(indices, limit):  # type: ignore[no-untyped-def]
+    for index in indices:  # noqa: SIM110 - Numba has no generator expressions
+        if 0 <= index < limit:
+            return True
+    return False
 
 
 @_jit  # type: ignore[untyped-decorator]

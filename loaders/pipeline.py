@@ -17,7 +17,7 @@ from threading import Lock
 import numpy as np
 
 from loaders.decode import DecodeError
-from loaders.engines import Engine
+from loaders.engines import Render
 from loaders.plan import Plan
 from loaders.views import ViewSpec
 from shards.reader import ShardError, ShardReader
@@ -63,7 +63,7 @@ class Rendered:
 class Pipeline:
     """Renders plans of one `ViewSpec` with `num_workers` threads; dtype is NumPy's name."""
 
-    engine: Engine
+    render: Render
     spec: ViewSpec
     dtype: str
     num_workers: int
@@ -101,13 +101,11 @@ class Pipeline:
         began_s = time.perf_counter()
         data = reader.read(int(plan.rows[b]))
         read_s = time.perf_counter()
-        frames = self.engine.decode(data, plan, b)
-        decoded_s = time.perf_counter()
-        self.engine.augment(frames, plan, b, out)
+        augment_s = self.render(data, plan, b, out)
         return StageTimes(
             read_s=read_s - began_s,
-            decode_s=decoded_s - read_s,
-            augment_s=time.perf_counter() - decoded_s,
+            decode_s=time.perf_counter() - read_s - augment_s,
+            augment_s=augment_s,
         )
 
 
@@ -136,6 +134,9 @@ class BufferPool:
     def __init__(self) -> None:
         self._arrays: list[np.ndarray] = []
         self._lock = Lock()  # two iterators of one loader may run in two threads
+
+    def __reduce__(self) -> tuple[type["BufferPool"], tuple[()]]:
+        return BufferPool, ()  # a copy in another process starts empty
 
     def take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array of whatever content."""

@@ -1,5 +1,7 @@
 """The oracle: PyAV to RGB, then torchvision and plain torch, one operation a line. Slow."""
 
+import time
+
 import av
 import numpy as np
 import torch
@@ -18,21 +20,21 @@ _EXACT = (
 )
 
 
-def decode(data: bytes, plan: Plan, b: int) -> torch.Tensor:
-    """The frames that the plan's row `b` needs, each once, in order: (N, 3, H, W) uint8 RGB."""
-    frames = decode_frames(data, np.unique(plan.frames[b]), int(plan.num_frames[b]))
-    return torch.from_numpy(np.stack([frame_to_rgb(frame) for frame in frames])).movedim(-1, 1)
-
-
-def augment(video: torch.Tensor, plan: Plan, b: int, out: list[np.ndarray]) -> None:
-    """Writes the views; see `loaders.engines.Engine`."""
-    place = np.searchsorted(np.unique(plan.frames[b]), plan.frames[b])
+def render(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+    """See `loaders.engines.Render`."""
+    needed = np.unique(plan.frames[b])
+    place = np.searchsorted(needed, plan.frames[b])
+    frames = dict(decode_frames(data, needed, int(plan.num_frames[b])))
+    rgb = np.stack([frame_to_rgb(frames[k]) for k in range(len(needed))])
+    video = torch.from_numpy(rgb).movedim(-1, 1)
+    began_s = time.perf_counter()
     for index, view in enumerate(view for group in out for view in group):
         clip = video[torch.from_numpy(place[index])].float() / 255
         clip = _augment(clip, plan, b, index)
         if view.dtype == np.uint8:
             clip = (clip * 255).round()
         view[...] = clip.permute(0, 2, 3, 1).numpy()
+    return time.perf_counter() - began_s
 
 
 def frame_to_rgb(frame: av.VideoFrame) -> np.ndarray:

@@ -47,8 +47,8 @@ def load() -> Render:
     def render(data: bytes, plan: Plan, b: int) -> list[torch.Tensor]:
         needed, place = np.unique(plan.frames[b], return_inverse=True)
         place = place.reshape(plan.frames[b].shape)
-        frames = decode_frames(data, needed, int(plan.num_frames[b]))
-        rgb = np.stack([frame_to_rgb(frame) for frame in frames])
+        frames = dict(decode_frames(data, needed, int(plan.num_frames[b])))
+        rgb = np.stack([frame_to_rgb(frames[k]) for k in range(len(needed))])
         num_views = len(place)
         key = (num_views, plan.size_px)
         if key not in pipes:

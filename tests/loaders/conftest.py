@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from loaders.views import ViewSpec, pretrain
 from shards.datasets import folder
@@ -12,6 +13,10 @@ from shards.manifest import Manifest, read_manifest
 from shards.recipe import Recipe
 from tests.loaders.numbered import numbered_paint
 from tests.make_videos import make_video
+
+# No time limits in tests: a busy machine must not fail them.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 

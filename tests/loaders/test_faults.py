@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from loaders.batch import Loader, LoaderError, open_loader
-from loaders.engines import ENGINES, Engine
+from loaders.engines import ENGINES
 from loaders.views import ViewSpec
 from shards.errors import InputError
 from shards.manifest import Manifest, read_manifest
@@ -142,11 +142,10 @@ def test_a_dying_worker_is_noticed_at_once(
     failure: type[BaseException],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def die(*_: object) -> None:
+    def die(*_: object) -> float:
         raise failure("worker")
 
-    broken = Engine(decode=die, augment=ENGINES["fused"].augment)
-    monkeypatch.setitem(ENGINES, "fused", broken)
+    monkeypatch.setitem(ENGINES, "fused", die)
     loader = open_loader(numbered_shards, tiny_views, on_error="skip")
     with pytest.raises(failure, match="worker"):
         list(loader.batches())

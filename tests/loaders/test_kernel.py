@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional
 
@@ -60,7 +60,6 @@ def _crops(draw: st.DrawFn) -> tuple[int, int, list[int], int]:
     return height, width, [top, left, crop_height, crop_width], draw(st.integers(8, 130))
 
 
-@settings(deadline=None)
 @given(_crops(), st.booleans(), st.integers(0, 99))
 def test_luma_is_torchvisions_antialiased_crop(
     case: tuple[int, int, list[int], int], flip: bool, seed: int
@@ -75,7 +74,6 @@ def test_luma_is_torchvisions_antialiased_crop(
         np.testing.assert_allclose(ours[..., channel], expected, atol=2e-5)
 
 
-@settings(deadline=None)
 @given(_crops(), st.booleans())
 def test_chroma_lies_where_the_standard_puts_it(
     case: tuple[int, int, list[int], int], flip: bool
@@ -106,7 +104,6 @@ def test_chroma_lies_where_the_standard_puts_it(
     share=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     flip=st.booleans(),
 )
-@settings(deadline=None)
 def test_weights_sum_to_one_and_stay_inside(
     out_size: int, in_size: int, share: tuple[float, float], flip: bool
 ) -> None:

@@ -50,7 +50,7 @@ def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     return _content(loader.batches(0)) | _content(loader.batches(1))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(
     epoch=st.integers(0, 1),
     batch_size=st.integers(1, 13),
