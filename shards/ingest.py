@@ -8,7 +8,6 @@ in progress is lost. Unfinished files live in OUT/.ingest/ too, which goes away 
 
 import errno
 import json
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from shards.collector import ShardCollector
+from shards.cpus import num_cpus
 from shards.datasets import Dataset, Source
 from shards.errors import InputError
 from shards.journal import Journal, fingerprint
@@ -140,7 +140,7 @@ def _encoded(
 ) -> Results:
     if ray_address is not None:
         return encode_all_on_ray(paths, recipe, workers, time_limit_s, ray_address)
-    num_workers = min(workers or _num_cpus(), max(1, len(paths)))
+    num_workers = min(workers or num_cpus(), max(1, len(paths)))
     return encode_all(paths, recipe, num_workers, time_limit_s)
 
 
@@ -277,7 +277,3 @@ def _disk_trouble(out: str) -> Iterator[None]:
         else:
             raise
         raise InputError(f"{out}: {error.strerror}; {advice}") from error
-
-
-def _num_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

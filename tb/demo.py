@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from shards import datasets
+from shards.cpus import num_cpus
 from shards.errors import InputError
 from shards.ingest import ingest
 from shards.manifest import read_manifest
@@ -45,7 +46,7 @@ def run_demo(out: Path, *, size: str, seed: int) -> None:
         ingest(dataset, out / "shards", progress=lambda done, _, key: bar.update(done, key))
     manifest, work = read_manifest(out / "shards"), out / "work"
     config = work_config(work, PRESET, [f"machine.seed={seed}", *_SIZE_SETTINGS[size]])
-    run_all(manifest, config, work, jobs=len(os.sched_getaffinity(0)))
+    run_all(manifest, config, work, jobs=num_cpus())
     write_report(manifest, config, work, seconds=time.monotonic() - started_s)
     for name in (REPORT, RESULT):
         shutil.copyfile(work / name, out / f".{name}.partial")

@@ -19,15 +19,16 @@ class away. Some videos are shorter than the 64-frame window of pretraining.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
+
+from shards.cpus import num_cpus
+from tb.children import child_pool
 
 APPEARANCE_CLASSES = ("checker", "cross", "ring", "stripes")
 MOTION_CLASSES = (
@@ -88,8 +89,7 @@ def write_demo_videos(
     missing = [job for job in jobs if not Path(job[0]).exists()]
     done = len(jobs) - len(missing)
     progress(done, len(jobs))
-    # Spawned, not forked: the parent may hold threads (torch, PyAV).
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with child_pool(num_cpus()) as pool:
         for _ in pool.map(_write_video, missing, chunksize=8):
             done += 1
             progress(done, len(jobs))

@@ -2,35 +2,32 @@
 
 import signal
 import threading
-from types import FrameType, TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 EXIT_CODE = 128 + signal.SIGTERM
 
 
+@dataclass
 class Preemption:
-    """While entered, SIGTERM only sets `requested`; the loop that looks at it saves and leaves.
+    """`requested`: SIGTERM has come; who looks at it saves and leaves."""
+
+    requested: bool = False
+
+
+@contextmanager
+def preemption() -> Iterator[Preemption]:
+    """Inside, SIGTERM only sets `requested`.
 
     Outside the main thread, where Python allows no signal handlers, nothing is ever requested.
     """
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __enter__(self) -> Self:
-        self._before = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._request)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+    state = Preemption()
+    if threading.current_thread() is not threading.main_thread():
+        yield state
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: setattr(state, "requested", True))
+    try:
+        yield state
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -25,7 +25,7 @@ from shards.publish import publish_bytes
 from tb.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from tb.config import CONFIG, Config, Optim, Tree, dump_yaml
 from tb.metrics import METRICS, MetricsLog
-from tb.preemption import EXIT_CODE, Preemption
+from tb.preemption import EXIT_CODE, preemption
 from tb.progress import ProgressBar
 
 
@@ -164,7 +164,7 @@ def _train(stage: Stage, folder: Path, config: Config) -> Path:
         streams = [stack.enter_context(closing(x.stream(first))) for x in stage.loaders]
         log = stack.enter_context(MetricsLog(folder / METRICS, keep=first))
         bar = stack.enter_context(ProgressBar(stage.name, stage.optim.steps))
-        stop = stack.enter_context(Preemption())
+        stop = stack.enter_context(preemption())
         for step in range(first, stage.optim.steps):
             began_s = time.perf_counter()
             batches = tuple(next(stream) for stream in streams)

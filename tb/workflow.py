@@ -1,12 +1,7 @@
 """Which stage comes after which: the method from pretraining to the report, resumable."""
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +9,9 @@ from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import stages
 from tb.checkpoint import CHECKPOINT
+from tb.children import child_pool
 from tb.config import Config
 from tb.evaluate import evaluate
-from tb.progress import PLAIN
 from tb.similarity import TEACHERS
 from tb.train import Stage, train
 
@@ -89,34 +84,10 @@ def _runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
 
         yield in_turn
         return
-    # Spawned, not forked: this process may hold threads (torch, PyAV, the loader's).
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_child)
+    with child_pool(jobs) as pool:
 
-    def side_by_side(calls: list[Call]) -> None:
-        for future in [pool.submit(*call) for call in calls]:
-            future.result()
+        def side_by_side(calls: list[Call]) -> None:
+            for future in [pool.submit(*call) for call in calls]:
+                future.result()
 
-    try:
         yield side_by_side
-    except BaseException:
-        # One stage failed, or Ctrl-C: the others save as they go, and need not be waited for.
-        for process in list(pool._processes.values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_child() -> None:
-    """Lines instead of a bar; and an end as soon as the parent's, be it killed."""
-    os.environ[PLAIN] = "1"
-    # Ctrl-C reaches the whole group; the parent decides what becomes of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -62,14 +62,28 @@ def test_another_seed_or_foreign_folder_is_refused(uninterrupted: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def descendants(pid: int) -> list[int]:
+    """The process's children, theirs, and so on (Linux)."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
 def kill_and_go_on(out: Path, delays_s: list[float]) -> None:
     """Kills the demo (alone, not its children) after each delay, then lets it finish."""
     command = [sys.executable, "-m", "tb.cli", "demo", "--out", str(out), "--size", "tiny"]
     for delay in delays_s:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)
+        family = descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}/cmdline").exists() for pid in family):
+            assert time.monotonic() < deadline, "a child outlived its parent"
+            time.sleep(0.05)
     done = run(out)
     assert done.returncode == 0, done.stderr
 

@@ -1,0 +1,45 @@
+"""Processes of our own that end when we do, however we end."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import connection, get_context, parent_process
+
+from tb.progress import PLAIN
+
+
+@contextmanager
+def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes; the calling script needs an `if __name__` guard.
+
+    When its block is left by an exception (Ctrl-C is one), the children get SIGTERM.
+    """
+    # Spawned, not forked: this process may hold threads (torch, PyAV, the loader's).
+    pool = ProcessPoolExecutor(
+        num_processes, mp_context=get_context("spawn"), initializer=_start_child
+    )
+    try:
+        yield pool
+    except BaseException:
+        for process in list(pool._processes.values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_child() -> None:
+    os.environ[PLAIN] = "1"
+    # Ctrl-C reaches the whole group; the parent decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
