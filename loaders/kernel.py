@@ -141,6 +141,12 @@ def axis_filter(out_size, start, extent, in_size, flip):  # type: ignore[no-unty
         centre = start + (i + 0.5) * scale
         begin = min(max(int(np.floor(centre - support + 0.5)), begin_crop), end_crop - 1)
         end = min(max(int(np.floor(centre + support + 0.5)), begin + 1), end_crop)
+        if end - begin > taps:
+            # Rounding can add a sample whose weight is nought, for which there is no room.
+            if centre - begin > end - centre:
+                begin += 1
+            else:
+                end -= 1
         total = 0.0
         for source in range(begin, end):
             total += max(1.0 - abs((source + 0.5 - centre) / support), 0.0)

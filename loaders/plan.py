@@ -108,8 +108,7 @@ def draw_plan(
         seed: The run's seed, in [0, 2**63).
     """
     uniform, window_u = _uniform(rows, epochs, spec.num_views, seed)
-    starts = _starts(spec, num_frames, window_u)
-    raw = starts[:, :, None] + spec.offsets()[None]
+    raw = _frame_numbers(spec, num_frames, window_u)
     counts = num_frames[:, None, None]
     drawn = [
         _draw_views(uniform[:, views], spec, augment, heights, widths)
@@ -175,6 +174,20 @@ def _uniform(
         bits = np.random.Philox(key=key, counter=counter)
         np.random.Generator(bits).random(out=drawn[b])
     return drawn[:, 1:].reshape(len(rows), num_views, width), drawn[:, 0]
+
+
+def _frame_numbers(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.ndarray:
+    """(B, V, T) frame numbers, which may run past the end of the video."""
+    if not spec.whole:
+        return _starts(spec, num_frames, window_u)[:, :, None] + spec.offsets()[None]
+    phases = np.full((len(num_frames), spec.num_views), 0.5)
+    if spec.start == "random":
+        phases[:] = window_u[:, None]
+    elif spec.start == "even":
+        num_clips = spec.groups[0].shape[0]
+        phases[:] = np.repeat((np.arange(num_clips) + 0.5) / num_clips, spec.num_views // num_clips)
+    share = (np.arange(spec.num_frames) + phases[:, :, None]) / spec.num_frames
+    return np.asarray((share * num_frames[:, None, None]).astype(np.int64))
 
 
 def _starts(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.ndarray:

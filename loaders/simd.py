@@ -156,9 +156,26 @@ def _cast(builder: Builder, value: Value, sample: Any) -> Value:
         whole = builder.fptoui(rounded, ir.VectorType(_I32, LANES))
         return builder.trunc(whole, ir.VectorType(_I8, LANES))
     if sample == types.uint16:
-        half = builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES))
-        return builder.bitcast(half, ir.VectorType(_I16, LANES))
+        return _half_bits(builder, value)
     return value
+
+
+def _half_bits(builder: Builder, value: Value) -> Value:
+    """The float16 bits of floats in [0, 1], rounded to nearest, ties to even.
+
+    Not `fptrunc`: where a CPU has no instruction for it, LLVM calls a function that Numba lacks.
+    Scaled by 2**-112, a float has float16's exponent, and 13 more bits of fraction.
+    """
+    integers = ir.VectorType(_I32, LANES)
+
+    def constant(number: int) -> Value:
+        return ir.Constant(integers, [number] * LANES)
+
+    scaled = builder.fmul(value, ir.Constant(_VECTOR, [2.0**-112] * LANES))
+    bits = builder.bitcast(scaled, integers)
+    odd = builder.and_(builder.lshr(bits, constant(13)), constant(1))
+    rounded = builder.add(builder.add(bits, constant(0xFFF)), odd)
+    return builder.trunc(builder.lshr(rounded, constant(13)), ir.VectorType(_I16, LANES))
 
 
 def _procedure(num_addresses: int, body: Callable[..., None], *extra: Any) -> Any:

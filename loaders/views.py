@@ -139,6 +139,9 @@ class ViewSpec:
         augment: Drawn independently for each view, unless its group has its own.
         crop_positions: With a fixed crop: 1 (centre) or 3 along the longer side, the group's
             last axis.
+        whole: Each view shows the whole video, whatever its length or rate: one frame from each of
+            as many equal segments as it has frames (the segments of TSN), all at the same place
+            in their segment. `start` says which place; the offsets count for nothing.
     """
 
     name: str
@@ -148,6 +151,7 @@ class ViewSpec:
     window: int
     augment: Augment = field(default_factory=Augment)
     crop_positions: int = 1
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.size_px < 8:
@@ -179,6 +183,12 @@ class ViewSpec:
 def _check_clip(num_frames: int, stride: int) -> None:
     if num_frames < 1 or stride < 1:
         raise InputError(f"num_frames={num_frames}, stride={stride}: both must be 1 or more")
+
+
+def _clip(num_frames: int, stride: int | None) -> tuple[int, ...]:
+    """Frame offsets of one clip; over the whole video (stride None) only their number counts."""
+    _check_clip(num_frames, 1 if stride is None else stride)
+    return tuple(int(x) for x in np.arange(num_frames) * (stride or 1))
 
 
 def pretrain(
@@ -215,19 +225,22 @@ def pretrain(
 def finetune(
     *,
     num_frames: int = 8,
-    stride: int = 2,
+    stride: int | None = 2,
     size_px: int = 224,
     augment: Augment = FINETUNE_AUGMENT,
 ) -> ViewSpec:
-    """One augmented clip per video: fine-tuning and the student."""
-    _check_clip(num_frames, stride)
-    clip = tuple(int(x) for x in np.arange(num_frames) * stride)
+    """One augmented clip per video: fine-tuning and the student.
+
+    With stride None it spans the whole video (see `ViewSpec.whole`).
+    """
+    clip = _clip(num_frames, stride)
     return ViewSpec(
         name="finetune",
         groups=(ViewGroup(name="clip", shape=(), offsets=(clip,)),),
         size_px=size_px,
         start="random",
-        window=(num_frames - 1) * stride + 1,
+        window=clip[-1] + 1,
+        whole=stride is None,
         augment=augment,
     )
 
@@ -235,7 +248,7 @@ def finetune(
 def weak_strong(
     *,
     num_frames: int = 8,
-    stride: int = 2,
+    stride: int | None = 2,
     size_px: int = 224,
     weak: Augment = WEAK_AUGMENT,
     strong: Augment = PRETRAIN_AUGMENT,
@@ -273,14 +286,16 @@ def similarity(
 def evaluation(
     *,
     num_frames: int = 8,
-    stride: int = 2,
+    stride: int | None = 2,
     size_px: int = 224,
     num_clips: int = 10,
     num_crops: int = 1,
 ) -> ViewSpec:
-    """`num_clips` clips, starts evenly from the first to the last possible, x 1 or 3 crops."""
-    _check_clip(num_frames, stride)
-    clip = tuple(int(x) for x in np.arange(num_frames) * stride)
+    """`num_clips` clips, starts evenly from the first to the last possible, x 1 or 3 crops.
+
+    With stride None each clip spans the whole video, at a place of its own in the segments.
+    """
+    clip = _clip(num_frames, stride)
     return ViewSpec(
         name="eval",
         groups=(
@@ -292,7 +307,8 @@ def evaluation(
         ),
         size_px=size_px,
         start="even",
-        window=(num_frames - 1) * stride + 1,
+        window=clip[-1] + 1,
+        whole=stride is None,
         augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),
         crop_positions=num_crops,
     )

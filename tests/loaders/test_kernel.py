@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional
 
@@ -98,6 +98,8 @@ def test_chroma_lies_where_the_standard_puts_it(
     np.testing.assert_allclose(ours[..., 2][inside], v[inside], atol=0.12)
 
 
+@example(out_size=3, in_size=3, share=(0.9999999999999999, 0.0), flip=True)
+@example(out_size=110, in_size=14, share=(1.0, 0.0), flip=False)
 @given(
     out_size=st.integers(1, 300),
     in_size=st.integers(1, 300),
@@ -157,3 +159,13 @@ def test_output_types_agree(size_px: int) -> None:
     byte = _render(planes, [3, 4, 40, 60], size_px, dtype="uint8")
     np.testing.assert_array_equal(half, exact.astype(np.float16))
     np.testing.assert_array_equal(byte, np.floor(exact * np.float32(255) + np.float32(0.5)))
+
+
+def test_every_float16_level_is_rounded_to_the_nearest() -> None:
+    """A ramp so fine that it meets subnormal and normal halves, and ties between them."""
+    planes = [np.zeros((32, 32), np.uint8), *[np.zeros((16, 16), np.uint8)] * 2]
+    for value in (0.0, 2.0**-25, 3 * 2.0**-25, 2.0**-24, 2.0**-14, 0.1, 1 - 2.0**-12, 1.0):
+        to_rgb = np.zeros((3, 4), np.float32)
+        to_rgb[:, 3] = value
+        half = _render(planes, [0, 0, 32, 32], 16, to_rgb=to_rgb, dtype="float16")
+        assert (half == np.float16(value)).all()

@@ -45,6 +45,25 @@ def _slow_reflect(index: int, num_frames: int) -> int:
 
 
 @given(st.integers(0, 300), st.integers(1, 40))
+@given(counts=st.lists(st.integers(1, 400), min_size=1, max_size=4), num_frames=st.integers(1, 20))
+def test_whole_video_views_take_one_frame_of_each_segment(
+    counts: list[int], num_frames: int
+) -> None:
+    num = np.array(counts)
+    same = {"rows": np.arange(len(num)), "epochs": np.zeros(len(num), np.int64), "seed": 0}
+    sizes = {"num_frames": num, "heights": np.full_like(num, 64), "widths": np.full_like(num, 64)}
+    specs = [
+        views.finetune(num_frames=num_frames, stride=None, size_px=16),
+        views.evaluation(num_frames=num_frames, stride=None, size_px=16, num_clips=3),
+    ]
+    for spec in specs:
+        plan = draw_plan(spec, **same, **sizes)
+        edges = np.arange(num_frames + 1) / num_frames * num[:, None, None]
+        assert (plan.frames >= np.floor(edges[..., :-1])).all()
+        assert (plan.frames < np.ceil(edges[..., 1:])).all()
+        assert not plan.padded.any()
+
+
 def test_reflect_walks_to_the_end_and_back(index: int, num_frames: int) -> None:
     assert reflect(np.array(index), np.array(num_frames)) == _slow_reflect(index, num_frames)
 
