@@ -179,7 +179,7 @@ def _uniform(
 def _frame_numbers(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.ndarray:
     """(B, V, T) frame numbers, which may run past the end of the video."""
     if not spec.whole:
-        return _starts(spec, num_frames, window_u)[:, :, None] + spec.offsets()[None]
+        return np.asarray(_starts(spec, num_frames, window_u)[:, :, None] + spec.offsets()[None])
     phases = np.full((len(num_frames), spec.num_views), 0.5)
     if spec.start == "random":
         phases[:] = window_u[:, None]
