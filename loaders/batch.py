@@ -261,12 +261,7 @@ def open_loader(
         LoaderError: While iterating: a bad video, or too many of them.
     """
     manifest = shards if isinstance(shards, Manifest) else read_manifest(shards)
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
-    if order not in ("global", "windowed"):
-        raise InputError(f"order is {order!r}: choose global or windowed")
-    if num_workers is not None and num_workers < 1:
-        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
+    _check(dtype, order, num_workers)
     subset = subset or Subset()
     spec = view_spec(views, size_px)
     hidden = subset.part == "unlabelled"
@@ -293,6 +288,15 @@ def open_loader(
             bad_list=None if bad_list is None else Path(bad_list),
         ),
     )
+
+
+def _check(dtype: str, order: str, num_workers: int | None) -> None:
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if order not in ("global", "windowed"):
+        raise InputError(f"order is {order!r}: choose global or windowed")
+    if num_workers is not None and num_workers < 1:
+        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
 
 
 def _device(device: str) -> torch.device:

@@ -61,31 +61,18 @@ def render_views(  # type: ignore[no-untyped-def]
         out: (V, T, S, S, 3): uint8, float32 in [0, 1], or uint16 for the bits of float16.
     """
     size = out.shape[2]
-    luma_height, luma_width = luma_size
-    chroma_height, chroma_width = (luma_height + 1) // 2, (luma_width + 1) // 2
     # Blocks are transposed whole, so the scratch is a block wider than any row.
-    columns = max(luma_width, size) + LANES
+    columns = max(luma_size[1], size) + LANES
     rows = np.empty((LANES, columns), np.float32)
     side_by_side = np.empty((2, columns, LANES), np.float32)
     yuv = np.empty((3, LANES, columns), np.float32)
-    upright = np.bool_(False)
+    gamma = np.empty(_GAMMA_LEVELS, np.float32)
     for v in range(out.shape[0]):
-        # One type of argument each, so that the filter is compiled once.
         if not _any_between(frames[v], len(addresses)):
             continue
-        top, left = float(crops[v, 0]), float(crops[v, 1])
-        height, width = float(crops[v, 2]), float(crops[v, 3])
-        luma_axes = (
-            axis_filter(size, top, height, luma_height, upright),
-            axis_filter(size, left, width, luma_width, flips[v]),
-        )
-        # Chroma samples sit on the left luma sample of their pair (MPEG-2 and H.264's default
-        # siting), a quarter of a chroma sample off its centre; vertically they are centred.
-        chroma_axes = (
-            axis_filter(size, top / 2, height / 2, chroma_height, upright),
-            axis_filter(size, left / 2 + 0.25, width / 2, chroma_width, flips[v]),
-        )
-        gamma = _gamma_table(gammas[v])
+        luma_axes, chroma_axes = _axes(size, crops[v], luma_size, flips[v])
+        if gammas[v] != 1.0:
+            _fill_gamma(gammas[v], gamma)
         has_color = not _is_identity(colors[v])
         for t in range(out.shape[1]):
             n = frames[v, t]
@@ -114,6 +101,25 @@ def render_views(  # type: ignore[no-untyped-def]
                     for j in range(left, left + width):
                         for c in range(3):
                             out[v, t, i, j, c] = 0
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _axes(size, crop, luma_size, flip):  # type: ignore[no-untyped-def]
+    """The (y, x) filters of luma, and of chroma."""
+    # One type of argument each, so that the filter is compiled once.
+    top, left, height, width = float(crop[0]), float(crop[1]), float(crop[2]), float(crop[3])
+    upright = np.bool_(False)
+    luma = (
+        axis_filter(size, top, height, luma_size[0], upright),
+        axis_filter(size, left, width, luma_size[1], flip),
+    )
+    # Chroma samples sit on the left luma sample of their pair (MPEG-2 and H.264's default siting),
+    # a quarter of a chroma sample off its centre; vertically they are centred.
+    chroma = (
+        axis_filter(size, top / 2, height / 2, (luma_size[0] + 1) // 2, upright),
+        axis_filter(size, left / 2 + 0.25, width / 2, (luma_size[1] + 1) // 2, flip),
+    )
+    return luma, chroma
 
 
 @_jit  # type: ignore[untyped-decorator]
@@ -272,12 +278,10 @@ def _store_with_gamma(yuv, to_rgb, color, gamma, out):  # type: ignore[no-untype
 
 
 @_jit  # type: ignore[untyped-decorator]
-def _gamma_table(gamma):  # type: ignore[no-untyped-def]
+def _fill_gamma(gamma, table):  # type: ignore[no-untyped-def]
     """value ** gamma for the levels of [0, 1]."""
-    table = np.empty(_GAMMA_LEVELS, np.float32)
     for level in range(_GAMMA_LEVELS):
         table[level] = (level / (_GAMMA_LEVELS - 1)) ** gamma
-    return table
 
 
 @_jit  # type: ignore[untyped-decorator]
