@@ -1,6 +1,5 @@
 """`open_loader`: a shards folder to an iterable of batches on a device."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -20,6 +19,7 @@ from loaders.plan import Plan, draw_plan
 from loaders.profile import Profile, profile_batches
 from loaders.subset import Subset
 from loaders.views import ViewSpec, view_spec
+from shards.cpus import num_cpus
 from shards.errors import InputError
 from shards.manifest import Manifest, read_manifest
 from shards.reader import ShardReader
@@ -274,7 +274,7 @@ def open_loader(
             render=ENGINES[engine_name(engine)],
             spec=spec,
             dtype=dtype,
-            num_workers=num_workers or _num_cpus(),
+            num_workers=num_workers or num_cpus(),
         ),
         device=_device(device),
         batch_size=batch_size,
@@ -308,8 +308,3 @@ def _device(device: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {device!r} is not usable here ({reason}): try cpu") from error
     return torch.device(device)
-
-
-def _num_cpus() -> int:
-    # macOS and Windows have no affinity.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

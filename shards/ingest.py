@@ -258,6 +258,8 @@ def _check_apart(dataset: Dataset, out: Path | str) -> None:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out takes a folder")
+    if (out / "__init__.py").exists():  # "shards" itself, in a clone of this project
+        raise InputError(f"{out}: holds Python code; choose another --out")
     target = out.resolve()
     if target == dataset.root.resolve() or any(
         target in source.path.absolute().parents for source in dataset.sources

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from shards.errors import InputError
+from shards.publish import publish_file
 
 FORMAT = 1
 CHECKPOINT = "checkpoint.pt"
@@ -17,12 +18,12 @@ CHECKPOINT = "checkpoint.pt"
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes `state` under a temporary name, then renames: a kill leaves the previous file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with unfinished.open("wb") as file:
         torch.save({"format": FORMAT, **state}, file)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    publish_file(unfinished, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -70,11 +71,22 @@ def load_model(path: Path, model: torch.nn.Module, *, backbone: str, classes: li
     state = load_checkpoint(path)
     _check_backbone(path, state, backbone)
     if state["classes"] != classes:
-        raise InputError(
-            f"{path}: its {len(state['classes'])} classes are not this set's {len(classes)}; "
-            "train it on this set"
-        )
+        raise InputError(f"{path}: {_difference(state['classes'], classes)}")
     model.load_state_dict(state["model"])
+
+
+def _difference(found: list[str], wanted: list[str]) -> str:
+    if not found:
+        return "a self-supervised checkpoint, which has no classes; fine-tune it first"
+    if not wanted:
+        return "a classifier, where a self-supervised checkpoint is needed"
+    if len(found) != len(wanted):
+        return f"its {len(found)} classes are not this set's {len(wanted)}; train it on this set"
+    label = next(label for label, name in enumerate(found) if name != wanted[label])
+    return (
+        f"its class {label} is {found[label]!r}, this set's is {wanted[label]!r}; train it on this"
+        " set"
+    )
 
 
 def _check_backbone(path: Path, state: dict[str, Any], name: str) -> None:

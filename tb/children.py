@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 
+from tb.preemption import EXIT_CODE
 from tb.progress import PLAIN
 
 
@@ -15,12 +17,17 @@ from tb.progress import PLAIN
 def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes; the calling script needs an `if __name__` guard.
 
-    When its block is left by an exception (Ctrl-C is one), the children get SIGTERM.
+    When its block is left by an exception (Ctrl-C is one, SIGTERM another), the children get
+    SIGTERM and are waited for.
     """
     # Spawned, not forked: this process may hold threads (torch, PyAV, the loader's).
     pool = ProcessPoolExecutor(
         num_processes, mp_context=get_context("spawn"), initializer=_start_child
     )
+    # SIGTERM leaves the block like Ctrl-C, so that the children are told, save and are waited for.
+    before = None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_CODE))
     try:
         yield pool
     except BaseException:
@@ -29,6 +36,8 @@ def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start_child() -> None:

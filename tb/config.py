@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from loaders.subset import Subset
 from loaders.views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, Augment
 from shards.errors import InputError
+from shards.lock import locked
 from shards.publish import publish_bytes
 
 Tree = dict[str, Any]
@@ -61,6 +62,12 @@ class Clips(_Section):
     augment: Augment
 
 
+class ClassifyClips(Clips):
+    """With stride null a clip spans the whole video, whatever its length or frame rate."""
+
+    stride: int | None = Field(ge=1)  # type: ignore[assignment]
+
+
 class Optim(_Section):
     """Adam, linear warm-up, then "plateau" (halve when an epoch's mean training loss has not
     improved for `patience` epochs), "cosine" (to zero at the last step) or "constant".
@@ -89,7 +96,9 @@ class Pretrain(_Section):
 class Classify(_Section):
     """Input and classifier of stages 2 to 4."""
 
-    clips: Clips = Clips(num_frames=8, stride=2, size_px=224, augment=FINETUNE_AUGMENT)
+    clips: ClassifyClips = ClassifyClips(
+        num_frames=8, stride=2, size_px=224, augment=FINETUNE_AUGMENT
+    )
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
@@ -102,9 +111,9 @@ class Finetune(_Section):
 class Student(_Section):
     """Stage 3; `batch_size` counts labelled videos, and as many unlabelled ones come with them.
 
-    `omega` weighs the distance to the teachers' mixture; 1 with the "l2" distance is close to the
-    released code's 100 x a mean over batch and classes. The supervised-only baseline takes the
-    same `optim`, with no unlabelled videos.
+    `omega` weighs the distance to the teachers' mixture. The released code has 100 x (unlabelled)
+    and 50 x (labelled) a mean over batch and classes; with about 100 classes that is an omega of 1
+    and 0.5 here. The supervised-only baseline takes the same `optim`, with no unlabelled videos.
     """
 
     optim: Optim = Optim(steps=40_000, batch_size=16, warmup_steps=2_400)
@@ -183,21 +192,22 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
 
 
 def work_config(work: Path, preset: str | None, overrides: Sequence[str]) -> Config:
-    """The settings of a work folder: WORK/config.yaml, unless a preset is given, and overrides.
-
-    What results becomes WORK/config.yaml, so that later commands need neither.
+    """The settings for a work folder: those it remembers, unless a preset is given; overrides last.
 
     Raises:
-        InputError: As `load_config`; or the folder cannot be made.
+        InputError: As `load_config`.
     """
     path = work / CONFIG
-    config = load_config(str(path) if preset is None and path.is_file() else preset, overrides)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        publish_bytes(path, dump_yaml(config).encode())
-    except OSError as error:
-        raise InputError(f"{work}: {error.strerror}; choose another --out") from None
-    return config
+    return load_config(str(path) if preset is None and path.is_file() else preset, overrides)
+
+
+def remember_config(work: Path, config: Config) -> None:
+    """Makes these settings WORK/config.yaml, so that later commands need no preset."""
+    path, text = work / CONFIG, dump_yaml(config)
+    # Stages that run side by side share the folder.
+    with locked(work / ".lock", f"{work}: another process holds it", patience_s=60):
+        if not path.is_file() or path.read_text() != text:
+            publish_bytes(path, text.encode())
 
 
 def preset_names() -> list[str]:
@@ -222,7 +232,7 @@ def _read_preset(preset: str) -> Tree:
     else:
         raise InputError(f"no preset {preset!r}{_nearest(preset, preset_names())}")
     try:
-        tree = yaml.safe_load(text) or {}
+        tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(
             f"preset {preset}: not valid YAML: {' '.join(str(error).split())}"

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from loaders.batch import Batch, open_loader
+from shards.errors import InputError
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.config import Config
@@ -20,13 +21,11 @@ _GAP_PX = 14
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def contact_sheet(
-    manifest: Manifest, config: Config, *, num_videos: int = 3, engine: str = "auto"
-) -> Image.Image:
+def contact_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
     """One column per video: its 2 long and 2 x 4 short views as pretraining sees them.
 
-    The videos are those of the first batch of epoch 0 with classes as different as they come;
-    under every frame stands its number in the video.
+    The videos are those of the first batch of epoch 0; under every frame stands its number in the
+    video.
 
     Raises:
         InputError: The train split is empty.
@@ -36,7 +35,7 @@ def contact_sheet(
         pretrain_views(config),
         subset=config.labels.subset("all"),
         batch_size=num_videos,
-        engine=engine,
+        engine=config.machine.engine,
         device="cpu",
         dtype="uint8",
         seed=config.machine.seed,
@@ -59,8 +58,12 @@ def contact_sheet(
 def write_contact_sheet(
     manifest: Manifest, config: Config, path: Path, *, num_videos: int = 3
 ) -> None:
-    """Writes `contact_sheet` as a PNG file."""
-    publish_bytes(path, png_bytes(contact_sheet(manifest, config, num_videos=num_videos)))
+    """Writes `contact_sheet` as a PNG file; InputError where that cannot be written."""
+    data = png_bytes(contact_sheet(manifest, config, num_videos=num_videos))
+    try:
+        publish_bytes(path, data)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; choose another --png") from error
 
 
 def png_bytes(image: Image.Image) -> bytes:

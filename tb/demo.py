@@ -6,8 +6,6 @@ folder` and `tb train all --preset demo` on the same videos do the same.
 """
 
 import json
-import os
-import shutil
 import time
 from pathlib import Path
 
@@ -49,8 +47,7 @@ def run_demo(out: Path, *, size: str, seed: int) -> None:
     run_all(manifest, config, work, jobs=num_cpus())
     write_report(manifest, config, work, seconds=time.monotonic() - started_s)
     for name in (REPORT, RESULT):
-        shutil.copyfile(work / name, out / f".{name}.partial")
-        os.replace(out / f".{name}.partial", out / name)
+        publish_bytes(out / name, (work / name).read_bytes())
     _print_result(out)
 
 
@@ -79,7 +76,7 @@ def _claim(out: Path, size: str, seed: int) -> None:
         out.mkdir(parents=True, exist_ok=True)
         before = json.loads(path.read_text()) if path.exists() else None
         if before is None:
-            if any(out.iterdir()):
+            if any(not file.name.startswith(path.name) for file in out.iterdir()):
                 raise InputError(f"{out}: holds something else; choose another --out")
             publish_bytes(path, json.dumps(facts).encode())
     except (OSError, ValueError) as error:

@@ -99,9 +99,9 @@ def _write_video(job: tuple[str, tuple[int, int, int, int]]) -> None:
     path, key = Path(job[0]), job[1]
     frames = draw_video(CLASSES[key[2]], np.random.default_rng(list(key)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    encode(partial, frames)
-    partial.replace(path)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    encode(unfinished, frames)
+    unfinished.replace(path)
 
 
 def encode(path: Path, frames: np.ndarray) -> None:
@@ -227,8 +227,3 @@ def _object(pattern: str, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.
     if pattern == "checker":
         return distance < 1, (np.floor(u * 1.3) + np.floor(v * 1.3)) % 2 == 0
     return distance < 1, distance < 0
-
-
-def is_motion_class(name: str) -> bool:
-    """Whether only motion or order tells the class."""
-    return name in MOTION_CLASSES

@@ -17,6 +17,7 @@ import torch
 from loaders import views
 from loaders.batch import engine_name, open_loader
 from loaders.subset import Subset
+from shards.errors import InputError
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
@@ -25,6 +26,7 @@ from tb.models import Classifier, build_backbone, to_channels_last
 from tb.progress import ProgressBar
 
 TOP_K = 5
+CLASSIFIERS = ("supervised", "finetune-invariant", "finetune-distinctive", "student")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +60,15 @@ def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Eval
     Writes WORK/STAGE/eval-SPLIT.json and predictions-SPLIT.parquet (key, label, probabilities).
 
     Raises:
-        InputError: The stage is not trained, of another backbone or other classes, or the split is
-            empty.
+        InputError: The stage has no classifier, is not trained, of another backbone or other
+            classes, or the split is empty.
     """
+    if stage not in CLASSIFIERS:
+        raise InputError(f"no classifier {stage!r}: choose one of {', '.join(CLASSIFIERS)}")
     folder = work / stage
     split = config.evaluation.split
     path = folder / f"eval-{split}.json"
-    source = _source(folder, manifest, config)
+    source = evaluation_source(folder, manifest, config)
     before = read_evaluation(path)
     if before is not None and before.source == source:
         return before
@@ -130,7 +134,8 @@ def summarise(
     )
 
 
-def _source(folder: Path, manifest: Manifest, config: Config) -> Tree:
+def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
+    """What an evaluation of the stage in `folder` depends on: checkpoint, data and settings."""
     return {
         "checkpoint": file_digest(folder / CHECKPOINT),
         "data": manifest.digest,

@@ -117,9 +117,10 @@ def distillation_loss(
     if kind == "kl":
         return functional.kl_div(log_student, target, reduction="batchmean")
     if kind == "js":
-        middle = (student + target) / 2
-        to_middle = torch.special.xlogy(student, student) + torch.special.xlogy(target, target)
-        divergence: Tensor = to_middle / 2 - torch.special.xlogy(middle, middle)
+        middle = ((student + target) / 2).clamp_min(torch.finfo(student.dtype).tiny)
+        # p log p through the logarithm at hand: its gradient stays finite where p underflows.
+        entropies = student * log_student + torch.special.xlogy(target, target)
+        divergence: Tensor = entropies / 2 - middle * middle.log()
         return divergence.sum(-1).mean()
     raise ValueError(f"kind is {kind!r}: choose l2, kl or js")
 

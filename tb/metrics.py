@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shards.publish import publish_bytes
+
 METRICS = "metrics.jsonl"
 Row = dict[str, float]
 
@@ -16,9 +18,7 @@ class MetricsLog:
     def __init__(self, path: Path, *, keep: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_metrics(path) if row["step"] < keep]
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        partial.replace(path)
+        publish_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
         self._file = open(path, "a")  # noqa: SIM115 (closed by __exit__)
 
     def __enter__(self) -> Self:

@@ -21,13 +21,11 @@ class Backbone(nn.Module):
     """A trunk and the pool to four temporal slices.
 
     Attributes:
-        name: Name in `BACKBONES`.
         feature_dim: C.
     """
 
-    def __init__(self, name: str, trunk: nn.Module, feature_dim: int) -> None:
+    def __init__(self, trunk: nn.Module, feature_dim: int) -> None:
         super().__init__()
-        self.name = name
         self.feature_dim = feature_dim
         self.trunk = trunk
         self.pool = nn.AdaptiveAvgPool3d((NUM_SLICES, 1, 1))
@@ -49,7 +47,7 @@ def _create_resnet(**options: object) -> nn.Module:
 
 
 def _slow_r50() -> Backbone:
-    return Backbone("slow_r50", _create_resnet(model_depth=50), 2048)
+    return Backbone(_create_resnet(model_depth=50), 2048)
 
 
 def _small() -> Backbone:
@@ -61,7 +59,7 @@ def _small() -> Backbone:
         stem_conv_kernel_size=(3, 5, 5),
         stage_conv_a_kernel_size=((3, 1, 1),) * 4,
     )
-    return Backbone("small", trunk, width * 32)
+    return Backbone(trunk, width * 32)
 
 
 def _r3d_18() -> Backbone:
@@ -74,7 +72,7 @@ def _r3d_18() -> Backbone:
     first.stride, first.dilation, first.padding = (1, 2, 2), (2, 1, 1), (2, 1, 1)
     block.downsample[0].stride = (1, 2, 2)
     trunk = nn.Sequential(net.stem, net.layer1, net.layer2, net.layer3, net.layer4)
-    return Backbone("r3d_18", trunk, 512)
+    return Backbone(trunk, 512)
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
@@ -119,18 +117,18 @@ class Embedder(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> (N, 128), unit length."""
-        embedding: Tensor = self.head(self.backbone(clips).mean(dim=(2, 3, 4)))
+        return self.pooled(self.backbone(clips))
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """The backbone's (N, C, 4, 1, 1) -> (N, 128)."""
+        embedding: Tensor = self.head(features.mean(dim=(2, 3, 4)))
         return embedding
 
-    def forward_slices(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, T, H, W) -> the pooled (N, 128) and the sliced (N, 4, 128) embedding.
-
-        The same head serves both; its batch norm sees pooled features and slices separately.
-        """
-        features = self.backbone(clips).flatten(2).transpose(1, 2)  # (N, 4, C)
-        pooled = self.head(features.mean(dim=1))
-        slices = self.head(features.flatten(0, 1)).unflatten(0, (len(clips), NUM_SLICES))
-        return pooled, slices
+    def slices(self, features: Tensor) -> Tensor:
+        """The backbone's (N, C, 4, 1, 1) -> (N, 4, 128), by the same head, in order of time."""
+        rows = features.flatten(2).transpose(1, 2)  # (N, 4, C)
+        embedding: Tensor = self.head(rows.flatten(0, 1))
+        return embedding.view(len(features), NUM_SLICES, -1)
 
 
 class Classifier(nn.Module):

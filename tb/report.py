@@ -18,7 +18,7 @@ from shards.publish import publish_bytes
 from tb import __version__, plots, stages
 from tb.config import Config, Tree, dump_yaml
 from tb.contact_sheet import contact_sheet, png_bytes
-from tb.evaluate import Evaluation, read_evaluation
+from tb.evaluate import Evaluation, evaluation_source, read_evaluation
 from tb.metrics import METRICS, Row, read_metrics
 from tb.similarity import SIMILARITY, read_similarity
 
@@ -55,8 +55,7 @@ def write_report(
     Raises:
         InputError: A classifier has not been evaluated.
     """
-    split = config.evaluation.split
-    found = {name: _evaluation(work / stage, split) for name, stage in ROWS.items()}
+    found = {name: _evaluation(work / stage, manifest, config) for name, stage in ROWS.items()}
     metrics = {name: read_metrics(work / name / METRICS) for name in stages.NAMES}
     metrics = {name: rows for name, rows in metrics.items() if rows}
     result = summarise(manifest, config, found, metrics, seconds)
@@ -66,10 +65,16 @@ def write_report(
     return work / REPORT
 
 
-def _evaluation(folder: Path, split: str) -> Evaluation:
+def _evaluation(folder: Path, manifest: Manifest, config: Config) -> Evaluation:
+    split = config.evaluation.split
     found = read_evaluation(folder / f"eval-{split}.json")
     if found is None:
         raise InputError(f"{folder}: not evaluated on {split!r}; run `tb eval {folder.name}` first")
+    if found.source != evaluation_source(folder, manifest, config):
+        raise InputError(
+            f"{folder}: evaluated with other settings, data or weights; run `tb eval {folder.name}`"
+            " again"
+        )
     return found
 
 
@@ -98,7 +103,7 @@ def summarise(
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
         "engine": engine_name(config.machine.engine),
         "backbone": config.backbone,
-        "labels_percent": labels.percent,
+        "labels_percent": None if labels.file else labels.percent,
         "data_digest": manifest.digest,
     }
 
@@ -127,7 +132,7 @@ def _page(
         rows = np.flatnonzero(~similarity.isnan().numpy())
         values, labels = similarity.numpy()[rows], manifest.labels[rows]
         spread = plots.similarity(values, labels, manifest.classes)
-    sheet = png_bytes(contact_sheet(manifest, config, engine=config.machine.engine))
+    sheet = png_bytes(contact_sheet(manifest, config))
     environment = Environment(
         loader=PackageLoader("tb"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

@@ -17,7 +17,7 @@ from loaders import views
 from loaders.batch import engine_name, open_loader
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
-from tb.checkpoint import CHECKPOINT, file_digest, load_model
+from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config
 from tb.models import Embedder, build_backbone, to_channels_last
 from tb.progress import ProgressBar
@@ -65,7 +65,7 @@ def cached_similarity(manifest: Manifest, config: Config, work: Path) -> Tensor:
     Raises:
         InputError: A teacher's checkpoint is missing or of another backbone.
     """
-    key = _cache_key(manifest, config, work)
+    key = similarity_key(manifest, config, work)
     path = work / SIMILARITY
     scores = read_similarity(path, manifest, key)
     if scores is None:
@@ -96,7 +96,12 @@ def read_similarity(path: Path, manifest: Manifest, key: str | None = None) -> T
     return scores
 
 
-def _cache_key(manifest: Manifest, config: Config, work: Path) -> str:
+def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
+    """Hex digest of all that the scores depend on.
+
+    Raises:
+        InputError: A teacher's checkpoint is missing.
+    """
     clips = config.pretrain.clips
     parts = [
         manifest.digest,
@@ -126,6 +131,7 @@ def _compute(manifest: Manifest, config: Config, work: Path) -> Tensor:
     for name in TEACHERS:
         model = Embedder(build_backbone(config.backbone))
         load_model(work / name / CHECKPOINT, model, backbone=config.backbone, classes=[])
+        check_finished(work / name / CHECKPOINT)
         teachers.append(to_channels_last(model).to(loader.device).eval())
     scores = torch.full((len(manifest),), float("nan"))
     with ProgressBar("similarity", len(loader)) as bar:

@@ -8,6 +8,7 @@ A work folder holds them side by side:
     WORK/supervised                                        the baseline: stage 3 without teachers
 """
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from tb import losses
 from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_backbone, load_model
 from tb.config import Classify, Config, Optim, Tree
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
-from tb.similarity import TEACHERS, cached_similarity
+from tb.similarity import TEACHERS, cached_similarity, similarity_key
 from tb.train import Stage
 
 SELF_SUPERVISED = ("invariant", "distinctive", "tclr")
@@ -70,17 +71,26 @@ def pretrain_stage(kind: str, manifest: Manifest, config: Config) -> Stage:
 def _pretrain_terms(kind: str, model: Embedder, batch: Batch, config: Config) -> dict[str, Tensor]:
     """One forward per view kind: batch norm sees all long views, then all short views."""
     num_videos = len(batch.keys)
+    short = model(batch.views["short"].flatten(0, 2)).view(
+        num_videos, *batch.views["short"].shape[1:3], -1
+    )
+    features = model.backbone(batch.views["long"].flatten(0, 1))
     temperature = config.pretrain.temperature
-    pooled, slices = model.forward_slices(batch.views["long"].flatten(0, 1))
-    long, slices = pooled.view(num_videos, 2, -1), slices.view(num_videos, 2, *slices.shape[1:])
-    short = model(batch.views["short"].flatten(0, 2)).view(num_videos, 2, -1, long.shape[-1])
     terms: dict[str, Tensor] = {}
+    # Only what the loss takes goes through the head: its batch norm counts all that it sees. The
+    # losses themselves need float32, also under autocast: at t = 0.1 a logit in bfloat16 is off by
+    # 0.03.
     if kind != "distinctive":
-        terms["L_I"] = losses.invariant_loss(long, short, temperature)
+        long = model.pooled(features).view(num_videos, 2, -1)
+        with torch.autocast(features.device.type, enabled=False):
+            terms["L_I"] = losses.invariant_loss(long, short, temperature)
     if kind != "invariant":
+        slices = model.slices(features)
+        slices = slices.view(num_videos, 2, *slices.shape[1:])
         reduction = config.pretrain.pooled_reduction
-        terms["L_D1"] = losses.distinctive_pooled_loss(short, temperature, reduction)
-        terms["L_D2"] = losses.distinctive_unpooled_loss(slices, short, temperature)
+        with torch.autocast(features.device.type, enabled=False):
+            terms["L_D1"] = losses.distinctive_pooled_loss(short, temperature, reduction)
+            terms["L_D2"] = losses.distinctive_unpooled_loss(slices, short, temperature)
     return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 
@@ -170,7 +180,7 @@ def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
             classify=config.classify.model_dump(mode="json"),
             student=config.student.model_dump(mode="json"),
             teachers=[file_digest(work / finetuned(name) / CHECKPOINT) for name in TEACHERS],
-            self_supervised=[file_digest(work / name / CHECKPOINT) for name in TEACHERS],
+            similarity=similarity_key(manifest, config, work),
             init=init,
         ),
     )
@@ -246,7 +256,7 @@ def _labels_facts(config: Config) -> Tree:
     labels = config.labels
     if labels.file is None:
         return {"percent": labels.percent, "seed": labels.seed}
-    return {"file": file_digest(Path(labels.file))}
+    return {"file": hashlib.sha256(Path(labels.file).read_bytes()).hexdigest()}
 
 
 def _settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
@@ -259,8 +269,6 @@ def _settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
         "machine": {
             "seed": machine.seed,
             "engine": engine_name(machine.engine),
-            "amp": machine.amp,
-            "compile": machine.compile,
             "num_threads": machine.num_threads,
         },
         **parts,

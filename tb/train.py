@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from shards.errors import InputError
 from shards.lock import locked
 from shards.publish import publish_bytes
 from tb.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from tb.config import CONFIG, Config, Optim, Tree, dump_yaml
+from tb.config import CONFIG, Config, Optim, Tree, dump_yaml, remember_config
 from tb.metrics import METRICS, MetricsLog
 from tb.preemption import EXIT_CODE, preemption
 from tb.progress import ProgressBar
@@ -88,10 +88,12 @@ class Schedule:
         if self.optim.schedule != "plateau":
             return
         self.epoch_losses.append(loss)
-        if (step + 1) % self.steps_per_epoch or step < self.optim.warmup_steps:
+        if (step + 1) % self.steps_per_epoch:
             return
         mean = sum(self.epoch_losses) / len(self.epoch_losses)
         self.epoch_losses.clear()
+        if step < self.optim.warmup_steps:
+            return
         if mean < self.best:
             self.best, self.stale_epochs = mean, 0
             return
@@ -137,7 +139,7 @@ def train(stage: Stage, work: Path, config: Config) -> Path:
 def _train(stage: Stage, folder: Path, config: Config) -> Path:
     machine, path = config.machine, folder / CHECKPOINT
     machine.limit_threads()
-    device = stage.loaders[0].device
+    device = _device(stage)
     stage.model.to(device).train()
     optimizer = torch.optim.Adam(
         stage.model.parameters(),
@@ -145,19 +147,23 @@ def _train(stage: Stage, folder: Path, config: Config) -> Path:
         weight_decay=stage.optim.weight_decay,
         fused=device.type == "cuda",
     )
+    is_cuda = device.type == "cuda"
+    use_compile = machine.compile == "on" or (machine.compile == "auto" and is_cuda)
+    use_bf16 = machine.amp == "bf16" or (machine.amp == "auto" and is_cuda)
+    # As they turned out: a run that began in bfloat16 must not go on in float32 unnoticed.
+    stage = replace(stage, settings={**stage.settings, "bf16": use_bf16, "compile": use_compile})
     schedule = Schedule(optim=stage.optim, steps_per_epoch=stage.steps_per_epoch)
     first = _resume(path, stage, optimizer, schedule)
     if first >= stage.optim.steps:
         print(f"{stage.name}: already trained ({first} steps)")
         return path
+    remember_config(folder.parent, config)
     if first == 0:
         publish_bytes(folder / CONFIG, dump_yaml(config).encode())
         # A checkpoint before the first step claims the folder for these settings.
         _save(path, stage, optimizer, schedule, 0)
-    use_compile = machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda")
     if use_compile:
         stage.model.get_submodule("backbone").compile()
-    use_bf16 = machine.amp == "bf16" or (machine.amp == "auto" and device.type == "cuda")
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=use_bf16)
 
     with ExitStack() as stack:
@@ -198,10 +204,14 @@ def _train(stage: Stage, folder: Path, config: Config) -> Path:
             if is_last or stop.requested or (step + 1) % machine.checkpoint_steps == 0:
                 log.sync()
                 _save(path, stage, optimizer, schedule, step + 1)
-            if stop.requested and not is_last:
+            if stop.requested:
                 print(f"{stage.name}: told to end; saved at step {step + 1}", file=sys.stderr)
                 sys.exit(EXIT_CODE)
     return path
+
+
+def _device(stage: Stage) -> torch.device:
+    return stage.loaders[0].device
 
 
 def _save(
@@ -219,8 +229,8 @@ def _save(
         "schedule": schedule.state(),
         "random": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        state["cuda_random"] = torch.cuda.get_rng_state()
+    if _device(stage).type == "cuda":
+        state["cuda_random"] = torch.cuda.get_rng_state(_device(stage))
     save_checkpoint(path, state)
 
 
@@ -234,8 +244,8 @@ def _resume(path: Path, stage: Stage, optimizer: torch.optim.Optimizer, schedule
     optimizer.load_state_dict(state["optimizer"])
     schedule.restore(state["schedule"])
     torch.set_rng_state(state["random"])
-    if "cuda_random" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda_random"])
+    if "cuda_random" in state and _device(stage).type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_random"], _device(stage))
     step = int(state["step"])
     if 0 < step < stage.optim.steps:
         print(f"{stage.name}: goes on at step {step} of {stage.optim.steps}")
@@ -269,5 +279,5 @@ def _check_finite(loss: float, step: int, batches: tuple[Batch, ...], path: Path
         keys = ", ".join(key for batch in batches for key in batch.keys)
         raise TrainingError(
             f"loss is {loss} at step {step}; videos of the batch: {keys}; last good checkpoint: "
-            f"{path}; try a lower optim.lr or a longer warmup_steps"
+            f"{path}; begin another --out with a lower optim.lr of that stage, or more warmup_steps"
         )

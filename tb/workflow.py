@@ -1,22 +1,24 @@
 """Which stage comes after which: the method from pretraining to the report, resumable."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import stages
-from tb.checkpoint import CHECKPOINT
+from tb.checkpoint import CHECKPOINT, check_finished
 from tb.children import child_pool
 from tb.config import Config
-from tb.evaluate import evaluate
+from tb.evaluate import CLASSIFIERS, evaluate
+from tb.models import build_backbone
 from tb.similarity import TEACHERS
 from tb.train import Stage, train
 
 Call = tuple[Any, ...]  # a function and its arguments
-CLASSIFIERS = ("supervised", *(stages.finetuned(teacher) for teacher in TEACHERS), "student")
 
 
 def run_stage(
@@ -64,13 +66,28 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
         work: The work folder.
         jobs: Stages that may run side by side where neither needs the other; results do not
             depend on it. With more than one, the calling script needs an `if __name__` guard.
+
+    Raises:
+        InputError: Something that any stage needs is missing; found out before the first one.
     """
+    _check_all(manifest, config, work)
     pretrained = [*TEACHERS, *(["tclr"] if config.student.init == "tclr" else [])]
     finetuned = [stages.finetuned(teacher) for teacher in TEACHERS]
     waves = [(run_stage, wave) for wave in (pretrained, finetuned, ["student", "supervised"])]
     with _runner(jobs) as run:
         for work_on, names in [*waves, (evaluate, CLASSIFIERS)]:
             run([(work_on, name, manifest, config, work) for name in names])
+
+
+def _check_all(manifest: Manifest, config: Config, work: Path) -> None:
+    """Raises InputError where a later stage would fail for want of videos, labels or a start."""
+    for part in ("all", "labelled", "unlabelled"):
+        config.labels.subset(part).rows(manifest)
+    labels, init = config.labels, config.student.init
+    Subset(split=config.evaluation.split, split_number=labels.split_number).rows(manifest)
+    build_backbone(config.backbone)
+    if init not in ("scratch", *stages.SELF_SUPERVISED):
+        check_finished(Path(init))
 
 
 @contextmanager
@@ -87,7 +104,13 @@ def _runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
     with child_pool(jobs) as pool:
 
         def side_by_side(calls: list[Call]) -> None:
-            for future in [pool.submit(*call) for call in calls]:
-                future.result()
+            waiting, running = list(calls), set[Future[Any]]()
+            while waiting or running:
+                # No more than can run: what a pool has queued, it cannot be made to forget.
+                while waiting and len(running) < jobs:
+                    running.add(pool.submit(*waiting.pop(0)))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
 
         yield side_by_side

@@ -71,6 +71,10 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     model = Classifier(build_backbone("small"), 4)
     with pytest.raises(InputError, match="its 3 classes are not this set's 4"):
         load_model(path, model, backbone="small", classes=["a", "b", "c", "d"])
+    with pytest.raises(InputError, match="its class 1 is 'c1', this set's is 'b'"):
+        load_model(path, model, backbone="small", classes=["c0", "b", "c2"])
+    with pytest.raises(InputError, match="a classifier, where a self-supervised"):
+        load_model(path, model, backbone="small", classes=[])
 
 
 def test_a_backbone_comes_out_of_any_checkpoint(tmp_path: Path) -> None:

@@ -56,6 +56,17 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     assert not (tmp_path / "work").exists()
 
 
+def test_shards_do_not_go_among_source_code(tmp_path: Path) -> None:
+    for name in ("a/a0", "a/a1"):
+        make_video(tmp_path / "videos" / f"{name}.mp4", num_frames=8)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "__init__.py").touch()
+    message = complaint(
+        "shard", "folder", "--root", tmp_path / "videos", "--out", tmp_path / "shards"
+    )
+    assert "holds Python code; choose another --out" in message
+
+
 def test_a_class_with_one_video(tmp_path: Path) -> None:
     for name in ("a/a0", "a/a1", "b/b0"):
         make_video(tmp_path / "videos" / f"{name}.mp4", num_frames=8)
@@ -85,6 +96,14 @@ def test_unknown_settings_presets_and_stages(manifest: Manifest, tmp_path: Path)
     assert "no setting 'pretrain.optim.step'; did you mean 'pretrain.optim.steps'" in message
     assert "no preset 'demos'" in complaint("train", "student", *common, "--preset", "demos")
     assert "no such checkpoint" in complaint("eval", "student", *common, "--preset", "demo")
+    assert "no classifier 'nope': choose one of supervised" in complaint("eval", "nope", *common)
+    assert (
+        "no such file"
+        in complaint(
+            "views", "--shards", manifest.root, "--png", tmp_path / "none" / "x.png"
+        ).lower()
+    )
+    assert list(tmp_path.iterdir()) == []  # a refused command leaves nothing behind
 
 
 def test_a_checkpoint_of_another_backbone(

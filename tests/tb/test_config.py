@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import InputError
-from tb.config import dump_yaml, load_config, preset_names, work_config
+from tb.config import dump_yaml, load_config, preset_names, remember_config, work_config
 
 
 def test_every_preset_loads_and_survives_a_round_trip(tmp_path: Path) -> None:
@@ -64,9 +65,22 @@ def test_overrides_win_over_the_preset(percent: float, steps: int, lr: float) ->
 
 
 def test_a_work_folder_remembers_its_settings(tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    first = work_config(work, "demo", ["labels.percent=7"])
-    assert work_config(work, None, []) == first
-    second = work_config(work, None, ["labels.seed=3"])
+    first = work_config(tmp_path, "demo", ["labels.percent=7"])
+    remember_config(tmp_path, first)
+    assert work_config(tmp_path, None, []) == first
+    second = work_config(tmp_path, None, ["labels.seed=3"])
     assert (second.labels.percent, second.labels.seed) == (7, 3)
-    assert work_config(work, None, []) == second
+    assert work_config(tmp_path, None, []) == first  # until a stage takes them up
+
+
+def test_many_writers_leave_a_whole_file(tmp_path: Path) -> None:
+    configs = [load_config("demo", [f"labels.seed={seed}"]) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda config: remember_config(tmp_path, config), configs * 10))
+    assert work_config(tmp_path, None, []) in configs
+
+
+def test_an_empty_settings_file_is_not_taken_for_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(InputError, match=r"config\.yaml: not a YAML mapping"):
+        work_config(tmp_path, None, [])

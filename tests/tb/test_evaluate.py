@@ -4,13 +4,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loaders import views
+from loaders.batch import open_loader
+from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb.config import Config
 from tb.evaluate import evaluate, summarise
+from tb.models import Classifier, build_backbone
 
 
 @given(seed=st.integers(0, 2**32 - 1), num_videos=st.integers(1, 40), num_classes=st.integers(2, 9))
@@ -59,5 +64,29 @@ def test_wrong_requests_are_named(
     settings = config.evaluation.model_copy(update={"split": "val"})
     with pytest.raises(InputError, match="no videos in split 'val'"):
         evaluate("student", manifest, config.model_copy(update={"evaluation": settings}), finished)
-    with pytest.raises(InputError, match="its 0 classes are not this set's 12"):
+    with pytest.raises(InputError, match="no classifier 'invariant': choose one of supervised"):
         evaluate("invariant", manifest, config, finished)
+
+
+def test_probabilities_are_those_of_an_independent_forward_pass(
+    finished: Path, manifest: Manifest, config: Config
+) -> None:
+    """The network in eval mode, each clip by itself, softmax averaged over clips."""
+    clips = config.classify.clips
+    spec = views.evaluation(
+        num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px, num_clips=2
+    )
+    loader = open_loader(
+        manifest, spec, subset=Subset(split="test"), batch_size=1, shuffle=False, device="cpu"
+    )
+    model = Classifier(build_backbone("small"), 12)
+    path = finished / "supervised" / "checkpoint.pt"
+    model.load_state_dict(torch.load(path, weights_only=True)["model"])
+    model.eval()
+    table = pq.read_table(finished / "supervised" / "predictions-test.parquet").to_pylist()
+    found = {row["key"]: row["probabilities"] for row in table}
+    for batch in loader.batches():
+        with torch.no_grad():
+            each = [model(clip[None]).softmax(-1)[0] for clip in batch.views["clips"][0, :, 0]]
+        wanted = torch.stack(each).mean(0).tolist()
+        assert found[batch.keys[0]] == pytest.approx(wanted, abs=1e-4)

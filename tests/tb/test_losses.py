@@ -119,6 +119,15 @@ def test_no_gradient_reaches_the_teacher(kind: losses.Distance) -> None:
     assert logits.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("kind", ["l2", "kl", "js"])
+def test_gradients_stay_finite_where_a_probability_underflows(kind: losses.Distance) -> None:
+    logits = torch.tensor([[0.0, 200.0, -200.0]], requires_grad=True)
+    target = torch.tensor([[1.0, 0.0, 0.0]])
+    losses.distillation_loss(logits, target, kind).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
 def test_unknown_distance_is_named() -> None:
     with pytest.raises(ValueError, match="kind is 'l1'"):
         losses.distillation_loss(torch.zeros(1, 2), torch.zeros(1, 2), "l1")  # type: ignore[arg-type]

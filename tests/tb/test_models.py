@@ -30,16 +30,20 @@ def test_unknown_backbone_is_named() -> None:
         build_backbone("slow_r5")
 
 
-def test_embeddings_have_unit_length_and_slices_belong_to_times() -> None:
+def test_pooled_embedding_is_that_of_the_mean_and_slices_are_those_of_their_times() -> None:
     torch.manual_seed(0)
     model = Embedder(build_backbone("small")).eval()
-    clips = torch.rand(2, 3, 8, 32, 32)
     with torch.no_grad():
-        pooled, slices = model.forward_slices(clips)
-        assert torch.allclose(pooled, model(clips), atol=1e-6)
-    assert pooled.shape == (2, 128)
-    assert slices.shape == (2, 4, 128)
+        features = model.backbone(torch.rand(2, 3, 8, 32, 32))
+        pooled, slices = model.pooled(features), model.slices(features)
+        assert pooled.shape == (2, 128)
+        assert slices.shape == (2, 4, 128)
+        assert torch.allclose(pooled, model.head(features.mean(dim=(2, 3, 4))), atol=1e-6)
+        for time in range(4):
+            alone = model.head(features[:, :, time, 0, 0])
+            assert torch.allclose(slices[:, time], alone, atol=1e-5)
     assert torch.allclose(slices.norm(dim=-1), torch.ones(2, 4), atol=1e-5)
+    assert torch.allclose(pooled.norm(dim=-1), torch.ones(2), atol=1e-5)
 
 
 def test_channels_last_changes_the_layout_and_not_the_result() -> None:

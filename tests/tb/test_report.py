@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from loaders.batch import open_loader
+from shards.errors import InputError
 from shards.manifest import Manifest
 from tb.config import Config
 from tb.contact_sheet import contact_sheet
 from tb.evaluate import Evaluation
 from tb.report import verdict, write_report
+from tb.stages import pretrain_views
 
 
 class Links(HTMLParser):
@@ -66,6 +70,14 @@ def test_same_run_gives_the_same_page(report: Path, manifest: Manifest, config: 
     assert report.read_text() == before
 
 
+def test_other_settings_than_those_evaluated_are_refused(
+    report: Path, manifest: Manifest, config: Config
+) -> None:
+    settings = config.evaluation.model_copy(update={"num_clips": 3})
+    with pytest.raises(InputError, match="evaluated with other settings, data or weights"):
+        write_report(manifest, config.model_copy(update={"evaluation": settings}), report.parent)
+
+
 def outcome(stage: str, top1: float) -> Evaluation:
     return Evaluation(
         stage=stage,
@@ -93,13 +105,23 @@ def test_verdict_does_not_flatter() -> None:
     assert "about 7.0 points" in text
 
 
-def test_contact_sheet_shows_the_plan_of_the_first_batch(
+def test_contact_sheet_shows_the_first_batch_pixel_by_pixel(
     manifest: Manifest, config: Config
 ) -> None:
-    sheet = contact_sheet(manifest, config, num_videos=2)
-    pixels = np.asarray(sheet)
-    # 10 views of 4 frames, two videos: the thumbnails are no white page.
-    assert sheet.width > 2 * 4 * 32
-    assert sheet.height > 10 * 32
-    assert (pixels < 250).any(axis=-1).mean() > 0.4
-    assert np.array_equal(pixels, np.asarray(contact_sheet(manifest, config, num_videos=2)))
+    sheet = np.asarray(contact_sheet(manifest, config, num_videos=2))
+    loader = open_loader(manifest, pretrain_views(config), batch_size=2, dtype="uint8", seed=0)
+    batch = next(iter(loader.batches()))
+    for video in range(2):
+        clips = torch.cat([group[video].flatten(0, -5) for group in batch.views.values()])
+        for row, time in ((0, 0), (1, 3), (2, 1), (9, 2)):
+            thumb = clips[row, :, time].permute(1, 2, 0).repeat_interleave(2, 0)
+            thumb = thumb.repeat_interleave(2, 1).numpy()  # 16 px shown at 32
+            assert _appears(thumb, sheet)
+
+
+def _appears(thumb: np.ndarray, sheet: np.ndarray) -> bool:
+    height, width = thumb.shape[:2]
+    corners = (sheet == thumb[0, 0]).all(-1)[: 1 - height, : 1 - width]
+    return any(
+        np.array_equal(sheet[y : y + height, x : x + width], thumb) for y, x in np.argwhere(corners)
+    )

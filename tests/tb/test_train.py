@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,10 +19,12 @@ from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import stages
 from tb.checkpoint import CHECKPOINT, load_checkpoint
-from tb.config import Config, Optim
+from tb.config import Config, Optim, dump_yaml, load_config, work_config
 from tb.metrics import METRICS, MetricsLog, read_metrics
+from tb.models import Classifier, build_backbone
+from tb.similarity import SIMILARITY, read_similarity
 from tb.train import Schedule, Stage, TrainingError, train
-from tb.workflow import run_stage
+from tb.workflow import _runner, run_all, run_stage
 
 
 def weights(path: Path) -> dict[str, Tensor]:
@@ -59,8 +63,15 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
         train(stopping_at(stage, steps_done), tmp_path, config)
     saved = load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"]
     assert saved == steps_done - steps_done % 2  # a checkpoint every second step
-    torch.manual_seed(99)  # as another process would have it
-    path = train(stages.supervised_stage(manifest, config), tmp_path, config)
+    again = stages.supervised_stage(manifest, config)
+    calls = []
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        calls.append(batches[0].keys)
+        return again.loss(batches)
+
+    path = train(replace(again, loss=loss), tmp_path, config)
+    assert len(calls) == config.student.optim.steps - saved
     assert same_weights(path, finished / "supervised" / CHECKPOINT)
     one, two = (
         [(row["step"], row["loss"], row["lr"]) for row in read_metrics(folder / METRICS)]
@@ -81,7 +92,8 @@ def test_a_killed_process_goes_on_to_the_same_weights(
     while len(read_metrics(log)) < 3 and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < load_checkpoint(tmp_path / "distinctive" / CHECKPOINT)["step"] < 4
     subprocess.run(command, check=True, capture_output=True)
     names = ("distinctive", CHECKPOINT)
     assert same_weights(tmp_path.joinpath(*names), finished.joinpath(*names))
@@ -105,6 +117,59 @@ def test_sigterm_saves_the_step_in_progress_and_exits_with_143(
     assert load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"] == 1
     path = train(stages.supervised_stage(manifest, config), tmp_path, config)
     assert same_weights(path, finished / "supervised" / CHECKPOINT)
+
+
+def test_a_refused_setting_is_not_remembered(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(finished, work)
+    changed = load_config(str(work / "config.yaml"), ["student.optim.lr=0.5"])
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        run_stage("supervised", manifest, changed, work)
+    run_stage("supervised", manifest, work_config(work, None, []), work)
+
+
+def test_other_clips_for_the_similarity_are_other_settings_of_the_student(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(finished, work)
+    changed = load_config(str(work / "config.yaml"), ["pretrain.clips.stride=1"])
+    with pytest.raises(InputError, match="holds a run with other settings: similarity was"):
+        run_stage("student", manifest, changed, work)
+
+
+def test_what_any_stage_lacks_is_found_out_before_the_first(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    for setting, message in (
+        ("labels.percent=100", "no unlabelled videos"),
+        ("evaluation.split=val", "no videos in split 'val'"),
+        ("student.init=none.pt", r"none\.pt: no such checkpoint"),
+        ("backbone=big", "no backbone 'big'"),
+    ):
+        path = tmp_path / "config.yaml"
+        path.write_text(dump_yaml(config))
+        with pytest.raises(InputError, match=message):
+            run_all(manifest, load_config(str(path), [setting]), tmp_path / "work")
+        assert not (tmp_path / "work").exists()
+
+
+def _fail_or_wait(path: Path) -> None:
+    if path.name == "bad":
+        raise InputError("bad luck")
+    time.sleep(60)
+    path.touch()
+
+
+def test_a_failed_stage_ends_those_beside_it_and_starts_no_other(tmp_path: Path) -> None:
+    calls = [(_fail_or_wait, tmp_path / name) for name in ("slow", "bad", "late", "later")]
+    began_s = time.monotonic()
+    with pytest.raises(InputError, match="bad luck"), _runner(2) as run:
+        run(calls)
+    assert time.monotonic() - began_s < 50
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_stage_is_not_repeated(
@@ -165,16 +230,34 @@ def test_two_processes_do_not_train_in_one_folder(
         train(stages.supervised_stage(manifest, config), tmp_path, config)
 
 
-def test_teachers_stay_as_they_are_while_the_student_learns(
+def test_the_student_s_target_is_the_teachers_mixture_by_each_video_s_similarity(
     manifest: Manifest, config: Config, finished: Path
 ) -> None:
     stage = stages.student_stage(manifest, config, finished)
-    names = [name for name, _ in stage.model.named_parameters()]
-    assert names
-    assert all(parameter.requires_grad for parameter in stage.model.parameters())
+    stage.model.eval()  # the student's own dropout and batch statistics are not the question
     batches = tuple(next(loader.stream()) for loader in stage.loaders)
     terms = stage.loss(batches)
-    assert set(terms) == {"loss", "L_sup", "L_unsup"}
+    similarity = read_similarity(finished / SIMILARITY, manifest)
+    assert similarity is not None
+    teachers = []
+    for name in ("invariant", "distinctive"):
+        model = Classifier(build_backbone("small"), 12).eval()
+        model.load_state_dict(weights(finished / f"finetune-{name}" / CHECKPOINT))
+        teachers.append(model)
+    distances, entropies = [], []
+    for batch in batches:
+        for place, row in enumerate(batch.plan.rows.tolist()):
+            clip = batch.views["clip"][place : place + 1]
+            with torch.no_grad():
+                invariant, distinctive = (net(clip).softmax(-1)[0] for net in teachers)
+                student = stage.model(clip)[0]
+            weight = similarity[row]
+            target = weight * invariant + (1 - weight) * distinctive
+            distances.append(((student.softmax(-1) - target) ** 2).sum().item())
+            if batch is batches[0]:
+                entropies.append(-student.log_softmax(-1)[manifest.labels[row]].item())
+    assert terms["L_unsup"].item() == pytest.approx(np.mean(distances), rel=1e-4)
+    assert terms["L_sup"].item() == pytest.approx(np.mean(entropies), rel=1e-4)
     total = terms["L_sup"] + config.student.omega * terms["L_unsup"]
     assert torch.equal(terms["loss"], total)
 
