@@ -62,9 +62,9 @@ _SIZE_SETTINGS = {
     ],
     "small": [],
     "medium": [
-        "pretrain.optim.steps=900",
-        "finetune.optim.steps=1200",
-        "student.optim.steps=1500",
+        "pretrain.optim.steps=1800",
+        "finetune.optim.steps=1800",
+        "student.optim.steps=1800",
     ],
 }
 
