@@ -62,7 +62,7 @@ _SIZE_SETTINGS = {
     ],
     "small": [],
     "medium": [
-        "pretrain.optim.steps=1800",
+        "pretrain.optim.steps=1200",
         "finetune.optim.steps=1800",
         "student.optim.steps=1800",
     ],
