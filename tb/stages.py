@@ -46,7 +46,7 @@ def pretrain_stage(kind: str, manifest: Manifest, config: Config) -> Stage:
     if len(loader.rows) < optim.batch_size:
         raise InputError(
             f"{len(loader.rows)} training videos, but pretrain.optim.batch_size is "
-            f"{optim.batch_size}: a video must not be its own negative; "
+            f"{optim.batch_size}: a batch would be full of repeats; "
             f"--set pretrain.optim.batch_size={max(2, len(loader.rows) // 2)}"
         )
     torch.manual_seed(config.machine.seed)
