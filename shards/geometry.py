@@ -43,8 +43,8 @@ def fit(
     target_width = int(true_width * scale) // STEP_PX * STEP_PX
     cover = max(target_height / true_height, target_width / true_width)
     return Fit(
-        scaled_height=max(target_height, round(true_height * cover)),
-        scaled_width=max(target_width, round(true_width * cover)),
+        scaled_height=int(true_height * cover),
+        scaled_width=int(true_width * cover),
         height=target_height,
         width=target_width,
     )
