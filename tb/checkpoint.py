@@ -3,6 +3,8 @@
 import hashlib
 import os
 import pickle
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,52 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.unfinished")
     with unfinished.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
+        torch.save(_interned({"format": FORMAT, **state}), file)
         file.flush()
         os.fsync(file.fileno())
     publish_file(unfinished, path)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint with `weights_only=True`; InputError where it is not one of ours."""
+def _interned(value: Any) -> Any:
+    """The same tree, equal strings being one object.
+
+    Pickle writes a string that it has met before (the same object) as a reference. Without this,
+    the bytes would tell a run that was resumed from one that was not, and digests with them.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_interned(key): _interned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interned(item) for item in value]
+    return value
+
+
+def keep_last(path: Path, step: int, num_kept: int) -> None:
+    """Keeps the checkpoint just written under its step's name too, and `num_kept` such in all.
+
+    With `num_kept` 1, `path` itself is the one that is kept.
+    """
+    if num_kept > 1:
+        numbered = path.with_stem(f"{path.stem}-{step:08d}")
+        numbered.unlink(missing_ok=True)
+        try:
+            os.link(path, numbered)  # a second name for the same bytes
+        except OSError:
+            shutil.copy(path, numbered)
+    for older in sorted(path.parent.glob(f"{path.stem}-????????{path.suffix}"))[:-num_kept]:
+        older.unlink()
+
+
+def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Reads a checkpoint with `weights_only=True`; InputError where it is not one of ours.
+
+    With `mmap`, tensors are read from the file when they are used: quick for all the rest.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; train that stage first")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
         raise InputError(f"{path}: not a readable checkpoint; delete it, or give another") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
