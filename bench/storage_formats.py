@@ -147,7 +147,7 @@ def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
         stream = video_stream(container)
         given = filtered(decoded(container, stream, facts), stream, facts, recipe)
         indices = np.arange(encoded.num_frames)
-        for one, other in zip(
+        for one, (_, other) in zip(
             given, decode_frames(encoded.data, indices, encoded.num_frames), strict=True
         ):
             for plane, (a, b) in enumerate(zip(_planes(one), _planes(other), strict=True)):
@@ -185,7 +185,8 @@ def _ssim(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _pyav(encoded: Encoded, start: int, length: int) -> object:
-    return decode_frames(encoded.data, np.arange(start, start + length), encoded.num_frames)
+    indices = np.arange(start, start + length)
+    return [frame for _, frame in decode_frames(encoded.data, indices, encoded.num_frames)]
 
 
 def _torchcodec() -> dict[str, Decode]:
