@@ -1,9 +1,10 @@
 """`open_loader`: a shards folder to an iterable of batches on a device."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -11,10 +12,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from loaders.engines import ENGINES, engine_name
+from loaders.dali_tuning import Tuning
+from loaders.engines import ENGINES, auto_engine, dali_is_installed, engine_name
 from loaders.faults import Faults, LoaderError, OnError
 from loaders.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
-from loaders.pipeline import Pipeline, Rendered, StageTimes
+from loaders.pipeline import Pipeline, Rendered, Renderer, StageTimes
 from loaders.plan import Plan, draw_plan
 from loaders.profile import Profile, profile_batches
 from loaders.subset import Subset
@@ -75,7 +77,7 @@ class Loader:
     rows: np.ndarray
     labels: np.ndarray
     spec: ViewSpec
-    pipeline: Pipeline
+    pipeline: Renderer
     device: torch.device
     batch_size: int
     order: Order
@@ -119,6 +121,16 @@ class Loader:
         """Where the time goes: print it. `step` is what a training loop does with a batch."""
         with closing(self._run(self._stream_plans(0))) as batches:
             return profile_batches(batches, num_batches, step)
+
+    def tuned(self, gpu_memory_mb: float | None = None) -> "Loader":
+        """The same loader, laid out as short trials find fastest; only dali has a choice.
+
+        Raises:
+            InputError: Every layout takes more than `gpu_memory_mb` of the GPU's memory.
+        """
+        with ShardReader(self.manifest) as reader:
+            pipeline = self.pipeline.tuned(reader, lambda: self._stream_plans(0), gpu_memory_mb)
+        return replace(self, pipeline=pipeline)
 
     def plans(self, epoch: int = 0, start: int = 0) -> Iterator[Plan]:
         """The plans of `batches(epoch, start)`, without reading a video."""
@@ -195,9 +207,9 @@ class Loader:
         valid = plan.rows >= 0
         valid[list(rendered.errors)] = False
         keys = self.manifest.table.column("key").take(np.maximum(plan.rows, 0)).to_pylist()
-        groups = zip(self.spec.groups, rendered.buffers, strict=True)
+        groups = zip(self.spec.groups, rendered.views, strict=True)
         return Batch(
-            views={group.name: self._tensor(array, group.shape) for group, array in groups},
+            views={group.name: self._shaped(views, group.shape) for group, views in groups},
             labels=torch.from_numpy(np.where(valid, self.labels[plan.rows], -1)).to(self.device),
             keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
             valid=torch.from_numpy(valid).to(self.device),
@@ -205,11 +217,10 @@ class Loader:
             times=rendered.times,
         )
 
-    def _tensor(self, array: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.view(len(array), *shape, *array.shape[2:]).movedim(-1, -4)
+    def _shaped(self, views: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        if self.device.type == "cuda" and not views.is_cuda:
+            views = views.pin_memory().to(self.device, non_blocking=True)
+        return views.view(len(views), *shape, *views.shape[2:]).movedim(-1, -4)
 
 
 def open_loader(
@@ -231,6 +242,8 @@ def open_loader(
     on_error: OnError = "raise",
     max_bad_share: float = 0.1,
     bad_list: Path | str | None = None,
+    tune: bool | Tuning = False,
+    gpu_memory_mb: float | None = None,
 ) -> Loader:
     """Opens a shards folder for one stage.
 
@@ -241,7 +254,8 @@ def open_loader(
             read -1.
         batch_size: Videos per batch and rank.
         size_px: Overrides the output size of `views`.
-        engine: "fused", "reference" (slow; the oracle), or "auto" (the fastest usable: fused).
+        engine: "dali", "fused", "reference" (slow; the oracle), or "auto": dali on a GPU that
+            decodes video, else fused.
         device: A torch device, or "auto": CUDA where there is one.
         dtype: "float32" or "float16" in [0, 1], or "uint8".
         seed: Seeds the order and the augmentation; in [0, 2**63).
@@ -255,6 +269,9 @@ def open_loader(
         max_bad_share: With "skip": a rank that meets more bad videos in an epoch than this share
             of what it serves fails.
         bad_list: With "skip": a file to which a line {"key", "reason"} is added for each bad video.
+        tune: For dali: how its work is laid out, or True to try a few layouts on the videos, which
+            takes some seconds. Batches are the same for any.
+        gpu_memory_mb: With `tune=True`: layouts that take more of the GPU's memory are left out.
 
     Raises:
         InputError: An argument, the folder or the subset is unusable.
@@ -264,19 +281,21 @@ def open_loader(
     _check(dtype, order, num_workers)
     subset = subset or Subset()
     spec = view_spec(views, size_px)
+    rows = subset.rows(manifest)
+    placed = _device(device)
+    name = engine_name(engine, str(placed))
+    if engine == "auto" and rank == 0:
+        _say_why(str(placed))
     hidden = subset.part == "unlabelled"
-    return Loader(
+    loader = Loader(
         manifest=manifest,
-        rows=subset.rows(manifest),
+        rows=rows,
         labels=np.full_like(manifest.labels, -1) if hidden else manifest.labels,
         spec=spec,
-        pipeline=Pipeline(
-            render=ENGINES[engine_name(engine)],
-            spec=spec,
-            dtype=dtype,
-            num_workers=num_workers or num_cpus(),
+        pipeline=_renderer(
+            name, manifest, rows, spec, dtype, placed, batch_size, num_workers or num_cpus(), tune
         ),
-        device=_device(device),
+        device=placed,
         batch_size=batch_size,
         order=order if shuffle else "manifest",
         seed=seed,
@@ -287,6 +306,43 @@ def open_loader(
             max_bad_share=max_bad_share,
             bad_list=None if bad_list is None else Path(bad_list),
         ),
+    )
+    return loader.tuned(gpu_memory_mb) if tune is True else loader
+
+
+@lru_cache
+def _say_why(device: str) -> None:
+    """Once a process, which engine was chosen."""
+    name, reason = auto_engine(device)
+    print(f"loader: engine {name} ({reason})", file=sys.stderr)
+
+
+def _renderer(
+    name: str,
+    manifest: Manifest,
+    rows: np.ndarray,
+    spec: ViewSpec,
+    dtype: str,
+    device: torch.device,
+    batch_size: int,
+    num_workers: int,
+    tune: bool | Tuning,
+) -> Renderer:
+    if name != "dali":
+        return Pipeline(render=ENGINES[name], spec=spec, dtype=dtype, num_workers=num_workers)
+    if not dali_is_installed():
+        raise InputError("engine dali is not installed: pip install 'timebalance[dali]'")
+    from loaders.dali import dali_pipeline  # heavy, and an extra
+
+    return dali_pipeline(
+        manifest,
+        rows,
+        spec,
+        dtype=dtype,
+        device=device,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        tuning=tune if isinstance(tune, Tuning) else None,
     )
 
 

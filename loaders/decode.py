@@ -23,10 +23,28 @@ from av.video.stream import VideoStream
 
 # Below this many frames to skip, decoding them costs less than a seek.
 _SEEK_FROM = 8
-_PLANAR_420 = {"yuv420p", "yuvj420p"}
+PLANAR_420 = {"yuv420p", "yuvj420p"}
 # Containers that store when a frame is shown; elsewhere FFmpeg guesses it where frames are
 # reordered (B-frames in AVI), and may be off by one.
 _STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+
+
+def _difference_to_rgb(red: float, blue: float) -> np.ndarray:
+    """(3, 3) map of luma and colour differences to RGB, from the two colours' shares of luma."""
+    green = 1 - red - blue
+    to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
+    return np.array(
+        [
+            [1, 0, to_red],
+            [1, -to_blue * blue / green, -to_red * red / green],
+            [1, to_blue, 0],
+        ]
+    )
+
+
+_BT601, _BT709 = _difference_to_rgb(0.299, 0.114), _difference_to_rgb(0.2126, 0.0722)
+# Takes the RGB of a BT.709 picture that was converted as if it were BT.601 to the right one.
+BT601_TO_BT709 = (_BT709 @ np.linalg.inv(_BT601)).astype(np.float32)
 
 
 class DecodeError(Exception):
@@ -58,7 +76,7 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
     """The planes of frames of one video, converted to 4:2:0 where they are something else."""
     full = is_full_range(frames[0])
     to_rgb = yuv_to_rgb(frames[0]).astype(np.float32)
-    if frames[0].format.name not in _PLANAR_420:
+    if frames[0].format.name not in PLANAR_420:
         range_ = ColorRange.JPEG if full else ColorRange.MPEG
         frames = [
             frame.reformat(format="yuv420p", src_color_range=range_, dst_color_range=range_)
@@ -164,6 +182,26 @@ def _presentation_times(
     return times if all(a < b for a, b in pairwise(times)) else []
 
 
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a file says of its pictures: FFmpeg's name of the pixel format, and the matrix."""
+
+    pixel_format: str
+    is_bt709: bool
+
+
+def read_header(data: bytes) -> Header:
+    """Decodes no frame; raises DecodeError where the bytes are no video."""
+    try:
+        with _opened(data) as (_, stream):
+            context = stream.codec_context
+            # JPEG is BT.601 by definition, and decoded as such, whatever the container says.
+            said = int(context.colorspace) == int(Colorspace.ITU709) and context.name != "mjpeg"
+            return Header(pixel_format=str(context.pix_fmt), is_bt709=said)
+    except av.FFmpegError as error:
+        raise DecodeError(f"cannot be opened: {error.strerror or error}") from error
+
+
 @contextmanager
 def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     with av.open(io.BytesIO(data), "r") as container:
@@ -182,20 +220,12 @@ def yuv_to_rgb(frame: VideoFrame) -> np.ndarray:
     Source: ITU-R BT.601 / BT.709, limited range unless the frame says full. Untagged frames are
     BT.601, as FFmpeg's scaler assumes.
     """
-    red, blue = (0.2126, 0.0722) if is_bt709(frame) else (0.299, 0.114)
-    green = 1 - red - blue
     if is_full_range(frame):
         luma_gain, chroma_gain, black = 1 / 255, 1 / 255, 0.0
     else:
         luma_gain, chroma_gain, black = 1 / 219, 1 / 224, 16.0
-    to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
-    matrix = np.array(
-        [
-            [1, 0, to_red],
-            [1, -to_blue * blue / green, -to_red * red / green],
-            [1, to_blue, 0],
-        ]
-    ) * np.array([luma_gain, chroma_gain, chroma_gain])
+    gains = np.array([luma_gain, chroma_gain, chroma_gain])
+    matrix = (_BT709 if is_bt709(frame) else _BT601) * gains
     offset = -matrix @ np.array([black, 128.0, 128.0])
     return np.concatenate([matrix, offset[:, None]], axis=1)
 

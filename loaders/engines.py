@@ -1,10 +1,18 @@
-"""The engines by name. An engine turns one video's bytes and its row of a plan into views."""
+"""The engines by name, and which of them "auto" stands for.
+
+`fused` and `reference` turn one video's bytes and its row of a plan into views, and run under the
+threads of `loaders.pipeline`. `dali` takes whole batches (`loaders.dali`).
+"""
 
 from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
 
 import numpy as np
+import torch
 
 from loaders import fused, reference
+from loaders.nvdec import NvdecError, decoder_caps
 from loaders.plan import Plan
 from shards.errors import InputError
 
@@ -14,11 +22,43 @@ from shards.errors import InputError
 Render = Callable[[bytes, Plan, int, list[np.ndarray]], float]
 
 ENGINES: dict[str, Render] = {"fused": fused.render, "reference": reference.render}
+ENGINE_NAMES = (*ENGINES, "dali")
 
 
-def engine_name(engine: str) -> str:
-    """The engine that `engine` ("auto" or a name) stands for on this machine."""
-    name = "fused" if engine == "auto" else engine
-    if name not in ENGINES:
-        raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(ENGINES)}")
+def engine_name(engine: str, device: str = "auto") -> str:
+    """The engine that `engine` ("auto" or a name) stands for on this machine and `device`."""
+    name = auto_engine(device)[0] if engine == "auto" else engine
+    if name not in ENGINE_NAMES:
+        raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(ENGINE_NAMES)}")
     return name
+
+
+@lru_cache
+def auto_engine(device: str) -> tuple[str, str]:
+    """(engine, why): dali where a GPU decodes H.264 and DALI is installed, else fused."""
+    obstacle = _obstacle_to_dali(device)
+    if obstacle:
+        return "fused", obstacle
+    return "dali", "this GPU decodes video"
+
+
+def _obstacle_to_dali(device: str) -> str:
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
+    if device != "auto" and torch.device(device).type != "cuda":
+        return f"the device is {device}"
+    if not dali_is_installed():
+        return "DALI is not installed: pip install 'timebalance[dali]'"
+    try:
+        caps = decoder_caps(torch.device("cuda" if device == "auto" else device), "h264")
+    except NvdecError as error:
+        return str(error)
+    return "" if caps.is_supported else "its decoder takes no H.264"
+
+
+def dali_is_installed() -> bool:
+    """Whether `nvidia.dali` can be imported; does not import it."""
+    try:
+        return find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:
+        return False

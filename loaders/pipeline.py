@@ -9,12 +9,14 @@ a worker's failure, whatever it is, surfaces where its batch is collected.
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from loaders.decode import DecodeError
 from loaders.engines import Render
@@ -48,15 +50,32 @@ class Rendered:
 
     Attributes:
         plan: What was drawn.
-        buffers: One (B, V, T, S, S, 3) array a group of views; 0 where there is no video.
+        views: One (B, V, T, S, S, 3) tensor a group of views; 0 where there is no video.
         errors: Row of the plan -> why that video is missing.
         times: Of all its videos.
     """
 
     plan: Plan
-    buffers: list[np.ndarray]
+    views: list[torch.Tensor]
     errors: dict[int, DecodeError | ShardError]
     times: StageTimes
+
+
+class Renderer(Protocol):
+    """What makes the pixels of a loader's plans."""
+
+    def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
+        """Yields one `Rendered` a plan, in order. Closing the iterator ends all work."""
+        ...
+
+    def tuned(
+        self,
+        reader: ShardReader,
+        plans: Callable[[], Iterator[Plan]],
+        gpu_memory_mb: float | None,
+    ) -> "Renderer":
+        """The same, laid out as trials on endless `plans()` find fastest within the memory."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +88,8 @@ class Pipeline:
     num_workers: int
     buffers: "BufferPool" = field(default_factory=lambda: BufferPool())
 
-    def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Iterator[Rendered]:
-        """Yields one `Rendered` a plan, in order. Closing the iterator ends the threads."""
+    def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
+        """See `Renderer`; the views are on the CPU."""
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
         pending: deque[tuple[Plan, list[np.ndarray], dict[int, Future[StageTimes]]]] = deque()
         try:
@@ -88,6 +107,15 @@ class Pipeline:
                 yield _collect(*pending.popleft())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def tuned(
+        self,
+        reader: ShardReader,
+        plans: Callable[[], Iterator[Plan]],
+        gpu_memory_mb: float | None,
+    ) -> "Pipeline":
+        """See `Renderer`; there is nothing to choose."""
+        return self
 
     def _buffers(self, plan: Plan) -> list[np.ndarray]:
         clip = (self.spec.num_frames, plan.size_px, plan.size_px, 3)
@@ -121,7 +149,8 @@ def _collect(
             errors[b] = error
             for array in buffers:
                 array[b] = 0
-    return Rendered(plan=plan, buffers=buffers, errors=errors, times=times)
+    views = [torch.from_numpy(array) for array in buffers]
+    return Rendered(plan=plan, views=views, errors=errors, times=times)
 
 
 class BufferPool:
