@@ -2,10 +2,18 @@
 
 Every backbone maps (N, 3, T, H, W) to (N, C, 4, 1, 1): four temporal slices. The pooled feature is
 their mean, so a pooled and an unpooled embedding come from one forward pass.
+
+A trunk keeps the parameter names of the library it comes from, so `tb.weights` exchanges weights
+with stock models without a table of names.
 """
 
+import ast
+import difflib
+import inspect
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +30,13 @@ class Backbone(nn.Module):
 
     Attributes:
         feature_dim: C.
+        stock_head: Name of the linear layer that the stock network has after this trunk.
     """
 
-    def __init__(self, trunk: nn.Module, feature_dim: int) -> None:
+    def __init__(self, trunk: nn.Module, feature_dim: int, stock_head: str) -> None:
         super().__init__()
         self.feature_dim = feature_dim
+        self.stock_head = stock_head
         self.trunk = trunk
         self.pool = nn.AdaptiveAvgPool3d((NUM_SLICES, 1, 1))
 
@@ -36,30 +46,34 @@ class Backbone(nn.Module):
         return features
 
 
-def _create_resnet(**options: object) -> nn.Module:
+def _pytorchvideo_resnet() -> Callable[..., Any]:
     with warnings.catch_warnings():
         # Its dependencies warn at import about calls of their own (torch.jit, pkg_resources).
         warnings.simplefilter("ignore")
         from pytorchvideo.models.resnet import create_resnet
 
-        net: nn.Module = create_resnet(head=None, **options)
-        return net
+        builder: Callable[..., Any] = create_resnet
+        return builder
+
+
+def _resnet(*, stem_dim_out: int = 64, **options: Any) -> Backbone:
+    trunk = _pytorchvideo_resnet()(head=None, stem_dim_out=stem_dim_out, **options)
+    # Four stages: the first is 4 times as wide as the stem, each other twice as wide as the last.
+    return Backbone(trunk, stem_dim_out * 32, f"blocks.{len(trunk.blocks)}.proj")
 
 
 def _slow_r50() -> Backbone:
-    return Backbone(_create_resnet(model_depth=50), 2048)
+    return _resnet(model_depth=50, stem_conv_kernel_size=(1, 7, 7))
 
 
 def _small() -> Backbone:
     """A 3D-ResNet-50 with a stem of 8 channels: sees motion from the stem on, runs on a laptop."""
-    width = 8
-    trunk = _create_resnet(
+    return _resnet(
         model_depth=50,
-        stem_dim_out=width,
+        stem_dim_out=8,
         stem_conv_kernel_size=(3, 5, 5),
         stage_conv_a_kernel_size=((3, 1, 1),) * 4,
     )
-    return Backbone(trunk, width * 32)
 
 
 def _r3d_18() -> Backbone:
@@ -71,8 +85,9 @@ def _r3d_18() -> Backbone:
     first = block.conv1[0]
     first.stride, first.dilation, first.padding = (1, 2, 2), (2, 1, 1), (2, 1, 1)
     block.downsample[0].stride = (1, 2, 2)
-    trunk = nn.Sequential(net.stem, net.layer1, net.layer2, net.layer3, net.layer4)
-    return Backbone(trunk, 512)
+    names = ("stem", "layer1", "layer2", "layer3", "layer4")
+    trunk = nn.Sequential(OrderedDict((name, net.get_submodule(name)) for name in names))
+    return Backbone(trunk, 512, "fc")
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
@@ -80,13 +95,63 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "r3d_18": _r3d_18,
     "small": _small,
 }
+CALL = "create_resnet"
+# Of PyTorchVideo's builder, but not of a trunk, or not to be written down in a line.
+_CLOSED_OPTIONS = ("input_channel", "model_num_class", "dropout_rate", "stem", "bottleneck")
 
 
 def build_backbone(name: str) -> Backbone:
-    """An untrained backbone; InputError where the name is unknown."""
-    if name not in BACKBONES:
-        raise InputError(f"no backbone {name!r}: choose one of {', '.join(BACKBONES)}")
-    return BACKBONES[name]()
+    """An untrained backbone.
+
+    Args:
+        name: One of `BACKBONES`, or a call of PyTorchVideo's builder with options of its trunk, as
+            "create_resnet(model_depth=101, stem_dim_out=32, stage1_pool='MaxPool3d')": numbers,
+            tuples, and classes of torch.nn as quoted names.
+
+    Raises:
+        InputError: There is none of that name, or an option is unknown or unusable.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]()
+    if not name.startswith(CALL):
+        raise InputError(
+            f"no backbone {name!r}: choose one of {', '.join(BACKBONES)}, {CALL}(OPTION=VALUE, ...)"
+        )
+    options = _parse_options(name)
+    try:
+        return _resnet(**options)
+    except (AssertionError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"backbone {name!r}: PyTorchVideo cannot build it ({reason})") from error
+
+
+def _parse_options(call: str) -> dict[str, Any]:
+    """The keyword arguments in the text of a call, classes of torch.nn looked up."""
+    try:
+        node = ast.parse(call, mode="eval").body
+        if not isinstance(node, ast.Call) or ast.unparse(node.func) != CALL or node.args:
+            raise ValueError(call)
+        options = {item.arg or "**": ast.literal_eval(item.value) for item in node.keywords}
+    except (SyntaxError, ValueError):
+        raise InputError(
+            f"backbone {call!r}: write it as {CALL}(OPTION=VALUE, ...), each value a number, a "
+            "tuple, or the name of a torch.nn class in quotes"
+        ) from None
+    known = [
+        name
+        for name in inspect.signature(_pytorchvideo_resnet()).parameters
+        if name not in _CLOSED_OPTIONS and not name.startswith("head")
+    ]
+    for name, value in options.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+            raise InputError(f"backbone {call!r}: no option {name!r}; {hint}")
+        if isinstance(value, str):
+            options[name] = getattr(nn, value, None)
+            if not isinstance(options[name], type):
+                raise InputError(f"backbone {call!r}: torch.nn has no class {value!r}")
+    return options
 
 
 class ProjectionHead(nn.Sequential):

@@ -30,6 +30,61 @@ def test_unknown_backbone_is_named() -> None:
         build_backbone("slow_r5")
 
 
+def test_a_resnet_by_its_options() -> None:
+    """`small`, spelled out: the same names, shapes and start."""
+    torch.manual_seed(0)
+    wanted = build_backbone("small")
+    torch.manual_seed(0)
+    found = build_backbone(
+        "create_resnet(stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5),"
+        " stage_conv_a_kernel_size=((3, 1, 1), (3, 1, 1), (3, 1, 1), (3, 1, 1)))"
+    )
+    assert found.feature_dim == wanted.feature_dim == 256
+    assert found.stock_head == "blocks.5.proj"
+    for one, two in zip(wanted.state_dict().items(), found.state_dict().items(), strict=True):
+        assert one[0] == two[0]
+        assert torch.equal(one[1], two[1])
+
+
+def test_an_i3d_by_its_options() -> None:
+    """A pool after the first stage, by its name in torch.nn: one more block before the head."""
+    backbone = build_backbone("create_resnet(stem_dim_out=4, stage1_pool='MaxPool3d')").eval()
+    assert backbone.stock_head == "blocks.6.proj"
+    with torch.no_grad():
+        assert backbone.trunk(torch.rand(1, 3, 8, 32, 32)).shape == (1, 128, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("create_resnet(model_dept=50)", "no option 'model_dept'; did you mean 'model_depth'"),
+        ("create_resnet(head=None)", "no option 'head'; choose from model_depth, norm"),
+        ("create_resnet(model_num_class=3)", "no option 'model_num_class'"),
+        ("create_resnet(**{'model_depth': 50})", "no option '**'"),
+        ("create_resnet(model_depth=18)", "PyTorchVideo cannot build it (18 is not in"),
+        ("create_resnet(stem_dim_out='wide')", "torch.nn has no class 'wide'"),
+        ("create_resnet(stage1_pool='functional')", "torch.nn has no class 'functional'"),
+        ("create_resnet(stage_temporal_stride=(1, 1))", "PyTorchVideo cannot build it"),
+        ("create_resnet", "write it as create_resnet(OPTION=VALUE, ...)"),
+        ("create_resnet(50)", "write it as create_resnet(OPTION=VALUE, ...)"),
+        ("create_resnet(model_depth=exit())", "write it as create_resnet(OPTION=VALUE, ...)"),
+        ("create_resnet(model_depth=", "write it as create_resnet(OPTION=VALUE, ...)"),
+        ("create_resnet_x(model_depth=50)", "write it as create_resnet(OPTION=VALUE, ...)"),
+    ],
+)
+def test_wrong_options_are_named_with_a_way_out(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build_backbone(text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_slow_r50_is_the_hubs() -> None:
+    """Its stem sees one frame: the Kinetics weights of the hub have that shape."""
+    stem = build_backbone("slow_r50").trunk.blocks[0].conv
+    assert stem.weight.shape == (64, 3, 1, 7, 7)
+
+
 def test_pooled_embedding_is_that_of_the_mean_and_slices_are_those_of_their_times() -> None:
     torch.manual_seed(0)
     model = Embedder(build_backbone("small")).eval()
