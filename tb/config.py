@@ -22,6 +22,7 @@ from shards.publish import publish_bytes
 Tree = dict[str, Any]
 CONFIG = "config.yaml"
 PRESETS_PACKAGE = "tb.presets"
+_PRESET_SUFFIXES = (".yaml", ".yml")
 
 
 class _Section(BaseModel):
@@ -158,7 +159,7 @@ class Machine(_Section):
 class Config(_Section):
     """All settings of the method; each stage reads its part."""
 
-    backbone: str = "slow_r50"
+    backbone: str = "slow_r50"  # see `tb.models.build_backbone`
     labels: Labels = Labels()
     pretrain: Pretrain = Pretrain()
     classify: Classify = Classify()
@@ -179,8 +180,8 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
         InputError: Unknown preset or key (the nearest one is suggested), or a value out of range.
     """
     tree = Config().model_dump()
-    if preset is not None:
-        _merge(tree, _read_preset(preset), f"preset {preset}")
+    for name, changes in _preset_chain(preset):
+        _merge(tree, changes, f"preset {name}")
     for text in overrides:
         _merge(tree, _assignment(text), f"--set {text}")
     try:
@@ -223,7 +224,7 @@ def dump_yaml(config: Config) -> str:
 
 def _read_preset(preset: str) -> Tree:
     path = Path(preset)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in _PRESET_SUFFIXES:
         if not path.is_file():
             raise InputError(f"{preset}: no such preset file")
         text = path.read_text()
@@ -277,3 +278,19 @@ def _nearest(name: str, known: list[str], prefix: str = "") -> str:
     if close:
         return f"; did you mean {prefix + close[0]!r}?"
     return f"; choose one of {', '.join(prefix + item for item in known)}"
+def _preset_chain(preset: str | None) -> list[tuple[str, Tree]]:
+    """A preset after those that it builds on: `base` names another, or a file beside it."""
+    chain: list[tuple[str, Tree]] = []
+    while preset is not None:
+        if preset in [name for name, _ in chain]:
+            raise InputError(f"preset {preset}: is its own base; take that `base` out")
+        tree = _read_preset(preset)
+        chain.insert(0, (preset, tree))
+        base = tree.pop("base", None)
+        if base is None:
+            break
+        is_file = Path(str(base)).suffix in _PRESET_SUFFIXES
+        preset = str(Path(preset).parent / base) if is_file else str(base)
+    return chain
+
+
