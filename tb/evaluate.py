@@ -4,28 +4,34 @@ Every clip of a video comes from one decode; the softmax is averaged over clips 
 split is read here and nowhere else: no training choice depends on it.
 """
 
+import csv
 import io
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from loaders import views
-from loaders.batch import engine_name, open_loader
+from loaders.batch import Loader, engine_name, open_loader
 from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
+from tb import plots
 from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config, Tree
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.progress import ProgressBar
 
 TOP_K = 5
+LOG = "evaluations.jsonl"
 CLASSIFIERS = ("supervised", "finetune-invariant", "finetune-distinctive", "student")
 
 
@@ -38,7 +44,8 @@ class Evaluation:
         split: The split it was measured on.
         num_videos: Videos in it.
         top1: Share of videos whose most probable class is right.
-        top5: Share whose label is among the five most probable classes (or all, if fewer).
+        top5: Share whose label is among the five most probable classes (or all, if fewer); a class
+            of probability 0 is never among them.
         class_top1: Top-1 for each class, NaN-free: None for a class without videos.
         confusion: confusion[label][prediction] counts videos.
         source: What the numbers depend on: checkpoint, data and settings.
@@ -57,7 +64,9 @@ class Evaluation:
 def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Evaluation:
     """Evaluates WORK/STAGE, or returns what an earlier call with the same inputs found.
 
-    Writes WORK/STAGE/eval-SPLIT.json and predictions-SPLIT.parquet (key, label, probabilities).
+    Writes into WORK/STAGE: predictions-SPLIT.parquet (key, label, probabilities), classes-SPLIT.csv
+    (see `class_table`), confusion-SPLIT.png and, last, eval-SPLIT.json; evaluations.jsonl gets a
+    line.
 
     Raises:
         InputError: The stage has no classifier, is not trained, of another backbone or other
@@ -81,14 +90,56 @@ def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Eval
         {
             "key": [manifest.keys[row] for row in rows.tolist()],
             "label": labels,
-            "probabilities": list(probabilities.astype(np.float32)),
+            "probabilities": list(probabilities),
         }
     )
+    publish_table(folder / f"predictions-{split}.parquet", table)
+    publish_bytes(folder / f"classes-{split}.csv", _csv(class_table(result, manifest.classes)))
+    picture = plots.confusion_png(np.array(result.confusion), manifest.classes)
+    publish_bytes(folder / f"confusion-{split}.png", picture)
+    log_reading(folder, "eval", split, result.top1, source)
+    write_evaluation(path, result)
+    return result
+
+
+def write_evaluation(path: Path, result: Evaluation) -> None:
+    """Makes `result` the content of a JSON file."""
+    publish_bytes(path, (json.dumps(asdict(result), indent=1) + "\n").encode())
+
+
+def publish_table(path: Path, table: pa.Table) -> None:
+    """Writes a table as Parquet, whole or not at all."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
-    publish_bytes(folder / f"predictions-{split}.parquet", buffer.getvalue())
-    publish_bytes(path, (json.dumps(asdict(result), indent=1) + "\n").encode())
-    return result
+    publish_bytes(path, buffer.getvalue())
+
+
+def log_reading(folder: Path, what: str, split: str, top1: float, source: Tree) -> None:
+    """Adds a line to FOLDER/evaluations.jsonl: each look at a split leaves a trace.
+
+    Args:
+        folder: Of the stage.
+        what: "eval", or the probe's name.
+        split: Whose labels were looked at.
+        top1: What came out, in [0, 1].
+        source: Of the result; its checkpoint is noted.
+    """
+    line = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "what": what,
+        "split": split,
+        "top1": top1,
+        "checkpoint": source["checkpoint"],
+    }
+    with (folder / LOG).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def num_readings(folder: Path, split: str) -> int:
+    """How often the split was evaluated with the stage in `folder`, whatever its weights."""
+    path = folder / LOG
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return sum(json.loads(line)["split"] == split for line in lines)
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -117,6 +168,8 @@ def summarise(
     """
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     hits = ranked[:, 0] == labels
+    among_first = (ranked[:, :TOP_K] == labels[:, None]).any(axis=1)
+    is_possible = probabilities[np.arange(len(labels)), labels] > 0
     confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
     np.add.at(confusion, (labels, ranked[:, 0]), 1)
     sizes = confusion.sum(axis=1)
@@ -125,13 +178,54 @@ def summarise(
         split=split,
         num_videos=len(labels),
         top1=float(hits.mean()),
-        top5=float((ranked[:, :TOP_K] == labels[:, None]).any(axis=1).mean()),
+        top5=float((among_first & is_possible).mean()),
         class_top1=[
             float(confusion[c, c] / sizes[c]) if sizes[c] else None for c in range(num_classes)
         ],
         confusion=confusion.tolist(),
         source=source,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRow:
+    """One class of an evaluation; `top1` and `mistaken_for` are None where there is nothing.
+
+    `mistaken_for` is the wrong class predicted most often, `num_mistaken` how often.
+    """
+
+    name: str
+    num_videos: int
+    top1: float | None
+    mistaken_for: str | None
+    num_mistaken: int
+
+
+def class_table(result: Evaluation, classes: Sequence[str]) -> list[ClassRow]:
+    """A row per class, in their order."""
+    rows = []
+    for label, name in enumerate(classes):
+        counts = np.array(result.confusion[label])
+        num_videos, counts[label] = int(counts.sum()), 0
+        worst = int(counts.argmax())
+        rows.append(
+            ClassRow(
+                name=name,
+                num_videos=num_videos,
+                top1=result.class_top1[label],
+                mistaken_for=classes[worst] if counts[worst] else None,
+                num_mistaken=int(counts[worst]),
+            )
+        )
+    return rows
+
+
+def _csv(rows: list[ClassRow]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(ClassRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue().encode()
 
 
 def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
@@ -146,14 +240,28 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
     }
 
 
-@torch.no_grad()
 def _predict(
     stage: str, manifest: Manifest, config: Config, work: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, K) mean softmax and (N,) manifest rows of the split."""
+    loader = evaluation_loader(manifest, config, config.evaluation.split)
+    checkpoint = work / stage / CHECKPOINT
+    model = Classifier(build_backbone(config.backbone), len(manifest.classes))
+    load_model(checkpoint, model, backbone=config.backbone, classes=list(manifest.classes))
+    check_finished(checkpoint)
+    to_channels_last(model).to(loader.device).eval()
     config.machine.limit_threads()
+    return video_means(loader, lambda clips: model(clips).float().softmax(-1), f"evaluate {stage}")
+
+
+def evaluation_loader(manifest: Manifest, config: Config, split: str) -> Loader:
+    """A split's videos in the manifest's order, as evaluation sees them: many clips, one decode.
+
+    Raises:
+        InputError: The split is empty.
+    """
     clips, settings = config.classify.clips, config.evaluation
-    loader = open_loader(
+    return open_loader(
         manifest,
         views.evaluation(
             num_frames=clips.num_frames,
@@ -162,26 +270,36 @@ def _predict(
             num_clips=settings.num_clips,
             num_crops=settings.num_crops,
         ),
-        subset=Subset(split=settings.split, split_number=config.labels.split_number),
+        subset=Subset(split=split, split_number=config.labels.split_number),
         batch_size=settings.batch_size,
         engine=config.machine.engine,
         device=config.machine.device,
         num_workers=config.machine.num_workers,
         shuffle=False,
     )
-    checkpoint = work / stage / CHECKPOINT
-    model = Classifier(build_backbone(config.backbone), len(manifest.classes))
-    load_model(checkpoint, model, backbone=config.backbone, classes=list(manifest.classes))
-    check_finished(checkpoint)
-    to_channels_last(model).to(loader.device).eval()
+
+
+@torch.no_grad()
+def video_means(
+    loader: Loader, forward: Callable[[Tensor], Tensor], title: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `forward` says of every video of an `evaluation_loader`, averaged over its clips.
+
+    Args:
+        loader: The videos.
+        forward: (N, 3, T, H, W) clips -> (N, D).
+        title: Of the progress bar.
+
+    Returns:
+        (V, D) float32, and the (V,) manifest rows.
+    """
     found, rows = [], []
-    with ProgressBar(f"evaluate {stage}", len(loader)) as bar:
+    with ProgressBar(title, len(loader)) as bar:
         for index, batch in enumerate(loader.batches()):
-            flat = batch.views["clips"].flatten(0, 2)
-            probabilities = model(flat).float().softmax(-1)
-            per_video = probabilities.unflatten(0, (len(batch.keys), -1)).mean(1).cpu()
+            each = forward(batch.views["clips"].flatten(0, 2)).float()
+            means = each.view(len(batch.keys), -1, each.shape[-1]).mean(1).cpu()
             valid = batch.valid.cpu()
-            found.append(per_video[valid].numpy())
+            found.append(means[valid].numpy())
             rows.append(batch.plan.rows[valid.numpy()])
             bar.update(index + 1)
     return np.concatenate(found), np.concatenate(rows)

@@ -1,4 +1,4 @@
-"""The report's charts, as SVG text to be put into a page."""
+"""Charts: SVG text to be put into the report's page, and PNG files."""
 
 import io
 import math
@@ -13,6 +13,8 @@ from tb.metrics import Row
 
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
+# Classes up to which a confusion matrix shows its numbers, and its names.
+_MAX_COUNTS, _MAX_NAMES = 20, 120
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
 # Not steps, and not a loss.
 _OTHER = ("step", "lr", "data_wait_s", "step_s", "videos_per_s", "num_padded", "loss")
@@ -67,6 +69,53 @@ def similarity(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
         axes.set_xlabel("temporal similarity s (1: trust the invariant teacher)")
         axes.spines["right"].set_visible(False)
         return _svg(figure)
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
+    """What was taken for what, as SVG: a row per true class, its shares by colour.
+
+    Args:
+        matrix: (K, K) int, matrix[label][prediction] counts videos.
+        classes: K names; left out where there are too many to be read.
+    """
+    with matplotlib.rc_context(_STYLE):
+        return _svg(_confusion_figure(matrix, classes))
+
+
+def confusion_png(matrix: np.ndarray, classes: Sequence[str]) -> bytes:
+    """The same as a PNG file."""
+    with matplotlib.rc_context(_STYLE):
+        file = io.BytesIO()
+        figure = _confusion_figure(matrix, classes)
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+        return file.getvalue()
+
+
+def _confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+    num_classes = len(classes)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = min(4 + 0.14 * num_classes, 16)  # inches
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class's videos", shrink=0.7)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if num_classes <= _MAX_NAMES:
+        size = 9 if num_classes <= _MAX_COUNTS else 5
+        axes.set_xticks(range(num_classes), classes, rotation=90, fontsize=size)
+        axes.set_yticks(range(num_classes), classes, fontsize=size)
+    if num_classes <= _MAX_COUNTS:
+        for label, prediction in np.argwhere(matrix).tolist():
+            axes.text(
+                prediction,
+                label,
+                str(matrix[label, prediction]),
+                ha="center",
+                va="center",
+                color="white" if shares[label, prediction] > 0.6 else "black",
+            )
+    return figure
 
 
 def _smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,8 @@
+import csv
+import io
+import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +11,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from loaders import views
 from loaders.batch import open_loader
 from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
+from tb import plots
 from tb.config import Config
-from tb.evaluate import evaluate, summarise
+from tb.evaluate import LOG, class_table, evaluate, num_readings, summarise
 from tb.models import Classifier, build_backbone
 
 
@@ -32,6 +38,69 @@ def test_counts_agree_with_a_slow_count(seed: int, num_videos: int, num_classes:
     for label, share in enumerate(found.class_top1):
         mine = [b == y for b, y in zip(best, labels, strict=True) if y == label]
         assert share == (pytest.approx(np.mean(mine)) if mine else None)
+
+
+def test_a_class_of_probability_0_is_not_among_the_five() -> None:
+    probabilities = np.array([[1.0, 0.0, 0.0]])
+    for label, top5 in ((0, 1.0), (1, 0.0)):
+        found = summarise(probabilities, np.array([label]), 3, stage="s", split="test", source={})
+        assert (found.top1, found.top5) == (top5, top5)
+
+
+def test_the_class_table_names_the_most_frequent_mistake() -> None:
+    # Class a: 2 right, 1 taken for b, 2 for c. Class b: all right. Class c: no videos.
+    predictions = np.array([0, 0, 1, 2, 2, 1])
+    labels = np.array([0, 0, 0, 0, 0, 1])
+    found = summarise(np.eye(3)[predictions], labels, 3, stage="s", split="test", source={})
+    a, b, c = class_table(found, ["a", "b", "c"])
+    assert (a.num_videos, a.top1, a.mistaken_for, a.num_mistaken) == (5, 0.4, "c", 2)
+    assert (b.num_videos, b.top1, b.mistaken_for, b.num_mistaken) == (1, 1.0, None, 0)
+    assert (c.num_videos, c.top1, c.mistaken_for, c.num_mistaken) == (0, None, None, 0)
+    assert np.sum(found.confusion) == 6  # left as it was
+
+
+def test_files_beside_an_evaluation_agree_with_it(
+    finished: Path, manifest: Manifest, config: Config
+) -> None:
+    folder = finished / "student"
+    result = evaluate("student", manifest, config, finished)
+    with (folder / "classes-test.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(manifest.classes)
+    assert [float(row["top1"]) for row in rows] == result.class_top1
+    assert sum(int(row["num_videos"]) for row in rows) == result.num_videos
+    with Image.open(folder / "confusion-test.png") as picture:
+        assert picture.format == "PNG"
+    (line,) = (folder / LOG).read_text().splitlines()
+    entry = json.loads(line)
+    assert (entry["what"], entry["split"], entry["top1"]) == ("eval", "test", result.top1)
+    assert entry["checkpoint"] == result.source["checkpoint"]
+
+
+def test_every_look_at_a_split_leaves_a_trace(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "student", tmp_path / "student")
+    before = (tmp_path / "student" / "confusion-test.png").read_bytes()
+    three = config.evaluation.model_copy(update={"num_crops": 3})
+    for evaluation in (config.evaluation, three, three):
+        changed = config.model_copy(update={"evaluation": evaluation})
+        assert evaluate("student", manifest, changed, tmp_path).num_videos == 12
+    assert num_readings(tmp_path / "student", "test") == 2  # the last one was known
+    assert num_readings(tmp_path / "student", "val") == 0
+    assert num_readings(tmp_path, "test") == 0
+    evaluate("student", manifest, config, tmp_path)
+    assert (tmp_path / "student" / "confusion-test.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("num_classes", [2, 101, 400])
+def test_confusion_pictures_of_any_size(num_classes: int) -> None:
+    names = [f"class {index}" for index in range(num_classes)]
+    matrix = np.diag(np.full(num_classes, 3))
+    matrix[0] = 0  # a class without videos
+    assert plots.confusion(matrix, names).startswith("<svg")
+    with Image.open(io.BytesIO(plots.confusion_png(matrix, names))) as picture:
+        assert 400 <= picture.width <= 2500
 
 
 def test_predictions_hold_every_test_video_once(

@@ -1,0 +1,87 @@
+"""`tb probe knn|linear` and `tb retrieve`: what a frozen backbone's features are worth."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tb.cli_train import Out, Preset, Set, Shards, open_work
+
+if TYPE_CHECKING:
+    from shards.manifest import Manifest
+    from tb.evaluate import Evaluation
+
+probe_app = typer.Typer(
+    no_args_is_help=True, help="Classify with a frozen backbone's features, without training it."
+)
+
+StageName = Annotated[
+    str, typer.Argument(metavar="STAGE", help="A trained stage: invariant, distinctive, tclr, ...")
+]
+
+
+AllLabels = Annotated[
+    bool,
+    typer.Option("--all-labels", help="Learn from all training videos, not the labelled ones."),
+]
+
+
+@probe_app.command()
+def knn(
+    stage: StageName,
+    shards: Shards,
+    out: Out,
+    preset: Preset = None,
+    set_: Set = None,
+    k: Annotated[int, typer.Option(help="Neighbours.", min=1)] = 20,
+    temperature: Annotated[float, typer.Option(help="Of their weights.", min=1e-3)] = 0.07,
+    all_labels: AllLabels = False,
+) -> None:
+    """Weighted k-nearest neighbours by cosine: videos of evaluation.split among training videos."""
+    manifest, config = open_work(shards, out, preset, set_)
+    from tb.probes import knn_probe
+
+    result = knn_probe(
+        stage, manifest, config, out, k=k, temperature=temperature, all_labels=all_labels
+    )
+    _tell(f"{k}-NN", manifest, result)
+
+
+@probe_app.command()
+def linear(
+    stage: StageName,
+    shards: Shards,
+    out: Out,
+    preset: Preset = None,
+    set_: Set = None,
+    l2: Annotated[float, typer.Option(help="Weight of the penalty on the weights.", min=1e-9)] = 1e-3,
+    all_labels: AllLabels = False,
+) -> None:
+    """Logistic regression on training videos, tested on evaluation.split."""
+    manifest, config = open_work(shards, out, preset, set_)
+    from tb.probes import linear_probe
+
+    result = linear_probe(stage, manifest, config, out, l2=l2, all_labels=all_labels)
+    _tell("linear probe", manifest, result)
+
+
+def retrieve_command(
+    stage: StageName, shards: Shards, out: Out, preset: Preset = None, set_: Set = None
+) -> None:
+    """Video retrieval: R@k of evaluation.split's videos among all training videos."""
+    manifest, config = open_work(shards, out, preset, set_)
+    from tb.probes import retrieve
+
+    found = retrieve(stage, manifest, config, out)
+    recalls = ", ".join(f"R@{k} {share:.1%}" for k, share in found["recall"].items())
+    typer.echo(
+        f"{stage}: {recalls}; {found['num_queries']} videos of split {found['split']!r} among"
+        f" {found['num_gallery']} training videos"
+    )
+
+
+def _tell(probe: str, manifest: "Manifest", result: "Evaluation") -> None:
+    typer.echo(
+        f"{result.stage}, {probe}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of"
+        f" {result.num_videos} videos of split {result.split!r}"
+        f" (chance {1 / len(manifest.classes):.1%})"
+    )
