@@ -1,4 +1,4 @@
-"""The command line: `tb shard | shards | split | train | eval | report | views | config | demo`.
+"""The command line, `tb`: shards, training, evaluation, probes, weights, reports, the demo.
 
 Heavy imports wait inside the commands, so that `tb --help` answers at once. An `InputError` is the
 user's to mend: one line and exit code 2, without a traceback.
@@ -13,9 +13,11 @@ import typer
 
 from shards.errors import InputError
 from tb import __version__
+from tb.cli_probes import probe_app, retrieve_command
 from tb.cli_shard import shard_app, shards_app
 from tb.cli_split import split_command
 from tb.cli_train import config_app, evaluate_command, report_command, train_app, views_command
+from tb.cli_weights import export_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +30,9 @@ app.add_typer(shards_app, name="shards")
 app.command("split")(split_command)
 app.add_typer(train_app, name="train")
 app.command("eval")(evaluate_command)
+app.add_typer(probe_app, name="probe")
+app.command("retrieve")(retrieve_command)
+app.command("export")(export_command)
 app.command("report")(report_command)
 app.command("views")(views_command)
 app.add_typer(config_app, name="config")

@@ -14,9 +14,12 @@ import typer
 if TYPE_CHECKING:
     from shards.manifest import Manifest
     from tb.config import Config
+    from tb.evaluate import ClassRow
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a stage of the method, or all of them.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at settings and presets.")
+
+_NUM_CLASSES_SHOWN = 20
 
 Shards = Annotated[str, typer.Option(help="Finished shards, from `tb shard`: a folder, or a URL.")]
 Out = Annotated[Path, typer.Option(help="Work folder: checkpoints, logs, report.")]
@@ -56,7 +59,7 @@ def tclr(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> N
 def _pretrain(
     kind: str, shards: str, out: Path, preset: str | None, overrides: list[str] | None
 ) -> None:
-    manifest, config = _open(shards, out, preset, overrides)
+    manifest, config = open_work(shards, out, preset, overrides)
     from tb import workflow
 
     workflow.run_stage(kind, manifest, config, out)
@@ -74,7 +77,7 @@ def finetune(
     set_: Set = None,
 ) -> None:
     """Stage 2: a teacher on the labelled videos, cross entropy."""
-    manifest, config = _open(shards, out, preset, set_)
+    manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow
 
     workflow.run_stage(f"finetune-{teacher}", manifest, config, out, init=init)
@@ -83,7 +86,7 @@ def finetune(
 @train_app.command()
 def student(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Stage 3: the student, taught by both teachers weighted per video."""
-    manifest, config = _open(shards, out, preset, set_)
+    manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow
 
     workflow.run_stage("student", manifest, config, out)
@@ -92,7 +95,7 @@ def student(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -
 @train_app.command()
 def supervised(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """The baseline: the student's network and budget on the labelled videos alone."""
-    manifest, config = _open(shards, out, preset, set_)
+    manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow
 
     workflow.run_stage("supervised", manifest, config, out)
@@ -110,7 +113,7 @@ def train_all(
 
     Run it again after an interruption: finished stages are kept, a started one goes on.
     """
-    manifest, config = _open(shards, out, preset, set_)
+    manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow
     from tb.report import write_report
 
@@ -126,20 +129,42 @@ def evaluate_command(
     preset: Preset = None,
     set_: Set = None,
 ) -> None:
-    """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split)."""
-    manifest, config = _open(shards, out, preset, set_)
-    from tb.evaluate import evaluate
+    """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split).
+
+    WORK/STAGE gets the predictions, a table of classes and a picture of what was taken for what.
+    """
+    manifest, config = open_work(shards, out, preset, set_)
+    from tb.evaluate import class_table, evaluate, num_readings
 
     result = evaluate(stage, manifest, config, out)
     typer.echo(
         f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of {result.num_videos}"
         f" videos of split {result.split!r} (chance {1 / len(manifest.classes):.1%})"
     )
+    _tell_classes(class_table(result, manifest.classes))
+    typer.echo(f"see {out / stage}/classes-{result.split}.csv, confusion-{result.split}.png")
+    readings = num_readings(out / stage, result.split)
+    if readings > 1:
+        typer.echo(
+            f"note: split {result.split!r} was looked at {readings} times with this stage; see"
+            f" {out / stage}/evaluations.jsonl"
+        )
+
+
+def _tell_classes(rows: list["ClassRow"]) -> None:
+    """The classes that have videos, worst first."""
+    known = [(row.top1, row) for row in rows if row.top1 is not None]
+    known.sort(key=lambda pair: pair[0])
+    if len(known) > _NUM_CLASSES_SHOWN:
+        typer.echo(f"the {_NUM_CLASSES_SHOWN} worst of {len(known)} classes:")
+    for top1, row in known[:_NUM_CLASSES_SHOWN]:
+        mistake = f"  {row.num_mistaken} taken for {row.mistaken_for}" if row.num_mistaken else ""
+        typer.echo(f"  {row.name:<24} {top1:6.1%} of {row.num_videos:<4}{mistake}")
 
 
 def report_command(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Write WORK/report.html and WORK/result.json from what the stages left."""
-    manifest, config = _open(shards, out, preset, set_)
+    manifest, config = open_work(shards, out, preset, set_)
     from tb.report import write_report
 
     typer.echo(write_report(manifest, config, out))
@@ -181,9 +206,10 @@ def presets() -> None:
     typer.echo("\n".join(preset_names()))
 
 
-def _open(
+def open_work(
     shards: str, out: Path, preset: str | None, overrides: list[str] | None
 ) -> tuple["Manifest", "Config"]:
+    """The data set, and the settings of the work folder."""
     from shards.manifest import read_manifest
     from tb.config import work_config
 
