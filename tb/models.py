@@ -132,7 +132,7 @@ def _parse_options(call: str) -> dict[str, Any]:
         if not isinstance(node, ast.Call) or ast.unparse(node.func) != CALL or node.args:
             raise ValueError(call)
         options = {item.arg or "**": ast.literal_eval(item.value) for item in node.keywords}
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError):
         raise InputError(
             f"backbone {call!r}: write it as {CALL}(OPTION=VALUE, ...), each value a number, a "
             "tuple, or the name of a torch.nn class in quotes"

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from shards.errors import InputError
+from tb.config import dump_yaml, load_config
 from tb.models import BACKBONES, Classifier, Embedder, build_backbone, to_channels_last
 
 
@@ -46,6 +49,17 @@ def test_a_resnet_by_its_options() -> None:
         assert torch.equal(one[1], two[1])
 
 
+def test_options_survive_the_settings(tmp_path: Path) -> None:
+    text = (
+        "create_resnet(model_depth=101, stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5),"
+        " stage_conv_a_kernel_size=(3, 1, 1), stage1_pool='MaxPool3d')"
+    )
+    config = load_config(None, [f"backbone={text}"])
+    assert config.backbone == text
+    (tmp_path / "config.yaml").write_text(dump_yaml(config))
+    assert load_config(str(tmp_path / "config.yaml")) == config
+
+
 def test_an_i3d_by_its_options() -> None:
     """A pool after the first stage, by its name in torch.nn: one more block before the head."""
     backbone = build_backbone("create_resnet(stem_dim_out=4, stage1_pool='MaxPool3d')").eval()
@@ -66,6 +80,7 @@ def test_an_i3d_by_its_options() -> None:
         ("create_resnet(stage1_pool='functional')", "torch.nn has no class 'functional'"),
         ("create_resnet(stage_temporal_stride=(1, 1))", "PyTorchVideo cannot build it"),
         ("create_resnet", "write it as create_resnet(OPTION=VALUE, ...)"),
+        ("create_resnet(model_depth={[]: 1})", "write it as create_resnet(OPTION=VALUE, ...)"),
         ("create_resnet(50)", "write it as create_resnet(OPTION=VALUE, ...)"),
         ("create_resnet(model_depth=exit())", "write it as create_resnet(OPTION=VALUE, ...)"),
         ("create_resnet(model_depth=", "write it as create_resnet(OPTION=VALUE, ...)"),
