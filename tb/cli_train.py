@@ -115,11 +115,13 @@ def train_all(
     """
     manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow
+    from tb.distributed import join
     from tb.report import write_report
 
     started_s = time.monotonic()
     workflow.run_all(manifest, config, out, jobs=jobs)
-    typer.echo(write_report(manifest, config, out, seconds=time.monotonic() - started_s))
+    if join().is_main:
+        typer.echo(write_report(manifest, config, out, seconds=time.monotonic() - started_s))
 
 
 def evaluate_command(
@@ -196,6 +198,21 @@ def show(
     from tb.config import dump_yaml, load_config
 
     typer.echo(dump_yaml(load_config(preset, set_ or [])), nl=False)
+
+
+@config_app.command()
+def diff(
+    one: Annotated[str, typer.Argument(help="A preset's name, a YAML file, or a work folder.")],
+    two: Annotated[str, typer.Argument(help="Likewise.")],
+) -> None:
+    """Where two sets of settings differ: one line each, by tabs."""
+    from tb.config import CONFIG, load_config
+    from tb.settings import differences
+
+    paths = [str(Path(name) / CONFIG) if Path(name).is_dir() else name for name in (one, two)]
+    first, second = (load_config(path).model_dump(mode="json") for path in paths)
+    for name, a, b in differences(first, second):
+        typer.echo(f"{name}\t{a}\t{b}")
 
 
 @config_app.command("presets")

@@ -72,6 +72,12 @@ class ClassifyClips(Clips):
 class Optim(_Section):
     """Adam, linear warm-up, then "plateau" (halve when an epoch's mean training loss has not
     improved for `patience` epochs), "cosine" (to zero at the last step) or "constant".
+
+    A step takes `batch_size` videos over all processes together, `accumulate` pieces one after the
+    other: the gradient is the mean over the pieces, but batch norm and the losses that compare
+    videos see one piece at a time. `clip_norm` limits the gradient's norm. With `ema_decay` a
+    running mean of the weights is what later stages and the evaluation read. So are, with `select`
+    "best", the weights after the epoch with the lowest mean training loss.
     """
 
     steps: int = Field(ge=1)
@@ -81,6 +87,24 @@ class Optim(_Section):
     warmup_steps: int = Field(0, ge=0)
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     patience: int = Field(5, ge=1)
+    accumulate: int = Field(1, ge=1)
+    clip_norm: float | None = Field(None, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    select: Literal["last", "best"] = "last"
+
+    def piece_size(self, num_processes: int) -> int:
+        """Videos of one stream that a process takes at a time; InputError where they don't divide.
+
+        Args:
+            num_processes: Among which each step's videos are shared.
+        """
+        num_pieces = num_processes * self.accumulate
+        if self.batch_size % num_pieces:
+            raise InputError(
+                f"optim.batch_size is {self.batch_size}, for {num_processes} process(es) and "
+                f"{self.accumulate} accumulated piece(s): give a multiple of {num_pieces}"
+            )
+        return self.batch_size // num_pieces
 
 
 class Pretrain(_Section):
@@ -135,8 +159,11 @@ class Evaluation(_Section):
 class Machine(_Section):
     """How to run.
 
-    Only `seed`, `engine`, `amp`, `compile` and `num_threads` can change a result. `num_threads` are
-    torch's own on the CPU (None: its default); `num_workers` are the loader's.
+    Only `seed`, `engine`, `amp`, `compile`, `compile_mode`, `sync_bn` and `num_threads` can change
+    a result. `num_threads` are torch's own on the CPU (None: its default); `num_workers` are the
+    loader's. `amp` "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU;
+    `compile` "auto" is on for GPUs. `keep_last` checkpoints stay, under numbered names where it is
+    more than one. `wandb` is a project's name.
     """
 
     seed: int = Field(0, ge=0)
@@ -144,9 +171,17 @@ class Machine(_Section):
     engine: str = "auto"
     num_workers: int | None = Field(None, ge=1)
     num_threads: int | None = Field(None, ge=1)
-    amp: Literal["auto", "bf16", "off"] = "auto"
+    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
+    compile_mode: Literal[
+        "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+    ] = "default"
+    activation_checkpointing: bool = False
+    sync_bn: bool = False
     checkpoint_steps: int = Field(100, ge=1)
+    keep_last: int = Field(1, ge=1)
+    tensorboard: bool = True
+    wandb: str | None = None
 
     def limit_threads(self) -> None:
         """Gives torch its `num_threads`, for this process."""

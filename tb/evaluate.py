@@ -27,6 +27,7 @@ from shards.publish import publish_bytes
 from tb import plots
 from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config, Tree
+from tb.distributed import main_first
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.progress import ProgressBar
 
@@ -61,6 +62,7 @@ class Evaluation:
     source: Tree
 
 
+@main_first
 def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Evaluation:
     """Evaluates WORK/STAGE, or returns what an earlier call with the same inputs found.
 

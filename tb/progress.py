@@ -16,17 +16,17 @@ _LINE_EVERY_S = 5.0
 
 
 class ProgressBar:
-    """A context manager; `update(done, note)` moves it."""
+    """A context manager; `update(done, note)` moves it, unless it is quiet."""
 
-    def __init__(self, title: str, total: int) -> None:
-        self._title, self._total = title, total
+    def __init__(self, title: str, total: int, *, quiet: bool = False) -> None:
+        self._title, self._total, self._quiet = title, total, quiet
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._started_s = self._last_line_s = time.monotonic()
         self._first: int | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal and PLAIN not in os.environ:
+        if self._console.is_terminal and PLAIN not in os.environ and not self._quiet:
             self._bar = Progress(
                 TextColumn("{task.description:<24}"),
                 BarColumn(),
@@ -50,6 +50,8 @@ class ProgressBar:
 
     def update(self, done: int, note: str = "") -> None:
         """Shows `done` of the total, with a short note beside it."""
+        if self._quiet:
+            return
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, note=note)
             return

@@ -19,6 +19,7 @@ from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config
+from tb.distributed import main_first
 from tb.models import Embedder, build_backbone, to_channels_last
 from tb.progress import ProgressBar
 
@@ -51,6 +52,7 @@ def _cosines(clips: Tensor) -> Tensor:
     return torch.einsum("bcd,bed->bce", clips, clips)
 
 
+@main_first
 def cached_similarity(manifest: Manifest, config: Config, work: Path) -> Tensor:
     """The similarity score of every training video.
 

@@ -23,6 +23,7 @@ from shards.manifest import Manifest
 from tb import losses
 from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_backbone, load_model
 from tb.config import Classify, Config, Optim, Tree
+from tb.distributed import gather, join
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
 from tb.similarity import TEACHERS, cached_similarity, similarity_key
 from tb.train import Stage
@@ -83,13 +84,17 @@ def _pretrain_terms(kind: str, model: Embedder, batch: Batch, config: Config) ->
     if kind != "distinctive":
         long = model.pooled(features).view(num_videos, 2, -1)
         with torch.autocast(features.device.type, enabled=False):
-            terms["L_I"] = losses.invariant_loss(long, short, temperature)
+            # Other videos are the negatives: those of all processes.
+            terms["L_I"] = losses.invariant_loss(gather(long), gather(short), temperature)
     if kind != "invariant":
         slices = model.slices(features)
         slices = slices.view(num_videos, 2, *slices.shape[1:])
         reduction = config.pretrain.pooled_reduction
         with torch.autocast(features.device.type, enabled=False):
             terms["L_D1"] = losses.distinctive_pooled_loss(short, temperature, reduction)
+            if reduction == "sum":
+                # Of the whole batch, although this piece may be a part of it.
+                terms["L_D1"] = terms["L_D1"] * (config.pretrain.optim.batch_size / num_videos)
             terms["L_D2"] = losses.distinctive_unpooled_loss(slices, short, temperature)
     return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
@@ -239,14 +244,17 @@ def _clip_views(classify: Classify) -> views.ViewSpec:
 def _loader(
     manifest: Manifest, spec: views.ViewSpec, subset: Subset, config: Config, optim: Optim
 ) -> Loader:
+    world = join()
     return open_loader(
         manifest,
         spec,
         subset=subset,
-        batch_size=optim.batch_size,
+        batch_size=optim.piece_size(world.size),
         engine=config.machine.engine,
-        device=config.machine.device,
+        device=world.device(config.machine.device),
         seed=config.machine.seed,
+        rank=world.rank,
+        world_size=world.size,
         num_workers=config.machine.num_workers,
     )
 

@@ -9,12 +9,13 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,11 +23,17 @@ from loaders.batch import Batch, Loader
 from shards.errors import InputError
 from shards.lock import locked
 from shards.publish import publish_bytes
-from tb.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from tb.config import CONFIG, Config, Optim, Tree, dump_yaml, remember_config
-from tb.metrics import METRICS, MetricsLog
+from tb.checkpoint import CHECKPOINT, keep_last, load_checkpoint, save_checkpoint
+from tb.config import CONFIG, Config, Machine, Optim, Tree, dump_yaml, remember_config
+from tb.distributed import World, barrier, join, mean, share_weights
+from tb.memory import checkpoint_activations
+from tb.models import Backbone
+from tb.optimizer import Optimizer, Weights, copy_weights
 from tb.preemption import EXIT_CODE, preemption
 from tb.progress import ProgressBar
+from tb.schedule import Schedule
+from tb.settings import differences
+from tb.tracking import check_installed, tracking
 
 
 class TrainingError(InputError):
@@ -43,8 +50,8 @@ class Stage:
         backbone: Name of the model's backbone.
         classes: Class names of a classifier, [] for an embedder.
         optim: Steps, batch size, learning rate.
-        loaders: One stream each; a step takes one batch of every stream.
-        loss: The batches -> named scalars, among them "loss".
+        loaders: One stream each; a step takes `optim.accumulate` batches of every stream.
+        loss: One batch of every stream -> named scalars, among them "loss".
         settings: Everything the result depends on; a run resumes only under the same.
     """
 
@@ -58,59 +65,88 @@ class Stage:
     settings: Tree
 
     @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.loaders[0].device
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps in which the last stream (the unlabelled one, where there are two) runs once."""
         return max(1, round(len(self.loaders[-1].rows) / self.optim.batch_size))
 
 
 @dataclass(kw_only=True)
-class Schedule:
-    """Learning rate as a function of the step, and of past epochs' losses under "plateau"."""
+class Run:
+    """A stage being trained: all that changes, and that a checkpoint holds.
 
-    optim: Optim
-    steps_per_epoch: int
-    factor: float = 1.0
-    best: float = math.inf
-    stale_epochs: int = 0
-    epoch_losses: list[float] = field(default_factory=list)
+    Attributes:
+        stage: The stage.
+        path: Its checkpoint.
+        optimizer: Updates the weights.
+        schedule: Says how fast.
+        best_loss: The lowest mean training loss of an epoch, under `select` "best".
+        best_weights: The weights after that epoch.
+    """
 
-    def lr(self, step: int) -> float:
-        """The rate to use at `step` (0-based)."""
-        warmup = self.optim.warmup_steps
-        rate = self.optim.lr * min(1.0, (step + 1) / (warmup + 1))
-        if self.optim.schedule == "cosine":
-            share = max(0, step - warmup) / max(1, self.optim.steps - warmup)
-            rate *= (1 + math.cos(math.pi * share)) / 2
-        return rate * self.factor
+    stage: Stage
+    path: Path
+    optimizer: Optimizer
+    schedule: Schedule
+    best_loss: float = math.inf
+    best_weights: Weights | None = None
 
     def observe(self, step: int, loss: float) -> None:
-        """Takes the loss of `step`; at an epoch's end, halves the rate if it has plateaued."""
-        if self.optim.schedule != "plateau":
+        """Takes the loss of `step`; at an epoch's end, keeps the weights if they are the best."""
+        epoch_loss = self.schedule.observe(step, loss)
+        if self.stage.optim.select == "last" or epoch_loss is None:
             return
-        self.epoch_losses.append(loss)
-        if (step + 1) % self.steps_per_epoch:
-            return
-        mean = sum(self.epoch_losses) / len(self.epoch_losses)
-        self.epoch_losses.clear()
-        if step < self.optim.warmup_steps:
-            return
-        if mean < self.best:
-            self.best, self.stale_epochs = mean, 0
-            return
-        self.stale_epochs += 1
-        if self.stale_epochs >= self.optim.patience:
-            self.factor, self.stale_epochs = self.factor / 2, 0
+        if epoch_loss < self.best_loss:
+            self.best_loss = epoch_loss
+            self.best_weights = copy_weights(self.optimizer.weights)
 
-    def state(self) -> Tree:
-        """What `restore` needs."""
-        memory = asdict(self)
-        del memory["optim"], memory["steps_per_epoch"]
-        return memory
+    def save(self, step: int, num_kept: int) -> None:
+        """Writes the checkpoint after `step` steps, so that it reads as the result if it is one."""
+        device = self.stage.device
+        state: dict[str, Any] = {
+            "stage": self.stage.name,
+            "backbone": self.stage.backbone,
+            "classes": self.stage.classes,
+            "settings": json.dumps(self.stage.settings, sort_keys=True),
+            "step": step,
+            "steps": self.stage.optim.steps,
+            **self.optimizer.state(),
+            "schedule": self.schedule.state(),
+            "random": torch.get_rng_state(),
+        }
+        if device.type == "cuda":
+            state["cuda_random"] = torch.cuda.get_rng_state(device)
+        if self.best_weights is not None:
+            if step == self.stage.optim.steps:
+                state |= {"model": self.best_weights, "raw": state.get("raw", state["model"])}
+            else:
+                state["best"] = {"loss": self.best_loss, "weights": self.best_weights}
+        save_checkpoint(self.path, state)
+        keep_last(self.path, step, num_kept)
 
-    def restore(self, state: Tree) -> None:
-        """Takes up a `state`."""
-        for name, value in state.items():
-            setattr(self, name, value)
+    def resume(self) -> int:
+        """Loads the run in progress, if any, and returns its next step."""
+        if not self.path.exists():
+            return 0
+        state, device = load_checkpoint(self.path), self.stage.device
+        _check_settings(self.path, json.loads(state["settings"]), self.stage.settings)
+        step = int(state["step"])
+        if step >= self.stage.optim.steps:
+            return step
+        self.optimizer.restore(state)
+        self.schedule.restore(state["schedule"])
+        torch.set_rng_state(state["random"])
+        if "cuda_random" in state and device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"], device)
+        if "best" in state:
+            best = state["best"]
+            self.best_loss = best["loss"]
+            self.best_weights = {name: value.to(device) for name, value in best["weights"].items()}
+        return step
 
 
 def train(stage: Stage, work: Path, config: Config) -> Path:
@@ -126,158 +162,220 @@ def train(stage: Stage, work: Path, config: Config) -> Path:
 
     Raises:
         InputError: WORK/STAGE holds a run with other settings, or another process trains there.
-        TrainingError: The loss is not finite.
+        TrainingError: The loss or the gradient is not finite, or memory ran out.
         SystemExit: With code 143, after SIGTERM and a checkpoint.
     """
-    folder = work / stage.name
+    check_installed(config.machine)
+    folder, world = work / stage.name, join()
     folder.mkdir(parents=True, exist_ok=True)
-    # A killed parent's child needs a moment to notice.
-    with locked(folder / ".lock", f"{folder}: another process trains there", patience_s=5):
-        return _train(stage, folder, config)
+    with ExitStack() as stack:
+        if world.is_main:
+            complaint = f"{folder}: another process trains there"
+            # A killed parent's child needs a moment to notice.
+            stack.enter_context(locked(folder / ".lock", complaint, patience_s=5))
+        return _train(stage, folder, config, world)
 
 
-def _train(stage: Stage, folder: Path, config: Config) -> Path:
-    machine, path = config.machine, folder / CHECKPOINT
+def _train(stage: Stage, folder: Path, config: Config, world: World) -> Path:
+    machine, path, optim, device = config.machine, folder / CHECKPOINT, stage.optim, stage.device
     machine.limit_threads()
-    device = _device(stage)
-    stage.model.to(device).train()
-    optimizer = torch.optim.Adam(
-        stage.model.parameters(),
-        lr=stage.optim.lr,
-        weight_decay=stage.optim.weight_decay,
-        fused=device.type == "cuda",
-    )
-    is_cuda = device.type == "cuda"
-    use_compile = machine.compile == "on" or (machine.compile == "auto" and is_cuda)
-    use_bf16 = machine.amp == "bf16" or (machine.amp == "auto" and is_cuda)
+    amp, compile_mode = _precision(machine, device), _compile_mode(machine, device)
     # As they turned out: a run that began in bfloat16 must not go on in float32 unnoticed.
-    stage = replace(stage, settings={**stage.settings, "bf16": use_bf16, "compile": use_compile})
-    schedule = Schedule(optim=stage.optim, steps_per_epoch=stage.steps_per_epoch)
-    first = _resume(path, stage, optimizer, schedule)
-    if first >= stage.optim.steps:
-        print(f"{stage.name}: already trained ({first} steps)")
+    how = {"amp": amp, "compile": compile_mode, "sync_bn": machine.sync_bn}
+    stage = replace(stage, settings={**stage.settings, **how})
+    stage.model.to(device).train()
+    _prepare(stage, machine, world)
+    run = Run(
+        stage=stage,
+        path=path,
+        optimizer=Optimizer(stage.model, optim, device, fp16=amp == "fp16"),
+        schedule=Schedule(optim=optim, steps_per_epoch=stage.steps_per_epoch),
+    )
+    first = run.resume()
+    _check_shared(folder, first)
+    if first >= optim.steps:
+        _say(world, f"{stage.name}: already trained ({first} steps)")
         return path
-    remember_config(folder.parent, config)
-    if first == 0:
+    if first > 0:
+        _say(world, f"{stage.name}: goes on at step {first} of {optim.steps}")
+    if world.is_main:
+        remember_config(folder.parent, config)
+    if world.is_main and first == 0:
         publish_bytes(folder / CONFIG, dump_yaml(config).encode())
         # A checkpoint before the first step claims the folder for these settings.
-        _save(path, stage, optimizer, schedule, 0)
-    if use_compile:
-        stage.model.get_submodule("backbone").compile()
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=use_bf16)
+        run.save(0, machine.keep_last)
+    if world.size > 1:
+        share_weights(stage.model)
+    if compile_mode != "off":
+        for module in stage.model.modules():
+            if isinstance(module, Backbone):
+                module.compile(mode=compile_mode)
+    dtype = torch.float16 if amp == "fp16" else torch.bfloat16
+    autocast = torch.autocast(device.type, dtype, enabled=amp != "off")
 
     with ExitStack() as stack:
-        streams = [stack.enter_context(closing(x.stream(first))) for x in stage.loaders]
-        log = stack.enter_context(MetricsLog(folder / METRICS, keep=first))
-        bar = stack.enter_context(ProgressBar(stage.name, stage.optim.steps))
+        streams = [
+            stack.enter_context(closing(x.stream(first * optim.accumulate))) for x in stage.loaders
+        ]
+        log = stack.enter_context(tracking(folder, config, first=first)) if world.is_main else None
+        bar = stack.enter_context(ProgressBar(stage.name, optim.steps, quiet=not world.is_main))
         stop = stack.enter_context(preemption())
-        for step in range(first, stage.optim.steps):
+        stack.enter_context(_naming_memory_settings(path))
+        for step in range(first, optim.steps):
             began_s = time.perf_counter()
-            batches = tuple(next(stream) for stream in streams)
-            loaded_s = time.perf_counter()
-            rate = schedule.lr(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with autocast:
-                terms = stage.loss(batches)
-            optimizer.zero_grad(set_to_none=True)
-            terms["loss"].backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            values = {name: term.item() for name, term in terms.items()}
-            _check_finite(values["loss"], step, batches, path)
-            schedule.observe(step, values["loss"])
-            ended_s = time.perf_counter()
-            num_videos = sum(len(batch.keys) for batch in batches)
-            log.write(
-                {
+            if world.size > 1:
+                # Dropout differs between processes, and is known at any step.
+                torch.manual_seed(_seed(machine.seed, step, world.rank))
+            seen = _backward(run, streams, autocast)
+            rate = run.schedule.lr(step)
+            norm = run.optimizer.step(step, rate)
+            told = torch.tensor([seen.num_padded, stop.requested]).to(norm)
+            # One vector, so that the processes agree at the cost of one message.
+            facts = mean(torch.stack([*seen.terms.values(), norm, *told])).tolist()
+            *terms, grad_norm, num_padded, stopping = facts
+            values = dict(zip(seen.terms, terms, strict=True)) | {"grad_norm": grad_norm}
+            overflowed = amp == "fp16" and not math.isfinite(grad_norm)
+            _check_finite(values, step, seen.keys, path, may_overflow=overflowed)
+            run.observe(step, values["loss"])
+            step_s = time.perf_counter() - began_s
+            if log is not None:
+                row = {
                     "step": step,
                     **values,
                     "lr": rate,
-                    "num_padded": int(sum(batch.plan.padded.sum() for batch in batches)),
-                    "data_wait_s": loaded_s - began_s,
-                    "step_s": ended_s - began_s,
-                    "videos_per_s": num_videos / (ended_s - began_s),
+                    "num_padded": round(num_padded * world.size),
+                    "data_wait_s": seen.wait_s,
+                    "step_s": step_s,
+                    "videos_per_s": len(seen.keys) * world.size / step_s,
                 }
-            )
+                if amp == "fp16":
+                    row["overflowed"] = int(overflowed)
+                if device.type == "cuda":
+                    row["gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
+                log.write(row)
             bar.update(step + 1, f"loss {values['loss']:.3f}")
-            is_last = step + 1 == stage.optim.steps
-            if is_last or stop.requested or (step + 1) % machine.checkpoint_steps == 0:
+            is_last = step + 1 == optim.steps
+            is_due = is_last or stopping or (step + 1) % machine.checkpoint_steps == 0
+            if log is not None and is_due:
                 log.sync()
-                _save(path, stage, optimizer, schedule, step + 1)
-            if stop.requested:
-                print(f"{stage.name}: told to end; saved at step {step + 1}", file=sys.stderr)
+                run.save(step + 1, machine.keep_last)
+            if stopping:
+                # Not before it is saved: a launcher kills the rest once one process has left.
+                barrier()
+                _say(world, f"{stage.name}: told to end; saved at step {step + 1}", sys.stderr)
                 sys.exit(EXIT_CODE)
+    barrier()
     return path
 
 
-def _device(stage: Stage) -> torch.device:
-    return stage.loaders[0].device
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What a step saw: the means of its terms, its videos, and how long it waited for them."""
+
+    terms: dict[str, Tensor]
+    keys: list[str]
+    num_padded: int
+    wait_s: float
 
 
-def _save(
-    path: Path, stage: Stage, optimizer: torch.optim.Optimizer, schedule: Schedule, step: int
-) -> None:
-    state: dict[str, Any] = {
-        "stage": stage.name,
-        "backbone": stage.backbone,
-        "classes": stage.classes,
-        "settings": json.dumps(stage.settings, sort_keys=True),
-        "step": step,
-        "steps": stage.optim.steps,
-        "model": stage.model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state(),
-        "random": torch.get_rng_state(),
-    }
-    if _device(stage).type == "cuda":
-        state["cuda_random"] = torch.cuda.get_rng_state(_device(stage))
-    save_checkpoint(path, state)
+def _backward(run: Run, streams: Sequence[Iterator[Batch]], autocast: torch.autocast) -> _Seen:
+    """The gradient of one step, piece by piece."""
+    num_pieces = run.stage.optim.accumulate
+    terms, keys, num_padded, wait_s = dict[str, Tensor](), list[str](), 0, 0.0
+    for _ in range(num_pieces):
+        asked_s = time.perf_counter()
+        batches = tuple(next(stream) for stream in streams)
+        wait_s += time.perf_counter() - asked_s
+        with autocast:
+            found = run.stage.loss(batches)
+        run.optimizer.backward(found["loss"] / num_pieces)
+        for name, term in found.items():
+            share = term.detach().float() / num_pieces
+            terms[name] = terms[name] + share if name in terms else share
+        keys += [key for batch in batches for key in batch.keys]
+        num_padded += int(sum(batch.plan.padded.sum() for batch in batches))
+    return _Seen(terms=terms, keys=keys, num_padded=num_padded, wait_s=wait_s)
 
 
-def _resume(path: Path, stage: Stage, optimizer: torch.optim.Optimizer, schedule: Schedule) -> int:
-    """Loads the run in progress, if any, and returns its next step."""
-    if not path.exists():
-        return 0
-    state = load_checkpoint(path)
-    _check_settings(path, json.loads(state["settings"]), stage.settings)
-    stage.model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.restore(state["schedule"])
-    torch.set_rng_state(state["random"])
-    if "cuda_random" in state and _device(stage).type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_random"], _device(stage))
-    step = int(state["step"])
-    if 0 < step < stage.optim.steps:
-        print(f"{stage.name}: goes on at step {step} of {stage.optim.steps}")
-    return step
+def _precision(machine: Machine, device: torch.device) -> str:
+    """ "bf16", "fp16" or "off"."""
+    if machine.amp != "auto":
+        return machine.amp
+    if device.type != "cuda":
+        return "off"
+    # Older GPUs emulate bfloat16, slowly.
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def _compile_mode(machine: Machine, device: torch.device) -> str:
+    """torch.compile's mode, or "off"."""
+    is_on = machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda")
+    return machine.compile_mode if is_on else "off"
+
+
+def _prepare(stage: Stage, machine: Machine, world: World) -> None:
+    if machine.activation_checkpointing and not checkpoint_activations(stage.model):
+        raise InputError(
+            f"backbone {stage.backbone!r} has no residual blocks to recompute; "
+            "--set machine.activation_checkpointing=false"
+        )
+    if machine.sync_bn and world.size > 1:
+        if stage.device.type == "cpu":
+            raise InputError("machine.sync_bn works on GPUs only; --set machine.sync_bn=false")
+        nn.SyncBatchNorm.convert_sync_batchnorm(stage.model)  # type: ignore[no-untyped-call]
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+
+
+def _say(world: World, text: str, file: TextIO | None = None) -> None:
+    if world.is_main:
+        print(text, file=file)
+
+
+def _check_shared(folder: Path, step: int) -> None:
+    """Raises InputError where the processes do not see the same checkpoint."""
+    if mean(torch.tensor(float(step))).item() != step:
+        raise InputError(
+            f"{folder}: not every process sees the same checkpoint there; give an --out on storage "
+            "that all machines share"
+        )
 
 
 def _check_settings(path: Path, before: Tree, now: Tree) -> None:
-    old, new = _flatten(before), _flatten(now)
-    changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    changed = differences(before, now)
     if changed:
-        key = changed[0]
+        key, old, new = changed[0]
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise InputError(
-            f"{path.parent}: holds a run with other settings: {key} was {old.get(key)!r}, now "
-            f"{new.get(key)!r}{more}; choose another --out, or delete that folder"
+            f"{path.parent}: holds a run with other settings: {key} was {old!r}, now {new!r}{more};"
+            " choose another --out, or delete that folder"
         )
 
 
-def _flatten(tree: Tree, prefix: str = "") -> Tree:
-    flat: Tree = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _check_finite(loss: float, step: int, batches: tuple[Batch, ...], path: Path) -> None:
-    if not math.isfinite(loss):
-        keys = ", ".join(key for batch in batches for key in batch.keys)
+def _check_finite(
+    values: dict[str, float], step: int, keys: list[str], path: Path, *, may_overflow: bool
+) -> None:
+    """Raises TrainingError where the loss is not finite, or the gradient; that one may overflow."""
+    for name in ("loss", "grad_norm"):
+        if math.isfinite(values[name]) or (name == "grad_norm" and may_overflow):
+            continue
         raise TrainingError(
-            f"loss is {loss} at step {step}; videos of the batch: {keys}; last good checkpoint: "
-            f"{path}; begin another --out with a lower optim.lr of that stage, or more warmup_steps"
+            f"{name} is {values[name]} at step {step}; videos of the batch: {', '.join(keys)}; "
+            f"last good checkpoint: {path}; begin another --out with a lower optim.lr of that "
+            "stage, more warmup_steps, or clip_norm=1"
         )
+
+
+@contextmanager
+def _naming_memory_settings(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise TrainingError(
+            f"out of memory ({reason}); --set machine.activation_checkpointing=true goes on from "
+            f"{path}; or begin another --out with a higher optim.accumulate of that stage (the "
+            "same batch in more pieces), a lower optim.batch_size, or a lower clips.size_px"
+        ) from error

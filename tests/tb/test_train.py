@@ -18,12 +18,13 @@ from loaders.batch import Batch
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import stages
-from tb.checkpoint import CHECKPOINT, load_checkpoint
+from tb.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.config import Config, Optim, dump_yaml, load_config, work_config
 from tb.metrics import METRICS, MetricsLog, read_metrics
 from tb.models import Classifier, build_backbone
+from tb.schedule import Schedule
 from tb.similarity import SIMILARITY, read_similarity
-from tb.train import Schedule, Stage, TrainingError, train
+from tb.train import Stage, TrainingError, train
 from tb.workflow import _runner, run_all, run_stage
 
 
@@ -73,6 +74,7 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
     path = train(replace(again, loss=loss), tmp_path, config)
     assert len(calls) == config.student.optim.steps - saved
     assert same_weights(path, finished / "supervised" / CHECKPOINT)
+    assert file_digest(path) == file_digest(finished / "supervised" / CHECKPOINT)
     one, two = (
         [(row["step"], row["loss"], row["lr"]) for row in read_metrics(folder / METRICS)]
         for folder in (path.parent, finished / "supervised")

@@ -1,0 +1,124 @@
+"""`tb runs ...`: a look at what training left. As everywhere, imports wait in the commands."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tb.runs import Run
+
+runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, and compare them.")
+
+Folder = Annotated[Path, typer.Argument(help="A run: WORK/STAGE.")]
+
+# Rich takes 80 for a pipe, which breaks long paths in two.
+_PIPE_WIDTH = 160
+
+
+@runs_app.command()
+def ls(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Work folders.")],
+) -> None:
+    """One line per run in and below some folders."""
+    from tb.runs import find_runs, short_names
+
+    runs = find_runs(folders)
+    splits = sorted({split for run in runs for split in run.results})
+    table = Table("run", box=None)
+    for name in (
+        "steps",
+        "loss",
+        "videos/s",
+        "waiting",
+        "minutes",
+        *map("top-1 {}".format, splits),
+    ):
+        table.add_column(name, justify="right")
+    for run, name in zip(runs, short_names(runs), strict=True):
+        table.add_row(name, *_cells(run), *(_top1(run, split) for split in splits))
+    _console().print(table)
+
+
+@runs_app.command()
+def show(run: Folder) -> None:
+    """A run's last metrics, accuracies and settings."""
+    from tb.runs import read_run
+    from tb.settings import flatten
+
+    found = read_run(run)
+    console = _console()
+    steps = "?" if found.steps is None else found.steps
+    console.print(f"{run}: {found.step} of {steps} steps saved, {found.seconds / 60:.1f} minutes")
+    console.print(_table(("metric", "last"), [(k, _number(v)) for k, v in found.final.items()]))
+    settings = [(name, str(value)) for name, value in flatten(found.config).items()]
+    console.print(_table(("setting", "value"), settings))
+
+
+@runs_app.command()
+def compare(one: Folder, two: Folder) -> None:
+    """Where the settings of two runs differ, and their last metrics side by side."""
+    from tb.runs import read_run, short_names
+    from tb.settings import differences
+
+    runs = [read_run(one), read_run(two)]
+    names = short_names(runs)
+    changed = [(name, str(a), str(b)) for name, a, b in differences(runs[0].config, runs[1].config)]
+    console = _console()
+    if changed:
+        console.print(_table(("setting", *names), changed))
+    else:
+        console.print("the settings are the same")
+    first, second = (run.final for run in runs)
+    rows = [(name, _number(first.get(name)), _number(second.get(name))) for name in first | second]
+    console.print(_table(("metric", *names), rows))
+
+
+@runs_app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs: WORK/STAGE.")],
+    png: Annotated[Path, typer.Option(help="The picture to write.")],
+    metric: Annotated[str, typer.Option(help="Which column of metrics.jsonl.")] = "loss",
+) -> None:
+    """Draw one metric of several runs over their steps."""
+    from tb.runs import plot_runs, read_run
+
+    plot_runs([read_run(run) for run in runs], png, metric)
+    typer.echo(png)
+
+
+def _cells(run: "Run") -> list[str]:
+    final, steps = run.final, "?" if run.steps is None else run.steps
+    if not run.rows:
+        return [f"{run.step}/{steps}", "", "", "", ""]
+    waiting = sum(row["data_wait_s"] for row in run.rows) / run.seconds
+    return [
+        f"{run.step}/{steps}",
+        f"{final['loss']:.3f}",
+        f"{final['videos_per_s']:.1f}",
+        f"{waiting:.0%}",
+        f"{run.seconds / 60:.1f}",
+    ]
+
+
+def _top1(run: "Run", split: str) -> str:
+    return f"{run.results[split]['top1']:.1%}" if split in run.results else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)

@@ -1,0 +1,59 @@
+"""What each process does in `test_distributed`: `python -m tests.tb.ranks SHARDS OUT`."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from shards.manifest import Manifest, read_manifest
+from tb import stages
+from tb.config import Config, load_config
+from tb.distributed import join, main_first
+from tb.train import Stage, train
+from tests.tb.conftest import QUICK
+
+# So small a rate that the weights stay: Adam's moments are then sums of plain gradients.
+SETTINGS = (
+    *QUICK,
+    "machine.num_threads=1",
+    "machine.tensorboard=false",
+    "classify.dropout=0",
+    "pretrain.optim={steps: 2, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, clip_norm: 0.1}",
+    "pretrain.pooled_reduction=sum",
+    "student.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, schedule: plateau}",
+)
+STAGES = ("supervised", "invariant", "tclr")
+
+
+def freeze_statistics(stage: Stage) -> Stage:
+    """The stage with batch norm that does not depend on who shares the batch."""
+    for module in stage.model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
+            module.eval()
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign]
+    return stage
+
+
+def train_all(manifest: Manifest, work: Path, config: Config) -> None:
+    """A few steps of every kind of loss."""
+    for name in STAGES:
+        if name == "supervised":
+            stage = stages.supervised_stage(manifest, config)
+        else:
+            stage = stages.pretrain_stage(name, manifest, config)
+        train(freeze_statistics(replace(stage, name=name)), work, config)
+
+
+@main_first
+def first_come(path: Path) -> str:
+    """Who made the file."""
+    if not path.exists():
+        path.write_text(f"rank {join().rank}")
+    return path.read_text()
+
+
+if __name__ == "__main__":
+    shards, out = Path(sys.argv[1]), Path(sys.argv[2])
+    train_all(read_manifest(shards), out, load_config("demo", SETTINGS))
+    assert first_come(out / "first") == "rank 0"
