@@ -53,7 +53,9 @@ def linear(
     out: Out,
     preset: Preset = None,
     set_: Set = None,
-    l2: Annotated[float, typer.Option(help="Weight of the penalty on the weights.", min=1e-9)] = 1e-3,
+    l2: Annotated[
+        float, typer.Option(help="Weight of the penalty on the weights.", min=1e-9)
+    ] = 1e-3,
     all_labels: AllLabels = False,
 ) -> None:
     """Logistic regression on training videos, tested on evaluation.split."""
