@@ -31,6 +31,10 @@ def _h264(recipe: Recipe) -> dict[str, str]:
         "crf": str(recipe.quality),
         "preset": recipe.preset,
         "tune": "fastdecode",
+        # One profile and level for every size, rate and preset; NVDEC takes this level everywhere.
+        "profile": "high",
+        "8x8dct": "1",
+        "level": "5.1",
         "bf": "0",
         "refs": "1",
         "g": str(recipe.gop),

@@ -10,7 +10,8 @@ MIN_SIDE_PX = {"h264": 64, "hevc": 144, "vp9": 128, "mjpeg": 64, "copy": 64}
 CODECS = tuple(MIN_SIDE_PX)
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 _DEFAULT_QUALITY = {"h264": 18, "hevc": 20, "vp9": 24, "mjpeg": 3, "copy": 0}
-_QUALITIES = {"h264": (0, 51), "hevc": (0, 51), "vp9": (0, 63), "mjpeg": (2, 31), "copy": (0, 0)}
+# x264's 0 is lossless, in a profile that NVDEC does not decode.
+_QUALITIES = {"h264": (1, 51), "hevc": (0, 51), "vp9": (0, 63), "mjpeg": (2, 31), "copy": (0, 0)}
 _MAX_SHORT_SIDE_PX = 2160
 _MAX_GOP = 250
 
@@ -23,8 +24,8 @@ class Recipe:
         codec: "h264", "hevc", "vp9", "mjpeg" (4:2:0, 8 bit, constant frame rate, closed groups of
             pictures without B-frames, no audio, upright, sides multiples of 16) or "copy" (the
             file as it is, only checked). DALI decodes vp9 and mjpeg on the CPU, all on the GPU.
-        quality: the encoder's own scale, lower is better and larger: CRF 0 to 51 for h264 and
-            hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg; -1 = 18, 20, 24, 3.
+        quality: the encoder's own scale, lower is better and larger: CRF 1 to 51 for h264, 0 to 51
+            for hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg; -1 = 18, 20, 24, 3.
         gop: frames from one keyframe to the next; a window starts at most gop - 1 frames early.
             mjpeg has keyframes only.
         short_side_px: upper bound of the shorter side, a multiple of 16.

@@ -292,6 +292,7 @@ def test_a_picture_that_changes_size_is_refused(tmp_path: Path) -> None:
     [
         {"codec": "h266"},
         {"quality": 52},
+        {"quality": 0},
         {"codec": "mjpeg", "quality": 1},
         {"codec": "hevc", "short_side_px": 128},
         {"gop": 0},
