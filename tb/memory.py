@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint, noop_context_fn
+from torch.utils.checkpoint import checkpoint
 
 # PyTorchVideo's and torchvision's.
 _RESIDUAL_BLOCKS = ("ResBlock", "BasicBlock")
@@ -27,14 +27,15 @@ def checkpoint_activations(model: nn.Module) -> int:
 
 
 def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    # A compiled graph is pure: it updates the running statistics once by itself.
-    contexts = noop_context_fn if torch.compiler.is_compiling() else partial(_contexts, block)
+    if torch.compiler.is_compiling():
+        # A compiled graph updates the running statistics once, whatever it recomputes.
+        return checkpoint(forward, clips, use_reentrant=False)
     return checkpoint(
         forward,
         clips,
         use_reentrant=False,
         preserve_rng_state=False,  # no block draws random numbers
-        context_fn=contexts,
+        context_fn=partial(_contexts, block),
     )
 
 
@@ -47,11 +48,12 @@ def _contexts(
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     """Inside, batch norm leaves its running statistics alone: they saw this batch already."""
-    norms = [x for x in block.modules() if isinstance(x, _BatchNorm) and x.track_running_stats]
+    norms = [x for x in block.modules() if isinstance(x, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, num_batches) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, num_batches

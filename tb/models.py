@@ -58,6 +58,10 @@ def _pytorchvideo_resnet() -> Callable[..., Any]:
 
 def _resnet(*, stem_dim_out: int = 64, **options: Any) -> Backbone:
     trunk = _pytorchvideo_resnet()(head=None, stem_dim_out=stem_dim_out, **options)
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv3d):
+            # Some are NumPy's integers, with which torch.compile takes the graph for a dynamic one.
+            module.stride = tuple(map(int, module.stride))
     # Four stages: the first is 4 times as wide as the stem, each other twice as wide as the last.
     return Backbone(trunk, stem_dim_out * 32, f"blocks.{len(trunk.blocks)}.proj")
 
