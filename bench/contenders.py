@@ -23,10 +23,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.peers import PEERS, Render
-from loaders import engines, reference
+from loaders import reference
 from loaders.batch import Loader, open_loader
-from loaders.engines import ENGINES
+from loaders.engines import ENGINE_NAMES
 from loaders.plan import Plan
+from shards.errors import InputError
 from shards.reader import ShardReader
 
 CEILING = "decode only"
@@ -44,6 +45,7 @@ class Job:
     num_batches: int
     batch_size: int
     num_workers: int
+    tune: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +96,11 @@ class Contender:
 def _serve(pipe: Connection, name: str, job: Job) -> None:
     try:
         run, psnr_db = _build(name, job)
-    except ImportError as error:
-        pipe.send((f"not installed ({error}); pip install 'timebalance[bench]'", float("nan")))
+    except (ImportError, InputError) as error:
+        problem = str(error)
+        if isinstance(error, ImportError):
+            problem = f"not installed ({error}); pip install 'timebalance[bench]'"
+        pipe.send((problem, float("nan")))
         pipe.recv()
         pipe.send(0.0)
         return
@@ -121,16 +126,17 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
         job.shards,
         job.views,
         size_px=job.size_px,
-        engine=name if name in ENGINES else "fused",
+        engine=name if name in ENGINE_NAMES else "fused",
         device="cpu",
         dtype=job.dtype,
         batch_size=job.batch_size,
         num_workers=job.num_workers,
+        tune=job.tune,
     )
     if name == CEILING:
         return lambda epoch: _decode_only(loader, job, epoch), float("nan")
-    if name in ENGINES:
-        return lambda epoch: _engine(loader, job, epoch), _psnr_db(loader, ENGINES[name])
+    if name in ENGINE_NAMES:
+        return lambda epoch: _engine(loader, job, epoch), _psnr_db(loader, _engine_views(name, job))
     torch.set_num_threads(1)  # as in its workers
     render = importlib.import_module(PEERS[name]).load()
     # Checked in a thread-free copy of what the workers do; the workers load the library anew.
@@ -146,7 +152,7 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     run = lambda epoch: _peer(workers, order, loader, job, epoch)  # noqa: E731
     for _ in run(0):  # forks the workers before this process loads anything that dislikes it
         pass
-    return run, _psnr_db(loader, _as_engine(render))
+    return run, _psnr_db(loader, _peer_views(render))
 
 
 def _engine(loader: Loader, job: Job, epoch: int) -> Iterator[int]:
@@ -233,31 +239,45 @@ def _cast(view: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return (view * 255).round().to(dtype) if dtype == torch.uint8 else view.to(dtype)
 
 
-def _as_engine(render: Render) -> engines.Render:
-    def run(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
-        views = [view for group in out for view in group]
-        for view, made in zip(views, render(data, plan, b), strict=True):
-            view[...] = made.movedim(0, -1).numpy()
-        return 0.0
-
-    return run
+# (plan of one video, reader) -> its views, each (T, S, S, 3) float32 in [0, 1].
+_Views = Callable[[Plan, ShardReader], list[np.ndarray]]
 
 
-def _psnr_db(loader: Loader, render: engines.Render) -> float:
+def _engine_views(name: str, job: Job) -> _Views:
+    """In full precision, whatever is being timed."""
+    loader = open_loader(
+        job.shards, job.views, size_px=job.size_px, engine=name, device="cpu", batch_size=1
+    )
+
+    def views(plan: Plan, reader: ShardReader) -> list[np.ndarray]:
+        (rendered,) = loader.pipeline.run(reader, iter([plan]))
+        return [view for group in rendered.views for view in group[0].numpy()]
+
+    return views
+
+
+def _peer_views(render: Render) -> _Views:
+    def views(plan: Plan, reader: ShardReader) -> list[np.ndarray]:
+        made = render(reader.read(int(plan.rows[0])), plan, 0)
+        return [view.movedim(0, -1).numpy() for view in made]
+
+    return views
+
+
+def _psnr_db(loader: Loader, views: _Views) -> float:
     """The worst view of the first video, against the reference engine."""
     plan = next(loader.plans())
-    with ShardReader(loader.manifest) as reader:
-        data = reader.read(plan.rows[0])
+    plan = loader.plan(plan.rows[:1], plan.epochs[:1])
     size, frames = loader.spec.size_px, loader.spec.num_frames
-    shapes = [(len(g.offsets), frames, size, size, 3) for g in loader.spec.groups]
-    ours, oracle = ([np.zeros(shape, np.float32) for shape in shapes] for _ in range(2))
-    render(data, plan, 0, ours)
-    reference.render(data, plan, 0, oracle)
+    oracle = np.zeros((loader.spec.num_views, frames, size, size, 3), np.float32)
+    with ShardReader(loader.manifest) as reader:
+        ours = views(plan, reader)
+        reference.render(reader.read(int(plan.rows[0])), plan, 0, [oracle])
     errors = [
-        np.square(one.astype(np.float64) - other).mean(axis=(1, 2, 3, 4))
+        float(np.square(one.astype(np.float64) - other).mean())
         for one, other in zip(ours, oracle, strict=True)
     ]
-    return float(-10 * np.log10(max(np.concatenate(errors).max(), 1e-12)))
+    return float(-10 * np.log10(max(*errors, 1e-12)))
 
 
 def _pids() -> list[int]:

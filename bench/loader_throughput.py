@@ -5,7 +5,8 @@ that what else runs on the machine hits all alike; medians over rounds count, an
 beside wall seconds. The ceiling is FFmpeg decoding the same windows and doing nothing else.
 
     python bench/loader_throughput.py --shards DIR [--views pretrain] [--size 112]
-        [--engines fused reference] [--peers torchcodec ...] [--json FILE] [--png FILE]
+        [--engines fused dali reference] [--tune] [--peers torchcodec ...]
+        [--json FILE] [--png FILE]
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
-from loaders.engines import ENGINES
+from loaders.engines import ENGINE_NAMES
 from loaders.views import PRESETS, view_spec
 
 
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_batches=num_batches,
         batch_size=options.batch_size,
         num_workers=options.workers,
+        tune=options.tune,
     )
     contenders = []
     for name in [CEILING, *options.engines, *options.peers]:
@@ -86,7 +88,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--views", choices=sorted(PRESETS), default="pretrain")
     parser.add_argument("--size", type=int, default=112, help="output side in pixels")
-    parser.add_argument("--engines", nargs="*", choices=ENGINES, default=["fused"])
+    parser.add_argument("--engines", nargs="*", choices=ENGINE_NAMES, default=["fused"])
+    parser.add_argument("--tune", action="store_true", help="try layouts of dali first")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--dtype", choices=("float32", "float16", "uint8"), default="float16")
     parser.add_argument("--videos", type=int, default=32, help="per round")
@@ -163,7 +166,11 @@ def _draw(rows: list[Row], job: Job, path: Path) -> None:
         [row.name for row in rows],
         [row.videos_per_s for row in rows],
         color=[
-            "#999999" if row.name == CEILING else "#3b6ea5" if row.name in ENGINES else "#d9822b"
+            "#999999"
+            if row.name == CEILING
+            else "#3b6ea5"
+            if row.name in ENGINE_NAMES
+            else "#d9822b"
             for row in rows
         ],
     )

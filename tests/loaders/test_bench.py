@@ -29,7 +29,7 @@ def test_one_round(textured_shards: Manifest, tmp_path: Path) -> None:
     command = [
         *[sys.executable, "bench/loader_throughput.py", "--shards", str(textured_shards.root)],
         *["--size", "32", "--videos", "4", "--batch-size", "2", "--rounds", "1"],
-        *["--peers", "torchcodec", "opencv-pil", "--engines", "fused", "reference"],
+        *["--peers", "torchcodec", "opencv-pil", "--engines", "fused", "dali", "reference"],
         *["--json", str(tmp_path / "a.json"), "--png", str(tmp_path / "a.png")],
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -48,4 +48,5 @@ def test_one_round(textured_shards: Manifest, tmp_path: Path) -> None:
         assert f"starting {name}\n  left out: not installed" in done.stdout
     assert rows["reference"]["psnr_db"] > 100
     assert rows["fused"]["psnr_db"] > 42
+    assert "dali" not in rows or rows["dali"]["psnr_db"] > 42
     assert (tmp_path / "a.png").stat().st_size > 1000
