@@ -35,6 +35,9 @@ from tb.schedule import Schedule
 from tb.settings import differences
 from tb.tracking import check_installed, tracking
 
+# In a row: with each, float16 losses are scaled by half as much, from 65536 on.
+_MAX_OVERFLOWS = 20
+
 
 class TrainingError(InputError):
     """Training cannot go on; the message names the step and the last good checkpoint."""
@@ -212,6 +215,7 @@ def _train(stage: Stage, folder: Path, config: Config, world: World) -> Path:
                 module.compile(mode=compile_mode)
     dtype = torch.float16 if amp == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, dtype, enabled=amp != "off")
+    overflows = 0
 
     with ExitStack() as stack:
         streams = [
@@ -235,7 +239,9 @@ def _train(stage: Stage, folder: Path, config: Config, world: World) -> Path:
             *terms, grad_norm, num_padded, stopping = facts
             values = dict(zip(seen.terms, terms, strict=True)) | {"grad_norm": grad_norm}
             overflowed = amp == "fp16" and not math.isfinite(grad_norm)
-            _check_finite(values, step, seen.keys, path, may_overflow=overflowed)
+            overflows = overflows + 1 if overflowed else 0
+            may_overflow = 0 < overflows <= _MAX_OVERFLOWS
+            _check_finite(values, step, seen.keys, path, may_overflow=may_overflow)
             run.observe(step, values["loss"])
             step_s = time.perf_counter() - began_s
             if log is not None:
