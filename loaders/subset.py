@@ -11,6 +11,8 @@ from shards.label_list import read_label_list
 from shards.manifest import Manifest
 from shards.splits import label_fraction
 
+Part = Literal["all", "labelled", "unlabelled"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
@@ -29,7 +31,7 @@ class Subset:
 
     split: str = "train"
     split_number: int = 1
-    part: Literal["all", "labelled", "unlabelled"] = "all"
+    part: Part = "all"
     percent: float = 100.0
     label_seed: int = 0
     label_list: Path | str | None = None

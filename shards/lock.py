@@ -11,17 +11,21 @@ from shards.errors import InputError
 _RETRY_S = 0.1
 
 
+class BusyError(InputError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def locked(path: Path, complaint: str, *, patience_s: float = 0.0) -> Iterator[None]:
     """Holds an exclusive lock on a file; the system drops it when the process ends, however.
 
     Args:
         path: The lock file, made if missing and left in place; its folder exists.
-        complaint: The message of the InputError, where another process holds the lock.
+        complaint: The message of the error, where another process holds the lock.
         patience_s: How long to wait for that process, in seconds.
 
     Raises:
-        InputError: Another process holds it.
+        BusyError: Another process holds it.
     """
     with path.open("w") as file:
         deadline = time.monotonic() + patience_s
@@ -31,7 +35,7 @@ def locked(path: Path, complaint: str, *, patience_s: float = 0.0) -> Iterator[N
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise InputError(complaint) from None
+                    raise BusyError(complaint) from None
                 time.sleep(_RETRY_S)
             except OSError:
                 break  # Some network file systems have no locks; then the user is trusted.

@@ -14,6 +14,7 @@ import typer
 from shards.errors import InputError
 from tb import __version__
 from tb.cli_probes import probe_app, retrieve_command
+from tb.cli_reproduce import reproduce_command
 from tb.cli_runs import runs_app
 from tb.cli_shard import shard_app, shards_app
 from tb.cli_split import split_command
@@ -35,6 +36,7 @@ app.add_typer(probe_app, name="probe")
 app.command("retrieve")(retrieve_command)
 app.command("export")(export_command)
 app.command("report")(report_command)
+app.command("reproduce")(reproduce_command)
 app.command("views")(views_command)
 app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")

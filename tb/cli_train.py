@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shards.errors import InputError
+
 if TYPE_CHECKING:
     from shards.manifest import Manifest
     from tb.config import Config
@@ -28,6 +30,10 @@ Preset = Annotated[
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="One setting, e.g. labels.percent=5; repeatable.")
+]
+Name = Annotated[
+    str | None,
+    typer.Option(help="Folder in WORK for a variant; WORK does not remember its settings."),
 ]
 
 
@@ -84,12 +90,37 @@ def finetune(
 
 
 @train_app.command()
-def student(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 3: the student, taught by both teachers weighted per video."""
+def student(
+    shards: Shards, out: Out, name: Name = None, preset: Preset = None, set_: Set = None
+) -> None:
+    """Stage 3: the student, taught by both teachers weighted per video.
+
+    Variants: --set student.teachers=equal, invariant or distinctive; student.distance=kl or js;
+    student.init=scratch, invariant, distinctive, tclr or a file.
+    """
     manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow
 
-    workflow.run_stage("student", manifest, config, out)
+    workflow.run_stage("student", manifest, config, out, name=name)
+
+
+@train_app.command()
+def baseline(
+    kind: Annotated[str, typer.Argument(help="pseudo-label, fixmatch or mean-teacher.")],
+    shards: Shards,
+    out: Out,
+    name: Name = None,
+    preset: Preset = None,
+    set_: Set = None,
+) -> None:
+    """Another semi-supervised method: the student's network, labels, batches and steps."""
+    manifest, config = open_work(shards, out, preset, set_)
+    from tb import workflow
+    from tb.baselines import NAMES
+
+    if kind not in NAMES:
+        raise InputError(f"no baseline {kind!r}: choose one of {', '.join(NAMES)}")
+    workflow.run_stage(kind, manifest, config, out, name=name)
 
 
 @train_app.command()

@@ -13,8 +13,8 @@ from typing import Any, Literal, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loaders.subset import Subset
-from loaders.views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, Augment
+from loaders.subset import Part, Subset
+from loaders.views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT, Augment
 from shards.errors import InputError
 from shards.lock import locked
 from shards.publish import publish_bytes
@@ -42,7 +42,7 @@ class Labels(_Section):
     split: Literal["train", "pool"] = "train"
     split_number: int = Field(1, ge=1)
 
-    def subset(self, part: Literal["all", "labelled", "unlabelled"]) -> Subset:
+    def subset(self, part: Part) -> Subset:
         """The training videos, or those of them with or without a label."""
         return Subset(
             split=self.split,
@@ -139,12 +139,31 @@ class Student(_Section):
     `omega` weighs the distance to the teachers' mixture. The released code has 100 x (unlabelled)
     and 50 x (labelled) a mean over batch and classes; with about 100 classes that is an omega of 1
     and 0.5 here. The supervised-only baseline takes the same `optim`, with no unlabelled videos.
+    `teachers` says whom it learns from: both weighted by each video's temporal similarity (the
+    paper), both equally, or one alone.
     """
 
     optim: Optim = Optim(steps=40_000, batch_size=16, warmup_steps=2_400)
     init: str = "tclr"
+    teachers: Literal["similarity", "equal", "invariant", "distinctive"] = "similarity"
     omega: float = Field(1.0, ge=0)
     distance: Literal["l2", "kl", "js"] = "l2"
+
+
+class Baselines(_Section):
+    """The semi-supervised baselines; steps, batches and start are the student's.
+
+    `threshold` is the confidence from which a prediction counts as a label (pseudo-label, FixMatch)
+    and `pseudo_label_weight` the weight of that loss; `weak` and `strong` augment FixMatch's pair.
+    Mean Teacher weighs sum_k (p - q)^2 by `consistency_weight`, averages weights with `ema_decay`.
+    """
+
+    threshold: float = Field(0.95, ge=0, le=1)
+    pseudo_label_weight: float = Field(1.0, ge=0)
+    weak: Augment = WEAK_AUGMENT
+    strong: Augment = PRETRAIN_AUGMENT
+    consistency_weight: float = Field(10.0, ge=0)
+    ema_decay: float = Field(0.99, gt=0, lt=1)
 
 
 class Evaluation(_Section):
@@ -200,6 +219,7 @@ class Config(_Section):
     classify: Classify = Classify()
     finetune: Finetune = Finetune()
     student: Student = Student()
+    baselines: Baselines = Baselines()
     evaluation: Evaluation = Evaluation()
     machine: Machine = Machine()
 
@@ -255,6 +275,22 @@ def preset_names() -> list[str]:
 def dump_yaml(config: Config) -> str:
     """The resolved settings as YAML that `--preset FILE` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _preset_chain(preset: str | None) -> list[tuple[str, Tree]]:
+    """A preset after those that it builds on: `base` names another, or a file beside it."""
+    chain: list[tuple[str, Tree]] = []
+    while preset is not None:
+        if preset in [name for name, _ in chain]:
+            raise InputError(f"preset {preset}: is its own base; take that `base` out")
+        tree = _read_preset(preset)
+        chain.insert(0, (preset, tree))
+        base = tree.pop("base", None)
+        if base is None:
+            break
+        is_file = Path(str(base)).suffix in _PRESET_SUFFIXES
+        preset = str(Path(preset).parent / base) if is_file else str(base)
+    return chain
 
 
 def _read_preset(preset: str) -> Tree:
@@ -313,19 +349,3 @@ def _nearest(name: str, known: list[str], prefix: str = "") -> str:
     if close:
         return f"; did you mean {prefix + close[0]!r}?"
     return f"; choose one of {', '.join(prefix + item for item in known)}"
-def _preset_chain(preset: str | None) -> list[tuple[str, Tree]]:
-    """A preset after those that it builds on: `base` names another, or a file beside it."""
-    chain: list[tuple[str, Tree]] = []
-    while preset is not None:
-        if preset in [name for name, _ in chain]:
-            raise InputError(f"preset {preset}: is its own base; take that `base` out")
-        tree = _read_preset(preset)
-        chain.insert(0, (preset, tree))
-        base = tree.pop("base", None)
-        if base is None:
-            break
-        is_file = Path(str(base)).suffix in _PRESET_SUFFIXES
-        preset = str(Path(preset).parent / base) if is_file else str(base)
-    return chain
-
-

@@ -13,7 +13,7 @@ from shards import datasets
 from shards.cpus import num_cpus
 from shards.errors import InputError
 from shards.ingest import ingest
-from shards.manifest import read_manifest
+from shards.manifest import Manifest, read_manifest
 from shards.publish import publish_bytes
 from tb.config import work_config
 from tb.demo_videos import SIZES, write_demo_videos
@@ -31,6 +31,21 @@ def run_demo(out: Path, *, size: str, seed: int) -> None:
         InputError: The size is unknown, or OUT holds a demo with another size or seed.
     """
     started_s = time.monotonic()
+    manifest, work = demo_shards(out, size=size, seed=seed), out / "work"
+    config = work_config(work, PRESET, [f"machine.seed={seed}", *_SIZE_SETTINGS[size]])
+    run_all(manifest, config, work, jobs=num_cpus())
+    write_report(manifest, config, work, seconds=time.monotonic() - started_s)
+    for name in (REPORT, RESULT):
+        publish_bytes(out / name, (work / name).read_bytes())
+    _print_result(out)
+
+
+def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
+    """OUT/videos and OUT/shards, made where they are missing.
+
+    Raises:
+        InputError: The size is unknown, or OUT holds a demo with another size or seed.
+    """
     if size not in SIZES:
         raise InputError(f"--size {size}: choose one of {', '.join(SIZES)}")
     _claim(out, size, seed)
@@ -42,13 +57,7 @@ def run_demo(out: Path, *, size: str, seed: int) -> None:
     dataset = datasets.folder(out / "videos")
     with ProgressBar("shard", counts.num_videos) as bar:
         ingest(dataset, out / "shards", progress=lambda done, _, key: bar.update(done, key))
-    manifest, work = read_manifest(out / "shards"), out / "work"
-    config = work_config(work, PRESET, [f"machine.seed={seed}", *_SIZE_SETTINGS[size]])
-    run_all(manifest, config, work, jobs=num_cpus())
-    write_report(manifest, config, work, seconds=time.monotonic() - started_s)
-    for name in (REPORT, RESULT):
-        publish_bytes(out / name, (work / name).read_bytes())
-    _print_result(out)
+    return read_manifest(out / "shards")
 
 
 # The medium size has three times the videos, and takes three times the steps.

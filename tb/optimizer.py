@@ -14,7 +14,15 @@ Weights = dict[str, Tensor]
 class Optimizer:
     """Trains a model in place; `backward` any number of times, then `step`."""
 
-    def __init__(self, model: nn.Module, optim: Optim, device: torch.device, *, fp16: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optim: Optim,
+        device: torch.device,
+        *,
+        fp16: bool,
+        average: nn.Module | None = None,
+    ) -> None:
         self._model, self._optim = model, optim
         self._adam = torch.optim.Adam(
             model.parameters(),
@@ -24,7 +32,12 @@ class Optimizer:
         )
         # Without float16 every method of the scaler does nothing.
         self._scaler = torch.amp.GradScaler(device.type, enabled=fp16)
-        self._ema = copy_weights(model.state_dict()) if optim.ema_decay else None
+        self._ema: Weights | None = None
+        if optim.ema_decay and average is None:
+            self._ema = copy_weights(model.state_dict())
+        elif average is not None:
+            average.load_state_dict(model.state_dict())
+            self._ema = average.state_dict()  # its own tensors, changed in place
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a loss."""

@@ -21,13 +21,14 @@ from tb.contact_sheet import contact_sheet, png_bytes
 from tb.evaluate import Evaluation, evaluation_source, read_evaluation
 from tb.metrics import METRICS, Row, read_metrics
 from tb.similarity import SIMILARITY, read_similarity
+from tb.teachers import finetuned
 
 REPORT, RESULT = "report.html", "result.json"
 # Name in result.json -> stage whose classifier was evaluated.
 ROWS = {
     "supervised": "supervised",
-    "invariant": stages.finetuned("invariant"),
-    "distinctive": stages.finetuned("distinctive"),
+    "invariant": finetuned("invariant"),
+    "distinctive": finetuned("distinctive"),
     "student": "student",
 }
 TITLES = {

@@ -17,23 +17,20 @@ from torch.nn import functional
 
 from loaders import views
 from loaders.batch import Batch, Loader, engine_name, open_loader
-from loaders.subset import Subset
+from loaders.subset import Part
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import losses
-from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_backbone, load_model
-from tb.config import Classify, Config, Optim, Tree
+from tb.checkpoint import CHECKPOINT
+from tb.config import Config, Optim, Tree
 from tb.distributed import gather, join
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
-from tb.similarity import TEACHERS, cached_similarity, similarity_key
+from tb.similarity import TEACHERS
+from tb.teachers import finetuned, load_teachers
 from tb.train import Stage
+from tb.weights import load_pretrained
 
 SELF_SUPERVISED = ("invariant", "distinctive", "tclr")
-
-
-def finetuned(teacher: str) -> str:
-    """Folder name of a fine-tuned teacher."""
-    return f"finetune-{teacher}"
 
 
 NAMES = (*SELF_SUPERVISED, *map(finetuned, TEACHERS), "supervised", "student")
@@ -43,7 +40,7 @@ def pretrain_stage(kind: str, manifest: Manifest, config: Config) -> Stage:
     """Stage 1: L_I ("invariant"), L_D1 + L_D2 ("distinctive"), or all three ("tclr")."""
     optim = config.pretrain.optim
     spec = pretrain_views(config)
-    loader = _loader(manifest, spec, config.labels.subset("all"), config, optim)
+    loader = stage_loader(manifest, spec, "all", config, optim)
     if len(loader.rows) < optim.batch_size:
         raise InputError(
             f"{len(loader.rows)} training videos, but pretrain.optim.batch_size is "
@@ -101,26 +98,21 @@ def _pretrain_terms(kind: str, model: Embedder, batch: Batch, config: Config) ->
 
 def finetune_stage(teacher: str, manifest: Manifest, config: Config, init: Path) -> Stage:
     """Stage 2: the teacher's backbone (from `init`) and a new classifier, cross entropy."""
-    model = _classifier(manifest, config)
-    load_backbone(init, model.backbone, config.backbone)
-    check_finished(init)
-    return _supervised(
-        finetuned(teacher), model, manifest, config, config.finetune.optim, file_digest(init)
-    )
+    model = new_classifier(manifest, config)
+    start = load_pretrained(init, model.backbone, config.backbone)
+    return _supervised(finetuned(teacher), model, manifest, config, config.finetune.optim, start)
 
 
 def supervised_stage(manifest: Manifest, config: Config) -> Stage:
     """The baseline: the student's network and budget, from scratch on the labelled videos alone."""
-    model = _classifier(manifest, config)
+    model = new_classifier(manifest, config)
     return _supervised("supervised", model, manifest, config, config.student.optim, "scratch")
 
 
 def _supervised(
     name: str, model: Classifier, manifest: Manifest, config: Config, optim: Optim, init: str
 ) -> Stage:
-    loader = _loader(
-        manifest, _clip_views(config.classify), config.labels.subset("labelled"), config, optim
-    )
+    loader = stage_loader(manifest, clip_views(config), "labelled", config, optim)
 
     def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
         (batch,) = batches
@@ -134,35 +126,26 @@ def _supervised(
         optim=optim,
         loaders=(loader,),
         loss=loss,
-        settings=_settings(
-            config,
-            manifest,
-            labels=_labels_facts(config),
-            classify=config.classify.model_dump(mode="json"),
-            optim=optim.model_dump(mode="json"),
-            init=init,
+        settings=classifier_settings(
+            manifest, config, optim=optim.model_dump(mode="json"), init=init
         ),
     )
 
 
 def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
-    """Stage 3: L_sup + omega L_unsup, the frozen teachers mixed per video by similarity."""
+    """Stage 3: L_sup + omega L_unsup, the frozen teachers mixed per video."""
     optim = config.student.optim
-    spec = _clip_views(config.classify)
-    labelled = _loader(manifest, spec, config.labels.subset("labelled"), config, optim)
-    unlabelled = _loader(manifest, spec, config.labels.subset("unlabelled"), config, optim)
-    device = labelled.device
-    teachers = [_frozen_teacher(work, name, manifest, config, device) for name in TEACHERS]
-    similarity = cached_similarity(manifest, config, work)
-    model = _classifier(manifest, config)
-    init = _init(model, config, work)
+    spec = clip_views(config)
+    labelled = stage_loader(manifest, spec, "labelled", config, optim)
+    unlabelled = stage_loader(manifest, spec, "unlabelled", config, optim)
+    teachers = load_teachers(manifest, config, work, labelled.device)
+    model = new_classifier(manifest, config)
+    init = init_student(model, config, work)
 
     def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
         clips = torch.cat([batch.views["clip"] for batch in batches])
         rows = torch.cat([torch.from_numpy(batch.plan.rows) for batch in batches])
-        with torch.no_grad():
-            invariant, distinctive = (net(clips).float().softmax(-1) for net in teachers)
-            target = losses.mix_teachers(invariant, distinctive, similarity[rows].to(device))
+        target = teachers.target(clips, rows)
         logits = model(clips).float()
         labels = batches[0].labels
         supervised = functional.cross_entropy(logits[: len(labels)], labels)
@@ -178,30 +161,18 @@ def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
         optim=optim,
         loaders=(labelled, unlabelled),
         loss=loss,
-        settings=_settings(
-            config,
+        settings=classifier_settings(
             manifest,
-            labels=_labels_facts(config),
-            classify=config.classify.model_dump(mode="json"),
+            config,
             student=config.student.model_dump(mode="json"),
-            teachers=[file_digest(work / finetuned(name) / CHECKPOINT) for name in TEACHERS],
-            similarity=similarity_key(manifest, config, work),
+            teachers=teachers.source,
             init=init,
         ),
     )
 
 
-def _frozen_teacher(
-    work: Path, name: str, manifest: Manifest, config: Config, device: torch.device
-) -> Classifier:
-    path = work / finetuned(name) / CHECKPOINT
-    model = _classifier(manifest, config)
-    load_model(path, model, backbone=config.backbone, classes=list(manifest.classes))
-    check_finished(path)
-    return model.to(device).eval().requires_grad_(False)
-
-
-def _classifier(manifest: Manifest, config: Config) -> Classifier:
+def new_classifier(manifest: Manifest, config: Config) -> Classifier:
+    """An untrained classifier of the set's classes; the same for the same seed."""
     torch.manual_seed(config.machine.seed)
     backbone = build_backbone(config.backbone)
     model = Classifier(backbone, len(manifest.classes), config.classify.dropout)
@@ -209,15 +180,13 @@ def _classifier(manifest: Manifest, config: Config) -> Classifier:
     return model
 
 
-def _init(model: Classifier, config: Config, work: Path) -> str:
+def init_student(model: Classifier, config: Config, work: Path) -> str:
     """Starts the backbone as `student.init` says; returns what identifies that start."""
     init = config.student.init
     if init == "scratch":
         return init
     path = work / init / CHECKPOINT if init in SELF_SUPERVISED else Path(init)
-    load_backbone(path, model.backbone, config.backbone)
-    check_finished(path)
-    return file_digest(path)
+    return load_pretrained(path, model.backbone, config.backbone)
 
 
 def pretrain_views(config: Config) -> views.ViewSpec:
@@ -231,8 +200,9 @@ def pretrain_views(config: Config) -> views.ViewSpec:
     )
 
 
-def _clip_views(classify: Classify) -> views.ViewSpec:
-    clips = classify.clips
+def clip_views(config: Config) -> views.ViewSpec:
+    """The clip of stages 2 and 3."""
+    clips = config.classify.clips
     return views.finetune(
         num_frames=clips.num_frames,
         stride=clips.stride,
@@ -241,14 +211,15 @@ def _clip_views(classify: Classify) -> views.ViewSpec:
     )
 
 
-def _loader(
-    manifest: Manifest, spec: views.ViewSpec, subset: Subset, config: Config, optim: Optim
+def stage_loader(
+    manifest: Manifest, spec: views.ViewSpec, part: Part, config: Config, optim: Optim
 ) -> Loader:
+    """The training videos of one part, as this process's share of the stage's batches."""
     world = join()
     return open_loader(
         manifest,
         spec,
-        subset=subset,
+        subset=config.labels.subset(part),
         batch_size=optim.piece_size(world.size),
         engine=config.machine.engine,
         device=world.device(config.machine.device),
@@ -256,6 +227,17 @@ def _loader(
         rank=world.rank,
         world_size=world.size,
         num_workers=config.machine.num_workers,
+    )
+
+
+def classifier_settings(manifest: Manifest, config: Config, **parts: object) -> Tree:
+    """What the result of training a classifier depends on."""
+    return _settings(
+        config,
+        manifest,
+        labels=_labels_facts(config),
+        classify=config.classify.model_dump(mode="json"),
+        **parts,
     )
 
 

@@ -55,6 +55,8 @@ class Stage:
         optim: Steps, batch size, learning rate.
         loaders: One stream each; a step takes `optim.accumulate` batches of every stream.
         loss: One batch of every stream -> named scalars, among them "loss".
+        average: A network like `model` that holds its weights' running mean (`optim.ema_decay`),
+            for a loss that needs it.
         settings: Everything the result depends on; a run resumes only under the same.
     """
 
@@ -66,6 +68,7 @@ class Stage:
     loaders: tuple[Loader, ...]
     loss: Callable[[tuple[Batch, ...]], dict[str, Tensor]]
     settings: Tree
+    average: nn.Module | None = None
 
     @property
     def device(self) -> torch.device:
@@ -152,13 +155,14 @@ class Run:
         return step
 
 
-def train(stage: Stage, work: Path, config: Config) -> Path:
+def train(stage: Stage, work: Path, config: Config, *, remember: bool = True) -> Path:
     """Trains a stage to its last step, from its last checkpoint where there is one.
 
     Args:
         stage: What to train.
         work: The work folder; the run lives in WORK/STAGE.
         config: All settings, for the record; `config.machine` says how to run.
+        remember: Make them the work folder's own.
 
     Returns:
         The final checkpoint.
@@ -176,10 +180,10 @@ def train(stage: Stage, work: Path, config: Config) -> Path:
             complaint = f"{folder}: another process trains there"
             # A killed parent's child needs a moment to notice.
             stack.enter_context(locked(folder / ".lock", complaint, patience_s=5))
-        return _train(stage, folder, config, world)
+        return _train(stage, folder, config, world, remember)
 
 
-def _train(stage: Stage, folder: Path, config: Config, world: World) -> Path:
+def _train(stage: Stage, folder: Path, config: Config, world: World, remember: bool) -> Path:
     machine, path, optim, device = config.machine, folder / CHECKPOINT, stage.optim, stage.device
     machine.limit_threads()
     amp, compile_mode = _precision(machine, device), _compile_mode(machine, device)
@@ -187,11 +191,13 @@ def _train(stage: Stage, folder: Path, config: Config, world: World) -> Path:
     how = {"amp": amp, "compile": compile_mode, "sync_bn": machine.sync_bn}
     stage = replace(stage, settings={**stage.settings, **how})
     stage.model.to(device).train()
+    if stage.average is not None:
+        stage.average.to(device).eval().requires_grad_(False)
     _prepare(stage, machine, world)
     run = Run(
         stage=stage,
         path=path,
-        optimizer=Optimizer(stage.model, optim, device, fp16=amp == "fp16"),
+        optimizer=Optimizer(stage.model, optim, device, fp16=amp == "fp16", average=stage.average),
         schedule=Schedule(optim=optim, steps_per_epoch=stage.steps_per_epoch),
     )
     first = run.resume()
@@ -201,7 +207,7 @@ def _train(stage: Stage, folder: Path, config: Config, world: World) -> Path:
         return path
     if first > 0:
         _say(world, f"{stage.name}: goes on at step {first} of {optim.steps}")
-    if world.is_main:
+    if world.is_main and remember:
         remember_config(folder.parent, config)
     if world.is_main and first == 0:
         publish_bytes(folder / CONFIG, dump_yaml(config).encode())
@@ -212,7 +218,8 @@ def _train(stage: Stage, folder: Path, config: Config, world: World) -> Path:
     if compile_mode != "off":
         for module in stage.model.modules():
             if isinstance(module, Backbone):
-                module.compile(mode=compile_mode)
+                # The shapes of a stage never change: one graph for each kind of view.
+                module.compile(mode=compile_mode, dynamic=False)
     dtype = torch.float16 if amp == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, dtype, enabled=amp != "off")
     overflows = 0

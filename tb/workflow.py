@@ -1,37 +1,53 @@
 """Which stage comes after which: the method from pretraining to the report, resumable."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
-from tb import stages
-from tb.checkpoint import CHECKPOINT, check_finished
+from tb import baselines, stages
+from tb.checkpoint import CHECKPOINT
 from tb.children import child_pool
 from tb.config import Config
-from tb.evaluate import CLASSIFIERS, evaluate
+from tb.evaluate import evaluate
 from tb.models import build_backbone
 from tb.similarity import TEACHERS
+from tb.teachers import finetuned
 from tb.train import Stage, train
+from tb.weights import load_pretrained
 
 Call = tuple[Any, ...]  # a function and its arguments
+_KINDS = (*stages.NAMES, *baselines.NAMES)
+# What the report compares.
+_CLASSIFIERS = ("supervised", *map(finetuned, TEACHERS), "student")
 
 
 def run_stage(
-    name: str, manifest: Manifest, config: Config, work: Path, *, init: Path | None = None
+    kind: str,
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    *,
+    init: Path | None = None,
+    name: str | None = None,
 ) -> Path:
     """Trains one stage to its end, from its last checkpoint where there is one.
 
     Args:
-        name: "invariant", "distinctive", "tclr", "finetune-TEACHER", "supervised" or "student".
+        kind: "invariant", "distinctive", "tclr", "finetune-TEACHER", "supervised", "student" or
+            one of `tb.baselines.NAMES`.
         manifest: The data set.
         config: Its settings.
         work: The work folder.
         init: For "finetune-TEACHER": the checkpoint to start from; default WORK/TEACHER's.
+        name: For a student or a baseline: its folder in `work`, so that variants lie side by side;
+            default `kind`.
 
     Returns:
         The final checkpoint.
@@ -39,22 +55,30 @@ def run_stage(
     Raises:
         InputError: An earlier stage is missing or unfinished, or WORK holds other settings.
     """
-    return train(_build(name, manifest, config, work, init), work, config)
+    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        raise InputError(f"--name {name}: use lower-case letters, digits, '.', '_' and '-'")
+    if name != kind and name in _KINDS:
+        raise InputError(f"--name {name}: that folder is another stage's; choose another name")
+    stage = _build(kind, manifest, config, work, init)
+    name = name or kind
+    return train(replace(stage, name=name), work, config, remember=name == kind)
 
 
-def _build(name: str, manifest: Manifest, config: Config, work: Path, init: Path | None) -> Stage:
-    if name in stages.SELF_SUPERVISED:
-        return stages.pretrain_stage(name, manifest, config)
-    if name == "supervised":
+def _build(kind: str, manifest: Manifest, config: Config, work: Path, init: Path | None) -> Stage:
+    if kind in stages.SELF_SUPERVISED:
+        return stages.pretrain_stage(kind, manifest, config)
+    if kind == "supervised":
         return stages.supervised_stage(manifest, config)
-    if name == "student":
+    if kind == "student":
         return stages.student_stage(manifest, config, work)
+    if kind in baselines.NAMES:
+        return baselines.baseline_stage(kind, manifest, config, work)
     for teacher in TEACHERS:
-        if name == stages.finetuned(teacher):
+        if kind == finetuned(teacher):
             return stages.finetune_stage(
                 teacher, manifest, config, init or work / teacher / CHECKPOINT
             )
-    raise InputError(f"no stage {name!r}: choose one of {', '.join(stages.NAMES)}")
+    raise InputError(f"no stage {kind!r}: choose one of {', '.join(_KINDS)}")
 
 
 def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) -> None:
@@ -72,10 +96,12 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
     """
     _check_all(manifest, config, work)
     pretrained = [*TEACHERS, *(["tclr"] if config.student.init == "tclr" else [])]
-    finetuned = [stages.finetuned(teacher) for teacher in TEACHERS]
-    waves = [(run_stage, wave) for wave in (pretrained, finetuned, ["student", "supervised"])]
+    waves = [
+        (run_stage, wave)
+        for wave in (pretrained, list(map(finetuned, TEACHERS)), ["student", "supervised"])
+    ]
     with _runner(jobs) as run:
-        for work_on, names in [*waves, (evaluate, CLASSIFIERS)]:
+        for work_on, names in [*waves, (evaluate, _CLASSIFIERS)]:
             run([(work_on, name, manifest, config, work) for name in names])
 
 
@@ -85,9 +111,9 @@ def _check_all(manifest: Manifest, config: Config, work: Path) -> None:
         config.labels.subset(part).rows(manifest)
     labels, init = config.labels, config.student.init
     Subset(split=config.evaluation.split, split_number=labels.split_number).rows(manifest)
-    build_backbone(config.backbone)
+    backbone = build_backbone(config.backbone)
     if init not in ("scratch", *stages.SELF_SUPERVISED):
-        check_finished(Path(init))
+        load_pretrained(Path(init), backbone, config.backbone)
 
 
 @contextmanager

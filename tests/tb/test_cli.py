@@ -96,7 +96,12 @@ def test_unknown_settings_presets_and_stages(manifest: Manifest, tmp_path: Path)
     assert "no setting 'pretrain.optim.step'; did you mean 'pretrain.optim.steps'" in message
     assert "no preset 'demos'" in complaint("train", "student", *common, "--preset", "demos")
     assert "no such checkpoint" in complaint("eval", "student", *common, "--preset", "demo")
-    assert "no classifier 'nope': choose one of supervised" in complaint("eval", "nope", *common)
+    missing = f"{tmp_path / 'nope' / 'checkpoint.pt'}: no such checkpoint"
+    assert missing in complaint("eval", "nope", *common)
+    assert "no baseline 'nope': choose" in complaint("train", "baseline", "nope", *common)
+    assert "no table 'nope'" in complaint("reproduce", "nope", "--out", tmp_path)
+    wrong = complaint("reproduce", "main", "--out", tmp_path, "--dataset", "ucf")
+    assert "--dataset ucf: choose one of ucf101" in wrong
     assert (
         "no such file"
         in complaint(

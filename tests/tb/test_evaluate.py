@@ -133,7 +133,7 @@ def test_wrong_requests_are_named(
     settings = config.evaluation.model_copy(update={"split": "val"})
     with pytest.raises(InputError, match="no videos in split 'val'"):
         evaluate("student", manifest, config.model_copy(update={"evaluation": settings}), finished)
-    with pytest.raises(InputError, match="no classifier 'invariant': choose one of supervised"):
+    with pytest.raises(InputError, match="a self-supervised checkpoint, which has no classes"):
         evaluate("invariant", manifest, config, finished)
 
 

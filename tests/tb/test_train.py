@@ -138,7 +138,9 @@ def test_other_clips_for_the_similarity_are_other_settings_of_the_student(
     work = tmp_path / "work"
     shutil.copytree(finished, work)
     changed = load_config(str(work / "config.yaml"), ["pretrain.clips.stride=1"])
-    with pytest.raises(InputError, match="holds a run with other settings: similarity was"):
+    with pytest.raises(
+        InputError, match=r"holds a run with other settings: teachers\.similarity was"
+    ):
         run_stage("student", manifest, changed, work)
 
 

@@ -1,0 +1,293 @@
+"""What a grid of runs shows: a table with intervals, the paper's numbers beside, and its claims."""
+
+import io
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from shards.manifest import Manifest
+from shards.publish import publish_bytes
+from tb.config import Tree
+from tb.published import Row
+from tb.reproduce import Cell
+
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
+_T95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+_T95_MANY = 1.960
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over seeds with its 95 % confidence interval; `half` is None for a single seed."""
+
+    mean: float
+    half: float | None
+    num: int
+
+    def __str__(self) -> str:
+        spread = "" if self.half is None else f" ± {self.half:.1f}"
+        return f"{self.mean:.1f}{spread}"
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and 95 % interval (Student's t) of independent values, at least one."""
+    num = len(values)
+    if num == 1:
+        return Estimate(mean=values[0], half=None, num=1)
+    quantile = _T95[num - 2] if num - 2 < len(_T95) else _T95_MANY
+    half = quantile * statistics.stdev(values) / math.sqrt(num)
+    return Estimate(mean=statistics.fmean(values), half=half, num=num)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the table.
+
+    Attributes:
+        row: What it is.
+        ours: Percentage of labels -> top-1 in percent over seeds; missing where nothing has run.
+        paper: Percentage of labels -> published top-1 in percent.
+    """
+
+    row: Row
+    ours: dict[float, Estimate]
+    paper: dict[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A claim as a difference, paired by seed and share of labels, in points of top-1."""
+
+    claim: str
+    difference: Estimate
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to say."""
+        mean, half = self.difference.mean, self.difference.half
+        if half is None:
+            return "one seed: no verdict"
+        if mean - half > 0:
+            return "shown here"
+        if mean + half < 0:
+            return "the opposite is shown here"
+        return "not shown: the interval holds 0"
+
+
+Top1 = dict[tuple[str, float, int], Tree]  # (row, percentage of labels, seed) -> finding
+
+
+def by_cell(cells: Iterable[Cell], found: dict[str, Tree]) -> Top1:
+    """The findings of the cells that are done."""
+    return {
+        (cell.row.name, cell.percent, cell.seed): found[cell.unit]
+        for cell in cells
+        if cell.unit in found
+    }
+
+
+def table(rows: Sequence[Row], top1: Top1, dataset: str, backbone: str) -> list[Line]:
+    """One line a row, in the table's order."""
+    lines = []
+    for row in rows:
+        values: dict[float, list[float]] = {}
+        for (name, percent, _), finding in top1.items():
+            if name == row.name:
+                values.setdefault(percent, []).append(100 * finding["top1"])
+        lines.append(
+            Line(
+                row=row,
+                ours={percent: estimate(found) for percent, found in values.items()},
+                paper=row.paper.get((dataset, backbone), {}),
+            )
+        )
+    return lines
+
+
+def compare(claim: str, one: str, others: Sequence[str], top1: Top1) -> Comparison | None:
+    """Row `one` against the best (by mean) of `others`; None where too little has run."""
+    best = max(others, key=lambda name: _mean(name, top1), default=None)
+    if best is None or math.isinf(_mean(best, top1)):
+        return None
+    differences = [
+        100 * (finding["top1"] - top1[best, percent, seed]["top1"])
+        for (name, percent, seed), finding in top1.items()
+        if name == one and (best, percent, seed) in top1
+    ]
+    if not differences:
+        return None
+    return Comparison(claim=claim, difference=estimate(differences))
+
+
+def _mean(name: str, top1: Top1) -> float:
+    values = [finding["top1"] for (row, _, _), finding in top1.items() if row == name]
+    return statistics.fmean(values) if values else -math.inf
+
+
+def compare_on(
+    claim: str, one: str, other: str, labels: Sequence[int], top1: Top1
+) -> Comparison | None:
+    """Row `one` against row `other` on some classes only, by mean class accuracy."""
+
+    def share(finding: Tree) -> float:
+        values = [finding["class_top1"][label] for label in labels]
+        return statistics.fmean(value for value in values if value is not None)
+
+    differences = [
+        100 * (share(finding) - share(top1[other, percent, seed]))
+        for (name, percent, seed), finding in top1.items()
+        if name == one and (other, percent, seed) in top1
+    ]
+    return Comparison(claim=claim, difference=estimate(differences)) if differences else None
+
+
+def claims(top1: Top1, class_kinds: Mapping[str, Sequence[int]]) -> list[Comparison]:
+    """The paper's claims, as far as the runs at hand can speak to them.
+
+    Args:
+        top1: The findings.
+        class_kinds: "appearance" and "motion" -> class indices, where the data set is known to have
+            such kinds; else empty.
+    """
+    alone = ("invariant-only", "distinctive-only")
+    found = [
+        compare(
+            "the student is better than supervised training alone",
+            "timebalance",
+            ["supervised"],
+            top1,
+        ),
+        compare(
+            "the student is better than the best other semi-supervised method",
+            "timebalance",
+            ["pseudo-label", "fixmatch", "mean-teacher"],
+            top1,
+        ),
+        compare("two teachers are better than the better one alone", "timebalance", alone, top1),
+        compare(
+            "similarity weights are better than fixed ones", "timebalance", ["equal-weights"], top1
+        ),
+    ]
+    teachers = ("finetune-invariant", "finetune-distinctive")
+    for kind, (one, other) in (("appearance", teachers), ("motion", teachers[::-1])):
+        if kind in class_kinds:
+            claim = f"the {one.removeprefix('finetune-')} teacher is better on {kind} classes"
+            found.append(compare_on(claim, one, other, class_kinds[kind], top1))
+    return [comparison for comparison in found if comparison is not None]
+
+
+def facts(top1: Top1, manifest: Manifest) -> list[str]:
+    """What was measured on, in sentences."""
+    any_finding = next(iter(top1.values()), None)
+    if any_finding is None:
+        return ["Nothing has run yet."]
+    seeds = {seed for _, _, seed in top1}
+    return [
+        f"{manifest.name}: {any_finding['num_videos']} videos of split {any_finding['split']!r},"
+        f" {len(manifest.classes)} classes (chance {100 / len(manifest.classes):.1f} %);"
+        f" {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, each with its own choice of labels,"
+        " networks and order. Mean and 95 % confidence interval over seeds."
+    ]
+
+
+def write_results(
+    out: Path,
+    *,
+    title: str,
+    facts: Sequence[str],
+    lines: Sequence[Line],
+    comparisons: Sequence[Comparison],
+    command: str,
+) -> list[Path]:
+    """Writes OUT/results.md, .html and .png; returns their paths.
+
+    Args:
+        out: The grid's folder.
+        title: Heading.
+        facts: Sentences about data and budget.
+        lines: The table.
+        comparisons: The claims.
+        command: How to get the same.
+    """
+    percents = sorted({percent for line in lines for percent in (*line.ours, *line.paper)})
+    environment = Environment(
+        loader=PackageLoader("tb"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("results.html").render(
+        title=title,
+        facts=facts,
+        percents=percents,
+        lines=lines,
+        comparisons=comparisons,
+        command=command,
+    )
+    files = {
+        "results.md": markdown(title, facts, percents, lines, comparisons, command).encode(),
+        "results.html": page.encode(),
+        "results.png": _picture(title, percents, lines),
+    }
+    for name, content in files.items():
+        publish_bytes(out / name, content)
+    return [out / name for name in files]
+
+
+def markdown(
+    title: str,
+    facts: Sequence[str],
+    percents: Sequence[float],
+    lines: Sequence[Line],
+    comparisons: Sequence[Comparison],
+    command: str,
+) -> str:
+    """The page as GitHub-flavoured Markdown."""
+    text = [f"# {title}", "", *(f"{fact}\n" for fact in facts), "```", command, "```", ""]
+    head = ["top-1, %", *(f"{percent:g} % of labels" for percent in percents)]
+    text += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for line in lines:
+        cells = [_cell(line, percent) for percent in percents]
+        text.append("| " + " | ".join([line.row.title, *cells]) + " |")
+    if comparisons:
+        text += ["", "| claim | difference, points | verdict |", "| --- | --- | --- |"]
+        for found in comparisons:
+            text.append(f"| {found.claim} | {_signed(found.difference)} | {found.verdict} |")
+    return "\n".join(text) + "\n"
+
+
+def _cell(line: Line, percent: float) -> str:
+    ours = str(line.ours[percent]) if percent in line.ours else "-"
+    return f"{ours} (paper: {line.paper[percent]:g})" if percent in line.paper else ours
+
+
+def _signed(found: Estimate) -> str:
+    return f"{found.mean:+.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+
+
+def _picture(title: str, percents: Sequence[float], lines: Sequence[Line]) -> bytes:
+    figure = Figure(figsize=(9, 1.5 + 0.34 * len(lines) * max(1, len(percents))))
+    axes = figure.add_subplot()
+    ticks, labels = [], []
+    for place, (percent, line) in enumerate((p, line) for p in percents for line in lines):
+        y = -place - percents.index(percent)
+        ticks.append(y)
+        labels.append(f"{line.row.title}, {percent:g} %")
+        if percent in line.ours:
+            found = line.ours[percent]
+            axes.barh(y, found.mean, xerr=found.half or 0, color="#bcd0e8", ecolor="#2b6cb0")
+        if percent in line.paper:
+            axes.plot(line.paper[percent], y, "D", color="#d9822b")
+    axes.set_yticks(ticks, labels)
+    axes.set_xlabel("top-1, % (bars: ours, 95 % interval over seeds; diamonds: the paper)")
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    return buffer.getvalue()
