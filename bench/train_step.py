@@ -1,0 +1,394 @@
+"""Seconds per training step and videos per second of each stage, in variants.
+
+A step is what `tb.train` does with a batch: forward, loss, backward, Adam. "ours" is what it does
+by default; every other variant changes one thing of that, and "plain" all of them: contiguous
+memory, one forward per view, no compiler, and on a GPU float16. Rounds go round all variants, so
+that what else runs on the machine hits all alike; medians count, and on a shared machine only their
+ratios. The batches lie ready on the device; with --shards, "loader" gets them from the real loader.
+
+    python -m bench.train_step [--stages invariant student ...] [--backbone slow_r50] [--size 112]
+        [--batch-size 8] [--rounds 5] [--device auto] [--shards DIR] [--json FILE]
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from loaders.batch import open_loader
+from shards.publish import publish_bytes
+from tb import losses, stages
+from tb.config import Config, Optim, load_config
+from tb.models import Classifier, Embedder, build_backbone, to_channels_last
+from tb.optimizer import Optimizer
+
+PRETRAIN = ("invariant", "distinctive", "tclr")
+STAGES = (*PRETRAIN, "finetune", "student")
+NUM_CLASSES = 101
+# Dense bfloat16 (V100: float16) operations per second, by a part of the device's name.
+PEAKS = {
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+    "V100": 125e12,
+}
+Batches = Iterator[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """How a step is computed.
+
+    Attributes:
+        name: For the table.
+        channels_last: Weights and clips in channels_last_3d, else contiguous.
+        amp: "off", "bf16" or "fp16".
+        compiled: The backbone goes through torch.compile.
+        together: One forward per kind of view; else one per view, and per stream.
+        loader: Batches come from the real loader.
+    """
+
+    name: str
+    amp: str
+    channels_last: bool = True
+    compiled: bool = False
+    together: bool = True
+    loader: bool = False
+
+
+def variants(device: torch.device, stage: str, *, shards: bool, compiled: bool) -> list[Variant]:
+    """What to compare on a device, "ours" first."""
+    on_gpu = device.type == "cuda"
+    ours = Variant(name="ours", amp="bf16" if on_gpu else "off", compiled=on_gpu)
+    found = [
+        ours,
+        replace(
+            ours,
+            name="plain",
+            amp="fp16" if on_gpu else "off",
+            channels_last=False,
+            compiled=False,
+            together=False,
+        ),
+        replace(ours, name="contiguous", channels_last=False),
+    ]
+    if stage != "finetune":  # it has one view of one stream
+        found.append(replace(ours, name="forwards apart", together=False))
+    if on_gpu:
+        found.append(replace(ours, name="eager", compiled=False))
+        found.append(replace(ours, name="fp32", amp="off"))
+    else:
+        found.append(replace(ours, name="bf16", amp="bf16"))
+    found.append(replace(ours, name="fp16", amp="fp16"))
+    if compiled and not on_gpu:
+        found.append(replace(ours, name="compiled", compiled=True))
+    if shards:
+        found.append(replace(ours, name="loader", loader=True))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is measured: a stage's settings, and where it runs."""
+
+    stage: str
+    config: Config
+    batch_size: int
+    device: torch.device
+    shards: Path | None
+
+    @property
+    def num_videos(self) -> int:
+        """Videos of one step."""
+        return self.batch_size * (2 if self.stage == "student" else 1)
+
+
+class Step:
+    """One variant of one stage; call it to make a step."""
+
+    def __init__(self, job: Job, variant: Variant, stack: ExitStack) -> None:
+        torch.manual_seed(0)
+        self._job, self.variant = job, variant
+        self.model = self._network(Embedder if job.stage in PRETRAIN else _classifier)
+        self._teachers = (
+            [self._network(_classifier).eval().requires_grad_(False) for _ in range(2)]
+            if job.stage == "student"
+            else []
+        )
+        optim = Optim(steps=1, batch_size=max(2, job.batch_size))
+        self._optimizer = Optimizer(self.model, optim, job.device, fp16=variant.amp == "fp16")
+        if variant.compiled:
+            self.model.backbone.compile(dynamic=False)
+        dtype = torch.float16 if variant.amp == "fp16" else torch.bfloat16
+        self._autocast = torch.autocast(job.device.type, dtype, enabled=variant.amp != "off")
+        self._batches = _loaded(job, stack) if variant.loader else _synthetic(job, variant)
+        self.seconds: list[float] = []
+        self.step_bytes = 0
+
+    def __call__(self) -> None:
+        batches = next(self._batches)
+        with self._autocast:
+            loss = self._loss(batches)
+        self._optimizer.backward(loss)
+        self._optimizer.step(0, 1e-4)
+
+    def measure(self, num_steps: int) -> None:
+        """Times some steps."""
+        device = self._job.device
+        idle_bytes = 0
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            idle_bytes = torch.cuda.memory_allocated(device)
+        began_s = time.perf_counter()
+        for _ in range(num_steps):
+            self()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            # The weights of all variants lie there before.
+            self.step_bytes = torch.cuda.max_memory_allocated(device) - idle_bytes
+        self.seconds.append((time.perf_counter() - began_s) / num_steps)
+
+    def num_flops(self) -> int:
+        """Floating-point operations of one step."""
+        with FlopCounterMode(display=False) as counter:
+            self()
+        return int(counter.get_total_flops())
+
+    def _network(self, build: Callable[[nn.Module], nn.Module]) -> Any:
+        model = build(build_backbone(self._job.config.backbone)).to(self._job.device)
+        return to_channels_last(model) if self.variant.channels_last else model
+
+    def _loss(self, batches: tuple[Any, ...]) -> Tensor:
+        job = self._job
+        if job.stage in PRETRAIN:
+            terms = stages._pretrain_terms if self.variant.together else _terms_apart
+            return terms(job.stage, self.model, batches[0], job.config)["loss"]
+        clips = [batch.views["clip"] for batch in batches]
+        if self.variant.together:
+            clips = [torch.cat(clips)]
+        logits = torch.cat([self.model(part) for part in clips]).float()
+        labels = batches[0].labels.clamp_min(0)
+        loss = functional.cross_entropy(logits[: len(labels)], labels)
+        if not self._teachers:
+            return loss
+        with torch.no_grad():
+            one, two = (
+                torch.cat([net(part).float().softmax(-1) for part in clips])
+                for net in self._teachers
+            )
+            target = losses.mix_teachers(one, two, torch.full((len(one),), 0.5).to(one))
+        return loss + losses.distillation_loss(logits, target)
+
+
+def _classifier(backbone: nn.Module) -> Classifier:
+    return Classifier(backbone, NUM_CLASSES)
+
+
+def _terms_apart(kind: str, model: Embedder, batch: Any, config: Config) -> dict[str, Tensor]:
+    """`tb.stages`' terms from one forward per view, as the released code computes them."""
+    temperature = config.pretrain.temperature
+    short = torch.stack(
+        [
+            torch.stack([model(batch.views["short"][:, i, c]) for c in range(4)], dim=1)
+            for i in range(2)
+        ],
+        dim=1,
+    )
+    features = [model.backbone(batch.views["long"][:, i]) for i in range(2)]
+    terms = []
+    with torch.autocast(short.device.type, enabled=False):
+        if kind != "distinctive":
+            long = torch.stack([model.pooled(part.float()) for part in features], dim=1)
+            terms.append(losses.invariant_loss(long, short, temperature))
+        if kind != "invariant":
+            slices = torch.stack([model.slices(part.float()) for part in features], dim=1)
+            terms.append(losses.distinctive_pooled_loss(short, temperature))
+            terms.append(losses.distinctive_unpooled_loss(slices, short, temperature))
+    return {"loss": torch.stack(terms).sum()}
+
+
+def _synthetic(job: Job, variant: Variant) -> Batches:
+    """The same made-up batch for ever, in the loader's memory layout or contiguous."""
+    if job.stage in PRETRAIN:
+        clips, groups = job.config.pretrain.clips, {"long": (2,), "short": (2, 4)}
+    else:
+        clips, groups = job.config.classify.clips, {"clip": ()}
+
+    def group(shape: tuple[int, ...]) -> Tensor:
+        size = (job.batch_size, *shape, clips.num_frames, clips.size_px, clips.size_px, 3)
+        views = torch.rand(size, device=job.device).movedim(-1, -4)
+        return views if variant.channels_last else views.contiguous()
+
+    batch = SimpleNamespace(
+        views={name: group(shape) for name, shape in groups.items()},
+        labels=torch.arange(job.batch_size, device=job.device) % NUM_CLASSES,
+        keys=tuple(map(str, range(job.batch_size))),
+    )
+    while True:
+        yield (batch,) * (2 if job.stage == "student" else 1)
+
+
+def _loaded(job: Job, stack: ExitStack) -> Batches:
+    """The real loader's batches; the student's two streams are two of them."""
+    pretraining = job.stage in PRETRAIN
+    spec = (stages.pretrain_views if pretraining else stages.clip_views)(job.config)
+    loaders = [
+        open_loader(job.shards, spec, batch_size=job.batch_size, device=str(job.device), seed=seed)
+        for seed in range(2 if job.stage == "student" else 1)
+    ]
+    return zip(*(stack.enter_context(closing(x.stream())) for x in loaders), strict=True)
+
+
+def run_stage(job: Job, chosen: Sequence[Variant], rounds: int, steps: int) -> list[dict[str, Any]]:
+    """Rows of one stage's table."""
+    with ExitStack() as stack:
+        running, problems = [], {}
+        for variant in chosen:
+            try:
+                step = Step(job, variant, stack)
+                step.measure(2)  # compiles, and finds its memory
+                step.seconds.clear()
+                running.append(step)
+            except (RuntimeError, NotImplementedError) as error:
+                problems[variant.name] = str(error).splitlines()[0][:200]
+            print(f"  {variant.name}: {problems.get(variant.name, 'ready')}", flush=True)
+        eager = replace(chosen[0], compiled=False)
+        num_flops = Step(job, eager, stack).num_flops()
+        for _ in range(rounds):
+            for step in running:
+                step.measure(steps)
+    plain = next((step.seconds for step in running if step.variant.name == "plain"), None)
+    peak = _peak(job.device)
+    rows = []
+    for step in running:
+        seconds = statistics.median(step.seconds)
+        # Of neighbours in time, round by round.
+        ratios = plain and [a / b for a, b in zip(plain, step.seconds, strict=True)]
+        rows.append(
+            {
+                "stage": job.stage,
+                **asdict(step.variant),
+                "step_s": seconds,
+                "videos_per_s": job.num_videos / seconds,
+                "speed_against_plain": statistics.median(ratios) if ratios else None,
+                "teraflop_per_step": num_flops / 1e12,
+                "mfu": num_flops / seconds / peak if peak else None,
+                "step_memory_mb": step.step_bytes / 2**20 or None,
+            }
+        )
+    return rows + [
+        {"stage": job.stage, "name": name, "problem": text} for name, text in problems.items()
+    ]
+
+
+def _peak(device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    # The most exact of the names that fit.
+    fitting = sorted((part for part in PEAKS if part in name), key=len)
+    return PEAKS[fitting[-1]] if fitting else None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures stage by stage, and writes the figures as it goes."""
+    options = _parse(arguments)
+    device = torch.device(options.device)
+    on_gpu = device.type == "cuda"
+    backbone = options.backbone or ("slow_r50" if on_gpu else "small")
+    size_px, batch_size = options.size or (112 if on_gpu else 32), options.batch_size
+    config = load_config(
+        None,
+        [
+            f"backbone={backbone}",
+            f"pretrain.clips.size_px={size_px}",
+            f"classify.clips.size_px={size_px}",
+            f"pretrain.optim.batch_size={max(2, batch_size)}",
+        ],
+    )
+    report: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "torch": torch.__version__,
+        "num_threads": torch.get_num_threads(),
+        "backbone": backbone,
+        "size_px": size_px,
+        "batch_size": batch_size,
+        "rounds": options.rounds,
+        "rows": [],
+    }
+    for stage in options.stages:
+        print(stage, flush=True)
+        job = Job(
+            stage=stage,
+            config=config,
+            batch_size=batch_size,
+            device=device,
+            shards=options.shards,
+        )
+        chosen = variants(device, stage, shards=bool(options.shards), compiled=options.compiled)
+        if options.variants:
+            chosen = [x for x in chosen if x.name in ("ours", *options.variants)]
+        rows = run_stage(job, chosen, options.rounds, options.steps)
+        report["rows"] += rows
+        print(_table(rows), flush=True)
+        if options.json:
+            publish_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
+        gc.collect()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--variants", nargs="*", help="beside ours; default: all")
+    parser.add_argument("--backbone", help="default: slow_r50, on a CPU small")
+    parser.add_argument("--size", type=int, help="pixels; default: 112, on a CPU 32")
+    parser.add_argument("--batch-size", type=int, default=8, help="videos (the student: twice)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="per variant and round")
+    parser.add_argument("--device", default=device)
+    parser.add_argument("--compiled", action="store_true", help="on a CPU too: takes minutes")
+    parser.add_argument("--shards", type=Path, help="of the real loader's videos")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args(arguments)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{'':16s} {'s/step':>8s} {'videos/s':>9s} {'x plain':>8s} {'MFU':>6s} {'MB':>7s}",
+    ]
+    for row in rows:
+        if "problem" in row:
+            lines.append(f"{row['name']:16s} {row['problem']}")
+            continue
+        mfu = "" if row["mfu"] is None else f"{row['mfu']:.1%}"
+        memory = "" if row["step_memory_mb"] is None else f"{row['step_memory_mb']:.0f}"
+        against = row["speed_against_plain"]
+        lines.append(
+            f"{row['name']:16s} {row['step_s']:8.3f} {row['videos_per_s']:9.1f}"
+            f" {'' if against is None else f'{against:.2f}':>8s} {mfu:>6s} {memory:>7s}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
