@@ -15,7 +15,9 @@ events* (a temporally distinctive representation serves):
 
 Phase, speed, size, position, colours, background texture, camera shake and length are random, and
 every motion visits the same states in both directions of time, so no single frame gives a motion
-class away. Some videos are shorter than the 64-frame window of pretraining.
+class away. A cycle is longer than the 64-frame window of pretraining: else two of a window's clips
+would show the same state, and to tell them apart, as L_D asks, would be impossible. Some videos are
+shorter than the window.
 """
 
 from collections.abc import Callable
@@ -43,7 +45,7 @@ MOTION_CLASSES = (
 )
 CLASSES = tuple(sorted(APPEARANCE_CLASSES + MOTION_CLASSES))
 HEIGHT_PX, WIDTH_PX, FPS = 64, 96, 25
-NUM_FRAMES = (40, 96)
+NUM_FRAMES = (48, 120)
 _SHAKE_PX, _MARGIN_PX = 4.0, 8
 _MIN_CONTRAST = 50.0
 _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
@@ -180,7 +182,7 @@ def _path(
     radius = np.full(num_frames, rng.uniform(14, 18))
     y = np.full(num_frames, rng.uniform(0.4, 0.6) * HEIGHT_PX)
     x = np.full(num_frames, rng.uniform(0.35, 0.65) * WIDTH_PX)
-    cycles = time / rng.uniform(32, 44) + rng.uniform()
+    cycles = time / rng.uniform(80, 112) + rng.uniform()
     phase = cycles % 1.0
     if name in APPEARANCE_CLASSES:
         radius = radius * 1.4

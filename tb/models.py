@@ -70,14 +70,44 @@ def _slow_r50() -> Backbone:
     return _resnet(model_depth=50, stem_conv_kernel_size=(1, 7, 7))
 
 
+class _SpatialStride(nn.Conv3d):
+    """3 x 3 x 3, every time step kept; a `conv_builder` for torchvision's blocks."""
+
+    def __init__(self, dim_in: int, dim_out: int, _middle: int, stride: int = 1) -> None:
+        super().__init__(dim_in, dim_out, 3, stride=(1, stride, stride), padding=1, bias=False)
+
+
 def _small() -> Backbone:
-    """A 3D-ResNet-50 with a stem of 8 channels: sees motion from the stem on, runs on a laptop."""
-    return _resnet(
-        model_depth=50,
-        stem_dim_out=8,
-        stem_conv_kernel_size=(3, 5, 5),
-        stage_conv_a_kernel_size=((3, 1, 1),) * 4,
+    """A 3D-ResNet-8 with a stem of 8 channels, for clips of 32 px: learns in a minute on a laptop.
+
+    Seven 3D convolutions from end to end. No library has one like it: its weights keep their names.
+    """
+    from torchvision.models.video.resnet import BasicBlock
+
+    def stage(dim_in: int, dim_out: int, stride: int) -> nn.Module:
+        shortcut = None
+        if stride > 1:
+            shortcut = nn.Sequential(
+                nn.Conv3d(dim_in, dim_out, 1, stride=(1, stride, stride), bias=False),
+                nn.BatchNorm3d(dim_out),
+            )
+        block: nn.Module = BasicBlock(dim_in, dim_out, _SpatialStride, stride, shortcut)
+        return block
+
+    width = 8
+    stem = nn.Sequential(
+        nn.Conv3d(3, width, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2), bias=False),
+        nn.BatchNorm3d(width),
+        nn.ReLU(inplace=True),
+        nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
     )
+    parts = {
+        "stem": stem,
+        "layer1": stage(width, width, 1),
+        "layer2": stage(width, 2 * width, 2),
+        "layer3": stage(2 * width, 4 * width, 2),
+    }
+    return Backbone(nn.Sequential(OrderedDict(parts)), 4 * width, "fc")
 
 
 def _r3d_18() -> Backbone:

@@ -34,15 +34,12 @@ def test_unknown_backbone_is_named() -> None:
 
 
 def test_a_resnet_by_its_options() -> None:
-    """`small`, spelled out: the same names, shapes and start."""
+    """`slow_r50`, spelled out: the same names, shapes and start."""
     torch.manual_seed(0)
-    wanted = build_backbone("small")
+    wanted = build_backbone("slow_r50")
     torch.manual_seed(0)
-    found = build_backbone(
-        "create_resnet(stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5),"
-        " stage_conv_a_kernel_size=((3, 1, 1), (3, 1, 1), (3, 1, 1), (3, 1, 1)))"
-    )
-    assert found.feature_dim == wanted.feature_dim == 256
+    found = build_backbone("create_resnet(model_depth=50, stem_conv_kernel_size=(1, 7, 7))")
+    assert found.feature_dim == wanted.feature_dim == 2048
     assert found.stock_head == "blocks.5.proj"
     for one, two in zip(wanted.state_dict().items(), found.state_dict().items(), strict=True):
         assert one[0] == two[0]

@@ -16,6 +16,7 @@ from tb.models import Classifier, Embedder, build_backbone, to_channels_last
 from tb.weights import export_weights, load_pretrained
 
 NUM_CLASSES = 5
+NARROW = "create_resnet(stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5))"
 
 
 def stock(name: str, num_classes: int = NUM_CLASSES) -> nn.Module:
@@ -32,12 +33,7 @@ def stock(name: str, num_classes: int = NUM_CLASSES) -> nn.Module:
         options = {"model_num_class": num_classes, "head_pool": nn.AdaptiveAvgPool3d}
         if name == "slow_r50":
             return slow_r50(pretrained=False, **options).eval()
-        small = {
-            "stem_dim_out": 8,
-            "stem_conv_kernel_size": (3, 5, 5),
-            "stage_conv_a_kernel_size": ((3, 1, 1),) * 4,
-        }
-        return create_resnet(**options, **small).eval()
+        return create_resnet(**options, stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5)).eval()
 
 
 def settle(model: nn.Module) -> nn.Module:
@@ -64,7 +60,7 @@ def write_checkpoint(path: Path, model: nn.Module, name: str, **changes: object)
     save_checkpoint(path, {**state, **changes})
 
 
-@pytest.mark.parametrize("name", ["slow_r50", "small", "r3d_18"])
+@pytest.mark.parametrize("name", ["slow_r50", NARROW, "r3d_18"])
 def test_the_stock_network_loads_an_export_strictly(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     ours = Classifier(build_backbone(name), NUM_CLASSES)
@@ -139,7 +135,7 @@ def test_an_export_is_the_same_file_every_time(tmp_path: Path) -> None:
     assert two.read_bytes() == (tmp_path / "one.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["slow_r50", "r3d_18", "small"])
+@pytest.mark.parametrize("name", ["slow_r50", "r3d_18", NARROW])
 @pytest.mark.parametrize("kind", ["plain", "wrapped", "safetensors"])
 def test_stock_weights_are_taken_over(
     name: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -176,13 +172,13 @@ def test_own_files_are_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    state = stock("small").state_dict()
-    backbone = build_backbone("small")
+    state = stock(NARROW).state_dict()
+    backbone = build_backbone(NARROW)
 
     def complaint(changed: object) -> str:
         torch.save(changed, path)
         with pytest.raises(InputError) as caught:
-            load_pretrained(path, backbone, "small")
+            load_pretrained(path, backbone, NARROW)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -193,7 +189,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert "has 1 others (extra.weight ...)" in complaint({**state, "extra.weight": state[key]})
     assert f"has 1 of another shape ({key} ...)" in complaint({**state, key: torch.zeros(1)})
     assert f"lacks 1 of {total} tensors" in complaint({**state, key: "text"})
-    assert "not weights of backbone 'small'" in complaint(stock("r3d_18").state_dict())
+    assert "not weights of backbone 'create_resnet(" in complaint(stock("r3d_18").state_dict())
     assert "not a state dict" in complaint([1, 2])
     assert "not a state dict" in complaint({1: 2})
 
