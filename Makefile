@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 FOLDERS := shards loaders tb bench tests
 
-.PHONY: demo test test-slow test-all lint check clean
+.PHONY: demo test test-slow test-all lint check gpu-check clean
 
 demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/report.html
 	$(BIN)/tb demo --out demo
@@ -24,6 +24,9 @@ lint: $(INSTALLED)  ## format, lint, types
 	$(BIN)/mypy
 
 check: lint test-all  ## what CI runs
+
+gpu-check: $(INSTALLED)  ## on a GPU machine: what cannot be settled without one, to bench/results
+	$(BIN)/python -m bench.gpu_check --out bench/results --minutes 8
 
 clean:  ## removes the virtual environment, caches and the demo
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

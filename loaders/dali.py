@@ -223,8 +223,8 @@ class _Batch:
         """What the graph is fed for these rows (see `loaders.dali_graph`)."""
         plan, samples = self.plan, [self.samples[b] for b in rows]
         place = [np.searchsorted(self.samples[b].frames, plan.frames[b]) for b in rows]
-        start, extent = plan.crop[rows, :, :2], plan.crop[rows, :, 2:]
-        region = np.stack([start, start + extent], axis=2).astype(np.float32)
+        crop = plan.crop[rows].reshape(len(rows), -1, 2, 2)
+        region = np.stack([0 * crop[:, :, 1], crop[:, :, 1]], axis=2).astype(np.float32)
         flip = plan.flip[rows]
         region[flip, :, 1] = region[flip, ::-1, 1]
         color = plan.color[rows]
@@ -236,6 +236,7 @@ class _Batch:
             "data": [sample.data for sample in samples],
             "frames": [sample.frames for sample in samples],
             "place": np.stack(place).astype(np.int32),
+            "crop": crop.astype(np.int32),
             "region": region,
             "color": color,
             "gamma": plan.gamma[rows],

@@ -1,9 +1,9 @@
 """A stage's DALI graph, from encoded bytes and a plan's arrays to views; all of DALI is in here.
 
 The same graph on both devices: only where its nodes run differs. A video is a sample and is decoded
-once; each view is a branch: its frames by number, its region resized (antialiased, and mirrored
-where the region runs backwards), one colour matrix, a clip, gamma, erased rectangles. Stacked by
-group, the views lie in memory just as a batch wants them.
+once; each view is a branch: its frames by number, its crop resized (antialiased, and mirrored on
+the way), one colour matrix, a clip, gamma, erased rectangles. Stacked by group, the views lie in
+memory just as a batch wants them.
 """
 
 from collections import deque
@@ -25,7 +25,9 @@ _DTYPES = {"float16": types.FLOAT16, "uint8": types.UINT8}
 #   data     N files of uint8, or N (F, H, W, 3) uint8 RGB pictures where DALI does not decode
 #   frames   N (F,) int32 frame numbers, ascending
 #   place    (N, V, T) int32 indices into `frames`
-#   region   (N, V, 2, 2) float32: (y, x) of a view's start, then of its end, in pixels
+#   crop     (N, V, 2, 2) int32: (y, x) of a view's corner, then its extents, in pixels
+#   region   (N, V, 2, 2) float32: all of the crop, backwards where it is mirrored: (y, x) of the
+#            start, then of the end
 #   color    (N, V, 3, 4) float32: RGB in [0, 255] to [0, 1]
 #   gamma    (N, V) float32
 #   erase    (N, V, 2, 2E) float32: E corners (y, x), then E extents, in output pixels
@@ -106,7 +108,7 @@ def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
 def _input_names(spec: ViewSpec, decodes: bool) -> tuple[str, ...]:
     """Of the inputs that are used; DALI warns of others."""
     augments = [spec.augment_of(group) for group in spec.groups]
-    names = ["data", "place", "region", "color"]
+    names = ["data", "place", "crop", "region", "color"]
     names += ["frames"] * decodes
     names += ["gamma"] * any(augment.gamma_p for augment in augments)
     names += ["erase"] * any(augment.num_erase for augment in augments)
@@ -142,6 +144,9 @@ def _view(spec: ViewSpec, group: ViewGroup, v: int, on_gpu: bool, inputs: Inputs
     """View `v`: N (T, S, S, 3) float32 in [0, 1]."""
     augment = spec.augment_of(group)
     clip = fn.sequence_rearrange(inputs["data"], new_order=inputs["place"][v])
+    # Cut first: at the edges of a mere region the resize would see the pixels beyond.
+    corner, extent = inputs["crop"][v, 0], inputs["crop"][v, 1]
+    clip = fn.slice(clip, start=corner, shape=extent, axis_names="HW")
     clip = fn.resize(
         clip,
         roi_start=inputs["region"][v, 0],

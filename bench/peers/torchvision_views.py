@@ -13,13 +13,13 @@ def torchvision_views(
     """The views of row `b` from its decoded frames.
 
     Args:
-        frames: (N, 3, H, W) uint8; fastest where the memory is (N, H, W, 3).
+        frames: (N, 3, H, W) uint8 on any device; fastest where the memory is (N, H, W, 3).
         place: (V, T) index into the N frames.
         plan: The plan.
         b: Its row.
 
     Returns:
-        V tensors (3, T, S, S) float32 in [0, 1].
+        V tensors (3, T, S, S) float32 in [0, 1], on that device.
     """
     return [
         _view(frames[torch.from_numpy(place[view])], plan, b, view) for view in range(len(place))
@@ -29,7 +29,7 @@ def torchvision_views(
 def _view(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
     clip = crop_and_flip(clip, plan, b, view)
     clip = functional.to_dtype(clip, torch.float32, scale=True)
-    color = torch.from_numpy(plan.color[b, view])
+    color = torch.from_numpy(plan.color[b, view]).to(clip.device)
     clip = torch.einsum("ck,tkhw->tchw", color[:, :3], clip).add_(color[:, 3].view(1, 3, 1, 1))
     clip = clip.clamp_(0, 1)
     if plan.gamma[b, view] != 1:

@@ -1,0 +1,116 @@
+"""What a GPU is doing, sampled while something else runs: NVML, the driver's own library.
+
+Through ctypes, since the library comes with every driver and its Python package does not.
+"""
+
+import ctypes
+import statistics
+import threading
+from types import TracebackType
+from typing import Self
+
+import torch
+
+_PERIOD_S = 0.05
+
+
+class _Utilization(ctypes.Structure):
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = (
+        ("total", ctypes.c_ulonglong),
+        ("free", ctypes.c_ulonglong),
+        ("used", ctypes.c_ulonglong),
+    )
+
+
+class Nvml:
+    """One device at NVML; raises OSError where there is none."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._library = ctypes.CDLL("libnvidia-ml.so.1")
+        self._handle = ctypes.c_void_p()
+        self._call("nvmlInit_v2")
+        # By its UUID: NVML counts devices that CUDA_VISIBLE_DEVICES hides.
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(self._handle))
+
+    def _call(self, name: str, *arguments: object) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status:
+            raise OSError(f"{name} failed with NVML error {status}")
+
+    def driver(self) -> str:
+        """The driver's version."""
+        text = ctypes.create_string_buffer(96)
+        self._call("nvmlSystemGetDriverVersion", text, ctypes.c_uint(len(text)))
+        return text.value.decode()
+
+    def sample(self) -> dict[str, float]:
+        """decoder_percent, sm_percent and memory_mb of this moment."""
+        decoder, period = ctypes.c_uint(), ctypes.c_uint()
+        utilization, memory = _Utilization(), _Memory()
+        self._call(
+            "nvmlDeviceGetDecoderUtilization",
+            self._handle,
+            ctypes.byref(decoder),
+            ctypes.byref(period),
+        )
+        self._call("nvmlDeviceGetUtilizationRates", self._handle, ctypes.byref(utilization))
+        self._call("nvmlDeviceGetMemoryInfo", self._handle, ctypes.byref(memory))
+        return {
+            "decoder_percent": float(decoder.value),
+            "sm_percent": float(utilization.gpu),
+            "memory_mb": memory.used / 2**20,
+        }
+
+
+class Meter:
+    """Samples a device in a thread between `with` and its end; a CPU gives nothing.
+
+    Attributes:
+        figures: At the end: the mean and the largest of each of `Nvml.sample`, or "problem".
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._samples: list[dict[str, float]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="meter", daemon=True)
+        self.figures: dict[str, float | str] = {}
+
+    def __enter__(self) -> Self:
+        if self._device.type == "cuda":
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.figures |= summary(self._samples)
+
+    def _watch(self) -> None:
+        try:
+            nvml = Nvml(self._device)
+            while not self._over.wait(_PERIOD_S):
+                self._samples.append(nvml.sample())
+        except OSError as error:
+            self.figures["problem"] = str(error)
+
+
+def summary(samples: list[dict[str, float]]) -> dict[str, float | str]:
+    """The mean and the largest of each figure; empty without samples."""
+    figures: dict[str, float | str] = {}
+    for name in samples[0] if samples else ():
+        values = [sample[name] for sample in samples]
+        figures[f"{name}_mean"] = round(statistics.fmean(values), 1)
+        figures[f"{name}_max"] = round(max(values), 1)
+    return figures
