@@ -184,29 +184,28 @@ def train(stage: Stage, work: Path, config: Config, *, remember: bool = True) ->
 
 
 def _train(stage: Stage, folder: Path, config: Config, world: World, remember: bool) -> Path:
-    machine, path, optim, device = config.machine, folder / CHECKPOINT, stage.optim, stage.device
+    machine, path, steps = config.machine, folder / CHECKPOINT, stage.optim.steps
     machine.limit_threads()
-    amp, compile_mode = _precision(machine, device), _compile_mode(machine, device)
+    amp, compile_mode = _precision(machine, stage.device), _compile_mode(machine, stage.device)
     # As they turned out: a run that began in bfloat16 must not go on in float32 unnoticed.
     how = {"amp": amp, "compile": compile_mode, "sync_bn": machine.sync_bn}
     stage = replace(stage, settings={**stage.settings, **how})
-    stage.model.to(device).train()
-    if stage.average is not None:
-        stage.average.to(device).eval().requires_grad_(False)
     _prepare(stage, machine, world)
     run = Run(
         stage=stage,
         path=path,
-        optimizer=Optimizer(stage.model, optim, device, fp16=amp == "fp16", average=stage.average),
-        schedule=Schedule(optim=optim, steps_per_epoch=stage.steps_per_epoch),
+        optimizer=Optimizer(
+            stage.model, stage.optim, stage.device, fp16=amp == "fp16", average=stage.average
+        ),
+        schedule=Schedule(optim=stage.optim, steps_per_epoch=stage.steps_per_epoch),
     )
     first = run.resume()
     _check_shared(folder, first)
-    if first >= optim.steps:
+    if first >= steps:
         _say(world, f"{stage.name}: already trained ({first} steps)")
         return path
     if first > 0:
-        _say(world, f"{stage.name}: goes on at step {first} of {optim.steps}")
+        _say(world, f"{stage.name}: goes on at step {first} of {steps}")
     if world.is_main and remember:
         remember_config(folder.parent, config)
     if world.is_main and first == 0:
@@ -220,18 +219,27 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
             if isinstance(module, Backbone):
                 # The shapes of a stage never change: one graph for each kind of view.
                 module.compile(mode=compile_mode, dynamic=False)
+    with _naming_memory_settings(path):
+        _loop(run, config, world, first, amp)
+    barrier()
+    return path
+
+
+def _loop(run: Run, config: Config, world: World, first: int, amp: str) -> None:
+    """Steps from `first` to the last."""
+    stage, machine, optim, device = run.stage, config.machine, run.stage.optim, run.stage.device
     dtype = torch.float16 if amp == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, dtype, enabled=amp != "off")
     overflows = 0
-
     with ExitStack() as stack:
         streams = [
             stack.enter_context(closing(x.stream(first * optim.accumulate))) for x in stage.loaders
         ]
-        log = stack.enter_context(tracking(folder, config, first=first)) if world.is_main else None
+        log = None
+        if world.is_main:
+            log = stack.enter_context(tracking(run.path.parent, config, first=first))
         bar = stack.enter_context(ProgressBar(stage.name, optim.steps, quiet=not world.is_main))
         stop = stack.enter_context(preemption())
-        stack.enter_context(_naming_memory_settings(path))
         for step in range(first, optim.steps):
             began_s = time.perf_counter()
             if world.size > 1:
@@ -248,37 +256,35 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
             overflowed = amp == "fp16" and not math.isfinite(grad_norm)
             overflows = overflows + 1 if overflowed else 0
             may_overflow = 0 < overflows <= _MAX_OVERFLOWS
-            _check_finite(values, step, seen.keys, path, may_overflow=may_overflow)
+            _check_finite(values, step, seen.keys, run.path, may_overflow=may_overflow)
             run.observe(step, values["loss"])
             step_s = time.perf_counter() - began_s
-            if log is not None:
-                row = {
-                    "step": step,
-                    **values,
-                    "lr": rate,
-                    "num_padded": round(num_padded * world.size),
-                    "data_wait_s": seen.wait_s,
-                    "step_s": step_s,
-                    "videos_per_s": len(seen.keys) * world.size / step_s,
-                }
-                if amp == "fp16":
-                    row["overflowed"] = int(overflowed)
-                if device.type == "cuda":
-                    row["gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
-                log.write(row)
+            row = {
+                "step": step,
+                **values,
+                "lr": rate,
+                "num_padded": round(num_padded * world.size),
+                "data_wait_s": seen.wait_s,
+                "step_s": step_s,
+                "videos_per_s": len(seen.keys) * world.size / step_s,
+            }
+            if amp == "fp16":
+                row["overflowed"] = int(overflowed)
+            if device.type == "cuda":
+                row["gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
             bar.update(step + 1, f"loss {values['loss']:.3f}")
             is_last = step + 1 == optim.steps
             is_due = is_last or stopping or (step + 1) % machine.checkpoint_steps == 0
-            if log is not None and is_due:
-                log.sync()
-                run.save(step + 1, machine.keep_last)
+            if log is not None:
+                log.write(row)
+                if is_due:
+                    log.sync()
+                    run.save(step + 1, machine.keep_last)
             if stopping:
                 # Not before it is saved: a launcher kills the rest once one process has left.
                 barrier()
                 _say(world, f"{stage.name}: told to end; saved at step {step + 1}", sys.stderr)
                 sys.exit(EXIT_CODE)
-    barrier()
-    return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,6 +333,10 @@ def _compile_mode(machine: Machine, device: torch.device) -> str:
 
 
 def _prepare(stage: Stage, machine: Machine, world: World) -> None:
+    """Makes the networks ready for training, in place."""
+    stage.model.to(stage.device).train()
+    if stage.average is not None:
+        stage.average.to(stage.device).eval().requires_grad_(False)
     if machine.activation_checkpointing and not checkpoint_activations(stage.model):
         raise InputError(
             f"backbone {stage.backbone!r} has no residual blocks to recompute; "
