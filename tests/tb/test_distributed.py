@@ -3,6 +3,7 @@ each process's own (synchronised ones exist on GPUs only).
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from shards.errors import InputError
 from shards.manifest import Manifest
-from tb.checkpoint import CHECKPOINT, load_checkpoint
+from tb.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.config import Config, Optim, load_config
 from tb.distributed import World, meeting_point, world_from
 from tb.metrics import METRICS, read_metrics
@@ -72,29 +73,33 @@ def test_two_processes_do_what_one_does(manifest: Manifest, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_rank_saves_and_ends_all_and_one_process_goes_on(
+def test_sigterm_to_one_rank_saves_and_ends_all_and_a_resume_ends_the_same(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    settings = (*QUICK, "student.optim.steps=200", "machine.checkpoint_steps=1000")
+    settings = (*QUICK, "student.optim.steps=30", "machine.checkpoint_steps=1000")
     command = ["-m", "tb.cli", "train", "supervised", "--shards", str(manifest.root)]
-    command += ["--out", str(tmp_path), "--preset", "demo"]
-    command += [word for setting in settings for word in ("--set", setting)]
-    pair = start_pair(*command)
-    log = tmp_path / "supervised" / METRICS
+    command += ["--preset", "demo", *(word for x in settings for word in ("--set", x)), "--out"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert [code for code, _ in finish(start_pair(*command, str(whole)))] == [0, 0]
+
+    pair = start_pair(*command, str(parts))
+    log, checkpoint = parts / "supervised" / METRICS, parts / "supervised" / CHECKPOINT
     while len(read_metrics(log)) < 3 and all(process.poll() is None for process in pair):
         time.sleep(0.01)
     os.kill(pair[1].pid, signal.SIGTERM)
     for code, error in finish(pair):
         assert code == 143, error
-    saved = load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"]
-    assert 3 <= saved < 200
+    saved = load_checkpoint(checkpoint)["step"]
+    assert 3 <= saved < 30
     assert [row["step"] for row in read_metrics(log)] == list(range(saved))
-    alone = subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True)
-    while len(read_metrics(log)) <= saved and alone.poll() is None:
-        time.sleep(0.01)
-    alone.terminate()
-    alone.communicate()
-    assert load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"] > saved
+    shutil.copytree(parts, tmp_path / "alone")
+
+    assert [code for code, _ in finish(start_pair(*command, str(parts)))] == [0, 0]
+    assert file_digest(checkpoint) == file_digest(whole / "supervised" / CHECKPOINT)
+    # Another number of processes may go on too.
+    alone = [sys.executable, *command, str(tmp_path / "alone")]
+    done = subprocess.run(alone, capture_output=True, text=True, check=True)
+    assert f"goes on at step {saved} of 30" in done.stdout
 
 
 @pytest.mark.slow
