@@ -25,7 +25,8 @@ from typing import Any
 
 import torch
 
-from bench.gpu_steps import ROOT, STEPS, Task
+from bench.gpu_steps import ROOT, STEPS
+from bench.gpu_task import Task
 from shards.publish import publish_bytes
 
 _LEAST_S = 5.0  # below that a step is not begun

@@ -13,70 +13,30 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import torch
 
-from bench.gpu_meter import Meter, Nvml
-from bench.peers.torchvision_views import torchvision_views
+from bench.gpu_meter import Nvml
+from bench.gpu_task import RECIPES, Found, Task
+from bench.gpu_throughput import throughput
 from loaders import views
-from loaders.batch import Loader, open_loader
-from loaders.dali_tuning import Tuning
+from loaders.batch import open_loader
 from loaders.nvdec import decoder_caps
 from loaders.views import ViewSpec
 from shards.datasets import folder
 from shards.ingest import ingest
-from shards.reader import ShardReader
 from shards.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = ("h264", "hevc", "vp9", "mjpeg")
 # The conversion to RGB of a GPU differs from FFmpeg's by some levels.
 MAX_MEAN_DIFFERENCE, MIN_PSNR_DB = 1.5 / 255, 38.0
 _PACKAGES = ("av", "numpy", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "torch", "torchcodec")
-Found = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What a step is given.
-
-    Attributes:
-        device: A torch device; the CPU in a dry run.
-        work: Scratch folder, shared by the steps; the first one puts the shards there.
-        videos: Folder of class folders with videos, or None to make some.
-        out: Where the step's findings go.
-        end_s: Of `time.time()`, when the step should be over.
-    """
-
-    device: torch.device
-    work: Path
-    videos: Path | None
-    out: Path
-    end_s: float
-
-    @property
-    def is_dry(self) -> bool:
-        """Whether this shows only that every step runs."""
-        return self.device.type == "cpu"
-
-    def shards(self, recipe: str) -> Path:
-        """The videos in one recipe."""
-        return self.work / "shards" / recipe
-
-    def save(self, found: Found) -> None:
-        """Writes what has been found so far."""
-        partial = self.out.with_suffix(".part")
-        partial.write_text(json.dumps(found, indent=2) + "\n")
-        partial.replace(self.out)
 
 
 def environment(task: Task) -> Found:
@@ -222,29 +182,30 @@ def _worst_view(ours: dict[str, torch.Tensor], oracle: dict[str, torch.Tensor]) 
 
 
 def determinism(task: Task) -> Found:
-    """The tests of order, resume and layout."""
-    return _run_tests(task, "layout or resume or order or kept")
+    """The tests of order, resume and layout; in a dry run some of them."""
+    return _run_dali_tests(task, "order" if task.is_dry else "layout or resume or order or kept")
 
 
 def faults(task: Task) -> Found:
-    """The tests of bad videos."""
-    return _run_tests(task, "bad or changed or blamed")
+    """The tests of bad videos; in a dry run some of them."""
+    return _run_dali_tests(task, "stops or changed" if task.is_dry else "bad or changed or blamed")
 
 
 def tests(task: Task) -> Found:
     """All tests that want a GPU; in a dry run they are skipped."""
-    return _run_tests(task, "gpu", everything=True)
+    return _run_tests(task, "-m", "gpu", "tests")
 
 
-def _run_tests(task: Task, expression: str, *, everything: bool = False) -> Found:
-    """Counts of pytest's outcomes; the tests themselves take the device as a parameter."""
+def _run_dali_tests(task: Task, names: str) -> Found:
+    """Those of the engine's tests on this device; they take it as a parameter."""
+    selection = f"({names}) and {task.device.type}"
+    return _run_tests(task, "-m", "not slow", "-k", selection, "tests/loaders/test_dali.py")
+
+
+def _run_tests(task: Task, *selection: str) -> Found:
+    """Counts of pytest's outcomes."""
     report = task.out.with_suffix(".xml")
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={report}"]
-    if everything:
-        command += ["-m", "gpu", "tests"]
-    else:
-        command += ["-k", f"({expression}) and {task.device.type}", "-m", "not slow"]
-        command += ["tests/loaders/test_dali.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={report}", *selection]
     required = "0" if task.is_dry else "1"
     done = subprocess.run(
         command,
@@ -265,149 +226,27 @@ def _run_tests(task: Task, expression: str, *, everything: bool = False) -> Foun
     }
 
 
-def throughput(task: Task) -> Found:
-    """Videos per second of every layout, recipe and peer, with what the GPU was doing."""
-    engines = 2 if task.is_dry else decoder_caps(task.device, "h264").num_engines
-    layouts = sorted({1, 2} if task.is_dry else {1, 2, 4, max(1, engines)})
-    sizes = (32,) if task.is_dry else (224, 112)
-    found: Found = {}
-    for cell in _cells(task, layouts, sizes):
-        if time.time() > task.end_s:
-            found[cell.name] = {"problem": "left out: no time"}
-        else:
-            found[cell.name] = _measured(cell.run, task)
-        task.save(found)
-    problems = [cell for cell in found.values() if "problem" in cell]
-    return found | {"passed": not problems}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cell:
-    name: str
-    run: Callable[[], Iterator[int]]
-
-
-def _cells(task: Task, layouts: list[int], sizes: tuple[int, ...]) -> Iterator[_Cell]:
-    """What matters most first, in case time runs out."""
-    for size_px in sizes:
-        for stage in ("pretrain", "student", "eval"):
-            for number in reversed(layouts):
-                yield _dali(task, stage, size_px, "h264", number)
-            yield _fused(task, stage, size_px)
-            yield _torchcodec(task, stage, size_px)
-        if size_px == sizes[0]:
-            for recipe in RECIPES[1:]:
-                yield _dali(task, "pretrain", size_px, recipe, layouts[-1])
-
-
-def _loader(task: Task, stage: str, size_px: int, recipe: str, engine: str, **more: Any) -> Loader:
-    batch_size = 2 if task.is_dry else {"pretrain": 8, "student": 32, "eval": 4}[stage]
-    return open_loader(
-        task.shards(recipe),
-        stage,
-        size_px=size_px,
-        engine=engine,
-        device=str(task.device),
-        dtype="float16",
-        batch_size=batch_size,
-        **more,
-    )
-
-
-def _dali(task: Task, stage: str, size_px: int, recipe: str, num_pipelines: int) -> _Cell:
-    def run() -> Iterator[int]:
-        tuning = Tuning(num_pipelines=num_pipelines, depth=2 if num_pipelines == 1 else 1)
-        loader = _loader(task, stage, size_px, recipe, "dali", tune=tuning)
-        return _num_videos(loader)
-
-    return _Cell(name=f"{stage} {size_px} {recipe} dali x{num_pipelines}", run=run)
-
-
-def _fused(task: Task, stage: str, size_px: int) -> _Cell:
-    def run() -> Iterator[int]:
-        return _num_videos(_loader(task, stage, size_px, "h264", "fused"))
-
-    return _Cell(name=f"{stage} {size_px} h264 fused", run=run)
-
-
-def _num_videos(loader: Loader) -> Iterator[int]:
-    for batch in loader.stream():
-        yield len(batch.keys)
-
-
-def _torchcodec(task: Task, stage: str, size_px: int) -> _Cell:
-    """torchcodec on the device, then torchvision v2 there, in as many threads as there are CPUs."""
-
-    def run() -> Iterator[int]:
-        from torchcodec.decoders import VideoDecoder
-
-        loader = _loader(task, stage, size_px, "h264", "fused")
-
-        def render(reader: ShardReader, plan: Any, b: int) -> None:
-            needed, place = np.unique(plan.frames[b], return_inverse=True)
-            decoder = VideoDecoder(
-                reader.read(int(plan.rows[b])), device=task.device, num_ffmpeg_threads=1
-            )
-            frames = decoder.get_frames_at(needed.tolist()).data
-            torch.stack(torchvision_views(frames, place.reshape(plan.frames[b].shape), plan, b))
-
-        workers = min(8, len(os.sched_getaffinity(0)))
-        with ShardReader(loader.manifest) as reader, ThreadPoolExecutor(workers) as pool:
-            for plan in (loader.plan(rows, epochs) for rows, epochs in _endless(loader)):
-                jobs = [pool.submit(render, reader, plan, b) for b in range(len(plan.rows))]
-                for job in jobs:
-                    job.result()
-                yield len(jobs)
-
-    return _Cell(name=f"{stage} {size_px} h264 torchcodec", run=run)
-
-
-def _endless(loader: Loader) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    epoch = 0
-    while True:
-        for plan in loader.plans(epoch):
-            kept = plan.rows >= 0
-            yield plan.rows[kept], plan.epochs[kept]
-        epoch += 1
-
-
-def _measured(run: Callable[[], Iterator[int]], task: Task) -> Found:
-    """Videos per second after a warm-up of some batches."""
-    warm_batches, seconds = (1, 0.2) if task.is_dry else (16, 3.0)
-    try:
-        with closing(run()) as batches:  # type: ignore[type-var]
-            for _ in islice(batches, warm_batches):
-                pass
-            num_videos = 0
-            with Meter(task.device) as meter:
-                _synchronize(task.device)
-                began_s = time.perf_counter()
-                while time.perf_counter() - began_s < seconds:
-                    num_videos += next(batches)
-                _synchronize(task.device)
-                wall_s = time.perf_counter() - began_s
-    except Exception as error:
-        return {"problem": f"{type(error).__name__}: {error}"[:500]}
-    return {"videos_per_s": round(num_videos / wall_s, 1), **meter.figures}
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def training(task: Task) -> Found:
     """`bench.train_step` where there is one."""
     if importlib.util.find_spec("bench.train_step") is None:
         return {"skipped": "there is no bench.train_step"}
     report = task.work / "train_step.json"
     command = [sys.executable, "-m", "bench.train_step", "--json", str(report)]
-    command += ["--device", str(task.device)]
+    command += ["--device", task.device.type, "--shards", str(task.shards("h264"))]
     if task.is_dry:
-        command += ["--backbone", "small", "--size", "32", "--batch-size", "2", "--rounds", "1"]
+        command += ["--stages", "distinctive", "--variants", "loader"]
+        command += ["--size", "32", "--batch-size", "2", "--rounds", "1", "--steps", "1"]
+    else:
+        command += ["--stages", "distinctive", "student", "--variants", "loader", "plain"]
+        command += ["--size", "224"]
     limit_s = max(1.0, task.end_s - time.time())
-    subprocess.run(command, cwd=ROOT, timeout=limit_s, check=True, stdout=sys.stderr)
-    return {"figures": json.loads(report.read_text())}
+    problem = {}
+    try:
+        subprocess.run(command, cwd=ROOT, timeout=limit_s, check=True, stdout=sys.stderr)
+    except subprocess.SubprocessError as error:
+        problem = {"problem": str(error).replace(str(task.work), "WORK"), "passed": False}
+    figures = json.loads(report.read_text()) if report.exists() else None
+    return {"figures": figures, **problem}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,11 +261,11 @@ class Step:
 STEPS = {
     "environment": Step(run=environment, share=0.03),
     "capabilities": Step(run=capabilities, share=0.02),
-    "shards": Step(run=store, share=0.1),
-    "parity": Step(run=parity, share=0.15),
+    "shards": Step(run=store, share=0.08),
+    "parity": Step(run=parity, share=0.12),
     "determinism": Step(run=determinism, share=0.06),
     "faults": Step(run=faults, share=0.06),
-    "throughput": Step(run=throughput, share=0.38),
-    "training": Step(run=training, share=0.12),
-    "tests": Step(run=tests, share=0.08),
+    "throughput": Step(run=throughput, share=0.34),
+    "training": Step(run=training, share=0.2),
+    "tests": Step(run=tests, share=0.09),
 }

@@ -9,7 +9,8 @@ import torch
 from bench import gpu_check
 from bench.gpu_check import main
 from bench.gpu_meter import summary
-from bench.gpu_steps import RECIPES, STEPS
+from bench.gpu_steps import STEPS
+from bench.gpu_task import RECIPES
 
 
 @pytest.mark.slow
@@ -26,6 +27,7 @@ def test_a_dry_run_passes_every_step(tmp_path: Path) -> None:
         assert found[step]["tests"] > found[step]["failed"] == found[step]["skipped"] == 0
     assert found["tests"]["tests"] >= found["tests"]["skipped"] > 10
     assert all(cell["videos_per_s"] > 0 for cell in found["throughput"].values())
+    assert "pretrain 32 vp9 plain dali" in found["throughput"]
     assert {"dali x1", "dali x2", "fused", "torchcodec"} == {
         name.split("h264 ")[1]
         for name in found["throughput"]
