@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from shards import cache
 from shards.errors import InputError
+from shards.parquet import read_table
 from shards.storage import Store, open_store, remote_url
 
 MANIFEST_NAME = "manifest.parquet"
@@ -294,9 +295,7 @@ def read_manifest(root: Path | str) -> Manifest:
         raise InputError(f"{path}: missing; make the shards anew")
     try:
         agrees = hashlib.sha256(data).hexdigest() == facts["manifest_sha256"]
-        # Without Arrow's thread pools: a process that ends soon after (a refused command) may be
-        # aborted when they are torn down.
-        table = pq.read_table(io.BytesIO(data), use_threads=False, pre_buffer=False)
+        table = read_table(io.BytesIO(data))
         agrees &= table.schema.metadata.get(b"digest", b"").decode() == facts["digest"]
         table = table.replace_schema_metadata(None).cast(SCHEMA)
         name, classes, digest = facts["name"], tuple(facts["classes"]), facts["digest"]

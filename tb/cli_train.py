@@ -95,8 +95,8 @@ def student(
 ) -> None:
     """Stage 3: the student, taught by both teachers weighted per video.
 
-    Variants: --set student.teachers=equal, invariant or distinctive; student.distance=kl or js;
-    student.init=scratch, invariant, distinctive, tclr or a file.
+    Variants, with --set: student.teachers=stretched, equal, invariant or distinctive;
+    student.distance=kl or js; student.init=scratch, invariant, distinctive, tclr or a file.
     """
     manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow

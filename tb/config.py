@@ -140,12 +140,13 @@ class Student(_Section):
     and 50 x (labelled) a mean over batch and classes; with about 100 classes that is an omega of 1
     and 0.5 here. The supervised-only baseline takes the same `optim`, with no unlabelled videos.
     `teachers` says whom it learns from: both weighted by each video's temporal similarity (the
-    paper), both equally, or one alone.
+    paper), by that similarity stretched so that it runs from 0 to 1 over the training set, both
+    equally, or one alone.
     """
 
     optim: Optim = Optim(steps=40_000, batch_size=16, warmup_steps=2_400)
     init: str = "tclr"
-    teachers: Literal["similarity", "equal", "invariant", "distinctive"] = "similarity"
+    teachers: Literal["similarity", "stretched", "equal", "invariant", "distinctive"] = "similarity"
     omega: float = Field(1.0, ge=0)
     distance: Literal["l2", "kl", "js"] = "l2"
 

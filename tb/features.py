@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from shards.manifest import Manifest
+from shards.parquet import read_table
 from tb.checkpoint import CHECKPOINT
 from tb.config import Config
 from tb.evaluate import evaluation_loader, evaluation_source, publish_table, video_means
@@ -67,7 +67,8 @@ def stage_features(
 def _read_table(path: Path, key: str) -> pa.Table | None:
     if not path.is_file():
         return None
-    table = pq.read_table(path)
+    with path.open("rb") as file:
+        table = read_table(file)
     return table if (table.schema.metadata or {}).get(b"source") == key.encode() else None
 
 

@@ -85,6 +85,11 @@ _TARGETS = (
         overrides=("student.teachers=distinctive",),
     ),
     Row(
+        name="stretched-weights",
+        title="student of both, similarity stretched to 0 ... 1",
+        overrides=("student.teachers=stretched",),
+    ),
+    Row(
         name="equal-weights",
         title="student of both, weights fixed at 0.5",
         overrides=("student.teachers=equal",),

@@ -122,8 +122,8 @@ def _add(
     if kind.startswith("finetune-"):
         needed = [kind.removeprefix("finetune-")]
     elif kind == "student":
-        wanted = config.student.teachers
-        needed = [finetuned(t) for t in TEACHERS if wanted in ("similarity", "equal", t)]
+        alone = [t for t in TEACHERS if t == config.student.teachers]
+        needed = [finetuned(t) for t in alone or TEACHERS]
     if kind not in SELF_SUPERVISED and not kind.startswith("finetune-") and kind != "supervised":
         needed += [config.student.init] if config.student.init in SELF_SUPERVISED else []
     needs = tuple(_add(units, other, other, config, place).key for other in needed)

@@ -16,6 +16,7 @@ from torch import Tensor
 from loaders import views
 from loaders.batch import engine_name, open_loader
 from shards.manifest import Manifest
+from shards.parquet import read_table
 from shards.publish import publish_bytes
 from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config
@@ -86,7 +87,8 @@ def read_similarity(path: Path, manifest: Manifest, key: str | None = None) -> T
     """
     if not path.is_file():
         return None
-    table = pq.read_table(path)
+    with path.open("rb") as file:
+        table = read_table(file)
     metadata = table.schema.metadata or {}
     if metadata.get(b"manifest", b"").decode() != manifest.digest:
         return None

@@ -48,17 +48,19 @@ class Teachers:
 def load_teachers(manifest: Manifest, config: Config, work: Path, device: torch.device) -> Teachers:
     """The teachers that `student.teachers` names, with the weights that it asks for.
 
-    "similarity" weighs them per video as the paper does; "equal" (half each) and one teacher alone
-    are the ablations.
+    "similarity" weighs them per video as the paper does; "stretched" likewise, with the lowest
+    score of the training set made 0 and the highest 1 (ours: raw scores rarely come near 0);
+    "equal" (half each) and one teacher alone are ablations.
 
     Raises:
         InputError: A teacher is missing, unfinished, or of another backbone or other classes.
     """
     kind = config.student.teachers
-    used = [name for name in TEACHERS if kind in ("similarity", "equal", name)]
+    used = tuple(name for name in TEACHERS if name == kind) or TEACHERS
     source: Tree = {name: file_digest(work / finetuned(name) / CHECKPOINT) for name in used}
-    if kind == "similarity":
+    if kind in ("similarity", "stretched"):
         weight = cached_similarity(manifest, config, work)
+        weight = stretch(weight) if kind == "stretched" else weight
         source["similarity"] = similarity_key(manifest, config, work)
     else:
         share = {"equal": 0.5, "invariant": 1.0, "distinctive": 0.0}[kind]
@@ -67,6 +69,17 @@ def load_teachers(manifest: Manifest, config: Config, work: Path, device: torch.
         _frozen(name, manifest, config, work, device) if name in used else None for name in TEACHERS
     )
     return Teachers(networks=(invariant, distinctive), invariant_weight=weight, source=source)
+
+
+def stretch(scores: Tensor) -> Tensor:
+    """Scores mapped linearly onto [0, 1]; NaN stays, and scores that are all alike become 0.5.
+
+    Args:
+        scores: (N,).
+    """
+    known = scores[~scores.isnan()]
+    low, high = known.min(), known.max()
+    return (scores - low) / (high - low) if high > low else scores - low + 0.5
 
 
 def _frozen(

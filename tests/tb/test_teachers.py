@@ -31,7 +31,13 @@ def probabilities(
 
 @pytest.mark.parametrize(
     ("teachers", "weight"),
-    [("invariant", 1.0), ("distinctive", 0.0), ("equal", 0.5), ("similarity", None)],
+    [
+        ("invariant", 1.0),
+        ("distinctive", 0.0),
+        ("equal", 0.5),
+        ("similarity", None),
+        ("stretched", None),
+    ],
 )
 def test_target_is_the_mixture_asked_for(
     manifest: Manifest, config: Config, finished: Path, teachers: str, weight: float | None
@@ -43,6 +49,9 @@ def test_target_is_the_mixture_asked_for(
     )
     scores = read_similarity(finished / SIMILARITY, manifest)
     assert scores is not None
+    if teachers == "stretched":
+        known = scores.numpy()[config.labels.subset("all").rows(manifest)]
+        scores = (scores - float(known.min())) / float(known.max() - known.min())
     share = scores[rows, None] if weight is None else weight
     wanted = share * invariant + (1 - share) * distinctive
     found = load_teachers(manifest, taught_by(config, teachers), finished, CPU).target(clips, rows)
