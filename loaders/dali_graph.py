@@ -8,6 +8,7 @@ memory just as a batch wants them.
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -86,10 +87,12 @@ class Graph:
 
         On a GPU they belong to the current stream: what is launched there sees them finished.
         """
-        stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
-        outputs = self._pipeline.outputs(cuda_stream=stream)
-        self._running.popleft()
-        return [from_dlpack(output.as_tensor()) for output in outputs]
+        on_gpu = self._device.type == "cuda"
+        with torch.cuda.device(self._device) if on_gpu else nullcontext():
+            stream = torch.cuda.current_stream() if on_gpu else None
+            outputs = self._pipeline.outputs(cuda_stream=stream)
+            self._running.popleft()
+            return [from_dlpack(output.as_tensor()) for output in outputs]
 
 
 def _index(device: torch.device) -> int:
