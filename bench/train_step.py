@@ -7,7 +7,7 @@ that what else runs on the machine hits all alike; medians count, and on a share
 ratios. The batches lie ready on the device; with --shards, "loader" gets them from the real loader.
 
     python -m bench.train_step [--stages invariant student ...] [--backbone slow_r50] [--size 112]
-        [--batch-size 8] [--rounds 5] [--device auto] [--shards DIR] [--json FILE]
+        [--batch-size 4] [--rounds 5] [--device auto] [--shards DIR] [--json FILE]
 """
 
 import argparse
@@ -270,14 +270,14 @@ def run_stage(job: Job, chosen: Sequence[Variant], rounds: int, steps: int) -> l
                 running.append(step)
             except (RuntimeError, NotImplementedError) as error:
                 problems[variant.name] = str(error).splitlines()[0][:200]
+            step = None
+            gc.collect()  # of a variant that failed, too
             print(f"  {variant.name}: {problems.get(variant.name, 'ready')}", flush=True)
-        eager = replace(chosen[0], compiled=False)
-        num_flops = Step(job, eager, stack).num_flops()
         for _ in range(rounds):
             for step in running:
                 step.measure(steps)
     plain = next((step.seconds for step in running if step.variant.name == "plain"), None)
-    peak = _peak(job.device)
+    num_flops, peak = _num_flops(job, chosen[0]), _peak(job.device)
     rows = []
     for step in running:
         seconds = statistics.median(step.seconds)
@@ -298,6 +298,17 @@ def run_stage(job: Job, chosen: Sequence[Variant], rounds: int, steps: int) -> l
     return rows + [
         {"stage": job.stage, "name": name, "problem": text} for name, text in problems.items()
     ]
+
+
+def _num_flops(job: Job, variant: Variant) -> float:
+    """Floating-point operations of one step: of a small one, in proportion.
+
+    Not quite proportional are the products of L_I's embeddings, too few to count.
+    """
+    small = replace(job, batch_size=2)
+    with ExitStack() as stack:
+        step = Step(small, replace(variant, compiled=False), stack)
+        return step.num_flops() * job.batch_size / small.batch_size
 
 
 def _peak(device: torch.device) -> float | None:
@@ -352,7 +363,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_table(rows), flush=True)
         if options.json:
             publish_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
-        gc.collect()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -362,7 +372,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--variants", nargs="*", help="beside ours; default: all")
     parser.add_argument("--backbone", help="default: slow_r50, on a CPU small")
     parser.add_argument("--size", type=int, help="pixels; default: 112, on a CPU 32")
-    parser.add_argument("--batch-size", type=int, default=8, help="videos (the student: twice)")
+    parser.add_argument("--batch-size", type=int, default=4, help="videos (the student: twice)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="per variant and round")
     parser.add_argument("--device", default=device)
