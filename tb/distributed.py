@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
+from shards.cpus import num_cpus
 from shards.errors import InputError
 
 P = ParamSpec("P")
@@ -28,11 +29,12 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A process's place among `size`; `local_rank` is that on its machine."""
+    """A process's place among `size`; `local_rank` is that among the `local_size` on its cores."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -46,6 +48,12 @@ class World:
             return f"cuda:{self.local_rank % num_gpus}"
         return name
 
+    def num_workers(self, number: int | None) -> int | None:
+        """`machine.num_workers`, or this process's share of the cores where it is not given."""
+        if number is None and self.local_size > 1:
+            return max(1, num_cpus() // self.local_size)
+        return number
+
 
 def world_from(environ: Mapping[str, str]) -> World:
     """The world that torchrun (first) or srun describes; of one process where neither does.
@@ -57,9 +65,10 @@ def world_from(environ: Mapping[str, str]) -> World:
         if "WORLD_SIZE" in environ:
             rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
             local_rank = int(environ.get("LOCAL_RANK", rank))
+            local_size = int(environ.get("LOCAL_WORLD_SIZE", 1))
         elif int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             rank, size = int(environ["SLURM_PROCID"]), int(environ["SLURM_STEP_NUM_TASKS"])
-            local_rank = int(environ["SLURM_LOCALID"])
+            local_rank, local_size = int(environ["SLURM_LOCALID"]), 1  # its cores are its own
         else:
             return World()
     except (KeyError, ValueError) as error:
@@ -67,7 +76,7 @@ def world_from(environ: Mapping[str, str]) -> World:
             f"the environment describes several processes, but {error} is amiss; start with "
             "`torchrun --nproc-per-node N -m tb.cli ...` or srun"
         ) from None
-    return World(rank=rank, size=size, local_rank=local_rank)
+    return World(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
 
 
 def meeting_point(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -104,6 +113,7 @@ def join() -> World:
         torch.cuda.set_device(torch.device(world.device("cuda")))
         backend = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backend, rank=world.rank, world_size=world.size)
+    _patient_group()  # all processes make it together
     atexit.register(distributed.destroy_process_group)
     return world
 

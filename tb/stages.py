@@ -226,7 +226,7 @@ def stage_loader(
         seed=config.machine.seed,
         rank=world.rank,
         world_size=world.size,
-        num_workers=config.machine.num_workers,
+        num_workers=world.num_workers(config.machine.num_workers),
     )
 
 
