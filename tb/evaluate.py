@@ -234,7 +234,7 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
         "evaluation": config.evaluation.model_dump(mode="json"),
         "clips": config.classify.clips.model_dump(mode="json", exclude={"augment"}),
         "split_number": config.labels.split_number,
-        "engine": engine_name(config.machine.engine),
+        "engine": engine_name(config.machine.engine, config.machine.device),
     }
 
 

@@ -102,7 +102,7 @@ def summarise(
         "test_split": config.evaluation.split,
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
-        "engine": engine_name(config.machine.engine),
+        "engine": engine_name(config.machine.engine, config.machine.device),
         "backbone": config.backbone,
         "labels_percent": None if labels.file else labels.percent,
         "data_digest": manifest.digest,

@@ -112,7 +112,7 @@ def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
         [file_digest(work / name / CHECKPOINT) for name in TEACHERS],
         [clips.num_frames, clips.stride, clips.size_px],
         [config.labels.split, config.labels.split_number],
-        engine_name(config.machine.engine),
+        engine_name(config.machine.engine, config.machine.device),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

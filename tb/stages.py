@@ -258,7 +258,7 @@ def _settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
         "split": [config.labels.split, config.labels.split_number],
         "machine": {
             "seed": machine.seed,
-            "engine": engine_name(machine.engine),
+            "engine": engine_name(machine.engine, machine.device),
             "num_threads": machine.num_threads,
         },
         **parts,
