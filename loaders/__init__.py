@@ -3,13 +3,22 @@
 The mental model, in three sentences. All randomness lives in a *plan* (`loaders.plan`): plain NumPy
 arrays that say which frames, which crop, which colour matrix, which erased rectangle. A video's
 plan depends on (seed, epoch, video) and on nothing else, so batches are the same for any number of
-workers, ranks or restarts. An *engine* (`fused`, `reference`) executes a plan; two engines that
-execute the same plan give the same pixels up to rounding.
+workers, ranks or restarts. An *engine* (`dali`, `fused`, `reference`) executes a plan; two engines
+that execute the same plan give the same pixels up to rounding.
 """
 
 from typing import Any
 
-__all__ = ["Batch", "EpochDataset", "Loader", "LoaderError", "Subset", "ViewSpec", "open_loader"]
+__all__ = [
+    "Batch",
+    "EpochDataset",
+    "Loader",
+    "LoaderError",
+    "Subset",
+    "Tuning",
+    "ViewSpec",
+    "open_loader",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +29,8 @@ def __getattr__(name: str) -> Any:
         from loaders import subset as module  # type: ignore[no-redef]
     elif name == "EpochDataset":
         from loaders import torch_dataset as module  # type: ignore[no-redef]
+    elif name == "Tuning":
+        from loaders import dali_tuning as module  # type: ignore[no-redef]
     elif name == "ViewSpec":
         from loaders import views as module  # type: ignore[no-redef]
     else:

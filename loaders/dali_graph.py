@@ -120,8 +120,8 @@ def _input_names(spec: ViewSpec, decodes: bool) -> tuple[str, ...]:
 
 def _window(inputs: Inputs, on_gpu: bool, decodes: bool) -> Any:
     """N (F, H, W, 3) uint8 RGB pictures, on the device."""
-    if not decodes:
-        return inputs["data"].gpu() if on_gpu else inputs["data"]
+    if not decodes:  # on the CPU only
+        return inputs["data"]
     return fn.decoders.video(
         inputs["data"],
         device="mixed" if on_gpu else "cpu",
