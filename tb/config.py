@@ -8,10 +8,10 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from loaders.subset import Part, Subset
 from loaders.views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT, Augment
@@ -176,6 +176,10 @@ class Evaluation(_Section):
     batch_size: int = Field(8, ge=1)
 
 
+# To YAML, an unquoted on or off is a truth value.
+_UNQUOTED = BeforeValidator(lambda x: {True: "on", False: "off"}[x] if isinstance(x, bool) else x)
+
+
 class Machine(_Section):
     """How to run.
 
@@ -191,8 +195,8 @@ class Machine(_Section):
     engine: str = "auto"
     num_workers: int | None = Field(None, ge=1)
     num_threads: int | None = Field(None, ge=1)
-    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
+    amp: Annotated[Literal["auto", "bf16", "fp16", "off"], _UNQUOTED] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], _UNQUOTED] = "auto"
     compile_mode: Literal[
         "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
     ] = "default"

@@ -220,6 +220,14 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(
         train(replace(stage, loss=loss), tmp_path, config)
 
 
+def test_on_and_off_need_no_quotes() -> None:
+    machine = load_config("demo", ["machine.compile=on", "machine.amp=off"]).machine
+    assert (machine.compile, machine.amp) == ("on", "off")
+    assert load_config("demo", ["machine.compile='off'"]).machine.compile == "off"
+    with pytest.raises(InputError, match=r"config machine\.amp"):
+        load_config("demo", ["machine.amp=on"])
+
+
 def test_two_processes_do_not_train_in_one_folder(
     manifest: Manifest, config: Config, tmp_path: Path
 ) -> None:
