@@ -83,7 +83,9 @@ def _build_graph(frame: VideoFrame, stream: VideoStream, facts: Probe, recipe: R
     scale = f"{size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     encoder = ENCODERS[recipe.codec]
     scale += f":out_range={'pc' if encoder.is_full_range else 'tv'}"
-    if frame.format.is_rgb:
+    if recipe.codec == "mjpeg":
+        scale += ":out_color_matrix=bt601"  # a JPEG is, and has no tag to say otherwise
+    elif frame.format.is_rgb:
         scale += f":out_color_matrix={_RGB_MATRIX}"
     steps = [*turns, ("scale", scale), ("format", encoder.pix_fmt)]
     if frame.interlaced_frame:

@@ -204,6 +204,19 @@ def test_colour_tags_are_kept_and_full_range_becomes_limited(tmp_path: Path) -> 
     assert _psnr(stored, np.stack([paint(index) for index in range(4)])) > 30
 
 
+def test_mjpeg_shows_the_colours_of_any_source(tmp_path: Path) -> None:
+    """A JPEG has no tag for its matrix: whatever the source's, it must be stored as BT.601."""
+    bars = np.zeros((96, 128, 3), np.uint8)
+    for index, color in enumerate([(220, 30, 40), (30, 200, 60), (40, 60, 220), (210, 200, 30)]):
+        bars[:, 32 * index : 32 * (index + 1)] = color
+    path = make_video(
+        tmp_path / "a.mkv", num_frames=3, codec="ffv1", pix_fmt="bgr0", paint=lambda _: bars
+    )
+    stored = _rgb(transcode(path, Recipe(codec="mjpeg")).data)
+    middles = stored[:, 48, 16::32]
+    assert np.abs(middles - bars[48, 16::32]).max() < 6
+
+
 def test_broadcast_rates_are_kept_exactly(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
     path = make_video(tmp_path / "a.mp4", num_frames=12, fps=rate)
