@@ -46,6 +46,7 @@ class Job:
     batch_size: int
     num_workers: int
     tune: bool = False
+    gpu_memory_mb: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,7 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
         batch_size=job.batch_size,
         num_workers=job.num_workers,
         tune=job.tune,
+        gpu_memory_mb=job.gpu_memory_mb,
     )
     if name == CEILING:
         return lambda epoch: _decode_only(loader, job, epoch), float("nan")

@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch_size=options.batch_size,
         num_workers=options.workers,
         tune=options.tune,
+        gpu_memory_mb=options.gpu_memory_mb,
     )
     contenders = []
     for name in [CEILING, *options.engines, *options.peers]:
@@ -90,6 +91,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=112, help="output side in pixels")
     parser.add_argument("--engines", nargs="*", choices=ENGINE_NAMES, default=["fused"])
     parser.add_argument("--tune", action="store_true", help="try layouts of dali first")
+    parser.add_argument("--gpu-memory-mb", type=float, help="with --tune: at most")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--dtype", choices=("float32", "float16", "uint8"), default="float16")
     parser.add_argument("--videos", type=int, default=32, help="per round")

@@ -187,7 +187,8 @@ class Machine(_Section):
     a result. `num_threads` are torch's own on the CPU (None: its default); `num_workers` are the
     loader's. `amp` "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU;
     `compile` "auto" is on for GPUs. `keep_last` checkpoints stay, under numbered names where it is
-    more than one. `wandb` is a project's name.
+    more than one. `wandb` is a project's name. `tune` lets the DALI engine try a few layouts before
+    a stage, within `gpu_memory_mb` of the GPU's memory.
     """
 
     seed: int = Field(0, ge=0)
@@ -195,6 +196,8 @@ class Machine(_Section):
     engine: str = "auto"
     num_workers: int | None = Field(None, ge=1)
     num_threads: int | None = Field(None, ge=1)
+    tune: bool = False
+    gpu_memory_mb: float | None = Field(None, gt=0)
     amp: Annotated[Literal["auto", "bf16", "fp16", "off"], _UNQUOTED] = "auto"
     compile: Annotated[Literal["auto", "on", "off"], _UNQUOTED] = "auto"
     compile_mode: Literal[

@@ -17,7 +17,10 @@ _MAX_POINTS = 200
 _MAX_COUNTS, _MAX_NAMES = 20, 120
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
 # Not steps, and not a loss.
-_OTHER = ("step", "lr", "data_wait_s", "step_s", "videos_per_s", "num_padded", "loss")
+_OTHER = (
+    *("step", "lr", "data_wait_s", "step_s", "videos_per_s", "num_padded", "loss"),
+    *("grad_norm", "gpu_memory_mb", "overflowed", "confident"),
+)
 # Fixed ids: the same run gives the same page.
 _STYLE: Any = {"svg.hashsalt": "timebalance", "font.size": 9, "axes.spines.top": False}
 

@@ -24,7 +24,7 @@ from shards.lock import BusyError, locked
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.children import child_pool
-from tb.config import Config, Tree, load_config
+from tb.config import Config, Machine, Tree, load_config
 from tb.published import Row
 from tb.similarity import TEACHERS
 from tb.stages import SELF_SUPERVISED
@@ -247,7 +247,8 @@ def _irrelevant(unit: Unit) -> dict[str, Any]:
         others = ["classify", "finetune", "student", "baselines", "evaluation"]
     elif unit.kind.startswith("finetune-"):
         others = ["student", "baselines"]
-    machine = {"device", "num_workers", "checkpoint_steps"}
+    kept = {"seed", "engine", "num_threads", "amp", "compile", "compile_mode", "sync_bn"}
+    machine = set(Machine.model_fields) - kept
     return {"machine": machine, **dict.fromkeys(others, True)}
 
 

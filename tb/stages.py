@@ -227,6 +227,8 @@ def stage_loader(
         rank=world.rank,
         world_size=world.size,
         num_workers=world.num_workers(config.machine.num_workers),
+        tune=config.machine.tune,
+        gpu_memory_mb=config.machine.gpu_memory_mb,
     )
 
 

@@ -20,6 +20,7 @@ QUICK = (
     "classify.clips.num_frames=4",
     "finetune.optim.steps=6",
     "finetune.optim.batch_size=4",
+    "student.init=scratch",
     "student.optim.steps=6",
     "student.optim.batch_size=4",
     "evaluation.num_clips=2",

@@ -176,7 +176,7 @@ def test_features_are_kept_while_their_sources_stay(
     table = pq.read_table(path)
     assert table.column("key").to_pylist() == [manifest.keys[row] for row in first.rows]
     state = load_checkpoint(work / "distinctive" / "checkpoint.pt")
-    name = next(key for key in state["model"] if key.endswith("conv.weight"))
+    name = next(key for key, value in state["model"].items() if value.dim() == 5)
     state["model"][name] = state["model"][name] * -1
     torch.save(state, work / "distinctive" / "checkpoint.pt")
     changed = stage_features("distinctive", manifest, config, work, "test")
