@@ -1,7 +1,7 @@
 """Seconds per training step and videos per second of each stage, in variants.
 
-A step is what `tb.train` does with a batch: forward, loss, backward, Adam. "ours" is what it does
-by default; every other variant changes one thing of that, and "plain" all of them: contiguous
+A step is what `tb.engine.train` does with a batch: forward, loss, backward, Adam. "ours" is what
+it does by default; every other variant changes one thing of that, and "plain" all of them: contiguous
 memory, one forward per view, no compiler, and on a GPU float16. Rounds go round all variants, so
 that what else runs on the machine hits all alike; medians count, and on a shared machine only their
 ratios. The batches lie ready on the device; with --shards, "loader" gets them from the real loader.
@@ -31,8 +31,8 @@ from loaders.batch import open_loader
 from shards.publish import publish_bytes
 from tb import losses, stages
 from tb.config import Config, Optim, load_config
+from tb.engine.optimizer import Optimizer
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
-from tb.optimizer import Optimizer
 
 PRETRAIN = ("invariant", "distinctive", "tclr")
 STAGES = (*PRETRAIN, "finetune", "student")

@@ -24,8 +24,8 @@ from loaders.batch import Batch
 from shards.manifest import Manifest
 from tb import losses
 from tb.config import Config, Optim
+from tb.engine.train import Stage
 from tb.stages import classifier_settings, clip_views, init_student, new_classifier, stage_loader
-from tb.train import Stage
 
 Terms = dict[str, Tensor]
 # (network, the running mean of its weights, labelled, unlabelled, settings) -> named scalars

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 
-from tb.preemption import EXIT_CODE
+from tb.engine.preemption import EXIT_CODE
 from tb.progress import PLAIN
 
 

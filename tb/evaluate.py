@@ -24,9 +24,9 @@ from loaders.subset import Subset
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb import plots
-from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config, Tree
-from tb.distributed import main_first
+from tb.engine.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
+from tb.engine.distributed import main_first
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.progress import ProgressBar
 

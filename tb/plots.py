@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tb.metrics import Row
+from tb.engine.metrics import Row
 
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200

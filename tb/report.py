@@ -18,8 +18,8 @@ from shards.publish import publish_bytes
 from tb import __version__, plots, stages
 from tb.config import Config, Tree, dump_yaml
 from tb.contact_sheet import contact_sheet, png_bytes
+from tb.engine.metrics import METRICS, Row, read_metrics
 from tb.evaluate import Evaluation, evaluation_source, read_evaluation
-from tb.metrics import METRICS, Row, read_metrics
 from tb.similarity import SIMILARITY, read_similarity
 from tb.teachers import finetuned
 

@@ -14,9 +14,9 @@ import yaml
 
 from shards.errors import InputError
 from shards.publish import publish_bytes
-from tb.checkpoint import CHECKPOINT, load_checkpoint
 from tb.config import CONFIG, Tree
-from tb.metrics import METRICS, Row, read_metrics
+from tb.engine.checkpoint import CHECKPOINT, load_checkpoint
+from tb.engine.metrics import METRICS, Row, read_metrics
 
 # Steps over which the last values are averaged, and points of a curve.
 _LAST = 50

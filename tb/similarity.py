@@ -18,9 +18,9 @@ from loaders.batch import engine_name, open_loader
 from shards.manifest import Manifest
 from shards.parquet import read_table
 from shards.publish import publish_bytes
-from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config
-from tb.distributed import main_first
+from tb.engine.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
+from tb.engine.distributed import main_first
 from tb.models import Embedder, build_backbone, to_channels_last
 from tb.progress import ProgressBar
 

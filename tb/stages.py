@@ -21,13 +21,13 @@ from loaders.subset import Part
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import losses
-from tb.checkpoint import CHECKPOINT
 from tb.config import Config, Optim, Tree
-from tb.distributed import gather, join
+from tb.engine.checkpoint import CHECKPOINT
+from tb.engine.distributed import gather, join
+from tb.engine.train import Stage
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
 from tb.similarity import TEACHERS
 from tb.teachers import finetuned, load_teachers
-from tb.train import Stage
 from tb.weights import load_pretrained
 
 SELF_SUPERVISED = ("invariant", "distinctive", "tclr")

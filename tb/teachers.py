@@ -8,8 +8,8 @@ from torch import Tensor
 
 from shards.manifest import Manifest
 from tb import losses
-from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.config import Config, Tree
+from tb.engine.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.similarity import TEACHERS, cached_similarity, similarity_key
 

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from shards.errors import InputError
 from shards.publish import publish_bytes
-from tb.checkpoint import CHECKPOINT, check_finished, file_digest, load_backbone, load_checkpoint
+from tb.engine.checkpoint import (
+    CHECKPOINT,
+    check_finished,
+    file_digest,
+    load_backbone,
+    load_checkpoint,
+)
 from tb.models import Backbone, build_backbone
 
 SUFFIX = ".safetensors"

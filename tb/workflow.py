@@ -12,14 +12,14 @@ from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import baselines, stages
-from tb.checkpoint import CHECKPOINT
 from tb.children import child_pool
 from tb.config import Config
+from tb.engine.checkpoint import CHECKPOINT
+from tb.engine.train import Stage, train
 from tb.evaluate import evaluate
 from tb.models import build_backbone
 from tb.similarity import TEACHERS
 from tb.teachers import finetuned
-from tb.train import Stage, train
 from tb.weights import load_pretrained
 
 Call = tuple[Any, ...]  # a function and its arguments

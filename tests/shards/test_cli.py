@@ -13,7 +13,7 @@ from shards.datasets import folder
 from shards.errors import InputError
 from shards.ingest import ingest
 from shards.manifest import Manifest, read_manifest
-from tb.cli_shard import shard_app, shards_app
+from tb.cli.shard import shard_app, shards_app
 from tests.make_videos import make_video
 from tests.shards import damage
 

@@ -20,7 +20,7 @@ from shards.label_list import (
 from shards.manifest import Manifest, read_manifest, write_manifest
 from shards.public_sets import hmdb51, ucf101
 from shards.storage import LocalStore
-from tb.cli_split import split_command
+from tb.cli.split import split_command
 from tests.shards.sources import fault_of, touch
 
 

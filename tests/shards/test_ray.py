@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from shards.datasets import folder
 from shards.ingest import ingest
 from shards.manifest import read_manifest
-from tb.cli_shard import shard_app
+from tb.cli.shard import shard_app
 from tests.make_videos import make_video
 from tests.shards import damage
 from tests.shards.sources import fault_of

@@ -19,8 +19,8 @@ from shards.manifest import DATASET_NAME, Manifest, read_manifest
 from shards.reader import ShardReader
 from shards.storage import open_store, remote_url
 from shards.verify import verify
-from tb.cli_shard import shard_app
-from tb.cli_shards import shards_app
+from tb.cli.shard import shard_app
+from tb.cli.shards import shards_app
 from tests.make_videos import make_video
 from tests.shards.sources import fault_of
 

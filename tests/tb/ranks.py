@@ -9,8 +9,8 @@ from torch import nn
 from shards.manifest import Manifest, read_manifest
 from tb import stages
 from tb.config import Config, load_config
-from tb.distributed import join, main_first
-from tb.train import Stage, train
+from tb.engine.distributed import join, main_first
+from tb.engine.train import Stage, train
 from tests.tb.conftest import QUICK
 
 # So small a rate that the weights stay: Adam's moments are then sums of plain gradients.

@@ -12,9 +12,9 @@ from loaders.batch import Batch
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import baselines
-from tb.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.config import Config, load_config
-from tb.train import train
+from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.engine.train import train
 from tb.workflow import run_stage
 
 

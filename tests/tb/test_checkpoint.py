@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from shards.errors import InputError
-from tb.checkpoint import load_backbone, load_checkpoint, load_model, save_checkpoint
+from tb.engine.checkpoint import load_backbone, load_checkpoint, load_model, save_checkpoint
 from tb.models import Classifier, build_backbone
 
 

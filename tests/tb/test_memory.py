@@ -10,12 +10,12 @@ from loaders.batch import Batch
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import stages
-from tb.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.config import Config
-from tb.distributed import World
-from tb.memory import checkpoint_activations
+from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.engine.distributed import World
+from tb.engine.memory import checkpoint_activations
+from tb.engine.train import TrainingError, _prepare, train
 from tb.models import BACKBONES, Classifier, Embedder, build_backbone
-from tb.train import TrainingError, _prepare, train
 
 
 def saved_bytes(model: nn.Module, clips: Tensor) -> int:

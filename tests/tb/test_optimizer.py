@@ -11,10 +11,10 @@ from torch import Tensor
 from loaders.batch import Batch
 from shards.manifest import Manifest
 from tb import stages
-from tb.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.config import Config, load_config
-from tb.metrics import METRICS, Row, read_metrics
-from tb.train import Stage, TrainingError, train
+from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.engine.metrics import METRICS, Row, read_metrics
+from tb.engine.train import Stage, TrainingError, train
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import freeze_statistics
 

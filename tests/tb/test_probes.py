@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from shards.errors import InputError
 from shards.manifest import Manifest
-from tb.checkpoint import load_checkpoint
 from tb.config import Config
+from tb.engine.checkpoint import load_checkpoint
 from tb.evaluate import LOG
 from tb.features import stage_features
 from tb.models import build_backbone

@@ -10,9 +10,9 @@ from shards.datasets import folder
 from shards.ingest import ingest
 from shards.manifest import Manifest, read_manifest
 from tb import stages
-from tb.checkpoint import CHECKPOINT, load_checkpoint
 from tb.config import load_config
 from tb.contact_sheet import write_contact_sheet
+from tb.engine.checkpoint import CHECKPOINT, load_checkpoint
 from tb.workflow import run_stage
 from tests.tb.conftest import QUICK
 

@@ -10,9 +10,9 @@ import pytest
 
 from shards.errors import InputError
 from shards.manifest import Manifest
-from tb.cost import cost_table
-from tb.published import TABLES, Row
-from tb.reproduce import Grid, findings, make_grid, run_grid
+from tb.tables.cost import cost_table
+from tb.tables.grid import Grid, findings, make_grid, run_grid
+from tb.tables.published import TABLES, Row
 from tests.tb.conftest import QUICK
 
 TABLE1 = {row.name: row for row in TABLES["table1"]}
@@ -92,7 +92,7 @@ _RUNNER = """
 import sys
 from pathlib import Path
 from shards.manifest import read_manifest
-from tb.reproduce import run_grid
+from tb.tables.grid import run_grid
 from tests.tb.test_reproduce import grid_of
 if __name__ == "__main__":
     run_grid(grid_of("supervised", "pseudo-label", seeds=2), read_manifest(sys.argv[1]),

@@ -3,8 +3,8 @@ import statistics
 import pytest
 
 from tb.config import Tree
-from tb.published import BACKBONES, PERCENTS, TABLES, TIMEBALANCE, Row
-from tb.results import Comparison, Estimate, claims, estimate, markdown, table
+from tb.tables.published import BACKBONES, PERCENTS, TABLES, TIMEBALANCE, Row
+from tb.tables.results import Comparison, Estimate, claims, estimate, markdown, table
 
 
 def finding(top1: float, class_top1: list[float] | None = None) -> Tree:

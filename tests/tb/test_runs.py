@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from shards.errors import InputError
 from tb.cli import app
 from tb.config import load_config
-from tb.metrics import METRICS, read_metrics
+from tb.engine.metrics import METRICS, read_metrics
+from tb.engine.settings import differences, flatten
 from tb.runs import find_runs, plot_runs, read_run, short_names
-from tb.settings import differences, flatten
 
 
 def tb(*arguments: object) -> str:

@@ -5,8 +5,8 @@ import torch
 
 from shards.errors import InputError
 from shards.manifest import Manifest
-from tb.checkpoint import CHECKPOINT, load_model
 from tb.config import Config
+from tb.engine.checkpoint import CHECKPOINT, load_model
 from tb.models import Classifier, build_backbone
 from tb.similarity import SIMILARITY, read_similarity
 from tb.teachers import finetuned, load_teachers

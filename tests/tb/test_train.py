@@ -18,13 +18,13 @@ from loaders.batch import Batch
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import stages
-from tb.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.config import Config, Optim, dump_yaml, load_config, work_config
-from tb.metrics import METRICS, MetricsLog, read_metrics
+from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.engine.metrics import METRICS, MetricsLog, read_metrics
+from tb.engine.schedule import Schedule
+from tb.engine.train import Stage, TrainingError, train
 from tb.models import Classifier, build_backbone
-from tb.schedule import Schedule
 from tb.similarity import SIMILARITY, read_similarity
-from tb.train import Stage, TrainingError, train
 from tb.workflow import _runner, run_all, run_stage
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shards.errors import InputError
-from tb.checkpoint import file_digest, save_checkpoint
+from tb.engine.checkpoint import file_digest, save_checkpoint
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
 from tb.weights import export_weights, load_pretrained
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.config import Tree
-from tb.published import Row
-from tb.reproduce import Cell
+from tb.tables.grid import Cell
+from tb.tables.published import Row
 
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
 _T95 = (

@@ -23,17 +23,17 @@ from loaders.batch import Batch, Loader
 from shards.errors import InputError
 from shards.lock import locked
 from shards.publish import publish_bytes
-from tb.checkpoint import CHECKPOINT, keep_last, load_checkpoint, save_checkpoint
 from tb.config import CONFIG, Config, Machine, Optim, Tree, dump_yaml, remember_config
-from tb.distributed import World, barrier, join, mean, share_weights
-from tb.memory import checkpoint_activations
+from tb.engine.checkpoint import CHECKPOINT, keep_last, load_checkpoint, save_checkpoint
+from tb.engine.distributed import World, barrier, join, mean, share_weights
+from tb.engine.memory import checkpoint_activations
+from tb.engine.optimizer import Optimizer, Weights, copy_weights
+from tb.engine.preemption import EXIT_CODE, preemption
+from tb.engine.schedule import Schedule
+from tb.engine.settings import differences
+from tb.engine.tracking import check_installed, tracking
 from tb.models import Backbone
-from tb.optimizer import Optimizer, Weights, copy_weights
-from tb.preemption import EXIT_CODE, preemption
 from tb.progress import ProgressBar
-from tb.schedule import Schedule
-from tb.settings import differences
-from tb.tracking import check_installed, tracking
 
 # In a row: with each, float16 losses are scaled by half as much, from 65536 on.
 _MAX_OVERFLOWS = 20

@@ -146,7 +146,7 @@ def train_all(
     """
     manifest, config = open_work(shards, out, preset, set_)
     from tb import workflow
-    from tb.distributed import join
+    from tb.engine.distributed import join
     from tb.report import write_report
 
     started_s = time.monotonic()
@@ -238,7 +238,7 @@ def diff(
 ) -> None:
     """Where two sets of settings differ: one line each, by tabs."""
     from tb.config import CONFIG, load_config
-    from tb.settings import differences
+    from tb.engine.settings import differences
 
     paths = [str(Path(name) / CONFIG) if Path(name).is_dir() else name for name in (one, two)]
     first, second = (load_config(path).model_dump(mode="json") for path in paths)

@@ -25,9 +25,9 @@ from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.children import child_pool
 from tb.config import Config, Machine, Tree, load_config
-from tb.published import Row
 from tb.similarity import TEACHERS
 from tb.stages import SELF_SUPERVISED
+from tb.tables.published import Row
 from tb.teachers import finetuned
 
 _WAIT_S = 1.0
@@ -188,8 +188,8 @@ def _try(unit: Unit, manifest: Manifest, out: Path) -> bool:
 
 
 def _run(unit: Unit, manifest: Manifest, out: Path) -> None:
+    from tb.engine.metrics import METRICS, read_metrics
     from tb.evaluate import evaluate
-    from tb.metrics import METRICS, read_metrics
     from tb.workflow import run_stage
 
     work = out / unit.work

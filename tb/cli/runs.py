@@ -46,8 +46,8 @@ def ls(
 @runs_app.command()
 def show(run: Folder) -> None:
     """A run's last metrics, accuracies and settings."""
+    from tb.engine.settings import flatten
     from tb.runs import read_run
-    from tb.settings import flatten
 
     found = read_run(run)
     console = _console()
@@ -61,8 +61,8 @@ def show(run: Folder) -> None:
 @runs_app.command()
 def compare(one: Folder, two: Folder) -> None:
     """Where the settings of two runs differ, and their last metrics side by side."""
+    from tb.engine.settings import differences
     from tb.runs import read_run, short_names
-    from tb.settings import differences
 
     runs = [read_run(one), read_run(two)]
     names = short_names(runs)

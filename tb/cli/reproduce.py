@@ -10,7 +10,7 @@ from shards.errors import InputError
 
 if TYPE_CHECKING:
     from shards.manifest import Manifest
-    from tb.published import Row
+    from tb.tables.published import Row
 
 DEMO = "demo"
 
@@ -44,10 +44,10 @@ def reproduce_command(
     Run it again after an interruption, or on further machines with the same --out: no row runs
     twice. --percents, --rows and --seeds may grow later; what is done is kept.
     """
-    from tb import results
-    from tb.cost import cost_table
-    from tb.published import TABLES
-    from tb.reproduce import findings, make_grid, run_grid
+    from tb.tables import results
+    from tb.tables.cost import cost_table
+    from tb.tables.grid import findings, make_grid, run_grid
+    from tb.tables.published import TABLES
 
     chosen = _rows(TABLES, table, rows)
     presets = _presets(dataset, backbone, percents)
@@ -106,7 +106,7 @@ def _rows(tables: "dict[str, tuple[Row, ...]]", table: str, names: str | None) -
 def _presets(dataset: str, backbone: str, percents: str | None) -> dict[float, str]:
     """Percentage of labels -> preset."""
     from tb.config import load_config, preset_names
-    from tb.published import BACKBONES, PERCENTS
+    from tb.tables.published import BACKBONES, PERCENTS
 
     if dataset in PERCENTS:
         if backbone not in BACKBONES:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from tb.config import Config, Machine
-from tb.metrics import METRICS, MetricsLog, Row
+from tb.engine.metrics import METRICS, MetricsLog, Row
 
 TENSORBOARD = "tensorboard"
 Sink = Callable[[Row], None]

@@ -9,8 +9,8 @@ import torch
 from shards.manifest import Manifest
 from tb import stages
 from tb.config import Config
-from tb.reproduce import Grid, Unit, findings
-from tb.train import Stage
+from tb.engine.train import Stage
+from tb.tables.grid import Grid, Unit, findings
 
 # A measured batch is small, so that any network at any size fits; time grows with it linearly, or
 # less: the estimate errs on the dear side.

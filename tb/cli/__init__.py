@@ -13,13 +13,13 @@ import typer
 
 from shards.errors import InputError
 from tb import __version__
-from tb.cli_probes import probe_app, retrieve_command
-from tb.cli_reproduce import reproduce_command
-from tb.cli_runs import runs_app
-from tb.cli_shard import shard_app, shards_app
-from tb.cli_split import split_command
-from tb.cli_train import config_app, evaluate_command, report_command, train_app, views_command
-from tb.cli_weights import export_command
+from tb.cli.probes import probe_app, retrieve_command
+from tb.cli.reproduce import reproduce_command
+from tb.cli.runs import runs_app
+from tb.cli.shard import shard_app, shards_app
+from tb.cli.split import split_command
+from tb.cli.train import config_app, evaluate_command, report_command, train_app, views_command
+from tb.cli.weights import export_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,7 +84,3 @@ def main() -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

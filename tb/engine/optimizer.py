@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tb.config import Optim
-from tb.distributed import average_gradients
+from tb.engine.distributed import average_gradients
 
 Weights = dict[str, Tensor]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from tb.cli_shards import progress_bar, shards_app, size_text, split_counts
+from tb.cli.shards import progress_bar, shards_app, size_text, split_counts
 
 if TYPE_CHECKING:
     from shards.datasets import Dataset

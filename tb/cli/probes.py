@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tb.cli_train import Out, Preset, Set, Shards, open_work
+from tb.cli.train import Out, Preset, Set, Shards, open_work
 
 if TYPE_CHECKING:
     from shards.manifest import Manifest
