@@ -1,10 +1,11 @@
 """Seconds per training step and videos per second of each stage, in variants.
 
 A step is what `tb.engine.train` does with a batch: forward, loss, backward, Adam. "ours" is what
-it does by default; every other variant changes one thing of that, and "plain" all of them: contiguous
-memory, one forward per view, no compiler, and on a GPU float16. Rounds go round all variants, so
-that what else runs on the machine hits all alike; medians count, and on a shared machine only their
-ratios. The batches lie ready on the device; with --shards, "loader" gets them from the real loader.
+it does by default; every other variant changes one thing of that, and "plain" all of them:
+contiguous memory, one forward per view, no compiler, and on a GPU float16. Rounds go round all
+variants, so that what else runs on the machine hits all alike; medians count, and on a shared
+machine only their ratios. The batches lie ready on the device; with --shards, "loader" gets them
+from the real loader.
 
     python -m bench.train_step [--stages invariant student ...] [--backbone slow_r50] [--size 112]
         [--batch-size 4] [--rounds 5] [--device auto] [--shards DIR] [--json FILE]
