@@ -1,45 +1,55 @@
 """Planes and plan rows to views, in compiled code (Numba).
 
 Per frame: each plane is resampled with a separable antialiased bilinear filter (the triangle filter
-of torchvision's and Pillow's `antialias`), 16 output rows at a time: the vertical pass runs along
-contiguous source rows, the horizontal one across the 16 rows laid side by side. Then each pixel
-takes one matrix to RGB, one colour map, gamma where drawn, and is stored in the output's type. No
-full-size RGB or float picture ever exists, nothing outside the crop is read, and chroma is filtered
-at its own resolution. The price of speed: loops are written one a function, which is what LLVM
-vectorises reliably, and what it does not is in `loaders.simd`.
+of torchvision's and Pillow's `antialias`) in 16-bit integers, 16 output rows at a time. The
+vertical pass runs along contiguous source rows, the horizontal one along the 16 rows laid side by
+side; each pixel goes on through one matrix to RGB, one colour map and a table for gamma where
+drawn, and is stored in the output's type. No full-size RGB or float picture ever exists, nothing
+outside the crop is read, and chroma is filtered at its own resolution. The price of speed: the
+inner loops are vector code, written out in `loaders.simd`, and what calls them uses addresses.
 """
+
+from typing import Any
 
 import numba
 import numpy as np
 
+from loaders.filters import CHROMA_X, CHROMA_Y, LOW, LUMA_X, LUMA_Y, TAPS, WIDTH, padded
 from loaders.simd import (
+    COLUMNS,
+    GAMMA_LEVELS,
     LANES,
+    LINE,
+    address,
     byte_pointer,
-    color_pixels,
+    color_columns,
+    mix_rows,
+    stream_line,
     transpose,
-    weighted_sum,
+    widen_row,
 )
 
-# Gamma is looked up: 4096 levels are 16 per step of an 8-bit source.
-_GAMMA_LEVELS = 4096
-_BLOCK = 8  # side of a transposed block
-_ANY_BYTE = (np.uint8(0), np.uint8(255))
+_BYTE_STEP = 256  # of the 16-bit sums
+_ANY_BYTE = (0, 255)
 _IDENTITY = np.eye(3, 4, dtype=np.float32)
+
 _jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+# Arrays that are handed to a function are counted, and the counter waits for all that has been
+# streamed to memory: no calls within a frame.
+_inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 
 
 @_jit  # type: ignore[untyped-decorator]
 def render_views(  # type: ignore[no-untyped-def]
     addresses,
     strides,
-    luma_size,
     luma_range,
     to_rgb,
     frames,
-    crops,
-    flips,
+    filters,
     colors,
-    gammas,
+    curves,
+    curve_of,
     erases,
     out,
 ):
@@ -48,254 +58,201 @@ def render_views(  # type: ignore[no-untyped-def]
     Args:
         addresses: (N, 3) int64, where the Y, U and V planes of N decoded frames lie in memory.
         strides: (N, 3) int64, bytes from one row of a plane to the next.
-        luma_size: (height, width) of the Y planes; U and V have half of it, rounded up.
         luma_range: (black, white) uint8: luma outside is clipped before it is resampled. RGB could
             not hold it, and resampled first it would bleed into its neighbours.
         to_rgb: (3, 4) float32, (Y, U, V) in [0, 255] to RGB in [0, 1].
         frames: (V, T) int64 indices into the N frames; what lies outside [0, N) is not rendered.
-        crops: (V, 4) int64 top, left, height, width in luma pixels.
-        flips: (V,) bool.
+        filters: `loaders.filters.Filters` of the V views.
         colors: (V, 3, 4) float32, RGB to RGB; the result is clipped to [0, 1].
-        gammas: (V,) float32 exponents after the clip; 1 for none.
+        curves: (C, GAMMA_LEVELS) tables for what comes after the clip, see `gamma_curves`.
+        curve_of: (V,) int64, each view's row of `curves`; -1 for none.
         erases: (V, E, 4) int64 top, left, height, width in output pixels, set to 0.
-        out: (V, T, S, S, 3): uint8, float32 in [0, 1], or uint16 for the bits of float16.
+        out: (V, T, S, S, 3), contiguous: uint8, float32 in [0, 1], or uint16 for the bits of
+            float16.
     """
     size = out.shape[2]
-    # Blocks are transposed whole, so the scratch is a block wider than any row.
-    columns = max(luma_size[1], size) + LANES
-    rows = np.empty((LANES, columns), np.float32)
-    side_by_side = np.empty((2, columns, LANES), np.float32)
-    yuv = np.empty((3, LANES, columns), np.float32)
-    gamma = np.empty(_GAMMA_LEVELS, np.float32)
-    for v in range(out.shape[0]):
-        if not _any_between(frames[v], len(addresses)):
-            continue
-        luma_axes, chroma_axes = _axes(size, crops[v], luma_size, flips[v])
-        if gammas[v] != 1.0:
-            _fill_gamma(gammas[v], gamma)
-        has_color = not _is_identity(colors[v])
-        for t in range(out.shape[1]):
-            n = frames[v, t]
-            if not 0 <= n < len(addresses):
-                continue
-            for row in range(0, size, LANES):
-                for p in range(3):
-                    _resample(
-                        addresses[n, p],
-                        strides[n, p],
-                        luma_axes if p == 0 else chroma_axes,
-                        luma_range if p == 0 else _ANY_BYTE,
-                        row,
-                        rows,
-                        side_by_side,
-                        yuv[p],
-                    )
-                block = out[v, t, row : row + LANES]
-                if gammas[v] != 1.0:
-                    _store_with_gamma(yuv, to_rgb, colors[v], gamma, block)
-                else:
-                    _store(yuv, to_rgb, colors[v], has_color, block)
-            for e in range(erases.shape[1]):
-                top, left, height, width = erases[v, e]
-                for i in range(top, top + height):
-                    for j in range(left, left + width):
-                        for c in range(3):
-                            out[v, t, i, j, c] = 0
+    # Pixels move in blocks of up to 16 x 32: the scratch is as much wider than it need be.
+    width = padded(filters.spans[:, :, WIDTH].max()) + LANES
+    source = np.empty((_most_rows(size, filters), width), np.uint16)
+    columns = np.empty((3, width, LANES), np.uint16)
+    pixels = np.empty((3 * padded(size), LANES), out.dtype)
+    levels = np.empty((3 * padded(size), LANES), np.int16)
+    block = np.empty(LANES * 3 * size + LANES, out.dtype)
+    offsets = np.empty(LANES, np.int64)
+    sums_to_rgb = to_rgb.copy()
+    sums_to_rgb[:, :3] /= np.float32(_BYTE_STEP)
+    # By frame, not by view: a frame is in the cache when the next view wants it.
+    for n in range(len(addresses)):
+        for v in range(out.shape[0]):
+            has_color = not _is_identity(colors, v)
+            for t in range(out.shape[1]):
+                if frames[v, t] != n:
+                    continue
+                target = address(out) + v * out.strides[0] + t * out.strides[1]
+                for row in range(0, size, LANES):
+                    for p in range(3):
+                        _resample_rows(
+                            addresses[n, p],
+                            strides[n, p],
+                            luma_range if p == 0 else _ANY_BYTE,
+                            filters,
+                            v,
+                            LUMA_Y if p == 0 else CHROMA_Y,
+                            row,
+                            offsets,
+                            source,
+                            address(columns) + p * columns.strides[0],
+                        )
+                    if curve_of[v] < 0:
+                        _color(columns, filters, v, sums_to_rgb, colors, has_color, pixels)
+                    else:
+                        _color(columns, filters, v, sums_to_rgb, colors, has_color, levels)
+                        _look_up(levels, curves, curve_of[v], pixels)
+                    num_rows = min(LANES, size - row)
+                    _lay_out(pixels, 3 * size, block)
+                    _erase(erases, v, row, num_rows, size, block)
+                    _stream(block, num_rows * out.strides[2], target + row * out.strides[2])
 
 
-@_jit  # type: ignore[untyped-decorator]
-def _axes(size, crop, luma_size, flip):  # type: ignore[no-untyped-def]
-    """The (y, x) filters of luma, and of chroma."""
-    # One type of argument each, so that the filter is compiled once.
-    top, left, height, width = float(crop[0]), float(crop[1]), float(crop[2]), float(crop[3])
-    upright = np.bool_(False)
-    luma = (
-        axis_filter(size, top, height, luma_size[0], upright),
-        axis_filter(size, left, width, luma_size[1], flip),
-    )
-    # Chroma samples sit on the left luma sample of their pair (MPEG-2 and H.264's default siting),
-    # a quarter of a chroma sample off its centre; vertically they are centred.
-    chroma = (
-        axis_filter(size, top / 2, height / 2, (luma_size[0] + 1) // 2, upright),
-        axis_filter(size, left / 2 + 0.25, width / 2, (luma_size[1] + 1) // 2, flip),
-    )
-    return luma, chroma
+def gamma_curves(gammas: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Tables of value ** gamma, as the output stores it, for the views that have a gamma.
 
-
-@_jit  # type: ignore[untyped-decorator]
-def axis_filter(out_size, start, extent, in_size, flip):  # type: ignore[no-untyped-def]
-    """Triangle filter that resizes [start, start + extent) of an axis to `out_size`.
-
-    Same formula as Pillow's and torchvision's antialiased bilinear: the filter widens with the
-    scale, and never reads outside the crop.
+    Args:
+        gammas: (V,) exponents; 1 for none.
+        dtype: uint8, float32 or float16.
 
     Returns:
-        first: (out_size,) int64, the first source index of each output.
-        weights: (out_size, taps or taps + 1) float32, an even number; rows sum to 1.
-        taps: How many weights count; the rest is padding.
-        low: The least source index read.
-        width: Source indices read, from `low` on.
+        curves: (C, GAMMA_LEVELS) for equidistant values in [0, 1]; uint16 bits for float16.
+        curve_of: (V,) int64, each view's row of `curves`; -1 for none.
     """
-    scale = extent / out_size
-    support = max(scale, 1.0)
-    begin_crop, end_crop = int(np.floor(start)), min(int(np.ceil(start + extent)), in_size)
-    taps = min(int(np.ceil(2 * support)), in_size)
-    first = np.empty(out_size, np.int64)
-    weights = np.zeros((out_size, taps + taps % 2), np.float32)
-    for i in range(out_size):
-        row = out_size - 1 - i if flip else i
-        centre = start + (i + 0.5) * scale
-        begin = min(max(int(np.floor(centre - support + 0.5)), begin_crop), end_crop - 1)
-        end = min(max(int(np.floor(centre + support + 0.5)), begin + 1), end_crop)
-        if end - begin > taps:
-            # Rounding can add a sample whose weight is nought, for which there is no room.
-            if centre - begin > end - centre:
-                begin += 1
-            else:
-                end -= 1
-        total = 0.0
-        for source in range(begin, end):
-            total += max(1.0 - abs((source + 0.5 - centre) / support), 0.0)
-        first[row] = min(begin, in_size - taps)
-        for source in range(begin, end):
-            weight = max(1.0 - abs((source + 0.5 - centre) / support), 0.0)
-            # A crop thinner than a pixel can fall between samples: take the nearest one.
-            weights[row, source - first[row]] = weight / total if total > 0 else 1.0
-    low, high = first[0], first[0]
-    for i in range(out_size):
-        low, high = min(low, first[i]), max(high, first[i])
-    return first, weights, taps, low, high + taps - low
+    drawn = gammas != 1
+    values = np.linspace(0, 1, GAMMA_LEVELS, dtype=np.float32) ** gammas[drawn, None]
+    curves = (values * 255 + 0.5 if dtype == np.uint8 else values).astype(dtype)
+    curve_of = np.where(drawn, np.cumsum(drawn) - 1, -1)
+    return curves.view(np.uint16) if dtype == np.float16 else curves, curve_of
 
 
 @_jit  # type: ignore[untyped-decorator]
-def _resample(address, stride, axes, value_range, first_row, rows, side_by_side, out):  # type: ignore[no-untyped-def]
-    """16 output rows of a plane, from `first_row` on, to `out` (16, >= S) float32."""
-    (first_y, weights_y, taps_y, _, _), (first_x, weights_x, taps_x, left, width) = axes
-    low, high = value_range
-    size = first_x.shape[0]
+def _most_rows(size, filters):  # type: ignore[no-untyped-def]
+    """Source rows that 16 output rows are made of, at most."""
+    most = 0
+    for v in range(len(filters.first)):
+        for axis in (LUMA_Y, CHROMA_Y):
+            for row in range(0, size, LANES):
+                first = filters.first[v, axis, row : row + LANES]
+                most = max(most, first[-1] - first[0] + filters.spans[v, axis, TAPS])
+    return most
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _resample_rows(  # type: ignore[no-untyped-def]
+    plane, stride, value_range, filters, v, axis, row, offsets, source, out
+):
+    """16 output rows of a plane, as wide as the crop, to columns of 16 uint16 at `out`."""
+    first, weights, spans = filters
+    begin, taps = first[v, axis, row], spans[v, axis, TAPS]
+    num_rows = first[v, axis, row + LANES - 1] - begin + taps
+    width = spans[v, axis + 1, WIDTH]
+    corner = plane + (spans[v, axis, LOW] + begin) * stride + spans[v, axis + 1, LOW]
+    low, high = int(value_range[0]), int(value_range[1])
+    for y in range(num_rows):
+        into = address(source) + y * source.strides[0]
+        widen_row(corner + y * stride, low, high, width, into)
     for r in range(LANES):
-        i = min(first_row + r, size - 1)
-        row = rows[r, :width]
-        for k in range(0, taps_y, 2):
-            one = address + (first_y[i] + k) * stride + left
-            # The padding's weight is 0, but its row may not exist.
-            other = one + stride if k + 1 < taps_y else one
-            weight, other_weight = weights_y[i, k], weights_y[i, k + 1]
-            if k == 0:
-                _set_two(
-                    byte_pointer(one), byte_pointer(other), weight, other_weight, low, high, row
-                )
-            else:
-                _add_two(
-                    byte_pointer(one), byte_pointer(other), weight, other_weight, low, high, row
-                )
-    before, after = side_by_side
-    _transpose_all(rows, before, width)
-    source, target, weights = before.ctypes.data, after.ctypes.data, weights_x.ctypes.data
-    for j in range(size):
-        column = source + (first_x[j] - left) * before.strides[0]
-        weighted_sum(column, weights + j * weights_x.strides[0], taps_x, target)
-        target += after.strides[0]
-    _transpose_all_back(after, out, size)
+        offsets[r] = (first[v, axis, row + r] - begin) * source.strides[0]
+    weights_at = (
+        address(weights)
+        + v * weights.strides[0]
+        + axis * weights.strides[1]
+        + row // LANES * weights.strides[2]
+    )
+    for x in range(0, width, 2 * LANES):
+        mix_rows(
+            address(source) + x * source.strides[1],
+            source.strides[0],
+            address(offsets),
+            weights_at,
+            taps,
+            out + x * LANES * source.strides[1],
+        )
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _color(columns, filters, v, to_rgb, colors, has_color, out):  # type: ignore[no-untyped-def]
+    """16 rows of pixels to `out` (3 R, 16): 16 of R, G and B of the first column, then the next."""
+    first, weights, spans = filters
+    first_at = address(first) + v * first.strides[0]
+    weights_at = address(weights) + v * weights.strides[0]
+    for j in range(0, out.shape[0] // 3, COLUMNS):
+        first_j = first_at + j * first.strides[2]
+        weights_j = weights_at + j // LANES * weights.strides[2] + j % LANES * weights.strides[4]
+        color_columns(
+            address(columns),
+            columns.strides[0],
+            first_j + LUMA_X * first.strides[1],
+            weights_j + LUMA_X * weights.strides[1],
+            spans[v, LUMA_X, TAPS],
+            first_j + CHROMA_X * first.strides[1],
+            weights_j + CHROMA_X * weights.strides[1],
+            spans[v, CHROMA_X, TAPS],
+            address(to_rgb),
+            address(colors) + v * colors.strides[0],
+            int(has_color),
+            address(out) + 3 * j * out.strides[0],
+            out[0, 0],
+        )
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _look_up(levels, curves, c, out):  # type: ignore[no-untyped-def]
+    for i in range(levels.shape[0]):
+        for k in range(LANES):
+            out[i, k] = curves[c, levels[i, k]]
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _lay_out(pixels, width, block):  # type: ignore[no-untyped-def]
+    """`pixels` (>= width, 16) as 16 rows of `width`, one after the other, to `block`."""
+    # What runs over the end of a row is the start of the next, so that is written later.
+    for x in range(padded(width) - LANES, -1, -LANES):
+        transpose(
+            address(pixels) + x * pixels.strides[0],
+            address(block) + x * block.strides[0],
+            width * block.strides[0],
+            block[0],
+        )
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _erase(erases, v, first_row, num_rows, size, block):  # type: ignore[no-untyped-def]
+    for e in range(erases.shape[1]):
+        top, height = erases[v, e, 0] - first_row, erases[v, e, 2]
+        left, width = erases[v, e, 1], erases[v, e, 3]
+        for row in range(max(top, 0), min(top + height, num_rows)):
+            begin = (row * size + left) * 3
+            for i in range(begin, begin + 3 * width):
+                block[i] = 0
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _stream(block, num_bytes, target):  # type: ignore[no-untyped-def]
+    """The first bytes of `block` to an address, past the caches: they are not read here again."""
+    source = address(block)
+    begin = min(-target % LINE, num_bytes)
+    end = begin + (num_bytes - begin) // LINE * LINE
+    for i in range(begin, end, LINE):
+        stream_line(source + i, target + i)
+    one, other = byte_pointer(source), byte_pointer(target)
+    for i in range(begin):
+        other[i] = one[i]
+    for i in range(end, num_bytes):
+        other[i] = one[i]
 
 
 @_jit  # type: ignore[untyped-decorator]
-def _set_two(one, other, weight, other_weight, low, high, out):  # type: ignore[no-untyped-def]
-    for x in range(out.shape[0]):
-        a = np.float32(min(max(one[x], low), high))
-        b = np.float32(min(max(other[x], low), high))
-        out[x] = weight * a + other_weight * b
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _add_two(one, other, weight, other_weight, low, high, out):  # type: ignore[no-untyped-def]
-    for x in range(out.shape[0]):
-        a = np.float32(min(max(one[x], low), high))
-        b = np.float32(min(max(other[x], low), high))
-        out[x] += weight * a + other_weight * b
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _transpose_all(rows, columns, width):  # type: ignore[no-untyped-def]
-    """`rows` (16, >= width) to `columns` (>= width, 16)."""
-    for x in range(0, width, _BLOCK):
-        for y in range(0, LANES, _BLOCK):
-            transpose(
-                rows.ctypes.data + y * rows.strides[0] + x * 4,
-                rows.strides[0],
-                columns.ctypes.data + x * columns.strides[0] + y * 4,
-                columns.strides[0],
-            )
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _transpose_all_back(columns, rows, width):  # type: ignore[no-untyped-def]
-    for x in range(0, width, _BLOCK):
-        for y in range(0, LANES, _BLOCK):
-            transpose(
-                columns.ctypes.data + x * columns.strides[0] + y * 4,
-                columns.strides[0],
-                rows.ctypes.data + y * rows.strides[0] + x * 4,
-                rows.strides[0],
-            )
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _store(yuv, to_rgb, color, has_color, out):  # type: ignore[no-untyped-def]
-    """(3, 16, >= S) Y, U, V in [0, 255] to `out` (R <= 16, S, 3)."""
-    num_rows, size, _ = out.shape
-    whole = size - size % LANES
-    plane, pixel = yuv.strides[0], out.strides[1]
-    to_rgb_at, color_at, with_color = to_rgb.ctypes.data, color.ctypes.data, int(has_color)
-    rest = np.empty((LANES, 3), out.dtype)
-    sample = rest[0, 0]
-    for r in range(num_rows):
-        source, target = yuv[0, r].ctypes.data, out[r].ctypes.data
-        for j in range(0, whole, LANES):
-            color_pixels(
-                source + j * 4, plane, to_rgb_at, color_at, with_color, target + j * pixel, sample
-            )
-        if whole < size:
-            at = rest.ctypes.data
-            color_pixels(source + whole * 4, plane, to_rgb_at, color_at, with_color, at, sample)
-            for j in range(whole, size):
-                for c in range(3):
-                    out[r, j, c] = rest[j - whole, c]
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _store_with_gamma(yuv, to_rgb, color, gamma, out):  # type: ignore[no-untyped-def]
-    """As `_store`, and each value looked up in between."""
-    num_rows, size, _ = out.shape
-    rgb = np.empty((num_rows, size, 3), np.float32)
-    _store(yuv, to_rgb, color, True, rgb)
-    for r in range(num_rows):
-        for j in range(size):
-            for c in range(3):
-                level = int(rgb[r, j, c] * (_GAMMA_LEVELS - 1) + np.float32(0.5))
-                yuv[c, r, j] = gamma[level]
-    _store(yuv, _IDENTITY, _IDENTITY, False, out)
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _fill_gamma(gamma, table):  # type: ignore[no-untyped-def]
-    """value ** gamma for the levels of [0, 1]."""
-    for level in range(_GAMMA_LEVELS):
-        table[level] = (level / (_GAMMA_LEVELS - 1)) ** gamma
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _any_between(indices, limit):  # type: ignore[no-untyped-def]
-    for index in indices:  # noqa: SIM110 - Numba has no generator expressions
-        if 0 <= index < limit:
-            return True
-    return False
-
-
-@_jit  # type: ignore[untyped-decorator]
-def _is_identity(color):  # type: ignore[no-untyped-def]
+def _is_identity(colors, v):  # type: ignore[no-untyped-def]
     for i in range(3):
         for k in range(4):
-            if color[i, k] != _IDENTITY[i, k]:
+            if colors[v, i, k] != _IDENTITY[i, k]:
                 return False
     return True
