@@ -240,8 +240,9 @@ def diff(
     from tb.config import CONFIG, load_config
     from tb.engine.settings import differences
 
-    paths = [str(Path(name) / CONFIG) if Path(name).is_dir() else name for name in (one, two)]
-    first, second = (load_config(path).model_dump(mode="json") for path in paths)
+    files = [(name, Path(name) / CONFIG) for name in (one, two)]
+    sources = [str(file) if file.is_file() else name for name, file in files]
+    first, second = (load_config(source).model_dump(mode="json") for source in sources)
     for name, a, b in differences(first, second):
         typer.echo(f"{name}\t{a}\t{b}")
 

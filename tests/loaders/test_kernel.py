@@ -109,7 +109,8 @@ def test_luma_is_torchvisions_antialiased_crop(
     for channel in range(3):
         # Each of the two passes cuts off up to 1/256 of a step a tap, and adds half of it back.
         np.testing.assert_allclose(ours[..., channel], expected, atol=0.2 / 255)
-        assert np.abs(ours[..., channel] - expected.numpy()).mean() < 0.02 / 255
+        # On average they cancel, but not in a picture of a single row.
+        assert np.abs(ours[..., channel] - expected.numpy()).mean() < 0.05 / 255
 
 
 @given(_crops(), st.booleans())

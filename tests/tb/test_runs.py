@@ -103,7 +103,11 @@ def test_differences_are_those_of_the_leaves() -> None:
     ]
 
 
-def test_config_diff_takes_presets_files_and_work_folders(finished: Path) -> None:
+def test_config_diff_takes_presets_files_and_work_folders(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # as `make demo` leaves one: no work folder, so the preset counts
     assert tb("config", "diff", "demo", "demo") == ""
     output = tb("config", "diff", "demo", finished)
     lines = dict(line.split("\t", 1) for line in output.splitlines())
