@@ -12,7 +12,7 @@ supervised-only baseline is in `tb.stages`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,11 +25,12 @@ from shards.manifest import Manifest
 from tb import losses
 from tb.config import Config, Optim
 from tb.engine.train import Stage
-from tb.stages import classifier_settings, clip_views, init_student, new_classifier, stage_loader
+from tb.stages import classifier_stage, clip_views, init_student, new_classifier, stage_loader
 
 Terms = dict[str, Tensor]
-# (network, the running mean of its weights, labelled, unlabelled, settings) -> named scalars
-Loss = Callable[[nn.Module, nn.Module, Batch, Batch, Config], Terms]
+# (network, the running mean of its weights if it averages, labelled, unlabelled, settings) -> named
+# scalars
+Loss = Callable[[nn.Module, nn.Module | None, Batch, Batch, Config], Terms]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,31 +49,22 @@ def baseline_stage(kind: str, manifest: Manifest, config: Config, work: Path) ->
     labelled = stage_loader(manifest, clip_views(config), "labelled", config, optim)
     unlabelled = stage_loader(manifest, how.unlabelled_views(config), "unlabelled", config, optim)
     model = new_classifier(manifest, config)
-    average = new_classifier(manifest, config)
+    average = new_classifier(manifest, config) if how.averages else None
     init = init_student(model, config, work)
 
     def loss(batches: tuple[Batch, ...]) -> Terms:
         first, second = batches
         return how.loss(model, average, first, second, config)
 
-    return Stage(
-        name=kind,
-        model=model,
-        backbone=config.backbone,
-        classes=list(manifest.classes),
-        optim=optim,
-        loaders=(labelled, unlabelled),
-        loss=loss,
-        average=average if how.averages else None,
-        settings=classifier_settings(
-            manifest,
-            config,
-            baseline=kind,
-            baselines=config.baselines.model_dump(mode="json"),
-            optim=optim.model_dump(mode="json"),
-            init=init,
-        ),
-    )
+    facts = {
+        "baseline": kind,
+        "baselines": config.baselines.model_dump(mode="json"),
+        "optim": optim.model_dump(mode="json"),
+        "init": init,
+    }
+    streams = (labelled, unlabelled)
+    stage = classifier_stage(kind, model, manifest, config, optim, streams, loss, facts)
+    return replace(stage, average=average)
 
 
 def _optim(config: Config, how: _Kind) -> Optim:
@@ -83,7 +75,7 @@ def _optim(config: Config, how: _Kind) -> Optim:
 
 
 def _pseudo_label(
-    model: nn.Module, average: nn.Module, labelled: Batch, unlabelled: Batch, config: Config
+    model: nn.Module, average: nn.Module | None, labelled: Batch, unlabelled: Batch, config: Config
 ) -> Terms:
     clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
     logits, guesses = model(clips).float().split([len(labelled.keys), len(unlabelled.keys)])
@@ -91,7 +83,7 @@ def _pseudo_label(
 
 
 def _fixmatch(
-    model: nn.Module, average: nn.Module, labelled: Batch, unlabelled: Batch, config: Config
+    model: nn.Module, average: nn.Module | None, labelled: Batch, unlabelled: Batch, config: Config
 ) -> Terms:
     weak, strong = unlabelled.views["weak"], unlabelled.views["strong"]
     # One forward, as published: batch norm sees all three kinds together.
@@ -130,8 +122,9 @@ def with_guesses(
 
 
 def _mean_teacher(
-    model: nn.Module, average: nn.Module, labelled: Batch, unlabelled: Batch, config: Config
+    model: nn.Module, average: nn.Module | None, labelled: Batch, unlabelled: Batch, config: Config
 ) -> Terms:
+    assert average is not None
     with torch.no_grad():
         target = average(unlabelled.views["weak"]).float().softmax(-1)
     clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])

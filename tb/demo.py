@@ -71,7 +71,7 @@ _SIZE_SETTINGS = {
     ],
     "small": [],
     "medium": [
-        "pretrain.optim.steps=1200",
+        "pretrain.optim.steps=3600",
         "finetune.optim.steps=1800",
         "student.optim.steps=1800",
     ],

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -22,10 +21,11 @@ from loaders import views
 from loaders.batch import Loader, engine_name, open_loader
 from loaders.subset import Subset
 from shards.manifest import Manifest
+from shards.parquet import publish_table
 from shards.publish import publish_bytes
 from tb import plots
 from tb.config import Config, Tree
-from tb.engine.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
+from tb.engine.checkpoint import CHECKPOINT, file_digest, load_model
 from tb.engine.distributed import main_first
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.progress import ProgressBar
@@ -103,13 +103,6 @@ def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Eval
 def write_evaluation(path: Path, result: Evaluation) -> None:
     """Makes `result` the content of a JSON file."""
     publish_bytes(path, (json.dumps(asdict(result), indent=1) + "\n").encode())
-
-
-def publish_table(path: Path, table: pa.Table) -> None:
-    """Writes a table as Parquet, whole or not at all."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    publish_bytes(path, buffer.getvalue())
 
 
 def log_reading(folder: Path, what: str, split: str, top1: float, source: Tree) -> None:
@@ -246,7 +239,6 @@ def _predict(
     checkpoint = work / stage / CHECKPOINT
     model = Classifier(build_backbone(config.backbone), len(manifest.classes))
     load_model(checkpoint, model, backbone=config.backbone, classes=list(manifest.classes))
-    check_finished(checkpoint)
     to_channels_last(model).to(loader.device).eval()
     config.machine.limit_threads()
     return video_means(loader, lambda clips: model(clips).float().softmax(-1), f"evaluate {stage}")

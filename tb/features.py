@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from shards.manifest import Manifest
-from shards.parquet import read_table
+from shards.parquet import publish_table, read_table
 from tb.config import Config
 from tb.engine.checkpoint import CHECKPOINT
-from tb.evaluate import evaluation_loader, evaluation_source, publish_table, video_means
+from tb.evaluate import evaluation_loader, evaluation_source, video_means
 from tb.models import build_backbone, to_channels_last
 from tb.weights import load_pretrained
 

@@ -35,7 +35,7 @@ def training_curves(metrics: dict[str, list[Row]]) -> str:
             steps = np.array([row["step"] for row in rows])
             terms = [term for term in rows[0] if term not in _OTHER]
             for term in ["loss", *terms]:
-                x, y = _smooth(steps, np.array([row[term] for row in rows]))
+                x, y = smooth(steps, np.array([row[term] for row in rows]))
                 axes.plot(x, y, label=term, linewidth=2 if term == "loss" else 1)
             axes.set_title(name)
             axes.set_xlabel("step")
@@ -121,8 +121,8 @@ def _confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def _smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of equal stretches, at most `_MAX_POINTS` of them."""
+def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of equal stretches of (N,) values over (N,) steps: some `_MAX_POINTS` at most."""
     size = max(1, len(steps) // _MAX_POINTS, min(10, len(steps) // 20))
     num = len(steps) // size
     return (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+import numpy as np
 import yaml
 
 from shards.errors import InputError
@@ -18,9 +19,7 @@ from tb.config import CONFIG, Tree
 from tb.engine.checkpoint import CHECKPOINT, load_checkpoint
 from tb.engine.metrics import METRICS, Row, read_metrics
 
-# Steps over which the last values are averaged, and points of a curve.
-_LAST = 50
-_MAX_POINTS = 300
+_LAST = 50  # steps over which the last values are averaged
 _NOT_FINAL = ("step", "num_padded", "overflowed")
 
 
@@ -122,20 +121,17 @@ def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
     """
     from matplotlib.figure import Figure
 
+    from tb.plots import smooth
+
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot()
     for run, name in zip(runs, short_names(runs), strict=True):
-        points = [(row["step"], row[metric]) for row in run.rows if metric in row]
-        if not points:
+        rows = [row for row in run.rows if metric in row]
+        if not rows:
             known = ", ".join(key for key in (run.rows[0] if run.rows else {}) if key != "step")
             raise InputError(f"{run.folder}: has no metric {metric!r}; it has: {known}")
-        size = max(1, len(points) // _MAX_POINTS)
-        stretches = [points[start : start + size] for start in range(0, len(points), size)]
-        axes.plot(
-            [fmean(step for step, _ in stretch) for stretch in stretches],
-            [fmean(value for _, value in stretch) for stretch in stretches],
-            label=name,
-        )
+        steps, values = (np.array([row[key] for row in rows]) for key in ("step", metric))
+        axes.plot(*smooth(steps, values), label=name)
     axes.set_xlabel("step")
     axes.set_ylabel(metric)
     axes.spines[["top", "right"]].set_visible(False)

@@ -9,17 +9,15 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from loaders import views
 from loaders.batch import engine_name, open_loader
 from shards.manifest import Manifest
-from shards.parquet import read_table
-from shards.publish import publish_bytes
+from shards.parquet import publish_table, read_table
 from tb.config import Config
-from tb.engine.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
+from tb.engine.checkpoint import CHECKPOINT, file_digest, load_model
 from tb.engine.distributed import main_first
 from tb.models import Embedder, build_backbone, to_channels_last
 from tb.progress import ProgressBar
@@ -135,7 +133,6 @@ def _compute(manifest: Manifest, config: Config, work: Path) -> Tensor:
     for name in TEACHERS:
         model = Embedder(build_backbone(config.backbone))
         load_model(work / name / CHECKPOINT, model, backbone=config.backbone, classes=[])
-        check_finished(work / name / CHECKPOINT)
         teachers.append(to_channels_last(model).to(loader.device).eval())
     scores = torch.full((len(manifest),), float("nan"))
     with ProgressBar("similarity", len(loader)) as bar:
@@ -160,6 +157,4 @@ def _write(path: Path, manifest: Manifest, scores: Tensor, key: str) -> None:
             "similarity": scores[rows].numpy(),
         }
     ).replace_schema_metadata({"manifest": manifest.digest, "key": key})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    publish_bytes(path, sink.getvalue().to_pybytes())
+    publish_table(path, table)

@@ -9,6 +9,7 @@ A work folder holds them side by side:
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -118,18 +119,8 @@ def _supervised(
         (batch,) = batches
         return {"loss": functional.cross_entropy(model(batch.views["clip"]), batch.labels)}
 
-    return Stage(
-        name=name,
-        model=model,
-        backbone=config.backbone,
-        classes=list(manifest.classes),
-        optim=optim,
-        loaders=(loader,),
-        loss=loss,
-        settings=classifier_settings(
-            manifest, config, optim=optim.model_dump(mode="json"), init=init
-        ),
-    )
+    facts = {"optim": optim.model_dump(mode="json"), "init": init}
+    return classifier_stage(name, model, manifest, config, optim, (loader,), loss, facts)
 
 
 def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
@@ -153,22 +144,13 @@ def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
         total = supervised + config.student.omega * distance
         return {"loss": total, "L_sup": supervised, "L_unsup": distance}
 
-    return Stage(
-        name="student",
-        model=model,
-        backbone=config.backbone,
-        classes=list(manifest.classes),
-        optim=optim,
-        loaders=(labelled, unlabelled),
-        loss=loss,
-        settings=classifier_settings(
-            manifest,
-            config,
-            student=config.student.model_dump(mode="json"),
-            teachers=teachers.source,
-            init=init,
-        ),
-    )
+    facts = {
+        "student": config.student.model_dump(mode="json"),
+        "teachers": teachers.source,
+        "init": init,
+    }
+    streams = (labelled, unlabelled)
+    return classifier_stage("student", model, manifest, config, optim, streams, loss, facts)
 
 
 def new_classifier(manifest: Manifest, config: Config) -> Classifier:
@@ -232,14 +214,33 @@ def stage_loader(
     )
 
 
-def classifier_settings(manifest: Manifest, config: Config, **parts: object) -> Tree:
-    """What the result of training a classifier depends on."""
-    return _settings(
+def classifier_stage(
+    name: str,
+    model: Classifier,
+    manifest: Manifest,
+    config: Config,
+    optim: Optim,
+    loaders: tuple[Loader, ...],
+    loss: Callable[[tuple[Batch, ...]], dict[str, Tensor]],
+    facts: Tree,
+) -> Stage:
+    """A stage that trains a classifier; `facts` are what its result depends on beside labels."""
+    settings = _settings(
         config,
         manifest,
         labels=_labels_facts(config),
         classify=config.classify.model_dump(mode="json"),
-        **parts,
+        **facts,
+    )
+    return Stage(
+        name=name,
+        model=model,
+        backbone=config.backbone,
+        classes=list(manifest.classes),
+        optim=optim,
+        loaders=loaders,
+        loss=loss,
+        settings=settings,
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from shards.manifest import Manifest
 from tb import losses
 from tb.config import Config, Tree
-from tb.engine.checkpoint import CHECKPOINT, check_finished, file_digest, load_model
+from tb.engine.checkpoint import CHECKPOINT, file_digest, load_model
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.similarity import TEACHERS, cached_similarity, similarity_key
 
@@ -88,6 +88,5 @@ def _frozen(
     path = work / finetuned(name) / CHECKPOINT
     model = Classifier(build_backbone(config.backbone), len(manifest.classes))
     load_model(path, model, backbone=config.backbone, classes=list(manifest.classes))
-    check_finished(path)
     to_channels_last(model)
     return model.to(device).eval().requires_grad_(False)

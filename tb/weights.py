@@ -18,7 +18,6 @@ from shards.errors import InputError
 from shards.publish import publish_bytes
 from tb.engine.checkpoint import (
     CHECKPOINT,
-    check_finished,
     file_digest,
     load_backbone,
     load_checkpoint,
@@ -60,7 +59,6 @@ def load_pretrained(path: Path, backbone: Backbone, name: str) -> str:
         state = _read_torch(path)
         if "format" in state:
             load_backbone(path, backbone, name)
-            check_finished(path)
             return digest
     head = [key for key in state if key.startswith(f"{backbone.stock_head}.")]
     weights = {key: value for key, value in state.items() if key not in head}

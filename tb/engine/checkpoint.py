@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import pickle
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -68,7 +68,7 @@ def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         raise InputError(f"{path}: no such checkpoint; train that stage first")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+    except Exception:  # rubbish can make the reader stumble in any way
         raise InputError(f"{path}: not a readable checkpoint; delete it, or give another") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this program")
@@ -79,10 +79,10 @@ def load_backbone(path: Path, backbone: torch.nn.Module, name: str) -> None:
     """Loads the backbone's weights out of any stage's checkpoint, strictly.
 
     Raises:
-        InputError: The checkpoint is of another backbone, or not readable.
+        InputError: The checkpoint is of another backbone, of an unfinished run, or not readable.
     """
     state = load_checkpoint(path)
-    _check_backbone(path, state, name)
+    _check_usable(path, state, name)
     prefix = "backbone."
     weights = {
         key.removeprefix(prefix): value
@@ -102,10 +102,10 @@ def load_model(path: Path, model: torch.nn.Module, *, backbone: str, classes: li
         classes: The data set's classes; [] for a self-supervised checkpoint.
 
     Raises:
-        InputError: Another backbone or other classes, or not readable.
+        InputError: Another backbone or other classes, an unfinished run, or not readable.
     """
     state = load_checkpoint(path)
-    _check_backbone(path, state, backbone)
+    _check_usable(path, state, backbone)
     if state["classes"] != classes:
         raise InputError(f"{path}: {_difference(state['classes'], classes)}")
     model.load_state_dict(state["model"])
@@ -125,11 +125,18 @@ def _difference(found: list[str], wanted: list[str]) -> str:
     )
 
 
-def _check_backbone(path: Path, state: dict[str, Any], name: str) -> None:
+def _check_usable(path: Path, state: dict[str, Any], name: str) -> None:
+    """Refuses a checkpoint of another backbone, or of a run that has not reached its last step."""
     if state.get("backbone") != name:
+        setting = shlex.quote(f"backbone={state.get('backbone')}")
         raise InputError(
             f"{path}: checkpoint of backbone {state.get('backbone')!r}, but this run uses"
-            f" {name!r}; give another checkpoint or --set backbone={state.get('backbone')}"
+            f" {name!r}; give another checkpoint or --set {setting}"
+        )
+    if state["step"] < state["steps"]:
+        raise InputError(
+            f"{path}: training stopped at step {state['step']} of {state['steps']}; run that "
+            "stage's command again first"
         )
 
 
@@ -139,13 +146,3 @@ def file_digest(path: Path) -> str:
         raise InputError(f"{path}: no such checkpoint; train that stage first")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_finished(path: Path) -> None:
-    """Refuses a checkpoint whose run has not reached its last step, with an InputError."""
-    state = load_checkpoint(path)
-    if state["step"] < state["steps"]:
-        raise InputError(
-            f"{path}: training stopped at step {state['step']} of {state['steps']}; run that "
-            "stage's command again first"
-        )

@@ -16,9 +16,9 @@ from tb.tables.grid import Grid, Unit, findings
 # less: the estimate errs on the dear side.
 _BATCH_SIZE = 2
 _NUM_STEPS = 3
-# A step of a student: two streams go through the network, and through two frozen teachers, whose
-# forward pass is a third of a training step.
-_STUDENT_FACTOR = 2 * (1 + 2 / 3)
+# A step against one of supervised training: streams that go through the network, and a third for
+# each forward pass alone (of both teachers for both streams; of the running mean for one).
+_FACTORS = {"student": 2 + 4 / 3, "pseudo-label": 2, "fixmatch": 3, "mean-teacher": 2 + 1 / 3}
 
 
 def cost_table(grid: Grid, manifest: Manifest, out: Path) -> str:
@@ -73,8 +73,7 @@ def _measure(kind: str, config: Config, manifest: Manifest) -> float:
         part = config.finetune if kind.startswith("finetune-") else config.student
         full = part.optim.batch_size
         stage = stages.supervised_stage(manifest, _with(config, student=small))
-    alone = kind in (*stages.SELF_SUPERVISED, "supervised") or kind.startswith("finetune-")
-    return _time_steps(stage) * full / _BATCH_SIZE * (1 if alone else _STUDENT_FACTOR)
+    return _time_steps(stage) * full / _BATCH_SIZE * _FACTORS.get(kind, 1)
 
 
 def _with(config: Config, **changes: dict[str, dict[str, int]]) -> Config:

@@ -17,6 +17,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from shards.errors import InputError
@@ -200,9 +201,8 @@ def _run(unit: Unit, manifest: Manifest, out: Path) -> None:
     finding: Tree = {
         "source": _source(unit, manifest),
         "seconds": round(time.monotonic() - started_s, 1),
-        "step_s": sorted(row["step_s"] for row in read_metrics(work / unit.name / METRICS)),
+        "step_s": median(row["step_s"] for row in read_metrics(work / unit.name / METRICS)),
     }
-    finding["step_s"] = finding["step_s"][len(finding["step_s"]) // 2]
     if unit.classifies:
         found = evaluate(unit.name, manifest, unit.config, work)
         finding |= {

@@ -20,6 +20,8 @@ def classifier_state(num_classes: int = 3) -> dict[str, object]:
     model = Classifier(build_backbone("small"), num_classes)
     return {
         "backbone": "small",
+        "step": 1,
+        "steps": 1,
         "classes": [f"c{label}" for label in range(num_classes)],
         "model": model.state_dict(),
     }

@@ -11,8 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shards.errors import InputError
+from shards.manifest import Manifest
+from tb.config import Config
 from tb.engine.checkpoint import file_digest, save_checkpoint
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
+from tb.stages import finetune_stage
 from tb.weights import export_weights, load_pretrained
 
 NUM_CLASSES = 5
@@ -222,3 +225,16 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable checkpoint"):
         load_pretrained(tmp_path / "weights.pth", build_backbone("small"), "small")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_finetuning_starts_from_a_stock_state_dict(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    trunk = build_backbone("small").trunk.state_dict()
+    path = tmp_path / "published.pth"
+    torch.save({"state_dict": trunk}, path)
+    stage = finetune_stage("invariant", manifest, config, path)
+    found = stage.model.get_submodule("backbone.trunk").state_dict()
+    assert all(torch.equal(found[name], value) for name, value in trunk.items())
+    assert stage.settings["init"] == file_digest(path)
