@@ -34,22 +34,28 @@ _MAX_DECODERS = 8  # threads of torchcodec's
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """One figure of the table; `run` yields the number of videos of batch after batch."""
+    """One figure of the table; `run` yields the number of videos of batch after batch.
+
+    A peer may be missing on a machine: then the table says why, and nothing has failed.
+    """
 
     name: str
     run: Callable[[], Generator[int]]
+    is_peer: bool = False
 
 
 def throughput(task: Task) -> Found:
     """Every cell's figure, with what the GPU was doing."""
     found: Found = {}
+    passed = True
     for cell in _cells(task):
         if time.time() > task.end_s:
             found[cell.name] = {"problem": "left out: no time"}
         else:
             found[cell.name] = _measured(cell.run, task)
+        passed &= cell.is_peer or "problem" not in found[cell.name]
         task.save(found)
-    return found | {"passed": not any("problem" in figures for figures in found.values())}
+    return found | {"passed": passed}
 
 
 def _measured(run: Callable[[], Generator[int]], task: Task) -> Found:
@@ -151,7 +157,7 @@ def _torchcodec(task: Task, stage: str, size_px: int) -> _Cell:
                     job.result()
                 yield len(rows)
 
-    return _Cell(name=f"{stage} {size_px} h264 torchcodec", run=run)
+    return _Cell(name=f"{stage} {size_px} h264 torchcodec", run=run, is_peer=True)
 
 
 def _endless(loader: Loader) -> Iterator[Plan]:
@@ -202,4 +208,4 @@ def _plain_dali(task: Task, stage: str, size_px: int, recipe: str) -> _Cell:
             pipeline.run()
             yield batch_size
 
-    return _Cell(name=f"{stage} {size_px} {recipe} plain dali", run=run)
+    return _Cell(name=f"{stage} {size_px} {recipe} plain dali", run=run, is_peer=True)

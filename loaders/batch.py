@@ -26,7 +26,7 @@ from shards.errors import InputError
 from shards.manifest import Manifest, read_manifest
 from shards.reader import ShardReader
 
-__all__ = ["Batch", "Loader", "LoaderError", "engine_name", "open_loader"]
+__all__ = ["Batch", "Loader", "LoaderError", "engine_name", "open_loader", "usable_device"]
 
 DTYPES = ("float32", "float16", "uint8")
 
@@ -282,7 +282,7 @@ def open_loader(
     subset = subset or Subset()
     spec = view_spec(views, size_px)
     rows = subset.rows(manifest)
-    placed = _device(device)
+    placed = usable_device(device)
     name = engine_name(engine, str(placed))
     if engine == "auto" and rank == 0:
         _say_why(str(placed))
@@ -355,7 +355,8 @@ def _check(dtype: str, order: str, num_workers: int | None) -> None:
         raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
 
 
-def _device(device: str) -> torch.device:
+def usable_device(device: str) -> torch.device:
+    """The device of a name; "auto" is the GPU, if any. InputError where it cannot be used."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

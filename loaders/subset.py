@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -11,22 +11,26 @@ from shards.label_list import read_label_list
 from shards.manifest import Manifest
 from shards.splits import label_fraction
 
-Part = Literal["all", "labelled", "unlabelled"]
+Part = Literal["all", "labelled", "validation", "unlabelled"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
     """A split, or the labelled or unlabelled part of it.
 
-    Who is labelled says `label_list` where there is one, else `percent` and `label_seed`.
+    Who is labelled says `label_list` where there is one, else `percent` and `label_seed`. Of the
+    labelled videos a share may be held out for validation: whole groups (takes of one scene), as
+    far as a class has more than one, and never the last video of a class.
 
     Attributes:
         split: "train", "val" or "test".
         split_number: 1-based number of the official split.
-        part: "all", or the "labelled" / "unlabelled" side of the label fraction.
+        part: "all", or the "labelled" / "unlabelled" side of the label fraction, or what is held
+            out of the labelled one: "validation".
         percent: Share of labels kept, in (0, 100], stratified by class.
         label_seed: Seed of the choice; fractions of one seed are nested.
         label_list: File that names the labelled videos (see `shards.label_list`).
+        validation: Share of the labelled videos held out, in [0, 1), stratified by class.
     """
 
     split: str = "train"
@@ -35,23 +39,32 @@ class Subset:
     percent: float = 100.0
     label_seed: int = 0
     label_list: Path | str | None = None
+    validation: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.part not in ("all", "labelled", "unlabelled"):
-            raise InputError(f"part is {self.part!r}: choose all, labelled or unlabelled")
+        if self.part not in get_args(Part):
+            raise InputError(f"part is {self.part!r}: choose one of {', '.join(get_args(Part))}")
+        if not 0 <= self.validation < 1:
+            raise InputError(f"validation is {self.validation}: give a share from 0 to below 1")
 
     def rows(self, manifest: Manifest) -> np.ndarray:
         """(N,) int64 manifest rows; raises InputError where none is left."""
         rows = manifest.indices(self.split, self.split_number)
         if len(rows) and self.part != "all":
             labelled = self._labelled(manifest, rows)
-            rows = rows[labelled if self.part == "labelled" else ~labelled]
+            if self.part == "unlabelled":
+                rows = rows[~labelled]
+            else:
+                rows = rows[labelled]
+                held_out = self._held_out(manifest, rows)
+                rows = rows[held_out if self.part == "validation" else ~held_out]
         if not len(rows):
             part = "" if self.part == "all" else f"{self.part} "
             labels = f"{self.percent:g} % of labels"
+            share = f", {self.validation:g} of them for validation" if self.validation else ""
             raise InputError(
                 f"{manifest.root}: no {part}videos in split {self.split!r} "
-                f"(split number {self.split_number}, {self.label_list or labels}); "
+                f"(split number {self.split_number}, {self.label_list or labels}{share}); "
                 "see `tb shards info`"
             )
         return rows
@@ -62,3 +75,13 @@ class Subset:
             return np.asarray(read_label_list(self.label_list, manifest)[rows])
         keys = [manifest.keys[row] for row in rows]
         return label_fraction(keys, manifest.labels[rows], self.percent, self.label_seed)
+
+    def _held_out(self, manifest: Manifest, rows: np.ndarray) -> np.ndarray:
+        """Which of the labelled rows are for validation, bool."""
+        if not (self.validation and len(rows)):
+            return np.zeros(len(rows), dtype=bool)
+        keys = [manifest.keys[row] for row in rows]
+        groups = [manifest.groups[row] for row in rows]
+        percent = 100 * (1 - self.validation)
+        labels = manifest.labels[rows]
+        return ~label_fraction(keys, labels, percent, self.label_seed, groups)

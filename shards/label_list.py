@@ -107,8 +107,7 @@ def shared_groups(manifest: Manifest, parts: dict[str, np.ndarray]) -> list[tupl
         manifest: the videos; those without a group count for nothing.
         parts: rows of each part, int [M].
     """
-    groups = manifest.table.column("group").to_pylist()
-    held = {name: {groups[row] for row in rows} - {""} for name, rows in parts.items()}
+    held = {name: {manifest.groups[row] for row in rows} - {""} for name, rows in parts.items()}
     names = list(held)
     return [
         (one, other, len(held[one] & held[other]))

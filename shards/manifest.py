@@ -133,6 +133,11 @@ class Manifest:
         return self._column("label")
 
     @cached_property
+    def groups(self) -> list[str]:
+        """All groups (videos that belong together, as takes of one scene), "" where unknown."""
+        return list(self.table.column("group").to_pylist())
+
+    @cached_property
     def num_frames(self) -> np.ndarray:
         """int64 [N]."""
         return self._column("num_frames")

@@ -33,17 +33,23 @@ class Labels(_Section):
     """Which videos are for training, and whose labels may be used.
 
     `file` is a list of labelled videos (`tb split` makes or converts one) and goes before `percent`
-    and `seed`. `split` "pool" is HMDB51's: all that is not for testing.
+    and `seed`. `split` "pool" is HMDB51's: all that is not for testing. `validation` is the share
+    of the labelled videos that no classifier trains on: "plateau" and "best" then go by them.
     """
 
     percent: float = Field(20.0, gt=0, le=100)
     seed: int = Field(0, ge=0)
     file: str | None = None
+    validation: float = Field(0.0, ge=0, lt=1)
     split: Literal["train", "pool"] = "train"
     split_number: int = Field(1, ge=1)
 
+    def of_split(self, split: str) -> Subset:
+        """All videos of a split."""
+        return Subset(split=split, split_number=self.split_number)
+
     def subset(self, part: Part) -> Subset:
-        """The training videos, or those of them with or without a label."""
+        """The training videos, or a part of them."""
         return Subset(
             split=self.split,
             split_number=self.split_number,
@@ -51,6 +57,7 @@ class Labels(_Section):
             percent=self.percent,
             label_seed=self.seed,
             label_list=self.file,
+            validation=self.validation,
         )
 
 
@@ -70,14 +77,15 @@ class ClassifyClips(Clips):
 
 
 class Optim(_Section):
-    """Adam, linear warm-up, then "plateau" (halve when an epoch's mean training loss has not
-    improved for `patience` epochs), "cosine" (to zero at the last step) or "constant".
+    """Adam, linear warm-up, then "plateau" (halve when an epoch's loss has not improved for
+    `patience` epochs), "cosine" (to zero at the last step) or "constant".
 
     A step takes `batch_size` videos over all processes together, `accumulate` pieces one after the
     other: the gradient is the mean over the pieces, but batch norm and the losses that compare
     videos see one piece at a time. `clip_norm` limits the gradient's norm. With `ema_decay` a
     running mean of the weights is what later stages and the evaluation read. So are, with `select`
-    "best", the weights after the epoch with the lowest mean training loss.
+    "best", the weights after the epoch with the lowest loss. An epoch's loss is the mean training
+    loss, or under `labels.validation` that of the videos held out.
     """
 
     steps: int = Field(ge=1)

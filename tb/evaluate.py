@@ -1,14 +1,16 @@
 """Stage 4: video-level accuracy of a classifier on a held-out split.
 
 Every clip of a video comes from one decode; the softmax is averaged over clips and crops. The
-split is read here and nowhere else: no training choice depends on it.
+split is read here and nowhere else, once: no choice is to depend on it. Who must read it again says
+so, and the record does too.
 """
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,13 +22,14 @@ from torch import Tensor
 from loaders import views
 from loaders.batch import Loader, engine_name, open_loader
 from loaders.subset import Subset
+from shards.errors import InputError
 from shards.manifest import Manifest
 from shards.parquet import publish_table
 from shards.publish import publish_bytes
 from tb import plots
 from tb.config import Config, Tree
 from tb.engine.checkpoint import CHECKPOINT, file_digest, load_model
-from tb.engine.distributed import main_first
+from tb.engine.distributed import World, main_first
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.progress import ProgressBar
 
@@ -48,6 +51,7 @@ class Evaluation:
         class_top1: Top-1 for each class, NaN-free: None for a class without videos.
         confusion: confusion[label][prediction] counts videos.
         source: What the numbers depend on: checkpoint, data and settings.
+        num_peeks: Readings of the split up to this one that were declared as peeks.
     """
 
     stage: str
@@ -58,19 +62,30 @@ class Evaluation:
     class_top1: list[float | None]
     confusion: list[list[int]]
     source: Tree
+    num_peeks: int = 0
 
 
 @main_first
-def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Evaluation:
+def evaluate(
+    stage: str, manifest: Manifest, config: Config, work: Path, *, peek: bool = False
+) -> Evaluation:
     """Evaluates WORK/STAGE, or returns what an earlier call with the same inputs found.
 
     Writes into WORK/STAGE: predictions-SPLIT.parquet (key, label, probabilities), classes-SPLIT.csv
     (see `class_table`), confusion-SPLIT.png and, last, eval-SPLIT.json; evaluations.jsonl gets a
     line.
 
+    Args:
+        stage: Its folder in `work`.
+        manifest: The data set.
+        config: Its settings.
+        work: The work folder.
+        peek: Reads the split although that is not the one reading that counts: before training is
+            over, or again, with other weights or settings. Counted in the record.
+
     Raises:
         InputError: The stage has no classifier, is not trained, of another backbone or other
-            classes, or the split is empty.
+            classes, or the split is empty; or it was read already, and this is no `peek`.
     """
     folder = work / stage
     split = config.evaluation.split
@@ -79,7 +94,11 @@ def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Eval
     before = read_evaluation(path)
     if before is not None and before.source == source:
         return before
-    probabilities, rows = _predict(stage, manifest, config, work)
+    if not peek:
+        _check_unread(folder, split, source)
+    probabilities, rows = _predict(stage, manifest, config, work, unfinished=peek)
+    if evaluation_source(folder, manifest, config) != source:
+        raise InputError(f"{folder}: the checkpoint was replaced meanwhile; run this again")
     labels = manifest.labels[rows]
     result = summarise(
         probabilities, labels, len(manifest.classes), stage=stage, split=split, source=source
@@ -95,9 +114,25 @@ def evaluate(stage: str, manifest: Manifest, config: Config, work: Path) -> Eval
     publish_bytes(folder / f"classes-{split}.csv", _csv(class_table(result, manifest.classes)))
     picture = plots.confusion_png(np.array(result.confusion), manifest.classes)
     publish_bytes(folder / f"confusion-{split}.png", picture)
-    log_reading(folder, "eval", split, result.top1, source)
+    log_reading(folder, "eval", split, result.top1, source, peek=peek)
+    num_peeks = sum(line["peek"] for line in _readings(folder, split))
+    result = replace(result, num_peeks=num_peeks)
     write_evaluation(path, result)
     return result
+
+
+def _check_unread(folder: Path, split: str, source: Tree) -> None:
+    """Raises InputError if there was a reading that counts, of anything but `source`."""
+    if split == "train":
+        return
+    for line in _readings(folder, split):
+        # A reading that was cut short before its result was written may be repeated.
+        if line["what"] == "eval" and not line["peek"] and line["source"] != _digest(source):
+            raise InputError(
+                f"{folder}: split {split!r} was read on {line['at']} already, with other weights or"
+                f" settings (top-1 {line['top1']:.1%}); held-out videos are for one reading:"
+                " --peek-test reads them again, and the record says so"
+            )
 
 
 def write_evaluation(path: Path, result: Evaluation) -> None:
@@ -105,7 +140,9 @@ def write_evaluation(path: Path, result: Evaluation) -> None:
     publish_bytes(path, (json.dumps(asdict(result), indent=1) + "\n").encode())
 
 
-def log_reading(folder: Path, what: str, split: str, top1: float, source: Tree) -> None:
+def log_reading(
+    folder: Path, what: str, split: str, top1: float, source: Tree, *, peek: bool = False
+) -> None:
     """Adds a line to FOLDER/evaluations.jsonl: each look at a split leaves a trace.
 
     Args:
@@ -113,7 +150,8 @@ def log_reading(folder: Path, what: str, split: str, top1: float, source: Tree) 
         what: "eval", or the probe's name.
         split: Whose labels were looked at.
         top1: What came out, in [0, 1].
-        source: Of the result; its checkpoint is noted.
+        source: Of the result; its checkpoint and digest are noted.
+        peek: As in `evaluate`.
     """
     line = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -121,16 +159,27 @@ def log_reading(folder: Path, what: str, split: str, top1: float, source: Tree) 
         "split": split,
         "top1": top1,
         "checkpoint": source["checkpoint"],
+        "source": _digest(source),
+        "peek": peek,
     }
     with (folder / LOG).open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def num_readings(folder: Path, split: str) -> int:
-    """How often the split was evaluated with the stage in `folder`, whatever its weights."""
+    """How often the split was looked at with the stage in `folder`, whatever its weights."""
+    return len(_readings(folder, split))
+
+
+def _readings(folder: Path, split: str) -> list[Tree]:
+    """The log's lines about a split."""
     path = folder / LOG
     lines = path.read_text().splitlines() if path.is_file() else []
-    return sum(json.loads(line)["split"] == split for line in lines)
+    return [line for line in map(json.loads, lines) if line["split"] == split]
+
+
+def _digest(source: Tree) -> str:
+    return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -232,24 +281,40 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
 
 
 def _predict(
-    stage: str, manifest: Manifest, config: Config, work: Path
+    stage: str, manifest: Manifest, config: Config, work: Path, *, unfinished: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, K) mean softmax and (N,) manifest rows of the split."""
-    loader = evaluation_loader(manifest, config, config.evaluation.split)
+    subset = config.labels.of_split(config.evaluation.split)
+    loader = evaluation_loader(manifest, config, subset)
     checkpoint = work / stage / CHECKPOINT
     model = Classifier(build_backbone(config.backbone), len(manifest.classes))
-    load_model(checkpoint, model, backbone=config.backbone, classes=list(manifest.classes))
+    load_model(
+        checkpoint,
+        model,
+        backbone=config.backbone,
+        classes=list(manifest.classes),
+        unfinished=unfinished,
+    )
     to_channels_last(model).to(loader.device).eval()
     config.machine.limit_threads()
     return video_means(loader, lambda clips: model(clips).float().softmax(-1), f"evaluate {stage}")
 
 
-def evaluation_loader(manifest: Manifest, config: Config, split: str) -> Loader:
-    """A split's videos in the manifest's order, as evaluation sees them: many clips, one decode.
+def evaluation_loader(
+    manifest: Manifest, config: Config, subset: Subset, world: World | None = None
+) -> Loader:
+    """Videos in the manifest's order, as evaluation sees them: many clips, one decode.
+
+    Args:
+        manifest: The data set.
+        config: `config.evaluation` and `config.classify.clips` say which clips.
+        subset: Which videos.
+        world: This process's place among those that share them; default: it has all.
 
     Raises:
-        InputError: The split is empty.
+        InputError: There are none.
     """
+    world = world or World()
     clips, settings = config.classify.clips, config.evaluation
     return open_loader(
         manifest,
@@ -260,18 +325,20 @@ def evaluation_loader(manifest: Manifest, config: Config, split: str) -> Loader:
             num_clips=settings.num_clips,
             num_crops=settings.num_crops,
         ),
-        subset=Subset(split=split, split_number=config.labels.split_number),
+        subset=subset,
         batch_size=settings.batch_size,
         engine=config.machine.engine,
-        device=config.machine.device,
-        num_workers=config.machine.num_workers,
+        device=world.device(config.machine.device),
+        num_workers=world.num_workers(config.machine.num_workers),
+        rank=world.rank,
+        world_size=world.size,
         shuffle=False,
     )
 
 
 @torch.no_grad()
 def video_means(
-    loader: Loader, forward: Callable[[Tensor], Tensor], title: str
+    loader: Loader, forward: Callable[[Tensor], Tensor], title: str, *, quiet: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """What `forward` says of every video of an `evaluation_loader`, averaged over its clips.
 
@@ -279,12 +346,13 @@ def video_means(
         loader: The videos.
         forward: (N, 3, T, H, W) clips -> (N, D).
         title: Of the progress bar.
+        quiet: No progress bar.
 
     Returns:
         (V, D) float32, and the (V,) manifest rows.
     """
     found, rows = [], []
-    with ProgressBar(title, len(loader)) as bar:
+    with ProgressBar(title, len(loader), quiet=quiet) as bar:
         for index, batch in enumerate(loader.batches()):
             each = forward(batch.views["clips"].flatten(0, 2)).float()
             means = each.view(len(batch.keys), -1, each.shape[-1]).mean(1).cpu()

@@ -73,7 +73,7 @@ def _read_table(path: Path, key: str) -> pa.Table | None:
 
 
 def _compute(stage: str, manifest: Manifest, config: Config, work: Path, split: str) -> pa.Table:
-    loader = evaluation_loader(manifest, config, split)
+    loader = evaluation_loader(manifest, config, config.labels.of_split(split))
     backbone = build_backbone(config.backbone)
     load_pretrained(work / stage / CHECKPOINT, backbone, config.backbone)
     to_channels_last(backbone).to(loader.device).eval()

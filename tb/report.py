@@ -100,6 +100,7 @@ def summarise(
             "test": found["student"].num_videos,
         },
         "test_split": config.evaluation.split,
+        "num_peeks": {name: evaluation.num_peeks for name, evaluation in found.items()},
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
         "engine": engine_name(config.machine.engine, config.machine.device),
@@ -143,6 +144,7 @@ def _page(
         result=result,
         split=config.evaluation.split,
         num_test=found["student"].num_videos,
+        num_peeks=sum(evaluation.num_peeks for evaluation in found.values()),
         num_classes=len(manifest.classes),
         rows=[
             {"title": TITLES[name], "top1": e.top1, "top5": e.top5, "error": _error(e)}

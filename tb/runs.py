@@ -52,7 +52,7 @@ class Run:
     def final(self) -> Row:
         """The means of the last steps' metrics, and the accuracies by split."""
         last = self.rows[-_LAST:]
-        names = [name for name in (last[-1] if last else {}) if name not in _NOT_FINAL]
+        names = dict.fromkeys(name for row in last for name in row if name not in _NOT_FINAL)
         means = {name: fmean(row[name] for row in last if name in row) for name in names}
         if last:
             # The speed of all steps, the slow first ones counting little.
@@ -128,7 +128,8 @@ def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
     for run, name in zip(runs, short_names(runs), strict=True):
         rows = [row for row in run.rows if metric in row]
         if not rows:
-            known = ", ".join(key for key in (run.rows[0] if run.rows else {}) if key != "step")
+            names = dict.fromkeys(name for row in run.rows for name in row if name != "step")
+            known = ", ".join(names)
             raise InputError(f"{run.folder}: has no metric {metric!r}; it has: {known}")
         steps, values = (np.array([row[key] for row in rows]) for key in ("step", metric))
         axes.plot(*smooth(steps, values), label=name)

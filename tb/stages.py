@@ -12,20 +12,22 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from loaders import views
-from loaders.batch import Batch, Loader, engine_name, open_loader
+from loaders.batch import Batch, Loader, engine_name, open_loader, usable_device
 from loaders.subset import Part
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import losses
 from tb.config import Config, Optim, Tree
 from tb.engine.checkpoint import CHECKPOINT
-from tb.engine.distributed import gather, join
-from tb.engine.train import Stage
+from tb.engine.distributed import gather, join, mean
+from tb.engine.train import Stage, precision
+from tb.evaluate import evaluation_loader, video_means
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
 from tb.similarity import TEACHERS
 from tb.teachers import finetuned, load_teachers
@@ -196,15 +198,20 @@ def clip_views(config: Config) -> views.ViewSpec:
 def stage_loader(
     manifest: Manifest, spec: views.ViewSpec, part: Part, config: Config, optim: Optim
 ) -> Loader:
-    """The training videos of one part, as this process's share of the stage's batches."""
+    """The training videos of one part, as this process's share of the stage's batches.
+
+    Under autocast the networks take float16 as well, and half the memory moves.
+    """
     world = join()
+    device = usable_device(world.device(config.machine.device))
     return open_loader(
         manifest,
         spec,
         subset=config.labels.subset(part),
         batch_size=optim.piece_size(world.size),
         engine=config.machine.engine,
-        device=world.device(config.machine.device),
+        device=str(device),
+        dtype="float32" if precision(config.machine, device) == "off" else "float16",
         seed=config.machine.seed,
         rank=world.rank,
         world_size=world.size,
@@ -225,6 +232,10 @@ def classifier_stage(
     facts: Tree,
 ) -> Stage:
     """A stage that trains a classifier; `facts` are what its result depends on beside labels."""
+    validate = None
+    if config.labels.validation:
+        validate = _validation(model, manifest, config)
+        facts = facts | {"validated_on": config.evaluation.model_dump(exclude={"split"})}
     settings = _settings(
         config,
         manifest,
@@ -241,15 +252,43 @@ def classifier_stage(
         loaders=loaders,
         loss=loss,
         settings=settings,
+        validate=validate,
     )
+
+
+def _validation(
+    model: Classifier, manifest: Manifest, config: Config
+) -> Callable[[], dict[str, float]]:
+    """Cross entropy and top-1 of the mean softmax, on the videos held out, as `tb eval` has them.
+
+    Processes share the videos.
+    """
+    loader = evaluation_loader(manifest, config, config.labels.subset("validation"), join())
+
+    def validate() -> dict[str, float]:
+        probabilities, rows = video_means(
+            loader, lambda clips: model(clips).float().softmax(-1), "validate", quiet=True
+        )
+        labels = manifest.labels[rows]
+        right = probabilities[np.arange(len(rows)), labels]
+        entropies = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
+        hits = probabilities.argmax(1) == labels
+        sums = torch.tensor([entropies.sum(), hits.sum(), len(rows)], device=loader.device)
+        loss, top1, number = mean(sums).tolist()
+        return {"val_loss": loss / number, "val_top1": top1 / number}
+
+    return validate
 
 
 def _labels_facts(config: Config) -> Tree:
     """The choice of labels; a list counts by its content, wherever it lies."""
     labels = config.labels
-    if labels.file is None:
-        return {"percent": labels.percent, "seed": labels.seed}
-    return {"file": hashlib.sha256(Path(labels.file).read_bytes()).hexdigest()}
+    facts: Tree = {"percent": labels.percent, "seed": labels.seed}
+    if labels.file is not None:
+        facts = {"file": hashlib.sha256(Path(labels.file).read_bytes()).hexdigest()}
+    if labels.validation:
+        facts |= {"seed": labels.seed, "validation": labels.validation}
+    return facts
 
 
 def _settings(config: Config, manifest: Manifest, **parts: object) -> Tree:

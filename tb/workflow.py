@@ -6,9 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from loaders.subset import Subset
+from loaders.subset import Part
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import baselines, stages
@@ -107,10 +107,11 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
 
 def _check_all(manifest: Manifest, config: Config, work: Path) -> None:
     """Raises InputError where a later stage would fail for want of videos, labels or a start."""
-    for part in ("all", "labelled", "unlabelled"):
-        config.labels.subset(part).rows(manifest)
     labels, init = config.labels, config.student.init
-    Subset(split=config.evaluation.split, split_number=labels.split_number).rows(manifest)
+    for part in get_args(Part):
+        if part != "validation" or labels.validation:
+            labels.subset(part).rows(manifest)
+    labels.of_split(config.evaluation.split).rows(manifest)
     backbone = build_backbone(config.backbone)
     if init not in ("scratch", *stages.SELF_SUPERVISED):
         load_pretrained(Path(init), backbone, config.backbone)

@@ -15,7 +15,7 @@ from bench.gpu_task import RECIPES
 
 @pytest.mark.slow
 def test_a_dry_run_passes_every_step(tmp_path: Path) -> None:
-    assert main(["--dry-run", "--out", str(tmp_path), "--minutes", "5"]) == 0
+    assert main(["--dry-run", "--out", str(tmp_path), "--minutes", "20"]) == 0
     results = json.loads((tmp_path / "dry-run.json").read_text())
     assert results["dry_run"] is True
     assert list(results["steps"]) == list(STEPS)
@@ -26,7 +26,10 @@ def test_a_dry_run_passes_every_step(tmp_path: Path) -> None:
     for step in ("determinism", "faults"):
         assert found[step]["tests"] > found[step]["failed"] == found[step]["skipped"] == 0
     assert found["tests"]["tests"] >= found["tests"]["skipped"] > 10
-    assert all(cell["videos_per_s"] > 0 for cell in found["throughput"].values())
+    peers = ("torchcodec", "plain dali")
+    for name, cell in found["throughput"].items():
+        # A peer that this machine lacks (torchcodec needs FFmpeg's libraries) is left out.
+        assert cell.get("videos_per_s", 0) > 0 or (name.endswith(peers) and cell["problem"])
     assert "pretrain 32 vp9 plain dali" in found["throughput"]
     assert {"dali x1", "dali x2", "fused", "torchcodec"} == {
         name.split("h264 ")[1]

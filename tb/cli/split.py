@@ -96,7 +96,7 @@ def _drawn(
     keys = [manifest.keys[row] for row in rows]
     groups = None
     if whole_groups:
-        groups = manifest.table.column("group").take(rows).to_pylist()
+        groups = [manifest.groups[row] for row in rows]
         if not any(groups):
             raise InputError(f"{manifest.root}: no groups are known; leave out --groups")
     labelled = np.zeros(len(manifest), dtype=bool)

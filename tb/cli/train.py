@@ -161,15 +161,23 @@ def evaluate_command(
     out: Out,
     preset: Preset = None,
     set_: Set = None,
+    peek_test: Annotated[
+        bool,
+        typer.Option(
+            "--peek-test",
+            help="Read the split before training is over, or once more; the record says so.",
+        ),
+    ] = False,
 ) -> None:
     """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split).
 
     WORK/STAGE gets the predictions, a table of classes and a picture of what was taken for what.
+    Held-out videos are for one reading: with other weights or settings it takes --peek-test.
     """
     manifest, config = open_work(shards, out, preset, set_)
     from tb.evaluate import class_table, evaluate, num_readings
 
-    result = evaluate(stage, manifest, config, out)
+    result = evaluate(stage, manifest, config, out, peek=peek_test)
     typer.echo(
         f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of {result.num_videos}"
         f" videos of split {result.split!r} (chance {1 / len(manifest.classes):.1%})"

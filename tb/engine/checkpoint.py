@@ -82,7 +82,8 @@ def load_backbone(path: Path, backbone: torch.nn.Module, name: str) -> None:
         InputError: The checkpoint is of another backbone, of an unfinished run, or not readable.
     """
     state = load_checkpoint(path)
-    _check_usable(path, state, name)
+    _check_backbone(path, state, name)
+    _check_finished(path, state)
     prefix = "backbone."
     weights = {
         key.removeprefix(prefix): value
@@ -92,7 +93,14 @@ def load_backbone(path: Path, backbone: torch.nn.Module, name: str) -> None:
     backbone.load_state_dict(weights)
 
 
-def load_model(path: Path, model: torch.nn.Module, *, backbone: str, classes: list[str]) -> None:
+def load_model(
+    path: Path,
+    model: torch.nn.Module,
+    *,
+    backbone: str,
+    classes: list[str],
+    unfinished: bool = False,
+) -> None:
     """Loads a whole classifier or embedder, strictly.
 
     Args:
@@ -100,12 +108,15 @@ def load_model(path: Path, model: torch.nn.Module, *, backbone: str, classes: li
         model: Receives the weights.
         backbone: The backbone's name expected.
         classes: The data set's classes; [] for a self-supervised checkpoint.
+        unfinished: The run need not have reached its last step.
 
     Raises:
         InputError: Another backbone or other classes, an unfinished run, or not readable.
     """
     state = load_checkpoint(path)
-    _check_usable(path, state, backbone)
+    _check_backbone(path, state, backbone)
+    if not unfinished:
+        _check_finished(path, state)
     if state["classes"] != classes:
         raise InputError(f"{path}: {_difference(state['classes'], classes)}")
     model.load_state_dict(state["model"])
@@ -125,14 +136,16 @@ def _difference(found: list[str], wanted: list[str]) -> str:
     )
 
 
-def _check_usable(path: Path, state: dict[str, Any], name: str) -> None:
-    """Refuses a checkpoint of another backbone, or of a run that has not reached its last step."""
+def _check_backbone(path: Path, state: dict[str, Any], name: str) -> None:
     if state.get("backbone") != name:
         setting = shlex.quote(f"backbone={state.get('backbone')}")
         raise InputError(
             f"{path}: checkpoint of backbone {state.get('backbone')!r}, but this run uses"
             f" {name!r}; give another checkpoint or --set {setting}"
         )
+
+
+def _check_finished(path: Path, state: dict[str, Any]) -> None:
     if state["step"] < state["steps"]:
         raise InputError(
             f"{path}: training stopped at step {state['step']} of {state['steps']}; run that "

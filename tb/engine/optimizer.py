@@ -1,5 +1,7 @@
 """Adam, and what surrounds its step: loss scaling, clipping, the running mean of the weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -83,6 +85,21 @@ class Optimizer:
     def weights(self) -> Weights:
         """What later stages are to read: the running mean, where there is one."""
         return self._model.state_dict() if self._ema is None else self._ema
+
+    @contextmanager
+    def showing_weights(self) -> Iterator[None]:
+        """Inside, the model holds `weights` and is in eval mode; afterwards it is as before."""
+        raw = None
+        if self._ema is not None:
+            raw = copy_weights(self._model.state_dict())
+            self._model.load_state_dict(self._ema)
+        self._model.eval()
+        try:
+            yield
+        finally:
+            self._model.train()
+            if raw is not None:
+                self._model.load_state_dict(raw)
 
     def state(self) -> dict[str, Any]:
         """The checkpoint's part: "model" is `weights`, "raw" the trained ones where they differ."""

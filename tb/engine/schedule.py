@@ -27,21 +27,20 @@ class Schedule:
         return rate * self.factor
 
     def observe(self, step: int, loss: float) -> float | None:
-        """Takes the loss of `step`; at an epoch's end returns its mean, and halves the rate if it
-        has plateaued.
-        """
+        """Takes the training loss of `step`; at an epoch's end returns the epoch's mean."""
         self.epoch_losses.append(loss)
         if (step + 1) % self.steps_per_epoch:
             return None
         mean = sum(self.epoch_losses) / len(self.epoch_losses)
         self.epoch_losses.clear()
-        if self.optim.schedule == "plateau" and step >= self.optim.warmup_steps:
-            self._judge(mean)
         return mean
 
-    def _judge(self, mean: float) -> None:
-        if mean < self.best:
-            self.best, self.stale_epochs = mean, 0
+    def judge(self, step: int, epoch_loss: float) -> None:
+        """Takes the loss of the epoch that ended with `step`; halves the rate on a plateau."""
+        if self.optim.schedule != "plateau" or step < self.optim.warmup_steps:
+            return
+        if epoch_loss < self.best:
+            self.best, self.stale_epochs = epoch_loss, 0
             return
         self.stale_epochs += 1
         if self.stale_epochs >= self.optim.patience:

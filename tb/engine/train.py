@@ -57,6 +57,8 @@ class Stage:
         loss: One batch of every stream -> named scalars, among them "loss".
         average: A network like `model` that holds its weights' running mean (`optim.ema_decay`),
             for a loss that needs it.
+        validate: Measures `model`, in eval mode, on videos held out: named scalars, the same on
+            all processes, among them "val_loss". An epoch is judged by that then.
         settings: Everything the result depends on; a run resumes only under the same.
     """
 
@@ -69,6 +71,7 @@ class Stage:
     loss: Callable[[tuple[Batch, ...]], dict[str, Tensor]]
     settings: Tree
     average: nn.Module | None = None
+    validate: Callable[[], dict[str, float]] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +93,7 @@ class Run:
         path: Its checkpoint.
         optimizer: Updates the weights.
         schedule: Says how fast.
-        best_loss: The lowest mean training loss of an epoch, under `select` "best".
+        best_loss: The lowest loss of an epoch, under `select` "best".
         best_weights: The weights after that epoch.
     """
 
@@ -101,14 +104,25 @@ class Run:
     best_loss: float = math.inf
     best_weights: Weights | None = None
 
-    def observe(self, step: int, loss: float) -> None:
-        """Takes the loss of `step`; at an epoch's end, keeps the weights if they are the best."""
+    def observe(self, step: int, loss: float) -> dict[str, float]:
+        """Takes the loss of `step`; at an epoch's end, keeps the weights if they are the best.
+
+        Returns:
+            What was measured on the held-out videos, if so.
+        """
+        found: dict[str, float] = {}
         epoch_loss = self.schedule.observe(step, loss)
-        if self.stage.optim.select == "last" or epoch_loss is None:
-            return
-        if epoch_loss < self.best_loss:
+        if epoch_loss is None:
+            return found
+        if self.stage.validate is not None:
+            with self.optimizer.showing_weights(), torch.no_grad():
+                found = self.stage.validate()
+            epoch_loss = found["val_loss"]
+        self.schedule.judge(step, epoch_loss)
+        if self.stage.optim.select == "best" and epoch_loss < self.best_loss:
             self.best_loss = epoch_loss
             self.best_weights = copy_weights(self.optimizer.weights)
+        return found
 
     def save(self, step: int, num_kept: int) -> None:
         """Writes the checkpoint after `step` steps, so that it reads as the result if it is one."""
@@ -186,7 +200,7 @@ def train(stage: Stage, work: Path, config: Config, *, remember: bool = True) ->
 def _train(stage: Stage, folder: Path, config: Config, world: World, remember: bool) -> Path:
     machine, path, steps = config.machine, folder / CHECKPOINT, stage.optim.steps
     machine.limit_threads()
-    amp, compile_mode = _precision(machine, stage.device), _compile_mode(machine, stage.device)
+    amp, compile_mode = precision(machine, stage.device), _compile_mode(machine, stage.device)
     # As they turned out: a run that began in bfloat16 must not go on in float32 unnoticed.
     how = {"amp": amp, "compile": compile_mode, "sync_bn": machine.sync_bn}
     stage = replace(stage, settings={**stage.settings, **how})
@@ -257,7 +271,6 @@ def _loop(run: Run, config: Config, world: World, first: int, amp: str) -> None:
             overflows = overflows + 1 if overflowed else 0
             may_overflow = 0 < overflows <= _MAX_OVERFLOWS
             _check_finite(values, step, seen.keys, run.path, may_overflow=may_overflow)
-            run.observe(step, values["loss"])
             step_s = time.perf_counter() - began_s
             row = {
                 "step": step,
@@ -268,6 +281,8 @@ def _loop(run: Run, config: Config, world: World, first: int, amp: str) -> None:
                 "step_s": step_s,
                 "videos_per_s": len(seen.keys) * world.size / step_s,
             }
+            with autocast:
+                row |= run.observe(step, values["loss"])
             if amp == "fp16":
                 row["overflowed"] = int(overflowed)
             if device.type == "cuda":
@@ -316,8 +331,8 @@ def _backward(run: Run, streams: Sequence[Iterator[Batch]], autocast: torch.auto
     return _Seen(terms=terms, keys=keys, num_padded=num_padded, wait_s=wait_s)
 
 
-def _precision(machine: Machine, device: torch.device) -> str:
-    """ "bf16", "fp16" or "off"."""
+def precision(machine: Machine, device: torch.device) -> str:
+    """What `machine.amp` comes to on a device: "bf16", "fp16" or "off"."""
     if machine.amp != "auto":
         return machine.amp
     if device.type != "cuda":

@@ -1,13 +1,16 @@
 """Which rows a subset serves, and what it says where there are none."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.subset import Subset
+from loaders.subset import Part, Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
 
@@ -41,6 +44,7 @@ def test_fractions_are_nested(numbered_shards: Manifest, seed: int, small: int, 
         (Subset(split_number=2), "split number 2"),
         (Subset(part="unlabelled"), "no unlabelled videos in split 'train'"),
         (Subset(part="labelled", percent=0), "above 0"),
+        (Subset(part="validation"), "no validation videos in split 'train'"),
     ],
 )
 def test_an_empty_subset_is_an_error(
@@ -69,5 +73,47 @@ def test_a_label_list_that_does_not_fit_is_named(numbered_shards: Manifest, tmp_
 
 
 def test_a_wrong_part_is_named() -> None:
-    with pytest.raises(InputError, match="part is 'some': choose all, labelled or unlabelled"):
+    with pytest.raises(InputError, match="part is 'some': choose one of all, labelled, validation"):
         Subset(part="some")  # type: ignore[arg-type]
+
+
+@given(seed=st.integers(0, 99), percent=st.floats(1, 100), share=st.floats(0, 1, exclude_max=True))
+def test_what_is_held_out_comes_from_the_labelled_alone(
+    numbered_shards: Manifest, seed: int, percent: float, share: float
+) -> None:
+    def rows(part: Part, share: float) -> set[int]:
+        subset = Subset(part=part, percent=percent, label_seed=seed, validation=share)
+        try:
+            return set(subset.rows(numbered_shards).tolist())
+        except InputError:
+            return set()
+
+    kept, held_out = rows("labelled", share), rows("validation", share)
+    assert kept.isdisjoint(held_out)
+    assert kept | held_out == rows("labelled", 0.0)
+    assert rows("unlabelled", share) == rows("unlabelled", 0.0)
+    for label in (0, 1):
+        of_class = {row for row in kept | held_out if numbered_shards.labels[row] == label}
+        left = len(of_class & kept)
+        assert left == max(1, math.floor(len(of_class) * (100 * (1 - share)) / 100 + 0.5))
+
+
+def test_groups_are_held_out_whole(numbered_shards: Manifest) -> None:
+    groups = [f"g{row // 2}" for row in range(len(numbered_shards))]
+    column = numbered_shards.table.schema.get_field_index("group")
+    table = numbered_shards.table.set_column(column, "group", pa.array(groups))
+    grouped = replace(numbered_shards, table=table)
+    parts = {
+        part: Subset(part=part, validation=0.4).rows(grouped) for part in ("labelled", "validation")
+    }
+    assert len(parts["validation"])
+    classes_of = {label: np.flatnonzero(grouped.labels == label) for label in (0, 1)}
+    for rows in classes_of.values():
+        held = {part: {groups[row] for row in set(rows) & set(parts[part])} for part in parts}
+        assert held["labelled"].isdisjoint(held["validation"])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_out_of_range_is_named(share: float) -> None:
+    with pytest.raises(InputError, match="give a share from 0 to below 1"):
+        Subset(validation=share)

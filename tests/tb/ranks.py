@@ -16,6 +16,7 @@ from tests.tb.conftest import QUICK
 # So small a rate that the weights stay: Adam's moments are then sums of plain gradients.
 SETTINGS = (
     *QUICK,
+    "labels={percent: 100, validation: 0.5}",
     "machine.num_threads=1",
     "machine.tensorboard=false",
     "classify.dropout=0",

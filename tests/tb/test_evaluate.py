@@ -3,6 +3,7 @@ import io
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loaders import views
-from loaders.batch import open_loader
+from loaders.batch import Batch, open_loader
 from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import plots
 from tb.config import Config
+from tb.engine.train import train
 from tb.evaluate import LOG, class_table, evaluate, num_readings, summarise
 from tb.models import Classifier, build_backbone
+from tb.stages import supervised_stage
 
 
 @given(seed=st.integers(0, 2**32 - 1), num_videos=st.integers(1, 40), num_classes=st.integers(2, 9))
@@ -77,20 +80,61 @@ def test_files_beside_an_evaluation_agree_with_it(
     assert entry["checkpoint"] == result.source["checkpoint"]
 
 
-def test_every_look_at_a_split_leaves_a_trace(
+def with_crops(config: Config, num_crops: int) -> Config:
+    evaluation = config.evaluation.model_copy(update={"num_crops": num_crops})
+    return config.model_copy(update={"evaluation": evaluation})
+
+
+def test_the_split_is_read_once_and_further_looks_are_on_record(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "student"
+    shutil.copytree(finished / "student", folder)
+    before = (folder / "confusion-test.png").read_bytes()
+    three = with_crops(config, 3)
+    assert evaluate("student", manifest, config, tmp_path).num_peeks == 0
+    with pytest.raises(InputError, match=r"was read on .* already.*--peek-test"):
+        evaluate("student", manifest, three, tmp_path)
+    assert num_readings(folder, "test") == 1
+    for _ in range(2):  # the second time it is known
+        assert evaluate("student", manifest, three, tmp_path, peek=True).num_peeks == 1
+    assert num_readings(folder, "test") == 2
+    assert num_readings(folder, "val") == 0
+    assert num_readings(tmp_path, "test") == 0
+    # What counted may be read as often as one likes; the record remembers the look between.
+    assert evaluate("student", manifest, config, tmp_path).num_peeks == 1
+    assert (folder / "confusion-test.png").read_bytes() == before
+
+
+def test_a_reading_that_was_cut_short_may_be_repeated(
     finished: Path, manifest: Manifest, config: Config, tmp_path: Path
 ) -> None:
     shutil.copytree(finished / "student", tmp_path / "student")
-    before = (tmp_path / "student" / "confusion-test.png").read_bytes()
-    three = config.evaluation.model_copy(update={"num_crops": 3})
-    for evaluation in (config.evaluation, three, three):
-        changed = config.model_copy(update={"evaluation": evaluation})
-        assert evaluate("student", manifest, changed, tmp_path).num_videos == 12
-    assert num_readings(tmp_path / "student", "test") == 2  # the last one was known
-    assert num_readings(tmp_path / "student", "val") == 0
-    assert num_readings(tmp_path, "test") == 0
-    evaluate("student", manifest, config, tmp_path)
-    assert (tmp_path / "student" / "confusion-test.png").read_bytes() == before
+    (tmp_path / "student" / "eval-test.json").unlink()
+    assert evaluate("student", manifest, config, tmp_path).num_peeks == 0
+
+
+def test_only_a_peek_reads_before_training_is_over(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    optim = config.student.optim.model_copy(update={"steps": 40})
+    longer = config.model_copy(
+        update={"student": config.student.model_copy(update={"optim": optim})}
+    )
+    stage = supervised_stage(manifest, longer)
+    calls = iter(range(3))
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, torch.Tensor]:
+        next(calls)
+        return stage.loss(batches)
+
+    with pytest.raises(StopIteration):
+        train(replace(stage, loss=loss), tmp_path, longer)
+    with pytest.raises(InputError, match="training stopped at step 2 of 40"):
+        evaluate("supervised", manifest, longer, tmp_path)
+    assert evaluate("supervised", manifest, longer, tmp_path, peek=True).num_peeks == 1
+    train(stage, tmp_path, longer)
+    assert evaluate("supervised", manifest, longer, tmp_path).num_peeks == 1
 
 
 @pytest.mark.parametrize("num_classes", [2, 101, 400])

@@ -325,7 +325,9 @@ def test_plateau_halves_after_patience_and_cosine_ends_at_zero() -> None:
     schedule = Schedule(optim=optim, steps_per_epoch=2)
     assert [schedule.lr(step) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     for step in range(4, 12):
-        schedule.observe(step, 1.0)  # one epoch sets the best, then two without gain, then one more
+        mean = schedule.observe(step, 1.0)
+        if mean is not None:
+            schedule.judge(step, mean)  # the first sets the best, then two without gain, one more
     assert schedule.lr(12) == 0.5
     resumed = Schedule(optim=optim, steps_per_epoch=2)
     resumed.restore(json.loads(json.dumps(schedule.state())))
