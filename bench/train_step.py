@@ -33,6 +33,7 @@ from shards.publish import publish_bytes
 from tb import losses, stages
 from tb.config import Config, Optim, load_config
 from tb.engine.optimizer import Optimizer
+from tb.engine.train import autocast_of
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
 
 PRETRAIN = ("invariant", "distinctive", "tclr")
@@ -138,9 +139,8 @@ class Step:
         self._optimizer = Optimizer(self.model, optim, job.device, fp16=variant.amp == "fp16")
         if variant.compiled:
             self.model.backbone.compile(dynamic=False)
-        dtype = torch.float16 if variant.amp == "fp16" else torch.bfloat16
-        self._autocast = torch.autocast(job.device.type, dtype, enabled=variant.amp != "off")
-        self._batches = _loaded(job, stack) if variant.loader else _synthetic(job, variant)
+        self._autocast = autocast_of(variant.amp, job.device)
+        self._batches = _loaded(job, variant, stack) if variant.loader else _synthetic(job, variant)
         self.seconds: list[float] = []
         self.step_bytes = 0
 
@@ -236,7 +236,8 @@ def _synthetic(job: Job, variant: Variant) -> Batches:
 
     def group(shape: tuple[int, ...]) -> Tensor:
         size = (job.batch_size, *shape, clips.num_frames, clips.size_px, clips.size_px, 3)
-        views = torch.rand(size, device=job.device).movedim(-1, -4)
+        dtype = getattr(torch, stages.input_dtype(variant.amp))
+        views = torch.rand(size, device=job.device).to(dtype).movedim(-1, -4)
         return views if variant.channels_last else views.contiguous()
 
     batch = SimpleNamespace(
@@ -248,12 +249,19 @@ def _synthetic(job: Job, variant: Variant) -> Batches:
         yield (batch,) * (2 if job.stage == "student" else 1)
 
 
-def _loaded(job: Job, stack: ExitStack) -> Batches:
+def _loaded(job: Job, variant: Variant, stack: ExitStack) -> Batches:
     """The real loader's batches; the student's two streams are two of them."""
     pretraining = job.stage in PRETRAIN
     spec = (stages.pretrain_views if pretraining else stages.clip_views)(job.config)
     loaders = [
-        open_loader(job.shards, spec, batch_size=job.batch_size, device=str(job.device), seed=seed)
+        open_loader(
+            job.shards,
+            spec,
+            batch_size=job.batch_size,
+            device=str(job.device),
+            dtype=stages.input_dtype(variant.amp),
+            seed=seed,
+        )
         for seed in range(2 if job.stage == "student" else 1)
     ]
     return zip(*(stack.enter_context(closing(x.stream())) for x in loaders), strict=True)

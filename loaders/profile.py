@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _KEEPS_UP = 0.05
 _ADVICE = {
     "consumer-bound": "the loader keeps up: only a faster step gains anything",
-    "read-bound": "storage is slow: order='windowed', a local disk, or smaller videos "
-    "(`tb shard --short-side`)",
+    "read-bound": "storage is slow: order='windowed' (a run's machine.order), a local disk, or "
+    "smaller videos (`tb shard --short-side`)",
     "decode-bound": "more workers where there are cores, else videos that decode faster: a smaller "
     "--short-side or a shorter --gop in `tb shard`",
     "augment-bound": "more workers where there are cores, else a smaller size_px, fewer views, or "

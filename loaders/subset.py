@@ -19,8 +19,9 @@ class Subset:
     """A split, or the labelled or unlabelled part of it.
 
     Who is labelled says `label_list` where there is one, else `percent` and `label_seed`. Of the
-    labelled videos a share may be held out for validation: whole groups (takes of one scene), as
-    far as a class has more than one, and never the last video of a class.
+    labelled videos a share may be held out for validation, in each class for itself: whole groups
+    (takes of one scene), as far as a class has more than one, and never the last video of a class.
+    A group that spans classes may be on both sides.
 
     Attributes:
         split: "train", "val" or "test".
@@ -61,11 +62,13 @@ class Subset:
         if not len(rows):
             part = "" if self.part == "all" else f"{self.part} "
             labels = f"{self.percent:g} % of labels"
-            share = f", {self.validation:g} of them for validation" if self.validation else ""
+            advice = "see `tb shards info`"
+            if self.part == "validation":
+                labels += f", {self.validation:g} of them"
+                advice = "give a larger share, or more labels"
             raise InputError(
                 f"{manifest.root}: no {part}videos in split {self.split!r} "
-                f"(split number {self.split_number}, {self.label_list or labels}{share}); "
-                "see `tb shards info`"
+                f"(split number {self.split_number}, {self.label_list or labels}); {advice}"
             )
         return rows
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards import cache
@@ -102,7 +103,8 @@ class Manifest:
     @cached_property
     def num_split_numbers(self) -> int:
         """How many alternative splits there are (3 for UCF101), the least of all rows."""
-        return min((len(splits) for splits in self._splits), default=0)
+        shortest = pc.min(pc.list_value_length(self.table.column("splits"))).as_py()
+        return int(shortest or 0)
 
     def indices(self, split: str, number: int = 1) -> np.ndarray:
         """Rows whose membership in split `number` (1-based) is `split`, ascending, int64.
@@ -119,7 +121,8 @@ class Manifest:
                 f" {self.num_split_numbers}; choose 1 to {self.num_split_numbers}"
             )
         wanted = ("train", "") if split == "pool" else (split,)
-        members = [splits[number - 1] in wanted for splits in self._splits]
+        memberships = pc.list_element(self.table.column("splits"), number - 1)
+        members = pc.is_in(memberships, value_set=pa.array(wanted)).to_numpy()
         return np.flatnonzero(members).astype(np.int64)
 
     @cached_property
@@ -160,7 +163,7 @@ class Manifest:
     @cached_property
     def shard_names(self) -> tuple[str, ...]:
         """The shards' file names, ascending."""
-        return tuple(sorted(set(self.table.column("shard").to_pylist())))
+        return tuple(sorted(pc.unique(self.table.column("shard")).to_pylist()))
 
     def shard_path(self, name: str, *, anew: bool = False) -> Path:
         """The shard as a local file, fetched if need be (`anew`: even if there is a copy).
@@ -181,9 +184,9 @@ class Manifest:
     @cached_property
     def shard_index(self) -> np.ndarray:
         """int64 [N], indices into `shard_names`."""
-        index_of = {name: index for index, name in enumerate(self.shard_names)}
-        names = self.table.column("shard").to_pylist()
-        return np.array([index_of[name] for name in names], dtype=np.int64)
+        names = pa.array(self.shard_names, pa.string())
+        found = pc.index_in(self.table.column("shard"), value_set=names)
+        return np.asarray(found.to_numpy(), dtype=np.int64)
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -194,10 +197,6 @@ class Manifest:
     def sizes(self) -> np.ndarray:
         """int64 [N], bytes of each encoded video."""
         return self._column("size")
-
-    @cached_property
-    def _splits(self) -> list[list[str]]:
-        return list(self.table.column("splits").to_pylist())
 
     def _column(self, name: str) -> np.ndarray:
         return np.asarray(self.table.column(name).to_numpy(), dtype=np.int64)

@@ -29,7 +29,8 @@ class ShardReader:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._sha256 = manifest.table.column("sha256").to_pylist()
+        # Kept as Arrow has them: strings of Python's would be many times as large.
+        self._sha256 = manifest.table.column("sha256").combine_chunks()
         self._open: OrderedDict[int, _Descriptor] = OrderedDict()
         self._lock = Lock()
 
@@ -48,32 +49,38 @@ class ShardReader:
         """The encoded bytes of the video in row `index`.
 
         Raises:
-            ShardError: the shard is missing, too short or was changed.
-            InputError: it is remote and cannot be fetched.
+            ShardError: the shard is missing, too short or was changed, or it is remote and cannot
+                be fetched.
         """
         try:
             return self._read(index)
         except ShardError:
             if not self._manifest.url:
                 raise
-        # A damaged copy: once more, from where it came.
-        self._fetch_anew(int(self._manifest.shard_index[index]))
-        return self._read(index)
+        # A damaged copy, or a network that stumbled: once more, from where it came.
+        return self._read(index, anew=True)
 
-    def _read(self, index: int) -> bytes:
+    def _read(self, index: int, *, anew: bool = False) -> bytes:
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
-        name = f"{manifest.keys[index]} in {manifest.root / manifest.shard_names[shard_index]}"
         size, offset = int(manifest.sizes[index]), int(manifest.offsets[index])
         try:
+            if anew:
+                self._fetch_anew(shard_index)
             data = self._descriptor(shard_index).read(size, offset)
         except OSError as error:
-            raise ShardError(f"{name}: {error.strerror or error}") from error
+            raise self._error(index, error.strerror or str(error)) from error
+        except InputError as error:  # it cannot be fetched
+            raise self._error(index, str(error)) from error
         if len(data) < size:
-            raise ShardError(f"{name}: the shard ends {size - len(data)} bytes too early")
-        if hashlib.sha256(data).hexdigest() != self._sha256[index]:
-            raise ShardError(f"{name}: the bytes are not those that were written (sha256 differs)")
+            raise self._error(index, f"the shard ends {size - len(data)} bytes too early")
+        if hashlib.sha256(data).hexdigest() != self._sha256[index].as_py():
+            raise self._error(index, "the bytes are not those that were written (sha256 differs)")
         return data
+
+    def _error(self, index: int, problem: str) -> ShardError:
+        video = self._manifest.video(index)
+        return ShardError(f"{video.key} in {self._manifest.root / video.shard}: {problem}")
 
     def _fetch_anew(self, shard_index: int) -> None:
         self._manifest.shard_path(self._manifest.shard_names[shard_index], anew=True)

@@ -5,7 +5,7 @@ resolved settings are saved with each run.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -191,15 +191,17 @@ _UNQUOTED = BeforeValidator(lambda x: {True: "on", False: "off"}[x] if isinstanc
 class Machine(_Section):
     """How to run.
 
-    Only `seed`, `engine`, `amp`, `compile`, `compile_mode`, `sync_bn` and `num_threads` can change
-    a result. `num_threads` are torch's own on the CPU (None: its default); `num_workers` are the
-    loader's. `amp` "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU;
-    `compile` "auto" is on for GPUs. `keep_last` checkpoints stay, under numbered names where it is
-    more than one. `wandb` is a project's name. `tune` lets the DALI engine try a few layouts before
-    a stage, within `gpu_memory_mb` of the GPU's memory.
+    Only `seed`, `order`, `engine`, `amp`, `compile`, `compile_mode`, `sync_bn` and `num_threads`
+    can change a result. `order` is how training videos are shuffled: "windowed" reads eight shards
+    at a time, for remote or spinning storage. `num_threads` are torch's own on the CPU (None: its
+    default); `num_workers` are the loader's. `amp` "auto" is bfloat16 on GPUs that have it, float16
+    on older ones, off on the CPU; `compile` "auto" is on for GPUs. `keep_last` checkpoints stay,
+    under numbered names where it is more than one. `wandb` is a project's name. `tune` lets the
+    DALI engine try a few layouts before a stage, within `gpu_memory_mb` of the GPU's memory.
     """
 
     seed: int = Field(0, ge=0)
+    order: Literal["global", "windowed"] = "global"
     device: str = "auto"
     engine: str = "auto"
     num_workers: int | None = Field(None, ge=1)
@@ -349,7 +351,8 @@ def _merge(tree: Tree, changes: Tree, source: str, prefix: str = "") -> None:
         name = f"{prefix}{key}"
         if key not in tree:
             raise InputError(
-                f"{source}: no setting {name!r}{_nearest(str(key), list(tree), prefix)}"
+                f"{source}: no setting {name!r}"
+                f"{_elsewhere(str(key)) or _nearest(str(key), list(tree), prefix)}"
             )
         if isinstance(tree[key], dict):
             if not isinstance(value, dict):
@@ -358,6 +361,19 @@ def _merge(tree: Tree, changes: Tree, source: str, prefix: str = "") -> None:
             _merge(tree[key], value, source, f"{name}.")
         else:
             tree[key] = value
+
+
+def _elsewhere(key: str) -> str:
+    """Where a key is to be found, if in some section: an optim.lr in three."""
+
+    def paths(tree: Tree, prefix: str = "") -> Iterator[str]:
+        for name, value in tree.items():
+            yield prefix + name
+            if isinstance(value, dict):
+                yield from paths(value, f"{prefix}{name}.")
+
+    found = [repr(path) for path in paths(Config().model_dump()) if path.endswith(f".{key}")]
+    return f"; did you mean {' or '.join(found)}?" if 0 < len(found) <= 4 else ""
 
 
 def _nearest(name: str, known: list[str], prefix: str = "") -> str:

@@ -6,12 +6,10 @@ so, and the record does too.
 """
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from loaders import views
 from loaders.batch import Loader, engine_name, open_loader
 from loaders.subset import Subset
 from shards.errors import InputError
+from shards.lock import locked
 from shards.manifest import Manifest
 from shards.parquet import publish_table
 from shards.publish import publish_bytes
@@ -32,9 +31,9 @@ from tb.engine.checkpoint import CHECKPOINT, file_digest, load_model
 from tb.engine.distributed import World, main_first
 from tb.models import Classifier, build_backbone, to_channels_last
 from tb.progress import ProgressBar
+from tb.readings import check_unread, log_reading
 
 TOP_K = 5
-LOG = "evaluations.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +87,15 @@ def evaluate(
             classes, or the split is empty; or it was read already, and this is no `peek`.
     """
     folder = work / stage
+    if not (folder / CHECKPOINT).is_file():
+        raise InputError(f"{folder / CHECKPOINT}: no such checkpoint; train that stage first")
+    # Another process that evaluates it is waited for, and its result taken.
+    with locked(folder / ".evaluation.lock", f"{folder}: locked", patience_s=float("inf")):
+        return _evaluate(stage, manifest, config, work, peek)
+
+
+def _evaluate(stage: str, manifest: Manifest, config: Config, work: Path, peek: bool) -> Evaluation:
+    folder = work / stage
     split = config.evaluation.split
     path = folder / f"eval-{split}.json"
     source = evaluation_source(folder, manifest, config)
@@ -95,14 +103,18 @@ def evaluate(
     if before is not None and before.source == source:
         return before
     if not peek:
-        _check_unread(folder, split, source)
-    probabilities, rows = _predict(stage, manifest, config, work, unfinished=peek)
+        check_unread(folder, "eval", split, source)
+    model = _classifier(folder / CHECKPOINT, manifest, config, unfinished=peek)
     if evaluation_source(folder, manifest, config) != source:
-        raise InputError(f"{folder}: the checkpoint was replaced meanwhile; run this again")
+        # The run that is peeked at has gone on.
+        raise InputError(f"{folder}: the checkpoint was replaced just now; run this again")
+    probabilities, rows = _predict(model, f"evaluate {stage}", manifest, config)
     labels = manifest.labels[rows]
     result = summarise(
         probabilities, labels, len(manifest.classes), stage=stage, split=split, source=source
     )
+    num_peeks = log_reading(folder, "eval", split, result.top1, source, peek=peek)
+    result = replace(result, num_peeks=num_peeks)
     table = pa.table(
         {
             "key": [manifest.keys[row] for row in rows.tolist()],
@@ -114,72 +126,13 @@ def evaluate(
     publish_bytes(folder / f"classes-{split}.csv", _csv(class_table(result, manifest.classes)))
     picture = plots.confusion_png(np.array(result.confusion), manifest.classes)
     publish_bytes(folder / f"confusion-{split}.png", picture)
-    log_reading(folder, "eval", split, result.top1, source, peek=peek)
-    num_peeks = sum(line["peek"] for line in _readings(folder, split))
-    result = replace(result, num_peeks=num_peeks)
     write_evaluation(path, result)
     return result
-
-
-def _check_unread(folder: Path, split: str, source: Tree) -> None:
-    """Raises InputError if there was a reading that counts, of anything but `source`."""
-    if split == "train":
-        return
-    for line in _readings(folder, split):
-        # A reading that was cut short before its result was written may be repeated.
-        if line["what"] == "eval" and not line["peek"] and line["source"] != _digest(source):
-            raise InputError(
-                f"{folder}: split {split!r} was read on {line['at']} already, with other weights or"
-                f" settings (top-1 {line['top1']:.1%}); held-out videos are for one reading:"
-                " --peek-test reads them again, and the record says so"
-            )
 
 
 def write_evaluation(path: Path, result: Evaluation) -> None:
     """Makes `result` the content of a JSON file."""
     publish_bytes(path, (json.dumps(asdict(result), indent=1) + "\n").encode())
-
-
-def log_reading(
-    folder: Path, what: str, split: str, top1: float, source: Tree, *, peek: bool = False
-) -> None:
-    """Adds a line to FOLDER/evaluations.jsonl: each look at a split leaves a trace.
-
-    Args:
-        folder: Of the stage.
-        what: "eval", or the probe's name.
-        split: Whose labels were looked at.
-        top1: What came out, in [0, 1].
-        source: Of the result; its checkpoint and digest are noted.
-        peek: As in `evaluate`.
-    """
-    line = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "what": what,
-        "split": split,
-        "top1": top1,
-        "checkpoint": source["checkpoint"],
-        "source": _digest(source),
-        "peek": peek,
-    }
-    with (folder / LOG).open("a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def num_readings(folder: Path, split: str) -> int:
-    """How often the split was looked at with the stage in `folder`, whatever its weights."""
-    return len(_readings(folder, split))
-
-
-def _readings(folder: Path, split: str) -> list[Tree]:
-    """The log's lines about a split."""
-    path = folder / LOG
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [line for line in map(json.loads, lines) if line["split"] == split]
-
-
-def _digest(source: Tree) -> str:
-    return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -273,20 +226,21 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
     return {
         "checkpoint": file_digest(folder / CHECKPOINT),
         "data": manifest.digest,
-        "evaluation": config.evaluation.model_dump(mode="json"),
+        "evaluation": evaluation_facts(config),
         "clips": config.classify.clips.model_dump(mode="json", exclude={"augment"}),
         "split_number": config.labels.split_number,
         "engine": engine_name(config.machine.engine, config.machine.device),
     }
 
 
-def _predict(
-    stage: str, manifest: Manifest, config: Config, work: Path, *, unfinished: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, K) mean softmax and (N,) manifest rows of the split."""
-    subset = config.labels.of_split(config.evaluation.split)
-    loader = evaluation_loader(manifest, config, subset)
-    checkpoint = work / stage / CHECKPOINT
+def evaluation_facts(config: Config) -> Tree:
+    """The settings of an evaluation that its result depends on, but for the split."""
+    return config.evaluation.model_dump(mode="json", exclude={"batch_size", "split"})
+
+
+def _classifier(
+    checkpoint: Path, manifest: Manifest, config: Config, *, unfinished: bool
+) -> Classifier:
     model = Classifier(build_backbone(config.backbone), len(manifest.classes))
     load_model(
         checkpoint,
@@ -295,9 +249,17 @@ def _predict(
         classes=list(manifest.classes),
         unfinished=unfinished,
     )
+    return model
+
+
+def _predict(
+    model: Classifier, title: str, manifest: Manifest, config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, K) mean softmax and (N,) manifest rows of the split."""
+    loader = evaluation_loader(manifest, config, config.labels.of_split(config.evaluation.split))
     to_channels_last(model).to(loader.device).eval()
     config.machine.limit_threads()
-    return video_means(loader, lambda clips: model(clips).float().softmax(-1), f"evaluate {stage}")
+    return video_means(loader, lambda clips: model(clips).float().softmax(-1), title)
 
 
 def evaluation_loader(

@@ -5,6 +5,7 @@ Videos to learn from (or to find) are the training ones; those asked about are `
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ from shards.errors import InputError
 from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.config import Config, Tree
-from tb.evaluate import Evaluation, evaluation_source, log_reading, summarise, write_evaluation
+from tb.evaluate import Evaluation, evaluation_source, summarise, write_evaluation
 from tb.features import Features, stage_features
+from tb.readings import check_unread, log_reading
 
 RECALLS = (1, 5, 10, 20, 50)
 _CHUNK = 1024  # queries compared with the whole gallery at a time
@@ -32,6 +34,7 @@ def knn_probe(
     k: int = 20,
     temperature: float = 0.07,
     all_labels: bool = False,
+    peek: bool = False,
 ) -> Evaluation:
     """Weighted k-nearest neighbours (see `knn_probabilities`).
 
@@ -45,9 +48,11 @@ def knn_probe(
         k: Neighbours.
         temperature: Of their weights.
         all_labels: Learn from all training videos, not only from those that `labels` chooses.
+        peek: As in `tb.evaluate.evaluate`; each probe has one reading of the split.
 
     Raises:
-        InputError: The stage is not trained or of another backbone, or a split is empty.
+        InputError: The stage is not trained or of another backbone, or a split is empty; or it was
+            read already, with other settings, and this is no `peek`.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
     probabilities = knn_probabilities(
@@ -59,7 +64,7 @@ def knn_probe(
         temperature=temperature,
     )
     settings = {"k": k, "temperature": temperature, "all_labels": all_labels}
-    return _record("knn", stage, manifest, config, work, probabilities, queries, settings)
+    return _record("knn", stage, manifest, config, work, probabilities, queries, settings, peek)
 
 
 def linear_probe(
@@ -70,6 +75,7 @@ def linear_probe(
     *,
     l2: float = 1e-3,
     all_labels: bool = False,
+    peek: bool = False,
 ) -> Evaluation:
     """Multinomial logistic regression on standardised features (see `fit_logistic`).
 
@@ -84,10 +90,12 @@ def linear_probe(
     )
     probabilities = ((queries.vectors - mean) / scale @ weight.T + bias).softmax(-1)
     settings = {"l2": l2, "all_labels": all_labels}
-    return _record("linear", stage, manifest, config, work, probabilities, queries, settings)
+    return _record("linear", stage, manifest, config, work, probabilities, queries, settings, peek)
 
 
-def retrieve(stage: str, manifest: Manifest, config: Config, work: Path) -> Tree:
+def retrieve(
+    stage: str, manifest: Manifest, config: Config, work: Path, *, peek: bool = False
+) -> Tree:
     """Video retrieval: is a video of the query's class among the k nearest training videos?
 
     Writes WORK/STAGE/retrieval-SPLIT.json: the content returned, with "recall" from str(k) to the
@@ -95,19 +103,22 @@ def retrieve(stage: str, manifest: Manifest, config: Config, work: Path) -> Tree
     all training videos are in the gallery.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels=True)
+    folder, split = work / stage, config.evaluation.split
+    source = evaluation_source(folder, manifest, config)
+    if not peek:
+        check_unread(folder, "retrieval", split, source)
     recall = recall_at(queries.vectors, queries.labels, gallery.vectors, gallery.labels, ks=RECALLS)
-    split = config.evaluation.split
+    log_reading(folder, "retrieval", split, recall[1], source, peek=peek)
     result: Tree = {
         "stage": stage,
         "split": split,
         "num_queries": len(queries.rows),
         "num_gallery": len(gallery.rows),
         "recall": {str(k): share for k, share in recall.items()},
-        "source": evaluation_source(work / stage, manifest, config),
+        "source": source,
     }
     text = json.dumps(result, indent=1) + "\n"
-    log_reading(work / stage, "retrieval", split, recall[1], result["source"])
-    publish_bytes(work / stage / f"retrieval-{split}.json", text.encode())
+    publish_bytes(folder / f"retrieval-{split}.json", text.encode())
     return result
 
 
@@ -233,10 +244,13 @@ def _record(
     probabilities: Tensor,
     queries: Features,
     settings: Tree,
+    peek: bool,
 ) -> Evaluation:
-    split = config.evaluation.split
+    folder, split = work / stage, config.evaluation.split
     labels = config.labels.model_dump(mode="json")
-    source = {**evaluation_source(work / stage, manifest, config), "labels": labels, **settings}
+    source = {**evaluation_source(folder, manifest, config), "labels": labels, **settings}
+    if not peek:
+        check_unread(folder, f"probe {probe}", split, source)
     result = summarise(
         probabilities.numpy(),
         queries.labels.numpy(),
@@ -245,6 +259,7 @@ def _record(
         split=split,
         source={"probe": probe, **source},
     )
-    log_reading(work / stage, f"probe {probe}", split, result.top1, source)
-    write_evaluation(work / stage / f"probe-{probe}-{split}.json", result)
+    num_peeks = log_reading(folder, f"probe {probe}", split, result.top1, source, peek=peek)
+    result = replace(result, num_peeks=num_peeks)
+    write_evaluation(folder / f"probe-{probe}-{split}.json", result)
     return result

@@ -97,6 +97,9 @@ def summarise(
         "num_videos": {
             "train": len(labels.subset("all").rows(manifest)),
             "labelled": len(labels.subset("labelled").rows(manifest)),
+            "validation": len(labels.subset("validation").rows(manifest))
+            if labels.validation
+            else 0,
             "test": found["student"].num_videos,
         },
         "test_split": config.evaluation.split,

@@ -45,15 +45,16 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Time in steps, waiting for data included."""
-        return sum(row["step_s"] for row in self.rows)
+        """Time in steps, waiting for data included, and in validation."""
+        return sum(row["step_s"] + row.get("val_s", 0.0) for row in self.rows)
 
     @property
     def final(self) -> Row:
-        """The means of the last steps' metrics, and the accuracies by split."""
+        """The means of the last steps' metrics, the last validation, the accuracies by split."""
         last = self.rows[-_LAST:]
-        names = dict.fromkeys(name for row in last for name in row if name not in _NOT_FINAL)
+        names = [name for name in (last[-1] if last else {}) if name not in _NOT_FINAL]
         means = {name: fmean(row[name] for row in last if name in row) for name in names}
+        means |= next((_validation(row) for row in reversed(self.rows) if _validation(row)), {})
         if last:
             # The speed of all steps, the slow first ones counting little.
             for name in ("data_wait_s", "step_s", "videos_per_s"):
@@ -62,6 +63,11 @@ class Run:
         for split, result in self.results.items():
             means |= {f"{name} {split}": result[name] for name in ("top1", "top5")}
         return means
+
+
+def _validation(row: Row) -> Row:
+    """What an epoch's last row has beyond the others."""
+    return {name: value for name, value in row.items() if name.startswith("val_")}
 
 
 def read_run(folder: Path) -> Run:

@@ -27,7 +27,7 @@ from tb.config import Config, Optim, Tree
 from tb.engine.checkpoint import CHECKPOINT
 from tb.engine.distributed import gather, join, mean
 from tb.engine.train import Stage, precision
-from tb.evaluate import evaluation_loader, video_means
+from tb.evaluate import evaluation_facts, evaluation_loader, video_means
 from tb.models import Classifier, Embedder, build_backbone, to_channels_last
 from tb.similarity import TEACHERS
 from tb.teachers import finetuned, load_teachers
@@ -198,10 +198,7 @@ def clip_views(config: Config) -> views.ViewSpec:
 def stage_loader(
     manifest: Manifest, spec: views.ViewSpec, part: Part, config: Config, optim: Optim
 ) -> Loader:
-    """The training videos of one part, as this process's share of the stage's batches.
-
-    Under autocast the networks take float16 as well, and half the memory moves.
-    """
+    """The training videos of one part, as this process's share of the stage's batches."""
     world = join()
     device = usable_device(world.device(config.machine.device))
     return open_loader(
@@ -211,14 +208,20 @@ def stage_loader(
         batch_size=optim.piece_size(world.size),
         engine=config.machine.engine,
         device=str(device),
-        dtype="float32" if precision(config.machine, device) == "off" else "float16",
+        dtype=input_dtype(precision(config.machine, device)),
         seed=config.machine.seed,
+        order=config.machine.order,
         rank=world.rank,
         world_size=world.size,
         num_workers=world.num_workers(config.machine.num_workers),
         tune=config.machine.tune,
         gpu_memory_mb=config.machine.gpu_memory_mb,
     )
+
+
+def input_dtype(amp: str) -> str:
+    """The loaders' dtype: under autocast networks take float16 too, and half the memory moves."""
+    return "float32" if amp == "off" else "float16"
 
 
 def classifier_stage(
@@ -235,7 +238,7 @@ def classifier_stage(
     validate = None
     if config.labels.validation:
         validate = _validation(model, manifest, config)
-        facts = facts | {"validated_on": config.evaluation.model_dump(exclude={"split"})}
+        facts = facts | {"validated_on": evaluation_facts(config)}
     settings = _settings(
         config,
         manifest,
@@ -263,7 +266,14 @@ def _validation(
 
     Processes share the videos.
     """
-    loader = evaluation_loader(manifest, config, config.labels.subset("validation"), join())
+    world, subset = join(), config.labels.subset("validation")
+    loader = evaluation_loader(manifest, config, subset, world)
+    if world.is_main:
+        num_classes = len(set(manifest.labels[loader.rows].tolist()))
+        print(
+            f"held out for validation: {len(loader.rows)} labelled videos, of {num_classes} of "
+            f"{len(manifest.classes)} classes"
+        )
 
     def validate() -> dict[str, float]:
         probabilities, rows = video_means(
@@ -300,6 +310,7 @@ def _settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
         "split": [config.labels.split, config.labels.split_number],
         "machine": {
             "seed": machine.seed,
+            "order": machine.order,
             "engine": engine_name(machine.engine, machine.device),
             "num_threads": machine.num_threads,
         },

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tb.cli.train import Out, Preset, Set, Shards, open_work
+from tb.cli.train import Out, PeekTest, Preset, Set, Shards, open_work
 
 if TYPE_CHECKING:
     from shards.manifest import Manifest
@@ -35,13 +35,21 @@ def knn(
     k: Annotated[int, typer.Option(help="Neighbours.", min=1)] = 20,
     temperature: Annotated[float, typer.Option(help="Of their weights.", min=1e-3)] = 0.07,
     all_labels: AllLabels = False,
+    peek_test: PeekTest = False,
 ) -> None:
     """Weighted k-nearest neighbours by cosine: videos of evaluation.split among training videos."""
     manifest, config = open_work(shards, out, preset, set_)
     from tb.probes import knn_probe
 
     result = knn_probe(
-        stage, manifest, config, out, k=k, temperature=temperature, all_labels=all_labels
+        stage,
+        manifest,
+        config,
+        out,
+        k=k,
+        temperature=temperature,
+        all_labels=all_labels,
+        peek=peek_test,
     )
     _tell(f"{k}-NN", manifest, result)
 
@@ -57,23 +65,31 @@ def linear(
         float, typer.Option(help="Weight of the penalty on the weights.", min=1e-9)
     ] = 1e-3,
     all_labels: AllLabels = False,
+    peek_test: PeekTest = False,
 ) -> None:
     """Logistic regression on training videos, tested on evaluation.split."""
     manifest, config = open_work(shards, out, preset, set_)
     from tb.probes import linear_probe
 
-    result = linear_probe(stage, manifest, config, out, l2=l2, all_labels=all_labels)
+    result = linear_probe(
+        stage, manifest, config, out, l2=l2, all_labels=all_labels, peek=peek_test
+    )
     _tell("linear probe", manifest, result)
 
 
 def retrieve_command(
-    stage: StageName, shards: Shards, out: Out, preset: Preset = None, set_: Set = None
+    stage: StageName,
+    shards: Shards,
+    out: Out,
+    preset: Preset = None,
+    set_: Set = None,
+    peek_test: PeekTest = False,
 ) -> None:
     """Video retrieval: R@k of evaluation.split's videos among all training videos."""
     manifest, config = open_work(shards, out, preset, set_)
     from tb.probes import retrieve
 
-    found = retrieve(stage, manifest, config, out)
+    found = retrieve(stage, manifest, config, out, peek=peek_test)
     recalls = ", ".join(f"R@{k} {share:.1%}" for k, share in found["recall"].items())
     typer.echo(
         f"{stage}: {recalls}; {found['num_queries']} videos of split {found['split']!r} among"

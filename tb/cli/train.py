@@ -31,6 +31,13 @@ Preset = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="One setting, e.g. labels.percent=5; repeatable.")
 ]
+PeekTest = Annotated[
+    bool,
+    typer.Option(
+        "--peek-test",
+        help="Read the held-out split before training is over, or again; the record says so.",
+    ),
+]
 Name = Annotated[
     str | None,
     typer.Option(help="Folder in WORK for a variant; WORK does not remember its settings."),
@@ -161,13 +168,7 @@ def evaluate_command(
     out: Out,
     preset: Preset = None,
     set_: Set = None,
-    peek_test: Annotated[
-        bool,
-        typer.Option(
-            "--peek-test",
-            help="Read the split before training is over, or once more; the record says so.",
-        ),
-    ] = False,
+    peek_test: PeekTest = False,
 ) -> None:
     """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split).
 
@@ -175,7 +176,8 @@ def evaluate_command(
     Held-out videos are for one reading: with other weights or settings it takes --peek-test.
     """
     manifest, config = open_work(shards, out, preset, set_)
-    from tb.evaluate import class_table, evaluate, num_readings
+    from tb.evaluate import class_table, evaluate
+    from tb.readings import num_readings
 
     result = evaluate(stage, manifest, config, out, peek=peek_test)
     typer.echo(

@@ -80,8 +80,9 @@ class Stage:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which the last stream (the unlabelled one, where there are two) runs once."""
-        return max(1, round(len(self.loaders[-1].rows) / self.optim.batch_size))
+        """Steps in which the shortest stream runs once: most often the labelled one."""
+        shortest = min(len(loader.rows) for loader in self.loaders)
+        return max(1, round(shortest / self.optim.batch_size))
 
 
 @dataclass(kw_only=True)
@@ -108,15 +109,17 @@ class Run:
         """Takes the loss of `step`; at an epoch's end, keeps the weights if they are the best.
 
         Returns:
-            What was measured on the held-out videos, if so.
+            What was measured on the held-out videos, if so, and how long that took ("val_s").
         """
         found: dict[str, float] = {}
         epoch_loss = self.schedule.observe(step, loss)
         if epoch_loss is None:
             return found
         if self.stage.validate is not None:
+            began_s = time.perf_counter()
             with self.optimizer.showing_weights(), torch.no_grad():
                 found = self.stage.validate()
+            found["val_s"] = time.perf_counter() - began_s
             epoch_loss = found["val_loss"]
         self.schedule.judge(step, epoch_loss)
         if self.stage.optim.select == "best" and epoch_loss < self.best_loss:
@@ -231,7 +234,7 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
     if compile_mode != "off":
         for module in stage.model.modules():
             if isinstance(module, Backbone):
-                # The shapes of a stage never change: one graph for each kind of view.
+                # A stage has few shapes: one graph for each kind of view, one for validation.
                 module.compile(mode=compile_mode, dynamic=False)
     with _naming_memory_settings(path):
         _loop(run, config, world, first, amp)
@@ -242,8 +245,7 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
 def _loop(run: Run, config: Config, world: World, first: int, amp: str) -> None:
     """Steps from `first` to the last."""
     stage, machine, optim, device = run.stage, config.machine, run.stage.optim, run.stage.device
-    dtype = torch.float16 if amp == "fp16" else torch.bfloat16
-    autocast = torch.autocast(device.type, dtype, enabled=amp != "off")
+    autocast = autocast_of(amp, device)
     overflows = 0
     with ExitStack() as stack:
         streams = [
@@ -270,8 +272,9 @@ def _loop(run: Run, config: Config, world: World, first: int, amp: str) -> None:
             overflowed = amp == "fp16" and not math.isfinite(grad_norm)
             overflows = overflows + 1 if overflowed else 0
             may_overflow = 0 < overflows <= _MAX_OVERFLOWS
-            _check_finite(values, step, seen.keys, run.path, may_overflow=may_overflow)
             step_s = time.perf_counter() - began_s
+            values |= run.observe(step, values["loss"])
+            _check_finite(values, step, seen.keys, run.path, may_overflow=may_overflow)
             row = {
                 "step": step,
                 **values,
@@ -281,8 +284,6 @@ def _loop(run: Run, config: Config, world: World, first: int, amp: str) -> None:
                 "step_s": step_s,
                 "videos_per_s": len(seen.keys) * world.size / step_s,
             }
-            with autocast:
-                row |= run.observe(step, values["loss"])
             if amp == "fp16":
                 row["overflowed"] = int(overflowed)
             if device.type == "cuda":
@@ -341,6 +342,12 @@ def precision(machine: Machine, device: torch.device) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
+def autocast_of(amp: str, device: torch.device) -> torch.autocast:
+    """The context of a forward pass under a `precision`."""
+    dtype = torch.float16 if amp == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=amp != "off")
+
+
 def _compile_mode(machine: Machine, device: torch.device) -> str:
     """torch.compile's mode, or "off"."""
     is_on = machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda")
@@ -396,11 +403,12 @@ def _check_finite(
     values: dict[str, float], step: int, keys: list[str], path: Path, *, may_overflow: bool
 ) -> None:
     """Raises TrainingError where the loss is not finite, or the gradient; that one may overflow."""
-    for name in ("loss", "grad_norm"):
-        if math.isfinite(values[name]) or (name == "grad_norm" and may_overflow):
+    for name in ("loss", "grad_norm", "val_loss"):
+        value = values.get(name, 0.0)
+        if math.isfinite(value) or (name == "grad_norm" and may_overflow):
             continue
         raise TrainingError(
-            f"{name} is {values[name]} at step {step}; videos of the batch: {', '.join(keys)}; "
+            f"{name} is {value} at step {step}; videos of the batch: {', '.join(keys)}; "
             f"last good checkpoint: {path}; begin another --out with a lower optim.lr of that "
             "stage, more warmup_steps, or clip_norm=1"
         )

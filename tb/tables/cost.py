@@ -8,8 +8,8 @@ import torch
 
 from shards.manifest import Manifest
 from tb import stages
-from tb.config import Config
-from tb.engine.train import Stage
+from tb.config import Config, Machine
+from tb.engine.train import Stage, autocast_of, precision
 from tb.tables.grid import Grid, Unit, findings
 
 # A measured batch is small, so that any network at any size fits; time grows with it linearly, or
@@ -73,7 +73,7 @@ def _measure(kind: str, config: Config, manifest: Manifest) -> float:
         part = config.finetune if kind.startswith("finetune-") else config.student
         full = part.optim.batch_size
         stage = stages.supervised_stage(manifest, _with(config, student=small))
-    return _time_steps(stage) * full / _BATCH_SIZE * _FACTORS.get(kind, 1)
+    return _time_steps(stage, config.machine) * full / _BATCH_SIZE * _FACTORS.get(kind, 1)
 
 
 def _with(config: Config, **changes: dict[str, dict[str, int]]) -> Config:
@@ -84,17 +84,18 @@ def _with(config: Config, **changes: dict[str, dict[str, int]]) -> Config:
     return Config.model_validate(tree)
 
 
-def _time_steps(stage: Stage) -> float:
+def _time_steps(stage: Stage, machine: Machine) -> float:
     (loader,) = stage.loaders
     stage.model.to(loader.device).train()
     is_cuda = loader.device.type == "cuda"
+    autocast = autocast_of(precision(machine, loader.device), loader.device)
     times = []
     stream = loader.stream()
     try:
         for _ in range(_NUM_STEPS):
             batch = next(stream)
             began_s = time.perf_counter()
-            with torch.autocast(loader.device.type, torch.bfloat16, enabled=is_cuda):
+            with autocast:
                 loss = stage.loss((batch,))["loss"]
             loss.backward()  # type: ignore[no-untyped-call]
             loss.item()

@@ -11,6 +11,7 @@ of labels, the networks and the loaders.
 """
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
@@ -26,6 +27,7 @@ from shards.manifest import Manifest
 from shards.publish import publish_bytes
 from tb.children import child_pool
 from tb.config import Config, Machine, Tree, load_config
+from tb.engine.distributed import world_from
 from tb.similarity import TEACHERS
 from tb.stages import SELF_SUPERVISED
 from tb.tables.published import Row
@@ -149,9 +151,15 @@ def run_grid(grid: Grid, manifest: Manifest, out: Path, *, jobs: int = 1) -> Non
             `if __name__` guard.
 
     Raises:
-        InputError: OUT holds units that other settings or data made.
+        InputError: OUT holds units that other settings or data made; or this is one of several
+            processes of torchrun's or srun's.
         TrainingError: A run failed; the others' progress is kept.
     """
+    if world_from(os.environ).size > 1:
+        raise InputError(
+            "a grid shares its runs among runners, not each run among processes: start one "
+            "`tb reproduce` on each machine, without torchrun, with --jobs its number of GPUs"
+        )
     for unit in grid.units:
         _finding(unit, manifest, out)  # refuses another grid's leftovers before any work
     if jobs == 1:

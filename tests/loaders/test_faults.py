@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -77,6 +78,28 @@ def test_a_bad_video_is_skipped_and_listed(
     assert list(loader.bad) == [key]
     (line,) = (tmp_path / "bad.jsonl").read_text().splitlines()
     assert json.loads(line) == {"key": key, "reason": loader.bad[key]}
+
+
+def test_a_remote_shard_that_is_gone_is_skipped_and_named(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/shards"
+    remote = fsspec.filesystem("memory")
+    remote.put(f"{numbered_shards.root}/", f"{url}/", recursive=True)
+    gone = numbered_shards.shard_names[0]
+    lost = set(np.flatnonzero(numbered_shards.shard_index == 0).tolist())
+    remote.rm(f"{url}/{gone}")
+    with pytest.raises(LoaderError, match=rf" in .*{gone}: "):
+        list(open_loader(url, tiny_views).batches())
+    loader = open_loader(url, tiny_views, on_error="skip", max_bad_share=1.0)
+    served = {key for batch in loader.batches() for key in np.array(batch.keys)[batch.valid]}
+    assert loader.bad.keys() == {numbered_shards.keys[row] for row in lost}
+    assert served == set(numbered_shards.keys) - loader.bad.keys()
+    assert all(f"{key} in " in reason for key, reason in loader.bad.items())
 
 
 def test_too_many_bad_videos_fail_the_run(copied: Manifest, tiny_views: ViewSpec) -> None:

@@ -1,12 +1,14 @@
 """Orders: permutations, unrelated between epochs and seeds; every place exactly once over ranks."""
 
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.order import epoch_batch, epoch_order, num_batches, stream_batch
+from loaders.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
 
 sizes = st.integers(1, 200)
 worlds = st.integers(1, 5)
@@ -107,3 +109,27 @@ def test_a_windowed_order_mixes_within_and_between_windows() -> None:
     # Within a window neighbours come from all its shards: a repeat one time in eight.
     repeats = (np.diff(shards[orders[0]]) == 0).mean()
     assert 0.08 < repeats < 0.18
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["global", "windowed"])
+def test_ten_million_videos_are_planned_in_bounded_memory(order: Order) -> None:
+    num_videos, batch_size = 10_000_000, 16
+    shards = np.arange(num_videos, dtype=np.int64) // 1000
+    tracemalloc.start()
+    try:
+        planned = epoch_order(num_videos, seed=0, epoch=3, order=order, shards=shards)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 80 * num_videos  # bytes
+    assert np.bincount(planned, minlength=num_videos).max() == 1
+    # The middle of the epoch, and where the next one begins.
+    for step in (num_videos // batch_size // 2, num_videos // batch_size - 1):
+        positions, epochs = stream_batch(
+            num_videos, step, lambda epoch: planned, batch_size=batch_size
+        )
+        np.testing.assert_array_equal(
+            positions, planned[step * batch_size : (step + 1) * batch_size]
+        )
+        assert set(epochs.tolist()) == {0}

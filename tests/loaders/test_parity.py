@@ -33,6 +33,7 @@ SPECS = {
     "pretrain": views.pretrain(),
     "pretrain 224": views.pretrain(size_px=224),
     "finetune": views.finetune(),
+    "student pair": views.weak_strong(),
     "similarity": views.similarity(),
     "eval": views.evaluation(num_clips=3),
     "eval 3 crops": views.evaluation(num_clips=2, num_crops=3, size_px=112),

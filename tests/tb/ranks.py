@@ -1,30 +1,40 @@
 """What each process does in `test_distributed`: `python -m tests.tb.ranks SHARDS OUT`."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from shards.manifest import Manifest, read_manifest
-from tb import stages
-from tb.config import Config, load_config
+from tb.config import load_config
 from tb.engine.distributed import join, main_first
 from tb.engine.train import Stage, train
+from tb.workflow import _build
 from tests.tb.conftest import QUICK
 
 # So small a rate that the weights stay: Adam's moments are then sums of plain gradients.
 SETTINGS = (
     *QUICK,
-    "labels={percent: 100, validation: 0.5}",
     "machine.num_threads=1",
     "machine.tensorboard=false",
     "classify.dropout=0",
     "pretrain.optim={steps: 2, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, clip_norm: 0.1}",
     "pretrain.pooled_reduction=sum",
+    "finetune.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0}",
     "student.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, schedule: plateau}",
 )
-STAGES = ("supervised", "invariant", "tclr")
+# In an order in which each finds what it needs.
+STAGES = (
+    "invariant",
+    "distinctive",
+    "tclr",
+    "finetune-invariant",
+    "finetune-distinctive",
+    "supervised",
+    "student",
+    "fixmatch",
+    "mean-teacher",
+)
 
 
 def freeze_statistics(stage: Stage) -> Stage:
@@ -36,14 +46,12 @@ def freeze_statistics(stage: Stage) -> Stage:
     return stage
 
 
-def train_all(manifest: Manifest, work: Path, config: Config) -> None:
-    """A few steps of every kind of loss."""
+def train_all(manifest: Manifest, work: Path) -> None:
+    """A few steps of every kind of loss, and of one with videos held out."""
     for name in STAGES:
-        if name == "supervised":
-            stage = stages.supervised_stage(manifest, config)
-        else:
-            stage = stages.pretrain_stage(name, manifest, config)
-        train(freeze_statistics(replace(stage, name=name)), work, config)
+        labels = "{percent: 100, validation: 0.5}" if name == "supervised" else "{percent: 50}"
+        config = load_config("demo", [*SETTINGS, f"labels={labels}"])
+        train(freeze_statistics(_build(name, manifest, config, work, None)), work, config)
 
 
 @main_first
@@ -56,5 +64,5 @@ def first_come(path: Path) -> str:
 
 if __name__ == "__main__":
     shards, out = Path(sys.argv[1]), Path(sys.argv[2])
-    train_all(read_manifest(shards), out, load_config("demo", SETTINGS))
+    train_all(read_manifest(shards), out)
     assert first_come(out / "first") == "rank 0"

@@ -8,6 +8,7 @@ import pytest
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from shards.errors import InputError
 from shards.manifest import Manifest
 from tb.cli import app
 from tb.config import Config, remember_config
@@ -42,7 +43,11 @@ def test_eval_names_the_worst_classes_and_counts_the_looks(work: Path, manifest:
     )
     assert lines[13] == f"see {work}/student/classes-test.csv, confusion-test.png"
     assert "looked at" not in out
-    again = tb(*common, "--set", "evaluation.num_clips=1")
+    other = (*common, "--set", "evaluation.num_clips=1")
+    refused = CliRunner().invoke(app, list(map(str, other)))
+    assert isinstance(refused.exception, InputError)
+    assert "--peek-test reads them again" in str(refused.exception)
+    again = tb(*other, "--peek-test")
     assert "note: split 'test' was looked at 2 times with this stage" in again
 
 

@@ -23,6 +23,8 @@ def test_every_preset_loads_and_survives_a_round_trip(tmp_path: Path) -> None:
     [
         ("labels.persent=5", "did you mean 'labels.percent'"),
         ("backbon=small", "did you mean 'backbone'"),
+        ("optim.lr=1", "did you mean 'pretrain.optim' or 'finetune.optim' or 'student.optim'"),
+        ("lr=1", "did you mean 'pretrain.optim.lr' or"),
         ("labels=5", "labels is a section: set one of labels.percent"),
         ("labels.percent", "write it as section.key=value"),
         ("labels.percent=0", "config labels.percent = 0"),

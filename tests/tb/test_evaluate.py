@@ -22,8 +22,9 @@ from shards.manifest import Manifest
 from tb import plots
 from tb.config import Config
 from tb.engine.train import train
-from tb.evaluate import LOG, class_table, evaluate, num_readings, summarise
+from tb.evaluate import class_table, evaluate, summarise
 from tb.models import Classifier, build_backbone
+from tb.readings import LOG, num_readings
 from tb.stages import supervised_stage
 
 
@@ -104,6 +105,16 @@ def test_the_split_is_read_once_and_further_looks_are_on_record(
     # What counted may be read as often as one likes; the record remembers the look between.
     assert evaluate("student", manifest, config, tmp_path).num_peeks == 1
     assert (folder / "confusion-test.png").read_bytes() == before
+
+
+def test_what_cannot_change_the_result_is_no_other_reading(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "student", tmp_path / "student")
+    evaluation = config.evaluation.model_copy(update={"batch_size": 1})
+    smaller = config.model_copy(update={"evaluation": evaluation})
+    assert evaluate("student", manifest, smaller, tmp_path).num_peeks == 0
+    assert num_readings(tmp_path / "student", "test") == 1
 
 
 def test_a_reading_that_was_cut_short_may_be_repeated(

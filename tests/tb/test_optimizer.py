@@ -206,3 +206,30 @@ def test_without_float16_a_gradient_that_is_not_finite_stops_before_it_is_saved(
     state = load_checkpoint(tmp_path / "supervised" / CHECKPOINT)
     assert state["step"] == 2
     assert all(value.isfinite().all() for value in state["model"].values())
+
+
+@pytest.mark.parametrize(
+    ("amp", "dtype"), [("off", torch.float32), ("bf16", torch.float16), ("fp16", torch.float16)]
+)
+def test_under_autocast_the_loader_delivers_float16(
+    manifest: Manifest, tmp_path: Path, amp: str, dtype: torch.dtype
+) -> None:
+    config = quick(f"machine.amp={amp}", "student.optim.steps=1")
+    stage = supervised(manifest, config)
+    seen = []
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        seen.append(batches[0].views["clip"].dtype)
+        return stage.loss(batches)
+
+    train(replace(stage, loss=loss), tmp_path, config)
+    assert seen == [dtype]
+
+
+def test_an_epoch_is_one_pass_of_the_shorter_stream(manifest: Manifest, tmp_path: Path) -> None:
+    config = quick("labels={percent: 100, validation: 0.5}", "student.optim.batch_size=2")
+    labelled = supervised(manifest, config).loaders[0]
+    whole = supervised(manifest, quick("labels.percent=100")).loaders[0]
+    stage = replace(supervised(manifest, config), loaders=(labelled, whole))
+    assert (len(labelled.rows), len(whole.rows)) == (12, 24)
+    assert stage.steps_per_epoch == 6

@@ -13,7 +13,6 @@ from shards.errors import InputError
 from shards.manifest import Manifest
 from tb.config import Config
 from tb.engine.checkpoint import load_checkpoint
-from tb.evaluate import LOG
 from tb.features import stage_features
 from tb.models import build_backbone
 from tb.probes import (
@@ -24,6 +23,7 @@ from tb.probes import (
     recall_at,
     retrieve,
 )
+from tb.readings import LOG
 
 
 def cosine(one: np.ndarray, two: np.ndarray) -> float:
@@ -193,7 +193,13 @@ def test_probes_learn_from_the_labelled_part_and_leave_their_results(
     for all_labels, part in ((False, "labelled"), (True, "all")):
         gallery = train.of(config.labels.subset(part).rows(manifest))
         assert len(gallery.rows) == (24 if all_labels else 12)
-        found = knn_probe("distinctive", manifest, config, work, k=3, all_labels=all_labels)
+        if all_labels:
+            with pytest.raises(InputError, match=r"already \(probe knn\).*--peek-test"):
+                knn_probe("distinctive", manifest, config, work, k=3, all_labels=True)
+        found = knn_probe(
+            "distinctive", manifest, config, work, k=3, all_labels=all_labels, peek=all_labels
+        )
+        assert found.num_peeks == all_labels
         shares = knn_probabilities(test.vectors, gallery.vectors, gallery.labels, 12, k=3)
         assert found.top1 == float((shares.argmax(1) == test.labels).double().mean())
     saved = json.loads((folder / "probe-knn-test.json").read_text())
@@ -205,8 +211,18 @@ def test_probes_learn_from_the_labelled_part_and_leave_their_results(
     assert json.loads((folder / "retrieval-test.json").read_text())["recall"] == recall
     assert list(recall.values()) == sorted(recall.values())
     assert recall["50"] == 1.0  # more than there are: the whole gallery, which has every class
+    assert retrieve("distinctive", manifest, config, work)["recall"] == recall  # the same reading
+    evaluation = config.evaluation.model_copy(update={"num_clips": 1})
+    with pytest.raises(InputError, match=r"already \(retrieval\)"):
+        retrieve(
+            "distinctive", manifest, config.model_copy(update={"evaluation": evaluation}), work
+        )
     lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    assert [line["what"] for line in lines] == ["probe knn"] * 2 + ["probe linear", "retrieval"]
+    assert [line["what"] for line in lines] == [
+        *["probe knn"] * 2,
+        "probe linear",
+        *["retrieval"] * 2,
+    ]
 
 
 def test_a_classifiers_backbone_can_be_probed_too(

@@ -13,7 +13,7 @@ from shards.errors import InputError
 from shards.manifest import Manifest
 from tb.config import Config
 from tb.contact_sheet import contact_sheet
-from tb.evaluate import Evaluation
+from tb.evaluate import Evaluation, evaluate
 from tb.report import verdict, write_report
 from tb.stages import pretrain_views
 
@@ -44,11 +44,38 @@ def test_result_holds_every_promised_entry(report: Path, manifest: Manifest) -> 
     assert result["chance_top1"] == pytest.approx(1 / 12)
     for name in ("supervised", "invariant", "distinctive", "student"):
         assert 0 <= result[f"{name}_top1"] <= 1
-    assert result["num_videos"] == {"train": 24, "labelled": 12, "test": 12}
+    assert result["num_videos"] == {
+        "train": 24,
+        "labelled": 12,
+        "validation": 0,
+        "test": 12,
+    }
+    assert set(result["num_peeks"].values()) == {0}
     assert 0 <= result["data_wait_fraction"] <= 1
     assert (result["engine"], result["backbone"]) == ("fused", "small")
     assert (result["seed"], result["seconds"]) == (0, 12.3)
     assert result["data_digest"] == manifest.digest
+
+
+def test_a_second_look_at_the_test_list_is_told(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "work")
+    said = "Readings of it beside the one that counts"
+    assert said not in write_report(manifest, config, tmp_path / "work").read_text()
+    evaluation = config.evaluation.model_copy(update={"num_clips": 1})
+    other = config.model_copy(update={"evaluation": evaluation})
+    evaluate("student", manifest, other, tmp_path / "work", peek=True)
+    evaluate("student", manifest, config, tmp_path / "work")
+    page = write_report(manifest, config, tmp_path / "work").read_text()
+    assert re.search(said + r" \(--peek-test\):\s+1\.", page)
+    result = json.loads((tmp_path / "work" / "result.json").read_text())
+    assert result["num_peeks"] == {
+        "supervised": 0,
+        "invariant": 0,
+        "distinctive": 0,
+        "student": 1,
+    }
 
 
 def test_page_needs_nothing_but_itself(report: Path, manifest: Manifest) -> None:

@@ -128,6 +128,26 @@ def test_runners_share_a_folder_and_one_may_be_killed(manifest: Manifest, tmp_pa
     assert together == alone
 
 
+def test_a_grid_is_not_for_torchrun(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(InputError, match="without torchrun, with --jobs its number of GPUs"):
+        run_grid(grid_of("supervised"), manifest, tmp_path)
+
+
+def test_cost_measures_under_autocast_too(manifest: Manifest, tmp_path: Path) -> None:
+    grid = make_grid(
+        [TABLE1["supervised"]],
+        {50: "demo"},
+        num_seeds=1,
+        overrides=(*QUICK_GRID, "machine.amp=bf16"),
+    )
+    (line,) = (x for x in cost_table(grid, manifest, tmp_path).splitlines() if "supervised" in x)
+    assert float(line.split()[4]) > 0
+
+
 def test_cost_counts_what_is_left(manifest: Manifest, tmp_path: Path) -> None:
     grid = grid_of("supervised", "finetune-invariant", seeds=3)
     text = cost_table(grid, manifest, tmp_path)

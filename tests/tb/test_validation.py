@@ -17,8 +17,9 @@ from tb import stages
 from tb.config import Config, load_config
 from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.engine.metrics import METRICS, Row, read_metrics
-from tb.engine.train import Stage, train
+from tb.engine.train import Stage, TrainingError, train
 from tb.models import Classifier, build_backbone
+from tb.runs import read_run
 from tb.workflow import run_stage
 from tests.tb.conftest import QUICK
 
@@ -109,6 +110,40 @@ def test_best_and_plateau_go_by_them(manifest: Manifest, tmp_path: Path) -> None
     assert rates == pytest.approx([first] * 9 + [first / 2] * 3)
 
 
+def test_a_loss_of_theirs_that_is_not_finite_stops_the_run(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    config = settings("machine.checkpoint_steps=2")
+    stage = judged(stages.supervised_stage(manifest, config), [math.nan])
+    with pytest.raises(TrainingError, match="val_loss is nan at step 2"):
+        train(stage, tmp_path, config)
+    assert load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"] == 2
+
+
+def test_runs_show_the_last_epoch_s(manifest: Manifest, tmp_path: Path) -> None:
+    config = settings("student.optim.steps=7")
+    path = train(stages.supervised_stage(manifest, config), tmp_path, config)
+    final, last = read_run(path.parent).final, rows(path)[5]
+    assert {name: final[name] for name in ("val_loss", "val_top1")} == {
+        name: last[name] for name in ("val_loss", "val_top1")
+    }
+
+
+@pytest.mark.slow
+def test_compiled_training_does_what_eager_training_does(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    found = []
+    for compiled in ("off", "on"):
+        config = settings(f"machine.compile={compiled}", "machine.checkpoint_steps=2")
+        stage = stages.supervised_stage(manifest, config)
+        found.append(rows(train(stage, tmp_path / compiled, config)))
+    for row, other in zip(*found, strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() & {"loss", "grad_norm", "val_loss"}:
+            assert other[name] == pytest.approx(row[name], rel=1e-2), name
+
+
 def test_a_stopped_run_goes_on_bit_for_bit(manifest: Manifest, tmp_path: Path) -> None:
     config = settings(
         "student.optim={steps: 9, ema_decay: 0.9, select: best, schedule: plateau, patience: 1}",
@@ -158,5 +193,7 @@ def test_the_share_belongs_to_the_run_s_settings(manifest: Manifest, tmp_path: P
 
 def test_without_a_video_to_spare_it_says_so(manifest: Manifest) -> None:
     config = settings("labels.percent=50")  # one video of each class
-    with pytest.raises(InputError, match=r"no validation videos .* 50 % of labels, 0\.5 of them"):
+    with pytest.raises(
+        InputError, match=r"no validation videos .* 50 % of labels, 0\.5 of them.* more"
+    ):
         stages.supervised_stage(manifest, config)
