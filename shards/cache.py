@@ -47,14 +47,16 @@ def fetch_shard(url: str, folder: Path, name: str, facts: dict[str, Any], anew: 
         if not anew and path.is_file() and path.stat().st_size == facts["num_bytes"]:
             return path  # another process was faster
         unfinished = folder / f"{name}.unfinished"
-        RemoteStore(url).get_file(name, unfinished)
-        with unfinished.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != facts["sha256"]:
-            unfinished.unlink()
-            raise InputError(
-                f"{url}/{name}: not the bytes that were written (sha256 differs); make the shards"
-                " anew"
-            )
-        unfinished.replace(path)
+        try:
+            RemoteStore(url).get_file(name, unfinished)
+            with unfinished.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != facts["sha256"]:
+                raise InputError(
+                    f"{url}/{name}: not the bytes that were written (sha256 differs); make the"
+                    " shards anew"
+                )
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     return path

@@ -7,6 +7,7 @@ from typing import Any
 from shards.datasets import Dataset, Source
 from shards.folders import relative_name
 from shards.journal import Journal, Note, source_bytes
+from shards.skipped import skipped_entry
 from shards.storage import Store
 from shards.transcode import Encoded
 from shards.writer import ShardWriter, member_bytes, shard_name
@@ -51,10 +52,10 @@ class ShardCollector:
         self.rows.append({**row, "shard": name, "offset": offset})
         self.position += 1
 
-    def skip(self, source: Source, reason: str) -> None:
+    def skip(self, source: Source, reason: str, *, may_pass: bool) -> None:
         """Notes that the next source's video is bad."""
         name = relative_name(source.path, self._dataset.root)
-        self.skipped.append({"source": name, "key": source.key, "reason": reason})
+        self.skipped.append(skipped_entry(name, source.key, reason, may_pass=may_pass))
         self.position += 1
 
     def finish(self) -> None:

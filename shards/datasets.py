@@ -126,29 +126,32 @@ def csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     """The videos listed in a CSV file with columns path, label and optional split, group.
 
     Paths are relative to the folder of the CSV file; labels are class names; split is train, val,
-    test or empty (unused), and "train" everywhere if there is no such column.
+    test or empty (unused), and "train" everywhere if there is no such column. Listed videos that do
+    not exist are `missing`, but count for `min_per_class`.
 
     Raises:
-        InputError: the file is missing or not such a table; the message has the line number.
+        InputError: the file is missing or not such a table (the message has the line number), or
+            none of its videos exists.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; --csv takes a table with columns path,label")
+    listed: list[Found] = []
     found: list[Found] = []
+    missing: list[str] = []
     line_of: dict[str, int] = {}
     for line, row in csv_rows(path, ("path", "label")):
         video = path.parent / row["path"]
         where = f"{path}, line {line}"
-        if not os.path.isfile(video):  # Path.is_file raises where a name is too long
-            raise InputError(f"{where}: {row['path']}: no such file below {path.parent}")
-        real = os.path.realpath(video)
-        if real in line_of:
-            raise InputError(f"{where}: {row['path']} is already on line {line_of[real]}")
-        line_of[real] = line
+        exists = os.path.isfile(video)  # Path.is_file raises where a name is too long
+        place = os.path.realpath(video) if exists else row["path"]
+        if place in line_of:
+            raise InputError(f"{where}: {row['path']} is already on line {line_of[place]}")
+        line_of[place] = line
         split = row.get("split", "train")
         if split not in SPLIT_NAMES:
             raise InputError(f"{where}: split {split!r}: write train, val, test or nothing")
-        found.append(
+        listed.append(
             Found(
                 path=video,
                 class_name=row["label"],
@@ -156,10 +159,20 @@ def csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
                 group=row.get("group", ""),
             )
         )
-    if not found:
+        if exists:
+            found.append(listed[-1])
+        else:
+            missing.append(row["path"])
+    if not listed:
         raise InputError(f"{path}: has no rows; add one line path,label per video")
-    check_class_sizes(path, {video.class_name for video in found}, found, min_per_class)
-    return build(valid_unicode(path.stem), path.parent, found)
+    if not found:
+        raise InputError(
+            f"{path}: none of the {len(listed)} videos listed is there, e.g. line"
+            f" {line_of[missing[0]]}: {missing[0]}: no such file below {path.parent}"
+        )
+    classes = {video.class_name for video in listed}
+    check_class_sizes(path, classes, listed, min_per_class)
+    return build(valid_unicode(path.stem), path.parent, found, classes=classes, missing=missing)
 
 
 def existing_folder(root: Path | str) -> Path:

@@ -6,11 +6,10 @@ what an uninterrupted run would have written, byte for byte. The price: what was
 in progress is lost. Unfinished files live in OUT/.ingest/ too, which goes away at the end.
 """
 
-import errno
-import json
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,27 @@ from shards.collector import ShardCollector
 from shards.cpus import num_cpus
 from shards.datasets import Dataset, Source
 from shards.errors import InputError
-from shards.journal import Journal, fingerprint
+from shards.journal import Journal, Note, fingerprint
 from shards.manifest import (
     DATASET_NAME,
     read_dataset_facts,
     write_manifest,
 )
+from shards.out_folder import check_apart, disk_trouble
 from shards.pool import encode_all
 from shards.ray_pool import encode_all_on_ray
 from shards.recipe import Recipe
-from shards.storage import Store, open_store, remote_url
+from shards.skipped import SKIPPED_NAME, read_skipped, write_skipped
+from shards.storage import Store, open_store
 from shards.transcode import Encoded, TranscodeError
 from shards.versions import library_versions
 
-SKIPPED_NAME = "skipped.jsonl"
-MISSING_REASON = "missing: in the lists, not on disk"
 DEFAULT_SHARD_BYTES = 128 << 20
 DEFAULT_TIME_LIMIT_S = 900.0
 
 Progress = Callable[[int, int, str], None]
 Results = Generator[Encoded | TranscodeError, None, None]
+Encode = Callable[[list[Path]], Results]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,10 @@ def ingest(
 
     The same sources, recipe and seed give the same bytes and digest whatever the number of
     workers and interruptions. Bad and missing videos are listed with their reason in
-    OUT/skipped.jsonl.
+    OUT/skipped.jsonl; a class that loses all of its videos stays, with none.
+
+    Where an unfinished run skipped videos for reasons that may have passed, they are tried again,
+    and the shards from the first that now lacks one are made anew. What is finished stays as it is.
 
     Args:
         dataset: what to store.
@@ -94,8 +97,8 @@ def ingest(
         progress: called in this thread with (videos done, videos in all, key).
 
     Raises:
-        InputError: `out` holds something else or cannot be written, all videos or all of a class
-            are bad, or one is and `strict` is set.
+        InputError: `out` holds something else or cannot be written, all videos are bad, or one is
+            (or was, in an earlier run) and `strict` is set.
     """
     recipe = recipe or Recipe()
     if (workers is not None and workers < 1) or shard_bytes < 1 or not time_limit_s > 0:
@@ -103,30 +106,49 @@ def ingest(
             f"workers {workers}, shard bytes {shard_bytes}, time limit {time_limit_s} s: must be"
             " above 0"
         )
+    if seed < 0:
+        raise InputError(f"seed {seed}: must not be below 0")
     if not dataset.sources:
         raise InputError(f"{dataset.name}: there are no videos to store")
-    _check_apart(dataset, out)
     mark = fingerprint(dataset, recipe, seed, shard_bytes)
     store = open_store(out)
-    with _disk_trouble(store.name):
+    encode = partial(
+        _encoded,
+        recipe=recipe,
+        workers=workers,
+        ray_address=ray_address,
+        time_limit_s=time_limit_s,
+    )
+    with disk_trouble(store.name):
+        check_apart(dataset, out)
         if store.size(DATASET_NAME) is not None:
-            return _finished_before(store, mark)
+            return _finished_before(dataset, store, mark, strict)
         journal = Journal(store)
         with journal.locked():
             if store.size(DATASET_NAME) is not None:  # another process has just finished
-                return _finished_before(store, mark)
+                return _finished_before(dataset, store, mark, strict)
             plan = {"fingerprint": mark, "versions": library_versions()}
-            notes = journal.start(plan)
+            notes = _tried_again(dataset, journal, journal.start(plan), encode)
             num_resumed = notes[-1].next_position if notes else 0
+            if strict:
+                _refuse_skipped(dataset, [entry for note in notes for entry in note.skipped])
             collector = ShardCollector(dataset, store, journal, notes, shard_bytes)
             order = np.random.default_rng(seed).permutation(len(dataset.sources))
             left = [dataset.sources[index] for index in order[num_resumed:]]
             paths = [source.path for source in left if not source.fault]
-            results = _encoded(paths, recipe, workers, ray_address, time_limit_s)
-            _collect(collector, left, results, strict, progress)
-            _check_kept(dataset, store, collector, journal)
+            _collect(collector, left, encode(paths), strict, progress)
+            write_skipped(store, collector.skipped, dataset.missing)
+            if not collector.rows:
+                journal.remove()
+                raise _nothing_usable(dataset, store, collector)
             facts = _facts(dataset, recipe, seed, mark, collector)
-            digest = _publish(dataset, store, collector, facts)
+            digest = write_manifest(
+                store,
+                name=dataset.name,
+                classes=dataset.classes,
+                rows=collector.rows,
+                facts=facts,
+            )
             journal.remove()
     return _report({**facts, "digest": digest}, num_resumed=num_resumed)
 
@@ -152,8 +174,6 @@ def _collect(
     progress: Progress | None,
 ) -> None:
     """Collects what is left to be done after the last finished shard."""
-    for entry in collector.skipped if strict else []:
-        raise InputError(f"{entry['source']}: {entry['reason']}")
     num_sources = collector.position + len(left)
     if progress:
         progress(collector.position, num_sources, "")
@@ -163,34 +183,60 @@ def _collect(
             if isinstance(result, Encoded):
                 collector.add(source, result)
             else:
-                reason = str(result).removeprefix(f"{source.path.name}: ")
+                reason, may_pass = _reason(source, result)
                 if strict:
-                    raise InputError(f"{source.path}: {reason}; left out without --strict")
-                collector.skip(source, reason)
+                    raise _refusal(source, reason)
+                collector.skip(source, reason, may_pass=may_pass)
             if progress:
                 progress(collector.position, num_sources, source.key)
         collector.finish()
 
 
-def _check_kept(
-    dataset: Dataset, store: Store, collector: ShardCollector, journal: Journal
-) -> None:
-    if not collector.rows:
-        first = collector.skipped[0]
-        journal.remove()
-        raise InputError(
-            f"{dataset.root}: none of the {len(collector.skipped)} videos can be used, e.g."
-            f" {first['source']}: {first['reason']}"
-        )
-    kept = {row["label"] for row in collector.rows}
-    lost = next((source for source in dataset.sources if source.label not in kept), None)
-    if lost:
-        reasons = {entry["key"]: entry["reason"] for entry in collector.skipped}
-        raise InputError(
-            f"{dataset.root}: class {dataset.classes[lost.label]!r} has no usable video left (e.g."
-            f" {lost.path.name}: {reasons[lost.key]}); repair or remove the class, then delete"
-            f" {store.name} or choose another --out"
-        )
+def _tried_again(
+    dataset: Dataset, journal: Journal, notes: list[Note], encode: Encode
+) -> list[Note]:
+    """The notes before the first that left out a video which can be used by now."""
+    source_of = {source.key: source for source in dataset.sources}
+    again = [
+        (index, entry, source_of[entry["key"]])
+        for index, note in enumerate(notes)
+        for entry in note.skipped
+        if entry.get("may_pass")  # notes of earlier versions do not say
+    ]
+    if not again:
+        return notes
+    with closing(encode([source.path for _, _, source in again])) as results:
+        for (index, entry, source), result in zip(again, results, strict=True):
+            if isinstance(result, Encoded):
+                journal.forget(index)
+                return notes[:index]
+            entry["reason"], entry["may_pass"] = _reason(source, result)
+    return notes
+
+
+def _reason(source: Source, fault: str | TranscodeError) -> tuple[str, bool]:
+    """Why a video is skipped, and whether another try may go well."""
+    if isinstance(fault, str):
+        return fault, False
+    return str(fault).removeprefix(f"{source.path.name}: "), fault.may_pass
+
+
+def _refuse_skipped(dataset: Dataset, skipped: Sequence[dict[str, Any]]) -> None:
+    for entry in skipped:
+        source = next(source for source in dataset.sources if source.key == entry["key"])
+        raise _refusal(source, entry["reason"])
+
+
+def _refusal(source: Source, reason: str) -> InputError:
+    return InputError(f"{source.path}: {reason}; left out without --strict")
+
+
+def _nothing_usable(dataset: Dataset, store: Store, collector: ShardCollector) -> InputError:
+    first = collector.skipped[0]
+    return InputError(
+        f"{dataset.root}: none of the {len(collector.skipped)} videos can be used, e.g."
+        f" {first['source']}: {first['reason']}; all reasons are in {store.name}/{SKIPPED_NAME}"
+    )
 
 
 def _facts(
@@ -210,19 +256,7 @@ def _facts(
     }
 
 
-def _publish(
-    dataset: Dataset, store: Store, collector: ShardCollector, facts: dict[str, Any]
-) -> str:
-    absent = [{"source": n, "key": "", "reason": MISSING_REASON} for n in dataset.missing]
-    if collector.skipped or absent:
-        lines = "".join(json.dumps(entry) + "\n" for entry in [*collector.skipped, *absent])
-        store.put_bytes(SKIPPED_NAME, lines.encode())
-    return write_manifest(
-        store, name=dataset.name, classes=dataset.classes, rows=collector.rows, facts=facts
-    )
-
-
-def _finished_before(store: Store, mark: str) -> IngestReport:
+def _finished_before(dataset: Dataset, store: Store, mark: str, strict: bool) -> IngestReport:
     facts = read_dataset_facts(store.name)
     if facts.get("fingerprint") != mark:
         raise InputError(
@@ -230,10 +264,17 @@ def _finished_before(store: Store, mark: str) -> IngestReport:
             " --out, or delete the folder"
         )
     for shard in facts["shards"]:
-        if store.size(shard["name"]) is None:
+        size = store.size(shard["name"])
+        if size != shard["num_bytes"]:
+            found = "missing"
+            if size is not None:
+                found = f"has {size} bytes, was written with {shard['num_bytes']}"
             raise InputError(
-                f"{store.name}/{shard['name']}: missing; delete {store.name} and run again"
+                f"{store.name}/{shard['name']}: {found}; check the others with `tb shards verify"
+                f" {store.name}`, or delete {store.name} and run again"
             )
+    if strict:
+        _refuse_skipped(dataset, [entry for entry in read_skipped(store) if entry["key"]])
     # Left behind where the last run was killed between its last two steps.
     Journal(store).remove()
     return _report(facts, num_resumed=facts["num_sources"], already_done=True)
@@ -250,32 +291,3 @@ def _report(facts: dict[str, Any], *, num_resumed: int, already_done: bool = Fal
         num_resumed=num_resumed,
         already_done=already_done,
     )
-
-
-def _check_apart(dataset: Dataset, out: Path | str) -> None:
-    if remote_url(out) is not None:
-        return
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out takes a folder")
-    if (out / "__init__.py").exists():  # "shards" itself, in a clone of this project
-        raise InputError(f"{out}: holds Python code; choose another --out")
-    target = out.resolve()
-    if target == dataset.root.resolve() or any(
-        target in source.path.absolute().parents for source in dataset.sources
-    ):
-        raise InputError(f"{out}: holds the videos themselves; choose another --out")
-
-
-@contextmanager
-def _disk_trouble(out: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "free some space and run again; finished shards are kept"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = "choose an --out that you may write to"
-        else:
-            raise
-        raise InputError(f"{out}: {error.strerror}; {advice}") from error

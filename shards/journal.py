@@ -18,7 +18,7 @@ from shards.lock import locked
 from shards.manifest import FORMAT_VERSION
 from shards.recipe import Recipe
 from shards.storage import SCRATCH_NAME, Store
-from shards.writer import is_shard_name, shard_name
+from shards.writer import index_name, is_shard_name, shard_name
 
 _PLAN_NAME = f"{SCRATCH_NAME}/plan.json"
 _LOCK_NAME = "lock"
@@ -34,7 +34,7 @@ class Note:
 
     next_position: int
     rows: list[dict[str, Any]]
-    skipped: list[dict[str, str]]
+    skipped: list[dict[str, Any]]
     num_bytes: int
     sha256: str
 
@@ -51,9 +51,9 @@ class Journal:
         Raises:
             InputError: the folder holds something else.
         """
-        earlier = self._store.read(_PLAN_NAME)
+        earlier = self._read_plan()
         if earlier is not None:
-            if json.loads(earlier) != plan:
+            if earlier != plan:
                 raise InputError(
                     f"{self._store.name}: an ingestion with other videos, recipe, seed or library"
                     " versions was begun there; choose another --out, or delete the folder"
@@ -67,11 +67,24 @@ class Journal:
             self._store.put_bytes(_PLAN_NAME, json.dumps(plan).encode())
         for unfinished in self._store.scratch.glob("*.unfinished"):
             unfinished.unlink()
-        return list(self._read_notes())
+        notes = list(self._read_notes())
+        self.forget(len(notes))
+        return notes
 
     def add(self, shard_index: int, note: Note) -> None:
         """Remembers a shard that has been published."""
         self._store.put_bytes(_note_name(shard_index), json.dumps(asdict(note)).encode())
+
+    def forget(self, first: int) -> None:
+        """Removes the finished shards from number `first` on: they are to be made anew."""
+        end = first
+        while self._store.size(_note_name(end)) is not None:
+            end += 1
+        # The last one first, or a crash would leave notes that fit nothing before them.
+        for index in reversed(range(first, end)):
+            name = shard_name(index)
+            for file in (_note_name(index), name, index_name(name)):
+                self._store.remove(file)
 
     def remove(self) -> None:
         """Forgets everything."""
@@ -89,10 +102,23 @@ class Journal:
         with locked(self._store.scratch / _LOCK_NAME, complaint):
             yield
 
+    def _read_plan(self) -> dict[str, Any] | None:
+        data = self._store.read(_PLAN_NAME)
+        try:
+            return None if data is None else dict(json.loads(data))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{self._store.name}/{_PLAN_NAME}: unreadable ({error}), so what was begun there is"
+                f" unknown; delete {self._store.name} and start again, or choose another --out"
+            ) from error
+
     def _read_notes(self) -> Iterator[Note]:
         index = 0
         while (data := self._store.read(_note_name(index))) is not None:
-            note = Note(**json.loads(data))
+            try:
+                note = Note(**json.loads(data))
+            except (ValueError, TypeError):
+                return  # Cut off while it was written: as good as none.
             if self._store.size(shard_name(index)) != note.num_bytes:
                 raise InputError(
                     f"{self._store.name}/{shard_name(index)}: was removed or changed since it was"

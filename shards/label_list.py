@@ -1,10 +1,12 @@
 """Lists of labelled videos: written for people, read in all the formats in public use.
 
 A line is `NAME num_frames label`, `NAME label` or `NAME`; NAME is a path, with or without extension
-and leading folders, or a key. `#` begins a comment. A list only says which videos are labelled: the
-labels are the manifest's.
+and leading folders, or a key. `#` and a blank begin a comment; without the blank it is a name, as
+many of HMDB51's are (#122_Cleaning_Up_...). A list only says which videos are labelled: the labels
+are the manifest's.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,17 +89,24 @@ def match_label_list(path: Path | str, manifest: Manifest) -> Match:
 def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str:
     """The list as a file's content: `NAME num_frames label`, by label and name.
 
+    NAME is the key where the path, without its extension, would be read as something else.
+
     Args:
         manifest: the videos.
         labelled: bool [N].
         title: what the list is, one line.
     """
-    videos = [manifest.video(int(row)) for row in np.flatnonzero(labelled)]
-    lines = sorted((v.label, _without_extension(v.source), v.num_frames) for v in videos)
+    row_of = _rows_by_name(manifest)
+    lines = []
+    for row in np.flatnonzero(labelled).tolist():
+        video = manifest.video(row)
+        name = _without_extension(video.source)
+        ways = [f"{way} {video.num_frames} {video.label}" for way in (name, video.key)]
+        # The key alone is always read as itself.
+        line = next((way for way in ways if _reads_as(way, row, row_of)), video.key)
+        lines.append((video.label, name, line))
     header = [f"# {title}", "# name num_frames label"]
-    return (
-        "\n".join([*header, *(f"{name} {frames} {label}" for label, name, frames in lines)]) + "\n"
-    )
+    return "\n".join([*header, *(line for *_, line in sorted(lines))]) + "\n"
 
 
 def shared_groups(manifest: Manifest, parts: dict[str, np.ndarray]) -> list[tuple[str, str, int]]:
@@ -124,36 +133,42 @@ def examples(entries: Sequence[str]) -> str:
 
 def _entries(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        entries = _entries_of(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise InputError(
             f"{path}: {reason}; a list has one line NAME [[frames] label] per video"
         ) from error
-    entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not entries:
         raise InputError(f"{path}: is empty; a list has one line NAME [[frames] label] per video")
     return entries
 
 
+def _entries_of(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not re.match(r"#+(\s|$)", line)]
+
+
+def _reads_as(line: str, row: int, row_of: dict[str, int]) -> bool:
+    return _entries_of(line) == [line] and _find(line, row_of)[0] == row
+
+
 def _rows_by_name(manifest: Manifest) -> dict[str, int]:
-    """Row of every name that means one video only: key, path, class/stem, stem; no extensions."""
+    """Row of every key, and of what else means one video only: path, class/stem, stem.
+
+    All without extensions.
+    """
     names: list[tuple[str, int]] = []
-    for row, (key, source, label) in enumerate(
-        zip(
-            manifest.keys,
-            manifest.table.column("source").to_pylist(),
-            manifest.labels.tolist(),
-            strict=True,
-        )
-    ):
+    sources = manifest.table.column("source").to_pylist()
+    for row, (source, label) in enumerate(zip(sources, manifest.labels.tolist(), strict=True)):
         path = _without_extension(source)
         stem = PurePosixPath(path).name
         folder = PurePosixPath(path).parent.name
-        own = {key, path, stem, f"{folder}/{stem}", f"{manifest.classes[label]}/{stem}"}
+        own = {path, stem, f"{folder}/{stem}", f"{manifest.classes[label]}/{stem}"}
         names += [(name, row) for name in own]
     num_uses = Counter(name for name, _ in names)
-    return {name: row for name, row in names if num_uses[name] == 1}
+    row_of = {name: row for name, row in names if num_uses[name] == 1}
+    return row_of | {key: row for row, key in enumerate(manifest.keys)}
 
 
 def _find(entry: str, row_of: dict[str, int]) -> tuple[int | None, int | None]:
@@ -164,10 +179,7 @@ def _find(entry: str, row_of: dict[str, int]) -> tuple[int | None, int | None]:
         numbers = parts[len(parts) - num_numbers :]
         if num_numbers >= len(parts) or not all(number.isdecimal() for number in numbers):
             break
-        name = entry
-        for _ in range(num_numbers):
-            name = name.rpartition(" ")[0].rstrip()
-        row = _lookup(name, row_of)
+        row = _lookup(entry.rsplit(maxsplit=num_numbers)[0], row_of)
         if row is not None:
             return row, int(numbers[-1]) if numbers else None
     return None, None

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from shards import cache
 from shards.errors import InputError
 from shards.parquet import read_table
-from shards.storage import Store, open_store, remote_url
+from shards.storage import Store, local_path, open_store, remote_url
 
 MANIFEST_NAME = "manifest.parquet"
 DATASET_NAME = "dataset.json"
@@ -261,7 +261,8 @@ def read_dataset_facts(root: Path | str) -> dict[str, Any]:
     path = f"{store.name}/{DATASET_NAME}"
     data = store.read(DATASET_NAME)
     if data is None:
-        if remote_url(root) is None and not Path(root).is_dir():
+        folder = local_path(root)
+        if folder is not None and not folder.is_dir():
             raise InputError(f"{root}: no such folder; make shards with `tb shard`")
         raise InputError(
             f"{root}: not a shards folder, or `tb shard` has not finished: run it again"
@@ -291,7 +292,7 @@ def read_manifest(root: Path | str) -> Manifest:
     Raises:
         InputError: the folder is missing, unfinished, unreadable, or its two files disagree.
     """
-    facts, url = read_dataset_facts(root), remote_url(root)
+    facts, folder = read_dataset_facts(root), local_path(root)
     store = open_store(root)
     path = f"{store.name}/{MANIFEST_NAME}"
     data = store.read(MANIFEST_NAME)
@@ -310,10 +311,9 @@ def read_manifest(root: Path | str) -> Manifest:
             f"{path}: the digest disagrees with {DATASET_NAME}, so one of them was changed or"
             " belongs elsewhere; make the shards anew"
         )
-    folder = Path(root) if url is None else cache.folder_of(digest)
-    return Manifest(
-        root=folder, name=name, classes=classes, table=table, digest=digest, url=url or ""
-    )
+    url = str(remote_url(root)) if folder is None else ""
+    root = folder or cache.folder_of(digest)
+    return Manifest(root=root, name=name, classes=classes, table=table, digest=digest, url=url)
 
 
 def _canonical_json(value: Any) -> bytes:

@@ -22,11 +22,21 @@ from shards.containers import missing_bytes
 
 # 8K. FFmpeg itself would take eight times as much, and hold a dozen such pictures.
 _MAX_HEIGHT_PX, _MAX_WIDTH_PX = 4320, 8192
-_MAX_FPS = 60
+# Beyond it, clocks are broken.
+_MAX_FPS = 1000
 _DEFAULT_FPS = Fraction(25)
 
 # No playlists (they open other files) and no text art: a video file is one of these.
 _DEMUXERS = "avi,mov,matroska,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,ivf,mxf,rm"
+# Where the extension is not the demuxer's own name.
+_EXTENSIONS = {
+    "mov": "mp4",
+    "matroska": "mkv",
+    "mpeg": "mpg",
+    "mpegts": "ts",
+    "mpegvideo": "mpg",
+    "ogg": "ogv",
+}
 
 
 class VideoFaultError(Exception):
@@ -45,6 +55,12 @@ class Probe:
 def open_video(path: Path) -> InputContainer:
     """Opens a file for reading its best video stream (see `video_stream`)."""
     return av.open(str(path), options={"format_whitelist": _DEMUXERS})
+
+
+def container_extension(container: InputContainer) -> str:
+    """The usual extension, without a dot, of files like this one, whatever its name."""
+    demuxer = container.format.name.partition(",")[0]
+    return _EXTENSIONS.get(demuxer, demuxer)
 
 
 def video_stream(container: InputContainer) -> VideoStream:
@@ -146,8 +162,8 @@ def _decode(packet: "Packet[Any]", num_frames: int) -> list[Any]:
 
 
 def _frame_rate(times: list[Fraction], header_fps: Fraction | None) -> Fraction:
-    """The header's rate where the timestamps bear it out, else the mean rate; 60 at most."""
-    header = header_fps if header_fps and 0 < header_fps <= 1000 else None
+    """The header's rate where the timestamps bear it out, else the mean rate."""
+    header = header_fps if header_fps and 0 < header_fps <= _MAX_FPS else None
     span = times[-1] - times[0]
     if span == 0:
         fps = header or _DEFAULT_FPS

@@ -1,7 +1,8 @@
 """Where shards are written: a local folder, or anything that fsspec opens (s3://, gs://, ...).
 
-A file appears whole or not at all: locally by renaming, remotely because object stores show an
-object only once all of it has arrived. Unfinished files lie in a local `scratch` folder.
+A file appears whole or not at all: locally and on remote file systems (sftp://, ...) by renaming,
+elsewhere because object stores show an object only once all of it has arrived. Unfinished files
+lie in a local `scratch` folder.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from shards.errors import InputError
 from shards.publish import publish_bytes, publish_file
 
 SCRATCH_NAME = ".ingest"
+_LOCAL_SCHEME = "file"
 _EXTRA_OF_SCHEME = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -44,6 +46,9 @@ class Store(Protocol):
     def put_file(self, unfinished: Path, name: str) -> None:
         """Makes a finished file appear under its name; `unfinished` is gone afterwards."""
 
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+
     def clear(self) -> None:
         """Removes all that `SCRATCH_NAME` holds, here and there."""
 
@@ -54,8 +59,17 @@ def open_store(root: Path | str) -> Store:
     Raises:
         InputError: no library for that kind of URL.
     """
+    path = local_path(root)
+    return RemoteStore(str(remote_url(root))) if path is None else LocalStore(path)
+
+
+def local_path(root: Path | str) -> Path | None:
+    """The folder on this machine that a path or a file:// URL means; None for other URLs."""
     url = remote_url(root)
-    return LocalStore(Path(root)) if url is None else RemoteStore(url)
+    if url is None:
+        return Path(root)
+    scheme, _, path = url.partition("://")
+    return Path(path) if scheme == _LOCAL_SCHEME else None
 
 
 def remote_url(root: Path | str) -> str | None:
@@ -64,7 +78,7 @@ def remote_url(root: Path | str) -> str | None:
     match = re.match(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?P<rest>.*)", str(root))
     if not match:
         return None
-    rest = match["rest"] if match["scheme"] != "file" else f"/{match['rest']}"
+    rest = match["rest"] if match["scheme"] != _LOCAL_SCHEME else f"/{match['rest']}"
     return f"{match['scheme']}://{rest}".rstrip("/")
 
 
@@ -103,6 +117,9 @@ class LocalStore:
     def put_file(self, unfinished: Path, name: str) -> None:
         publish_file(unfinished, self._root / name)
 
+    def remove(self, name: str) -> None:
+        (self._root / name).unlink(missing_ok=True)
+
     def clear(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -114,6 +131,7 @@ class RemoteStore:
         self.name = url
         self.scratch = cache_root() / "unfinished" / hashlib.sha256(url.encode()).hexdigest()[:16]
         self._files, self._root = _file_system(url)
+        self._moves = _has_moves(self._files)
 
     def read(self, name: str) -> bytes | None:
         with _remote_trouble(self.name):
@@ -138,18 +156,28 @@ class RemoteStore:
         return sorted(e["name"].rpartition("/")[2] for e in entries if e["type"] == "file")
 
     def put_bytes(self, name: str, data: bytes) -> None:
-        with _remote_trouble(self.name):
-            self._files.pipe_file(self._path(name), data)
+        with _remote_trouble(self.name), self._appearing(name) as path:
+            self._files.pipe_file(path, data)
 
     def put_file(self, unfinished: Path, name: str) -> None:
-        with _remote_trouble(self.name):
-            self._files.put_file(str(unfinished), self._path(name))
+        with _remote_trouble(self.name), self._appearing(name) as path:
+            self._files.put_file(str(unfinished), path)
         unfinished.unlink()
 
     def get_file(self, name: str, target: Path) -> None:
         """Copies a file to this machine."""
         with _remote_trouble(f"{self.name}/{name}"):
-            self._files.get_file(self._path(name), str(target))
+            try:
+                self._files.get_file(self._path(name), str(target))
+            except FileNotFoundError as error:
+                raise InputError(
+                    f"{self.name}/{name}: no such file; make the shards anew"
+                ) from error
+
+    def remove(self, name: str) -> None:
+        with _remote_trouble(self.name):
+            if self._files.exists(self._path(name)):
+                self._files.rm_file(self._path(name))
 
     def clear(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -157,8 +185,28 @@ class RemoteStore:
             if self._files.exists(self._path(SCRATCH_NAME)):
                 self._files.rm(self._path(SCRATCH_NAME), recursive=True)
 
+    @contextmanager
+    def _appearing(self, name: str) -> Iterator[str]:
+        """Yields the path to write to so that the file appears whole."""
+        path = self._path(name)
+        if not self._moves:
+            yield path
+            return
+        aside = f"{path}.unfinished"
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        yield aside
+        self.remove(name)  # not every backend moves onto a file that is there
+        self._files.mv(aside, path)
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+
+def _has_moves(files: Any) -> bool:
+    """Whether a file can be moved there; object stores only copy, and need no moves."""
+    from fsspec import AbstractFileSystem
+
+    return type(files).mv is not AbstractFileSystem.mv
 
 
 def _file_system(url: str) -> tuple[Any, str]:

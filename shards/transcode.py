@@ -6,8 +6,9 @@ reason. That costs about a third of the encoding time. One thread per video: the
 the input, the recipe and the libraries alone, and the processes next door need the other cores.
 """
 
+import errno
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,14 +20,37 @@ from av.video.stream import VideoStream
 
 from shards.encoders import ENCODERS
 from shards.filters import filtered
-from shards.probe import Probe, VideoFaultError, decoded, open_video, probe, video_stream
+from shards.folders import VIDEO_EXTENSIONS
+from shards.probe import (
+    Probe,
+    VideoFaultError,
+    container_extension,
+    decoded,
+    open_video,
+    probe,
+    video_stream,
+)
 from shards.recipe import Recipe
 
 __all__ = ["Encoded", "Recipe", "TranscodeError", "transcode"]
 
+_MAX_ENCODED_FPS = 60
+# What ails the disk, the network or the permissions, not the video.
+_PASSING_ERRORS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
+    | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOTCONN, errno.EHOSTDOWN}
+)
+
 
 class TranscodeError(Exception):
-    """A video cannot be used: "file name: reason"."""
+    """A video cannot be used: "file name: reason".
+
+    `may_pass`: another try may go well, with the same file (permissions, a disk, a time limit).
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +74,16 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
     """
     try:
         facts = probe(path)
-        return _copy(path, facts) if recipe.codec == "copy" else _encode(path, facts, recipe)
+        if recipe.codec == "copy":
+            return _copy(path, facts)
+        return _encode(path, _at_most_60_fps(facts), recipe)
     except VideoFaultError as error:
         raise TranscodeError(f"{path.name}: {error}") from error
     except (av.FFmpegError, OSError) as error:
         # strerror: without the path, which would make the recorded reason depend on the machine.
-        raise TranscodeError(f"{path.name}: {error.strerror or error}") from error
+        raise TranscodeError(
+            f"{path.name}: {error.strerror or error}", may_pass=error.errno in _PASSING_ERRORS
+        ) from error
 
 
 def _copy(path: Path, facts: Probe) -> Encoded:
@@ -63,6 +91,10 @@ def _copy(path: Path, facts: Probe) -> Encoded:
     with open_video(path) as container:
         stream = video_stream(container)
         codec = stream.codec_context.codec.canonical_name
+        # A table may list files of any name, and readers go by the extension.
+        suffix = path.suffix.lower()
+        known = suffix in VIDEO_EXTENSIONS
+        extension = suffix[1:] if known else container_extension(container)
         for frame in decoded(container, stream, facts):
             if num_frames and (frame.height, frame.width) != (height, width):
                 raise VideoFaultError(f"the picture size changes at frame {num_frames}")
@@ -74,8 +106,15 @@ def _copy(path: Path, facts: Probe) -> Encoded:
         height=height,
         width=width,
         codec=codec,
-        extension=path.suffix[1:].lower(),
+        extension=extension,
     )
+
+
+def _at_most_60_fps(facts: Probe) -> Probe:
+    """What the encoder goes by: of faster videos, frames are left out."""
+    if facts.fps <= _MAX_ENCODED_FPS:
+        return facts
+    return replace(facts, fps=Fraction(_MAX_ENCODED_FPS), is_constant=False)
 
 
 def _encode(path: Path, facts: Probe, recipe: Recipe) -> Encoded:

@@ -26,10 +26,10 @@ def verify(
     """Problems found, one line each; empty if all is well.
 
     Compares the manifest's digest, every shard's SHA-256, its members as `tarfile` finds them,
-    every video's own SHA-256 and KEY.json, and DALI's index.
+    every video's own SHA-256 and KEY.json, and DALI's index. Remote shards are fetched anew.
 
     Args:
-        root: a finished folder of shards.
+        root: a finished folder of shards, or its URL.
         decode: also decode every video in full and count its frames.
         progress: called with (videos done, videos in all, key).
 
@@ -50,7 +50,8 @@ def verify(
     num_done = 0
     for name, rows in sorted(by_shard.items()):
         try:
-            path = manifest.shard_path(name)
+            # Not the copy here: what others will fetch is in question.
+            path = manifest.shard_path(name, anew=True)
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256_of.get(name):
                     problems.append(f"{name}: not the bytes that were written (sha256 differs)")

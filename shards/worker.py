@@ -81,7 +81,8 @@ class Worker:
             code = _end(process)
             if is_late.is_set():
                 return TranscodeError(
-                    f"{path.name}: not done within {time_limit_s:g} s; see --time-limit"
+                    f"{path.name}: not done within {time_limit_s:g} s; see --time-limit",
+                    may_pass=True,
                 )
             raise _WorkerDiedError(code) from error
         finally:

@@ -4,7 +4,6 @@ What each command needs is imported inside it: `tb --help` must not wait for PyA
 Results go to standard output, progress and complaints to standard error.
 """
 
-import json
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from tb.cli.shards import progress_bar, shards_app, size_text, split_counts
+from tb.cli.shards import empty_classes, few, progress_bar, shards_app, size_text, split_counts
 
 if TYPE_CHECKING:
     from shards.datasets import Dataset
@@ -29,7 +28,7 @@ _NUM_REASONS_SHOWN = 5
 _MIB = 1 << 20
 
 Root = Annotated[Path, typer.Option(help="Folder that holds the class folders.")]
-Seed = Annotated[int, typer.Option(help="Of the order in the shards and of random splits.")]
+Seed = Annotated[int, typer.Option(help="Of the order in the shards and of random splits.", min=0)]
 MinPerClass = Annotated[int, typer.Option(help="Refuse classes with fewer videos.", min=1)]
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Take videos that links reach outside the root.")
@@ -219,7 +218,10 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         f"{report.num_videos} videos, {len(dataset.classes)} classes,"
         f" {report.num_shards} shards, {size_text(report.num_bytes)}"
     )
-    for number, counts in split_counts(read_manifest(out)):
+    manifest = read_manifest(out)
+    if empty := empty_classes(manifest):
+        typer.echo(f"warning: {len(empty)} classes without a video: {few(empty)}")
+    for number, counts in split_counts(manifest):
         typer.echo(f"split {number}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
     for note in dataset.notes:
         typer.echo(note)
@@ -231,15 +233,19 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
 
 
 def _print_skipped(out: str, report: "IngestReport") -> None:
-    from shards.ingest import SKIPPED_NAME
+    from shards.skipped import SKIPPED_NAME, read_skipped
     from shards.storage import open_store
 
     counts = {"skipped": report.num_skipped, "missing": report.num_missing}
     text = ", ".join(f"{num} videos {what}" for what, num in counts.items() if num)
     typer.echo(f"{text}, all listed in {out}/{SKIPPED_NAME}:")
-    lines = (open_store(out).read(SKIPPED_NAME) or b"").decode().splitlines()
-    for line in lines[:_NUM_REASONS_SHOWN]:
-        entry = json.loads(line)
+    entries = read_skipped(open_store(out))
+    for entry in entries[:_NUM_REASONS_SHOWN]:
         typer.echo(f"  {entry['source']}: {entry['reason']}")
-    if len(lines) > _NUM_REASONS_SHOWN:
-        typer.echo(f"  ... and {len(lines) - _NUM_REASONS_SHOWN} more")
+    if len(entries) > _NUM_REASONS_SHOWN:
+        typer.echo(f"  ... and {len(entries) - _NUM_REASONS_SHOWN} more")
+    if num_passing := sum(entry["may_pass"] for entry in entries):
+        typer.echo(
+            f"{num_passing} of them for reasons that may have passed (time limit, permissions,"
+            f" disk): to try them again, choose another --out, or delete {out} first"
+        )

@@ -152,6 +152,12 @@ def split_counts(manifest: "Manifest") -> list[tuple[int, dict[str, int]]]:
     return result
 
 
+def empty_classes(manifest: "Manifest") -> list[str]:
+    """Classes that have a label but no video."""
+    present = set(manifest.labels.tolist())
+    return [name for label, name in enumerate(manifest.classes) if label not in present]
+
+
 def size_text(num_bytes: int) -> str:
     return (
         f"{num_bytes / _MIB:.1f} MiB" if num_bytes < 1 << 30 else f"{num_bytes / (1 << 30):.2f} GiB"
@@ -189,17 +195,19 @@ def _facts_table(manifest: "Manifest", facts: dict[str, object]) -> "Table":
     lost = f"{facts['num_skipped']} skipped"
     if facts["num_missing"]:
         lost += f", {facts['num_missing']} missing"
+    empty = empty_classes(manifest)
+    lost_classes = escape(f" ({len(empty)} without a video: {few(empty)})") if empty else ""
     rows = {
         "videos": f"{len(manifest)} ({lost})",
-        "classes": str(len(manifest.classes)),
+        "classes": f"{len(manifest.classes)}{lost_classes}",
     }
     for number, counts in split_counts(manifest):
         rows[f"split {number}"] = ", ".join(f"{n} {name}" for name, n in counts.items())
     rows |= {
         "frames": f"{manifest.num_frames.sum()} ({_spread(manifest.num_frames)} per video)",
         "duration": f"{seconds.sum() / 3600:.2f} h ({_spread(seconds, '.1f')} s per video)",
-        "frame rate": f"{_few([f'{rate:g}' for rate in rates])} fps",
-        "size": _few([f"{width}x{height}" for width, height in sizes]),
+        "frame rate": f"{few([f'{rate:g}' for rate in rates])} fps",
+        "size": few([f"{width}x{height}" for width, height in sizes]),
         "codec": ", ".join(codecs),
         "bytes": f"{size_text(int(manifest.sizes.sum()))} in {len(manifest.shard_names)} shards",
         "digest": manifest.digest,
@@ -231,6 +239,7 @@ def _spread(values: "np.ndarray", form: str = "g") -> str:
     return f"{low:{form}} to {high:{form}}, median {middle:{form}}"
 
 
-def _few(names: list[str], limit: int = 6) -> str:
+def few(names: list[str], limit: int = 6) -> str:
+    """The names, or the first of them and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

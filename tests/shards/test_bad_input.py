@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from shards.datasets import folder
-from shards.ingest import SKIPPED_NAME, ingest
+from shards.ingest import ingest
 from shards.manifest import read_manifest
 from shards.recipe import Recipe
+from shards.skipped import SKIPPED_NAME
 from shards.transcode import TranscodeError, transcode
 from shards.verify import verify
+from tb.cli.shard import shard_app
 from tests.make_videos import make_video
 from tests.shards import damage
 
@@ -106,6 +109,8 @@ def test_a_decoder_that_does_not_end_is_ended(tmp_path: Path) -> None:
     report = ingest(folder(root), out, time_limit_s=4, workers=1)
     assert (report.num_videos, report.num_skipped) == (3, 1)
     assert "not done within 4 s; see --time-limit" in (out / SKIPPED_NAME).read_text()
+    again = CliRunner().invoke(shard_app, ["folder", "--root", str(root), "--out", str(out)])
+    assert "1 of them for reasons that may have passed" in again.output
 
 
 _TRY = """
@@ -121,9 +126,9 @@ except InputError as error:
 """
 
 
-def _try_without_privileges(root: Path, out: Path) -> str:
+def _try_without_privileges(root: Path, out: Path, script: str = _TRY) -> str:
     """What an ingestion prints whose process is bound by file permissions, even as root."""
-    command = [sys.executable, "-c", _TRY, str(root), str(out)]
+    command = [sys.executable, "-c", script, str(root), str(out)]
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("root can read everything, and there is no setpriv to prevent it")
@@ -141,6 +146,50 @@ def test_unreadable_files_are_left_out_and_unreadable_folders_named(tmp_path: Pa
     (root / "b").mkdir(mode=0)
     message = _try_without_privileges(root, tmp_path / "other")
     assert message.startswith(f"{root}/b: Permission denied; make it readable")
+
+
+_INTERRUPTED_AT_THE_END = """
+import sys
+from shards.datasets import folder
+from shards.ingest import ingest
+def interrupt(num_done, total, key):
+    if num_done == total:
+        raise KeyboardInterrupt
+try:
+    ingest(folder(sys.argv[1]), sys.argv[2], workers=1, shard_bytes=1, progress=interrupt)
+except KeyboardInterrupt:
+    pass
+"""
+_GO_ON = """
+import sys
+from shards.datasets import folder
+from shards.ingest import ingest
+report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1, shard_bytes=1)
+print(report.num_videos, report.num_skipped, report.num_resumed > 0)
+"""
+
+
+def test_what_was_unreadable_for_a_while_is_not_lost(tmp_path: Path) -> None:
+    root, whole, out = tmp_path / "set", tmp_path / "whole", tmp_path / "out"
+    for index in range(6):
+        make_video(root / "a" / f"{index}.mp4", num_frames=4, seed=index)
+    damage.truncated(root / "a" / "cut.mp4")
+    expected = ingest(folder(root), whole, shard_bytes=1)
+    shut = root / read_manifest(whole).video(2).source
+    shut.chmod(0)
+    _try_without_privileges(root, out, _INTERRUPTED_AT_THE_END)
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    assert len(stamps) == 4
+    still_shut = Path(shutil.copytree(out, tmp_path / "still_shut"))
+    assert _try_without_privileges(root, still_shut, _GO_ON) == "5 2 True\n"
+    assert stamps.items() <= {p.name: p.stat().st_mtime_ns for p in still_shut.iterdir()}.items()
+    shut.chmod(0o644)
+    report = ingest(folder(root), out, shard_bytes=1)
+    assert report.num_resumed > 0
+    assert (report.num_videos, report.digest) == (6, expected.digest)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {
+        p.name: p.read_bytes() for p in whole.iterdir()
+    }
 
 
 def test_an_output_that_may_not_be_written(videos: Path, tmp_path: Path) -> None:

@@ -87,6 +87,42 @@ def test_a_wrong_recipe_is_one_line(videos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_seed_below_zero_is_refused(videos: Path, tmp_path: Path) -> None:
+    arguments = ["folder", "--root", str(videos), "--out", str(tmp_path / "out"), "--seed", "-1"]
+    result = CliRunner().invoke(shard_app, arguments)
+    assert result.exit_code == 2
+    assert "--seed" in result.output
+    with pytest.raises(InputError, match="seed -1"):
+        ingest(folder(videos), tmp_path / "out", seed=-1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["file/sub", "x" * 300])
+def test_an_out_that_cannot_be_made_is_one_line(videos: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    message = _fault(shard_app, "folder", "--root", videos, "--out", tmp_path / name)
+    assert message.startswith(str(tmp_path / name))
+    assert "choose another --out" in message
+
+
+def test_a_class_without_a_video_is_told(tmp_path: Path) -> None:
+    root, out = tmp_path / "set", tmp_path / "out"
+    for name in ("a/1", "a/2"):
+        make_video(root / f"{name}.mp4", num_frames=8)
+    (root / "lost").mkdir()
+    for index in range(2):
+        damage.text(root / "lost" / f"{index}.mp4")
+    for _ in range(2):
+        text = _run(shard_app, "folder", "--root", root, "--out", out)
+        assert "2 videos, 2 classes, 1 shards" in text
+        assert "warning: 1 classes without a video: lost" in text
+        assert "lost/0.mp4: Invalid data" in text
+        assert "may have passed" not in text
+    assert "2 (1 without a video: lost)" in _run(shards_app, "info", out)
+    assert _run(shards_app, "ls", out, "--class", "lost") == ""
+    assert "no problems" in _run(shards_app, "verify", out)
+
+
 def test_shards_info(manifest: Manifest) -> None:
     text = _run(shards_app, "info", manifest.root)
     for expected in ("10 (0 skipped)", "25 fps", "128x96", "h264", "jump", "spin", manifest.digest):

@@ -136,9 +136,11 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
         ("", "line 1: no column 'path'"),
         ("path,class\n", "line 1: no column 'label' (found: path, class)"),
         ("path,label\n", "has no rows"),
-        ("path,label\na/0.mp4,x\na/9.mp4,x\n", "line 3: a/9.mp4: no such file below"),
-        ("path,label\na,x\n", "line 2: a: no such file"),
-        ("path,label\n" + "a" * 5000 + ",x\n", "no such file"),
+        ("path,label\na/8.mp4,x\na/9.mp4,x\n", "none of the 2 videos listed is there, e.g. line 2"),
+        ("path,label\na,x\na/9.mp4,x\n", "line 2: a: no such file"),
+        ("path,label\n" + "a" * 5000 + ",x\nb,x\n", "no such file"),
+        ("path,label\na/0.mp4,x\na/9.mp4,x\na/9.mp4,x\n", "line 4: a/9.mp4 is already on line 3"),
+        ("path,label,split\na/0.mp4,x,\na/9.mp4,x,dev\n", "line 3: split 'dev'"),
         ("path,label\na/0.mp4,\n", "line 2: label is empty"),
         ("path,label\n,x\n", "line 2: path is empty"),
         ("path,label\na/0.mp4\n", "line 2: label is empty"),
@@ -154,6 +156,14 @@ def test_tables_with_a_mistake(tmp_path: Path, text: str | bytes, expected: str)
     message = fault_of(csv, path)
     assert expected in message
     assert str(path) in message
+
+
+def test_listed_videos_that_do_not_exist_are_missing(tmp_path: Path) -> None:
+    text = "path,label\na/0.mp4,x\na/9.mp4,x\n" + "a" * 5000 + ",y\na,y\n"
+    dataset = csv(_table(tmp_path, text))
+    assert [source.path.name for source in dataset.sources] == ["0.mp4"]
+    assert dataset.missing == ("a/9.mp4", "a" * 5000, "a")
+    assert dataset.classes == ("x", "y")
 
 
 def test_no_table(tmp_path: Path) -> None:

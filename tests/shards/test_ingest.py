@@ -1,5 +1,7 @@
 """Ingestion: the same digest whatever the workers; bad videos are listed; wrong input is named."""
 
+import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from shards.errors import InputError
 from shards.ingest import ingest
 from shards.manifest import read_manifest
 from shards.recipe import Recipe
+from shards.skipped import SKIPPED_NAME
 from shards.verify import verify
 from tests.make_videos import make_video
 from tests.shards import damage
@@ -102,20 +105,42 @@ def test_strict_stops_at_a_bad_video_and_can_be_taken_back(mixed: Path, tmp_path
             ingest(folder(mixed), out, strict=True)
     resumed = ingest(folder(mixed), out)
     assert resumed.digest == ingest(folder(mixed), tmp_path / "other").digest
+    before = _tree(out)
+    with pytest.raises(InputError, match=r"mixed/a/cut\.mp4: .* without --strict"):
+        ingest(folder(mixed), out, strict=True)
+    assert _tree(out) == before
 
 
-def test_a_class_with_nothing_usable_is_an_error(mixed: Path, tmp_path: Path) -> None:
+def test_a_class_with_nothing_usable_stays_with_no_video(mixed: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        damage.text(_in(mixed / "aa", f"{index}.mp4"))
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="without --strict"):
+        ingest(folder(mixed), out, strict=True)
+    report = ingest(folder(mixed), out)
+    assert (report.num_videos, report.num_skipped) == (4, 4)
+    manifest = read_manifest(out)
+    assert manifest.classes == ("a", "aa", "b")
+    assert sorted(manifest.labels.tolist()) == [0, 0, 2, 2]
+    assert _skipped(out) == {"a/cut.mp4", "aa/0.mp4", "aa/1.mp4", "aa/2.mp4"}
+    assert verify(out, decode=True) == []
+
+
+def test_nothing_usable_at_all_is_an_error_with_a_list_of_reasons(tmp_path: Path) -> None:
+    root, out = tmp_path / "set", tmp_path / "out"
     for index in range(2):
-        damage.text(mixed / f"{index}.mp4").rename(_in(mixed / "c", f"{index}.mp4"))
-    with pytest.raises(InputError, match="class 'c' has no usable video left"):
-        ingest(folder(mixed), tmp_path / "out")
-
-
-def test_nothing_usable_at_all_is_an_error(tmp_path: Path) -> None:
+        damage.text(_in(root / "a", f"{index}.mp4"))
+    with pytest.raises(InputError, match=r"none of the 2 videos can be used, .*all reasons"):
+        ingest(folder(root), out)
+    assert _skipped(out) == {"a/0.mp4", "a/1.mp4"}
     for index in range(2):
-        damage.text(_in(tmp_path / "set" / "a", f"{index}.mp4"))
-    with pytest.raises(InputError, match="none of the 2 videos can be used"):
-        ingest(folder(tmp_path / "set"), tmp_path / "out")
+        make_video(root / "a" / f"{index}.mp4", num_frames=4)
+    assert ingest(folder(root), out).num_videos == 2
+    assert _skipped(out) == set()
+
+
+def _skipped(out: Path) -> set[str]:
+    return {json.loads(line)["source"] for line in (out / SKIPPED_NAME).read_text().splitlines()}
 
 
 def _in(parent: Path, name: str) -> Path:
@@ -158,9 +183,16 @@ def test_a_shard_removed_or_changed_between_two_runs_is_noticed(
 ) -> None:
     out = tmp_path / "out"
     ingest(folder(videos), out, shard_bytes=60_000)
-    (out / "shard-000001.tar").unlink()
-    with pytest.raises(InputError, match=r"shard-000001\.tar: missing"):
+    shard = out / "shard-000001.tar"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-512])
+    with pytest.raises(InputError, match=rf"{shard}: has \d+ bytes, .*`tb shards verify {out}`"):
         ingest(folder(videos), out, shard_bytes=60_000)
+    shard.unlink()
+    with pytest.raises(InputError, match=f"{shard}: missing"):
+        ingest(folder(videos), out, shard_bytes=60_000)
+    shard.write_bytes(data)
+    assert ingest(folder(videos), out, shard_bytes=60_000).already_done
 
 
 def test_names_that_are_not_unicode_or_very_long(tmp_path: Path) -> None:
@@ -186,6 +218,38 @@ def test_a_csv_takes_part_of_a_folder(videos: Path, tmp_path: Path) -> None:
     for split in ("train", "val", "test", ""):
         assert len(manifest.indices(split)) == 2
     assert {manifest.video(row).group for row in manifest.indices("test")} == {"g2"}
+
+
+def test_a_csv_whose_videos_are_partly_there(videos: Path, tmp_path: Path) -> None:
+    table, out = tmp_path / "some.csv", tmp_path / "out"
+    rows = [f"{videos}/spin/spin{index}.mp4,spin" for index in (0, 1, 77)]
+    rows += [f"gone/{index}.mp4,jump" for index in range(2)]
+    table.write_text("\n".join(["path,label", *rows]))
+    report = ingest(csv(table), out, strict=True)
+    assert (report.num_videos, report.num_skipped, report.num_missing) == (2, 0, 3)
+    assert _skipped(out) == {f"{videos}/spin/spin77.mp4", "gone/0.mp4", "gone/1.mp4"}
+    assert read_manifest(out).classes == ("jump", "spin")
+    assert ingest(csv(table), out, strict=True).already_done
+
+
+def test_copies_have_the_extension_of_their_container_whatever_their_names(tmp_path: Path) -> None:
+    names = ["a.json", "b", "c.m p4", "d." + "x" * 150, "e.mp4", "f.MP4", "g."]
+    for index, name in enumerate(names):
+        make_video(tmp_path / "v.mp4", num_frames=4, seed=index).rename(tmp_path / name)
+    make_video(tmp_path / "v.mkv", num_frames=4).rename(tmp_path / "i.dat")
+    table, out = tmp_path / "set.csv", tmp_path / "out"
+    rows = [f"{name},x" for name in [*names, "i.dat"]]
+    table.write_text("\n".join(["path,label", *rows]))
+    ingest(csv(table), out, recipe=Recipe(codec="copy"))
+    with tarfile.open(out / "shard-000000.tar") as tar:
+        members = sorted(tar.getnames())
+    keys = read_manifest(out).keys
+    parts = {key: sorted(n.partition(".")[2] for n in members if n.startswith(key)) for key in keys}
+    assert parts.pop("i") == ["json", "mkv"]
+    assert list(parts.values()) == [["json", "mp4"]] * 7
+    lines = (out / "shard-000000.idx").read_text().splitlines()[1:]
+    assert all(len(line.split(" ")) == 8 for line in lines)
+    assert verify(out, decode=True) == []
 
 
 _SPLITS = list(enumerate(("train", "val", "test", "")))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ _RUN_AND_TELL = """
 import json, pathlib, sys
 from shards.datasets import folder
 from shards.errors import InputError
-from shards.ingest import SKIPPED_NAME, ingest
+from shards.ingest import ingest
+from shards.skipped import SKIPPED_NAME
 try:
     report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1)
     entry = json.loads(pathlib.Path(sys.argv[2], SKIPPED_NAME).read_text())
@@ -172,6 +174,51 @@ def test_two_at_once_do_not_write_into_one_folder(many: Path, tmp_path: Path) ->
         with pytest.raises(InputError, match="another `tb shard` is writing there"):
             ingest(folder(many), out, shard_bytes=80_000)
         assert process.wait(timeout=120) == 0
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, bytes]]:
+    """Five videos, an ingestion of them that was broken off after four shards, and the whole."""
+    top = tmp_path_factory.mktemp("few")
+    for index in range(5):
+        make_video(top / "set" / "a" / f"{index}.mp4", num_frames=4, seed=index)
+
+    def interrupt(num_done: int, total: int, key: str) -> None:
+        if num_done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(folder(top / "set"), top / "begun", shard_bytes=1, progress=interrupt)
+    ingest(folder(top / "set"), top / "whole", shard_bytes=1)
+    return top / "set", top / "begun", _tree(top / "whole")
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("content", [b"", b'{"next_pos', b"[]", b"\0\xff"])
+def test_a_note_that_is_torn_counts_as_none(
+    few: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, index: int, content: bytes
+) -> None:
+    root, begun, whole = few
+    out = Path(shutil.copytree(begun, tmp_path / "out"))
+    (out / ".ingest" / f"shard-{index:06d}.tar.json").write_bytes(content)
+    report = ingest(folder(root), out, shard_bytes=1, workers=1)
+    assert report.num_resumed == index
+    assert _tree(out) == whole
+
+
+@pytest.mark.parametrize("content", [b"", b'{"finger', b"[1]", b"\0\xff"])
+def test_a_plan_that_is_torn_is_named(
+    few: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, content: bytes
+) -> None:
+    root, begun, _ = few
+    out = Path(shutil.copytree(begun, tmp_path / "out"))
+    (out / ".ingest" / "plan.json").write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"out/\.ingest/plan\.json: unreadable .* delete"
+    ) as caught:
+        ingest(folder(root), out, shard_bytes=1)
+    assert "\n" not in str(caught.value)
+    assert _tree(out) == _tree(begun)
 
 
 def test_another_recipe_does_not_continue_a_broken_run(many: Path, tmp_path: Path) -> None:

@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer import Typer
 from typer.testing import CliRunner
 
+from shards.keys import assign_keys
 from shards.label_list import (
     label_list_text,
     match_label_list,
     read_label_list,
     shared_groups,
 )
-from shards.manifest import Manifest, read_manifest, write_manifest
+from shards.manifest import SCHEMA, Manifest, read_manifest, write_manifest
 from shards.public_sets import hmdb51, ucf101
 from shards.storage import LocalStore
 from tb.cli.split import split_command
@@ -76,6 +79,37 @@ def test_what_is_written_reads_back(listed: Manifest, tmp_path: Path) -> None:
         assert match_label_list(path, listed).contradicted == ()
 
 
+# What lists give a meaning to, and what ends a line.
+_NAMES = st.text("#ab 12.\\\n\t\u2028\x85é", min_size=1, max_size=5)
+_SOURCES = st.lists(
+    st.tuples(st.sampled_from(["", "a/", "#b/"]), _NAMES, st.sampled_from(["", ".avi", ".mp4"])),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_SOURCES, st.data())
+def test_whatever_the_names_what_is_written_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, str]], data: st.DataObject
+) -> None:
+    sources = ["".join(part) for part in parts]
+    names = [("c", Path(source).stem, source) for source in sources]
+    rows = [
+        _row(key=key, label=0, source=source, group="", splits=["train"])
+        for key, source in zip(assign_keys(names), sources, strict=True)
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    manifest = Manifest(root=Path("set"), name="set", classes=("c",), table=table, digest="")
+    chosen = data.draw(st.sets(st.sampled_from(range(len(rows))), min_size=1))
+    labelled = np.isin(np.arange(len(rows)), list(chosen))
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_text(label_list_text(manifest, labelled, "a title"))
+    assert np.array_equal(read_label_list(path, manifest), labelled)
+    assert match_label_list(path, manifest).contradicted == ()
+
+
 @pytest.mark.parametrize(
     ("line", "key"),
     [
@@ -93,7 +127,7 @@ def test_what_is_written_reads_back(listed: Manifest, tmp_path: Path) -> None:
 )
 def test_public_formats(listed: Manifest, tmp_path: Path, line: str, key: str) -> None:
     path = tmp_path / "list.txt"
-    path.write_text(f"# made elsewhere\n\n{line}\n")
+    path.write_text(f"# made elsewhere\n#\n## 2020\n\n{line}\n")
     rows = np.flatnonzero(read_label_list(path, listed))
     assert [listed.keys[row] for row in rows] == [key]
 
@@ -260,6 +294,24 @@ def test_public_hmdb51_lists(
     # The lists' makers sorted names of files: "climb_stairs_test..." comes before "climb_test...".
     odd = {entry.partition("/")[0] for entry in match_label_list(path, hmdb).contradicted}
     assert odd == {"climb", "climb_stairs", "kick", "kick_ball", "sword", "sword_exercise"}
+
+
+def test_names_of_hmdb51_that_begin_like_a_comment(
+    shared: Callable[[str], Path], hmdb: Manifest, tmp_path: Path
+) -> None:
+    lists = shared("labels/tsn_ucf101_hmdb51_official/data/hmdb51_splits")
+    names = [line.split()[0] for line in (lists / "clap_test_split1.txt").read_text().splitlines()]
+    assert sum(name.startswith("#") for name in names) > 3
+    for extension in (".avi", ""):
+        path = tmp_path / "clap.txt"
+        path.write_text("".join(f"{name.removesuffix('.avi')}{extension} 4\n" for name in names))
+        match = match_label_list(path, hmdb)
+        assert match.labelled.sum() == len(names)
+        assert match.unmatched == ()
+    path.write_text(f"{names[0]} 4\n#404_Not_Found_clap_u_nm_np1_fr_goo_0.avi 4\n")
+    assert match_label_list(path, hmdb).unmatched == (
+        "#404_Not_Found_clap_u_nm_np1_fr_goo_0.avi 4",
+    )
 
 
 def _as_manifest(dataset, root: Path) -> Manifest:  # type: ignore[no-untyped-def]

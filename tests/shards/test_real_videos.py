@@ -8,9 +8,10 @@ import av
 import pytest
 
 from shards.datasets import csv, folder
-from shards.ingest import SKIPPED_NAME, ingest
+from shards.ingest import ingest
 from shards.manifest import read_manifest
 from shards.recipe import Recipe
+from shards.skipped import SKIPPED_NAME
 from shards.verify import verify
 
 

@@ -1,15 +1,20 @@
 """Shards on S3 (a real server on loopback) and behind other URLs: equal bytes, checked copies."""
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from typer.testing import CliRunner
 
 from shards.datasets import folder
@@ -17,7 +22,7 @@ from shards.errors import InputError
 from shards.ingest import ingest
 from shards.manifest import DATASET_NAME, Manifest, read_manifest
 from shards.reader import ShardReader
-from shards.storage import open_store, remote_url
+from shards.storage import LocalStore, open_store, remote_url
 from shards.verify import verify
 from tb.cli.shard import shard_app
 from tb.cli.shards import shards_app
@@ -127,9 +132,33 @@ def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Pat
     open_store(url).put_bytes(name, bytes(data))
     with ShardReader(read_manifest(url)) as reader:
         message = fault_of(reader.read, 0)
-    assert message.startswith(f"{url}/{name}: not the bytes that were written")
+    problem = (
+        f"{url}/{name}: not the bytes that were written (sha256 differs); make the shards anew"
+    )
+    assert problem in message
     assert not list(own_cache.rglob("*.tar"))
-    assert verify(url) == [message]
+    assert verify(url) == [problem]
+
+
+def test_verifying_looks_at_the_original_not_at_the_copy(
+    url: str, videos: Path, own_cache: Path
+) -> None:
+    ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    assert verify(url) == []
+    first, second, *_ = sorted(own_cache.rglob("*.tar"))
+    good = second.read_bytes()
+    first.write_bytes(first.read_bytes()[:-1] + b"x")
+    assert verify(url) == []
+    open_store(url).remove(first.name)
+    open_store(url).put_bytes(second.name, good[:5000] + b"x" + good[5001:])
+    assert verify(url) == [
+        f"{url}/{first.name}: no such file; make the shards anew",
+        f"{url}/{second.name}: not the bytes that were written (sha256 differs); make the shards"
+        " anew",
+    ]
+    # Training can go on with the copy.
+    assert second.read_bytes() == good
+    assert not list(own_cache.rglob("*.unfinished"))
 
 
 def test_an_interrupted_remote_ingestion_goes_on(
@@ -189,6 +218,66 @@ def test_a_server_that_is_not_there_is_one_line(
     message = fault_of(ingest, folder(videos), "s3://bucket/set")
     assert message.startswith("s3://bucket/set: ")
     assert "check the address, the credentials and the network" in message
+
+
+def test_a_file_url_is_a_local_folder(videos: Path, manifest: Manifest, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/set"
+    assert isinstance(open_store(url), LocalStore)
+    ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()} == {
+        p.name: p.read_bytes() for p in manifest.root.iterdir()
+    }
+    assert verify(url) == []
+    opened = read_manifest(url)
+    assert (opened.root, opened.url) == (tmp_path / "set", "")
+    assert "no such folder" in fault_of(read_manifest, f"{url}/nowhere")
+    assert "holds the videos themselves" in fault_of(ingest, folder(videos), f"file://{videos}")
+
+
+class _TornFiles(LocalFileSystem):
+    """A server's file system, where a broken line leaves half a file."""
+
+    protocol = "torn"
+    writes_left = 0
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        if path.startswith("torn://"):
+            path = "/" + path.removeprefix("torn://")
+        return str(LocalFileSystem._strip_protocol(path))
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        _TornFiles.writes_left -= 1
+        if _TornFiles.writes_left >= 0:
+            Path(path).write_bytes(value)
+            return
+        Path(path).write_bytes(value[: len(value) // 2])
+        raise OSError(errno.EPIPE, "the line broke")
+
+    def put_file(self, lpath: str, rpath: str, *args: Any, **kwargs: Any) -> None:
+        self.pipe_file(rpath, Path(lpath).read_bytes())
+
+
+def test_a_broken_line_to_a_file_server_leaves_no_half_files(tmp_path: Path) -> None:
+    fsspec.register_implementation("torn", _TornFiles, clobber=True)
+    for index in range(3):
+        make_video(tmp_path / "set" / "a" / f"{index}.mp4", num_frames=4, seed=index)
+    whole = ingest(folder(tmp_path / "set"), tmp_path / "whole", shard_bytes=1)
+    expected = {p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()}
+    out, url = tmp_path / "out", f"torn://{tmp_path}/out"
+    for num_writes in count(1):
+        _TornFiles.writes_left = num_writes
+        with suppress(InputError):
+            report = ingest(folder(tmp_path / "set"), url, shard_bytes=1, workers=1)
+        files = [p for p in out.iterdir() if p.is_file() and p.suffix != ".unfinished"]
+        seen = {p.name: p.read_bytes() for p in files}
+        assert seen.items() <= expected.items()
+        if _TornFiles.writes_left >= 0:
+            break
+    assert num_writes > 3
+    assert report.digest == whole.digest
+    assert seen == expected
+    assert not list(out.glob("*.unfinished"))
 
 
 @pytest.mark.parametrize(

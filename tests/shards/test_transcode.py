@@ -128,6 +128,21 @@ def test_interlaced_pictures_are_deinterlaced(tmp_path: Path) -> None:
     assert combing(stored) < combing(np.stack([paint(i) for i in range(6)]).astype(float)) / 3
 
 
+def test_high_rates_are_kept_by_copies_and_halved_by_encoders(tmp_path: Path) -> None:
+    """Frames hold their own number as brightness."""
+
+    def paint(index: int) -> np.ndarray:
+        return np.full((96, 128, 3), 40 + 5 * index, np.uint8)
+
+    path = make_video(tmp_path / "a.mp4", num_frames=30, fps=120, paint=paint)
+    copied, stored = (transcode(path, Recipe(codec=codec)) for codec in ("copy", "h264"))
+    assert (copied.fps, copied.num_frames) == (120, 30)
+    assert stored.fps == 60
+    assert abs(stored.num_frames - 15) <= 1
+    shown = (_rgb(stored.data).mean((1, 2, 3)) - 40) / 5
+    assert np.allclose(np.diff(shown), 2, atol=0.5)
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.integers(8, 180), st.integers(8, 180), st.integers(1, 5))
 def test_any_size_and_length_decodes_in_full(

@@ -45,7 +45,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_leaves_report_and_result(uninterrupted: Path) -> None:
     assert (uninterrupted / "report.html").is_file()
-    assert result(uninterrupted)["num_videos"] == {"train": 48, "labelled": 24, "test": 24}
+    assert result(uninterrupted)["num_videos"] == {
+        "train": 48,
+        "labelled": 24,
+        "validation": 0,
+        "test": 24,
+    }
 
 
 def test_the_same_command_again_repeats_nothing(uninterrupted: Path) -> None:
