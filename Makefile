@@ -26,6 +26,7 @@ lint: $(INSTALLED)  ## format, lint, types
 check: lint test-all  ## what CI runs
 
 gpu-check: $(INSTALLED)  ## on a GPU machine: what cannot be settled without one, to bench/results
+	-$(BIN)/pip install --quiet -e '.[bench]'  # the peers; without a network, those that are there
 	$(BIN)/python -m bench.gpu_check --out bench/results --minutes 8
 
 clean:  ## removes the virtual environment, caches and the demo

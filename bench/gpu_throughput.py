@@ -18,6 +18,7 @@ import torch
 
 from bench.gpu_meter import Meter
 from bench.gpu_task import RECIPES, Found, Task
+from bench.peers import torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
 from loaders.batch import Loader, open_loader
 from loaders.dali_tuning import Tuning
@@ -38,10 +39,6 @@ class _Cell:
 
     name: str
     run: Callable[[], Generator[int]]
-
-
-class _MissingPeerError(Exception):
-    """A peer is not usable on this machine: the table says why, and nothing has failed."""
 
 
 def throughput(task: Task) -> Found:
@@ -73,7 +70,7 @@ def _measured(run: Callable[[], Generator[int]], task: Task) -> Found:
                     num_videos += next(batches)
                 _synchronize(task.device)
                 wall_s = time.perf_counter() - began_s
-    except _MissingPeerError as error:
+    except ImportError as error:  # a peer that is not on this machine: nothing has failed
         return {"missing": str(error)}
     except Exception as error:
         return {"problem": f"{type(error).__name__}: {error}"[:500]}
@@ -140,17 +137,13 @@ def _fused(task: Task, stage: str, size_px: int) -> _Cell:
 
 def _torchcodec(task: Task, stage: str, size_px: int) -> _Cell:
     def run() -> Generator[int]:
-        try:
-            from torchcodec.decoders import VideoDecoder
-        except (ImportError, RuntimeError) as error:  # or FFmpeg's libraries are
-            raise _MissingPeerError(str(error).strip().splitlines()[0]) from error
-
+        decoder_of = torchcodec_decoder()
         loader = _loader(task, stage, size_px, "h264", "fused")
 
         def render(reader: ShardReader, plan: Plan, b: int) -> None:
             needed, place = np.unique(plan.frames[b], return_inverse=True)
             data = reader.read(int(plan.rows[b]))
-            decoder = VideoDecoder(data, device=task.device, num_ffmpeg_threads=1)
+            decoder = decoder_of(data, device=task.device, num_ffmpeg_threads=1)
             frames = decoder.get_frames_at(needed.tolist()).data
             torch.stack(torchvision_views(frames, place.reshape(plan.frames[b].shape), plan, b))
 

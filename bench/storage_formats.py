@@ -25,6 +25,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
+from bench.peers import torchcodec_decoder
 from loaders.decode import decode_frames
 from shards.datasets import folder
 from shards.filters import filtered
@@ -191,13 +192,13 @@ def _pyav(encoded: Encoded, start: int, length: int) -> object:
 
 def _torchcodec() -> dict[str, Decode]:
     try:
-        from torchcodec.decoders import VideoDecoder
-    except (ImportError, RuntimeError, OSError) as error:
-        print(f"no torchcodec: {str(error).splitlines()[0]}", file=sys.stderr)
+        decoder_of = torchcodec_decoder()
+    except ImportError as error:
+        print(f"no torchcodec: {error}", file=sys.stderr)
         return {}
 
     def decode(encoded: Encoded, start: int, length: int) -> object:
-        decoder = VideoDecoder(encoded.data, num_ffmpeg_threads=1, seek_mode="approximate")
+        decoder = decoder_of(encoded.data, num_ffmpeg_threads=1, seek_mode="approximate")
         return decoder.get_frames_in_range(start, start + length)
 
     return {"torchcodec": decode}

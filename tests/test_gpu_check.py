@@ -11,12 +11,13 @@ from bench.gpu_check import main
 from bench.gpu_meter import summary
 from bench.gpu_steps import STEPS
 from bench.gpu_task import RECIPES
+from bench.peers import torchcodec_decoder
 
 
 def torchcodec_is_usable() -> bool:
     try:
-        import torchcodec.decoders  # noqa: F401 (whether it can be)
-    except (ImportError, RuntimeError):
+        torchcodec_decoder()
+    except ImportError:
         return False
     return True
 

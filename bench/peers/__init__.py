@@ -7,6 +7,7 @@ matrix for all colour operations; a loader composed of separate colour transform
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -21,3 +22,12 @@ PEERS = {
     "opencv-pil": "bench.peers.with_opencv_pil",
     "dali-cpu": "bench.peers.with_dali_cpu",
 }
+
+
+def torchcodec_decoder() -> Any:
+    """torchcodec's VideoDecoder; ImportError also where it lacks FFmpeg's libraries."""
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (OSError, RuntimeError) as error:
+        raise ImportError(str(error).strip().splitlines()[0]) from error
+    return VideoDecoder

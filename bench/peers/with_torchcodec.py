@@ -3,18 +3,18 @@
 import numpy as np
 import torch
 
-from bench.peers import Render
+from bench.peers import Render, torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
 from loaders.plan import Plan
 
 
 def load() -> Render:
     """See `bench.peers`."""
-    from torchcodec.decoders import VideoDecoder
+    decoder_of = torchcodec_decoder()
 
     def render(data: bytes, plan: Plan, b: int) -> list[torch.Tensor]:
         needed, place = np.unique(plan.frames[b], return_inverse=True)
-        decoder = VideoDecoder(data, num_ffmpeg_threads=1)
+        decoder = decoder_of(data, num_ffmpeg_threads=1)
         frames = decoder.get_frames_at(needed.tolist()).data
         return torchvision_views(frames, place.reshape(plan.frames[b].shape), plan, b)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from bench.peers import Render
+from bench.peers import Render, torchcodec_decoder
 from bench.peers.torchvision_views import crop_and_flip, erase
 from loaders.plan import Plan
 from loaders.views import PRETRAIN_AUGMENT as AUGMENT
@@ -16,7 +16,7 @@ from loaders.views import PRETRAIN_AUGMENT as AUGMENT
 
 def load() -> Render:
     """See `bench.peers`."""
-    from torchcodec.decoders import VideoDecoder
+    decoder_of = torchcodec_decoder()
 
     jitter = v2.Compose(
         [
@@ -31,7 +31,7 @@ def load() -> Render:
 
     def render(data: bytes, plan: Plan, b: int) -> list[torch.Tensor]:
         needed, place = np.unique(plan.frames[b], return_inverse=True)
-        frames = VideoDecoder(data, num_ffmpeg_threads=1).get_frames_at(needed.tolist()).data
+        frames = decoder_of(data, num_ffmpeg_threads=1).get_frames_at(needed.tolist()).data
         views = []
         for view, indices in enumerate(place.reshape(plan.frames[b].shape)):
             clip = jitter(crop_and_flip(frames[torch.from_numpy(indices)], plan, b, view))
