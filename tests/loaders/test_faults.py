@@ -175,8 +175,11 @@ def test_a_dying_worker_is_noticed_at_once(
 
 
 _ENDLESS = """
+import signal
 import sys
 from loaders import open_loader
+# Whoever runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for batch in open_loader(sys.argv[1], "pretrain", size_px=64, num_workers=2).stream():
     print("batch", flush=True)
 """

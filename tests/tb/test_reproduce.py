@@ -145,7 +145,7 @@ def test_cost_measures_under_autocast_too(manifest: Manifest, tmp_path: Path) ->
         overrides=(*QUICK_GRID, "machine.amp=bf16"),
     )
     (line,) = (x for x in cost_table(grid, manifest, tmp_path).splitlines() if "supervised" in x)
-    assert float(line.split()[4]) > 0
+    assert float(line.split()[4].rstrip("*")) > 0  # *: measured now
 
 
 def test_cost_counts_what_is_left(manifest: Manifest, tmp_path: Path) -> None:
