@@ -3,7 +3,6 @@ import io
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loaders import views
-from loaders.batch import Batch, open_loader
+from loaders.batch import open_loader
 from loaders.subset import Subset
 from shards.errors import InputError
 from shards.manifest import Manifest
@@ -26,6 +25,7 @@ from tb.evaluate import class_table, evaluate, summarise
 from tb.models import Classifier, build_backbone
 from tb.readings import LOG, num_readings
 from tb.stages import supervised_stage
+from tests.tb.stopping import StoppedError, stopping_at
 
 
 @given(seed=st.integers(0, 2**32 - 1), num_videos=st.integers(1, 40), num_classes=st.integers(2, 9))
@@ -133,14 +133,8 @@ def test_only_a_peek_reads_before_training_is_over(
         update={"student": config.student.model_copy(update={"optim": optim})}
     )
     stage = supervised_stage(manifest, longer)
-    calls = iter(range(3))
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, torch.Tensor]:
-        next(calls)
-        return stage.loss(batches)
-
-    with pytest.raises(StopIteration):
-        train(replace(stage, loss=loss), tmp_path, longer)
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage, 3), tmp_path, longer)
     with pytest.raises(InputError, match="training stopped at step 2 of 40"):
         evaluate("supervised", manifest, longer, tmp_path)
     assert evaluate("supervised", manifest, longer, tmp_path, peek=True).num_peeks == 1

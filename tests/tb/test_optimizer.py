@@ -17,6 +17,7 @@ from tb.engine.metrics import METRICS, Row, read_metrics
 from tb.engine.train import Stage, TrainingError, train
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import freeze_statistics
+from tests.tb.stopping import StoppedError, stopping_at
 
 ADAM_BETA1 = 0.9
 
@@ -133,20 +134,9 @@ def test_everything_together_resumes_bit_for_bit(manifest: Manifest, tmp_path: P
         "student.optim={accumulate: 2, clip_norm: 1.0, ema_decay: 0.9, select: best}",
     )
 
-    class StoppedError(Exception):
-        pass
-
-    stage = supervised(manifest, config)
-    calls = [0]
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        calls[0] += 1
-        if calls[0] > 2 * 5:
-            raise StoppedError
-        return stage.loss(batches)
-
+    stage = stages.supervised_stage(manifest, config)
     with pytest.raises(StoppedError):
-        train(replace(stage, loss=loss), tmp_path / "one", config)
+        train(stopping_at(stage, 2 * 5), tmp_path / "one", config)
     assert load_checkpoint(tmp_path / "one" / "supervised" / CHECKPOINT)["step"] == 4
     one, two = (
         train(supervised(manifest, config), tmp_path / work, config) for work in ("one", "two")

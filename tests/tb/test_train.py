@@ -22,10 +22,11 @@ from tb.config import Config, Optim, dump_yaml, load_config, work_config
 from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.engine.metrics import METRICS, MetricsLog, read_metrics
 from tb.engine.schedule import Schedule
-from tb.engine.train import Stage, TrainingError, train
+from tb.engine.train import TrainingError, train
 from tb.models import Classifier, build_backbone
 from tb.similarity import SIMILARITY, read_similarity
 from tb.workflow import _runner, run_all, run_stage
+from tests.tb.stopping import StoppedError, stopping_at
 
 
 def weights(path: Path) -> dict[str, Tensor]:
@@ -36,23 +37,6 @@ def weights(path: Path) -> dict[str, Tensor]:
 def same_weights(one: Path, two: Path) -> bool:
     a, b = weights(one), weights(two)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class StoppedError(Exception):
-    pass
-
-
-def stopping_at(stage: Stage, step: int) -> Stage:
-    """The stage, but its loss function fails at the given call."""
-    calls = [0]
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        calls[0] += 1
-        if calls[0] > step:
-            raise StoppedError
-        return stage.loss(batches)
-
-    return replace(stage, loss=loss)
 
 
 @pytest.mark.parametrize("steps_done", [1, 3])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from loaders import views
-from loaders.batch import Batch, open_loader
+from loaders.batch import open_loader
 from shards.errors import InputError
 from shards.manifest import Manifest
 from tb import stages
@@ -22,6 +22,7 @@ from tb.models import Classifier, build_backbone
 from tb.runs import read_run
 from tb.workflow import run_stage
 from tests.tb.conftest import QUICK
+from tests.tb.stopping import StoppedError, stopping_at
 
 
 def settings(*more: str) -> Config:
@@ -150,19 +151,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(manifest: Manifest, tmp_path: Path) -
         "machine.checkpoint_steps=2",
     )
 
-    class StoppedError(Exception):
-        pass
-
-    stage, calls = stages.supervised_stage(manifest, config), [0]
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        calls[0] += 1
-        if calls[0] > 5:
-            raise StoppedError
-        return stage.loss(batches)
-
+    stage = stages.supervised_stage(manifest, config)
     with pytest.raises(StoppedError):
-        train(replace(stage, loss=loss), tmp_path / "one", config)
+        train(stopping_at(stage, 5), tmp_path / "one", config)
     assert load_checkpoint(tmp_path / "one" / "supervised" / CHECKPOINT)["step"] == 4
     one, two = (
         train(stages.supervised_stage(manifest, config), tmp_path / work, config)
