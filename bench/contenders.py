@@ -23,10 +23,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.peers import PEERS, Render
-from loaders import reference
-from loaders.batch import Loader, open_loader
-from loaders.engines import ENGINE_NAMES
-from loaders.plan import Plan
+from loaders.engines import reference
+from loaders.engines.choice import ENGINE_NAMES
+from loaders.loader import Loader, open_loader
+from loaders.plan.draw import Plan
 from shards.errors import InputError
 from shards.reader import ShardReader
 

@@ -27,7 +27,7 @@ import torch
 
 from bench.gpu_steps import ROOT, STEPS
 from bench.gpu_task import Task
-from shards.publish import publish_bytes
+from shards.files.publish import publish_bytes
 
 _LEAST_S = 5.0  # below that a step is not begun
 

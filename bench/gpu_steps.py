@@ -25,13 +25,13 @@ import torch
 from bench.gpu_meter import Nvml
 from bench.gpu_task import RECIPES, Found, Task
 from bench.gpu_throughput import throughput
-from loaders import views
-from loaders.batch import open_loader
-from loaders.nvdec import decoder_caps
-from loaders.views import ViewSpec
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.recipe import Recipe
+from loaders.engines.dali.nvdec import decoder_caps
+from loaders.loader import open_loader
+from loaders.plan import views
+from loaders.plan.views import ViewSpec
+from shards.encode.recipe import Recipe
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
 
 ROOT = Path(__file__).resolve().parents[1]
 # The conversion to RGB of a GPU differs from FFmpeg's by some levels.
@@ -70,7 +70,7 @@ def _version(package: str) -> str | None:
 def capabilities(task: Task) -> Found:
     """What NVDEC takes; in a dry run, what DALI decodes on the CPU."""
     if task.is_dry:
-        from loaders.dali_graph import CPU_CODECS
+        from loaders.engines.dali.graph import CPU_CODECS
 
         return {"cpu": sorted(CPU_CODECS), "passed": True}
     formats = {

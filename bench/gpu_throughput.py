@@ -20,13 +20,13 @@ from bench.gpu_meter import Meter
 from bench.gpu_task import RECIPES, Found, Task
 from bench.peers import torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
-from loaders.batch import Loader, open_loader
-from loaders.dali_tuning import Tuning
-from loaders.nvdec import decoder_caps
-from loaders.plan import Plan
-from shards.manifest import read_manifest
+from loaders.engines.dali.nvdec import decoder_caps
+from loaders.engines.dali.tuning import Tuning
+from loaders.loader import Loader, open_loader
+from loaders.plan.draw import Plan
+from shards.format.manifest import read_manifest
+from shards.format.shard import index_name
 from shards.reader import ShardReader
-from shards.writer import index_name
 
 _BATCH_SIZES = {"pretrain": 8, "student": 32, "eval": 4}
 _WARM_BATCHES, _SECONDS = 16, 3.0

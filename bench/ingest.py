@@ -31,11 +31,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from shards.datasets import Dataset, folder
-from shards.encoders import ENCODERS
-from shards.geometry import fit
-from shards.ingest import ingest
-from shards.recipe import Recipe
+from shards.encode.encoders import ENCODERS
+from shards.encode.geometry import fit
+from shards.encode.recipe import Recipe
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import Dataset, folder
 
 _NUM_CORES = len(os.sched_getaffinity(0))
 _NUM_GENERATED = 48

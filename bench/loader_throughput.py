@@ -19,8 +19,8 @@ from pathlib import Path
 
 from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
-from loaders.engines import ENGINE_NAMES
-from loaders.views import PRESETS, view_spec
+from loaders.engines.choice import ENGINE_NAMES
+from loaders.plan.views import PRESETS, view_spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,11 +27,11 @@ from av.video.frame import PictureType
 
 from bench.peers import torchcodec_decoder
 from loaders.decode import decode_frames
-from shards.datasets import folder
-from shards.filters import filtered
-from shards.probe import decoded, open_video, probe, video_stream
-from shards.recipe import Recipe
-from shards.transcode import Encoded, TranscodeError, transcode
+from shards.encode.picture import filtered
+from shards.encode.probe import decoded, open_video, probe, video_stream
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import Encoded, TranscodeError, transcode
+from shards.sources.dataset import folder
 
 _WINDOWS = (16, 64)
 _DEFAULT = Recipe()

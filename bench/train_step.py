@@ -1,6 +1,6 @@
 """Seconds per training step and videos per second of each stage, in variants.
 
-A step is what `tb.engine.train` does with a batch: forward, loss, backward, Adam. "ours" is what
+A step is what `tb.training.loop` does with a batch: forward, loss, backward, Adam. "ours" is what
 it does by default; every other variant changes one thing of that, and "plain" all of them:
 contiguous memory, one forward per view, no compiler, and on a GPU float16. Rounds go round all
 variants, so that what else runs on the machine hits all alike; medians count, and on a shared
@@ -28,13 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from loaders.batch import open_loader
-from shards.publish import publish_bytes
-from tb import losses, stages
-from tb.config import Config, Optim, load_config
-from tb.engine.optimizer import Optimizer
-from tb.engine.train import autocast_of
-from tb.models import Classifier, Embedder, build_backbone, to_channels_last
+from loaders.loader import open_loader
+from shards.files.publish import publish_bytes
+from tb import losses
+from tb.config.settings import Config, Optim, load_config
+from tb.method import stages
+from tb.networks.models import Classifier, Embedder, build_backbone, to_channels_last
+from tb.training.loop import autocast_of
+from tb.training.optimizer import Optimizer
 
 PRETRAIN = ("invariant", "distinctive", "tclr")
 STAGES = (*PRETRAIN, "finetune", "student")
@@ -205,7 +206,7 @@ def _classifier(backbone: nn.Module) -> Classifier:
 
 
 def _terms_apart(kind: str, model: Embedder, batch: Any, config: Config) -> dict[str, Tensor]:
-    """`tb.stages`' terms from one forward per view, as the released code computes them."""
+    """`tb.method.stages`' terms from one forward per view, as the released code computes them."""
     temperature = config.pretrain.temperature
     short = torch.stack(
         [

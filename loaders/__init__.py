@@ -24,15 +24,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Lazy, so that `import loaders` stays instant: the real modules import torch and PyAV.
     if name in {"Batch", "Loader", "LoaderError", "open_loader"}:
-        from loaders import batch as module
+        from loaders import loader as module
     elif name == "Subset":
         from loaders import subset as module  # type: ignore[no-redef]
     elif name == "EpochDataset":
-        from loaders import torch_dataset as module  # type: ignore[no-redef]
+        from loaders import epoch_dataset as module  # type: ignore[no-redef]
     elif name == "Tuning":
-        from loaders import dali_tuning as module  # type: ignore[no-redef]
+        from loaders.engines.dali import tuning as module  # type: ignore[no-redef]
     elif name == "ViewSpec":
-        from loaders import views as module  # type: ignore[no-redef]
+        from loaders.plan import views as module  # type: ignore[no-redef]
     else:
         raise AttributeError(f"module 'loaders' has no attribute {name!r}")
     return getattr(module, name)

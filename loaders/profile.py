@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loaders.pipeline import StageTimes
+from loaders.engines.threads import StageTimes
 
 if TYPE_CHECKING:
-    from loaders.batch import Batch
+    from loaders.loader import Batch
 
 # Below this share of the time spent waiting for batches, the loader keeps up with its consumer.
 _KEEPS_UP = 0.05

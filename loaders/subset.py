@@ -7,9 +7,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from shards.errors import InputError
-from shards.label_list import read_label_list
-from shards.manifest import Manifest
-from shards.splits import label_fraction
+from shards.format.manifest import Manifest
+from shards.labels.fraction import label_fraction
+from shards.labels.label_list import read_label_list
 
 Part = Literal["all", "labelled", "validation", "unlabelled"]
 
@@ -30,7 +30,7 @@ class Subset:
             out of the labelled one: "validation".
         percent: Share of labels kept, in (0, 100], stratified by class.
         label_seed: Seed of the choice; fractions of one seed are nested.
-        label_list: File that names the labelled videos (see `shards.label_list`).
+        label_list: File that names the labelled videos (see `shards.labels.label_list`).
         validation: Share of the labelled videos held out, in [0, 1), stratified by class.
     """
 

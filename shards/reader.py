@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from shards.errors import InputError
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 
 _MAX_OPEN_SHARDS = 128
 

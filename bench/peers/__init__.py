@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from loaders.plan import Plan
+from loaders.plan.draw import Plan
 
 Render = Callable[[bytes, Plan, int], list[torch.Tensor]]
 PEERS = {

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional
 
-from loaders.plan import Plan
+from loaders.plan.draw import Plan
 
 
 def torchvision_views(

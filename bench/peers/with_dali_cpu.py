@@ -7,8 +7,8 @@ import torch
 
 from bench.peers import Render
 from loaders.decode import decode_frames
-from loaders.plan import Plan
-from loaders.reference import frame_to_rgb
+from loaders.engines.reference import frame_to_rgb
+from loaders.plan.draw import Plan
 
 
 def load() -> Render:

@@ -7,7 +7,7 @@ import torch
 
 from bench.peers import Render
 from bench.peers.torchvision_views import torchvision_views
-from loaders.plan import Plan
+from loaders.plan.draw import Plan
 
 
 def load() -> Render:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from bench.peers import Render
-from loaders.plan import Plan
+from loaders.plan.draw import Plan
 
 _SHARED_MEMORY = "/dev/shm"
 

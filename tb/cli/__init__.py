@@ -69,7 +69,7 @@ def demo(
 
     Run it again after an interruption: it goes on from where it was.
     """
-    from tb.demo import run_demo
+    from tb.demo.demo import run_demo
 
     run_demo(out, size=size, seed=seed)
 

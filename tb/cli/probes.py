@@ -7,8 +7,8 @@ import typer
 from tb.cli.train import Out, PeekTest, Preset, Set, Shards, open_work
 
 if TYPE_CHECKING:
-    from shards.manifest import Manifest
-    from tb.evaluate import Evaluation
+    from shards.format.manifest import Manifest
+    from tb.evaluation.evaluate import Evaluation
 
 probe_app = typer.Typer(
     no_args_is_help=True, help="Classify with a frozen backbone's features, without training it."
@@ -39,7 +39,7 @@ def knn(
 ) -> None:
     """Weighted k-nearest neighbours by cosine: videos of evaluation.split among training videos."""
     manifest, config = open_work(shards, out, preset, set_)
-    from tb.probes import knn_probe
+    from tb.evaluation.probes import knn_probe
 
     result = knn_probe(
         stage,
@@ -69,7 +69,7 @@ def linear(
 ) -> None:
     """Logistic regression on training videos, tested on evaluation.split."""
     manifest, config = open_work(shards, out, preset, set_)
-    from tb.probes import linear_probe
+    from tb.evaluation.probes import linear_probe
 
     result = linear_probe(
         stage, manifest, config, out, l2=l2, all_labels=all_labels, peek=peek_test
@@ -87,7 +87,7 @@ def retrieve_command(
 ) -> None:
     """Video retrieval: R@k of evaluation.split's videos among all training videos."""
     manifest, config = open_work(shards, out, preset, set_)
-    from tb.probes import retrieve
+    from tb.evaluation.probes import retrieve
 
     found = retrieve(stage, manifest, config, out, peek=peek_test)
     recalls = ", ".join(f"R@{k} {share:.1%}" for k, share in found["recall"].items())

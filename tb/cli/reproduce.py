@@ -9,7 +9,7 @@ import typer
 from shards.errors import InputError
 
 if TYPE_CHECKING:
-    from shards.manifest import Manifest
+    from shards.format.manifest import Manifest
     from tb.tables.published import Row
 
 DEMO = "demo"
@@ -105,7 +105,7 @@ def _rows(tables: "dict[str, tuple[Row, ...]]", table: str, names: str | None) -
 
 def _presets(dataset: str, backbone: str, percents: str | None) -> dict[float, str]:
     """Percentage of labels -> preset."""
-    from tb.config import load_config, preset_names
+    from tb.config.settings import load_config, preset_names
     from tb.tables.published import BACKBONES, PERCENTS
 
     if dataset in PERCENTS:
@@ -135,13 +135,13 @@ def _presets(dataset: str, backbone: str, percents: str | None) -> dict[float, s
 
 
 def _manifest(dataset: str, shards: str | None, out: Path) -> "Manifest":
-    from shards.manifest import read_manifest
+    from shards.format.manifest import read_manifest
 
     if shards is not None:
         return read_manifest(shards)
     if dataset != DEMO:
         raise InputError(f"--shards is missing: shard the set first, as in `tb shard {dataset}`")
-    from tb.demo import demo_shards
+    from tb.demo.demo import demo_shards
 
     return demo_shards(out, size="small", seed=0)
 
@@ -150,7 +150,7 @@ def _kinds(dataset: str, classes: list[str]) -> dict[str, list[int]]:
     """Class indices of the demo's two kinds of classes; empty for other sets."""
     if dataset != DEMO:
         return {}
-    from tb.demo_videos import APPEARANCE_CLASSES
+    from tb.demo.videos import APPEARANCE_CLASSES
 
     kinds: dict[str, list[int]] = {"appearance": [], "motion": []}
     for label, name in enumerate(classes):

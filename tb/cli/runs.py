@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tb.runs import Run
+    from tb.reports.runs import Run
 
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, and compare them.")
 
@@ -24,7 +24,7 @@ def ls(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Work folders.")],
 ) -> None:
     """One line per run in and below some folders."""
-    from tb.runs import find_runs, short_names
+    from tb.reports.runs import find_runs, short_names
 
     runs = find_runs(folders)
     splits = sorted({split for run in runs for split in run.results})
@@ -46,8 +46,8 @@ def ls(
 @runs_app.command()
 def show(run: Folder) -> None:
     """A run's last metrics, accuracies and settings."""
-    from tb.engine.settings import flatten
-    from tb.runs import read_run
+    from tb.reports.runs import read_run
+    from tb.training.settings import flatten
 
     found = read_run(run)
     console = _console()
@@ -61,8 +61,8 @@ def show(run: Folder) -> None:
 @runs_app.command()
 def compare(one: Folder, two: Folder) -> None:
     """Where the settings of two runs differ, and their last metrics side by side."""
-    from tb.engine.settings import differences
-    from tb.runs import read_run, short_names
+    from tb.reports.runs import read_run, short_names
+    from tb.training.settings import differences
 
     runs = [read_run(one), read_run(two)]
     names = short_names(runs)
@@ -84,7 +84,7 @@ def plot(
     metric: Annotated[str, typer.Option(help="Which column of metrics.jsonl.")] = "loss",
 ) -> None:
     """Draw one metric of several runs over their steps."""
-    from tb.runs import plot_runs, read_run
+    from tb.reports.runs import plot_runs, read_run
 
     plot_runs([read_run(run) for run in runs], png, metric)
     typer.echo(png)

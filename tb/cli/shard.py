@@ -15,8 +15,8 @@ from typer.core import TyperCommand
 from tb.cli.shards import empty_classes, few, progress_bar, shards_app, size_text, split_counts
 
 if TYPE_CHECKING:
-    from shards.datasets import Dataset
-    from shards.ingest import IngestReport
+    from shards.ingestion.ingest import IngestReport
+    from shards.sources.dataset import Dataset
 
 __all__ = ["shard_app", "shards_app"]
 
@@ -101,8 +101,8 @@ def _ingest(
     ] = 900.0,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")] = False,
 ) -> None:
-    from shards.ingest import ingest
-    from shards.recipe import Recipe
+    from shards.encode.recipe import Recipe
+    from shards.ingestion.ingest import ingest
 
     chosen = Recipe(
         codec=recipe,
@@ -139,7 +139,7 @@ def folder(
     follow_links: FollowLinks = False,
 ) -> "Dataset":
     """Class folders, optionally below train/, val/, test/ folders."""
-    from shards import datasets
+    from shards.sources import dataset as datasets
 
     return datasets.folder(
         root,
@@ -159,7 +159,7 @@ def csv(
     min_per_class: MinPerClass = 2,
 ) -> "Dataset":
     """The videos listed in a CSV file; paths are relative to the file's folder."""
-    from shards import datasets
+    from shards.sources import dataset as datasets
 
     return datasets.csv(csv, min_per_class=min_per_class)
 
@@ -174,7 +174,7 @@ def ucf101(
     follow_links: FollowLinks = False,
 ) -> "Dataset":
     """UCF101 as unpacked, with its three official splits; needs no list files."""
-    from shards import public_sets
+    from shards.sources import public_sets
 
     return public_sets.ucf101(root, annotations, follow_links=follow_links)
 
@@ -187,7 +187,7 @@ def hmdb51(
     follow_links: FollowLinks = False,
 ) -> "Dataset":
     """HMDB51 as unpacked, with its three official splits."""
-    from shards import public_sets
+    from shards.sources import public_sets
 
     return public_sets.hmdb51(root, annotations, follow_links=follow_links)
 
@@ -202,13 +202,13 @@ def kinetics400(
     follow_links: FollowLinks = False,
 ) -> "Dataset":
     """Kinetics-400 as downloaded; videos that are no longer to be had are listed."""
-    from shards import kinetics
+    from shards.sources import kinetics400 as kinetics
 
     return kinetics.kinetics400(root, annotations, follow_links=follow_links)
 
 
 def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
-    from shards.manifest import read_manifest
+    from shards.format.manifest import read_manifest
 
     if report.already_done:
         typer.echo(f"{out}: already done by an earlier run")
@@ -233,8 +233,8 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
 
 
 def _print_skipped(out: str, report: "IngestReport") -> None:
-    from shards.skipped import SKIPPED_NAME, read_skipped
-    from shards.storage import open_store
+    from shards.files.store import open_store
+    from shards.format.skipped import SKIPPED_NAME, read_skipped
 
     counts = {"skipped": report.num_skipped, "missing": report.num_missing}
     text = ", ".join(f"{num} videos {what}" for what, num in counts.items() if num)

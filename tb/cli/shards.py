@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
-    from shards.manifest import Manifest
+    from shards.format.manifest import Manifest
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
 
@@ -28,7 +28,7 @@ def info(
     root: Root,
 ) -> None:
     """Classes, splits, durations, sizes, bytes and codecs."""
-    from shards.manifest import read_dataset_facts, read_manifest
+    from shards.format.manifest import read_dataset_facts, read_manifest
 
     manifest = read_manifest(root)
     console = Console()
@@ -44,8 +44,8 @@ def verify(
     decode: Annotated[bool, typer.Option("--decode", help="Also decode every frame.")] = False,
 ) -> None:
     """Compare every byte with the manifest; exit code 1 if anything is amiss."""
-    from shards import verify as checks
-    from shards.manifest import read_manifest
+    from shards import verification as checks
+    from shards.format.manifest import read_manifest
 
     num_videos = len(read_manifest(root))
     with progress_bar("verify") as progress:
@@ -72,7 +72,7 @@ def ls(
 ) -> None:
     """One line per video: key, class, splits, frames, fps, size, bytes, shard (by tabs)."""
     from shards.errors import InputError
-    from shards.manifest import read_manifest
+    from shards.format.manifest import read_manifest
 
     manifest = read_manifest(root)
     if class_name is not None and class_name not in manifest.classes:
@@ -104,7 +104,7 @@ def show(
     from difflib import get_close_matches
 
     from shards.errors import InputError
-    from shards.manifest import read_manifest
+    from shards.format.manifest import read_manifest
 
     manifest = read_manifest(root)
     if key not in manifest.keys:
@@ -124,10 +124,10 @@ def show(
 def _draw_contact_sheet(manifest: "Manifest", row: int, path: Path, num_tiles: int) -> None:
     import io
 
-    from shards.contact_sheet import contact_sheet
     from shards.errors import InputError
-    from shards.publish import publish_bytes
+    from shards.files.publish import publish_bytes
     from shards.reader import ShardReader
+    from tb.reports.frame_sheet import contact_sheet
 
     with ShardReader(manifest) as reader:
         sheet = contact_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
 
-    from shards.manifest import Manifest
+    from shards.format.manifest import Manifest
 
 
 def split_command(
@@ -31,8 +31,8 @@ def split_command(
 ) -> None:
     """Choose the labelled videos: stratified, at least one per class, nested; or from a list."""
     from shards.errors import InputError
-    from shards.label_list import label_list_text
-    from shards.manifest import read_manifest
+    from shards.format.manifest import read_manifest
+    from shards.labels.label_list import label_list_text
 
     if (fraction is None) == (from_list is None):
         raise InputError("tb split: give either --fraction or --from-list")
@@ -63,7 +63,7 @@ def _from_list(path: Path, manifest: "Manifest", rows: "np.ndarray", where: str)
     import numpy as np
 
     from shards.errors import InputError
-    from shards.label_list import examples, match_label_list
+    from shards.labels.label_list import examples, match_label_list
 
     match = match_label_list(path, manifest)
     outside = np.setdiff1d(np.flatnonzero(match.labelled), rows)
@@ -89,7 +89,7 @@ def _drawn(
     import numpy as np
 
     from shards.errors import InputError
-    from shards.splits import label_fraction
+    from shards.labels.fraction import label_fraction
 
     if not len(rows):
         raise InputError(f"{manifest.root}: that split has no videos; see `tb shards info`")
@@ -106,7 +106,7 @@ def _drawn(
 
 def _write(path: Path, text: str) -> None:
     from shards.errors import InputError
-    from shards.publish import publish_bytes
+    from shards.files.publish import publish_bytes
 
     try:
         if path.exists() and path.read_bytes() != text.encode():
@@ -133,7 +133,7 @@ def _print_groups(
 ) -> None:
     import numpy as np
 
-    from shards.label_list import shared_groups
+    from shards.labels.label_list import shared_groups
 
     if not any(manifest.table.column("group").to_pylist()):
         typer.echo("groups  unknown")

@@ -14,9 +14,9 @@ import typer
 from shards.errors import InputError
 
 if TYPE_CHECKING:
-    from shards.manifest import Manifest
-    from tb.config import Config
-    from tb.evaluate import ClassRow
+    from shards.format.manifest import Manifest
+    from tb.config.settings import Config
+    from tb.evaluation.evaluate import ClassRow
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a stage of the method, or all of them.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at settings and presets.")
@@ -73,7 +73,7 @@ def _pretrain(
     kind: str, shards: str, out: Path, preset: str | None, overrides: list[str] | None
 ) -> None:
     manifest, config = open_work(shards, out, preset, overrides)
-    from tb import workflow
+    from tb.workflow import run as workflow
 
     workflow.run_stage(kind, manifest, config, out)
 
@@ -91,7 +91,7 @@ def finetune(
 ) -> None:
     """Stage 2: a teacher on the labelled videos, cross entropy."""
     manifest, config = open_work(shards, out, preset, set_)
-    from tb import workflow
+    from tb.workflow import run as workflow
 
     workflow.run_stage(f"finetune-{teacher}", manifest, config, out, init=init)
 
@@ -106,7 +106,7 @@ def student(
     student.distance=kl or js; student.init=scratch, invariant, distinctive, tclr or a file.
     """
     manifest, config = open_work(shards, out, preset, set_)
-    from tb import workflow
+    from tb.workflow import run as workflow
 
     workflow.run_stage("student", manifest, config, out, name=name)
 
@@ -122,8 +122,8 @@ def baseline(
 ) -> None:
     """Another semi-supervised method: the student's network, labels, batches and steps."""
     manifest, config = open_work(shards, out, preset, set_)
-    from tb import workflow
-    from tb.baselines import NAMES
+    from tb.method.baselines import NAMES
+    from tb.workflow import run as workflow
 
     if kind not in NAMES:
         raise InputError(f"no baseline {kind!r}: choose one of {', '.join(NAMES)}")
@@ -134,7 +134,7 @@ def baseline(
 def supervised(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """The baseline: the student's network and budget on the labelled videos alone."""
     manifest, config = open_work(shards, out, preset, set_)
-    from tb import workflow
+    from tb.workflow import run as workflow
 
     workflow.run_stage("supervised", manifest, config, out)
 
@@ -152,9 +152,9 @@ def train_all(
     Run it again after an interruption: finished stages are kept, a started one goes on.
     """
     manifest, config = open_work(shards, out, preset, set_)
-    from tb import workflow
-    from tb.engine.distributed import join
-    from tb.report import write_report
+    from tb.reports.report import write_report
+    from tb.training.distributed import join
+    from tb.workflow import run as workflow
 
     started_s = time.monotonic()
     workflow.run_all(manifest, config, out, jobs=jobs)
@@ -176,8 +176,8 @@ def evaluate_command(
     Held-out videos are for one reading: with other weights or settings it takes --peek-test.
     """
     manifest, config = open_work(shards, out, preset, set_)
-    from tb.evaluate import class_table, evaluate
-    from tb.readings import num_readings
+    from tb.evaluation.evaluate import class_table, evaluate
+    from tb.evaluation.readings import num_readings
 
     result = evaluate(stage, manifest, config, out, peek=peek_test)
     typer.echo(
@@ -208,7 +208,7 @@ def _tell_classes(rows: list["ClassRow"]) -> None:
 def report_command(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Write WORK/report.html and WORK/result.json from what the stages left."""
     manifest, config = open_work(shards, out, preset, set_)
-    from tb.report import write_report
+    from tb.reports.report import write_report
 
     typer.echo(write_report(manifest, config, out))
 
@@ -221,9 +221,9 @@ def views_command(
     num_videos: Annotated[int, typer.Option(help="How many videos.", min=1)] = 3,
 ) -> None:
     """A contact sheet of what the networks see: the long and short views of a few videos."""
-    from shards.manifest import read_manifest
-    from tb.config import load_config
-    from tb.contact_sheet import write_contact_sheet
+    from shards.format.manifest import read_manifest
+    from tb.config.settings import load_config
+    from tb.reports.view_sheet import write_contact_sheet
 
     config = load_config(preset, set_ or [])
     write_contact_sheet(read_manifest(shards), config, png, num_videos=num_videos)
@@ -236,7 +236,7 @@ def show(
     set_: Set = None,
 ) -> None:
     """The resolved settings as YAML; without a preset, the paper's."""
-    from tb.config import dump_yaml, load_config
+    from tb.config.settings import dump_yaml, load_config
 
     typer.echo(dump_yaml(load_config(preset, set_ or [])), nl=False)
 
@@ -247,8 +247,8 @@ def diff(
     two: Annotated[str, typer.Argument(help="Likewise.")],
 ) -> None:
     """Where two sets of settings differ: one line each, by tabs."""
-    from tb.config import CONFIG, load_config
-    from tb.engine.settings import differences
+    from tb.config.settings import CONFIG, load_config
+    from tb.training.settings import differences
 
     files = [(name, Path(name) / CONFIG) for name in (one, two)]
     sources = [str(file) if file.is_file() else name for name, file in files]
@@ -260,7 +260,7 @@ def diff(
 @config_app.command("presets")
 def presets() -> None:
     """The presets that come with the package."""
-    from tb.config import preset_names
+    from tb.config.settings import preset_names
 
     typer.echo("\n".join(preset_names()))
 
@@ -269,8 +269,8 @@ def open_work(
     shards: str, out: Path, preset: str | None, overrides: list[str] | None
 ) -> tuple["Manifest", "Config"]:
     """The data set, and the settings of the work folder."""
-    from shards.manifest import read_manifest
-    from tb.config import work_config
+    from shards.format.manifest import read_manifest
+    from tb.config.settings import work_config
 
     manifest = read_manifest(shards)
     return manifest, work_config(out, preset, overrides or [])

@@ -13,7 +13,7 @@ def export_command(
     """Write a backbone and its classifier so that the stock libraries load them strictly."""
     import json
 
-    from tb.weights import export_weights
+    from tb.weights.pretrained import export_weights
 
     facts = export_weights(run, out)
     num_classes = len(json.loads(facts["classes"]))

@@ -6,11 +6,11 @@ from statistics import median
 
 import torch
 
-from shards.manifest import Manifest
-from tb import stages
-from tb.config import Config, Machine
-from tb.engine.train import Stage, autocast_of, precision
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, Machine
+from tb.method import stages
 from tb.tables.grid import Grid, Unit, findings
+from tb.training.loop import Stage, autocast_of, precision
 
 # A measured batch is small, so that any network at any size fits; time grows with it linearly, or
 # less: the estimate errs on the dear side.

@@ -22,16 +22,16 @@ from statistics import median
 from typing import Any
 
 from shards.errors import InputError
-from shards.lock import BusyError, locked
-from shards.manifest import Manifest
-from shards.publish import publish_bytes
-from tb.children import child_pool
-from tb.config import Config, Machine, Tree, load_config
-from tb.engine.distributed import world_from
-from tb.similarity import TEACHERS
-from tb.stages import SELF_SUPERVISED
+from shards.files.lock import BusyError, locked
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, Machine, Tree, load_config
+from tb.method.scores import TEACHERS
+from tb.method.stages import SELF_SUPERVISED
+from tb.method.teachers import finetuned
 from tb.tables.published import Row
-from tb.teachers import finetuned
+from tb.training.distributed import world_from
+from tb.workflow.children import child_pool
 
 _WAIT_S = 1.0
 
@@ -42,7 +42,7 @@ class Unit:
 
     Attributes:
         work: Its work folder, relative to OUT.
-        kind: The stage, as `tb.workflow.run_stage` takes it.
+        kind: The stage, as `tb.workflow.run.run_stage` takes it.
         name: Its folder in `work`.
         config: Its settings.
         needs: Keys of the units that come before it.
@@ -197,9 +197,9 @@ def _try(unit: Unit, manifest: Manifest, out: Path) -> bool:
 
 
 def _run(unit: Unit, manifest: Manifest, out: Path) -> None:
-    from tb.engine.metrics import METRICS, read_metrics
-    from tb.evaluate import evaluate
-    from tb.workflow import run_stage
+    from tb.evaluation.evaluate import evaluate
+    from tb.training.metrics import METRICS, read_metrics
+    from tb.workflow.run import run_stage
 
     work = out / unit.work
     if unit.classifies:

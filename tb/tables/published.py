@@ -16,7 +16,7 @@ class Row:
     Attributes:
         name: For --rows, and the folder of what it trains.
         title: For people.
-        kind: The stage (`tb.workflow.run_stage`) whose accuracy it is.
+        kind: The stage (`tb.workflow.run.run_stage`) whose accuracy it is.
         overrides: Settings in which it differs from the preset.
         paper: Published numbers: (data set, backbone) -> percentage of labels -> top-1.
     """

@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from shards.manifest import Manifest
-from shards.publish import publish_bytes
-from tb.config import Tree
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from tb.config.settings import Tree
 from tb.tables.grid import Cell
 from tb.tables.published import Row
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from loaders.views import ViewSpec, pretrain
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import Manifest, read_manifest
-from shards.recipe import Recipe
+from loaders.plan.views import ViewSpec, pretrain
+from shards.encode.recipe import Recipe
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
 from tests.loaders.numbered import numbered_paint
 from tests.make_videos import make_video
 

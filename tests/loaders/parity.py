@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from loaders.batch import Batch, open_loader
-from loaders.views import ViewSpec
-from shards.manifest import Manifest
+from loaders.loader import Batch, open_loader
+from loaders.plan.views import ViewSpec
+from shards.format.manifest import Manifest
 
 MAX_MEAN_DIFFERENCE = 1 / 255
 MIN_PSNR_DB = 42.0

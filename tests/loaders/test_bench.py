@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {

@@ -21,15 +21,15 @@ import pyarrow as pa
 import pytest
 import torch
 
-from loaders import views
-from loaders.batch import Batch, Loader, LoaderError, open_loader
-from loaders.dali_tuning import Tuning
-from loaders.views import ViewSpec
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import Manifest, read_manifest
+from loaders.engines.dali.tuning import Tuning
+from loaders.loader import Batch, Loader, LoaderError, open_loader
+from loaders.plan import views
+from loaders.plan.views import ViewSpec
+from shards.encode.recipe import Recipe
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
-from shards.recipe import Recipe
+from shards.sources.dataset import folder
 from tests.loaders.parity import assert_parity
 from tests.loaders.test_parity import EVERYTHING, SPECS
 from tests.make_videos import make_video
@@ -345,7 +345,7 @@ def test_a_changed_shard_is_named(
 def test_what_is_no_videos_fault_is_not_blamed_on_one(
     shards: Shards, tiny: ViewSpec, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loaders.dali_graph import Graph
+    from loaders.engines.dali.graph import Graph
 
     collect, calls = Graph.collect, iter(range(100))
 

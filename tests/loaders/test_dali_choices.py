@@ -13,14 +13,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders import batch, engines
-from loaders.batch import open_loader
-from loaders.dali_tuning import Trial, Tuning, candidates, choose
-from loaders.engines import auto_engine, engine_name
-from loaders.nvdec import DecoderCaps, NvdecError, check_decodable, decoder_caps
-from loaders.views import ViewSpec
+from loaders import loader as batch
+from loaders.engines import choice as engines
+from loaders.engines.choice import auto_engine, engine_name
+from loaders.engines.dali.nvdec import DecoderCaps, NvdecError, check_decodable, decoder_caps
+from loaders.engines.dali.tuning import Trial, Tuning, candidates, choose
+from loaders.loader import open_loader
+from loaders.plan.views import ViewSpec
 from shards.errors import InputError
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 
 # As an H100 answers for H.264, 4:2:0, 8 bit.
 H264 = DecoderCaps(

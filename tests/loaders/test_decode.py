@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders.decode import DecodeError, decode_frames, frame_planes
-from shards.recipe import Recipe
-from shards.transcode import transcode
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import transcode
 from tests.loaders.numbered import numbered_paint, read_number
 from tests.make_videos import make_video
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "loading.md"
 BLOCKS = re.findall(

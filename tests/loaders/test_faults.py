@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 import torch
 
-from loaders.batch import Loader, LoaderError, open_loader
-from loaders.engines import ENGINES
-from loaders.views import ViewSpec
+from loaders.engines.choice import ENGINES
+from loaders.loader import Loader, LoaderError, open_loader
+from loaders.plan.views import ViewSpec
 from shards.errors import InputError
-from shards.manifest import Manifest, read_manifest
+from shards.format.manifest import Manifest, read_manifest
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loaders.batch import Batch, open_loader
+from loaders.loader import Batch, open_loader
+from loaders.plan.views import Augment, ViewGroup, ViewSpec, finetune
 from loaders.subset import Subset
-from loaders.views import Augment, ViewGroup, ViewSpec, finetune
 from shards.errors import InputError
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 from tests.loaders.numbered import read_number
 
 NUM_VIDEOS = 11

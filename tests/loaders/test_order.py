@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
+from loaders.plan.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
 
 sizes = st.integers(1, 200)
 worlds = st.integers(1, 5)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from loaders import views
-from loaders.views import Augment, ViewSpec
-from shards.manifest import Manifest
+from loaders.plan import views
+from loaders.plan.views import Augment, ViewSpec
+from shards.format.manifest import Manifest
 from tests.loaders.parity import assert_parity, save_difference
 
 # Every operation at once and always, at its widest.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders import views
-from loaders.plan import Plan, draw_plan, hue_matrix, reflect, saturation_matrix
-from loaders.views import Augment, ViewSpec
+from loaders.plan import views
+from loaders.plan.draw import Plan, draw_plan, hue_matrix, reflect, saturation_matrix
+from loaders.plan.views import Augment, ViewSpec
 from shards.errors import InputError
 
 NUM_ROWS = 1500

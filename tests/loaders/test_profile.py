@@ -8,11 +8,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from loaders import EpochDataset
-from loaders.batch import open_loader
-from loaders.engines import ENGINES
-from loaders.views import ViewSpec
+from loaders.engines.choice import ENGINES
+from loaders.loader import open_loader
+from loaders.plan.views import ViewSpec
 from shards.errors import InputError
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 
 _SLOW_S = 0.03

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loaders.subset import Part, Subset
 from shards.errors import InputError
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 
 
 def test_the_default_is_the_whole_train_split(numbered_shards: Manifest) -> None:

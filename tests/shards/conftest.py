@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import Manifest, read_manifest
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
 from tests.make_videos import make_video
 
 _SHARED = Path(__file__).parents[2] / ".." / "shared"

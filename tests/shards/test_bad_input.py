@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import read_manifest
-from shards.recipe import Recipe
-from shards.skipped import SKIPPED_NAME
-from shards.transcode import TranscodeError, transcode
-from shards.verify import verify
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import TranscodeError, transcode
+from shards.format.manifest import read_manifest
+from shards.format.skipped import SKIPPED_NAME
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
+from shards.verification import verify
 from tb.cli.shard import shard_app
 from tests.make_videos import make_video
 from tests.shards import damage
@@ -115,9 +115,9 @@ def test_a_decoder_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
 _TRY = """
 import sys
-from shards.datasets import folder
+from shards.sources.dataset import folder
 from shards.errors import InputError
-from shards.ingest import ingest
+from shards.ingestion.ingest import ingest
 try:
     report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1)
     print(report.num_videos, report.num_skipped)
@@ -150,8 +150,8 @@ def test_unreadable_files_are_left_out_and_unreadable_folders_named(tmp_path: Pa
 
 _INTERRUPTED_AT_THE_END = """
 import sys
-from shards.datasets import folder
-from shards.ingest import ingest
+from shards.sources.dataset import folder
+from shards.ingestion.ingest import ingest
 def interrupt(num_done, total, key):
     if num_done == total:
         raise KeyboardInterrupt
@@ -162,8 +162,8 @@ except KeyboardInterrupt:
 """
 _GO_ON = """
 import sys
-from shards.datasets import folder
-from shards.ingest import ingest
+from shards.sources.dataset import folder
+from shards.ingestion.ingest import ingest
 report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1, shard_bytes=1)
 print(report.num_videos, report.num_skipped, report.num_resumed > 0)
 """
@@ -200,9 +200,9 @@ def test_an_output_that_may_not_be_written(videos: Path, tmp_path: Path) -> None
 
 _ON_A_SMALL_DISK = """
 import pathlib, subprocess, sys
-from shards.datasets import folder
+from shards.sources.dataset import folder
 from shards.errors import InputError
-from shards.ingest import ingest
+from shards.ingestion.ingest import ingest
 root, out = sys.argv[1:]
 def run():
     return ingest(folder(root), pathlib.Path(out, "shards"), workers=1, shard_bytes=60_000)

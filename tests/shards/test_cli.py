@@ -9,10 +9,10 @@ from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
-from shards.datasets import folder
 from shards.errors import InputError
-from shards.ingest import ingest
-from shards.manifest import Manifest, read_manifest
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
 from tb.cli.shard import shard_app, shards_app
 from tests.make_videos import make_video
 from tests.shards import damage

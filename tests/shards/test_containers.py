@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.containers import missing_bytes
+from shards.encode.truncation import missing_bytes
 from tests.make_videos import make_video
 
 _CODEC = {"mp4": "libx264", "mov": "libx264", "avi": "mpeg4", "mkv": "libx264", "webm": "libvpx"}

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import Manifest, read_manifest
+from shards.encode.recipe import Recipe
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.shard import index_name
+from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
-from shards.recipe import Recipe
-from shards.writer import index_name
+from shards.sources.dataset import folder
 
 dali = pytest.importorskip("nvidia.dali")
 

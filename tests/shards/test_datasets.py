@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.datasets import Dataset, csv, folder
+from shards.sources.dataset import Dataset, csv, folder
 from tests.shards.sources import fault_of, touch
 
 

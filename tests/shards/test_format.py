@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from shards.manifest import Manifest, read_dataset_facts
+from shards.files.store import LocalStore
+from shards.format.manifest import Manifest, read_dataset_facts
+from shards.format.shard import ShardWriter, member_bytes
 from shards.reader import ShardError, ShardReader
-from shards.storage import LocalStore
-from shards.writer import ShardWriter, member_bytes
 
 
 def _shard(manifest: Manifest, index: int) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.geometry import STEP_PX, fit, upright_filters
+from shards.encode.geometry import STEP_PX, fit, upright_filters
 
 _SIDE = st.integers(1, 2000)
 _SHORT = st.integers(9, 40).map(lambda n: n * STEP_PX)

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import pytest
 
-from shards.recipe import Recipe
-from shards.transcode import transcode
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import transcode
 from tests.make_videos import make_video
 
 _HIGH = 100

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from shards.datasets import csv, folder
+from shards.encode.recipe import Recipe
 from shards.errors import InputError
-from shards.ingest import ingest
-from shards.manifest import read_manifest
-from shards.recipe import Recipe
-from shards.skipped import SKIPPED_NAME
-from shards.verify import verify
+from shards.format.manifest import read_manifest
+from shards.format.skipped import SKIPPED_NAME
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import csv, folder
+from shards.verification import verify
 from tests.make_videos import make_video
 from tests.shards import damage
 

@@ -13,26 +13,26 @@ from pathlib import Path
 
 import pytest
 
-from shards.datasets import folder
 from shards.errors import InputError
-from shards.ingest import ingest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
 from tests.make_videos import make_video
 from tests.shards import damage
 
 _RUN = """
 import sys
-from shards.datasets import folder
-from shards.ingest import ingest
+from shards.sources.dataset import folder
+from shards.ingestion.ingest import ingest
 ingest(folder(sys.argv[1]), sys.argv[2], workers=2, shard_bytes=80_000)
 """
 
 
 _RUN_AND_TELL = """
 import json, pathlib, sys
-from shards.datasets import folder
+from shards.sources.dataset import folder
 from shards.errors import InputError
-from shards.ingest import ingest
-from shards.skipped import SKIPPED_NAME
+from shards.ingestion.ingest import ingest
+from shards.format.skipped import SKIPPED_NAME
 try:
     report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1)
     entry = json.loads(pathlib.Path(sys.argv[2], SKIPPED_NAME).read_text())

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.keys import MAX_KEY_CHARS, assign_keys
+from shards.sources.keys import MAX_KEY_CHARS, assign_keys
 
 _TEXT = st.text(st.sampled_from("aB-_. é\\x\udcff/"), min_size=1, max_size=6)
 _NAMES = st.lists(

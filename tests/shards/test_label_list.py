@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from typer import Typer
 from typer.testing import CliRunner
 
-from shards.keys import assign_keys
-from shards.label_list import (
+from shards.files.store import LocalStore
+from shards.format.manifest import SCHEMA, Manifest, read_manifest, write_manifest
+from shards.labels.label_list import (
     label_list_text,
     match_label_list,
     read_label_list,
     shared_groups,
 )
-from shards.manifest import SCHEMA, Manifest, read_manifest, write_manifest
-from shards.public_sets import hmdb51, ucf101
-from shards.storage import LocalStore
+from shards.sources.keys import assign_keys
+from shards.sources.public_sets import hmdb51, ucf101
 from tb.cli.split import split_command
 from tests.shards.sources import fault_of, touch
 

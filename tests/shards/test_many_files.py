@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from shards.ingest import ingest
-from shards.manifest import read_manifest
-from shards.public_sets import ucf101
-from shards.recipe import Recipe
-from shards.verify import verify
+from shards.encode.recipe import Recipe
+from shards.format.manifest import read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.public_sets import ucf101
+from shards.verification import verify
 from tests.make_videos import make_video
 
 _NUM_VIDEOS, _NUM_CLASSES, _NUM_KILLS = 13_320, 101, 20
@@ -23,9 +23,9 @@ _SIDE_PX = 64
 
 _RUN = f"""
 import sys
-from shards.ingest import ingest
-from shards.public_sets import ucf101
-from shards.recipe import Recipe
+from shards.ingestion.ingest import ingest
+from shards.sources.public_sets import ucf101
+from shards.encode.recipe import Recipe
 recipe = Recipe(short_side_px={_SIDE_PX}, quality=35)
 ingest(ucf101(sys.argv[1]), sys.argv[2], recipe=recipe, shard_bytes={_SHARD_BYTES})
 """

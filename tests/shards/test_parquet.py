@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shards.parquet import read_table
+from shards.files.parquet import read_table
 
 _COUNT = """
 import os, sys
 import pyarrow.parquet
-from shards.parquet import read_table
+from shards.files.parquet import read_table
 before = set(os.listdir("/proc/self/task"))
 with open(sys.argv[1], "rb") as file:
     assert read_table(file).num_rows == 10_000

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from shards.datasets import Dataset
-from shards.ingest import ingest
-from shards.kinetics import kinetics400
-from shards.manifest import read_manifest
-from shards.public_sets import hmdb51, ucf101
+from shards.format.manifest import read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import Dataset
+from shards.sources.kinetics400 import kinetics400
+from shards.sources.public_sets import hmdb51, ucf101
 from tests.make_videos import make_video
 from tests.shards.sources import fault_of, touch
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import read_manifest
+from shards.format.manifest import read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
 from tb.cli.shard import shard_app
 from tests.make_videos import make_video
 from tests.shards import damage
@@ -24,8 +24,8 @@ _RUN = """
 import json, sys, threading, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from shards.datasets import folder
-from shards.ingest import ingest
+from shards.sources.dataset import folder
+from shards.ingestion.ingest import ingest
 
 root, out, lose_a_node = sys.argv[1], sys.argv[2], sys.argv[3] == "lose"
 cluster = Cluster()

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import pytest
 
-from shards.datasets import csv, folder
-from shards.ingest import ingest
-from shards.manifest import read_manifest
-from shards.recipe import Recipe
-from shards.skipped import SKIPPED_NAME
-from shards.verify import verify
+from shards.encode.recipe import Recipe
+from shards.format.manifest import read_manifest
+from shards.format.skipped import SKIPPED_NAME
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import csv, folder
+from shards.verification import verify
 
 
 def _count_frames(path: Path) -> int:

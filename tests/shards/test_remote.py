@@ -17,13 +17,13 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from typer.testing import CliRunner
 
-from shards.datasets import folder
 from shards.errors import InputError
-from shards.ingest import ingest
-from shards.manifest import DATASET_NAME, Manifest, read_manifest
+from shards.files.store import LocalStore, open_store, remote_url
+from shards.format.manifest import DATASET_NAME, Manifest, read_manifest
+from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
-from shards.storage import LocalStore, open_store, remote_url
-from shards.verify import verify
+from shards.sources.dataset import folder
+from shards.verification import verify
 from tb.cli.shard import shard_app
 from tb.cli.shards import shards_app
 from tests.make_videos import make_video

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import InputError
-from shards.splits import label_fraction, ucf101_splits
+from shards.labels.fraction import label_fraction, ucf101_splits
 
 _LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(np.array)
 _PERCENT = st.floats(0.1, 100)

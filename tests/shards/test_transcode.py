@@ -14,9 +14,9 @@ from av.video.reformatter import ColorRange, Colorspace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import Encoded, TranscodeError, transcode
 from shards.errors import InputError
-from shards.recipe import Recipe
-from shards.transcode import Encoded, TranscodeError, transcode
 from tests.make_videos import make_video, moving_pattern
 from tests.shards import damage
 

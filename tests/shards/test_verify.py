@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from shards.manifest import DATASET_NAME, MANIFEST_NAME, Manifest, read_manifest
-from shards.verify import verify
-from shards.writer import index_name
+from shards.format.manifest import DATASET_NAME, MANIFEST_NAME, Manifest, read_manifest
+from shards.format.shard import index_name
+from shards.verification import verify
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import Manifest, read_manifest
-from tb.config import Config, load_config
-from tb.demo_videos import DemoSize, write_demo_videos
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
+from tb.config.settings import Config, load_config
+from tb.demo.videos import DemoSize, write_demo_videos
 
 QUICK = (
     "labels.percent=50",
@@ -47,7 +47,7 @@ def config() -> Config:
 @pytest.fixture(scope="session")
 def finished(manifest: Manifest, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder in which every stage has run; treat it as read-only."""
-    from tb.workflow import run_all
+    from tb.workflow.run import run_all
 
     work = tmp_path_factory.mktemp("work")
     run_all(manifest, config, work)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
-from shards.manifest import Manifest, read_manifest
-from tb.config import load_config
-from tb.engine.distributed import join, main_first
-from tb.engine.train import Stage, train
-from tb.workflow import _build
+from shards.format.manifest import Manifest, read_manifest
+from tb.config.settings import load_config
+from tb.training.distributed import join, main_first
+from tb.training.loop import Stage, train
+from tb.workflow.run import _build
 from tests.tb.conftest import QUICK
 
 # So small a rate that the weights stay: Adam's moments are then sums of plain gradients.

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from loaders.batch import Batch
-from tb.engine.train import Stage
+from loaders.loader import Batch
+from tb.training.loop import Stage
 
 
 class StoppedError(Exception):

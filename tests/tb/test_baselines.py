@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from loaders.batch import Batch
+from loaders.loader import Batch
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb import baselines
-from tb.config import Config, load_config
-from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
-from tb.engine.train import train
-from tb.workflow import run_stage
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, load_config
+from tb.method import baselines
+from tb.training.loop import train
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.workflow.run import run_stage
 
 
 def slow_with_guesses(

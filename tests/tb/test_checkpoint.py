@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from shards.errors import InputError
-from tb.engine.checkpoint import load_backbone, load_checkpoint, load_model, save_checkpoint
-from tb.models import Classifier, build_backbone
+from tb.networks.models import Classifier, build_backbone
+from tb.weights.checkpoint import load_backbone, load_checkpoint, load_model, save_checkpoint
 
 
 class Exploit:

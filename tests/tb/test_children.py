@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tb.children import child_pool
+from tb.workflow.children import child_pool
 
 
 def gpus_seen(meeting: Path) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shards.manifest import Manifest
-from tb.config import dump_yaml, load_config
+from shards.format.manifest import Manifest
+from tb.config.settings import dump_yaml, load_config
 from tests.make_videos import make_video
 
 

@@ -9,10 +9,10 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from shards.errors import InputError
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 from tb.cli import app
-from tb.config import Config, remember_config
-from tb.evaluate import read_evaluation
+from tb.config.settings import Config, remember_config
+from tb.evaluation.evaluate import read_evaluation
 from tests.tb.test_cli import complaint
 
 

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from tb.demo_videos import CLASSES, MOTION_CLASSES, DemoSize, draw_video, write_demo_videos
-from tb.engine.checkpoint import file_digest
+from tb.demo.videos import CLASSES, MOTION_CLASSES, DemoSize, draw_video, write_demo_videos
+from tb.weights.checkpoint import file_digest
 
 
 def run(out: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb.config import Config, Optim
-from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
-from tb.engine.distributed import World, meeting_point, world_from
-from tb.engine.metrics import METRICS, read_metrics
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, Optim
+from tb.training.distributed import World, meeting_point, world_from
+from tb.training.metrics import METRICS, read_metrics
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import STAGES, train_all
 
@@ -146,7 +146,7 @@ def test_slurm_s_first_host_is_where_processes_meet(hosts: str, first: str) -> N
 
 
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tb.engine.distributed.num_cpus", lambda: 16)
+    monkeypatch.setattr("tb.training.distributed.num_cpus", lambda: 16)
     world = World(rank=0, size=16, local_rank=0, local_size=8)
     assert [world.num_workers(number) for number in (None, 3)] == [2, 3]
     assert World().num_workers(None) is None

@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from loaders import views
-from loaders.batch import open_loader
+from loaders.loader import open_loader
+from loaders.plan import views
 from loaders.subset import Subset
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb import plots
-from tb.config import Config
-from tb.engine.train import train
-from tb.evaluate import class_table, evaluate, summarise
-from tb.models import Classifier, build_backbone
-from tb.readings import LOG, num_readings
-from tb.stages import supervised_stage
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.evaluation.evaluate import class_table, evaluate, summarise
+from tb.evaluation.readings import LOG, num_readings
+from tb.method.stages import supervised_stage
+from tb.networks.models import Classifier, build_backbone
+from tb.reports import plots
+from tb.training.loop import train
 from tests.tb.stopping import StoppedError, stopping_at
 
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from loaders.batch import Batch
+from loaders.loader import Batch
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb import stages
-from tb.config import Config
-from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
-from tb.engine.distributed import World
-from tb.engine.memory import checkpoint_activations
-from tb.engine.train import TrainingError, _prepare, train
-from tb.models import BACKBONES, Classifier, Embedder, build_backbone
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.method import stages
+from tb.networks.models import BACKBONES, Classifier, Embedder, build_backbone
+from tb.training.distributed import World
+from tb.training.loop import TrainingError, _prepare, train
+from tb.training.memory import checkpoint_activations
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 
 
 def saved_bytes(model: nn.Module, clips: Tensor) -> int:

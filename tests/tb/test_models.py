@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from shards.errors import InputError
-from tb.config import dump_yaml, load_config
-from tb.models import BACKBONES, Classifier, Embedder, build_backbone, to_channels_last
+from tb.config.settings import dump_yaml, load_config
+from tb.networks.models import BACKBONES, Classifier, Embedder, build_backbone, to_channels_last
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from loaders.batch import Batch
-from shards.manifest import Manifest
-from tb import stages
-from tb.config import Config, load_config
-from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
-from tb.engine.metrics import METRICS, Row, read_metrics
-from tb.engine.train import Stage, TrainingError, train
+from loaders.loader import Batch
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, load_config
+from tb.method import stages
+from tb.training.loop import Stage, TrainingError, train
+from tb.training.metrics import METRICS, Row, read_metrics
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import freeze_statistics
 from tests.tb.stopping import StoppedError, stopping_at

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from tb.config import Config, load_config, preset_names
+from tb.config.settings import Config, load_config, preset_names
 
 # Labelled videos in the papers' lists (UCF101 1 %: one a class).
 NUM_LABELLED = {

@@ -10,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb.config import Config
-from tb.engine.checkpoint import load_checkpoint
-from tb.features import stage_features
-from tb.models import build_backbone
-from tb.probes import (
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.evaluation.features import stage_features
+from tb.evaluation.probes import (
     fit_logistic,
     knn_probabilities,
     knn_probe,
@@ -23,7 +21,9 @@ from tb.probes import (
     recall_at,
     retrieve,
 )
-from tb.readings import LOG
+from tb.evaluation.readings import LOG
+from tb.networks.models import build_backbone
+from tb.weights.checkpoint import load_checkpoint
 
 
 def cosine(one: np.ndarray, two: np.ndarray) -> float:
@@ -133,8 +133,8 @@ def work(finished: Path, tmp_path: Path) -> Path:
 def test_features_are_means_over_clips_of_an_independent_pass(
     work: Path, manifest: Manifest, config: Config
 ) -> None:
-    from loaders import views
-    from loaders.batch import open_loader
+    from loaders.loader import open_loader
+    from loaders.plan import views
     from loaders.subset import Subset
 
     found = stage_features("distinctive", manifest, config, work, "test")

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loaders.batch import open_loader
-from shards.datasets import folder
-from shards.ingest import ingest
-from shards.manifest import Manifest, read_manifest
-from tb import stages
-from tb.config import load_config
-from tb.contact_sheet import write_contact_sheet
-from tb.engine.checkpoint import CHECKPOINT, load_checkpoint
-from tb.workflow import run_stage
+from loaders.loader import open_loader
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.dataset import folder
+from tb.config.settings import load_config
+from tb.method import stages
+from tb.reports.view_sheet import write_contact_sheet
+from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
+from tb.workflow.run import run_stage
 from tests.tb.conftest import QUICK
 
 _VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"

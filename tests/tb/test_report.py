@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from loaders.batch import open_loader
+from loaders.loader import open_loader
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb.config import Config
-from tb.contact_sheet import contact_sheet
-from tb.evaluate import Evaluation, evaluate
-from tb.report import verdict, write_report
-from tb.stages import pretrain_views
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.evaluation.evaluate import Evaluation, evaluate
+from tb.method.stages import pretrain_views
+from tb.reports.report import verdict, write_report
+from tb.reports.view_sheet import contact_sheet
 
 
 class Links(HTMLParser):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from shards.manifest import Manifest
+from shards.format.manifest import Manifest
 from tb.tables.cost import cost_table
 from tb.tables.grid import Grid, findings, make_grid, run_grid
 from tb.tables.published import TABLES, Row
@@ -91,7 +91,7 @@ def test_rows_share_what_they_can_and_run_once(
 _RUNNER = """
 import sys
 from pathlib import Path
-from shards.manifest import read_manifest
+from shards.format.manifest import read_manifest
 from tb.tables.grid import run_grid
 from tests.tb.test_reproduce import grid_of
 if __name__ == "__main__":

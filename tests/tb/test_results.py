@@ -2,7 +2,7 @@ import statistics
 
 import pytest
 
-from tb.config import Tree
+from tb.config.settings import Tree
 from tb.tables.published import BACKBONES, PERCENTS, TABLES, TIMEBALANCE, Row
 from tb.tables.results import Comparison, Estimate, claims, estimate, markdown, table
 

@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from shards.errors import InputError
 from tb.cli import app
-from tb.config import load_config
-from tb.engine.metrics import METRICS, read_metrics
-from tb.engine.settings import differences, flatten
-from tb.runs import find_runs, plot_runs, read_run, short_names
+from tb.config.settings import load_config
+from tb.reports.runs import find_runs, plot_runs, read_run, short_names
+from tb.training.metrics import METRICS, read_metrics
+from tb.training.settings import differences, flatten
 
 
 def tb(*arguments: object) -> str:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from shards.manifest import Manifest
-from tb.config import Config
-from tb.similarity import SIMILARITY, cached_similarity, read_similarity, temporal_similarity
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.method.scores import SIMILARITY, cached_similarity, read_similarity, temporal_similarity
 
 
 def test_extremes() -> None:

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb.config import Config
-from tb.engine.checkpoint import CHECKPOINT, load_model
-from tb.models import Classifier, build_backbone
-from tb.similarity import SIMILARITY, read_similarity
-from tb.teachers import finetuned, load_teachers
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.method.scores import SIMILARITY, read_similarity
+from tb.method.teachers import finetuned, load_teachers
+from tb.networks.models import Classifier, build_backbone
+from tb.weights.checkpoint import CHECKPOINT, load_model
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shards.errors import InputError
-from tb.config import Config
-from tb.engine.metrics import METRICS, read_metrics
-from tb.engine.tracking import TENSORBOARD, check_installed, tracking
+from tb.config.settings import Config
+from tb.training.metrics import METRICS, read_metrics
+from tb.training.tracking import TENSORBOARD, check_installed, tracking
 
 # Writes down what it is called with, as the real one's interface is used here.
 FAKE_WANDB = """
@@ -82,7 +82,7 @@ def test_wandb_gets_the_rows_also_without_a_network(
 def test_a_tracker_that_is_not_installed_is_named(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tb.engine.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("tb.training.tracking.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"wandb is not installed: pip install"):
         check_installed(with_machine(config, wandb="videos").machine)
     with pytest.raises(InputError, match=r"tensorboard is not installed.*tensorboard=false"):

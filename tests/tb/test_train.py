@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from loaders.batch import Batch
+from loaders.loader import Batch
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb import stages
-from tb.config import Config, Optim, dump_yaml, load_config, work_config
-from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
-from tb.engine.metrics import METRICS, MetricsLog, read_metrics
-from tb.engine.schedule import Schedule
-from tb.engine.train import TrainingError, train
-from tb.models import Classifier, build_backbone
-from tb.similarity import SIMILARITY, read_similarity
-from tb.workflow import _runner, run_all, run_stage
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, Optim, dump_yaml, load_config, work_config
+from tb.method import stages
+from tb.method.scores import SIMILARITY, read_similarity
+from tb.networks.models import Classifier, build_backbone
+from tb.training.loop import TrainingError, train
+from tb.training.metrics import METRICS, MetricsLog, read_metrics
+from tb.training.schedule import Schedule
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.workflow.run import _runner, run_all, run_stage
 from tests.tb.stopping import StoppedError, stopping_at
 
 
@@ -215,7 +215,7 @@ def test_on_and_off_need_no_quotes() -> None:
 def test_two_processes_do_not_train_in_one_folder(
     manifest: Manifest, config: Config, tmp_path: Path
 ) -> None:
-    from shards.lock import locked
+    from shards.files.lock import locked
 
     folder = tmp_path / "supervised"
     folder.mkdir()

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from loaders import views
-from loaders.batch import open_loader
+from loaders.loader import open_loader
+from loaders.plan import views
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb import stages
-from tb.config import Config, load_config
-from tb.engine.checkpoint import CHECKPOINT, file_digest, load_checkpoint
-from tb.engine.metrics import METRICS, Row, read_metrics
-from tb.engine.train import Stage, TrainingError, train
-from tb.models import Classifier, build_backbone
-from tb.runs import read_run
-from tb.workflow import run_stage
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, load_config
+from tb.method import stages
+from tb.networks.models import Classifier, build_backbone
+from tb.reports.runs import read_run
+from tb.training.loop import Stage, TrainingError, train
+from tb.training.metrics import METRICS, Row, read_metrics
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.workflow.run import run_stage
 from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
 

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shards.errors import InputError
-from shards.manifest import Manifest
-from tb.config import Config
-from tb.engine.checkpoint import file_digest, save_checkpoint
-from tb.models import Classifier, Embedder, build_backbone, to_channels_last
-from tb.stages import finetune_stage
-from tb.weights import export_weights, load_pretrained
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.method.stages import finetune_stage
+from tb.networks.models import Classifier, Embedder, build_backbone, to_channels_last
+from tb.weights.checkpoint import file_digest, save_checkpoint
+from tb.weights.pretrained import export_weights, load_pretrained
 
 NUM_CLASSES = 5
 NARROW = "create_resnet(stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5))"
@@ -130,7 +130,7 @@ def test_an_export_is_the_same_file_every_time(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "checkpoint.pt", Classifier(build_backbone("small"), 5), "small")
     export_weights(tmp_path, tmp_path / "one.safetensors")
     code = (
-        "import sys; from pathlib import Path; from tb.weights import export_weights;"
+        "import sys; from pathlib import Path; from tb.weights.pretrained import export_weights;"
         "export_weights(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     two = tmp_path / "two.safetensors"

@@ -1,0 +1,169 @@
+"""A stage's DALI graph, from encoded bytes and a plan's arrays to views; all of DALI is in here.
+
+The same graph on both devices: only where its nodes run differs. A video is a sample and is decoded
+once; each view is a branch: its frames by number, its crop resized (antialiased, and mirrored on
+the way), one colour matrix, a clip, gamma, erased rectangles. Stacked by group, the views lie in
+memory just as a batch wants them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from nvidia.dali import Pipeline, fn, types
+from nvidia.dali import math as dali_math
+from torch.utils.dlpack import from_dlpack
+
+from loaders.plan.views import ViewGroup, ViewSpec
+
+# What DALI's decoder takes on the CPU: its FFmpeg is built without the others.
+CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
+_DTYPES = {"float16": types.FLOAT16, "uint8": types.UINT8}
+
+# What a graph is fed: N samples of each.
+#   data     N files of uint8, or N (F, H, W, 3) uint8 RGB pictures where DALI does not decode
+#   frames   N (F,) int32 frame numbers, ascending
+#   place    (N, V, T) int32 indices into `frames`
+#   crop     (N, V, 2, 2) int32: (y, x) of a view's corner, then its extents, in pixels
+#   region   (N, V, 2, 2) float32: all of the crop, backwards where it is mirrored: (y, x) of the
+#            start, then of the end
+#   color    (N, V, 3, 4) float32: RGB in [0, 255] to [0, 1]
+#   gamma    (N, V) float32
+#   erase    (N, V, 2, 2E) float32: E corners (y, x), then E extents, in output pixels
+Inputs = Mapping[str, Any]
+
+
+class Graph:
+    """A built graph and what is in it. Whatever its methods raise leaves it unusable."""
+
+    def __init__(
+        self,
+        spec: ViewSpec,
+        *,
+        dtype: str,
+        device: torch.device,
+        decodes: bool,
+        batch_size: int,
+        num_threads: int,
+        depth: int,
+    ) -> None:
+        """Builds it for up to `depth` times `batch_size` samples at once."""
+        self._device = device
+        self._names = _input_names(spec, decodes)
+        self._fed: deque[tuple[Any, ...]] = deque()
+        self._running: deque[Inputs] = deque()  # DALI reads that memory until the views are out
+        on_gpu = device.type == "cuda"
+        self._pipeline = Pipeline(
+            batch_size=batch_size,
+            num_threads=num_threads,
+            device_id=_index(device) if on_gpu else None,
+            prefetch_queue_depth=depth,
+        )
+        with self._pipeline:
+            nodes = fn.external_source(
+                source=_source(self._fed),
+                num_outputs=len(self._names),
+                layout=["FHWC" if name == "data" and not decodes else "" for name in self._names],
+                no_copy=True,
+            )
+            inputs = dict(zip(self._names, nodes, strict=True))
+            inputs["data"] = _window(inputs, on_gpu, decodes)
+            self._pipeline.set_outputs(*_outputs(spec, dtype, on_gpu, inputs))
+        self._pipeline.build()
+
+    def submit(self, inputs: Inputs) -> None:
+        """Starts work on N samples; at most `depth` times more often than `collect`."""
+        self._fed.append(tuple(inputs[name] for name in self._names))
+        self._running.append(inputs)
+        # DALI fills its queue at the first run, and takes an empty source for the epoch's end: the
+        # reset makes it ask again, so that each call here runs just what it was given.
+        self._pipeline.reset()
+        self._pipeline.schedule_run()
+
+    def collect(self) -> list[torch.Tensor]:
+        """The oldest samples' views, one (N, V, T, S, S, 3) tensor a group, without a copy.
+
+        On a GPU they belong to the current stream: what is launched there sees them finished.
+        """
+        on_gpu = self._device.type == "cuda"
+        with torch.cuda.device(self._device) if on_gpu else nullcontext():
+            stream = torch.cuda.current_stream() if on_gpu else None
+            outputs = self._pipeline.outputs(cuda_stream=stream)
+            self._running.popleft()
+            return [from_dlpack(output.as_tensor()) for output in outputs]
+
+
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
+def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
+    def source() -> tuple[Any, ...]:
+        if not fed:
+            raise StopIteration
+        return fed.popleft()
+
+    return source
+
+
+def _input_names(spec: ViewSpec, decodes: bool) -> tuple[str, ...]:
+    """Of the inputs that are used; DALI warns of others."""
+    augments = [spec.augment_of(group) for group in spec.groups]
+    names = ["data", "place", "crop", "region", "color"]
+    names += ["frames"] * decodes
+    names += ["gamma"] * any(augment.gamma_p for augment in augments)
+    names += ["erase"] * any(augment.num_erase for augment in augments)
+    return tuple(names)
+
+
+def _window(inputs: Inputs, on_gpu: bool, decodes: bool) -> Any:
+    """N (F, H, W, 3) uint8 RGB pictures, on the device."""
+    if not decodes:  # on the CPU only
+        return inputs["data"]
+    return fn.decoders.video(
+        inputs["data"],
+        device="mixed" if on_gpu else "cpu",
+        frames=inputs["frames"],
+        pad_mode="none",  # a frame that is not there is an error, not a black picture
+        affine=False,  # else the threads of several pipelines share the same few cores
+    )
+
+
+def _outputs(spec: ViewSpec, dtype: str, on_gpu: bool, inputs: Inputs) -> list[Any]:
+    outputs, first = [], 0
+    for group in spec.groups:
+        numbers = range(first, first + len(group.offsets))
+        first = numbers.stop
+        views = fn.stack(*(_view(spec, group, v, on_gpu, inputs) for v in numbers))
+        if dtype == "uint8":
+            views = views * 255.0
+        outputs.append(views if dtype == "float32" else fn.cast(views, dtype=_DTYPES[dtype]))
+    return outputs
+
+
+def _view(spec: ViewSpec, group: ViewGroup, v: int, on_gpu: bool, inputs: Inputs) -> Any:
+    """View `v`: N (T, S, S, 3) float32 in [0, 1]."""
+    augment = spec.augment_of(group)
+    clip = fn.sequence_rearrange(inputs["data"], new_order=inputs["place"][v])
+    # Cut first: at the edges of a mere region the resize would see the pixels beyond.
+    corner, extent = inputs["crop"][v, 0], inputs["crop"][v, 1]
+    clip = fn.slice(clip, start=corner, shape=extent, axis_names="HW")
+    clip = fn.resize(
+        clip,
+        roi_start=inputs["region"][v, 0],
+        roi_end=inputs["region"][v, 1],
+        size=[spec.size_px, spec.size_px],
+        interp_type=types.INTERP_LINEAR,
+        antialias=True,
+        dtype=types.FLOAT,
+    )
+    clip = dali_math.clamp(fn.coord_transform(clip, MT=inputs["color"][v]), 0.0, 1.0)
+    if augment.gamma_p:
+        gamma = inputs["gamma"][v]
+        clip = clip ** (gamma.gpu() if on_gpu else gamma)
+    if augment.num_erase:
+        corners, extents = inputs["erase"][v, 0], inputs["erase"][v, 1]
+        clip = fn.erase(clip, anchor=corners, shape=extents, axis_names="HW")
+    return clip

@@ -1,0 +1,159 @@
+"""What a GPU's video decoder (NVDEC) takes, asked before the first batch.
+
+The driver's own answer (`cuvidGetDecoderCaps`), because DALI's comes as a failure in mid-epoch.
+"""
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+
+# cudaVideoCodec of the codecs that DALI hands to NVDEC, by FFmpeg's names.
+_CODECS = {"mpeg4": 2, "h264": 4, "mjpeg": 5, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
+# FFmpeg's pixel formats: (cudaVideoChromaFormat, bits).
+_PIXEL_FORMATS = {
+    "gray": (0, 8),
+    "yuv420p": (1, 8),
+    "yuvj420p": (1, 8),
+    "yuv420p10le": (1, 10),
+    "yuv420p12le": (1, 12),
+    "yuv422p": (2, 8),
+    "yuvj422p": (2, 8),
+    "yuv422p10le": (2, 10),
+    "yuv444p": (3, 8),
+    "yuvj444p": (3, 8),
+    "yuv444p10le": (3, 10),
+}
+_NV12 = 1 << 0  # the only surface that DALI converts to RGB
+_MACROBLOCK_PIXELS = 256
+
+
+class NvdecError(Exception):
+    """NVDEC cannot be used or asked; says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderCaps:
+    """What NVDEC says of one codec and pixel format; sizes in pixels.
+
+    Attributes:
+        is_supported: Whether it decodes them to 8-bit 4:2:0, which is what DALI needs.
+        num_engines: Decoders on the chip that do.
+        min_size: Least (height, width).
+        max_size: Largest (height, width).
+        max_macroblocks: Largest height x width / 256.
+    """
+
+    is_supported: bool
+    num_engines: int
+    min_size: tuple[int, int]
+    max_size: tuple[int, int]
+    max_macroblocks: int
+
+    def takes(self, height: int, width: int) -> bool:
+        """Whether pictures of that size decode."""
+        return (
+            self.is_supported
+            and self.min_size[0] <= height <= self.max_size[0]
+            and self.min_size[1] <= width <= self.max_size[1]
+            and height * width <= self.max_macroblocks * _MACROBLOCK_PIXELS
+        )
+
+    def __str__(self) -> str:
+        if not self.is_supported:
+            return "not decoded"
+        (low, left), (high, right) = self.min_size, self.max_size
+        return f"{left}x{low} to {right}x{high} px, {self.max_macroblocks} macroblocks"
+
+
+class _Caps(ctypes.Structure):
+    """CUVIDDECODECAPS of cuviddec.h."""
+
+    _fields_ = (
+        ("codec", ctypes.c_int),
+        ("chroma", ctypes.c_int),
+        ("bits_minus_8", ctypes.c_uint),
+        ("reserved1", ctypes.c_uint * 3),
+        ("is_supported", ctypes.c_ubyte),
+        ("num_engines", ctypes.c_ubyte),
+        ("output_formats", ctypes.c_ushort),
+        ("max_width", ctypes.c_uint),
+        ("max_height", ctypes.c_uint),
+        ("max_macroblocks", ctypes.c_uint),
+        ("min_width", ctypes.c_ushort),
+        ("min_height", ctypes.c_ushort),
+        ("reserved2", ctypes.c_uint * 11),
+    )
+
+
+@lru_cache
+def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p") -> DecoderCaps:
+    """What `device`'s NVDEC says; formats without a name there count as not supported.
+
+    Raises:
+        NvdecError: There is no CUDA device, or the driver's decoding library is missing or refuses.
+    """
+    chroma, bits = _PIXEL_FORMATS.get(pixel_format, (-1, 0))
+    caps = _Caps(codec=_CODECS.get(codec, -1), chroma=chroma, bits_minus_8=max(bits - 8, 0))
+    if caps.codec < 0 or chroma < 0:
+        return DecoderCaps(
+            is_supported=False, num_engines=0, min_size=(0, 0), max_size=(0, 0), max_macroblocks=0
+        )
+    try:
+        library = ctypes.CDLL("libnvcuvid.so.1")
+    except OSError as error:
+        raise NvdecError(
+            "libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES needs video)"
+        ) from error
+    try:
+        torch.zeros(1, device=device)  # makes the device's context this thread's
+    except (RuntimeError, AssertionError) as error:
+        raise NvdecError(str(error).splitlines()[0]) from error
+    with torch.cuda.device(device):
+        status = library.cuvidGetDecoderCaps(ctypes.byref(caps))
+    if status:
+        raise NvdecError(f"cuvidGetDecoderCaps failed with CUDA error {status}")
+    return DecoderCaps(
+        is_supported=bool(caps.is_supported and caps.output_formats & _NV12),
+        num_engines=caps.num_engines,
+        min_size=(caps.min_height, caps.min_width),
+        max_size=(caps.max_height, caps.max_width),
+        max_macroblocks=caps.max_macroblocks,
+    )
+
+
+def check_decodable(
+    manifest: Manifest,
+    rows: np.ndarray,
+    pixel_formats: Mapping[str, str],
+    caps_of: Callable[[str, str], DecoderCaps],
+) -> None:
+    """Raises InputError where NVDEC does not take all of a manifest's `rows`.
+
+    Args:
+        manifest: Of the shards.
+        rows: (N,) the rows that will be served.
+        pixel_formats: Codec -> the pixel format of its videos, as far as known.
+        caps_of: (codec, pixel format) -> what this GPU takes.
+    """
+    codecs = np.array(manifest.table.column("codec").to_pylist())[rows]
+    for codec in np.unique(codecs).tolist():
+        pixel_format = pixel_formats.get(codec, "yuv420p")
+        caps = caps_of(codec, pixel_format)
+        chosen = rows[codecs == codec]
+        sizes = np.stack([manifest.heights[chosen], manifest.widths[chosen]], axis=1)
+        kinds, counts = np.unique(sizes, axis=0, return_counts=True)
+        refused = [not caps.takes(*size) for size in kinds.tolist()]
+        if any(refused):
+            height, width = kinds[refused][0]
+            raise InputError(
+                f"{manifest.root}: {counts[refused].sum()} videos in {codec} {pixel_format}, e.g. "
+                f"of {width}x{height} px, are not for this GPU's video decoder ({caps}); make the "
+                "shards anew with `tb shard ... --recipe h264`, or choose the engine fused"
+            )

@@ -1,0 +1,267 @@
+"""Planes and plan rows to views, in compiled code (Numba).
+
+Per frame: each plane is resampled with a separable antialiased bilinear filter (the triangle filter
+of torchvision's and Pillow's `antialias`) in 16-bit integers, 16 output rows at a time. The
+vertical pass runs along contiguous source rows, the horizontal one along the 16 rows laid side by
+side; each pixel goes on through one matrix to RGB, one colour map and a table for gamma where
+drawn, and is stored in the output's type. No full-size RGB or float picture ever exists, nothing
+outside the crop is read, and chroma is filtered at its own resolution. The price of speed: the
+inner loops are vector code, written out in `simd`, and what calls them uses addresses.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from loaders.engines.fused.resampling import (
+    CHROMA_X,
+    CHROMA_Y,
+    LOW,
+    LUMA_X,
+    LUMA_Y,
+    TAPS,
+    WIDTH,
+    padded,
+)
+from loaders.engines.fused.simd import (
+    COLUMNS,
+    GAMMA_LEVELS,
+    LANES,
+    LINE,
+    address,
+    byte_pointer,
+    color_columns,
+    mix_rows,
+    stream_line,
+    transpose,
+    widen_row,
+)
+
+_BYTE_STEP = 256  # of the 16-bit sums
+_ANY_BYTE = (0, 255)
+_IDENTITY = np.eye(3, 4, dtype=np.float32)
+
+_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+# Arrays that are handed to a function are counted, and the counter waits for all that has been
+# streamed to memory: no calls within a frame.
+_inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
+
+
+@_jit  # type: ignore[untyped-decorator]
+def render_views(  # type: ignore[no-untyped-def]
+    addresses,
+    strides,
+    luma_range,
+    to_rgb,
+    frames,
+    filters,
+    colors,
+    curves,
+    curve_of,
+    erases,
+    out,
+):
+    """Writes V views of T frames.
+
+    Args:
+        addresses: (N, 3) int64, where the Y, U and V planes of N decoded frames lie in memory.
+        strides: (N, 3) int64, bytes from one row of a plane to the next.
+        luma_range: (black, white) uint8: luma outside is clipped before it is resampled. RGB could
+            not hold it, and resampled first it would bleed into its neighbours.
+        to_rgb: (3, 4) float32, (Y, U, V) in [0, 255] to RGB in [0, 1].
+        frames: (V, T) int64 indices into the N frames; what lies outside [0, N) is not rendered.
+        filters: `loaders.engines.fused.resampling.Filters` of the V views.
+        colors: (V, 3, 4) float32, RGB to RGB; the result is clipped to [0, 1].
+        curves: (C, GAMMA_LEVELS) tables for what comes after the clip, see `gamma_curves`.
+        curve_of: (V,) int64, each view's row of `curves`; -1 for none.
+        erases: (V, E, 4) int64 top, left, height, width in output pixels, set to 0.
+        out: (V, T, S, S, 3), contiguous: uint8, float32 in [0, 1], or uint16 for the bits of
+            float16.
+    """
+    size = out.shape[2]
+    # Pixels move in blocks of up to 16 x 32: the scratch is as much wider than it need be.
+    width = padded(filters.spans[:, :, WIDTH].max()) + LANES
+    source = np.empty((_most_rows(size, filters), width), np.uint16)
+    columns = np.empty((3, width, LANES), np.uint16)
+    pixels = np.empty((3 * padded(size), LANES), out.dtype)
+    levels = np.empty((3 * padded(size), LANES), np.int16)
+    block = np.empty(LANES * 3 * size + LANES, out.dtype)
+    offsets = np.empty(LANES, np.int64)
+    sums_to_rgb = to_rgb.copy()
+    sums_to_rgb[:, :3] /= np.float32(_BYTE_STEP)
+    # By frame, not by view: a frame is in the cache when the next view wants it.
+    for n in range(len(addresses)):
+        for v in range(out.shape[0]):
+            has_color = not _is_identity(colors, v)
+            for t in range(out.shape[1]):
+                if frames[v, t] != n:
+                    continue
+                target = address(out) + v * out.strides[0] + t * out.strides[1]
+                for row in range(0, size, LANES):
+                    for p in range(3):
+                        _resample_rows(
+                            addresses[n, p],
+                            strides[n, p],
+                            luma_range if p == 0 else _ANY_BYTE,
+                            filters,
+                            v,
+                            LUMA_Y if p == 0 else CHROMA_Y,
+                            row,
+                            offsets,
+                            source,
+                            address(columns) + p * columns.strides[0],
+                        )
+                    if curve_of[v] < 0:
+                        _color(columns, filters, v, sums_to_rgb, colors, has_color, pixels)
+                    else:
+                        _color(columns, filters, v, sums_to_rgb, colors, has_color, levels)
+                        _look_up(levels, curves, curve_of[v], pixels)
+                    num_rows = min(LANES, size - row)
+                    _lay_out(pixels, 3 * size, block)
+                    _erase(erases, v, row, num_rows, size, block)
+                    _stream(block, num_rows * out.strides[2], target + row * out.strides[2])
+
+
+def gamma_curves(gammas: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Tables of value ** gamma, as the output stores it, for the views that have a gamma.
+
+    Args:
+        gammas: (V,) exponents; 1 for none.
+        dtype: uint8, float32 or float16.
+
+    Returns:
+        curves: (C, GAMMA_LEVELS) for equidistant values in [0, 1]; uint16 bits for float16.
+        curve_of: (V,) int64, each view's row of `curves`; -1 for none.
+    """
+    drawn = gammas != 1
+    values = np.linspace(0, 1, GAMMA_LEVELS, dtype=np.float32) ** gammas[drawn, None]
+    curves = (values * 255 + 0.5 if dtype == np.uint8 else values).astype(dtype)
+    curve_of = np.where(drawn, np.cumsum(drawn) - 1, -1)
+    return curves.view(np.uint16) if dtype == np.float16 else curves, curve_of
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _most_rows(size, filters):  # type: ignore[no-untyped-def]
+    """Source rows that 16 output rows are made of, at most."""
+    most = 0
+    for v in range(len(filters.first)):
+        for axis in (LUMA_Y, CHROMA_Y):
+            for row in range(0, size, LANES):
+                first = filters.first[v, axis, row : row + LANES]
+                most = max(most, first[-1] - first[0] + filters.spans[v, axis, TAPS])
+    return most
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _resample_rows(  # type: ignore[no-untyped-def]
+    plane, stride, value_range, filters, v, axis, row, offsets, source, out
+):
+    """16 output rows of a plane, as wide as the crop, to columns of 16 uint16 at `out`."""
+    first, weights, spans = filters
+    begin, taps = first[v, axis, row], spans[v, axis, TAPS]
+    num_rows = first[v, axis, row + LANES - 1] - begin + taps
+    width = spans[v, axis + 1, WIDTH]
+    corner = plane + (spans[v, axis, LOW] + begin) * stride + spans[v, axis + 1, LOW]
+    low, high = int(value_range[0]), int(value_range[1])
+    for y in range(num_rows):
+        into = address(source) + y * source.strides[0]
+        widen_row(corner + y * stride, low, high, width, into)
+    for r in range(LANES):
+        offsets[r] = (first[v, axis, row + r] - begin) * source.strides[0]
+    weights_at = (
+        address(weights)
+        + v * weights.strides[0]
+        + axis * weights.strides[1]
+        + row // LANES * weights.strides[2]
+    )
+    for x in range(0, width, 2 * LANES):
+        mix_rows(
+            address(source) + x * source.strides[1],
+            source.strides[0],
+            address(offsets),
+            weights_at,
+            taps,
+            out + x * LANES * source.strides[1],
+        )
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _color(columns, filters, v, to_rgb, colors, has_color, out):  # type: ignore[no-untyped-def]
+    """16 rows of pixels to `out` (3 R, 16): 16 of R, G and B of the first column, then the next."""
+    first, weights, spans = filters
+    first_at = address(first) + v * first.strides[0]
+    weights_at = address(weights) + v * weights.strides[0]
+    for j in range(0, out.shape[0] // 3, COLUMNS):
+        first_j = first_at + j * first.strides[2]
+        weights_j = weights_at + j // LANES * weights.strides[2] + j % LANES * weights.strides[4]
+        color_columns(
+            address(columns),
+            columns.strides[0],
+            first_j + LUMA_X * first.strides[1],
+            weights_j + LUMA_X * weights.strides[1],
+            spans[v, LUMA_X, TAPS],
+            first_j + CHROMA_X * first.strides[1],
+            weights_j + CHROMA_X * weights.strides[1],
+            spans[v, CHROMA_X, TAPS],
+            address(to_rgb),
+            address(colors) + v * colors.strides[0],
+            int(has_color),
+            address(out) + 3 * j * out.strides[0],
+            out[0, 0],
+        )
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _look_up(levels, curves, c, out):  # type: ignore[no-untyped-def]
+    for i in range(levels.shape[0]):
+        for k in range(LANES):
+            out[i, k] = curves[c, levels[i, k]]
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _lay_out(pixels, width, block):  # type: ignore[no-untyped-def]
+    """`pixels` (>= width, 16) as 16 rows of `width`, one after the other, to `block`."""
+    # What runs over the end of a row is the start of the next, so that is written later.
+    for x in range(padded(width) - LANES, -1, -LANES):
+        transpose(
+            address(pixels) + x * pixels.strides[0],
+            address(block) + x * block.strides[0],
+            width * block.strides[0],
+            block[0],
+        )
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _erase(erases, v, first_row, num_rows, size, block):  # type: ignore[no-untyped-def]
+    for e in range(erases.shape[1]):
+        top, height = erases[v, e, 0] - first_row, erases[v, e, 2]
+        left, width = erases[v, e, 1], erases[v, e, 3]
+        for row in range(max(top, 0), min(top + height, num_rows)):
+            begin = (row * size + left) * 3
+            for i in range(begin, begin + 3 * width):
+                block[i] = 0
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _stream(block, num_bytes, target):  # type: ignore[no-untyped-def]
+    """The first bytes of `block` to an address, past the caches: they are not read here again."""
+    source = address(block)
+    begin = min(-target % LINE, num_bytes)
+    end = begin + (num_bytes - begin) // LINE * LINE
+    for i in range(begin, end, LINE):
+        stream_line(source + i, target + i)
+    one, other = byte_pointer(source), byte_pointer(target)
+    for i in range(begin):
+        other[i] = one[i]
+    for i in range(end, num_bytes):
+        other[i] = one[i]
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _is_identity(colors, v):  # type: ignore[no-untyped-def]
+    for i in range(3):
+        for k in range(4):
+            if colors[v, i, k] != _IDENTITY[i, k]:
+                return False
+    return True

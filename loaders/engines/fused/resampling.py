@@ -1,0 +1,122 @@
+"""The filters that resize views: which source rows and columns make an output, and by how much.
+
+Compiled, and worked out once a video. Weights are 16-bit, and laid out for `simd`: the same tap of 16 neighbouring outputs side by side.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from loaders.engines.fused.simd import LANES
+
+LUMA_Y, LUMA_X, CHROMA_Y, CHROMA_X = range(4)
+TAPS, LOW, WIDTH = range(3)
+_ONE = 2**16 - 1  # a weight of 1
+_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+class Filters(NamedTuple):
+    """How V views are resized; axes are luma's y and x, then chroma's.
+
+    Attributes:
+        first: (V, 4, R) int64, R = S rounded up to a multiple of 16: the first source index of each
+            output, counted from the least one. Outputs from S on repeat the last.
+        weights: (V, 4, R / 16, taps, 16) uint16; each output's sum to 65535.
+        spans: (V, 4, 3) int64: how many taps count, the least source index read, and how many
+            are read from there on.
+    """
+
+    first: np.ndarray
+    weights: np.ndarray
+    spans: np.ndarray
+
+
+@_jit  # type: ignore[untyped-decorator]
+def view_filters(size, crops, flips, luma_size):  # type: ignore[no-untyped-def]
+    """`Filters` of V views.
+
+    Args:
+        size: S, height and width of the output.
+        crops: (V, 4) int64 top, left, height, width in luma pixels.
+        flips: (V,) bool, mirrored left to right.
+        luma_size: (height, width) of the Y planes; U and V have half of it, rounded up.
+    """
+    most = 0
+    for v in range(len(crops)):
+        most = max(most, _num_taps(crops[v, 2] / size), _num_taps(crops[v, 3] / size))
+    num_views, length = len(crops), padded(size)
+    first = np.empty((num_views, 4, length), np.int64)
+    weights = np.zeros((num_views, 4, length // LANES, most, LANES), np.uint16)
+    spans = np.empty((num_views, 4, 3), np.int64)
+    for v in range(num_views):
+        for axis in range(4):
+            side = axis % 2
+            # One type of argument each, so that the filter is compiled once.
+            start, extent = float(crops[v, side]), float(crops[v, 2 + side])
+            in_size = luma_size[side]
+            if axis >= CHROMA_Y:
+                # Chroma samples sit on the left luma sample of their pair (MPEG-2 and H.264's
+                # default siting), a quarter of a chroma sample off its centre; vertically they are
+                # centred.
+                start, extent = start / 2 + 0.25 * side, extent / 2
+                in_size = (in_size + 1) // 2
+            flip = flips[v] and side == 1
+            spans[v, axis] = axis_filter(
+                size, start, extent, in_size, flip, first[v, axis], weights[v, axis]
+            )
+    return Filters(first, weights, spans)
+
+
+@_jit  # type: ignore[untyped-decorator]
+def axis_filter(size, start, extent, in_size, flip, first, weights):  # type: ignore[no-untyped-def]
+    """Triangle filter that resizes [start, start + extent) of an axis of `in_size` to `size`.
+
+    Same formula as Pillow's and torchvision's antialiased bilinear: the filter widens with the
+    scale, and never reads outside the crop. `first` (R,) and `weights` (R / 16, taps, 16), all 0,
+    are filled in; they and the result are one axis of `Filters`.
+    """
+    scale = extent / size
+    support = max(scale, 1.0)
+    begin_crop, end_crop = int(np.floor(start)), min(int(np.ceil(start + extent)), in_size)
+    taps = min(_num_taps(scale), in_size)
+    for i in range(size):
+        row = size - 1 - i if flip else i
+        centre = start + (i + 0.5) * scale
+        begin = min(max(int(np.floor(centre - support + 0.5)), begin_crop), end_crop - 1)
+        end = min(max(int(np.floor(centre + support + 0.5)), begin + 1), end_crop)
+        if end - begin > taps:
+            # Rounding can add a sample whose weight is nought, for which there is no room.
+            if centre - begin > end - centre:
+                begin += 1
+            else:
+                end -= 1
+        total = 0.0
+        for source in range(begin, end):
+            total += max(1.0 - abs((source + 0.5 - centre) / support), 0.0)
+        first[row] = min(begin, in_size - taps)
+        # Sums are rounded, not weights, so that the whole is exact. A crop thinner than a pixel
+        # can fall between samples: take the nearest one.
+        share, given = 0.0 if total > 0 else 1.0, 0
+        for source in range(begin, end):
+            if total > 0:
+                share += max(1.0 - abs((source + 0.5 - centre) / support), 0.0) / total
+            until = int(share * _ONE + 0.5)
+            weights[row // LANES, source - first[row], row % LANES] = until - given
+            given = until
+    for row in range(size, len(first)):
+        first[row] = first[size - 1]
+        weights[row // LANES, :, row % LANES] = weights[-1, :, (size - 1) % LANES]
+    low, high = first.min(), first.max()
+    first -= low
+    return taps, low, high + taps - low
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _num_taps(scale):  # type: ignore[no-untyped-def]
+    return int(np.ceil(2 * max(scale, 1.0)))
+
+
+@_jit  # type: ignore[untyped-decorator]
+def padded(length):  # type: ignore[no-untyped-def]
+    return (length + LANES - 1) // LANES * LANES

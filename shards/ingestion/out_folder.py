@@ -1,0 +1,43 @@
+"""The folder for the shards: may they go there, and what is wrong if they cannot."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.store import local_path
+from shards.sources.dataset import Dataset
+
+
+def check_apart(dataset: Dataset, out: Path | str) -> None:
+    """Raises InputError where `out` is a file, or holds the videos themselves or code."""
+    folder = local_path(out)
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{out}: is a file; --out takes a folder")
+    if (folder / "__init__.py").exists():  # "shards" itself, in a clone of this project
+        raise InputError(f"{out}: holds Python code; choose another --out")
+    target = folder.resolve()
+    if target == dataset.root.resolve() or any(
+        target in source.path.absolute().parents for source in dataset.sources
+    ):
+        raise InputError(f"{out}: holds the videos themselves; choose another --out")
+
+
+@contextmanager
+def disk_trouble(out: str) -> Iterator[None]:
+    """Turns what the system complains of while `out` is written into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the system's
+            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "free some space and run again; finished shards are kept"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            advice = "choose an --out that you may write to"
+        else:
+            advice = "mend that and run again, or choose another --out; finished shards are kept"
+        raise InputError(f"{error.filename or out}: {error.strerror}; {advice}") from error

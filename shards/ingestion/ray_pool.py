@@ -1,0 +1,113 @@
+"""Many videos at a time on a Ray cluster, results in order.
+
+The nodes encode, the caller writes: shard borders depend on the order and size of all videos, so
+one process must see them in turn. That process receives every encoded byte, which bounds the rate
+(a core makes about 1 MB of h264 a second, so a 10 Gb/s network serves some hundred cores). A node
+that is lost costs the videos it was working on, which others then do.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Generator, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import Encoded, TranscodeError
+from shards.encode.versions import library_versions
+from shards.errors import InputError
+from shards.ingestion.worker import Worker
+
+_LOOK_AHEAD_PER_CPU = 4
+_NO_SUCH_FILE = "No such file or directory"
+
+
+def encode_all_on_ray(
+    paths: Iterable[Path],
+    recipe: Recipe,
+    num_workers: int | None,
+    time_limit_s: float,
+    address: str,
+) -> Generator[Encoded | TranscodeError, None, None]:
+    """Yields the result for each path, in order, as `pool.encode_all` does.
+
+    Args:
+        paths: files that all nodes see under the same path.
+        recipe: how to store them.
+        num_workers: at most this many at a time; default: one per CPU of the cluster.
+        time_limit_s: a video that takes longer is given up.
+        address: of the cluster, "auto" for the one that runs on this machine.
+
+    Raises:
+        InputError: there is no such cluster, a node does not see a file, or has other versions of
+            the libraries, on which the bytes depend.
+    """
+    ray = _connected(address)
+    try:
+        num_cpus = int(ray.cluster_resources().get("CPU", 1))
+        look_ahead = num_workers or max(1, num_cpus) * _LOOK_AHEAD_PER_CPU
+        # Retries: for nodes that are lost. A decoder that crashes only ends the worker's child.
+        task = ray.remote(num_cpus=1, max_retries=-1)(_encode)
+        pending: deque[tuple[Path, Any]] = deque()
+        for path in paths:
+            if len(pending) >= look_ahead:
+                yield _result(ray, *pending.popleft())
+            pending.append((path, task.remote(path.absolute(), recipe, time_limit_s)))
+        while pending:
+            yield _result(ray, *pending.popleft())
+    finally:
+        ray.shutdown()
+
+
+def _connected(address: str) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("--ray: Ray is not installed; pip install 'timebalance[ray]'") from error
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"--ray {address}: no Ray cluster there; start one with `ray start --head`, or give"
+            " another address"
+        ) from error
+    return ray
+
+
+def _result(ray: Any, path: Path, answer: Any) -> Encoded | TranscodeError:
+    try:
+        versions, result = ray.get(answer)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"--ray: {path}: {reason}; are the nodes up, and is timebalance installed on all?"
+        ) from error
+    if versions != library_versions():
+        raise InputError(
+            f"--ray: a node has {versions}, this machine {library_versions()}: the bytes would"
+            " depend on who encodes what; install the same versions everywhere"
+        )
+    if isinstance(result, TranscodeError) and _NO_SUCH_FILE in str(result) and path.exists():
+        raise InputError(
+            f"{path}: a node of the cluster does not see it; the videos must lie in a folder that"
+            " all nodes have under the same path"
+        )
+    assert isinstance(result, Encoded | TranscodeError)
+    return result
+
+
+def _encode(
+    path: Path, recipe: Recipe, time_limit_s: float
+) -> tuple[dict[str, str], Encoded | TranscodeError]:
+    return library_versions(), _worker().encode(path, recipe, time_limit_s)
+
+
+@cache
+def _worker() -> Worker:
+    """A child of this one of Ray's processes: a crash or a hang then costs the child only."""
+    return Worker()

@@ -1,0 +1,164 @@
+"""Encoding in another process, and what happens when it dies.
+
+A worker is a plain child process that reads pickled (path, recipe) from its standard input and
+answers on its standard output. Not `multiprocessing`: "spawn" and "forkserver" both run the
+caller's script again in every child, which breaks scripts without an `if __name__` guard (and
+those typed into a notebook), while "fork" copies a parent that may hold threads and locks. A child
+of our own imports `shards.ingestion.worker` and nothing of the caller's. It also shows exactly
+which video was being worked on when it died, and it ends by itself when its parent is killed.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Timer
+
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import Encoded, TranscodeError, transcode
+from shards.errors import InputError
+
+_CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
+_NUM_ATTEMPTS = 2
+
+
+class _WorkerDiedError(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"worker ended with code {code}")
+        self.code = code
+
+
+class Worker:
+    """One child process, started when first needed and again after it died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
+        """The result of `transcode`; an error too if the video crashes the decoder or takes longer.
+
+        Raises:
+            InputError: the process was killed twice over this video.
+        """
+        code = 0
+        for _ in range(_NUM_ATTEMPTS):
+            try:
+                return self._encode(path, recipe, time_limit_s)
+            except _WorkerDiedError as error:
+                code = error.code
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if code < 0 and -code in _CRASH_SIGNALS:
+            return TranscodeError(f"{path.name}: crashed the decoder twice ({cause})")
+        raise InputError(
+            f"{path}: the worker process ended twice while working on it ({cause}; out of memory?):"
+            " run again with fewer --workers, or remove the video"
+        )
+
+    def _encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
+        process = self._process
+        if process is None:
+            process = self._process = self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        is_late = Event()
+
+        def give_up() -> None:
+            is_late.set()
+            process.kill()
+
+        watchdog = Timer(time_limit_s, give_up)
+        watchdog.start()
+        try:
+            pickle.dump((path.absolute(), recipe), process.stdin)
+            process.stdin.flush()
+            answer = pickle.load(process.stdout)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            self._process = None
+            code = _end(process)
+            if is_late.is_set():
+                return TranscodeError(
+                    f"{path.name}: not done within {time_limit_s:g} s; see --time-limit",
+                    may_pass=True,
+                )
+            raise _WorkerDiedError(code) from error
+        finally:
+            watchdog.cancel()
+        assert isinstance(answer, Encoded | TranscodeError)
+        return answer
+
+    def stop(self) -> None:
+        """Ends the process, whatever it is doing; from any thread."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Collects the process after stop(), once no thread talks to it any more."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        if self._stopped:
+            raise RuntimeError("the workers have been stopped")
+        # The packages may be importable only through the caller's own sys.path.
+        here = str(Path(__file__).resolve().parents[2])
+        paths = [here, *(path for path in sys.path if path)]
+        return subprocess.Popen(
+            # -P: a file random.py in the current folder must not shadow the library's.
+            [sys.executable, "-P", "-m", "shards.ingestion.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> int:
+    try:
+        # Its pipes close a moment before it is dead; a signal now could hide the true cause.
+        code = process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()
+    return code
+
+
+def main() -> None:
+    """The child's loop: a request in, an answer out, until the input ends."""
+    # Ctrl-C reaches the whole group; the parent decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests = sys.stdin.buffer
+    # Libraries may print to standard output; only answers may go through the pipe.
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        while True:
+            try:
+                path, recipe = pickle.load(requests)
+            except EOFError:
+                return
+            pickle.dump(_answer(path, recipe), answers)
+            answers.flush()
+
+
+def _answer(path: Path, recipe: Recipe) -> Encoded | TranscodeError:
+    try:
+        return transcode(path, recipe)
+    except TranscodeError as error:
+        return error
+    except MemoryError:
+        raise  # Not the video's fault: the process ends, and the parent tries again.
+    except Exception as error:
+        # One file among thousands that trips a library must not stop the rest; it is listed.
+        return TranscodeError(f"{path.name}: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Lists of labelled videos: written for people, read in all the formats in public use.
+
+A line is `NAME num_frames label`, `NAME label` or `NAME`; NAME is a path, with or without extension
+and leading folders, or a key. `#` and a blank begin a comment; without the blank it is a name, as
+many of HMDB51's are (#122_Cleaning_Up_...). A list only says which videos are labelled: the labels
+are the manifest's.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from shards.sources.class_folders import VIDEO_EXTENSIONS
+
+_NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A list held against a manifest.
+
+    Attributes:
+        labelled: bool [N], True = in the list.
+        unmatched: entries that are no video of the manifest.
+        contradicted: entries whose label is not the manifest's, counted from 0 or from 1.
+    """
+
+    labelled: np.ndarray
+    unmatched: tuple[str, ...]
+    contradicted: tuple[str, ...]
+
+
+def read_label_list(path: Path | str, manifest: Manifest) -> np.ndarray:
+    """Which videos are labelled: bool [N].
+
+    Raises:
+        InputError: the file cannot be read, is empty, or names a video that the manifest lacks.
+    """
+    match = match_label_list(path, manifest)
+    if match.unmatched:
+        raise InputError(
+            f"{path}: {len(match.unmatched)} entries are not in {manifest.root}"
+            f" ({examples(match.unmatched)}); make a list that fits with `tb split"
+            f" {manifest.root} --from-list {path}`"
+        )
+    return match.labelled
+
+
+def match_label_list(path: Path | str, manifest: Manifest) -> Match:
+    """Finds the videos that a list names.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or names no video of the manifest at all.
+    """
+    entries = _entries(Path(path))
+    row_of = _rows_by_name(manifest)
+    labelled = np.zeros(len(manifest), dtype=bool)
+    unmatched: list[str] = []
+    labels: dict[int, list[tuple[str, int]]] = {0: [], 1: []}
+    for entry in entries:
+        row, label = _find(entry, row_of)
+        if row is None:
+            unmatched.append(entry)
+            continue
+        labelled[row] = True
+        if label is not None:
+            for base, wrong in labels.items():
+                if label - base != manifest.labels[row]:
+                    wrong.append((entry, row))
+    if not labelled.any():
+        raise InputError(
+            f"{path}: none of its {len(entries)} entries is in {manifest.root}"
+            f" ({examples(unmatched)} against {manifest.video(0).source}); is it for another set?"
+        )
+    contradicted = min(labels.values(), key=len)
+    return Match(
+        labelled=labelled,
+        unmatched=tuple(unmatched),
+        contradicted=tuple(entry for entry, _ in contradicted),
+    )
+
+
+def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str:
+    """The list as a file's content: `NAME num_frames label`, by label and name.
+
+    NAME is the key where the path, without its extension, would be read as something else.
+
+    Args:
+        manifest: the videos.
+        labelled: bool [N].
+        title: what the list is, one line.
+    """
+    row_of = _rows_by_name(manifest)
+    lines = []
+    for row in np.flatnonzero(labelled).tolist():
+        video = manifest.video(row)
+        name = _without_extension(video.source)
+        ways = [f"{way} {video.num_frames} {video.label}" for way in (name, video.key)]
+        # The key alone is always read as itself.
+        line = next((way for way in ways if _reads_as(way, row, row_of)), video.key)
+        lines.append((video.label, name, line))
+    header = [f"# {title}", "# name num_frames label"]
+    return "\n".join([*header, *(line for *_, line in sorted(lines))]) + "\n"
+
+
+def shared_groups(manifest: Manifest, parts: dict[str, np.ndarray]) -> list[tuple[str, str, int]]:
+    """(part, part, number of groups that both hold) for each pair of parts.
+
+    Args:
+        manifest: the videos; those without a group count for nothing.
+        parts: rows of each part, int [M].
+    """
+    held = {name: {manifest.groups[row] for row in rows} - {""} for name, rows in parts.items()}
+    names = list(held)
+    return [
+        (one, other, len(held[one] & held[other]))
+        for index, one in enumerate(names)
+        for other in names[index + 1 :]
+    ]
+
+
+def examples(entries: Sequence[str]) -> str:
+    """The first few, for a message."""
+    more = ", ..." if len(entries) > _NUM_EXAMPLES else ""
+    return f"e.g. {', '.join(entries[:_NUM_EXAMPLES])}{more}"
+
+
+def _entries(path: Path) -> list[str]:
+    try:
+        entries = _entries_of(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise InputError(
+            f"{path}: {reason}; a list has one line NAME [[frames] label] per video"
+        ) from error
+    if not entries:
+        raise InputError(f"{path}: is empty; a list has one line NAME [[frames] label] per video")
+    return entries
+
+
+def _entries_of(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not re.match(r"#+(\s|$)", line)]
+
+
+def _reads_as(line: str, row: int, row_of: dict[str, int]) -> bool:
+    return _entries_of(line) == [line] and _find(line, row_of)[0] == row
+
+
+def _rows_by_name(manifest: Manifest) -> dict[str, int]:
+    """Row of every key, and of what else means one video only: path, class/stem, stem.
+
+    All without extensions.
+    """
+    names: list[tuple[str, int]] = []
+    sources = manifest.table.column("source").to_pylist()
+    for row, (source, label) in enumerate(zip(sources, manifest.labels.tolist(), strict=True)):
+        path = _without_extension(source)
+        stem = PurePosixPath(path).name
+        folder = PurePosixPath(path).parent.name
+        own = {path, stem, f"{folder}/{stem}", f"{manifest.classes[label]}/{stem}"}
+        names += [(name, row) for name in own]
+    num_uses = Counter(name for name, _ in names)
+    row_of = {name: row for name, row in names if num_uses[name] == 1}
+    return row_of | {key: row for row, key in enumerate(manifest.keys)}
+
+
+def _find(entry: str, row_of: dict[str, int]) -> tuple[int | None, int | None]:
+    """Row and label of an entry, None where it has none; names may hold spaces and digits."""
+    parts = entry.split()
+    # The whole line first: "take 2" is a name, not "take" with the label 2.
+    for num_numbers in (0, 1, 2):
+        numbers = parts[len(parts) - num_numbers :]
+        if num_numbers >= len(parts) or not all(number.isdecimal() for number in numbers):
+            break
+        row = _lookup(entry.rsplit(maxsplit=num_numbers)[0], row_of)
+        if row is not None:
+            return row, int(numbers[-1]) if numbers else None
+    return None, None
+
+
+def _lookup(name: str, row_of: dict[str, int]) -> int | None:
+    path = PurePosixPath(_without_extension(name.replace("\\", "/")))
+    for candidate in (path.as_posix(), "/".join(path.parts[-2:]), path.name):
+        if candidate in row_of:
+            return row_of[candidate]
+    return None
+
+
+def _without_extension(name: str) -> str:
+    path = PurePosixPath(name)
+    # Other "extensions" belong to the name: lists of frame folders have none, names have dots.
+    return path.with_suffix("").as_posix() if path.suffix.lower() in VIDEO_EXTENSIONS else name

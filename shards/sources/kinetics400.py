@@ -1,0 +1,110 @@
+"""Kinetics-400 by its official lists -> sources.
+
+The lists decide, not the folders: labels and splits are theirs, and videos are looked up by their
+YouTube ID and start. So any layout will do, and what could not be downloaded is known by name.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.sources.class_folders import find_videos
+from shards.sources.dataset import Dataset, Found, build, csv_rows, existing_folder, link_fault
+from shards.sources.recognise import KINETICS_NAME, recognise
+
+_SPLIT_OF_WORD = {
+    "train": "train",
+    "val": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+def kinetics400(
+    root: Path | str, annotations: Sequence[Path | str], *, follow_links: bool = False
+) -> Dataset:
+    """Kinetics-400 as downloaded, by its official lists.
+
+    Videos lie anywhere below root as ID_START_END.EXT, ID_START.EXT or ID.EXT (the usual layout
+    is class/ID_START_END.mp4, below train/ and val/); labels come from the lists. Many videos are
+    no longer to be had: those are `missing`. `group` is the YouTube ID.
+
+    Args:
+        root: the folder with the videos.
+        annotations: CSV files with columns label, youtube_id, time_start and optional split (else
+            the file's name must say train, val or test).
+        follow_links: take videos outside the root, reached by links, too.
+
+    Raises:
+        InputError: a list cannot be read or names a video twice, or none of its videos is there.
+    """
+    root = existing_folder(root)
+    on_disk = {path.stem: path for path in find_videos(root)}
+    starts = {
+        (m["id"], int(m["start"])): p
+        for p in on_disk.values()
+        if (m := KINETICS_NAME.fullmatch(p.stem))
+    }
+    fault = link_fault(root, follow_links)
+    found: list[Found] = []
+    missing: list[str] = []
+    classes: set[str] = set()
+    line_of: dict[Path | str, str] = {}
+    for where, row, split in _rows(annotations):
+        start = _seconds(row["time_start"], where)
+        video_id = row["youtube_id"]
+        path = starts.get((video_id, start)) or on_disk.get(f"{video_id}_{start}")
+        path = path or on_disk.get(video_id)
+        name = f"{row['label']}/{video_id}_{start:06d}"
+        if (seen := line_of.setdefault(path or f"{video_id}_{start}", where)) != where:
+            raise InputError(f"{where}: {name}: already in {seen}; remove one of the two")
+        classes.add(row["label"])
+        if path is None:
+            missing.append(name)
+            continue
+        found.append(
+            Found(
+                path=path,
+                class_name=row["label"],
+                splits=(split,),
+                group=video_id,
+                fault=fault(path),
+            )
+        )
+    if not found:
+        hint = "are these the lists for it?" if starts else recognise(root)
+        raise InputError(
+            f"{root}: holds none of the {len(missing)} videos listed, e.g. {missing[0]}: {hint}"
+        )
+    num_unlisted = len(on_disk) - len(found)
+    notes = [f"{num_unlisted} videos on disk are in none of the lists"] if num_unlisted else []
+    return build("kinetics400", root, found, classes=classes, missing=missing, notes=notes)
+
+
+def _rows(annotations: Sequence[Path | str]) -> Iterator[tuple[str, dict[str, str], str]]:
+    """Yields (file and line, row, split) of all lists."""
+    for path in map(Path, annotations):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; --annotations takes Kinetics' CSV lists")
+        words = re.split(r"[^a-z]+", path.stem.lower())
+        by_name = next((_SPLIT_OF_WORD[word] for word in words if word in _SPLIT_OF_WORD), None)
+        num_rows = 0
+        for line, row in csv_rows(path, ("label", "youtube_id", "time_start")):
+            split = _SPLIT_OF_WORD.get(row["split"].lower()) if row.get("split") else by_name
+            if split is None:
+                raise InputError(
+                    f"{path}, line {line}: no split; add a column split with train, val or test"
+                )
+            num_rows += 1
+            yield f"{path}, line {line}", row, split
+        if not num_rows:
+            raise InputError(f"{path}: has no rows")
+
+
+def _seconds(text: str, where: str) -> int:
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{where}: time_start {text!r}: must be a number of seconds") from error

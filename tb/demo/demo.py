@@ -1,0 +1,116 @@
+"""`tb demo`: made-up videos, then the same commands that real ones go through.
+
+Writes OUT/videos (real H.264 files; the classes are described in `tb.demo.videos`), OUT/shards and
+OUT/work, and leaves report.html and result.json in OUT. It adds nothing to the method: `tb shard
+folder` and `tb train all --preset demo` on the same videos do the same.
+"""
+
+import json
+import time
+from pathlib import Path
+
+from shards.cpus import num_cpus
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources import dataset as datasets
+from tb.config.settings import work_config
+from tb.demo.videos import SIZES, write_demo_videos
+from tb.progress import ProgressBar
+from tb.reports.report import REPORT, RESULT, write_report
+from tb.workflow.run import run_all
+
+PRESET = "demo"
+
+
+def run_demo(out: Path, *, size: str, seed: int) -> None:
+    """Runs the demo, or goes on with one that was interrupted.
+
+    Raises:
+        InputError: The size is unknown, or OUT holds a demo with another size or seed.
+    """
+    started_s = time.monotonic()
+    manifest, work = demo_shards(out, size=size, seed=seed), out / "work"
+    config = work_config(work, PRESET, [f"machine.seed={seed}", *_SIZE_SETTINGS[size]])
+    run_all(manifest, config, work, jobs=num_cpus())
+    write_report(manifest, config, work, seconds=time.monotonic() - started_s)
+    for name in (REPORT, RESULT):
+        publish_bytes(out / name, (work / name).read_bytes())
+    _print_result(out)
+
+
+def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
+    """OUT/videos and OUT/shards, made where they are missing.
+
+    Raises:
+        InputError: The size is unknown, or OUT holds a demo with another size or seed.
+    """
+    if size not in SIZES:
+        raise InputError(f"--size {size}: choose one of {', '.join(SIZES)}")
+    _claim(out, size, seed)
+    counts = SIZES[size]
+    with ProgressBar("videos", counts.num_videos) as bar:
+        write_demo_videos(
+            out / "videos", size=counts, seed=seed, progress=lambda done, _: bar.update(done)
+        )
+    dataset = datasets.folder(out / "videos")
+    with ProgressBar("shard", counts.num_videos) as bar:
+        ingest(dataset, out / "shards", progress=lambda done, _, key: bar.update(done, key))
+    return read_manifest(out / "shards")
+
+
+# The medium size has three times the videos, and takes three times the steps.
+_SIZE_SETTINGS = {
+    "tiny": [
+        "labels.percent=50",
+        "pretrain.optim.steps=6",
+        "finetune.optim.steps=12",
+        "student.optim.steps=12",
+        "machine.checkpoint_steps=4",
+    ],
+    "small": [],
+    "medium": [
+        "pretrain.optim.steps=3600",
+        "finetune.optim.steps=1800",
+        "student.optim.steps=1800",
+    ],
+}
+
+
+def _claim(out: Path, size: str, seed: int) -> None:
+    facts = {"size": size, "seed": seed}
+    path = out / "demo.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        before = json.loads(path.read_text()) if path.exists() else None
+        if before is None:
+            if any(not file.name.startswith(path.name) for file in out.iterdir()):
+                raise InputError(f"{out}: holds something else; choose another --out")
+            publish_bytes(path, json.dumps(facts).encode())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{out}: not usable ({error}); choose another --out") from None
+    if before not in (None, facts):
+        raise InputError(
+            f"{out}: holds a demo with size {before['size']} and seed {before['seed']}; choose"
+            " another --out, or delete it"
+        )
+
+
+def _print_result(out: Path) -> None:
+    result = json.loads((out / RESULT).read_text())
+    print(f"\n{'':<34}top-1")
+    for title, name in (
+        ("chance", "chance"),
+        ("supervised only, same labels", "supervised"),
+        ("invariant teacher, fine-tuned", "invariant"),
+        ("distinctive teacher, fine-tuned", "distinctive"),
+        ("student", "student"),
+    ):
+        print(f"{title:<34}{result[f'{name}_top1']:.1%}")
+    print(
+        f"\n{result['num_videos']['labelled']} of {result['num_videos']['train']} training videos"
+        f" labelled; {result['data_wait_fraction']:.1%} of step time spent waiting for data;"
+        f" {result['seconds']:.0f} s"
+    )
+    print(f"report  {out / REPORT}\nresult  {out / RESULT}")

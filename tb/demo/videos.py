@@ -1,0 +1,231 @@
+"""The demo's videos: twelve classes, drawn frame by frame and encoded as real H.264 files.
+
+Four classes are told apart by *appearance*, whatever the moment (a temporally invariant
+representation serves); the object drifts slowly in a random direction:
+
+    ring, cross, stripes, checker       the object's shape or texture
+
+Eight classes show the same plain disc and are told apart only by *motion* or by the *order of
+events* (a temporally distinctive representation serves):
+
+    left, right                         the disc crosses the picture and comes in again
+    clockwise, anticlockwise            the disc runs round in a circle
+    grow, shrink                        the radius runs up (or down) and starts over
+    pulse_then_hop, hop_then_pulse      two events and a pause, over and over
+
+Phase, speed, size, position, colours, background texture, camera shake and length are random, and
+every motion visits the same states in both directions of time, so no single frame gives a motion
+class away. A cycle is longer than the 64-frame window of pretraining: else two of a window's clips
+would show the same state, and to tell them apart, as L_D asks, would be impossible. Some videos are
+shorter than the window.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from pathlib import Path
+
+import av
+import numpy as np
+
+from shards.cpus import num_cpus
+from tb.workflow.children import child_pool
+
+APPEARANCE_CLASSES = ("checker", "cross", "ring", "stripes")
+MOTION_CLASSES = (
+    "anticlockwise",
+    "clockwise",
+    "grow",
+    "hop_then_pulse",
+    "left",
+    "pulse_then_hop",
+    "right",
+    "shrink",
+)
+CLASSES = tuple(sorted(APPEARANCE_CLASSES + MOTION_CLASSES))
+HEIGHT_PX, WIDTH_PX, FPS = 64, 96, 25
+NUM_FRAMES = (48, 120)
+_SHAKE_PX, _MARGIN_PX = 4.0, 8
+_MIN_CONTRAST = 50.0
+_LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSize:
+    """Videos per class. "tiny" only shows that everything runs: it learns nothing."""
+
+    train: int
+    test: int
+
+    @property
+    def num_videos(self) -> int:
+        """Over all classes."""
+        return (self.train + self.test) * len(CLASSES)
+
+
+SIZES = {
+    "tiny": DemoSize(train=4, test=2),
+    "small": DemoSize(train=50, test=20),
+    "medium": DemoSize(train=150, test=50),
+}
+
+
+def write_demo_videos(
+    root: Path, *, size: DemoSize, seed: int, progress: Callable[[int, int], None]
+) -> None:
+    """Writes ROOT/{train,test}/CLASS/*.mp4; files that are there already are kept.
+
+    Args:
+        root: Target folder, made if missing.
+        size: Videos per class.
+        seed: Seeds every draw; a video depends on (seed, split, class, number) alone.
+        progress: Called with (videos done, videos in all).
+    """
+    jobs = [
+        (str(root / split / name / f"{name}_{split}{number:03d}.mp4"), (seed, s, label, number))
+        for s, (split, count) in enumerate((("train", size.train), ("test", size.test)))
+        for label, name in enumerate(CLASSES)
+        for number in range(count)
+    ]
+    missing = [job for job in jobs if not Path(job[0]).exists()]
+    done = len(jobs) - len(missing)
+    progress(done, len(jobs))
+    with child_pool(num_cpus()) as pool:
+        for _ in pool.map(_write_video, missing, chunksize=8):
+            done += 1
+            progress(done, len(jobs))
+
+
+def _write_video(job: tuple[str, tuple[int, int, int, int]]) -> None:
+    path, key = Path(job[0]), job[1]
+    frames = draw_video(CLASSES[key[2]], np.random.default_rng(list(key)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    encode(unfinished, frames)
+    unfinished.replace(path)
+
+
+def encode(path: Path, frames: np.ndarray) -> None:
+    """Writes (T, H, W, 3) uint8 RGB as H.264 in MP4; the same frames give the same bytes."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(FPS))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1
+        stream.options = {"preset": "ultrafast", "crf": "26"}
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def draw_video(name: str, rng: np.random.Generator) -> np.ndarray:
+    """(T, H, W, 3) uint8 RGB frames of one video of class `name`."""
+    num_frames = int(rng.integers(NUM_FRAMES[0], NUM_FRAMES[1] + 1))
+    background, ink, paper = _colors(rng)
+    picture = _background(rng, background)
+    shake = np.clip(rng.normal(0, 0.3, (num_frames, 2)).cumsum(0), -_SHAKE_PX, _SHAKE_PX)
+    centre_y, centre_x, radius = _path(name, num_frames, rng)
+    pattern = name if name in APPEARANCE_CLASSES else "disc"
+    tilt = rng.uniform(-0.4, 0.4)
+    frames = np.empty((num_frames, HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
+    grid_y, grid_x = np.mgrid[:HEIGHT_PX, :WIDTH_PX].astype(np.float32)
+    for t in range(num_frames):
+        dy = grid_y - centre_y[t] - shake[t, 0]
+        dx = grid_x - centre_x[t] - shake[t, 1]
+        u = (dx * np.cos(tilt) + dy * np.sin(tilt)) / radius[t]
+        v = (dy * np.cos(tilt) - dx * np.sin(tilt)) / radius[t]
+        inside, marked = _object(pattern, u, v)
+        y0, x0 = _MARGIN_PX + round(shake[t, 0]), _MARGIN_PX + round(shake[t, 1])
+        frame = picture[y0 : y0 + HEIGHT_PX, x0 : x0 + WIDTH_PX].copy()
+        frame[inside] = paper
+        frame[inside & marked] = ink
+        noise = rng.normal(0, 2, frame.shape[:2])
+        frames[t] = np.clip(frame + noise[..., None], 0, 255)
+    return frames
+
+
+def _colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A background and two object colours, (3,) in [0, 255], well apart in brightness.
+
+    In brightness, not only in hue: augmentation changes hues and may take the colour away.
+    """
+    while True:
+        background, ink, paper = (
+            rng.uniform(30, 225, 3),
+            rng.uniform(0, 255, 3),
+            rng.uniform(0, 255, 3),
+        )
+        luma = [color @ _LUMA for color in (background, ink, paper)]
+        if min(abs(a - b) for a, b in combinations(luma, 2)) > _MIN_CONTRAST:
+            return background, ink, paper
+
+
+def _background(rng: np.random.Generator, color: np.ndarray) -> np.ndarray:
+    """A smooth random texture around `color`, with a margin for the camera's shake."""
+    height, width = HEIGHT_PX + 2 * _MARGIN_PX, WIDTH_PX + 2 * _MARGIN_PX
+    coarse = rng.normal(0, 14, (5, 6, 3))
+    y = np.linspace(0, 3.999, height)
+    x = np.linspace(0, 4.999, width)
+    y0, x0 = y.astype(int), x.astype(int)
+    fy, fx = (y - y0)[:, None, None], (x - x0)[None, :, None]
+    top = coarse[y0][:, x0] * (1 - fx) + coarse[y0][:, x0 + 1] * fx
+    bottom = coarse[y0 + 1][:, x0] * (1 - fx) + coarse[y0 + 1][:, x0 + 1] * fx
+    return np.asarray(color + top * (1 - fy) + bottom * fy)
+
+
+def _path(
+    name: str, num_frames: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(T,) centre y, centre x and radius in pixels."""
+    time = np.arange(num_frames)
+    radius = np.full(num_frames, rng.uniform(14, 18))
+    y = np.full(num_frames, rng.uniform(0.4, 0.6) * HEIGHT_PX)
+    x = np.full(num_frames, rng.uniform(0.35, 0.65) * WIDTH_PX)
+    cycles = time / rng.uniform(80, 112) + rng.uniform()
+    phase = cycles % 1.0
+    if name in APPEARANCE_CLASSES:
+        radius = radius * 1.4
+        heading = rng.uniform(0, 2 * np.pi)
+        drift = (time - num_frames / 2) * rng.uniform(0.05, 0.25)
+        y, x = y + drift * np.sin(heading), x + drift * np.cos(heading)
+    elif name in ("left", "right"):
+        span = WIDTH_PX + 2 * radius[0]
+        share = phase if name == "right" else 1 - phase
+        x = share * span - radius[0]
+    elif name in ("clockwise", "anticlockwise"):
+        # y points down: a growing angle runs clockwise on the screen.
+        angle = 2 * np.pi * cycles * (1 if name == "clockwise" else -1)
+        reach = rng.uniform(16, 20)
+        radius = radius * 0.75
+        y, x = HEIGHT_PX / 2 + reach * np.sin(angle), WIDTH_PX / 2 + reach * np.cos(angle)
+    elif name in ("grow", "shrink"):
+        share = phase if name == "grow" else 1 - phase
+        radius = 6 + 26 * share
+    else:
+        first, second = _bump(phase, 0.0), _bump(phase, 1 / 3)
+        pulse, hop = (first, second) if name == "pulse_then_hop" else (second, first)
+        radius = radius * (0.7 + 0.9 * pulse)
+        y = 0.65 * HEIGHT_PX - 28 * hop
+    return y, x, radius
+
+
+def _bump(phase: np.ndarray, start: float) -> np.ndarray:
+    """A smooth event of a third of the cycle: 0 -> 1 -> 0."""
+    share = np.clip((phase - start) * 3, 0, 1)
+    return np.asarray(np.sin(np.pi * share))
+
+
+def _object(pattern: str, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(inside, marked) masks of an object of unit radius in its own coordinates."""
+    distance = np.hypot(u, v)
+    if pattern == "ring":
+        return (distance < 1) & (distance > 0.55), distance < 0
+    if pattern == "cross":
+        arms = (np.abs(u) < 0.3) | (np.abs(v) < 0.3)
+        return arms & (np.maximum(np.abs(u), np.abs(v)) < 1), distance < 0
+    if pattern == "stripes":
+        return distance < 1, np.floor(u * 1.4) % 2 == 0
+    if pattern == "checker":
+        return distance < 1, (np.floor(u * 1.3) + np.floor(v * 1.3)) % 2 == 0
+    return distance < 1, distance < 0

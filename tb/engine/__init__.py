@@ -1,1 +1,0 @@
-"""The training engine: one loop for every stage, and what it stands on."""

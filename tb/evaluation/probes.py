@@ -1,0 +1,265 @@
+"""What a frozen backbone's features are worth: k-NN, a linear classifier, video retrieval.
+
+Videos to learn from (or to find) are the training ones; those asked about are `evaluation.split`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from tb.config.settings import Config, Tree
+from tb.evaluation.evaluate import Evaluation, evaluation_source, summarise, write_evaluation
+from tb.evaluation.features import Features, stage_features
+from tb.evaluation.readings import check_unread, log_reading
+
+RECALLS = (1, 5, 10, 20, 50)
+_CHUNK = 1024  # queries compared with the whole gallery at a time
+_MAX_ITERATIONS = 500
+
+
+def knn_probe(
+    stage: str,
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+    all_labels: bool = False,
+    peek: bool = False,
+) -> Evaluation:
+    """Weighted k-nearest neighbours (see `knn_probabilities`).
+
+    Writes WORK/STAGE/probe-knn-SPLIT.json.
+
+    Args:
+        stage: Folder of a trained stage.
+        manifest: The data set.
+        config: Clips, labels and split.
+        work: The work folder.
+        k: Neighbours.
+        temperature: Of their weights.
+        all_labels: Learn from all training videos, not only from those that `labels` chooses.
+        peek: As in `tb.evaluation.evaluate.evaluate`; each probe has one reading of the split.
+
+    Raises:
+        InputError: The stage is not trained or of another backbone, or a split is empty; or it was
+            read already, with other settings, and this is no `peek`.
+    """
+    gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
+    probabilities = knn_probabilities(
+        queries.vectors,
+        gallery.vectors,
+        gallery.labels,
+        len(manifest.classes),
+        k=k,
+        temperature=temperature,
+    )
+    settings = {"k": k, "temperature": temperature, "all_labels": all_labels}
+    return _record("knn", stage, manifest, config, work, probabilities, queries, settings, peek)
+
+
+def linear_probe(
+    stage: str,
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    *,
+    l2: float = 1e-3,
+    all_labels: bool = False,
+    peek: bool = False,
+) -> Evaluation:
+    """Multinomial logistic regression on standardised features (see `fit_logistic`).
+
+    Writes WORK/STAGE/probe-linear-SPLIT.json. Arguments and errors as of `knn_probe`; `l2` weighs
+    the penalty.
+    """
+    gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
+    mean, deviation = gallery.vectors.mean(0), gallery.vectors.std(0, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1)  # a constant feature says nothing
+    weight, bias = fit_logistic(
+        (gallery.vectors - mean) / scale, gallery.labels, len(manifest.classes), l2=l2
+    )
+    probabilities = ((queries.vectors - mean) / scale @ weight.T + bias).softmax(-1)
+    settings = {"l2": l2, "all_labels": all_labels}
+    return _record("linear", stage, manifest, config, work, probabilities, queries, settings, peek)
+
+
+def retrieve(
+    stage: str, manifest: Manifest, config: Config, work: Path, *, peek: bool = False
+) -> Tree:
+    """Video retrieval: is a video of the query's class among the k nearest training videos?
+
+    Writes WORK/STAGE/retrieval-SPLIT.json: the content returned, with "recall" from str(k) to the
+    share of queries, in [0, 1], for every k of `RECALLS`. Arguments and errors as of `knn_probe`;
+    all training videos are in the gallery.
+    """
+    gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels=True)
+    folder, split = work / stage, config.evaluation.split
+    source = evaluation_source(folder, manifest, config)
+    if not peek:
+        check_unread(folder, "retrieval", split, source)
+    recall = recall_at(queries.vectors, queries.labels, gallery.vectors, gallery.labels, ks=RECALLS)
+    log_reading(folder, "retrieval", split, recall[1], source, peek=peek)
+    result: Tree = {
+        "stage": stage,
+        "split": split,
+        "num_queries": len(queries.rows),
+        "num_gallery": len(gallery.rows),
+        "recall": {str(k): share for k, share in recall.items()},
+        "source": source,
+    }
+    text = json.dumps(result, indent=1) + "\n"
+    publish_bytes(folder / f"retrieval-{split}.json", text.encode())
+    return result
+
+
+def knn_probabilities(
+    queries: Tensor,
+    gallery: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> Tensor:
+    """Votes of the k nearest by cosine, each weighing exp(cosine / temperature), as shares.
+
+    The protocol of Wu et al. (CVPR 2018), in use since for self-supervised features.
+
+    Args:
+        queries: (N, C).
+        gallery: (M, C); of these, the k nearest, or all if there are fewer.
+        labels: (M,) int64 in [0, K).
+        num_classes: K.
+        k: Neighbours.
+        temperature: Above 0; the smaller, the more the nearest counts.
+
+    Returns:
+        (N, K), rows sum to 1; 0 for a class without a vote.
+    """
+    gallery = functional.normalize(gallery)
+    found = []
+    for chunk in torch.split(functional.normalize(queries), _CHUNK):
+        cosines, nearest = (chunk @ gallery.T).topk(min(k, len(gallery)))
+        votes = (cosines / temperature).softmax(-1)
+        shares = torch.zeros(len(chunk), num_classes)
+        found.append(shares.scatter_add_(1, labels[nearest], votes))
+    return torch.cat(found)
+
+
+def fit_logistic(
+    features: Tensor, labels: Tensor, num_classes: int, *, l2: float
+) -> tuple[Tensor, Tensor]:
+    """The one minimum of mean cross entropy + l2 / 2 |weight|^2, by L-BFGS.
+
+    Args:
+        features: (N, C), of about unit scale.
+        labels: (N,) int64 in [0, K).
+        num_classes: K.
+        l2: Above 0. Bias is free.
+
+    Returns:
+        (K, C) weight and (K,) bias, float32.
+    """
+    features = features.double()
+    weight = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(num_classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=_MAX_ITERATIONS,
+        tolerance_grad=1e-7,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = functional.linear(features, weight, bias)
+        total = functional.cross_entropy(logits, labels) + l2 / 2 * weight.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return weight.detach().float(), bias.detach().float()
+
+
+def recall_at(
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    *,
+    ks: Sequence[int],
+) -> dict[int, float]:
+    """R@k: share of queries with one of their own class among the k nearest by cosine.
+
+    Args:
+        queries: (N, C).
+        query_labels: (N,) int64.
+        gallery: (M, C).
+        gallery_labels: (M,) int64.
+        ks: Ascending; a k above M takes the whole gallery.
+    """
+    gallery = functional.normalize(gallery)
+    hits = []
+    for chunk, labels in zip(
+        torch.split(functional.normalize(queries), _CHUNK),
+        torch.split(query_labels, _CHUNK),
+        strict=True,
+    ):
+        nearest = (chunk @ gallery.T).topk(min(max(ks), len(gallery))).indices
+        hits.append(gallery_labels[nearest] == labels[:, None])
+    found = torch.cat(hits)
+    return {k: float(found[:, :k].any(1).double().mean()) for k in ks}
+
+
+def _gallery_and_queries(
+    stage: str, manifest: Manifest, config: Config, work: Path, all_labels: bool
+) -> tuple[Features, Features]:
+    if config.evaluation.split == "train":
+        raise InputError(
+            "evaluation.split is 'train', which a probe learns from; --set evaluation.split=test"
+        )
+    wanted = config.labels.subset("all" if all_labels else "labelled").rows(manifest)
+    gallery = stage_features(stage, manifest, config, work, config.labels.split)
+    queries = stage_features(stage, manifest, config, work, config.evaluation.split)
+    return gallery.of(wanted), queries
+
+
+def _record(
+    probe: str,
+    stage: str,
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    probabilities: Tensor,
+    queries: Features,
+    settings: Tree,
+    peek: bool,
+) -> Evaluation:
+    folder, split = work / stage, config.evaluation.split
+    labels = config.labels.model_dump(mode="json")
+    source = {**evaluation_source(folder, manifest, config), "labels": labels, **settings}
+    if not peek:
+        check_unread(folder, f"probe {probe}", split, source)
+    result = summarise(
+        probabilities.numpy(),
+        queries.labels.numpy(),
+        len(manifest.classes),
+        stage=stage,
+        split=split,
+        source={"probe": probe, **source},
+    )
+    num_peeks = log_reading(folder, f"probe {probe}", split, result.top1, source, peek=peek)
+    result = replace(result, num_peeks=num_peeks)
+    write_evaluation(folder / f"probe-{probe}-{split}.json", result)
+    return result

@@ -1,0 +1,204 @@
+"""WORK/report.html for people and WORK/result.json for machines, from what the stages left.
+
+The page holds its pictures and styles: it opens from disk, and can be mailed.
+"""
+
+import base64
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from loaders.loader import engine_name
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from tb import __version__
+from tb.config.settings import Config, Tree, dump_yaml
+from tb.evaluation.evaluate import Evaluation, evaluation_source, read_evaluation
+from tb.method import stages
+from tb.method.scores import SIMILARITY, read_similarity
+from tb.method.teachers import finetuned
+from tb.reports import plots
+from tb.reports.view_sheet import contact_sheet, png_bytes
+from tb.training.metrics import METRICS, Row, read_metrics
+
+REPORT, RESULT = "report.html", "result.json"
+# Name in result.json -> stage whose classifier was evaluated.
+ROWS = {
+    "supervised": "supervised",
+    "invariant": finetuned("invariant"),
+    "distinctive": finetuned("distinctive"),
+    "student": "student",
+}
+TITLES = {
+    "supervised": "supervised only (from scratch, same labels)",
+    "invariant": "invariant teacher, fine-tuned",
+    "distinctive": "distinctive teacher, fine-tuned",
+    "student": "student (both teachers, all videos)",
+}
+
+
+def write_report(
+    manifest: Manifest, config: Config, work: Path, *, seconds: float | None = None
+) -> Path:
+    """Writes both files.
+
+    Args:
+        manifest: The data set.
+        config: The settings that the stages ran with.
+        work: The work folder, with every classifier evaluated.
+        seconds: Wall-clock time of the whole command; None where it is not known.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        InputError: A classifier has not been evaluated.
+    """
+    found = {name: _evaluation(work / stage, manifest, config) for name, stage in ROWS.items()}
+    metrics = {name: read_metrics(work / name / METRICS) for name in stages.NAMES}
+    metrics = {name: rows for name, rows in metrics.items() if rows}
+    result = summarise(manifest, config, found, metrics, seconds)
+    publish_bytes(work / RESULT, (json.dumps(result, indent=1) + "\n").encode())
+    page = _page(manifest, config, work, result, found, metrics)
+    publish_bytes(work / REPORT, page.encode())
+    return work / REPORT
+
+
+def _evaluation(folder: Path, manifest: Manifest, config: Config) -> Evaluation:
+    split = config.evaluation.split
+    found = read_evaluation(folder / f"eval-{split}.json")
+    if found is None:
+        raise InputError(f"{folder}: not evaluated on {split!r}; run `tb eval {folder.name}` first")
+    if found.source != evaluation_source(folder, manifest, config):
+        raise InputError(
+            f"{folder}: evaluated with other settings, data or weights; run `tb eval {folder.name}`"
+            " again"
+        )
+    return found
+
+
+def summarise(
+    manifest: Manifest,
+    config: Config,
+    found: dict[str, Evaluation],
+    metrics: dict[str, list[Row]],
+    seconds: float | None,
+) -> Tree:
+    """The content of result.json; accuracies in [0, 1]."""
+    labels = config.labels
+    return {
+        "seed": config.machine.seed,
+        "seconds": None if seconds is None else round(seconds, 1),
+        "chance_top1": 1 / len(manifest.classes),
+        **{f"{name}_top1": evaluation.top1 for name, evaluation in found.items()},
+        **{f"{name}_top5": evaluation.top5 for name, evaluation in found.items()},
+        "num_videos": {
+            "train": len(labels.subset("all").rows(manifest)),
+            "labelled": len(labels.subset("labelled").rows(manifest)),
+            "validation": len(labels.subset("validation").rows(manifest))
+            if labels.validation
+            else 0,
+            "test": found["student"].num_videos,
+        },
+        "test_split": config.evaluation.split,
+        "num_peeks": {name: evaluation.num_peeks for name, evaluation in found.items()},
+        "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
+        "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
+        "engine": engine_name(config.machine.engine, config.machine.device),
+        "backbone": config.backbone,
+        "labels_percent": None if labels.file else labels.percent,
+        "data_digest": manifest.digest,
+    }
+
+
+def _total(rows: list[Row], name: str) -> int:
+    return int(sum(row[name] for row in rows))
+
+
+def _wait_fraction(*runs: list[Row]) -> float:
+    """Share of all steps' time that was spent waiting for data."""
+    rows = [row for run in runs for row in run]
+    return sum(row["data_wait_s"] for row in rows) / sum(row["step_s"] for row in rows)
+
+
+def _page(
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    result: Tree,
+    found: dict[str, Evaluation],
+    metrics: dict[str, list[Row]],
+) -> str:
+    similarity = read_similarity(work / SIMILARITY, manifest)
+    spread = None
+    if similarity is not None:
+        rows = np.flatnonzero(~similarity.isnan().numpy())
+        values, labels = similarity.numpy()[rows], manifest.labels[rows]
+        spread = plots.similarity(values, labels, manifest.classes)
+    sheet = png_bytes(contact_sheet(manifest, config))
+    environment = Environment(
+        loader=PackageLoader("tb"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(REPORT).render(
+        name=manifest.name,
+        version=__version__,
+        result=result,
+        split=config.evaluation.split,
+        num_test=found["student"].num_videos,
+        num_peeks=sum(evaluation.num_peeks for evaluation in found.values()),
+        num_classes=len(manifest.classes),
+        rows=[
+            {"title": TITLES[name], "top1": e.top1, "top5": e.top5, "error": _error(e)}
+            for name, e in found.items()
+        ],
+        verdict=verdict(found),
+        class_rows=[
+            (name, [e.class_top1[label] for e in found.values()])
+            for label, name in enumerate(manifest.classes)
+        ],
+        stage_rows=[
+            {
+                "name": name,
+                "steps": len(rows),
+                "videos_per_s": np.median([row["videos_per_s"] for row in rows]),
+                "wait": _wait_fraction(rows),
+                "padded": _total(rows, "num_padded"),
+            }
+            for name, rows in metrics.items()
+        ],
+        curves=plots.training_curves(metrics),
+        spread=spread,
+        sheet=base64.b64encode(sheet).decode(),
+        settings=dump_yaml(config),
+    )
+
+
+def _error(evaluation: Evaluation) -> float:
+    """Standard error of a share counted over independent videos."""
+    share = evaluation.top1
+    return math.sqrt(share * (1 - share) / evaluation.num_videos)
+
+
+def verdict(found: dict[str, Evaluation]) -> str:
+    """How the student compares, in a sentence that does not flatter."""
+    student = found["student"]
+    noise = math.hypot(_error(student), _error(found["supervised"]))
+    parts = []
+    for name, title in (
+        ("supervised", "supervised-only baseline"),
+        ("invariant", "invariant teacher"),
+        ("distinctive", "distinctive teacher"),
+    ):
+        gap = student.top1 - found[name].top1
+        word = "above" if gap > 0 else "below" if gap < 0 else "level with"
+        size = f"{abs(gap) * 100:.1f} points " if gap else ""
+        parts.append(f"{size}{word} the {title}")
+    return (
+        f"The student is {parts[0]}, {parts[1]} and {parts[2]}. One seed,"
+        f" {student.num_videos} videos: the standard error of such a difference is about"
+        f" {noise * 100:.1f} points, so gaps under {2 * noise * 100:.0f} points are not evidence."
+    )

@@ -1,0 +1,148 @@
+"""Runs side by side: what their folders hold, as tables and pictures.
+
+A run is a folder with a metrics.jsonl: WORK/STAGE, as `tb train` leaves it.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+import yaml
+
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from tb.config.settings import CONFIG, Tree
+from tb.training.metrics import METRICS, Row, read_metrics
+from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
+
+_LAST = 50  # steps over which the last values are averaged
+_NOT_FINAL = ("step", "num_padded", "overflowed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run's folder holds.
+
+    Attributes:
+        folder: WORK/STAGE.
+        config: Its settings; {} where they are missing.
+        rows: One a step.
+        step: Steps done and saved.
+        steps: Steps in all; None without a checkpoint.
+        results: Split -> what its evaluation found.
+    """
+
+    folder: Path
+    config: Tree
+    rows: list[Row]
+    step: int
+    steps: int | None
+    results: dict[str, Tree]
+
+    @property
+    def seconds(self) -> float:
+        """Time in steps, waiting for data included, and in validation."""
+        return sum(row["step_s"] + row.get("val_s", 0.0) for row in self.rows)
+
+    @property
+    def final(self) -> Row:
+        """The means of the last steps' metrics, the last validation, the accuracies by split."""
+        last = self.rows[-_LAST:]
+        names = [name for name in (last[-1] if last else {}) if name not in _NOT_FINAL]
+        means = {name: fmean(row[name] for row in last if name in row) for name in names}
+        means |= next((_validation(row) for row in reversed(self.rows) if _validation(row)), {})
+        if last:
+            # The speed of all steps, the slow first ones counting little.
+            for name in ("data_wait_s", "step_s", "videos_per_s"):
+                means[name] = median(row[name] for row in self.rows)
+            means["lr"] = last[-1]["lr"]
+        for split, result in self.results.items():
+            means |= {f"{name} {split}": result[name] for name in ("top1", "top5")}
+        return means
+
+
+def _validation(row: Row) -> Row:
+    """What an epoch's last row has beyond the others."""
+    return {name: value for name, value in row.items() if name.startswith("val_")}
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run.
+
+    Raises:
+        InputError: The folder holds none.
+    """
+    if not (folder / METRICS).is_file():
+        raise InputError(f"{folder}: not a run: no {METRICS} there; give WORK/STAGE")
+    step, steps = 0, None
+    if (folder / CHECKPOINT).is_file():
+        state = load_checkpoint(folder / CHECKPOINT, mmap=True)
+        step, steps = int(state["step"]), int(state["steps"])
+    settings = folder / CONFIG
+    return Run(
+        folder=folder,
+        config=yaml.safe_load(settings.read_text()) if settings.is_file() else {},
+        rows=read_metrics(folder / METRICS),
+        step=step,
+        steps=steps,
+        results={
+            path.stem.removeprefix("eval-"): json.loads(path.read_text())
+            for path in sorted(folder.glob("eval-*.json"))
+        },
+    )
+
+
+def find_runs(roots: Sequence[Path]) -> list[Run]:
+    """All runs in and below some folders, by path.
+
+    Raises:
+        InputError: One of them is missing.
+    """
+    for root in roots:
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder")
+    folders = {path.parent for root in roots for path in root.rglob(METRICS)}
+    return [read_run(folder) for folder in sorted(folders)]
+
+
+def short_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' paths without the folders that all of them share."""
+    parts = [run.folder.resolve().parts for run in runs]
+    shared = 0
+    # The last part always stays.
+    while len({path[shared] for path in parts}) == 1 and all(len(x) > shared + 1 for x in parts):
+        shared += 1
+    return ["/".join(path[shared:]) for path in parts]
+
+
+def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
+    """Writes a picture of one metric over the steps of several runs, smoothed.
+
+    Raises:
+        InputError: A run does not have that metric.
+    """
+    from matplotlib.figure import Figure
+
+    from tb.reports.plots import smooth
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for run, name in zip(runs, short_names(runs), strict=True):
+        rows = [row for row in run.rows if metric in row]
+        if not rows:
+            names = dict.fromkeys(name for row in run.rows for name in row if name != "step")
+            known = ", ".join(names)
+            raise InputError(f"{run.folder}: has no metric {metric!r}; it has: {known}")
+        steps, values = (np.array([row[key] for row in rows]) for key in ("step", metric))
+        axes.plot(*smooth(steps, values), label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel(metric)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=120)
+    publish_bytes(png, data.getvalue())

@@ -1,0 +1,102 @@
+"""What the networks see: the long and the short views of a few videos, frame by frame."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from loaders.loader import Batch, open_loader
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from tb.config.settings import Config
+from tb.method.stages import pretrain_views
+
+_THUMB_PX = 32
+_LABEL_PX = 48
+_TEXT_PX = 13
+_GAP_PX = 14
+_INK, _PAPER = (40, 40, 40), (255, 255, 255)
+
+
+def contact_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
+    """One column per video: its 2 long and 2 x 4 short views as pretraining sees them.
+
+    The videos are those of the first batch of epoch 0; under every frame stands its number in the
+    video.
+
+    Raises:
+        InputError: The train split is empty.
+    """
+    loader = open_loader(
+        manifest,
+        pretrain_views(config),
+        subset=config.labels.subset("all"),
+        batch_size=num_videos,
+        engine=config.machine.engine,
+        device="cpu",
+        dtype="uint8",
+        seed=config.machine.seed,
+    )
+    batch = next(iter(loader.batches()))
+    columns = [
+        _column(batch, index, manifest.classes[manifest.labels[row]])
+        for index, row in enumerate(batch.plan.rows.tolist())
+        if row >= 0
+    ]
+    width = sum(column.width for column in columns) + _GAP_PX * (len(columns) - 1)
+    sheet = Image.new("RGB", (width, columns[0].height), _PAPER)
+    left = 0
+    for column in columns:
+        sheet.paste(column, (left, 0))
+        left += column.width + _GAP_PX
+    return sheet
+
+
+def write_contact_sheet(
+    manifest: Manifest, config: Config, path: Path, *, num_videos: int = 3
+) -> None:
+    """Writes `contact_sheet` as a PNG file; InputError where that cannot be written."""
+    data = png_bytes(contact_sheet(manifest, config, num_videos=num_videos))
+    try:
+        publish_bytes(path, data)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; choose another --png") from error
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """The picture as a PNG file's content."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _column(batch: Batch, index: int, class_name: str) -> Image.Image:
+    """All views of one video, one row each."""
+    clips: list[tuple[str, torch.Tensor]] = []
+    for name, group in batch.views.items():
+        views = group[index].flatten(0, -5)  # (views, 3, T, H, W)
+        clips += [(f"{name} {number + 1}", clip) for number, clip in enumerate(views)]
+    num_frames = clips[0][1].shape[1]
+    row_px = _THUMB_PX + _TEXT_PX + 2
+    picture = Image.new(
+        "RGB",
+        (_LABEL_PX + num_frames * (_THUMB_PX + 1), _TEXT_PX + 4 + row_px * len(clips)),
+        _PAPER,
+    )
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(10)
+    padded = " (shorter than the window: reflected)" if batch.plan.padded[index] else ""
+    draw.text((2, 1), f"{class_name}: {batch.keys[index]}{padded}", _INK, font)
+    for row, (name, clip) in enumerate(clips):
+        top = _TEXT_PX + 4 + row * row_px
+        draw.text((2, top + _THUMB_PX // 2 - 6), name, _INK, font)
+        for t in range(num_frames):
+            left = _LABEL_PX + t * (_THUMB_PX + 1)
+            pixels = np.ascontiguousarray(clip[:, t].permute(1, 2, 0).numpy())
+            thumb = Image.fromarray(pixels).resize((_THUMB_PX, _THUMB_PX), Image.Resampling.NEAREST)
+            picture.paste(thumb, (left, top))
+            number = str(int(batch.plan.frames[index, row, t]))
+            draw.text((left + 2, top + _THUMB_PX), number, _INK, font)
+    return picture

@@ -1,0 +1,55 @@
+"""A run's metrics: one JSON object a line, one line a step."""
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shards.files.publish import publish_bytes
+
+METRICS = "metrics.jsonl"
+Row = dict[str, float]
+
+
+class MetricsLog:
+    """Appends rows; opening drops the rows from step `keep` on, which a resumed run repeats."""
+
+    def __init__(self, path: Path, *, keep: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in read_metrics(path) if row["step"] < keep]
+        publish_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._file = open(path, "a")  # noqa: SIM115 (closed by __exit__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, row: Row) -> None:
+        """Appends a row; it is on its way to the file at once."""
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Forces the rows to disk: call before a checkpoint that counts on them."""
+        os.fsync(self._file.fileno())
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of a log, [] where there is none; a last line cut by a kill is left out."""
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

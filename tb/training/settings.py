@@ -1,0 +1,24 @@
+"""Settings as flat names, and how two of them differ."""
+
+from tb.config.settings import Tree
+
+
+def flatten(tree: Tree, prefix: str = "") -> Tree:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists are values."""
+    flat: Tree = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(one: Tree, two: Tree) -> list[tuple[str, object, object]]:
+    """(name, value in one, value in two) wherever they differ, by name; None where missing."""
+    old, new = flatten(one), flatten(two)
+    return [
+        (name, old.get(name), new.get(name))
+        for name in sorted(old | new)
+        if old.get(name) != new.get(name)
+    ]

@@ -1,0 +1,161 @@
+"""Checkpoints: plain tensors and numbers, written whole or not at all, never unpickled."""
+
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shards.errors import InputError
+from shards.files.publish import publish_file
+
+FORMAT = 1
+CHECKPOINT = "checkpoint.pt"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes `state` under a temporary name, then renames: a kill leaves the previous file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        torch.save(_interned({"format": FORMAT, **state}), file)
+        file.flush()
+        os.fsync(file.fileno())
+    publish_file(unfinished, path)
+
+
+def _interned(value: Any) -> Any:
+    """The same tree, equal strings being one object.
+
+    Pickle writes a string that it has met before (the same object) as a reference. Without this,
+    the bytes would tell a run that was resumed from one that was not, and digests with them.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_interned(key): _interned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interned(item) for item in value]
+    return value
+
+
+def keep_last(path: Path, step: int, num_kept: int) -> None:
+    """Keeps the checkpoint just written under its step's name too, and `num_kept` such in all.
+
+    With `num_kept` 1, `path` itself is the one that is kept.
+    """
+    if num_kept > 1:
+        numbered = path.with_stem(f"{path.stem}-{step:08d}")
+        numbered.unlink(missing_ok=True)
+        try:
+            os.link(path, numbered)  # a second name for the same bytes
+        except OSError:
+            shutil.copy(path, numbered)
+    for older in sorted(path.parent.glob(f"{path.stem}-????????{path.suffix}"))[:-num_kept]:
+        older.unlink()
+
+
+def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Reads a checkpoint with `weights_only=True`; InputError where it is not one of ours.
+
+    With `mmap`, tensors are read from the file when they are used: quick for all the rest.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train that stage first")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception:  # rubbish can make the reader stumble in any way
+        raise InputError(f"{path}: not a readable checkpoint; delete it, or give another") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of this program")
+    return state
+
+
+def load_backbone(path: Path, backbone: torch.nn.Module, name: str) -> None:
+    """Loads the backbone's weights out of any stage's checkpoint, strictly.
+
+    Raises:
+        InputError: The checkpoint is of another backbone, of an unfinished run, or not readable.
+    """
+    state = load_checkpoint(path)
+    _check_backbone(path, state, name)
+    _check_finished(path, state)
+    prefix = "backbone."
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in state["model"].items()
+        if key.startswith(prefix)
+    }
+    backbone.load_state_dict(weights)
+
+
+def load_model(
+    path: Path,
+    model: torch.nn.Module,
+    *,
+    backbone: str,
+    classes: list[str],
+    unfinished: bool = False,
+) -> None:
+    """Loads a whole classifier or embedder, strictly.
+
+    Args:
+        path: The checkpoint.
+        model: Receives the weights.
+        backbone: The backbone's name expected.
+        classes: The data set's classes; [] for a self-supervised checkpoint.
+        unfinished: The run need not have reached its last step.
+
+    Raises:
+        InputError: Another backbone or other classes, an unfinished run, or not readable.
+    """
+    state = load_checkpoint(path)
+    _check_backbone(path, state, backbone)
+    if not unfinished:
+        _check_finished(path, state)
+    if state["classes"] != classes:
+        raise InputError(f"{path}: {_difference(state['classes'], classes)}")
+    model.load_state_dict(state["model"])
+
+
+def _difference(found: list[str], wanted: list[str]) -> str:
+    if not found:
+        return "a self-supervised checkpoint, which has no classes; fine-tune it first"
+    if not wanted:
+        return "a classifier, where a self-supervised checkpoint is needed"
+    if len(found) != len(wanted):
+        return f"its {len(found)} classes are not this set's {len(wanted)}; train it on this set"
+    label = next(label for label, name in enumerate(found) if name != wanted[label])
+    return (
+        f"its class {label} is {found[label]!r}, this set's is {wanted[label]!r}; train it on this"
+        " set"
+    )
+
+
+def _check_backbone(path: Path, state: dict[str, Any], name: str) -> None:
+    if state.get("backbone") != name:
+        setting = shlex.quote(f"backbone={state.get('backbone')}")
+        raise InputError(
+            f"{path}: checkpoint of backbone {state.get('backbone')!r}, but this run uses"
+            f" {name!r}; give another checkpoint or --set {setting}"
+        )
+
+
+def _check_finished(path: Path, state: dict[str, Any]) -> None:
+    if state["step"] < state["steps"]:
+        raise InputError(
+            f"{path}: training stopped at step {state['step']} of {state['steps']}; run that "
+            "stage's command again first"
+        )
+
+
+def file_digest(path: Path) -> str:
+    """Hex sha256 of a file; InputError where it is missing."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train that stage first")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
