@@ -7,32 +7,71 @@ workers, ranks or restarts. An *engine* (`dali`, `fused`, `reference`) executes 
 that execute the same plan give the same pixels up to rounding.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from loaders.batch import Batch as Batch
+    from loaders.devices import usable_device as usable_device
+    from loaders.engines.choice import engine_name as engine_name
+    from loaders.engines.dali.layout import DaliLayout as DaliLayout
+    from loaders.engines.dali.layout import TryLayouts as TryLayouts
+    from loaders.epoch_dataset import EpochDataset as EpochDataset
+    from loaders.faults import LoaderError as LoaderError
+    from loaders.faults import Skip as Skip
+    from loaders.loader import Loader as Loader
+    from loaders.loader import open_loader as open_loader
+    from loaders.plan.draw import Plan as Plan
+    from loaders.plan.views import Augment as Augment
+    from loaders.plan.views import ViewGroup as ViewGroup
+    from loaders.plan.views import ViewSpec as ViewSpec
+    from loaders.profile import Profile as Profile
+    from loaders.subset import Subset as Subset
+
+# Imported when first used, so that `import loaders` stays instant: they import torch and PyAV.
+_MODULE_OF = {
+    "Augment": "loaders.plan.views",
+    "Batch": "loaders.batch",
+    "DaliLayout": "loaders.engines.dali.layout",
+    "EpochDataset": "loaders.epoch_dataset",
+    "Loader": "loaders.loader",
+    "LoaderError": "loaders.faults",
+    "Plan": "loaders.plan.draw",
+    "Profile": "loaders.profile",
+    "Skip": "loaders.faults",
+    "Subset": "loaders.subset",
+    "TryLayouts": "loaders.engines.dali.layout",
+    "ViewGroup": "loaders.plan.views",
+    "ViewSpec": "loaders.plan.views",
+    "engine_name": "loaders.engines.choice",
+    "open_loader": "loaders.loader",
+    "usable_device": "loaders.devices",
+}
 __all__ = [
+    "Augment",
     "Batch",
+    "DaliLayout",
     "EpochDataset",
     "Loader",
     "LoaderError",
+    "Plan",
+    "Profile",
+    "Skip",
     "Subset",
-    "Tuning",
+    "TryLayouts",
+    "ViewGroup",
     "ViewSpec",
+    "engine_name",
     "open_loader",
+    "usable_device",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that `import loaders` stays instant: the real modules import torch and PyAV.
-    if name in {"Batch", "Loader", "LoaderError", "open_loader"}:
-        from loaders import loader as module
-    elif name == "Subset":
-        from loaders import subset as module  # type: ignore[no-redef]
-    elif name == "EpochDataset":
-        from loaders import epoch_dataset as module  # type: ignore[no-redef]
-    elif name == "Tuning":
-        from loaders.engines.dali import tuning as module  # type: ignore[no-redef]
-    elif name == "ViewSpec":
-        from loaders.plan import views as module  # type: ignore[no-redef]
-    else:
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'loaders' has no attribute {name!r}")
-    return getattr(module, name)
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,10 +1,11 @@
 """Encoded bytes to chosen frames, and to their Y, U and V planes, with PyAV.
 
 No RGB picture is made: the engine folds YUV -> RGB into each view's colour matrix. A frame's number
-is its place in presentation order. A seek to the keyframe before the first frame asked for is taken
-only where it is provably exact: the container must list as many frames as the manifest counted when
-all of them were decoded, and every frame decoded after the seek must carry the timestamp listed for
-its number. Else the file is decoded from its start and counted, which is slow but never wrong.
+is its place in presentation order. A seek goes to the keyframe before the first frame that is
+wanted, and counts only where it is provably exact. The container must list as many frames as the
+manifest counted when all of them were decoded, and every frame decoded after the seek must carry
+the timestamp that is listed for its number. Otherwise the file is decoded from its start and
+counted, which is slow but never wrong.
 """
 
 import io
@@ -18,33 +19,17 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-# Below this many frames to skip, decoding them costs less than a seek.
+from loaders.yuv import is_full_range, yuv_to_rgb
+
+# To skip fewer frames than this, decoding them costs less than a seek.
 _SEEK_FROM = 8
 PLANAR_420 = {"yuv420p", "yuvj420p"}
 # Containers that store when a frame is shown; elsewhere FFmpeg guesses it where frames are
 # reordered (B-frames in AVI), and may be off by one.
 _STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-
-
-def _difference_to_rgb(red: float, blue: float) -> np.ndarray:
-    """(3, 3) map of luma and colour differences to RGB, from the two colours' shares of luma."""
-    green = 1 - red - blue
-    to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
-    return np.array(
-        [
-            [1, 0, to_red],
-            [1, -to_blue * blue / green, -to_red * red / green],
-            [1, to_blue, 0],
-        ]
-    )
-
-
-_BT601, _BT709 = _difference_to_rgb(0.299, 0.114), _difference_to_rgb(0.2126, 0.0722)
-# Takes the RGB of a BT.709 picture that was converted as if it were BT.601 to the right one.
-BT601_TO_BT709 = (_BT709 @ np.linalg.inv(_BT601)).astype(np.float32)
 
 
 class DecodeError(Exception):
@@ -182,26 +167,6 @@ def _presentation_times(
     return times if all(a < b for a, b in pairwise(times)) else []
 
 
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a file says of its pictures: FFmpeg's name of the pixel format, and the matrix."""
-
-    pixel_format: str
-    is_bt709: bool
-
-
-def read_header(data: bytes) -> Header:
-    """Decodes no frame; raises DecodeError where the bytes are no video."""
-    try:
-        with _opened(data) as (_, stream):
-            context = stream.codec_context
-            # JPEG is BT.601 by definition, and decoded as such, whatever the container says.
-            said = int(context.colorspace) == int(Colorspace.ITU709) and context.name != "mjpeg"
-            return Header(pixel_format=str(context.pix_fmt), is_bt709=said)
-    except av.FFmpegError as error:
-        raise DecodeError(f"cannot be opened: {error.strerror or error}") from error
-
-
 @contextmanager
 def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     with av.open(io.BytesIO(data), "r") as container:
@@ -212,29 +177,3 @@ def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream.codec_context.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         yield container, stream
-
-
-def yuv_to_rgb(frame: VideoFrame) -> np.ndarray:
-    """(3, 4) map of 8-bit (Y, U, V) in [0, 255] to RGB in [0, 1].
-
-    Source: ITU-R BT.601 / BT.709, limited range unless the frame says full. Untagged frames are
-    BT.601, as FFmpeg's scaler assumes.
-    """
-    if is_full_range(frame):
-        luma_gain, chroma_gain, black = 1 / 255, 1 / 255, 0.0
-    else:
-        luma_gain, chroma_gain, black = 1 / 219, 1 / 224, 16.0
-    gains = np.array([luma_gain, chroma_gain, chroma_gain])
-    matrix = (_BT709 if is_bt709(frame) else _BT601) * gains
-    offset = -matrix @ np.array([black, 128.0, 128.0])
-    return np.concatenate([matrix, offset[:, None]], axis=1)
-
-
-def is_bt709(frame: VideoFrame) -> bool:
-    """Whether the frame is tagged BT.709."""
-    return int(frame.colorspace) == int(Colorspace.ITU709)
-
-
-def is_full_range(frame: VideoFrame) -> bool:
-    """Whether luma runs over 0-255 rather than 16-235."""
-    return frame.format.name.startswith("yuvj") or int(frame.color_range) == int(ColorRange.JPEG)

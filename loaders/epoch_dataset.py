@@ -1,6 +1,7 @@
 """A loader as a `torch.utils.data.IterableDataset`, for frameworks that want one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
@@ -10,25 +11,30 @@ from shards.errors import InputError
 
 
 class EpochDataset(IterableDataset[dict[str, torch.Tensor]]):
-    """One epoch's batches as plain dicts: each group of views by its name, "labels", "valid".
+    """A loader's batches as plain dicts: each group of views by its name, "labels", "valid".
 
-    Give it to a DataLoader with `batch_size=None` and `num_workers=0`: batches are made already,
-    by the loader's own threads.
+    An iteration serves the rest of the loader's epoch, the next one the next epoch. Give it to a
+    `DataLoader` or to torchdata's `StatefulDataLoader` with `batch_size=None` and `num_workers=0`:
+    the loader's own threads make whole batches already.
 
     Attributes:
-        loader: What serves the batches.
-        epoch: Which epoch; `set_epoch` changes it.
-        start: Batches to leave out at its beginning.
+        loader: What serves the batches. Its position is the data set's.
     """
 
-    def __init__(self, loader: Loader, epoch: int = 0, start: int = 0) -> None:
+    def __init__(self, loader: Loader) -> None:
         self.loader = loader
-        self.epoch = epoch
-        self.start = start
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration serves this epoch, from its beginning."""
-        self.epoch, self.start = epoch, 0
+        self.loader.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Loader.state_dict`."""
+        return self.loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `Loader.load_state_dict`."""
+        self.loader.load_state_dict(state_dict)
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
@@ -37,5 +43,5 @@ class EpochDataset(IterableDataset[dict[str, torch.Tensor]]):
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         if get_worker_info() is not None:
             raise InputError("DataLoader num_workers: give 0, the loader has threads of its own")
-        for batch in self.loader.batches(self.epoch, self.start):
+        for batch in self.loader:
             yield {**batch.views, "labels": batch.labels, "valid": batch.valid}

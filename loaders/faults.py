@@ -1,20 +1,18 @@
 """What happens to videos that cannot be read or decoded: raise, or skip, count and list them.
 
-A bad video is never swapped for another one: that would change the data in silence.
+A bad video is never swapped for another one, because that would change the data in silence.
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+
+from shards.format.video import Video
 
 from loaders.decode import DecodeError
 from shards.errors import InputError
-from shards.format.manifest import Video
 from shards.reader import ShardError
-
-OnError = Literal["raise", "skip"]
 
 
 class LoaderError(InputError):
@@ -22,53 +20,82 @@ class LoaderError(InputError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faults:
-    """The policy, and what has happened so far.
+class Skip:
+    """Skip bad videos: their `valid` is False, their pixels are 0, and the run goes on.
 
     Attributes:
-        on_error: "raise" at the first bad video, or "skip" it.
-        max_bad_share: With "skip": the share of an epoch's videos above which the run fails.
-        bad_list: With "skip": a file that gets a line {"key", "reason"} for each bad video.
-        bad: Key -> reason of every video skipped.
+        max_bad_share: A rank fails when it meets more bad videos in an epoch than this share of
+            the videos that it serves; in [0, 1].
+        bad_list: A file that gets a line {"key", "reason"} for each bad video; None for no file.
     """
 
-    on_error: OnError = "raise"
     max_bad_share: float = 0.1
-    bad_list: Path | None = None
-    bad: dict[str, str] = field(default_factory=dict)
+    bad_list: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if self.on_error not in get_args(OnError):
-            raise InputError(f"on_error is {self.on_error!r}: choose raise or skip")
         if not 0 <= self.max_bad_share <= 1:
             raise InputError(f"max_bad_share is {self.max_bad_share}: give a share, 0 to 1")
 
+
+def skip_policy(on_error: str | Skip) -> Skip | None:
+    """None to raise at the first bad video; "skip" stands for `Skip()`.
+
+    Raises:
+        InputError: `on_error` is something else.
+    """
+    if isinstance(on_error, Skip):
+        return on_error
+    if on_error not in ("raise", "skip"):
+        raise InputError(f"on_error is {on_error!r}: choose raise, skip or Skip(...)")
+    return Skip() if on_error == "skip" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultLog:
+    """The bad videos of one loader.
+
+    Attributes:
+        skip: What to do with them; None to raise at the first.
+        num_videos: How many videos an epoch serves on this rank.
+        bad: Key -> reason of every video skipped so far.
+    """
+
+    skip: Skip | None
+    num_videos: float
+    bad: dict[str, str] = field(default_factory=dict)
+
     def note(self, video: Video, error: DecodeError | ShardError) -> None:
-        """Raises LoaderError, or writes the video down as skipped."""
+        """Remembers a bad video, or raises LoaderError where none may be skipped."""
         # A ShardError names key and shard itself.
-        named = isinstance(error, ShardError)
-        reason = str(error) if named else f"{video.key} in {video.shard}: {error}"
-        if self.on_error == "raise":
+        is_named = isinstance(error, ShardError)
+        reason = str(error) if is_named else f"{video.key} in {video.shard}: {error}"
+        if self.skip is None:
             raise LoaderError(reason) from error
-        if video.key not in self.bad and self.bad_list is not None:
-            line = json.dumps({"key": video.key, "reason": reason}) + "\n"
-            try:
-                # One write a line, so that several ranks may share the file.
-                with self.bad_list.open("a", encoding="utf-8") as file:
-                    file.write(line)
-            except OSError as problem:
-                raise InputError(
-                    f"bad_list {self.bad_list}: {problem.strerror}; give a file in a folder that "
-                    "exists and may be written"
-                ) from problem
+        if video.key not in self.bad and self.skip.bad_list is not None:
+            _append(Path(self.skip.bad_list), video.key, reason)
         self.bad[video.key] = reason
 
-    def check(self, bad_of_epoch: Mapping[int, int], num_videos: float) -> None:
-        """Raises LoaderError where an epoch has more bad ones than its share of `num_videos`."""
-        for epoch, count in bad_of_epoch.items():
-            if count > self.max_bad_share * num_videos:
+    def check(self, num_bad_of_epoch: Counter[int]) -> None:
+        """Raises LoaderError where an epoch has more bad videos than it may have."""
+        if self.skip is None:
+            return
+        for epoch, count in num_bad_of_epoch.items():
+            if count > self.skip.max_bad_share * self.num_videos:
                 reason = next(reversed(self.bad.values()))
                 raise LoaderError(
                     f"{count} bad videos in epoch {epoch}, more than max_bad_share "
-                    f"{self.max_bad_share:g} of {num_videos:.0f}; the last: {reason}"
+                    f"{self.skip.max_bad_share:g} of {self.num_videos:.0f}; the last: {reason}"
                 )
+
+
+def _append(path: Path, key: str, reason: str) -> None:
+    line = json.dumps({"key": key, "reason": reason}) + "\n"
+    try:
+        # One write a line, so that several ranks may share the file.
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise InputError(
+            f"bad_list {path}: {error.strerror}; give a file in a folder that exists and may be "
+            "written"
+        ) from error

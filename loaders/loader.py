@@ -1,24 +1,32 @@
-"""`open_loader`: a shards folder to an iterable of batches on a device."""
+"""`open_loader`: a shards folder to an iterable of batches on a device.
 
-import sys
-from collections import Counter
+A sample's way is a line of generators: a planner's plans, an engine's pixels, an assembler's
+batches. The loader only connects them, and remembers where in which epoch it is.
+"""
+
+import hashlib
+import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 
-from loaders.engines.choice import ENGINES, auto_engine, dali_is_installed, engine_name
-from loaders.engines.dali.tuning import Tuning
-from loaders.engines.threads import Pipeline, Rendered, Renderer, StageTimes
-from loaders.faults import Faults, LoaderError, OnError
-from loaders.plan.draw import Plan, draw_plan
-from loaders.plan.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
-from loaders.plan.views import ViewSpec, view_spec
+from loaders.batch import Assembler, Batch
+from loaders.devices import usable_device
+from loaders.engines.choice import auto_engine, engine_name, open_engine
+from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.engine import Engine
+from loaders.faults import FaultLog, LoaderError, Skip, skip_policy
+from loaders.plan.draw import Plan
+from loaders.plan.order import Order
+from loaders.plan.planner import Planner
+from loaders.plan.presets import view_spec
+from loaders.plan.views import ViewSpec
 from loaders.profile import Profile, profile_batches
 from loaders.subset import Subset
 from shards.cpus import num_cpus
@@ -26,201 +34,215 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.reader import ShardReader
 
-__all__ = ["Batch", "Loader", "LoaderError", "engine_name", "open_loader", "usable_device"]
-
-DTYPES = ("float32", "float16", "uint8")
+_logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """One rank's batch of B videos.
-
-    Attributes:
-        views: Group name -> (B, *group shape, 3, T, H, W), in [0, 1] (or uint8), in memory as
-            (..., T, H, W, 3): flattening the leading axes gives channels_last_3d without a copy.
-            The memory is used again once no tensor refers to it.
-        labels: (B,) int64 class indices, -1 where unlabelled or padding.
-        keys: B video keys, "" for padding.
-        valid: (B,) bool, False for padding and for videos skipped by `on_error="skip"`.
-        plan: What was drawn.
-        times: What it cost the workers.
-    """
-
-    views: dict[str, torch.Tensor]
-    labels: torch.Tensor
-    keys: tuple[str, ...]
-    valid: torch.Tensor
-    plan: Plan
-    times: StageTimes
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Loader:
     """Batches of one subset under one `ViewSpec`; made by `open_loader`.
 
+    Iterate over it once an epoch. It owns threads, open shards and an engine until `close`, or
+    until the end of its `with` block.
+
     Attributes:
         manifest: Of the shards.
-        rows: (N,) manifest rows served.
+        planner: Says which plan comes when.
+        engine: Executes the plans.
         labels: (number of rows in the manifest,) int64, -1 where hidden.
-        spec: The views.
-        pipeline: Renders them.
         device: Where batches end up.
-        batch_size: Videos per batch and rank.
-        order: "global", "windowed", or "manifest" (not shuffled).
-        seed: Of order and augmentation.
-        rank: This process's place among `world_size`.
-        world_size: Processes that share each global batch.
-        faults: What happens to bad videos.
     """
 
-    manifest: Manifest
-    rows: np.ndarray
-    labels: np.ndarray
-    spec: ViewSpec
-    pipeline: Renderer
-    device: torch.device
-    batch_size: int
-    order: Order
-    seed: int
-    rank: int
-    world_size: int
-    faults: Faults
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        reader: ShardReader,
+        engine: Engine,
+        labels: np.ndarray,
+        device: torch.device,
+        skip: Skip | None,
+    ) -> None:
+        """Takes over the reader and the engine."""
+        self.manifest, self.planner, self.engine = planner.manifest, planner, engine
+        self.labels, self.device = labels, device
+        self._reader = reader
+        self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
+        self._epoch = self._batch = 0
+        self._iteration = 0  # counts; only the newest may go on
+        self._is_open = True
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}: give 1 or more")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed is {self.seed}: give a number in [0, 2**63)")
-        if not 0 <= self.rank < self.world_size:
-            raise InputError(
-                f"rank {self.rank} of world_size {self.world_size}: 0 <= rank < world_size"
-            )
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> None:
+        raise InputError(
+            "a loader cannot be sent to another process; as to a DataLoader's num_workers: give 0, "
+            "the loader has threads of its own"
+        )
+
+    def close(self) -> None:
+        """Gives back threads, descriptors and pipelines; the loader cannot be used afterwards."""
+        self._is_open = False
+        self._iteration += 1
+        self.engine.close()
+        self._reader.close()
+
+    @property
+    def spec(self) -> ViewSpec:
+        """The views."""
+        return self.planner.spec
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(N,) int64 manifest rows that are served."""
+        return self.planner.rows
 
     @property
     def bad(self) -> dict[str, str]:
         """Key -> reason of every video skipped so far."""
-        return self.faults.bad
+        return self._faults.bad
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last batch handed out, or of the next one after a whole epoch."""
+        return self._epoch
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        return num_batches(len(self.rows), batch_size=self.batch_size, world_size=self.world_size)
+        return len(self.planner)
 
-    def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch]:
-        """One epoch from batch `start` on; every video once over all ranks, the tail padded."""
-        return self._run(self.plans(epoch, start))
+    def __iter__(self) -> Generator[Batch]:
+        """This epoch's batches from where it was. At their end the next epoch begins.
+
+        Only the newest iteration may go on: two would share one position. `batches` has none.
+        """
+        self._iteration += 1
+        return self._rest_of_epoch(self._iteration)
+
+    def _rest_of_epoch(self, iteration: int) -> Generator[Batch]:
+        self._check_newest(iteration)
+        # A consumer that counts batches leaves an epoch without asking for its end.
+        self._epoch, self._batch = self._position
+        with closing(self.batches(self._epoch, self._batch)) as batches:
+            for batch in batches:
+                self._check_newest(iteration)
+                self._batch += 1
+                yield batch
+                del batch
+                self._check_newest(iteration)
+        self._epoch, self._batch = self._position
+
+    @property
+    def _position(self) -> tuple[int, int]:
+        """(epoch, batch) of the next batch; an epoch's end is the next one's beginning."""
+        is_over = self._batch == len(self)
+        return (self._epoch + 1, 0) if is_over else (self._epoch, self._batch)
+
+    def _check_newest(self, iteration: int) -> None:
+        if iteration != self._iteration:
+            raise LoaderError(
+                "this iteration is over: the loader was iterated again, moved to another position "
+                "or closed; loader.batches(epoch, start) serves several iterations at a time"
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration serves this epoch, from its beginning.
+
+        Raises:
+            InputError: `epoch` is below 0.
+        """
+        self._move(epoch, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position behind the last batch handed out, and what a loader must fit to take it up.
+
+        Plain numbers and strings: "epoch", "batch" (global ones in this epoch), "data" (the data
+        set's digest), "videos" (a digest of the videos served), "seed", "order" and
+        "global_batch_size".
+        """
+        epoch, batch = self._position
+        return {"epoch": epoch, "batch": batch, **self._identity()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where `state_dict()` was called, on any number of ranks with that global batch.
+
+        Raises:
+            InputError: The state is of another data set, subset, seed, order or batch size.
+        """
+        for name, ours in self._identity().items():
+            theirs = state_dict.get(name)
+            if theirs != ours:
+                raise InputError(
+                    f"the loader's state does not fit: its {name} is {theirs!r}, this loader's is "
+                    f"{ours!r}; open the loader as it was, or begin without the state"
+                )
+        missing = {"epoch", "batch"} - state_dict.keys()
+        if missing:
+            raise InputError(f"the loader's state lacks {', '.join(sorted(missing))}")
+        self._move(int(state_dict["epoch"]), int(state_dict["batch"]))
+
+    def _identity(self) -> dict[str, str | int]:
+        planner = self.planner
+        return {
+            "data": self.manifest.digest,
+            "videos": hashlib.sha256(planner.rows.astype("<i8").tobytes()).hexdigest(),
+            "seed": planner.seed,
+            "order": str(planner.order),
+            "global_batch_size": planner.batch_size * planner.world_size,
+        }
+
+    def _move(self, epoch: int, batch: int) -> None:
+        self.planner.epoch(epoch, batch)  # raises where there is no such position
+        self._iteration += 1
+        self._epoch, self._batch = epoch, batch
+
+    def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
+        """One epoch from batch `start` on; every video once over all ranks, the tail padded.
+
+        It does not move the loader's own position.
+
+        Raises:
+            InputError: There is no such position.
+            LoaderError: While iterating: a bad video, or too many of them.
+        """
+        return self._run(self.planner.epoch(epoch, start))
 
     def stream(self, start: int = 0) -> Generator[Batch]:
-        """Endless batches from step `start` on: epochs end to end, nothing padded or dropped."""
-        if start < 0:
-            raise InputError(f"start is {start}: steps count from 0")
-        return self._run(self._stream_plans(start))
+        """Endless batches from step `start` on: epochs end to end, nothing padded or dropped.
+
+        It does not move the loader's own position. Errors as of `batches`.
+        """
+        return self._run(self.planner.stream(start))
+
+    def plans(self, epoch: int, start: int = 0) -> Iterator[Plan]:
+        """The plans of `batches(epoch, start)`, without reading a video."""
+        return self.planner.epoch(epoch, start)
 
     def profile(
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None
     ) -> Profile:
         """Where the time goes: print it. `step` is what a training loop does with a batch."""
-        with closing(self._run(self._stream_plans(0))) as batches:
+        with closing(self.stream()) as batches:
             return profile_batches(batches, num_batches, step)
 
-    def tuned(self, gpu_memory_mb: float | None = None) -> "Loader":
-        """The same loader, laid out as short trials find fastest; only dali has a choice.
-
-        Raises:
-            InputError: Every layout takes more than `gpu_memory_mb` of the GPU's memory.
-        """
-        with ShardReader(self.manifest) as reader:
-            pipeline = self.pipeline.tuned(reader, lambda: self._stream_plans(0), gpu_memory_mb)
-        return replace(self, pipeline=pipeline)
-
-    def plans(self, epoch: int = 0, start: int = 0) -> Iterator[Plan]:
-        """The plans of `batches(epoch, start)`, without reading a video."""
-        if epoch < 0 or not 0 <= start <= len(self):
-            raise InputError(
-                f"epoch {epoch}, start {start}: epochs count from 0, and an epoch of this loader "
-                f"has {len(self)} batches"
-            )
-        return self._epoch_plans(epoch, start)
-
-    def plan(self, rows: np.ndarray, epochs: np.ndarray) -> Plan:
-        """The plan of any (B,) manifest rows in their (B,) epochs; row -1 is padding."""
-        return draw_plan(
-            self.spec,
-            rows=rows,
-            epochs=epochs,
-            num_frames=self.manifest.num_frames[rows],
-            heights=self.manifest.heights[rows],
-            widths=self.manifest.widths[rows],
-            seed=self.seed,
-        )
-
-    def _epoch_plans(self, epoch: int, start: int) -> Iterator[Plan]:
-        order = self._epoch_order(epoch)
-        share = {
-            "batch_size": self.batch_size,
-            "rank": self.rank,
-            "world_size": self.world_size,
-        }
-        for index in range(start, len(self)):
-            positions = epoch_batch(order, index, **share)
-            rows = np.where(positions >= 0, self.rows[positions], -1)
-            yield self.plan(rows, np.full(len(rows), epoch))
-
-    def _stream_plans(self, start: int) -> Iterator[Plan]:
-        # A batch spans two epochs at most where the set is larger than a batch.
-        order_of = lru_cache(maxsize=2)(self._epoch_order)
-        step = start
-        while True:
-            positions, epochs = stream_batch(
-                len(self.rows),
-                step,
-                order_of,
-                batch_size=self.batch_size,
-                rank=self.rank,
-                world_size=self.world_size,
-            )
-            yield self.plan(self.rows[positions], epochs)
-            step += 1
-
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        shards = self.manifest.shard_index[self.rows] if self.order == "windowed" else None
-        return epoch_order(
-            len(self.rows), seed=self.seed, epoch=epoch, order=self.order, shards=shards
-        )
-
     def _run(self, plans: Iterator[Plan]) -> Generator[Batch]:
-        bad_of_epoch: Counter[int] = Counter()
-        with ShardReader(self.manifest) as reader:
-            for rendered in self.pipeline.run(reader, plans):
-                for b, error in rendered.errors.items():
-                    self.faults.note(self.manifest.video(int(rendered.plan.rows[b])), error)
-                    bad_of_epoch[int(rendered.plan.epochs[b])] += 1
-                if rendered.errors:
-                    self.faults.check(bad_of_epoch, len(self.rows) / self.world_size)
-                batch = self._batch(rendered)
-                # Nothing here may hold the batch while the consumer has it: its memory is reused.
-                del rendered
-                yield batch
-                del batch
-
-    def _batch(self, rendered: Rendered) -> Batch:
-        plan = rendered.plan
-        valid = plan.rows >= 0
-        valid[list(rendered.errors)] = False
-        keys = self.manifest.table.column("key").take(np.maximum(plan.rows, 0)).to_pylist()
-        groups = zip(self.spec.groups, rendered.views, strict=True)
-        return Batch(
-            views={group.name: self._shaped(views, group.shape) for group, views in groups},
-            labels=torch.from_numpy(np.where(valid, self.labels[plan.rows], -1)).to(self.device),
-            keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
-            valid=torch.from_numpy(valid).to(self.device),
-            plan=plan,
-            times=rendered.times,
+        if not self._is_open:
+            raise LoaderError("this loader is closed; open another one")
+        assembler = Assembler(
+            manifest=self.manifest,
+            spec=self.spec,
+            labels=self.labels,
+            device=self.device,
+            faults=self._faults,
         )
-
-    def _shaped(self, views: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        if self.device.type == "cuda" and not views.is_cuda:
-            views = views.pin_memory().to(self.device, non_blocking=True)
-        return views.view(len(views), *shape, *views.shape[2:]).movedim(-1, -4)
+        return assembler.batches(self.engine.run(self._reader, plans))
 
 
 def open_loader(
@@ -229,139 +251,89 @@ def open_loader(
     *,
     subset: Subset | None = None,
     batch_size: int = 8,
-    size_px: int | None = None,
-    engine: str = "auto",
-    device: str = "auto",
-    dtype: str = "float32",
     seed: int = 0,
+    shuffle: bool = True,
+    order: Literal["global", "windowed"] | None = None,
     rank: int = 0,
     world_size: int = 1,
-    shuffle: bool = True,
-    order: Literal["global", "windowed"] = "global",
+    size_px: int | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    engine: str = "auto",
     num_workers: int | None = None,
-    on_error: OnError = "raise",
-    max_bad_share: float = 0.1,
-    bad_list: Path | str | None = None,
-    tune: bool | Tuning = False,
-    gpu_memory_mb: float | None = None,
+    layout: DaliLayout | TryLayouts | None = None,
+    on_error: Literal["raise", "skip"] | Skip = "raise",
 ) -> Loader:
-    """Opens a shards folder for one stage.
+    """Opens a shards folder for one stage. Close the loader, or use it in a `with` block.
+
+    No argument is ignored: one that means nothing beside the others is refused.
 
     Args:
         shards: Folder made by `tb shard`, its URL, or its manifest.
-        views: A preset's name (see `loaders.plan.views.PRESETS`) or a `ViewSpec`.
+        views: A preset's name (see `loaders.plan.presets.PRESETS`) or a `ViewSpec`.
         subset: Which videos; the whole train split by default. Labels of an "unlabelled" part
             read -1.
+
         batch_size: Videos per batch and rank.
-        size_px: Overrides the output size of `views`.
-        engine: "dali", "fused", "reference" (slow; the oracle), or "auto": dali on a GPU that
-            decodes video, else fused.
-        device: A torch device, or "auto": CUDA where there is one.
-        dtype: "float32" or "float16" in [0, 1], or "uint8".
-        seed: Seeds the order and the augmentation; in [0, 2**63).
+        seed: Of order and augmentation, in [0, 2**63).
+        shuffle: A new order each epoch, or the manifest's.
+        order: How to shuffle: "global" (the default), or "windowed": nearly sequential reading, for
+            remote or spinning storage (see `loaders.plan.order`).
         rank: This process's place among `world_size`.
         world_size: Number of processes that share each global batch.
-        shuffle: A new order each epoch, or the manifest's.
-        order: How to shuffle: "global", or "windowed" (nearly sequential reading, for remote or
-            spinning storage; see `loaders.plan.order`).
-        num_workers: Threads; by default one per usable core.
-        on_error: "raise" on the first bad video, or "skip" it: its `valid` is False, its pixels 0.
-        max_bad_share: With "skip": a rank that meets more bad videos in an epoch than this share
-            of what it serves fails.
-        bad_list: With "skip": a file to which a line {"key", "reason"} is added for each bad video.
-        tune: For dali: how its work is laid out, or True to try a few layouts on the videos, which
-            takes some seconds. Batches are the same for any.
-        gpu_memory_mb: With `tune=True`: layouts that take more of the GPU's memory are left out.
+
+        size_px: Overrides the output size of `views`.
+        dtype: Of the views: float32 or float16 in [0, 1], or uint8.
+        device: A torch device, or "auto": CUDA where there is one.
+
+        engine: Who makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
+            dali on a GPU that decodes video, otherwise fused.
+        num_workers: Threads; one per usable core by default.
+        layout: For dali: how its work is laid out, or `TryLayouts()` to try a few layouts on the
+            videos, which takes some seconds. Batches are the same for any.
+
+        on_error: "raise" at the first bad video, "skip" it, or `Skip(...)` with limits and a list.
 
     Raises:
         InputError: An argument, the folder or the subset is unusable.
-        LoaderError: While iterating: a bad video, or too many of them.
     """
     manifest = shards if isinstance(shards, Manifest) else read_manifest(shards)
-    _check(dtype, order, num_workers)
-    subset = subset or Subset()
-    spec = view_spec(views, size_px)
-    rows = subset.rows(manifest)
-    placed = usable_device(device)
-    name = engine_name(engine, str(placed))
-    if engine == "auto" and rank == 0:
-        _say_why(str(placed))
-    hidden = subset.part == "unlabelled"
-    loader = Loader(
+    subset, skip = subset or Subset(), skip_policy(on_error)
+    planner = Planner(
         manifest=manifest,
-        rows=rows,
-        labels=np.full_like(manifest.labels, -1) if hidden else manifest.labels,
-        spec=spec,
-        pipeline=_renderer(
-            name, manifest, rows, spec, dtype, placed, batch_size, num_workers or num_cpus(), tune
-        ),
-        device=placed,
+        rows=subset.rows(manifest),
+        spec=view_spec(views, size_px),
         batch_size=batch_size,
-        order=order if shuffle else "manifest",
+        order=_order(shuffle, order),
         seed=seed,
         rank=rank,
         world_size=world_size,
-        faults=Faults(
-            on_error=on_error,
-            max_bad_share=max_bad_share,
-            bad_list=None if bad_list is None else Path(bad_list),
-        ),
     )
-    return loader.tuned(gpu_memory_mb) if tune is True else loader
+    placed, reader = usable_device(device), ShardReader(manifest)
+    workers = num_cpus() if num_workers is None else num_workers
+    chosen = engine_name(engine, str(placed))
+    if engine == "auto" and rank == 0:
+        _say_why(str(placed))
+    opened = open_engine(chosen, planner, reader, dtype, placed, workers, layout)
+    labels = subset.visible_labels(manifest)
+    return Loader(
+        planner=planner, reader=reader, engine=opened, labels=labels, device=placed, skip=skip
+    )
+
+
+def _order(shuffle: bool, order: str | None) -> Order:
+    if not shuffle:
+        if order is not None:
+            raise InputError(f"order is {order!r}, but shuffle is False: leave one of them out")
+        return Order.MANIFEST
+    choices = (Order.GLOBAL, Order.WINDOWED)
+    if order is not None and order not in choices:
+        raise InputError(f"order is {order!r}: choose {' or '.join(choices)}")
+    return Order(order or Order.GLOBAL)
 
 
 @lru_cache
 def _say_why(device: str) -> None:
-    """Once a process, which engine was chosen."""
+    """Says once a process which engine was chosen."""
     name, reason = auto_engine(device)
-    print(f"loader: engine {name} ({reason})", file=sys.stderr)
-
-
-def _renderer(
-    name: str,
-    manifest: Manifest,
-    rows: np.ndarray,
-    spec: ViewSpec,
-    dtype: str,
-    device: torch.device,
-    batch_size: int,
-    num_workers: int,
-    tune: bool | Tuning,
-) -> Renderer:
-    if name != "dali":
-        return Pipeline(render=ENGINES[name], spec=spec, dtype=dtype, num_workers=num_workers)
-    if not dali_is_installed():
-        raise InputError("engine dali is not installed: pip install 'timebalance[dali]'")
-    from loaders.engines.dali.engine import dali_pipeline  # heavy, and an extra
-
-    return dali_pipeline(
-        manifest,
-        rows,
-        spec,
-        dtype=dtype,
-        device=device,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        tuning=tune if isinstance(tune, Tuning) else None,
-    )
-
-
-def _check(dtype: str, order: str, num_workers: int | None) -> None:
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
-    if order not in ("global", "windowed"):
-        raise InputError(f"order is {order!r}: choose global or windowed")
-    if num_workers is not None and num_workers < 1:
-        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
-
-
-def usable_device(device: str) -> torch.device:
-    """The device of a name; "auto" is the GPU, if any. InputError where it cannot be used."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device!r} is not usable here ({reason}): try cpu") from error
-    return torch.device(device)
+    _logger.info("loader: engine %s (%s)", name, reason)

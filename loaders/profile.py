@@ -3,14 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from loaders.engines.threads import StageTimes
+from loaders.batch import Batch
+from loaders.engines.engine import StageTimes
 
-if TYPE_CHECKING:
-    from loaders.loader import Batch
-
-# Below this share of the time spent waiting for batches, the loader keeps up with its consumer.
+# A consumer that waits for less than this share of the time has a loader that keeps up.
 _KEEPS_UP = 0.05
 _ADVICE = {
     "consumer-bound": "the loader keeps up: only a faster step gains anything",
@@ -28,10 +25,10 @@ class Profile:
     """Times of a run of batches.
 
     Attributes:
-        num_videos: Served.
-        wall_s: From the request for the first batch to the end of the last step.
-        wait_s: Of that, spent waiting for batches.
-        stages: Seconds of worker threads in reading, decoding and augmenting; with several
+        num_videos: How many videos were served.
+        wall_s: Seconds from the request for the first batch to the end of the last step.
+        wait_s: Seconds of these that the consumer waited for batches.
+        stages: Seconds of worker threads in reading, decoding and augmenting. With several
             workers their sum may exceed `wall_s`.
     """
 
@@ -75,7 +72,7 @@ class Profile:
 
 
 def profile_batches(
-    batches: "Iterator[Batch]", num_batches: int, step: "Callable[[Batch], object] | None" = None
+    batches: Iterator[Batch], num_batches: int, step: Callable[[Batch], object] | None = None
 ) -> Profile:
     """Times `num_batches` batches after one that warms up; `step` is the consumer's work."""
     step = step or (lambda _: None)

@@ -18,16 +18,16 @@ Part = Literal["all", "labelled", "validation", "unlabelled"]
 class Subset:
     """A split, or the labelled or unlabelled part of it.
 
-    Who is labelled says `label_list` where there is one, else `percent` and `label_seed`. Of the
-    labelled videos a share may be held out for validation, in each class for itself: whole groups
-    (takes of one scene), as far as a class has more than one, and never the last video of a class.
-    A group that spans classes may be on both sides.
+    `label_list` says which videos are labelled. Without one, `percent` and `label_seed` do. A share
+    of the labelled videos may be held out for validation. Each class gives its share in whole
+    groups (takes of one scene), as far as it has more than one, and never its last video. A group
+    that spans classes may be on both sides.
 
     Attributes:
         split: "train", "val" or "test".
         split_number: 1-based number of the official split.
-        part: "all", or the "labelled" / "unlabelled" side of the label fraction, or what is held
-            out of the labelled one: "validation".
+        part: "all", the "labelled" or the "unlabelled" side of the label fraction, or what is held
+            out of the labelled side: "validation".
         percent: Share of labels kept, in (0, 100], stratified by class.
         label_seed: Seed of the choice; fractions of one seed are nested.
         label_list: File that names the labelled videos (see `shards.labels.label_list`).
@@ -71,6 +71,12 @@ class Subset:
                 f"(split number {self.split_number}, {self.label_list or labels}); {advice}"
             )
         return rows
+
+    def visible_labels(self, manifest: Manifest) -> np.ndarray:
+        """(number of rows in the manifest,) int64; -1 everywhere for an "unlabelled" part."""
+        if self.part == "unlabelled":
+            return np.full_like(manifest.labels, -1)
+        return manifest.labels
 
     def _labelled(self, manifest: Manifest, rows: np.ndarray) -> np.ndarray:
         """Which of the rows keep their label, bool."""

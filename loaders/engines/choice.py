@@ -1,46 +1,55 @@
-"""The engines by name, and which of them "auto" stands for.
+"""Which engine: the names, what "auto" stands for on this machine, and how each is opened."""
 
-`fused` and `reference` turn one video's bytes and its row of a plan into views, and run under the
-threads of `loaders.engines.threads`. `dali` takes whole batches (`loaders.engines.dali.engine`).
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import StrEnum
 from functools import lru_cache
 from importlib.util import find_spec
 
-import numpy as np
 import torch
 
-from loaders.engines import reference
+from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.dali.nvdec import NvdecError, decoder_caps
-from loaders.engines.fused import render as fused
+from loaders.engines.engine import Engine
+from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
+from loaders.plan.planner import Planner
 from shards.errors import InputError
+from shards.reader import ShardReader
 
-# (encoded bytes, plan, row of the plan, out) -> seconds of the call that were augmentation; the
-# rest was decoding. Writes all views to `out`, one (V, T, S, S, 3) array a group of views: uint8,
-# or float32 or float16 in [0, 1]. Raises DecodeError where the bytes lack the planned frames.
-Render = Callable[[bytes, Plan, int, list[np.ndarray]], float]
-
-ENGINES: dict[str, Render] = {"fused": fused.render, "reference": reference.render}
-ENGINE_NAMES = (*ENGINES, "dali")
+DTYPES = ("float32", "float16", "uint8")
 
 
-def engine_name(engine: str, device: str = "auto") -> str:
-    """The engine that `engine` ("auto" or a name) stands for on this machine and `device`."""
-    name = auto_engine(device)[0] if engine == "auto" else engine
-    if name not in ENGINE_NAMES:
-        raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(ENGINE_NAMES)}")
-    return name
+class EngineName(StrEnum):
+    """The engines."""
+
+    DALI = "dali"
+    """NVDEC and DALI on a GPU; the same graph on a CPU, slowly."""
+    FUSED = "fused"
+    """PyAV and one compiled pass a view, on the CPU."""
+    REFERENCE = "reference"
+    """PyAV, torchvision and plain torch, one operation a line: the oracle, slow."""
+
+
+def engine_name(engine: str, device: str = "auto") -> EngineName:
+    """The engine that `engine` ("auto" or a name) stands for on this machine and `device`.
+
+    Raises:
+        InputError: There is no engine of that name.
+    """
+    if engine == "auto":
+        return auto_engine(device)[0]
+    if engine not in list(EngineName):
+        raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
+    return EngineName(engine)
 
 
 @lru_cache
-def auto_engine(device: str) -> tuple[str, str]:
-    """(engine, why): dali where a GPU decodes H.264 and DALI is installed, else fused."""
+def auto_engine(device: str) -> tuple[EngineName, str]:
+    """(engine, why): dali where a GPU decodes H.264 and DALI is installed, otherwise fused."""
     obstacle = _obstacle_to_dali(device)
     if obstacle:
-        return "fused", obstacle
-    return "dali", "this GPU decodes video"
+        return EngineName.FUSED, obstacle
+    return EngineName.DALI, "this GPU decodes video"
 
 
 def _obstacle_to_dali(device: str) -> str:
@@ -63,3 +72,72 @@ def dali_is_installed() -> bool:
         return find_spec("nvidia.dali") is not None
     except ModuleNotFoundError:
         return False
+
+
+def open_engine(
+    name: EngineName,
+    planner: Planner,
+    reader: ShardReader,
+    dtype: str,
+    device: torch.device,
+    num_workers: int,
+    layout: DaliLayout | TryLayouts | None,
+) -> Engine:
+    """An engine for a planner's plans.
+
+    Args:
+        name: Which one.
+        planner: Of the plans; its manifest says what the videos are.
+        reader: Reads videos where layouts are tried.
+        dtype: NumPy's name of the views' type.
+        device: Where batches end up.
+        num_workers: Threads.
+        layout: Of DALI's pipelines, or how to find it.
+
+    Raises:
+        InputError: An argument is out of range, the engine is not installed or does not take these
+            videos, or a layout is given to one that has none.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if num_workers < 1:
+        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
+    if name == EngineName.DALI:
+        return _open_dali(planner, reader, dtype, device, num_workers, layout)
+    if layout is not None:
+        raise InputError(f"layout is for the engine dali, and this is {name}: leave it out")
+    # The compiled engine is imported only when it is used: it is heavy, and depends on Numba.
+    if name == EngineName.FUSED:
+        from loaders.engines.fused.render import render_video
+    else:
+        from loaders.engines.reference import render_video
+    return ThreadedEngine(render_video, planner.spec, dtype=dtype, num_workers=num_workers)
+
+
+def _open_dali(
+    planner: Planner,
+    reader: ShardReader,
+    dtype: str,
+    device: torch.device,
+    num_workers: int,
+    layout: DaliLayout | TryLayouts | None,
+) -> Engine:
+    if not dali_is_installed():
+        raise InputError("engine dali is not installed: pip install 'timebalance[dali]'")
+    from loaders.engines.dali.engine import open_dali_engine  # heavy, and an extra
+    from loaders.engines.dali.trials import with_best_layout
+
+    engine = open_dali_engine(
+        planner.manifest,
+        planner.rows,
+        planner.spec,
+        dtype=dtype,
+        device=device,
+        batch_size=planner.batch_size,
+        num_workers=num_workers,
+        layout=layout if isinstance(layout, DaliLayout) else None,
+    )
+    if isinstance(layout, TryLayouts):
+        plans: Callable[[], Iterator[Plan]] = planner.stream
+        return with_best_layout(engine, reader, plans, layout.gpu_memory_mb)
+    return engine

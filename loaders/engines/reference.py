@@ -8,8 +8,9 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torchvision.transforms.v2 import functional
 
-from loaders.decode import decode_frames, is_bt709, is_full_range
+from loaders.decode import decode_frames
 from loaders.plan.draw import Plan
+from loaders.yuv import is_bt709, is_full_range
 
 # FFmpeg's default RGB conversion is a fast one, off by a level on average; these flags round
 # correctly and interpolate chroma.
@@ -20,8 +21,8 @@ _EXACT = (
 )
 
 
-def render(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
-    """See `loaders.engines.choice.Render`."""
+def render_video(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+    """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
     frames = dict(decode_frames(data, needed, int(plan.num_frames[b])))

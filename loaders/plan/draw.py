@@ -1,8 +1,8 @@
 """Draws the plan of a batch: every random decision, as NumPy arrays, and nothing else.
 
-A video's row is drawn from a Philox counter made of (seed, epoch, video), so it depends on nothing
-else: not on the batch, the rank, the workers or the engine. All draws of one kind have a fixed
-place in the row, so that one view's outcome never shifts another's.
+A Philox counter made of (seed, epoch, video) gives the draws of a video. So they depend on nothing
+else: not on the batch, the rank, the workers or the engine. Each kind of draw has a fixed place in
+a view's row, so one view's outcome never shifts another's.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,9 @@ from itertools import groupby
 
 import numpy as np
 
+from loaders.plan.color import color_map
 from loaders.plan.views import MAX_ERASE, Augment, ViewSpec
+from loaders.plan.window import frame_numbers
 
 _PLAN_KEY = 0
 # Columns of a view's uniform draws; each erase takes five more.
@@ -35,13 +37,6 @@ _PLAN_KEY = 0
     _DROP,
 ) = range(17)
 _NUM_DRAWS = 17
-
-# Rec. 601 luma, and RGB <-> YIQ (FCC NTSC), the space in which hue is a plain rotation.
-_LUMA = np.array([0.299, 0.587, 0.114])
-_RGB_TO_YIQ = np.array(
-    [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
-)
-_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +71,6 @@ class Plan:
     size_px: int
 
 
-def reflect(index: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
-    """Folds frame numbers past the end back: ..., n-2, n-1, n-2, ..., 1, 0, 1, ...
-
-    Reflection keeps neighbouring frames neighbours, which repeating or looping would not.
-    """
-    period = np.maximum(2 * (num_frames - 1), 1)
-    folded = index % period
-    return np.asarray(np.where(folded >= num_frames, period - folded, folded))
-
-
 def draw_plan(
     spec: ViewSpec,
     *,
@@ -108,8 +93,7 @@ def draw_plan(
         seed: The run's seed, in [0, 2**63).
     """
     uniform, window_u = _uniform(rows, epochs, spec.num_views, seed)
-    raw = _frame_numbers(spec, num_frames, window_u)
-    counts = num_frames[:, None, None]
+    frames, runs_past_end = frame_numbers(spec, num_frames, window_u)
     drawn = [
         _draw_views(uniform[:, views], spec, augment, heights, widths)
         for views, augment in _views_by_augment(spec)
@@ -121,13 +105,13 @@ def draw_plan(
         rows=rows,
         epochs=epochs,
         num_frames=num_frames,
-        frames=reflect(raw, counts),
+        frames=frames,
         crop=crop,
         flip=flip,
         color=color,
         gamma=gamma,
         erase=erase,
-        padded=(raw >= counts).any(axis=(1, 2)) & (rows >= 0),
+        padded=runs_past_end & (rows >= 0),
         size_px=spec.size_px,
     )
 
@@ -149,14 +133,14 @@ def _draw_views(
         uniform = _three_crops(uniform, heights, widths)
     elif augment.crop_scale[0] == augment.crop_scale[1]:
         uniform[:, :, _CROP_TOP : _CROP_LEFT + 1] = 0.5  # a fixed crop is a centre crop
-    grey = uniform[:, :, _GREY_P] < augment.grey_p
-    has_gamma = grey & (uniform[:, :, _GAMMA_P] < augment.gamma_p)
+    is_grey = uniform[:, :, _GREY_P] < augment.grey_p
+    has_gamma = is_grey & (uniform[:, :, _GAMMA_P] < augment.gamma_p)
     gamma = np.where(has_gamma, _scale(uniform[:, :, _GAMMA], augment.gamma), 1.0)
     num_erase = max(spec.augment_of(group).num_erase for group in spec.groups)
     return (
         _crops(uniform, augment, heights, widths),
         uniform[:, :, _FLIP] < augment.flip_p,
-        _color(uniform, augment, grey).astype(np.float32),
+        _color(uniform, augment, is_grey).astype(np.float32),
         gamma.astype(np.float32),
         _erases(uniform, augment, spec.size_px)[:, :, :num_erase],
     )
@@ -174,33 +158,6 @@ def _uniform(
         bits = np.random.Philox(key=key, counter=counter)
         np.random.Generator(bits).random(out=drawn[b])
     return drawn[:, 1:].reshape(len(rows), num_views, width), drawn[:, 0]
-
-
-def _frame_numbers(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.ndarray:
-    """(B, V, T) frame numbers, which may run past the end of the video."""
-    if not spec.whole:
-        return np.asarray(_starts(spec, num_frames, window_u)[:, :, None] + spec.offsets()[None])
-    phases = np.full((len(num_frames), spec.num_views), 0.5)
-    if spec.start == "random":
-        phases[:] = window_u[:, None]
-    elif spec.start == "even":
-        num_clips = spec.groups[0].shape[0]
-        phases[:] = np.repeat((np.arange(num_clips) + 0.5) / num_clips, spec.num_views // num_clips)
-    share = (np.arange(spec.num_frames) + phases[:, :, None]) / spec.num_frames
-    return np.asarray((share * num_frames[:, None, None]).astype(np.int64))
-
-
-def _starts(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.ndarray:
-    """(B, V) first frame of each view's window."""
-    last = np.maximum(num_frames - spec.window, 0)
-    if spec.start == "even":
-        num_clips = spec.groups[0].shape[0]
-        share = np.linspace(0.0, 1.0, num_clips) if num_clips > 1 else np.array([0.5])
-        starts = np.rint(last[:, None] * share[None]).astype(np.int64)
-        return np.repeat(starts, spec.num_views // num_clips, axis=1)
-    share_of_last = window_u * (last + 1) if spec.start == "random" else last / 2
-    start = np.minimum(share_of_last.astype(np.int64), last)
-    return np.repeat(start[:, None], spec.num_views, axis=1)
 
 
 def _three_crops(uniform: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -227,49 +184,22 @@ def _crops(
     return np.stack([top, left, height, width], axis=-1)
 
 
-def _color(uniform: np.ndarray, augment: Augment, grey: np.ndarray) -> np.ndarray:
-    """(B, V, 3, 4): contrast, hue, saturation, brightness, greyscale, dropped channel, composed."""
+def _color(uniform: np.ndarray, augment: Augment, is_grey: np.ndarray) -> np.ndarray:
+    """(B, V, 3, 4), see `color_map`."""
 
     def factor(chance: int, value: int, bounds: tuple[float, float], p: float) -> np.ndarray:
         return np.where(uniform[:, :, chance] < p, _scale(uniform[:, :, value], bounds), 1.0)
 
-    contrast = factor(_CONTRAST_P, _CONTRAST, augment.contrast, augment.contrast_p)
-    brightness = factor(_BRIGHTNESS_P, _BRIGHTNESS, augment.brightness, augment.color_p)
-    saturation = factor(_SATURATION_P, _SATURATION, augment.saturation, augment.color_p)
     turn = _scale(uniform[:, :, _HUE], (-augment.hue, augment.hue))
-    turn = np.where(uniform[:, :, _HUE_P] < augment.color_p, turn, 0.0)
-    dropped = uniform[:, :, _DROP_P] < augment.drop_channel_p
     channel = (uniform[:, :, _DROP] * 3).astype(np.int64)
-
-    # Exactly the identity where nothing is drawn, so that an engine may skip the map.
-    linear = np.where((turn == 0)[..., None, None], np.eye(3), hue_matrix(turn))
-    linear = saturation_matrix(saturation) @ linear
-    linear = brightness[..., None, None] * linear
-    to_grey = saturation_matrix(np.where(grey, 0.0, 1.0))
-    linear = to_grey @ linear
-    keep = ~(dropped[..., None] & (np.arange(3) == channel[..., None]))
-    linear = linear * keep[..., None]
-    # Contrast comes first and pivots on mid-grey: x -> c x + (1 - c) / 2. A pivot on the picture's
-    # own mean would depend on pixels, and a plan must not.
-    offset = linear.sum(axis=-1) * ((1 - contrast) / 2)[..., None]
-    return np.concatenate([linear * contrast[..., None, None], offset[..., None]], axis=-1)
-
-
-def hue_matrix(turn: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) rotation of the IQ plane by `turn` of a full circle, in RGB coordinates."""
-    angle = 2 * np.pi * np.asarray(turn)
-    rotation = np.zeros((*angle.shape, 3, 3))
-    rotation[..., 0, 0] = 1
-    rotation[..., 1, 1] = rotation[..., 2, 2] = np.cos(angle)
-    rotation[..., 1, 2] = -np.sin(angle)
-    rotation[..., 2, 1] = np.sin(angle)
-    return np.asarray(_YIQ_TO_RGB @ rotation @ _RGB_TO_YIQ)
-
-
-def saturation_matrix(factor: np.ndarray) -> np.ndarray:
-    """(..., 3, 3): factor x rgb + (1 - factor) x luma; 0 is greyscale."""
-    share = np.asarray(factor)[..., None, None]
-    return np.asarray(share * np.eye(3) + (1 - share) * _LUMA[None, :])
+    return color_map(
+        contrast=factor(_CONTRAST_P, _CONTRAST, augment.contrast, augment.contrast_p),
+        turn=np.where(uniform[:, :, _HUE_P] < augment.color_p, turn, 0.0),
+        saturation=factor(_SATURATION_P, _SATURATION, augment.saturation, augment.color_p),
+        brightness=factor(_BRIGHTNESS_P, _BRIGHTNESS, augment.brightness, augment.color_p),
+        is_grey=is_grey,
+        dropped=np.where(uniform[:, :, _DROP_P] < augment.drop_channel_p, channel, -1),
+    )
 
 
 def _erases(uniform: np.ndarray, augment: Augment, size_px: int) -> np.ndarray:

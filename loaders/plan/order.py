@@ -1,19 +1,30 @@
 """Which video comes when: an epoch's order, and batches as arithmetic on positions.
 
-The stream of a training run is the epochs' permutations laid end to end; the batch at step k is the
-stream's k-th slice. A step number is therefore the whole state of a loader, for any world size.
+The stream of a training run is the epochs' permutations laid end to end, and the batch at step k is
+the stream's k-th slice. So a step number is the whole state of a stream, for any world size.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from enum import StrEnum
 
 import numpy as np
 
-Order = Literal["global", "windowed", "manifest"]
 # Second word of the Philox key: keeps the order's draws apart from the augmentation's.
 _ORDER_KEY = 1
 # Shards that a windowed order mixes: enough to separate neighbours, few enough for a page cache.
 _WINDOW_SHARDS = 8
+
+
+class Order(StrEnum):
+    """How an epoch is shuffled."""
+
+    GLOBAL = "global"
+    """Any permutation is equally likely."""
+    WINDOWED = "windowed"
+    """The shards are shuffled, then the videos within each 8 consecutive shards. So only 8 shards
+    are read at any time, and neighbours in a shard stay within a window of each other."""
+    MANIFEST = "manifest"
+    """Not at all: the videos come as they lie in the shards."""
 
 
 def epoch_order(
@@ -21,7 +32,7 @@ def epoch_order(
     *,
     seed: int,
     epoch: int,
-    order: Order = "global",
+    order: Order = Order.GLOBAL,
     shards: np.ndarray | None = None,
 ) -> np.ndarray:
     """A permutation of range(num_videos), int64, a new one each epoch.
@@ -30,18 +41,15 @@ def epoch_order(
         num_videos: N.
         seed: In [0, 2**63).
         epoch: Counts from 0.
-        order: "global": any permutation is equally likely. "windowed": the shards are shuffled,
-            then the videos within each 8 consecutive shards, so that at any time only 8 shards are
-            being read; neighbours in a shard stay within a window of each other. "manifest": the
-            identity.
-        shards: (N,) the shard of each video; for "windowed".
+        order: How to shuffle.
+        shards: (N,) the shard of each video; for `Order.WINDOWED`.
     """
-    if order == "manifest":
+    if order == Order.MANIFEST:
         return np.arange(num_videos)
     key = np.array([seed, _ORDER_KEY], dtype=np.uint64)
     counter = np.array([0, 0, 0, epoch], dtype=np.uint64)
     generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
-    if order == "global":
+    if order == Order.GLOBAL:
         return generator.permutation(num_videos)
     if shards is None:
         raise ValueError("a windowed order needs the videos' shards")

@@ -1,11 +1,11 @@
 """Which clips a stage cuts from a video, and how each may be augmented.
 
 One `ViewSpec` describes a stage's input completely: a table of frame offsets, where the window (or
-each clip) starts, the output size and the ranges of the augmentation. It holds no randomness.
+each clip) starts, the output size and the ranges of the augmentation. It holds no randomness. The
+views of the method's stages are in `presets`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -65,43 +65,6 @@ def _check_share(name: str, value: float) -> None:
         raise InputError(f"{name} is {value}: a probability lies in [0, 1]")
 
 
-# Values of the published training (supplement B; see docs/method.md).
-PRETRAIN_AUGMENT = Augment(
-    crop_scale=(0.5, 1.0),
-    contrast=(0.75, 1.25),
-    contrast_p=0.25,
-    brightness=(0.75, 1.25),
-    saturation=(0.75, 1.25),
-    hue=0.1,
-    color_p=0.3,
-    grey_p=0.175,
-    gamma=(0.75, 1.25),
-    gamma_p=0.75,
-    drop_channel_p=0.125,
-    flip_p=0.5,
-    num_erase=1,
-    erase_p=0.7,
-)
-FINETUNE_AUGMENT = Augment(
-    crop_scale=(0.4, 1.0),
-    contrast=(0.9, 1.1),
-    contrast_p=0.125,
-    brightness=(0.9, 1.1),
-    saturation=(0.9, 1.1),
-    hue=0.05,
-    color_p=0.15,
-    grey_p=0.1,
-    gamma=(0.85, 1.15),
-    gamma_p=0.75,
-    flip_p=0.5,
-    num_erase=2,
-    erase_p=0.4,
-)
-# Ours: what a teacher sees where the student sees the strong view of the same clip.
-WEAK_AUGMENT = Augment(crop_scale=(0.8, 1.0), flip_p=0.5)
-EVAL_CROP_SCALE = 0.8
-
-
 @dataclass(frozen=True, kw_only=True)
 class ViewGroup:
     """Views of one kind, stacked along `shape`.
@@ -110,7 +73,7 @@ class ViewGroup:
         name: Key in `Batch.views`.
         shape: Leading shape of the group, e.g. (2, 4) for 2 augmentations x 4 times.
         offsets: For each view of the group in C order, the frame offsets from its start.
-        augment: How the group's views are augmented; None for the spec's way.
+        augment: How the group's views are augmented; None stands for the spec's `augment`.
     """
 
     name: str
@@ -130,7 +93,7 @@ class ViewSpec:
     """Everything a stage wants from one video.
 
     Attributes:
-        name: For messages and for the plan's key.
+        name: For messages.
         groups: The views. All groups have the same number of frames per view.
         size_px: Height and width of every output view.
         start: "random" (one window, uniform), "centre" (one window), or "even" (each clip of the
@@ -139,9 +102,10 @@ class ViewSpec:
         augment: Drawn independently for each view, unless its group has its own.
         crop_positions: With a fixed crop: 1 (centre) or 3 along the longer side, the group's
             last axis.
-        whole: Each view shows the whole video, whatever its length or rate: one frame from each of
-            as many equal segments as it has frames (the segments of TSN), all at the same place
-            in their segment. `start` says which place; the offsets count for nothing.
+        whole: Each view shows the whole video, whatever its length or rate. The video is cut into
+            as many equal segments as a view has frames (the segments of TSN), and each segment
+            gives one frame, all from the same place in it. `start` says which place. Only the
+            number of offsets counts.
     """
 
     name: str
@@ -178,155 +142,3 @@ class ViewSpec:
     def offsets(self) -> np.ndarray:
         """(num_views, num_frames) int64 offsets from each view's start, groups in order."""
         return np.array([row for group in self.groups for row in group.offsets], dtype=np.int64)
-
-
-def _check_clip(num_frames: int, stride: int) -> None:
-    if num_frames < 1 or stride < 1:
-        raise InputError(f"num_frames={num_frames}, stride={stride}: both must be 1 or more")
-
-
-def _clip(num_frames: int, stride: int | None) -> tuple[int, ...]:
-    """Frame offsets of one clip; over the whole video (stride None) only their number counts."""
-    _check_clip(num_frames, 1 if stride is None else stride)
-    return tuple(int(x) for x in np.arange(num_frames) * (stride or 1))
-
-
-def pretrain(
-    *,
-    num_frames: int = 16,
-    stride: int = 1,
-    size_px: int = 112,
-    num_slices: int = 4,
-    augment: Augment = PRETRAIN_AUGMENT,
-) -> ViewSpec:
-    """2 long and 2 x `num_slices` short views of one window, for L_I and L_D.
-
-    A short view has `num_frames` frames at `stride`; the short views tile the window without
-    overlap; a long view has `num_frames` frames over the whole window. With the defaults that is
-    the paper's 64-frame window: long at stride 4, short contiguous.
-    """
-    _check_clip(num_frames, stride)
-    clip = np.arange(num_frames) * stride
-    long = tuple(map(int, clip * num_slices))
-    short = tuple(tuple(int(x) for x in clip + c * num_frames * stride) for c in range(num_slices))
-    return ViewSpec(
-        name="pretrain",
-        groups=(
-            ViewGroup(name="long", shape=(2,), offsets=(long, long)),
-            ViewGroup(name="short", shape=(2, num_slices), offsets=short + short),
-        ),
-        size_px=size_px,
-        start="random",
-        window=num_frames * stride * num_slices,
-        augment=augment,
-    )
-
-
-def finetune(
-    *,
-    num_frames: int = 8,
-    stride: int | None = 2,
-    size_px: int = 224,
-    augment: Augment = FINETUNE_AUGMENT,
-) -> ViewSpec:
-    """One augmented clip per video: fine-tuning and the student.
-
-    With stride None it spans the whole video (see `ViewSpec.whole`).
-    """
-    clip = _clip(num_frames, stride)
-    return ViewSpec(
-        name="finetune",
-        groups=(ViewGroup(name="clip", shape=(), offsets=(clip,)),),
-        size_px=size_px,
-        start="random",
-        window=clip[-1] + 1,
-        whole=stride is None,
-        augment=augment,
-    )
-
-
-def weak_strong(
-    *,
-    num_frames: int = 8,
-    stride: int | None = 2,
-    size_px: int = 224,
-    weak: Augment = WEAK_AUGMENT,
-    strong: Augment = PRETRAIN_AUGMENT,
-) -> ViewSpec:
-    """One clip twice, weakly and strongly augmented: a pair for the student's unlabelled stream."""
-    clip = finetune(num_frames=num_frames, stride=stride, size_px=size_px)
-    (group,) = clip.groups
-    return replace(
-        clip,
-        name="weak_strong",
-        groups=(
-            replace(group, name="weak", augment=weak),
-            replace(group, name="strong", augment=strong),
-        ),
-    )
-
-
-def similarity(
-    *, num_frames: int = 16, stride: int = 1, size_px: int = 112, num_clips: int = 4
-) -> ViewSpec:
-    """`num_clips` consecutive clips from the middle of the video, not augmented."""
-    _check_clip(num_frames, stride)
-    clip = np.arange(num_frames) * stride
-    offsets = tuple(tuple(int(x) for x in clip + c * num_frames * stride) for c in range(num_clips))
-    return ViewSpec(
-        name="similarity",
-        groups=(ViewGroup(name="clips", shape=(num_clips,), offsets=offsets),),
-        size_px=size_px,
-        start="centre",
-        window=num_frames * stride * num_clips,
-        augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),
-    )
-
-
-def evaluation(
-    *,
-    num_frames: int = 8,
-    stride: int | None = 2,
-    size_px: int = 224,
-    num_clips: int = 10,
-    num_crops: int = 1,
-) -> ViewSpec:
-    """`num_clips` clips, starts evenly from the first to the last possible, x 1 or 3 crops.
-
-    With stride None each clip spans the whole video, at a place of its own in the segments.
-    """
-    clip = _clip(num_frames, stride)
-    return ViewSpec(
-        name="eval",
-        groups=(
-            ViewGroup(
-                name="clips",
-                shape=(num_clips, num_crops),
-                offsets=(clip,) * (num_clips * num_crops),
-            ),
-        ),
-        size_px=size_px,
-        start="even",
-        window=clip[-1] + 1,
-        whole=stride is None,
-        augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),
-        crop_positions=num_crops,
-    )
-
-
-PRESETS: dict[str, Callable[[], ViewSpec]] = {
-    "pretrain": pretrain,
-    "finetune": finetune,
-    "student": finetune,
-    "student_pair": weak_strong,
-    "similarity": similarity,
-    "eval": evaluation,
-}
-
-
-def view_spec(views: "str | ViewSpec", size_px: int | None = None) -> ViewSpec:
-    """A `ViewSpec` from a preset's name, or the spec itself; `size_px` overrides its size."""
-    if isinstance(views, str) and views not in PRESETS:
-        raise InputError(f"no views preset {views!r}: choose one of {', '.join(PRESETS)}")
-    spec = PRESETS[views]() if isinstance(views, str) else views
-    return spec if size_px is None else replace(spec, size_px=size_px)

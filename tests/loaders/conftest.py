@@ -1,12 +1,19 @@
 """Shards of generated videos, made once a session."""
 
+import gc
 import shutil
+import threading
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from loaders.plan.views import ViewSpec, pretrain
+from loaders import Loader
+from loaders.plan.presets import pretrain
+from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
@@ -19,6 +26,27 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
+
+
+@pytest.fixture(autouse=True)
+def close_loaders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes what a test leaves open, so that no thread of one test ends during another."""
+    opened: list[weakref.ref[Loader]] = []
+    made = Loader.__init__
+
+    def recorded(self: Loader, **options: Any) -> None:
+        made(self, **options)
+        opened.append(weakref.ref(self))
+
+    monkeypatch.setattr(Loader, "__init__", recorded)
+    yield
+    gc.collect()
+    for reference in opened:
+        if (loader := reference()) is not None:
+            loader.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("loader"):  # of a loader that nobody refers to any more
+            thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from loaders.engines.choice import ENGINES
-from loaders.loader import Loader, LoaderError, open_loader
+from loaders import Loader, LoaderError, Skip, open_loader
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
@@ -49,18 +48,18 @@ def test_a_bad_video_stops_the_run_by_name(
 ) -> None:
     key, shard = _damage(copied, 5), copied.video(5).shard
     with pytest.raises(LoaderError, match=rf"{key}.*{shard}.*sha256"):
-        list(open_loader(copied, tiny_views, engine=engine).batches())
+        list(open_loader(copied, tiny_views, engine=engine).batches(0))
 
 
 def test_a_bad_video_is_skipped_and_listed(
     copied: Manifest, tiny_views: ViewSpec, tmp_path: Path
 ) -> None:
     whole = {
-        batch.keys[0]: batch for batch in open_loader(copied, tiny_views, batch_size=1).batches()
+        batch.keys[0]: batch for batch in open_loader(copied, tiny_views, batch_size=1).batches(0)
     }
     key = _damage(copied, 5)
     loader = open_loader(
-        copied, tiny_views, on_error="skip", batch_size=4, bad_list=tmp_path / "bad.jsonl"
+        copied, tiny_views, on_error=Skip(bad_list=tmp_path / "bad.jsonl"), batch_size=4
     )
     for epoch in (0, 0):
         for batch in loader.batches(epoch):
@@ -94,9 +93,9 @@ def test_a_remote_shard_that_is_gone_is_skipped_and_named(
     lost = set(np.flatnonzero(numbered_shards.shard_index == 0).tolist())
     remote.rm(f"{url}/{gone}")
     with pytest.raises(LoaderError, match=rf" in .*{gone}: "):
-        list(open_loader(url, tiny_views).batches())
-    loader = open_loader(url, tiny_views, on_error="skip", max_bad_share=1.0)
-    served = {key for batch in loader.batches() for key in np.array(batch.keys)[batch.valid]}
+        list(open_loader(url, tiny_views).batches(0))
+    loader = open_loader(url, tiny_views, on_error=Skip(max_bad_share=1.0))
+    served = {key for batch in loader.batches(0) for key in np.array(batch.keys)[batch.valid]}
     assert loader.bad.keys() == {numbered_shards.keys[row] for row in lost}
     assert served == set(numbered_shards.keys) - loader.bad.keys()
     assert all(f"{key} in " in reason for key, reason in loader.bad.items())
@@ -105,11 +104,11 @@ def test_a_remote_shard_that_is_gone_is_skipped_and_named(
 def test_too_many_bad_videos_fail_the_run(copied: Manifest, tiny_views: ViewSpec) -> None:
     for row in (1, 4, 7):
         _damage(copied, row)
-    loader = open_loader(copied, tiny_views, on_error="skip", max_bad_share=0.2)
+    loader = open_loader(copied, tiny_views, on_error=Skip(max_bad_share=0.2))
     with pytest.raises(LoaderError, match=r"3 bad videos in epoch 0, more than max_bad_share 0.2"):
-        list(loader.batches())
-    tolerant = open_loader(copied, tiny_views, on_error="skip", max_bad_share=0.3)
-    assert sum(int(batch.valid.sum()) for batch in tolerant.batches()) == 8
+        list(loader.batches(0))
+    tolerant = open_loader(copied, tiny_views, on_error=Skip(max_bad_share=0.3))
+    assert sum(int(batch.valid.sum()) for batch in tolerant.batches(0)) == 8
 
 
 def test_a_bad_list_that_cannot_be_written_is_named(
@@ -117,9 +116,9 @@ def test_a_bad_list_that_cannot_be_written_is_named(
 ) -> None:
     _damage(copied, 5)
     bad_list = tmp_path / "missing" / "bad.jsonl"
-    loader = open_loader(copied, tiny_views, on_error="skip", bad_list=bad_list)
+    loader = open_loader(copied, tiny_views, on_error=Skip(bad_list=bad_list))
     with pytest.raises(InputError, match=r"bad_list .*bad.jsonl: No such file"):
-        list(loader.batches())
+        list(loader.batches(0))
 
 
 def _delete(path: Path) -> None:
@@ -150,7 +149,7 @@ def test_a_shard_that_changes_while_reading_is_named(
 ) -> None:
     loader = open_loader(copied, tiny_views, batch_size=1, shuffle=False, num_workers=1)
     assert len(copied.shard_names) > 2
-    batches = loader.batches()
+    batches = loader.batches(0)
     next(batches)
     last = copied.shard_names[-1]
     change(copied.root / last)
@@ -168,10 +167,10 @@ def test_a_dying_worker_is_noticed_at_once(
     def die(*_: object) -> float:
         raise failure("worker")
 
-    monkeypatch.setitem(ENGINES, "fused", die)
+    monkeypatch.setattr("loaders.engines.fused.render.render_video", die)
     loader = open_loader(numbered_shards, tiny_views, on_error="skip")
     with pytest.raises(failure, match="worker"):
-        list(loader.batches())
+        list(loader.batches(0))
 
 
 _ENDLESS = """
@@ -243,7 +242,7 @@ def _use(loader: Loader, num_epochs: int) -> None:
     generator = loader.stream()
     next(generator)
     generator.close()  # type: ignore[attr-defined]
-    for _ in loader.batches():
+    for _ in loader.batches(0):
         break
 
 
@@ -286,3 +285,9 @@ def test_nothing_leaks_over_100_epochs(
     assert (threading.active_count(), _open_files()) == (threads, files)
     assert set(os.listdir("/dev/shm")) <= shared
     assert _resident_mb() - resident_mb < 30
+
+
+def test_a_share_is_a_share() -> None:
+    for share in (2.0, -0.1):
+        with pytest.raises(InputError, match=f"max_bad_share is {share}"):
+            Skip(max_bad_share=share)

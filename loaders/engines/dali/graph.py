@@ -1,9 +1,9 @@
-"""A stage's DALI graph, from encoded bytes and a plan's arrays to views; all of DALI is in here.
+"""A stage's DALI graph, from encoded bytes and a plan's arrays to views. Only this file uses DALI.
 
-The same graph on both devices: only where its nodes run differs. A video is a sample and is decoded
-once; each view is a branch: its frames by number, its crop resized (antialiased, and mirrored on
-the way), one colour matrix, a clip, gamma, erased rectangles. Stacked by group, the views lie in
-memory just as a batch wants them.
+The graph is the same on both devices, and only its nodes run elsewhere. A video is a sample and is
+decoded once. Each view is a branch: its frames by number, its crop resized (antialiased, and
+mirrored on the way), one colour matrix, a clip, gamma, erased rectangles. Stacked by group, the
+views lie in memory as a batch wants them.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from nvidia.dali import Pipeline, fn, types
+from nvidia.dali import Pipeline, backend, fn, types
 from nvidia.dali import math as dali_math
 from torch.utils.dlpack import from_dlpack
 
@@ -93,6 +93,11 @@ class Graph:
             outputs = self._pipeline.outputs(cuda_stream=stream)
             self._running.popleft()
             return [from_dlpack(output.as_tensor()) for output in outputs]
+
+
+def return_unused_memory() -> None:
+    """Gives back what DALI's memory pools hold and no pipeline uses; they keep it otherwise."""
+    backend.ReleaseUnusedMemory()  # type: ignore[attr-defined]
 
 
 def _index(device: torch.device) -> int:

@@ -4,7 +4,7 @@ The driver's own answer (`cuvidGetDecoderCaps`), because DALI's comes as a failu
 """
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -129,24 +129,19 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
 
 
 def check_decodable(
-    manifest: Manifest,
-    rows: np.ndarray,
-    pixel_formats: Mapping[str, str],
-    caps_of: Callable[[str, str], DecoderCaps],
+    manifest: Manifest, rows: np.ndarray, caps_of: Callable[[str, str], DecoderCaps]
 ) -> None:
     """Raises InputError where NVDEC does not take all of a manifest's `rows`.
 
     Args:
         manifest: Of the shards.
         rows: (N,) the rows that will be served.
-        pixel_formats: Codec -> the pixel format of its videos, as far as known.
         caps_of: (codec, pixel format) -> what this GPU takes.
     """
-    codecs = np.array(manifest.table.column("codec").to_pylist())[rows]
-    for codec in np.unique(codecs).tolist():
-        pixel_format = pixel_formats.get(codec, "yuv420p")
+    codecs, formats = manifest.codecs[rows], manifest.pixel_formats[rows]
+    for codec, pixel_format in sorted(set(zip(codecs.tolist(), formats.tolist(), strict=True))):
         caps = caps_of(codec, pixel_format)
-        chosen = rows[codecs == codec]
+        chosen = rows[(codecs == codec) & (formats == pixel_format)]
         sizes = np.stack([manifest.heights[chosen], manifest.widths[chosen]], axis=1)
         kinds, counts = np.unique(sizes, axis=0, return_counts=True)
         refused = [not caps.takes(*size) for size in kinds.tolist()]
@@ -154,6 +149,6 @@ def check_decodable(
             height, width = kinds[refused][0]
             raise InputError(
                 f"{manifest.root}: {counts[refused].sum()} videos in {codec} {pixel_format}, e.g. "
-                f"of {width}x{height} px, are not for this GPU's video decoder ({caps}); make the "
-                "shards anew with `tb shard ... --recipe h264`, or choose the engine fused"
+                f"of {width}x{height} px, are not for this GPU's video decoder ({caps}); run "
+                "`tb shard ... --recipe h264` into another folder, or choose the engine fused"
             )

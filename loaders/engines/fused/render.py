@@ -1,4 +1,4 @@
-"""The CPU engine: PyAV decodes, and compiled code goes from the decoder's planes to the views."""
+"""Renders one video: PyAV decodes, and compiled code makes the views of the decoder's planes."""
 
 import time
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from loaders.engines.fused.kernel import gamma_curves, render_views
 from loaders.engines.fused.resampling import Filters, view_filters
 from loaders.plan.draw import Plan
 
-# Frames decoded before they are rendered: few, so that they stay in the cache and their memory goes
-# round; not one, because each turn has a price of its own.
+# Frames that are decoded before they are rendered. They are few, so that they stay in the cache and
+# the decoder uses their memory again. They are not one, because each turn has a fixed cost.
 _TURN = 16
 
 
-def render(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
-    """See `loaders.engines.choice.Render`."""
+def render_video(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+    """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
     views = None
@@ -38,7 +38,7 @@ def render(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _Views:
-    """Row `b` of a plan, worked out as far as it is the same for all frames, and where it goes."""
+    """All of row `b` of a plan that is the same for every frame, and where its views go."""
 
     plan: Plan
     b: int

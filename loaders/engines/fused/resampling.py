@@ -1,6 +1,7 @@
 """The filters that resize views: which source rows and columns make an output, and by how much.
 
-Compiled, and worked out once a video. Weights are 16-bit, and laid out for `simd`: the same tap of 16 neighbouring outputs side by side.
+They are compiled, and made once a video. Weights are 16-bit and laid out for `simd`: the same tap
+of 16 neighbouring outputs lies side by side.
 """
 
 from typing import NamedTuple

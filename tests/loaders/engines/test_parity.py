@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from loaders.plan import views
+from loaders.plan import presets
 from loaders.plan.views import Augment, ViewSpec
 from shards.format.manifest import Manifest
-from tests.loaders.parity import assert_parity, save_difference
+from tests.loaders.engines.parity import assert_parity, save_difference
 
 # Every operation at once and always, at its widest.
 EVERYTHING = Augment(
@@ -30,16 +30,16 @@ EVERYTHING = Augment(
     erase_p=1.0,
 )
 SPECS = {
-    "pretrain": views.pretrain(),
-    "pretrain 224": views.pretrain(size_px=224),
-    "finetune": views.finetune(),
-    "student pair": views.weak_strong(),
-    "similarity": views.similarity(),
-    "eval": views.evaluation(num_clips=3),
-    "eval 3 crops": views.evaluation(num_clips=2, num_crops=3, size_px=112),
-    "everything": views.pretrain(augment=EVERYTHING),
-    "enlarged": views.finetune(augment=EVERYTHING, size_px=300),
-    "shrunk": views.finetune(augment=EVERYTHING, size_px=23),
+    "pretrain": presets.pretrain(),
+    "pretrain 224": presets.pretrain(size_px=224),
+    "finetune": presets.finetune(),
+    "student pair": presets.weak_strong(),
+    "similarity": presets.similarity(),
+    "eval": presets.evaluation(num_clips=3),
+    "eval 3 crops": presets.evaluation(num_clips=2, num_crops=3, size_px=112),
+    "everything": presets.pretrain(augment=EVERYTHING),
+    "enlarged": presets.finetune(augment=EVERYTHING, size_px=300),
+    "shrunk": presets.finetune(augment=EVERYTHING, size_px=23),
 }
 
 
@@ -48,7 +48,9 @@ def test_generated_videos(name: str, textured_shards: Manifest, tmp_path: Path) 
     assert_parity(textured_shards, SPECS[name], tmp_path)
 
 
-@pytest.mark.parametrize("spec", [views.pretrain(), views.finetune()], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [presets.pretrain(), presets.finetune()], ids=lambda spec: spec.name
+)
 def test_real_clips(spec: ViewSpec, real_shards: Manifest, tmp_path: Path) -> None:
     assert_parity(real_shards, spec, tmp_path, batch_size=5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from loaders.loader import Batch, open_loader
+from loaders import Batch, open_loader
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 
@@ -40,7 +40,7 @@ def assert_parity(
             batch_size=batch_size,
             seed=seed,
             shuffle=False,
-        ).batches()
+        ).batches(0)
         for name, place in ((engine, device), ("reference", "cpu"))
     ]
     worst_pixel, failures = 0.0, []

@@ -21,17 +21,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-from loaders.engines.dali.tuning import Tuning
-from loaders.loader import Batch, Loader, LoaderError, open_loader
-from loaders.plan import views
+from loaders import Batch, DaliLayout, Loader, LoaderError, Skip, TryLayouts, open_loader
+from loaders.plan import presets
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.dataset import folder
-from tests.loaders.parity import assert_parity
-from tests.loaders.test_parity import EVERYTHING, SPECS
+from tests.loaders.engines.parity import assert_parity
+from tests.loaders.engines.test_parity import EVERYTHING, SPECS
 from tests.make_videos import make_video
 
 pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
@@ -40,12 +39,12 @@ GPU = pytest.param("cuda", marks=pytest.mark.gpu)
 CODECS = ("h264", "vp9", "mjpeg", "mpeg4")
 NUM_VIDEOS = 7
 PRESETS = {
-    "pretrain": views.pretrain(size_px=48),
-    "finetune": views.finetune(size_px=48),
-    "student_pair": views.weak_strong(size_px=48),
-    "similarity": views.similarity(size_px=48),
-    "eval": views.evaluation(size_px=48, num_clips=2),
-    "eval 3 crops": views.evaluation(size_px=48, num_clips=1, num_crops=3),
+    "pretrain": presets.pretrain(size_px=48),
+    "finetune": presets.finetune(size_px=48),
+    "student_pair": presets.weak_strong(size_px=48),
+    "similarity": presets.similarity(size_px=48),
+    "eval": presets.evaluation(size_px=48, num_clips=2),
+    "eval 3 crops": presets.evaluation(size_px=48, num_clips=1, num_crops=3),
 }
 # The GPU's own conversion to RGB differs by more than FFmpeg's two ways of doing it.
 LIMITS = {
@@ -94,7 +93,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 @pytest.fixture(scope="module")
 def tiny() -> ViewSpec:
     """Small pretraining views with every operation in them."""
-    return views.pretrain(num_frames=4, size_px=16, num_slices=2, augment=EVERYTHING)
+    return presets.pretrain(num_frames=4, size_px=16, num_slices=2, augment=EVERYTHING)
 
 
 def _content(batches: Iterable[Batch]) -> Content:
@@ -160,7 +159,7 @@ def test_the_same_batches_for_any_layout(
     expected = _content(
         open_loader(
             shards(codec), tiny, engine="dali", device=device, batch_size=1, num_workers=1
-        ).batches()
+        ).batches(0)
     )
     assert len(expected) == NUM_VIDEOS
     for batch_size, world_size, num_pipelines, depth in [
@@ -180,9 +179,9 @@ def test_the_same_batches_for_any_layout(
                 batch_size=batch_size,
                 rank=rank,
                 world_size=world_size,
-                tune=Tuning(num_pipelines=num_pipelines, depth=depth),
+                layout=DaliLayout(num_pipelines=num_pipelines, depth=depth),
             )
-            share = _content(loader.batches())
+            share = _content(loader.batches(0))
             assert not share.keys() & served.keys()
             served |= share
         assert served == expected
@@ -195,7 +194,7 @@ def test_batches_come_in_the_order_of_the_plan(shards: Shards, tiny: ViewSpec, d
         engine="dali",
         device=device,
         batch_size=2,
-        tune=Tuning(num_pipelines=2, depth=2),
+        layout=DaliLayout(num_pipelines=2, depth=2),
     )
     for batch, plan in zip(loader.batches(3), loader.plans(3), strict=True):
         np.testing.assert_array_equal(batch.plan.rows, plan.rows)
@@ -220,7 +219,7 @@ def test_types_and_layout(shards: Shards, codec: str, tiny: ViewSpec, device: st
         next(
             open_loader(
                 shards(codec), tiny, engine="dali", device=device, dtype=dtype, batch_size=3
-            ).batches()
+            ).batches(0)
         ).views["short"]
         for dtype in ("float32", "float16", "uint8")
     )
@@ -238,7 +237,7 @@ def test_types_and_layout(shards: Shards, codec: str, tiny: ViewSpec, device: st
 
 def test_padding_is_empty(shards: Shards, tiny: ViewSpec, device: str) -> None:
     loader = open_loader(shards("vp9"), tiny, engine="dali", device=device, batch_size=4)
-    *_, last = loader.batches()
+    *_, last = loader.batches(0)
     assert last.valid.tolist() == [True, True, True, False]
     assert all((view[3] == 0).all() and (view[2] != 0).any() for view in last.views.values())
 
@@ -292,18 +291,17 @@ def test_bad_videos_are_masked_and_named_and_the_rest_is_as_before(
     if device == "cuda" and part == b"mdat":
         pytest.skip("NVDEC may conceal what is missing")
     options = {"engine": "dali", "device": device, "batch_size": 2, "shuffle": False}
-    whole = list(open_loader(shards(codec), tiny, **options).batches())
+    whole = list(open_loader(shards(codec), tiny, **options).batches(0))
     loader = open_loader(
         _damaged(shards(codec), tmp_path, part, *bad),
         tiny,
         **options,
-        tune=Tuning(num_pipelines=2, depth=2),
-        on_error="skip",
-        max_bad_share=1.0,
+        layout=DaliLayout(num_pipelines=2, depth=2),
+        on_error=Skip(max_bad_share=1.0),
     )
     keys = {loader.manifest.keys[row] for row in bad}
     rows = []
-    for ours, theirs in zip(loader.batches(), whole, strict=True):
+    for ours, theirs in zip(loader.batches(0), whole, strict=True):
         rows += ours.plan.rows.tolist()
         assert ours.keys == theirs.keys
         for b, key in enumerate(ours.keys):
@@ -323,7 +321,7 @@ def test_a_bad_video_stops_the_run_by_name(
 ) -> None:
     manifest = _damaged(shards("vp9"), tmp_path, b"moov", 4)
     loader = open_loader(manifest, tiny, engine="dali", device=device, batch_size=2, shuffle=False)
-    batches = loader.batches()
+    batches = loader.batches(0)
     assert [next(batches).valid.tolist() for _ in range(2)] == [[True, True]] * 2
     video = manifest.video(4)
     with pytest.raises(LoaderError, match=rf"^{video.key} in {video.shard}: \w+"):
@@ -336,9 +334,9 @@ def test_a_changed_shard_is_named(
     whole = shards("vp9")
     changed = replace(_damaged(whole, tmp_path, b"moov", 4), table=whole.table)
     loader = open_loader(
-        changed, tiny, engine="dali", device=device, on_error="skip", max_bad_share=1.0
+        changed, tiny, engine="dali", device=device, on_error=Skip(max_bad_share=1.0)
     )
-    assert sum(int(batch.valid.sum()) for batch in loader.batches()) == NUM_VIDEOS - 1
+    assert sum(int(batch.valid.sum()) for batch in loader.batches(0)) == NUM_VIDEOS - 1
     assert "sha256 differs" in loader.bad[whole.keys[4]]
 
 
@@ -359,12 +357,12 @@ def test_what_is_no_videos_fault_is_not_blamed_on_one(
         shards("vp9"), tiny, engine="dali", device=device, batch_size=2, on_error="skip"
     )
     with pytest.raises(RuntimeError, match="caught fire"):
-        list(loader.batches())
+        list(loader.batches(0))
     assert not loader.bad
 
 
 def _use(loader: Loader) -> None:
-    for _ in loader.batches():
+    for _ in loader.batches(0):
         pass
     generator = loader.stream()  # given up midway
     next(generator)
@@ -378,7 +376,7 @@ def test_no_threads_stay_behind(shards: Shards, tiny: ViewSpec, device: str) -> 
         engine="dali",
         device=device,
         batch_size=2,
-        tune=Tuning(num_pipelines=2, depth=2),
+        layout=DaliLayout(num_pipelines=2, depth=2),
     )
     _use(loader)
     gc.collect()
@@ -418,8 +416,8 @@ def test_trials_find_a_layout_and_change_nothing(
 ) -> None:
     options = {"engine": "dali", "device": device, "batch_size": 2}
     plain = open_loader(shards("vp9"), tiny, **options)
-    tuned = open_loader(shards("vp9"), tiny, **options, tune=True)
-    assert _content(tuned.batches()) == _content(plain.batches())
+    tuned = open_loader(shards("vp9"), tiny, **options, layout=TryLayouts())
+    assert _content(tuned.batches(0)) == _content(plain.batches(0))
 
 
 def test_the_profile_reads(shards: Shards, tiny: ViewSpec, device: str) -> None:

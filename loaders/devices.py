@@ -1,0 +1,21 @@
+"""Where batches end up."""
+
+import torch
+
+from shards.errors import InputError
+
+
+def usable_device(device: str) -> torch.device:
+    """The device of a name; "auto" is the GPU if there is one, otherwise the CPU.
+
+    Raises:
+        InputError: It cannot be used here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device!r} is not usable here ({reason}): try cpu") from error
+    return torch.device(device)

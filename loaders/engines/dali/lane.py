@@ -1,0 +1,133 @@
+"""One DALI pipeline that is replaced whenever a sample kills it, and the batches in it."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import torch
+
+from loaders.decode import DecodeError
+from loaders.engines.dali.graph import Graph
+from loaders.engines.dali.samples import SampleBatch
+from loaders.engines.engine import Rendered, StageTimes
+from loaders.plan.views import ViewSpec
+
+
+class Lane:
+    """Renders batches in their order.
+
+    DALI cannot go on after a bad sample: the pipeline dies with all batches in it. So a lane finds
+    the samples at fault one by one, and gives a new pipeline what is left.
+    """
+
+    def __init__(
+        self,
+        new_graph: Callable[[int], Graph],
+        depth: int,
+        spec: ViewSpec,
+        *,
+        dtype: str,
+        device: torch.device,
+        decodes: bool,
+    ) -> None:
+        """An empty lane.
+
+        Args:
+            new_graph: Builds a pipeline for that many batches at once.
+            depth: How many batches it holds at once.
+            spec: The views.
+            dtype: Torch's name of the views' type.
+            device: Where the views end up.
+            decodes: Whether DALI decodes; otherwise it gets pictures.
+        """
+        self._new_graph, self._depth = new_graph, depth
+        self._spec, self._dtype, self._device, self._decodes = spec, dtype, device, decodes
+        self._graph = new_graph(depth)
+        self._batches: deque[SampleBatch] = deque()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no batch in it."""
+        return not self._batches
+
+    def submit(self, batch: SampleBatch) -> None:
+        """Starts work on a batch; a batch without samples needs none."""
+        self._batches.append(batch)
+        if batch.samples:
+            self._graph.submit(batch.inputs(list(batch.samples)))
+
+    def collect(self) -> Rendered:
+        """The oldest batch; samples that turn out to be bad are among its errors."""
+        began_s = time.perf_counter()
+        batch = self._batches[0]
+        views = None
+        while batch.samples and views is None:
+            try:
+                views = self._graph.collect()
+            except Exception as error:
+                self._expel_bad_samples(error)
+        self._batches.popleft()
+        waited_s = time.perf_counter() - began_s
+        # DALI does not tell decoding from augmenting. The wait counts as the one that weighs more.
+        if self._decodes:
+            batch.times += StageTimes(decode_s=waited_s)
+        else:
+            batch.times += StageTimes(augment_s=waited_s)
+        return Rendered(
+            plan=batch.plan,
+            views=self._spread(views, batch),
+            errors=batch.errors,
+            times=batch.times,
+        )
+
+    def _expel_bad_samples(self, error: Exception) -> None:
+        """Takes them out of the oldest batch, and starts all batches again."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # raises where the device itself has failed
+        batches, batch = self._batches, self._batches[0]
+        reasons = {b: self._fault(batch, b) for b in batch.samples}
+        if not any(reasons.values()):
+            raise error  # no sample is at fault, but memory, the driver, or a mistake in the graph
+        for b, reason in reasons.items():
+            if reason:
+                batch.errors[b] = DecodeError(reason)
+                del batch.samples[b]
+        self._graph = self._new_graph(self._depth)
+        self._batches = deque()
+        for again in batches:
+            self.submit(again)
+
+    def _fault(self, batch: SampleBatch, b: int) -> str:
+        """Why the sample cannot be rendered even by itself; empty if it can."""
+        graph = self._new_graph(1)
+        try:
+            graph.submit(batch.inputs([b]))
+            graph.collect()
+        except Exception as error:
+            return _reason(error)
+        return ""
+
+    def _spread(self, views: list[torch.Tensor] | None, batch: SampleBatch) -> list[torch.Tensor]:
+        """The samples' views in the rows of the plan, 0 elsewhere; a full batch is passed on."""
+        num_rows = len(batch.plan.rows)
+        if views is not None and len(batch.samples) == num_rows:
+            return views
+        clip = (self._spec.num_frames, self._spec.size_px, self._spec.size_px, 3)
+        spread = [
+            torch.zeros(
+                (num_rows, len(group.offsets), *clip),
+                dtype=getattr(torch, self._dtype),
+                device=self._device,
+            )
+            for group in self._spec.groups
+        ]
+        for whole, part in zip(spread, views or [], strict=False):
+            whole[list(batch.samples)] = part
+        return spread
+
+
+def _reason(error: Exception) -> str:
+    """The line of DALI's report that says what happened."""
+    text = str(error)
+    first = text.rpartition("encountered:")[2].strip().partition("\n")[0]
+    return first.partition(" failed: ")[2] or first or repr(error)

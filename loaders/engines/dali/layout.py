@@ -1,0 +1,77 @@
+"""How work is laid out in DALI: how many pipelines, and how many batches in each.
+
+One pipeline may keep only one of a GPU's video decoders busy (NVIDIA/DALI#6387), and each further
+one costs memory. How many pay off depends on the GPU, the videos and the views, so they can be
+tried (`trials`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shards.errors import InputError
+
+# A layout that is slower by less than this counts as equally fast, and the smaller one wins.
+_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class DaliLayout:
+    """Pipelines that take turns, and the batches that each has in flight."""
+
+    num_pipelines: int
+    depth: int
+
+    def __post_init__(self) -> None:
+        if self.num_pipelines < 1 or self.depth < 1:
+            raise InputError(
+                f"num_pipelines={self.num_pipelines}, depth={self.depth}: both must be 1 or more"
+            )
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in flight at once."""
+        return self.num_pipelines * self.depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryLayouts:
+    """Try a few layouts on the loader's own videos, which takes some seconds, and keep the best.
+
+    Attributes:
+        gpu_memory_mb: Layouts that take more of the GPU's memory are left out; None for no limit.
+    """
+
+    gpu_memory_mb: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One layout, measured; `gpu_memory_mb` is what was in use at its end beyond the start."""
+
+    layout: DaliLayout
+    videos_per_s: float
+    gpu_memory_mb: float
+
+
+def candidates(num_decoders: int) -> list[DaliLayout]:
+    """Layouts worth a trial with that many video decoders, those that need least memory first."""
+    pipelines = sorted({1, 2, 4, num_decoders} & set(range(1, max(num_decoders, 2) + 1)))
+    layouts = [DaliLayout(num_pipelines=n, depth=depth) for n in pipelines for depth in (1, 2)]
+    return sorted(layouts, key=lambda layout: (layout.num_batches, layout))
+
+
+def choose(trials: Sequence[Trial], gpu_memory_mb: float | None) -> DaliLayout:
+    """The smallest layout that is as fast as the fastest within the memory limit.
+
+    Raises:
+        InputError: No layout keeps within the limit.
+    """
+    fitting = [t for t in trials if gpu_memory_mb is None or t.gpu_memory_mb <= gpu_memory_mb]
+    if not fitting:
+        raise InputError(
+            f"gpu_memory_mb is {gpu_memory_mb:g}: the smallest layout of the loader takes "
+            f"{trials[0].gpu_memory_mb:.0f} MB; allow more, or give a smaller batch_size, size_px "
+            "or dtype"
+        )
+    fast = (1 - _TOLERANCE) * max(trial.videos_per_s for trial in fitting)
+    return next(trial.layout for trial in fitting if trial.videos_per_s >= fast)

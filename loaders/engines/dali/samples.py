@@ -1,0 +1,88 @@
+"""What a DALI pipeline is fed: a batch's videos and its plan's numbers, as the graph takes them.
+
+A batch's inputs are kept until its views are out, so that a new pipeline can be fed with them
+again, without the sample at fault.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loaders.decode import DecodeError
+from loaders.engines.dali.graph import Inputs
+from loaders.engines.engine import StageTimes
+from loaders.plan.draw import Plan
+from loaders.yuv import BT601_TO_BT709
+from shards.reader import ShardError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One video, read.
+
+    Attributes:
+        data: The whole file, uint8; or its (F, H, W, 3) pictures where DALI does not decode.
+        frames: (F,) int32, the numbers of the frames that the views show, ascending.
+        is_wrong_bt709: DALI takes all YUV for BT.601, so the colours of a BT.709 file that it
+            decodes come out wrong.
+        times: What reading (and decoding) it took.
+    """
+
+    data: np.ndarray
+    frames: np.ndarray
+    is_wrong_bt709: bool
+    times: StageTimes
+
+
+@dataclass(kw_only=True)
+class SampleBatch:
+    """A plan on its way through DALI.
+
+    Attributes:
+        plan: What to render.
+        loading: Row of the plan -> its sample, while it is being read.
+        samples: Row of the plan -> its sample, once it is there.
+        errors: Row of the plan -> why that video is missing.
+        times: What it has cost so far.
+    """
+
+    plan: Plan
+    loading: "dict[int, Future[Sample]]"
+    samples: dict[int, Sample] = field(default_factory=dict)
+    errors: dict[int, DecodeError | ShardError] = field(default_factory=dict)
+    times: StageTimes = field(default_factory=StageTimes)
+
+    def wait(self) -> None:
+        """Returns when every sample is there or has failed."""
+        for b, future in self.loading.items():
+            try:
+                self.samples[b] = future.result()
+                self.times += self.samples[b].times
+            except (DecodeError, ShardError) as error:
+                self.errors[b] = error
+        self.loading = {}
+
+    def inputs(self, rows: list[int]) -> Inputs:
+        """What the graph is fed for these rows of the plan (see `loaders.engines.dali.graph`)."""
+        plan, samples = self.plan, [self.samples[b] for b in rows]
+        place = [np.searchsorted(self.samples[b].frames, plan.frames[b]) for b in rows]
+        crop = plan.crop[rows].reshape(len(rows), -1, 2, 2)
+        region = np.stack([0 * crop[:, :, 1], crop[:, :, 1]], axis=2).astype(np.float32)
+        flip = plan.flip[rows]
+        region[flip, :, 1] = region[flip, ::-1, 1]
+        color = plan.color[rows]
+        wrong = [sample.is_wrong_bt709 for sample in samples]
+        color[wrong, ..., :3] = color[wrong, ..., :3] @ BT601_TO_BT709
+        color[..., :3] /= 255
+        corners, extents = np.split(plan.erase[rows].astype(np.float32), 2, axis=-1)
+        return {
+            "data": [sample.data for sample in samples],
+            "frames": [sample.frames for sample in samples],
+            "place": np.stack(place).astype(np.int32),
+            "crop": crop.astype(np.int32),
+            "region": region,
+            "color": color,
+            "gamma": plan.gamma[rows],
+            "erase": np.stack([corners, extents], axis=2).reshape(*flip.shape, 2, -1),
+        }

@@ -1,0 +1,84 @@
+"""Layouts, tried on the loader's own videos."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+
+import torch
+
+from loaders.engines.dali.engine import DaliEngine
+from loaders.engines.dali.layout import DaliLayout, Trial, candidates, choose
+from loaders.plan.draw import Plan
+from shards.reader import ShardReader
+
+_TIMED_BATCHES = 8
+
+
+def with_best_layout(
+    engine: DaliEngine,
+    reader: ShardReader,
+    plans: Callable[[], Iterator[Plan]],
+    gpu_memory_mb: float | None,
+) -> DaliEngine:
+    """The same engine with the layout that trials find fastest within the memory limit.
+
+    Args:
+        engine: What to lay out.
+        reader: Of the videos.
+        plans: Gives an endless supply of plans, from its start.
+        gpu_memory_mb: The limit; None for none.
+
+    Raises:
+        InputError: Every layout takes more memory than that.
+    """
+    trials = _measure(engine, reader, plans, candidates(engine.num_decoders), gpu_memory_mb)
+    return replace(engine, layout=choose(trials, gpu_memory_mb))
+
+
+def _measure(
+    engine: DaliEngine,
+    reader: ShardReader,
+    plans: Callable[[], Iterator[Plan]],
+    layouts: Sequence[DaliLayout],
+    gpu_memory_mb: float | None,
+) -> list[Trial]:
+    """Tries layouts in their order, up to the first that exceeds the memory limit.
+
+    The layouts are in ascending order of memory, because DALI keeps what it has once taken.
+    """
+    trials: list[Trial] = []
+    free_bytes = _free_bytes(engine.device)
+    for layout in layouts:
+        with (
+            closing(replace(engine, layout=layout)) as candidate,
+            closing(candidate.run(reader, plans())) as batches,
+        ):
+            for _ in islice(batches, layout.num_batches + 1):
+                pass
+            _synchronize(engine.device)
+            began_s = time.perf_counter()
+            num_videos = sum(
+                int((rendered.plan.rows >= 0).sum()) for rendered in islice(batches, _TIMED_BATCHES)
+            )
+            _synchronize(engine.device)
+            trials.append(
+                Trial(
+                    layout=layout,
+                    videos_per_s=num_videos / (time.perf_counter() - began_s),
+                    gpu_memory_mb=(free_bytes - _free_bytes(engine.device)) / 2**20,
+                )
+            )
+        if gpu_memory_mb is not None and trials[-1].gpu_memory_mb > gpu_memory_mb:
+            break
+    return trials
+
+
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

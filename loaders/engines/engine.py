@@ -1,0 +1,68 @@
+"""What an engine is: it executes plans. One protocol for all of them, and what they hand over."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from loaders.decode import DecodeError
+from loaders.plan.draw import Plan
+from shards.reader import ShardError, ShardReader
+
+RenderVideo = Callable[[bytes, Plan, int, list[np.ndarray]], float]
+"""Renders one video on a CPU: (encoded bytes, plan, row of the plan, out) -> seconds.
+
+It writes all views to `out`, one (V, T, S, S, 3) array a group of views: uint8, or float32 or
+float16 in [0, 1]. The seconds are those of the call that were augmentation; the rest was decoding.
+It raises DecodeError where the bytes lack the planned frames.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTimes:
+    """Seconds that worker threads spent in each stage."""
+
+    read_s: float = 0.0
+    decode_s: float = 0.0
+    augment_s: float = 0.0
+
+    def __add__(self, other: "StageTimes") -> "StageTimes":
+        return StageTimes(
+            read_s=self.read_s + other.read_s,
+            decode_s=self.decode_s + other.decode_s,
+            augment_s=self.augment_s + other.augment_s,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A batch's pixels.
+
+    Attributes:
+        plan: What was drawn.
+        views: One (B, V, T, S, S, 3) tensor a group of views; 0 where there is no video.
+        errors: Row of the plan -> why that video is missing.
+        times: Of all its videos.
+    """
+
+    plan: Plan
+    views: list[torch.Tensor]
+    errors: dict[int, DecodeError | ShardError]
+    times: StageTimes
+
+
+class Engine(Protocol):
+    """Executes plans. It owns threads and devices from its first run until it is closed."""
+
+    def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
+        """Yields one `Rendered` a plan, in order. Closing the generator ends its work.
+
+        Several runs may go on at a time.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives back threads, decoders and pipelines. Runs must have ended."""
+        ...

@@ -1,0 +1,126 @@
+"""Which plan comes when: the batches of an epoch, the endless stream, any batch at all.
+
+A planner is arithmetic on (seed, epoch, position). It reads no video and keeps no state, so a
+position is all that a run has to remember.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from loaders.plan.draw import Plan, draw_plan
+from loaders.plan.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
+from loaders.plan.views import ViewSpec
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """The plans of one rank.
+
+    Attributes:
+        manifest: Of the shards.
+        rows: (N,) int64 manifest rows that are served.
+        spec: The views.
+        batch_size: Videos per batch and rank.
+        order: How an epoch is shuffled.
+        seed: Of order and augmentation, in [0, 2**63).
+        rank: This process's place among `world_size`.
+        world_size: Processes that share each global batch.
+    """
+
+    manifest: Manifest
+    rows: np.ndarray
+    spec: ViewSpec
+    batch_size: int
+    order: Order
+    seed: int
+    rank: int
+    world_size: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}: give 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}: give a number in [0, 2**63)")
+        if not 0 <= self.rank < self.world_size:
+            raise InputError(
+                f"rank {self.rank} of world_size {self.world_size}: 0 <= rank < world_size"
+            )
+
+    def __len__(self) -> int:
+        """Batches per epoch and rank."""
+        return num_batches(len(self.rows), batch_size=self.batch_size, world_size=self.world_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Plan]:
+        """The plans of one epoch from batch `start` on.
+
+        Raises:
+            InputError: There is no such position.
+        """
+        if epoch < 0 or not 0 <= start <= len(self):
+            raise InputError(
+                f"epoch {epoch}, start {start}: epochs count from 0, and an epoch of this loader "
+                f"has {len(self)} batches"
+            )
+        return self._epoch(epoch, start)
+
+    def stream(self, start: int = 0) -> Iterator[Plan]:
+        """The plans of the endless stream from step `start` on.
+
+        Raises:
+            InputError: `start` is below 0.
+        """
+        if start < 0:
+            raise InputError(f"start is {start}: steps count from 0")
+        return self._stream(start)
+
+    def plan(self, rows: np.ndarray, epochs: np.ndarray) -> Plan:
+        """The plan of any (B,) manifest rows in their (B,) epochs; row -1 is padding."""
+        return draw_plan(
+            self.spec,
+            rows=rows,
+            epochs=epochs,
+            num_frames=self.manifest.num_frames[rows],
+            heights=self.manifest.heights[rows],
+            widths=self.manifest.widths[rows],
+            seed=self.seed,
+        )
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[Plan]:
+        order = self._order(epoch)
+        for index in range(start, len(self)):
+            positions = epoch_batch(
+                order,
+                index,
+                batch_size=self.batch_size,
+                rank=self.rank,
+                world_size=self.world_size,
+            )
+            rows = np.where(positions >= 0, self.rows[positions], -1)
+            yield self.plan(rows, np.full(len(rows), epoch))
+
+    def _stream(self, start: int) -> Iterator[Plan]:
+        # A batch spans two epochs at most where the set is larger than a batch.
+        order_of = lru_cache(maxsize=2)(self._order)
+        step = start
+        while True:
+            positions, epochs = stream_batch(
+                len(self.rows),
+                step,
+                order_of,
+                batch_size=self.batch_size,
+                rank=self.rank,
+                world_size=self.world_size,
+            )
+            yield self.plan(self.rows[positions], epochs)
+            step += 1
+
+    def _order(self, epoch: int) -> np.ndarray:
+        shards = self.manifest.shard_index[self.rows] if self.order == Order.WINDOWED else None
+        return epoch_order(
+            len(self.rows), seed=self.seed, epoch=epoch, order=self.order, shards=shards
+        )

@@ -1,0 +1,108 @@
+"""Imports run one way: between the packages, between their rooms, and without a cycle anywhere."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# From the ground up: a room may import what stands before it, and itself.
+ROOMS = {
+    "shards": [
+        *("errors", "cpus", "files", "format", "labels", "sources", "encode", "ingestion"),
+        *("reader", "verification"),
+    ],
+    "loaders": [
+        *("yuv", "decode", "plan", "engines", "subset", "faults", "batch", "profile", "devices"),
+        *("loader", "epoch_dataset"),
+    ],
+    "tb": [
+        *("progress", "losses", "similarity", "config", "networks", "weights", "training"),
+        *("evaluation", "method", "workflow", "reports", "tables", "demo", "api", "cli"),
+    ],
+}
+PACKAGES = ("shards", "loaders", "tb", "bench")
+DATA_ONLY = {"presets"}
+
+
+def _modules(package: str) -> dict[str, Path]:
+    """Dotted name -> file, of a package's modules."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = {name: path for package in PACKAGES for name, path in _modules(package).items()}
+
+
+def _imports(name: str, path: Path) -> Iterator[tuple[int, str]]:
+    """(line, module of ours) for every import in a file, those for types and in functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            wanted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            wanted = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for full in wanted:
+            module = full if full in MODULES else full.rpartition(".")[0]
+            if module in MODULES and module != name:
+                yield node.lineno, module
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_stands_before_them(package: str) -> None:
+    allowed = PACKAGES[: PACKAGES.index(package) + 1]
+    for name, path in _modules(package).items():
+        for line, module in _imports(name, path):
+            assert module.partition(".")[0] in allowed, f"{path}:{line}: imports {module}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_import_only_what_stands_before_them(package: str) -> None:
+    rooms = ROOMS[package]
+    there = {name.split(".")[1] for name in _modules(package) if "." in name}
+    assert there - DATA_ONLY == set(rooms)
+    for name, path in _modules(package).items():
+        if name == package:  # the front door names what all rooms offer
+            continue
+        allowed = rooms[: rooms.index(name.split(".")[1]) + 1] if "." in name else []
+        if name.split(".")[1] in DATA_ONLY:
+            continue
+        for line, module in _imports(name, path):
+            own, _, rest = module.partition(".")
+            if own == package and rest:
+                assert rest.partition(".")[0] in allowed, f"{path}:{line}: imports {module}"
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    imports = {
+        name: {module for _, module in _imports(name, path)}
+        for name, path in MODULES.items()
+        if name not in PACKAGES
+    }
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for module in sorted(imports.get(name, ())):
+                visit(module, (*way, name))
+            done.add(name)
+
+    for name in imports:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("package", PACKAGES[:3])
+def test_every_room_says_what_is_in_it(package: str) -> None:
+    for path in sorted((ROOT / package).rglob("__init__.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        assert docstring, f"{path}: has no docstring"
+        if path.parent.parent != ROOT and path.parent.name not in DATA_ONLY | {"cli"}:
+            assert "Here: " in docstring, f"{path}: does not say what is here"
+            assert "Not here: " in docstring, f"{path}: does not say what is not here"
