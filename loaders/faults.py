@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from loaders.decode import DecodeError
 from shards.errors import InputError
-from shards.format.manifest import Video
+from shards.format.video import Video
 from shards.reader import ShardError
 
 OnError = Literal["raise", "skip"]
