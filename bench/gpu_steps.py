@@ -31,7 +31,7 @@ from loaders.plan import views
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 # The conversion to RGB of a GPU differs from FFmpeg's by some levels.
@@ -99,7 +99,7 @@ def store(task: Task) -> Found:
     for recipe in RECIPES:
         began_s = time.perf_counter()
         chosen = Recipe(codec=recipe, short_side_px=144 if task.is_dry else 256)
-        report = ingest(folder(source, min_per_class=1), task.shards(recipe), recipe=chosen)
+        report = ingest(from_folder(source, min_per_class=1), task.shards(recipe), recipe=chosen)
         found[recipe] = {
             "videos": report.num_videos,
             "skipped": report.num_skipped,

@@ -31,11 +31,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from shards.encode.encoders import ENCODERS
 from shards.encode.geometry import fit
 from shards.encode.recipe import Recipe
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import Dataset, folder
+from shards.sources.folder import from_folder
+from shards.sources.source import Dataset
 
 _NUM_CORES = len(os.sched_getaffinity(0))
 _NUM_GENERATED = 48
@@ -75,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         sets = [_generated(Path(scratch) / "generated"), *arguments.videos]
         for root in sets:
-            dataset = folder(root, min_per_class=1)
+            dataset = from_folder(root, min_per_class=1)
             results.append(_compare(dataset, ffmpeg, Path(scratch), arguments.rounds))
             print(_line(results[-1]), flush=True)
     if arguments.json:
@@ -160,8 +160,7 @@ def _ffmpeg() -> str:
 
 def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
     """All but the number of threads and the output."""
-    encoder = ENCODERS[recipe.codec]
-    options = dict(encoder.options(recipe))
+    options = recipe.encoder_options()
     x264 = f"mbtree={options.pop('mbtree')}"
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
@@ -172,7 +171,7 @@ def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
     flags = [part for name, value in options.items() for part in (f"-{name}", value)]
     return [
         *(ffmpeg, "-nostdin", "-loglevel", "error", "-y", "-i", str(path), "-an", "-vf", filters),
-        *("-c:v", encoder.name, *flags, "-x264-params", x264),
+        *("-c:v", recipe.how.encoder, *flags, "-x264-params", x264),
     ]
 
 

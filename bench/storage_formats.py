@@ -27,11 +27,12 @@ from av.video.frame import PictureType
 
 from bench.peers import torchcodec_decoder
 from loaders.decode import decode_frames
+from shards.encode.opening import open_video, video_stream
 from shards.encode.picture import filtered
-from shards.encode.probe import decoded, open_video, probe, video_stream
+from shards.encode.probe import decoded, probe
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError, transcode
-from shards.sources.dataset import folder
+from shards.encode.transcode import Encoded, TranscodeError, check_decodes, transcode
+from shards.sources.folder import from_folder
 
 _WINDOWS = (16, 64)
 _DEFAULT = Recipe()
@@ -69,7 +70,7 @@ def main() -> None:
     tallies = [Tally() for _ in _ROWS]
     num_done = 0
     rng = np.random.default_rng(0)
-    for source in folder(arguments.videos, min_per_class=1).sources:
+    for source in from_folder(arguments.videos, min_per_class=1).sources:
         if num_done == arguments.num_clips:
             break
         try:
@@ -131,13 +132,15 @@ def _as_it_comes(path: Path) -> Encoded:
             num_frames += 1
         target.mux(encoder.encode(None))
         height, width = encoder.height, encoder.width
+    data = output.getvalue()
     return Encoded(
-        data=output.getvalue(),
+        data=data,
         num_frames=num_frames,
         fps=facts.fps,
         height=height,
         width=width,
         codec="h264",
+        pictures=check_decodes(data, num_frames=num_frames, height=height, width=width),
     )
 
 

@@ -8,10 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shards.format.video import Video
-
 from loaders.decode import DecodeError
 from shards.errors import InputError
+from shards.format.video import Video
 from shards.reader import ShardError
 
 

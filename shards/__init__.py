@@ -1,1 +1,75 @@
-"""Raw videos to verified, train-ready WebDataset shards. Knows nothing of training."""
+"""Raw videos to verified, train-ready WebDataset shards.
+
+Here: everything from a video on disk to checked bytes from a shard. The names below are for users.
+Not here: decoding for training (`loaders`) and training itself (`tb`).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shards.encode.recipe import Recipe as Recipe
+    from shards.errors import InputError as InputError
+    from shards.format.manifest import Manifest as Manifest
+    from shards.format.manifest import read_manifest as read_manifest
+    from shards.format.video import Video as Video
+    from shards.ingestion.ingest import ingest as ingest
+    from shards.reader import ShardError as ShardError
+    from shards.reader import ShardReader as ShardReader
+    from shards.sources.folder import from_folder as from_folder
+    from shards.sources.hmdb51 import from_hmdb51 as from_hmdb51
+    from shards.sources.kinetics400 import from_kinetics400 as from_kinetics400
+    from shards.sources.source import Dataset as Dataset
+    from shards.sources.source import Source as Source
+    from shards.sources.table import from_csv as from_csv
+    from shards.sources.ucf101 import from_ucf101 as from_ucf101
+    from shards.verification import verify as verify
+
+_MODULE_OF = {
+    "Dataset": "shards.sources.source",
+    "InputError": "shards.errors",
+    "Manifest": "shards.format.manifest",
+    "Recipe": "shards.encode.recipe",
+    "ShardError": "shards.reader",
+    "ShardReader": "shards.reader",
+    "Source": "shards.sources.source",
+    "Video": "shards.format.video",
+    "from_csv": "shards.sources.table",
+    "from_folder": "shards.sources.folder",
+    "from_hmdb51": "shards.sources.hmdb51",
+    "from_kinetics400": "shards.sources.kinetics400",
+    "from_ucf101": "shards.sources.ucf101",
+    "ingest": "shards.ingestion.ingest",
+    "read_manifest": "shards.format.manifest",
+    "verify": "shards.verification",
+}
+
+__all__ = [
+    "Dataset",
+    "InputError",
+    "Manifest",
+    "Recipe",
+    "ShardError",
+    "ShardReader",
+    "Source",
+    "Video",
+    "from_csv",
+    "from_folder",
+    "from_hmdb51",
+    "from_kinetics400",
+    "from_ucf101",
+    "ingest",
+    "read_manifest",
+    "verify",
+]
+
+if not TYPE_CHECKING:
+    # PyAV, Arrow and fsspec are imported only when a name that needs them is used.
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,9 +1,9 @@
-"""Encoded videos by row number, straight from the shards: one positional read, then its digest.
+"""Encoded videos by row number, straight from the shards: one read, then a check of its digest.
 
-Safe to share between threads: positional reads keep no file position, and an evicted descriptor
-is closed only once its last reader is done. Every read is checked against the manifest (about
-1 ms per MB), so a damaged shard shows up by name and never as a strange picture; the copy of a
-remote one is fetched again.
+Threads may share a reader: positional reads have no file position, and a descriptor closes only
+when its last reader is done. Every read is compared with the manifest, which costs about 1 ms per
+MB. A damaged shard is then an error with a name, never a strange picture. If a remote shard has a
+damaged copy, it is fetched again.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ class ShardError(InputError):
 
 
 class ShardReader:
-    """Reads videos of one manifest. Close it when done, or use it as a context manager."""
+    """Reads videos of one manifest; close it when done, or use it as a context manager."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        # Kept as Arrow has them: strings of Python's would be many times as large.
+        # Kept in Arrow, because Python strings would be many times as large.
         self._sha256 = manifest.table.column("sha256").combine_chunks()
         self._open: OrderedDict[int, _Descriptor] = OrderedDict()
         self._lock = Lock()
@@ -49,24 +49,24 @@ class ShardReader:
         """The encoded bytes of the video in row `index`.
 
         Raises:
-            ShardError: the shard is missing, too short or was changed, or it is remote and cannot
-                be fetched.
+            ShardError: The shard is missing, too short or changed, or it is remote and cannot be
+                fetched.
         """
         try:
             return self._read(index)
         except ShardError:
             if not self._manifest.url:
                 raise
-        # A damaged copy, or a network that stumbled: once more, from where it came.
-        return self._read(index, anew=True)
+        # The copy may be damaged, or the network failed for a moment: fetch it again.
+        return self._read(index, fetch_again=True)
 
-    def _read(self, index: int, *, anew: bool = False) -> bytes:
+    def _read(self, index: int, *, fetch_again: bool = False) -> bytes:
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
         size, offset = int(manifest.sizes[index]), int(manifest.offsets[index])
         try:
-            if anew:
-                self._fetch_anew(shard_index)
+            if fetch_again:
+                self._fetch_again(shard_index)
             data = self._descriptor(shard_index).read(size, offset)
         except OSError as error:
             raise self._error(index, error.strerror or str(error)) from error
@@ -82,8 +82,9 @@ class ShardReader:
         video = self._manifest.video(index)
         return ShardError(f"{video.key} in {self._manifest.root / video.shard}: {problem}")
 
-    def _fetch_anew(self, shard_index: int) -> None:
-        self._manifest.shard_path(self._manifest.shard_names[shard_index], anew=True)
+    def _fetch_again(self, shard_index: int) -> None:
+        name = self._manifest.shard_names[shard_index]
+        self._manifest.shard_path(name, fetch_again=True)
         with self._lock:
             self._open.pop(shard_index, None)
 
@@ -95,7 +96,7 @@ class ShardReader:
     def _descriptor(self, shard_index: int) -> "_Descriptor":
         with self._lock:
             descriptor = self._open.pop(shard_index, None)
-        if descriptor is None:  # without the lock: fetching a remote shard takes long
+        if descriptor is None:  # not under the lock, because fetching a remote shard takes long
             name = self._manifest.shard_names[shard_index]
             descriptor = _Descriptor(self._manifest.shard_path(name))
         with self._lock:
@@ -106,7 +107,7 @@ class ShardReader:
 
 
 class _Descriptor:
-    """An open file that closes when the last reference goes, be it the cache's or a reader's."""
+    """An open file; it closes when neither the reader nor a thread refers to it any more."""
 
     def __init__(self, path: Path) -> None:
         self._fd = -1

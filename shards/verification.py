@@ -1,21 +1,21 @@
-"""Is a folder of shards what its manifest says? Reads every byte."""
+"""Whether a folder of shards is what its manifest says. Every byte is read."""
 
 import hashlib
 import tarfile
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 
-from shards.encode.probe import VideoFaultError
-from shards.encode.transcode import Encoded, check_decodes
+from shards.encode.opening import VideoFaultError
+from shards.encode.picture_format import PictureFormat
+from shards.encode.transcode import check_decodes
 from shards.errors import InputError
 from shards.files.store import Store, open_store
-from shards.format.manifest import Manifest, content_digest, read_dataset_facts, read_manifest
-from shards.format.shard import Member, index_name, index_text, is_shard_name
-from shards.ingestion.collector import key_facts
+from shards.format.dataset_json import read_dataset_json
+from shards.format.manifest import Manifest, content_digest, read_manifest
+from shards.format.shard import Member, index_name, index_text, is_shard_name, key_json
+from shards.format.video import Video
 
 Progress = Callable[[int, int, str], None]
 
@@ -23,39 +23,41 @@ Progress = Callable[[int, int, str], None]
 def verify(
     root: Path | str, *, decode: bool = False, progress: Progress | None = None
 ) -> list[str]:
-    """Problems found, one line each; empty if all is well.
+    """The problems that were found, one line each; empty if there are none.
 
-    Compares the manifest's digest, every shard's SHA-256, its members as `tarfile` finds them,
-    every video's own SHA-256 and KEY.json, and DALI's index. Remote shards are fetched anew.
+    It compares the digest of the manifest, the SHA-256 of every shard and of every video, the
+    members of every shard as `tarfile` finds them, every KEY.json, and the index for DALI. Remote
+    shards are fetched again.
 
     Args:
-        root: a finished folder of shards, or its URL.
-        decode: also decode every video in full and count its frames.
-        progress: called with (videos done, videos in all, key).
+        root: A finished folder of shards, or its URL.
+        decode: Also decode every video in full, count its frames, and compare the pixel format,
+            color matrix and color range.
+        progress: Called with (videos done, all videos, key).
 
     Raises:
-        InputError: root is not a folder of shards at all.
+        InputError: `root` is not a folder of shards at all.
     """
     manifest = read_manifest(root)
     store = open_store(root)
     problems = []
     if content_digest(manifest.name, manifest.classes, manifest.table) != manifest.digest:
         problems.append(f"{root}: the manifest's rows do not give its digest")
-    by_shard: dict[str, dict[str, dict[str, Any]]] = {}
+    by_shard: dict[str, dict[str, Video]] = {}
     for row in manifest.table.to_pylist():
-        by_shard.setdefault(row["shard"], {})[row["key"]] = row
+        by_shard.setdefault(row["shard"], {})[row["key"]] = Video.from_row(row)
     strays = {name for name in store.names() if is_shard_name(name)} - set(by_shard)
     problems += [f"{name}: not in the manifest" for name in sorted(strays)]
-    sha256_of = {shard["name"]: shard["sha256"] for shard in read_dataset_facts(root)["shards"]}
+    sha256_of = {shard.name: shard.sha256 for shard in read_dataset_json(root).shards}
     num_done = 0
-    for name, rows in sorted(by_shard.items()):
+    for name, videos in sorted(by_shard.items()):
         try:
-            # Not the copy here: what others will fetch is in question.
-            path = manifest.shard_path(name, anew=True)
+            # Not an earlier copy: the question is what others will fetch.
+            path = manifest.shard_path(name, fetch_again=True)
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256_of.get(name):
                     problems.append(f"{name}: not the bytes that were written (sha256 differs)")
-            for key, problem in _shard_problems(manifest, path, rows, decode, store):
+            for key, problem in _shard_problems(manifest, path, videos, decode, store):
                 if problem:
                     problems.append(f"{key} in {name}: {problem}")
                 else:
@@ -70,15 +72,15 @@ def verify(
 
 
 def _shard_problems(
-    manifest: Manifest, path: Path, rows: dict[str, dict[str, Any]], decode: bool, store: Store
+    manifest: Manifest, path: Path, videos: dict[str, Video], decode: bool, store: Store
 ) -> Iterator[tuple[str, str]]:
     """Yields (key, problem), and (key, "") when done with a video."""
-    seen: dict[str, set[str]] = {key: set() for key in rows}
+    seen: dict[str, set[str]] = {key: set() for key in videos}
     samples: dict[str, list[Member]] = {}
     with tarfile.TarFile(path) as tar:
         for member in tar:
             key, _, extension = member.name.partition(".")
-            if key not in rows:
+            if key not in videos:
                 yield key, "not in the manifest"
                 continue
             place = Member(name=member.name, offset=member.offset_data, size=member.size)
@@ -87,10 +89,10 @@ def _shard_problems(
             data = file.read() if file else b""
             seen[key].add("json" if extension == "json" else "video")
             if extension == "json":
-                if data != key_facts(rows[key], manifest.classes):
+                if data != key_json(videos[key], manifest.classes):
                     yield key, "KEY.json disagrees with the manifest"
                 continue
-            for problem in _video_problems(rows[key], member, data, decode):
+            for problem in _video_problems(videos[key], place, data, decode):
                 yield key, problem
             yield key, ""
     for key, parts in seen.items():
@@ -99,27 +101,27 @@ def _shard_problems(
     index = store.read(index_name(path.name))
     if index != index_text(list(samples.values())).encode():
         problem = "is missing" if index is None else "disagrees with the shard"
-        yield index_name(path.name), f"{problem}; make the shards anew"
+        yield index_name(path.name), f"{problem}; run `tb shard` again"
 
 
-def _video_problems(
-    row: dict[str, Any], member: tarfile.TarInfo, data: bytes, decode: bool
-) -> Iterator[str]:
-    place = (member.offset_data, member.size)
-    if place != (row["offset"], row["size"]):
-        yield f"lies at (offset, size) {place}, not {(row['offset'], row['size'])}"
-    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> Iterator[str]:
+    place, expected = (found.offset, found.size), (video.offset, video.size)
+    if place != expected:
+        yield f"lies at (offset, size) {place}, not {expected}"
+    if hashlib.sha256(data).hexdigest() != video.sha256:
         yield "the bytes are not those that were written (sha256 differs)"
     elif decode:
-        encoded = Encoded(
-            data=data,
-            num_frames=row["num_frames"],
-            fps=Fraction(row["fps_num"], row["fps_den"]),
-            height=row["height"],
-            width=row["width"],
-            codec=row["codec"],
-        )
         try:
-            check_decodes(encoded)
+            pictures = check_decodes(
+                data, num_frames=video.num_frames, height=video.height, width=video.width
+            )
         except (VideoFaultError, av.FFmpegError) as error:
             yield str(error)
+            return
+        said = PictureFormat(
+            pixel_format=video.pixel_format,
+            color_matrix=video.color_matrix,
+            color_range=video.color_range,
+        )
+        if pictures != said:
+            yield f"has {pictures.text()}, not {said.text()}"

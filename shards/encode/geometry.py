@@ -1,4 +1,4 @@
-"""Which way is up, and how large the stored picture is. Arithmetic only."""
+"""Which way is up, and how large the stored picture is: arithmetic only."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +9,7 @@ MAX_SIDE_PX = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Scale the upright picture to (scaled_height, scaled_width), then crop the middle."""
+    """First scale to (scaled_height, scaled_width), then crop the middle of (height, width)."""
 
     scaled_height: int
     scaled_width: int
@@ -20,20 +20,20 @@ class Fit:
 def fit(
     height: int, width: int, pixel_aspect: Fraction, short_side_px: int, min_side_px: int = 64
 ) -> Fit:
-    """How to bring an upright picture to a size that every NVDEC takes.
+    """How to bring an upright picture to a size that every NVDEC decodes.
 
-    Both sides become multiples of 16 and not too small: the decoder can then be reused from video
-    to video. The picture is scaled to cover that size, never up unless a side is below the minimum,
-    and at most 15 px are cropped, all from one direction unless no scaling is needed.
+    Both sides become multiples of 16 and not too small, so that a decoder can go from one video to
+    the next. The picture is scaled to cover that size. It is enlarged only if a side is below the
+    minimum. At most 15 px are cropped, all from one direction unless no scaling is needed.
 
     Args:
-        height: px, as decoded and turned upright.
-        width: px, likewise.
-        pixel_aspect: width of a pixel divided by its height; the result has square pixels.
-        short_side_px: upper bound of the shorter side, a multiple of 16.
-        min_side_px: lower bound of both sides, a multiple of 16, at most short_side_px.
+        height: Pixels, as decoded and turned upright.
+        width: Pixels, as decoded and turned upright.
+        pixel_aspect: The width of a pixel divided by its height; the result has square pixels.
+        short_side_px: The upper bound of the shorter side, a multiple of 16.
+        min_side_px: The lower bound of both sides, a multiple of 16, at most short_side_px.
     """
-    # Squeezing the long axis, not stretching the other: pixels are only ever taken away.
+    # The long axis is squeezed and the other is not stretched: no pixels are invented.
     true_width = width * min(pixel_aspect, Fraction(1))
     true_height = height / max(pixel_aspect, Fraction(1))
     short = min(true_height, true_width)
@@ -51,11 +51,11 @@ def fit(
 
 
 def upright_filters(matrix: tuple[int, int, int, int]) -> list[tuple[str, str]]:
-    """libavfilter steps (name, arguments) that apply a display matrix.
+    """The libavfilter steps (name, arguments) that apply a display matrix.
 
     Args:
-        matrix: (a, b, c, d): pixel (x, y) is to be shown at (a x + c y, b x + d y), y down. Only
-            the signs and which pair dominates count: turns by 90 degrees and mirrorings.
+        matrix: (a, b, c, d): pixel (x, y) is shown at (a x + c y, b x + d y), with y down. Only the
+            signs and the larger pair matter: turns by 90 degrees and mirrorings.
     """
     a, b, c, d = matrix
     if abs(a) + abs(d) >= abs(b) + abs(c):

@@ -1,17 +1,13 @@
-"""How videos are stored: the choices, with their checks."""
+"""How videos are stored: the choices, and which of them are allowed. See `codecs` for defaults."""
 
 from dataclasses import dataclass
 
+from shards.encode.codecs import CODECS, Codec, EncoderSettings
 from shards.encode.geometry import STEP_PX
 from shards.errors import InputError
 
-# Sides below these are refused by NVDEC.
-MIN_SIDE_PX = {"h264": 64, "hevc": 144, "vp9": 128, "mjpeg": 64, "copy": 64}
-CODECS = tuple(MIN_SIDE_PX)
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
-_DEFAULT_QUALITY = {"h264": 18, "hevc": 20, "vp9": 24, "mjpeg": 3, "copy": 0}
-# x264's 0 is lossless, in a profile that NVDEC does not decode.
-_QUALITIES = {"h264": (1, 51), "hevc": (0, 51), "vp9": (0, 63), "mjpeg": (2, 31), "copy": (0, 0)}
+_DEFAULT_QUALITY = -1
 _MAX_SHORT_SIDE_PX = 2160
 _MAX_GOP = 250
 
@@ -21,20 +17,25 @@ class Recipe:
     """How videos are stored.
 
     Attributes:
-        codec: "h264", "hevc", "vp9", "mjpeg" (4:2:0, 8 bit, constant frame rate, closed groups of
-            pictures without B-frames, no audio, upright, sides multiples of 16) or "copy" (the
-            file as it is, only checked). DALI decodes vp9 and mjpeg on the CPU, all on the GPU.
-        quality: the encoder's own scale, lower is better and larger: CRF 1 to 51 for h264, 0 to 51
-            for hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg; -1 = 18, 20, 24, 3.
-        gop: frames from one keyframe to the next; a window starts at most gop - 1 frames early.
-            mjpeg has keyframes only.
-        short_side_px: upper bound of the shorter side, a multiple of 16.
-        max_seconds: cut longer videos, None = do not.
+        codec: "h264", "hevc", "vp9", "mjpeg" or "copy". "copy" keeps a file as it is and only
+            checks it. All others are 4:2:0 with 8 bits and a constant frame rate, upright, without
+            B-frames and audio, with sides that are multiples of 16. DALI decodes all of them on
+            the GPU, and vp9 and mjpeg on the CPU too.
+        quality: On the scale of the encoder, where lower is better and larger: CRF 1 to 51 for
+            h264, 0 to 51 for hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg. -1 means the
+            default of the codec: 18, 20, 24, 3.
+        gop: Frames from one keyframe to the next; decoding of a window starts at most gop - 1
+            frames early. mjpeg has only keyframes.
+        short_side_px: The upper bound of the shorter side, a multiple of 16.
+        max_seconds: Longer videos are cut; None means that they are not.
         preset: x264's and x265's preset: speed against size.
+
+    Raises:
+        InputError: A value is not allowed.
     """
 
     codec: str = "h264"
-    quality: int = -1
+    quality: int = _DEFAULT_QUALITY
     gop: int = 16
     short_side_px: int = 256
     max_seconds: float | None = None
@@ -43,27 +44,38 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise InputError(f"recipe {self.codec!r}: choose one of {', '.join(CODECS)}")
-        if self.quality == -1:
-            object.__setattr__(self, "quality", _DEFAULT_QUALITY[self.codec])
-        if self.codec == "copy" and (self.quality or self.max_seconds is not None):
+        codec = self.how
+        if self.quality == _DEFAULT_QUALITY:
+            object.__setattr__(self, "quality", codec.default_quality)
+        if codec.keeps_files and (self.quality or self.max_seconds is not None):
             raise InputError(
                 "recipe: copy keeps files as they are; leave out --quality and --max-seconds, or"
                 " choose another recipe"
             )
-        best, worst = _QUALITIES[self.codec]
-        if not best <= self.quality <= worst:
+        if not codec.best_quality <= self.quality <= codec.worst_quality:
             raise InputError(
-                f"recipe: quality {self.quality}: choose {best} to {worst} for {self.codec}"
+                f"recipe: quality {self.quality}: choose {codec.best_quality} to"
+                f" {codec.worst_quality} for {self.codec}"
             )
         if not 1 <= self.gop <= _MAX_GOP:
             raise InputError(f"recipe: gop {self.gop}: choose 1 to {_MAX_GOP}")
-        least = MIN_SIDE_PX[self.codec]
-        if not least <= self.short_side_px <= _MAX_SHORT_SIDE_PX or self.short_side_px % STEP_PX:
+        least, side = codec.min_side_px, self.short_side_px
+        if not least <= side <= _MAX_SHORT_SIDE_PX or side % STEP_PX:
             raise InputError(
-                f"recipe: short side {self.short_side_px}: choose a multiple of {STEP_PX} from"
-                f" {least} to {_MAX_SHORT_SIDE_PX} for {self.codec}"
+                f"recipe: short side {side}: choose a multiple of {STEP_PX} from {least} to"
+                f" {_MAX_SHORT_SIDE_PX} for {self.codec}"
             )
         if self.preset not in _PRESETS:
             raise InputError(f"recipe: preset {self.preset!r}: choose one of {', '.join(_PRESETS)}")
         if self.max_seconds is not None and not 0 < self.max_seconds < float("inf"):
             raise InputError(f"recipe: max seconds {self.max_seconds}: must be above 0")
+
+    @property
+    def how(self) -> Codec:
+        """What the codec of this recipe is like."""
+        return CODECS[self.codec]
+
+    def encoder_options(self) -> dict[str, str]:
+        """The options of the encoder, as FFmpeg spells them."""
+        settings = EncoderSettings(quality=self.quality, gop=self.gop, preset=self.preset)
+        return self.how.options(settings)

@@ -1,9 +1,9 @@
 """Is the file as long as its container says?
 
-A cut-off download is told from a header that merely boasts: JHMDB's AVI headers promise 48 frames
-where 40 are stored, yet their outermost chunk ends with the file. So only the outermost structure
-counts: RIFF chunks, MP4 boxes, the Matroska segment. Formats made to be cut anywhere (MPEG-TS,
-MPEG-PS, FLV, Ogg) promise nothing and are judged by decoding alone.
+Only the outermost structure counts: RIFF chunks, MP4 boxes, the Matroska segment. A count of frames
+would not do: the AVI headers of JHMDB promise 48 frames where 40 are stored, but their outermost
+chunk ends with the file. Formats that may be cut anywhere (MPEG-TS, MPEG-PS, FLV, Ogg) promise
+nothing; only decoding can tell whether they are whole.
 """
 
 import os
@@ -18,7 +18,7 @@ _SEGMENT = b"\x18\x53\x80\x67"
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes the container promises beyond the end of the file; 0 if none or unknown."""
+    """How many bytes the container promises after the end of the file; 0 if none or unknown."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(12)
@@ -34,13 +34,13 @@ def missing_bytes(path: Path) -> int:
 
 
 def _riff_end(file: BinaryIO, size: int) -> int:
-    """End of the last RIFF chunk; files above 1 GB have several (OpenDML)."""
+    """The end of the last RIFF chunk; files above 1 GB have several (OpenDML)."""
     end = 0
     while end < size:
         file.seek(end)
         header = file.read(8)
         length = int.from_bytes(header[4:8], "little")
-        # Interrupted recorders leave 0 or all ones; what follows the last chunk is padding.
+        # Interrupted recorders leave 0 or all ones. What follows the last chunk is padding.
         if header[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):
             break
         end += 8 + length
@@ -48,7 +48,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
 
 
 def _mp4_end(file: BinaryIO, size: int) -> int:
-    """End of the last top-level box of a known type."""
+    """The end of the last top-level box of a known type."""
     end = 0
     while end < size:
         file.seek(end)
@@ -58,14 +58,14 @@ def _mp4_end(file: BinaryIO, size: int) -> int:
             break
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length < 8:  # 0: the box reaches to the end of the file, wherever that is
+        if length < 8:  # 0: the box extends to the end of the file, wherever that is
             break
         end += length
     return end
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """End of the segment; 0 for live recordings, which leave it open."""
+    """The end of the segment; 0 for live recordings, which leave it open."""
     file.seek(len(_EBML_HEADER), os.SEEK_SET)
     header_length = _matroska_length(file)
     if header_length is None:
@@ -78,7 +78,7 @@ def _matroska_end(file: BinaryIO) -> int:
 
 
 def _matroska_length(file: BinaryIO) -> int | None:
-    """A variable-length integer (EBML, RFC 8794); None where all bits are ones, "unknown"."""
+    """A variable-length integer (EBML, RFC 8794); None if all bits are 1 (unknown)."""
     first = file.read(1)
     if not first or first[0] == 0:
         return None

@@ -1,4 +1,4 @@
-"""Versions of what shapes the encoded bytes."""
+"""The versions of the libraries on which the encoded bytes depend."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -6,7 +6,7 @@ import av
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what shapes the encoded bytes."""
+    """Library -> version: this package, PyAV and libavcodec."""
     try:
         own = version("timebalance")
     except PackageNotFoundError:  # run from a source tree

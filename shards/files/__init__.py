@@ -1,5 +1,5 @@
-"""Files on disk and behind URLs: whole or not at all, locked, copied, named.
+"""Files on disk and behind URLs: written whole, locked, copied and named.
 
-Here: publishing, the lock, stores (local, remote), the cache of remote shards, Parquet, file names.
+Here: publishing, the lock, the stores (local and remote), the cache of remote shards, Parquet.
 Not here: what the files mean (`shards.format`).
 """

@@ -1,21 +1,21 @@
-"""Local copies of remote shards, checked by digest.
+"""Local copies of remote shards, checked against their SHA-256.
 
-One folder per data set, named by the data set's digest: equal content is fetched once, wherever it
-lies. A shard is fetched when first needed, by one process at a time, and compared with the SHA-256
-in dataset.json before it appears under its name. Nothing is ever removed: that is the user's.
+There is one folder for each data set, named by the digest of its content. So equal data sets share
+their copies, wherever they lie. A shard is fetched when it is first needed, by one process at a
+time. Nothing is ever removed here: the user decides that.
 """
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from shards.errors import InputError
+from shards.files.addresses import cache_root
 from shards.files.lock import locked
-from shards.files.store import RemoteStore, cache_root
+from shards.files.remote_store import RemoteStore
 
 
-def folder_of(digest: str) -> Path:
-    """The folder for the data set with this digest; made if missing."""
+def copies_folder(digest: str) -> Path:
+    """The folder for copies of the data set with this digest; created if missing."""
     folder = cache_root() / "shards" / digest[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,35 +26,42 @@ def folder_of(digest: str) -> Path:
     return folder
 
 
-def fetch_shard(url: str, folder: Path, name: str, facts: dict[str, Any], anew: bool) -> Path:
+def fetch_shard(
+    url: str, folder: Path, name: str, *, num_bytes: int, sha256: str, again: bool = False
+) -> Path:
     """The local copy of a shard.
 
     Args:
-        url: the remote folder.
-        folder: of the copies.
-        name: of the shard.
-        facts: its num_bytes and sha256.
-        anew: fetch it even if there is a copy.
+        url: The remote folder.
+        folder: The folder with the copies.
+        name: The file name of the shard.
+        num_bytes: The size of the shard.
+        sha256: The hex digest of the shard.
+        again: Fetch it even if there is a copy.
 
     Raises:
-        InputError: it cannot be fetched, or is not what dataset.json says.
+        InputError: It cannot be fetched, or its bytes have another digest.
     """
     path = folder / name
-    if not anew and path.is_file() and path.stat().st_size == facts["num_bytes"]:
+
+    def is_here() -> bool:
+        return not again and path.is_file() and path.stat().st_size == num_bytes
+
+    if is_here():
         return path
     # Processes that want the same shard wait for the first one.
     with locked(folder / f"{name}.lock", f"{path}: locked", patience_s=float("inf")):
-        if not anew and path.is_file() and path.stat().st_size == facts["num_bytes"]:
+        if is_here():
             return path  # another process was faster
         unfinished = folder / f"{name}.unfinished"
         try:
             RemoteStore(url).get_file(name, unfinished)
             with unfinished.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != facts["sha256"]:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256:
                 raise InputError(
-                    f"{url}/{name}: not the bytes that were written (sha256 differs); make the"
-                    " shards anew"
+                    f"{url}/{name}: not the bytes that were written (sha256 differs); run"
+                    " `tb shard` again"
                 )
             unfinished.replace(path)
         finally:

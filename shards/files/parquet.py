@@ -1,8 +1,8 @@
-"""Parquet files: Arrow tables out of them without Arrow's thread pools, and into them whole.
+"""Parquet files: read without Arrow's thread pools, and written whole.
 
-A process that ends soon after its pools were started may be aborted when they are torn down
-("terminate called without an active exception"). `pyarrow.parquet.read_table` starts one whatever
-it is told; the plain reader does not.
+Arrow's thread pools can abort a process that ends soon after they were started ("terminate called
+without an active exception"). `pyarrow.parquet.read_table` always starts one; the plain reader
+does not.
 """
 
 import io
@@ -16,12 +16,16 @@ from shards.files.publish import publish_bytes
 
 
 def read_table(file: BinaryIO) -> pa.Table:
-    """The whole table of an open file; pa.ArrowException where it is not Parquet."""
+    """The whole table of an open file.
+
+    Raises:
+        pa.ArrowException: The file is not Parquet.
+    """
     return pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
 
 
 def publish_table(path: Path, table: pa.Table) -> None:
-    """Writes a table, whole or not at all."""
+    """Writes a table; the file appears whole or not at all."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     publish_bytes(path, buffer.getvalue())

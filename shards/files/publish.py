@@ -5,12 +5,13 @@ from pathlib import Path
 
 
 def publish_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
-    """Writes data to path so that a crash at any moment leaves the old file or the new one.
+    """Writes data to path; a crash at any moment leaves the old file or the new one.
 
     Args:
-        path: the final name.
-        data: the whole content.
-        scratch: folder for the unfinished file, on the same file system; default: beside path.
+        path: The final name.
+        data: The whole content.
+        scratch: The folder for the unfinished file, on the same file system; by default the
+            folder of `path`.
     """
     unfinished = (scratch or path.parent) / f"{path.name}.unfinished"
     with unfinished.open("wb") as file:
@@ -21,7 +22,7 @@ def publish_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
 
 
 def publish_file(unfinished: Path, path: Path) -> None:
-    """Renames a finished, synced file into place and makes the rename itself durable."""
+    """Renames a finished, synced file to its final name and syncs the folder too."""
     os.replace(unfinished, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,5 +1,5 @@
-"""A finished folder of shards, file by file: what each file holds, how it is written and read.
+"""The files of a finished folder of shards: what each one holds, how it is written and read.
 
-Here: the tar (`shard`), the rows and the data set (`manifest`), the list of what was left out.
-Not here: how a folder comes to be (`shards.ingestion`), or where it is stored (`shards.files`).
+Here: the row (`video`), the tar (`shard`), the manifest, dataset.json, and the skipped videos.
+Not here: how a folder is made (`shards.ingestion`), or where it is stored (`shards.files`).
 """

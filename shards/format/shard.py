@@ -1,11 +1,13 @@
-"""One shard: a plain USTAR tar of KEY.<video extension> and KEY.json pairs, and its DALI index.
+"""The byte layout of a shard: a plain USTAR tar of KEY.<extension> and KEY.json, and its index.
 
-The bytes depend on the content alone: fixed order, times and owners are zero. The stock
-`webdataset` library and `tarfile` read the result; offsets let us read a video without either.
+The bytes depend on the content alone: the order is fixed, and times and owners are zero. The stock
+`webdataset` library and `tarfile` read the result. The manifest has the offset of each video, so
+that we read it without either. The index is for DALI.
 """
 
 import hashlib
 import io
+import json
 import os
 import re
 import tarfile
@@ -13,11 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shards.files.store import Store
+from shards.format.video import Video
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file in a tar: `offset` of its first byte and `size`, in bytes."""
+    """A file in a tar.
+
+    Attributes:
+        name: Its name.
+        offset: Bytes from the start of the tar to its first byte.
+        size: Bytes.
+    """
 
     name: str
     offset: int
@@ -40,10 +49,10 @@ def index_name(name: str) -> str:
 
 
 def index_text(samples: Sequence[Sequence[Member]]) -> str:
-    """What DALI's `fn.readers.webdataset` wants to know of a shard (format v1.2 of its `wds2idx`).
+    """The index that DALI's `fn.readers.webdataset` needs (format v1.2 of its `wds2idx`).
 
     Args:
-        samples: the members of each sample.
+        samples: The members of each sample.
     """
     lines = [f"v1.2 {len(samples)}"]
     for members in samples:
@@ -53,15 +62,33 @@ def index_text(samples: Sequence[Sequence[Member]]) -> str:
 
 
 def member_bytes(num_bytes: int) -> int:
-    """The room a member of that size takes in a tar, header and padding included."""
+    """How many bytes a member of that size takes in a tar, with header and padding."""
     return tarfile.BLOCKSIZE * (1 + -(-num_bytes // tarfile.BLOCKSIZE))
 
 
+def key_json(video: Video, classes: tuple[str, ...]) -> bytes:
+    """The content of KEY.json, for readers that know only the tar."""
+    content = {
+        "key": video.key,
+        "label": video.label,
+        "class": classes[video.label],
+        "splits": video.splits,
+        "group": video.group,
+        "num_frames": video.num_frames,
+        "fps": [video.fps_num, video.fps_den],
+        "height": video.height,
+        "width": video.width,
+        "codec": video.codec,
+        "source": video.source,
+    }
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
 class ShardWriter:
-    """Writes one shard; it appears under its name at publish(), whole, or never."""
+    """Writes one shard; it appears under its name at `publish`, whole, or never."""
 
     def __init__(self, store: Store, name: str) -> None:
-        """Starts an unfinished file in the store's scratch folder, which must exist."""
+        """Opens an unfinished file in the scratch folder of the store, which must exist."""
         self._store, self._name = store, name
         self._unfinished = store.scratch / f"{name}.unfinished"
         self._file = self._unfinished.open("wb")
@@ -73,11 +100,11 @@ class ShardWriter:
         """Bytes written so far."""
         return int(self._tar.offset)
 
-    def add(self, key: str, extension: str, video: bytes, facts: bytes) -> int:
-        """Appends KEY.extension and KEY.json; returns the offset of the video's first byte."""
+    def add(self, key: str, extension: str, video: bytes, json_text: bytes) -> int:
+        """Appends KEY.extension and KEY.json; returns the offset of the first byte of the video."""
         members = (
             self._add_member(f"{key}.{extension}", video),
-            self._add_member(f"{key}.json", facts),
+            self._add_member(f"{key}.json", json_text),
         )
         self._samples.append(members)
         return members[0].offset
@@ -91,13 +118,13 @@ class ShardWriter:
         self._file.close()
         with self._unfinished.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        # The index first: whoever sees a shard may count on it.
+        # The index first: a shard that is there always has one.
         self._store.put_bytes(index_name(self._name), index_text(self._samples).encode())
         self._store.put_file(self._unfinished, self._name)
         return num_bytes, sha256
 
     def close(self) -> None:
-        """Drops what was written, unless it was published."""
+        """Removes what was written, unless it was published."""
         try:
             self._file.close()
         finally:  # closing writes what is left, which a full disk refuses
@@ -107,7 +134,7 @@ class ShardWriter:
         member = tarfile.TarInfo(name)
         member.size = len(data)
         member.mode = 0o644
-        # A USTAR header is one block exactly as long as the name is short, which keys are.
+        # A USTAR header is exactly one block, because keys are short enough for its name field.
         offset = int(self._tar.offset) + tarfile.BLOCKSIZE
         self._tar.addfile(member, io.BytesIO(data))
         return Member(name=name, offset=offset, size=len(data))

@@ -1,8 +1,12 @@
-"""skipped.jsonl: what a folder of shards leaves out, and why; one JSON object per line."""
+"""skipped.jsonl: the videos that a folder of shards leaves out, and why.
+
+The file has one JSON object for each video. It lists the videos that do not decode, and those that
+the lists of the data set name but the disk does not have.
+"""
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from shards.files.store import Store
 
@@ -10,28 +14,41 @@ SKIPPED_NAME = "skipped.jsonl"
 _MISSING_REASON = "missing: in the lists, not on disk"
 
 
-def skipped_entry(source: str, key: str, reason: str, *, may_pass: bool) -> dict[str, Any]:
-    """A bad video: `source` is its path relative to the root, `may_pass` as in TranscodeError."""
-    return {"source": source, "key": key, "reason": reason, "may_pass": may_pass}
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A video that was left out.
+
+    Attributes:
+        source: Its path, relative to the root of the data set.
+        key: The key that it would have; "" where it is not on disk.
+        reason: Why it was left out.
+        may_pass: Whether another try may succeed with the same file.
+    """
+
+    source: str
+    key: str
+    reason: str
+    may_pass: bool
 
 
-def write_skipped(store: Store, skipped: Iterable[dict[str, Any]], missing: Iterable[str]) -> None:
-    """Writes the list where there is something to list.
+def write_skipped(store: Store, skipped: Iterable[Skipped], missing: Iterable[str]) -> None:
+    """Writes the list if there is something to list.
 
     Args:
-        store: the folder with the shards.
-        skipped: bad videos, from `skipped_entry`.
-        missing: what the data set's lists name and the disk lacks.
+        store: The folder with the shards.
+        skipped: Videos that could not be used.
+        missing: Names that the lists of the data set have and the disk does not.
     """
-    absent = [skipped_entry(name, "", _MISSING_REASON, may_pass=False) for name in missing]
-    text = "".join(json.dumps(entry) + "\n" for entry in [*skipped, *absent])
-    # Empty only over the list of an earlier run, which found nothing usable.
+    absent = [
+        Skipped(source=name, key="", reason=_MISSING_REASON, may_pass=False) for name in missing
+    ]
+    text = "".join(json.dumps(asdict(entry)) + "\n" for entry in [*skipped, *absent])
+    # An empty list is written only over that of an earlier run, which found nothing usable.
     if text or store.size(SKIPPED_NAME) is not None:
         store.put_bytes(SKIPPED_NAME, text.encode())
 
 
-def read_skipped(store: Store) -> list[dict[str, Any]]:
-    """The entries, bad videos before missing ones (which have no key)."""
+def read_skipped(store: Store) -> list[Skipped]:
+    """The list: first the videos that could not be used, then those that are not on disk."""
     lines = (store.read(SKIPPED_NAME) or b"").decode().splitlines()
-    # Lists of earlier versions say nothing of what may pass.
-    return [{"may_pass": False, **json.loads(line)} for line in lines]
+    return [Skipped(**json.loads(line)) for line in lines]

@@ -1,17 +1,15 @@
-"""Sources -> a finished folder of shards. Orchestration only.
+"""Sources to a finished folder of shards: the order of the steps, and nothing else.
 
-Workers encode, this process writes, in an order fixed by the seed. Every finished shard leaves a
-note in OUT/.ingest/ with its rows; an interrupted run goes on after the last note, and writes
-what an uninterrupted run would have written, byte for byte. The price: what was done on the shard
-in progress is lost. Unfinished files live in OUT/.ingest/ too, which goes away at the end.
+Workers encode and this process writes, in an order that the seed fixes. Every finished shard leaves
+a note in OUT/.ingest/. An interrupted run goes on after the last note and writes the same bytes as
+an uninterrupted run. The price: the work on the shard in progress is lost.
 """
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,18 +19,16 @@ from shards.encode.transcode import Encoded, TranscodeError
 from shards.encode.versions import library_versions
 from shards.errors import InputError
 from shards.files.store import Store, open_store
-from shards.format.manifest import (
-    DATASET_NAME,
-    read_dataset_facts,
-    write_manifest,
-)
-from shards.format.skipped import SKIPPED_NAME, read_skipped, write_skipped
+from shards.format.dataset_json import DATASET_NAME, DatasetJson, read_dataset_json, split_counts
+from shards.format.manifest import write_manifest
+from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
 from shards.ingestion.collector import ShardCollector
-from shards.ingestion.journal import Journal, Note, fingerprint
-from shards.ingestion.out_folder import check_apart, disk_trouble
+from shards.ingestion.fingerprint import fingerprint
+from shards.ingestion.journal import Journal, Note, Settings
+from shards.ingestion.out_folder import check_apart, disk_errors
 from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
-from shards.sources.dataset import Dataset, Source
+from shards.sources.source import Dataset, Source
 
 DEFAULT_SHARD_BYTES = 128 << 20
 DEFAULT_TIME_LIMIT_S = 900.0
@@ -46,9 +42,15 @@ Encode = Callable[[list[Path]], Results]
 class IngestReport:
     """What `ingest` did.
 
-    `num_skipped` counts bad videos, `num_missing` those that the data set's lists name and the disk
-    lacks; `num_resumed` the sources that an earlier, interrupted run had dealt with.
-    `already_done` says that an earlier run had finished and nothing was written.
+    Attributes:
+        num_videos: How many videos are stored.
+        num_skipped: How many videos could not be used.
+        num_missing: How many videos the lists of the data set name and the disk does not have.
+        num_shards: How many shards there are.
+        num_bytes: The size of all shards.
+        digest: The hex SHA-256 of the content.
+        num_resumed: How many sources an earlier, interrupted run had dealt with.
+        already_done: Whether an earlier run had finished, so that nothing was written.
     """
 
     num_videos: int
@@ -76,31 +78,60 @@ def ingest(
 ) -> IngestReport:
     """Writes the data set as shards into `out`, or finishes what an interrupted run began.
 
-    The same sources, recipe and seed give the same bytes and digest whatever the number of
-    workers and interruptions. Bad and missing videos are listed with their reason in
-    OUT/skipped.jsonl; a class that loses all of its videos stays, with none.
+    The same sources, recipe and seed give the same bytes and digest, whatever the number of workers
+    and interruptions. OUT/skipped.jsonl lists the videos that do not decode and those that are
+    missing, with the reason. A class that loses all its videos stays, without a video.
 
-    Where an unfinished run skipped videos for reasons that may have passed, they are tried again,
-    and the shards from the first that now lacks one are made anew. What is finished stays as it is.
+    An unfinished run may have skipped videos for reasons that may have passed. They are tried
+    again, and the shards are written again from the first one that lacks such a video. A finished
+    folder stays as it is.
 
     Args:
-        dataset: what to store.
-        out: the folder, made if missing; a path, or a URL that fsspec opens.
-        recipe: how to store it; default Recipe().
-        seed: of the order in which videos lie in the shards.
-        shard_bytes: a shard takes no further video that would make it larger than this.
-        workers: processes that encode; default: one per CPU this process may use, or of the
-            cluster.
-        ray_address: encode on this Ray cluster ("auto": the one running here), not on this machine.
-        time_limit_s: a video that takes longer counts as bad; for decoders that hang.
-        strict: stop at the first bad video instead of listing it.
-        progress: called in this thread with (videos done, videos in all, key).
+        dataset: What to store.
+        out: The folder, created if missing: a path, or a URL that fsspec opens.
+        recipe: How to store it; the default is Recipe().
+        seed: The seed of the order in which the videos lie in the shards.
+        shard_bytes: No video is added to a shard that would then be larger than this.
+        workers: How many processes encode; by default one for each CPU that this process may use,
+            or for each CPU of the cluster.
+        ray_address: Encode on this Ray cluster ("auto": the one running here), not on this machine.
+        time_limit_s: A video that takes longer is skipped, because some decoders hang.
+        strict: Stop at the first video that would be skipped.
+        progress: Called in this thread with (videos done, all videos, key).
+
+    Returns:
+        What was done.
 
     Raises:
-        InputError: `out` holds something else or cannot be written, all videos are bad, or one is
-            (or was, in an earlier run) and `strict` is set.
+        InputError: `out` holds something else or cannot be written, no video can be used, or
+            `strict` is set and a video is (or was, in an earlier run) skipped.
     """
     recipe = recipe or Recipe()
+    _check_arguments(dataset, workers, seed, shard_bytes, time_limit_s)
+    job = _Job(
+        dataset=dataset,
+        store=open_store(out),
+        recipe=recipe,
+        seed=seed,
+        shard_bytes=shard_bytes,
+        strict=strict,
+        progress=progress or _no_progress,
+        encode=partial(_encoded, recipe, workers, ray_address, time_limit_s),
+        fingerprint=fingerprint(dataset, recipe, seed, shard_bytes),
+    )
+    with disk_errors(job.store.name):
+        check_apart(dataset, out)
+        if job.is_finished():
+            return job.finished_before()
+        with Journal(job.store).locked():
+            if job.is_finished():  # another process has just finished
+                return job.finished_before()
+            return job.run()
+
+
+def _check_arguments(
+    dataset: Dataset, workers: int | None, seed: int, shard_bytes: int, time_limit_s: float
+) -> None:
     if (workers is not None and workers < 1) or shard_bytes < 1 or not time_limit_s > 0:
         raise InputError(
             f"workers {workers}, shard bytes {shard_bytes}, time limit {time_limit_s} s: must be"
@@ -110,55 +141,18 @@ def ingest(
         raise InputError(f"seed {seed}: must not be below 0")
     if not dataset.sources:
         raise InputError(f"{dataset.name}: there are no videos to store")
-    mark = fingerprint(dataset, recipe, seed, shard_bytes)
-    store = open_store(out)
-    encode = partial(
-        _encoded,
-        recipe=recipe,
-        workers=workers,
-        ray_address=ray_address,
-        time_limit_s=time_limit_s,
-    )
-    with disk_trouble(store.name):
-        check_apart(dataset, out)
-        if store.size(DATASET_NAME) is not None:
-            return _finished_before(dataset, store, mark, strict)
-        journal = Journal(store)
-        with journal.locked():
-            if store.size(DATASET_NAME) is not None:  # another process has just finished
-                return _finished_before(dataset, store, mark, strict)
-            plan = {"fingerprint": mark, "versions": library_versions()}
-            notes = _tried_again(dataset, journal, journal.start(plan), encode)
-            num_resumed = notes[-1].next_position if notes else 0
-            if strict:
-                _refuse_skipped(dataset, [entry for note in notes for entry in note.skipped])
-            collector = ShardCollector(dataset, store, journal, notes, shard_bytes)
-            order = np.random.default_rng(seed).permutation(len(dataset.sources))
-            left = [dataset.sources[index] for index in order[num_resumed:]]
-            paths = [source.path for source in left if not source.fault]
-            _collect(collector, left, encode(paths), strict, progress)
-            write_skipped(store, collector.skipped, dataset.missing)
-            if not collector.rows:
-                journal.remove()
-                raise _nothing_usable(dataset, store, collector)
-            facts = _facts(dataset, recipe, seed, mark, collector)
-            digest = write_manifest(
-                store,
-                name=dataset.name,
-                classes=dataset.classes,
-                rows=collector.rows,
-                facts=facts,
-            )
-            journal.remove()
-    return _report({**facts, "digest": digest}, num_resumed=num_resumed)
+
+
+def _no_progress(num_done: int, num_sources: int, key: str) -> None:
+    pass
 
 
 def _encoded(
-    paths: list[Path],
     recipe: Recipe,
     workers: int | None,
     ray_address: str | None,
     time_limit_s: float,
+    paths: list[Path],
 ) -> Results:
     if ray_address is not None:
         return encode_all_on_ray(paths, recipe, workers, time_limit_s, ray_address)
@@ -166,128 +160,163 @@ def _encoded(
     return encode_all(paths, recipe, num_workers, time_limit_s)
 
 
-def _collect(
-    collector: ShardCollector,
-    left: Sequence[Source],
-    results: Results,
-    strict: bool,
-    progress: Progress | None,
-) -> None:
-    """Collects what is left to be done after the last finished shard."""
-    num_sources = collector.position + len(left)
-    if progress:
-        progress(collector.position, num_sources, "")
-    with closing(collector), closing(results):
-        for source in left:
-            result = source.fault or next(results)
-            if isinstance(result, Encoded):
-                collector.add(source, result)
-            else:
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One call of `ingest`; see there for the fields."""
+
+    dataset: Dataset
+    store: Store
+    recipe: Recipe
+    seed: int
+    shard_bytes: int
+    strict: bool
+    progress: Progress
+    encode: Encode
+    fingerprint: str
+
+    def is_finished(self) -> bool:
+        """Whether the folder has a dataset.json, which is written last."""
+        return self.store.size(DATASET_NAME) is not None
+
+    def run(self) -> IngestReport:
+        """Encodes what no finished shard holds, and finishes the folder."""
+        journal = Journal(self.store)
+        notes = journal.start(Settings(fingerprint=self.fingerprint, versions=library_versions()))
+        notes = self._try_again(journal, notes)
+        num_resumed = notes[-1].next_position if notes else 0
+        if self.strict:
+            self._refuse_skipped([entry for note in notes for entry in note.skipped])
+        collector = ShardCollector(self.dataset, self.store, journal, notes, self.shard_bytes)
+        order = np.random.default_rng(self.seed).permutation(len(self.dataset.sources))
+        self._collect(collector, [self.dataset.sources[index] for index in order[num_resumed:]])
+        write_skipped(self.store, collector.skipped, self.dataset.missing)
+        if not collector.videos:
+            journal.remove()
+            raise self._nothing_usable(collector.skipped)
+        written = write_manifest(self.store, collector.videos, self._about(collector))
+        journal.remove()
+        return _report(written, num_resumed=num_resumed)
+
+    def finished_before(self) -> IngestReport:
+        """The report on a folder that an earlier run has finished.
+
+        Raises:
+            InputError: That run stored something else, or its shards were changed since.
+        """
+        about = read_dataset_json(self.store.name)
+        if about.fingerprint != self.fingerprint:
+            raise InputError(
+                f"{self.store.name}: holds finished shards of other videos, recipe or seed; choose"
+                " another --out, or delete the folder"
+            )
+        for shard in about.shards:
+            size = self.store.size(shard.name)
+            if size != shard.num_bytes:
+                found = "missing"
+                if size is not None:
+                    found = f"has {size} bytes, was written with {shard.num_bytes}"
+                raise InputError(
+                    f"{self.store.name}/{shard.name}: {found}; check the others with `tb shards"
+                    f" verify {self.store.name}`, or delete {self.store.name} and run again"
+                )
+        if self.strict:
+            self._refuse_skipped([entry for entry in read_skipped(self.store) if entry.key])
+        # It is still there if the last run was killed between its last two steps.
+        Journal(self.store).remove()
+        return _report(about, num_resumed=about.num_sources, already_done=True)
+
+    def _try_again(self, journal: Journal, notes: list[Note]) -> list[Note]:
+        """The notes before the first one that left out a video which can be used now."""
+        source_of = {source.key: source for source in self.dataset.sources}
+        skipped = [
+            (index, place, source_of[entry.key])
+            for index, note in enumerate(notes)
+            for place, entry in enumerate(note.skipped)
+            if entry.may_pass
+        ]
+        if not skipped:
+            return notes
+        with closing(self.encode([source.path for *_, source in skipped])) as results:
+            for (index, place, source), result in zip(skipped, results, strict=True):
+                if isinstance(result, Encoded):
+                    journal.forget(index)
+                    return notes[:index]
                 reason, may_pass = _reason(source, result)
-                if strict:
-                    raise _refusal(source, reason)
-                collector.skip(source, reason, may_pass=may_pass)
-            if progress:
-                progress(collector.position, num_sources, source.key)
-        collector.finish()
-
-
-def _tried_again(
-    dataset: Dataset, journal: Journal, notes: list[Note], encode: Encode
-) -> list[Note]:
-    """The notes before the first that left out a video which can be used by now."""
-    source_of = {source.key: source for source in dataset.sources}
-    again = [
-        (index, entry, source_of[entry["key"]])
-        for index, note in enumerate(notes)
-        for entry in note.skipped
-        if entry.get("may_pass")  # notes of earlier versions do not say
-    ]
-    if not again:
+                entries = list(notes[index].skipped)
+                entries[place] = replace(entries[place], reason=reason, may_pass=may_pass)
+                notes[index] = replace(notes[index], skipped=entries)
         return notes
-    with closing(encode([source.path for _, _, source in again])) as results:
-        for (index, entry, source), result in zip(again, results, strict=True):
-            if isinstance(result, Encoded):
-                journal.forget(index)
-                return notes[:index]
-            entry["reason"], entry["may_pass"] = _reason(source, result)
-    return notes
+
+    def _collect(self, collector: ShardCollector, left: Sequence[Source]) -> None:
+        """Collects the sources that no finished shard holds."""
+        num_sources = collector.position + len(left)
+        self.progress(collector.position, num_sources, "")
+        results = self.encode([source.path for source in left if not source.fault])
+        with closing(collector), closing(results):
+            for source in left:
+                result = source.fault or next(results)
+                if isinstance(result, Encoded):
+                    collector.add(source, result)
+                else:
+                    reason, may_pass = _reason(source, result)
+                    if self.strict:
+                        raise _refusal(source, reason)
+                    collector.skip(source, reason, may_pass=may_pass)
+                self.progress(collector.position, num_sources, source.key)
+            collector.finish()
+
+    def _refuse_skipped(self, skipped: Sequence[Skipped]) -> None:
+        source_of = {source.key: source for source in self.dataset.sources}
+        for entry in skipped:
+            raise _refusal(source_of[entry.key], entry.reason)
+
+    def _nothing_usable(self, skipped: Sequence[Skipped]) -> InputError:
+        return InputError(
+            f"{self.dataset.root}: none of the {len(skipped)} videos can be used, e.g."
+            f" {skipped[0].source}: {skipped[0].reason}; all reasons are in"
+            f" {self.store.name}/{SKIPPED_NAME}"
+        )
+
+    def _about(self, collector: ShardCollector) -> DatasetJson:
+        """The content of dataset.json, but for the digests."""
+        return DatasetJson(
+            name=self.dataset.name,
+            num_videos=len(collector.videos),
+            counts=split_counts(collector.videos),
+            digest="",
+            manifest_sha256="",
+            num_sources=len(self.dataset.sources),
+            num_skipped=len(collector.skipped),
+            num_missing=len(self.dataset.missing),
+            num_frames=sum(video.num_frames for video in collector.videos),
+            recipe=asdict(self.recipe),
+            seed=self.seed,
+            fingerprint=self.fingerprint,
+            versions=library_versions(),
+            shards=tuple(collector.shards),
+            classes=self.dataset.classes,
+        )
 
 
-def _reason(source: Source, fault: str | TranscodeError) -> tuple[str, bool]:
-    """Why a video is skipped, and whether another try may go well."""
-    if isinstance(fault, str):
-        return fault, False
-    return str(fault).removeprefix(f"{source.path.name}: "), fault.may_pass
-
-
-def _refuse_skipped(dataset: Dataset, skipped: Sequence[dict[str, Any]]) -> None:
-    for entry in skipped:
-        source = next(source for source in dataset.sources if source.key == entry["key"])
-        raise _refusal(source, entry["reason"])
+def _reason(source: Source, problem: str | TranscodeError) -> tuple[str, bool]:
+    """Why a video is skipped, and whether another try may succeed."""
+    if isinstance(problem, str):
+        return problem, False
+    return str(problem).removeprefix(f"{source.path.name}: "), problem.may_pass
 
 
 def _refusal(source: Source, reason: str) -> InputError:
     return InputError(f"{source.path}: {reason}; left out without --strict")
 
 
-def _nothing_usable(dataset: Dataset, store: Store, collector: ShardCollector) -> InputError:
-    first = collector.skipped[0]
-    return InputError(
-        f"{dataset.root}: none of the {len(collector.skipped)} videos can be used, e.g."
-        f" {first['source']}: {first['reason']}; all reasons are in {store.name}/{SKIPPED_NAME}"
-    )
-
-
-def _facts(
-    dataset: Dataset, recipe: Recipe, seed: int, mark: str, collector: ShardCollector
-) -> dict[str, Any]:
-    """What dataset.json says beyond the manifest."""
-    return {
-        "num_sources": len(dataset.sources),
-        "num_skipped": len(collector.skipped),
-        "num_missing": len(dataset.missing),
-        "num_frames": sum(row["num_frames"] for row in collector.rows),
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "fingerprint": mark,
-        "versions": library_versions(),
-        "shards": collector.shards,
-    }
-
-
-def _finished_before(dataset: Dataset, store: Store, mark: str, strict: bool) -> IngestReport:
-    facts = read_dataset_facts(store.name)
-    if facts.get("fingerprint") != mark:
-        raise InputError(
-            f"{store.name}: holds finished shards of other videos, recipe or seed; choose another"
-            " --out, or delete the folder"
-        )
-    for shard in facts["shards"]:
-        size = store.size(shard["name"])
-        if size != shard["num_bytes"]:
-            found = "missing"
-            if size is not None:
-                found = f"has {size} bytes, was written with {shard['num_bytes']}"
-            raise InputError(
-                f"{store.name}/{shard['name']}: {found}; check the others with `tb shards verify"
-                f" {store.name}`, or delete {store.name} and run again"
-            )
-    if strict:
-        _refuse_skipped(dataset, [entry for entry in read_skipped(store) if entry["key"]])
-    # Left behind where the last run was killed between its last two steps.
-    Journal(store).remove()
-    return _report(facts, num_resumed=facts["num_sources"], already_done=True)
-
-
-def _report(facts: dict[str, Any], *, num_resumed: int, already_done: bool = False) -> IngestReport:
+def _report(about: DatasetJson, *, num_resumed: int, already_done: bool = False) -> IngestReport:
     return IngestReport(
-        num_videos=facts["num_sources"] - facts["num_skipped"],
-        num_skipped=facts["num_skipped"],
-        num_missing=facts["num_missing"],
-        num_shards=len(facts["shards"]),
-        num_bytes=sum(shard["num_bytes"] for shard in facts["shards"]),
-        digest=facts["digest"],
+        num_videos=about.num_videos,
+        num_skipped=about.num_skipped,
+        num_missing=about.num_missing,
+        num_shards=len(about.shards),
+        num_bytes=sum(shard.num_bytes for shard in about.shards),
+        digest=about.digest,
         num_resumed=num_resumed,
         already_done=already_done,
     )

@@ -1,4 +1,4 @@
-"""The folder for the shards: may they go there, and what is wrong if they cannot."""
+"""The folder for the shards: whether they may be written there, and why not."""
 
 import errno
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.files.store import local_path
-from shards.sources.dataset import Dataset
+from shards.files.addresses import local_path
+from shards.sources.source import Dataset
 
 
 def check_apart(dataset: Dataset, out: Path | str) -> None:
-    """Raises InputError where `out` is a file, or holds the videos themselves or code."""
+    """Raises InputError if `out` is a file, or holds the videos themselves or Python code."""
     folder = local_path(out)
     if folder is None:
         return
@@ -27,17 +27,17 @@ def check_apart(dataset: Dataset, out: Path | str) -> None:
 
 
 @contextmanager
-def disk_trouble(out: str) -> Iterator[None]:
-    """Turns what the system complains of while `out` is written into an InputError."""
+def disk_errors(out: str) -> Iterator[None]:
+    """Turns errors of the system while `out` is written into an InputError with advice."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not the system's
+        if error.errno is None:  # the system did not raise it
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "free some space and run again; finished shards are kept"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "choose an --out that you may write to"
         else:
-            advice = "mend that and run again, or choose another --out; finished shards are kept"
+            advice = "repair that and run again, or choose another --out; finished shards are kept"
         raise InputError(f"{error.filename or out}: {error.strerror}; {advice}") from error

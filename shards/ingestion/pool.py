@@ -1,4 +1,4 @@
-"""Many videos at a time on this machine, results in order."""
+"""Many videos at a time on this machine, with the results in order."""
 
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -18,17 +18,22 @@ def encode_all(
 ) -> Generator[Encoded | TranscodeError, None, None]:
     """Yields the result for each path, in order, encoding up to `num_workers` at a time.
 
-    At most four videos per worker are encoded ahead of the consumer, so memory stays bounded. A
-    video that takes longer than `time_limit_s` seconds is given up.
+    At most four videos for each worker are encoded ahead of the consumer, so memory stays bounded.
+
+    Args:
+        paths: The files.
+        recipe: How to store them.
+        num_workers: How many processes encode.
+        time_limit_s: A video that takes longer gives a TranscodeError.
 
     Raises:
-        InputError: a worker was killed twice over the same video.
+        InputError: A worker was killed twice while it encoded the same video.
     """
     workers = [Worker() for _ in range(num_workers)]
     idle: SimpleQueue[Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)
-    # Threads that only wait for their worker's answer.
+    # These threads only wait for the answers of the workers.
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
     pending: deque[Future[Encoded | TranscodeError]] = deque()
     try:
@@ -39,7 +44,7 @@ def encode_all(
         while pending:
             yield pending.popleft().result()
     finally:
-        # Also when the consumer leaves early: end the workers first, or their threads would wait.
+        # Workers end before their threads, which would wait for them if the consumer leaves early.
         for future in pending:
             future.cancel()
         for worker in workers:

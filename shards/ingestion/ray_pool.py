@@ -1,9 +1,9 @@
-"""Many videos at a time on a Ray cluster, results in order.
+"""Many videos at a time on a Ray cluster, with the results in order.
 
-The nodes encode, the caller writes: shard borders depend on the order and size of all videos, so
-one process must see them in turn. That process receives every encoded byte, which bounds the rate
-(a core makes about 1 MB of h264 a second, so a 10 Gb/s network serves some hundred cores). A node
-that is lost costs the videos it was working on, which others then do.
+The nodes encode and the caller writes. Where a shard ends depends on the order and size of all
+videos, so one process must see them in turn. It receives every encoded byte, which limits the rate:
+a core writes about 1 MB of h264 a second, so a 10 Gb/s network is enough for some hundred
+cores. If a node is lost, other nodes encode its videos again.
 """
 
 import logging
@@ -33,21 +33,21 @@ def encode_all_on_ray(
     """Yields the result for each path, in order, as `pool.encode_all` does.
 
     Args:
-        paths: files that all nodes see under the same path.
-        recipe: how to store them.
-        num_workers: at most this many at a time; default: one per CPU of the cluster.
-        time_limit_s: a video that takes longer is given up.
-        address: of the cluster, "auto" for the one that runs on this machine.
+        paths: Files that all nodes see under the same path.
+        recipe: How to store them.
+        num_workers: At most this many at a time; by default one for each CPU of the cluster.
+        time_limit_s: A video that takes longer gives a TranscodeError.
+        address: The address of the cluster; "auto" for the one that runs on this machine.
 
     Raises:
-        InputError: there is no such cluster, a node does not see a file, or has other versions of
-            the libraries, on which the bytes depend.
+        InputError: There is no such cluster, a node does not see a file, or a node has other
+            versions of the libraries, on which the bytes depend.
     """
     ray = _connected(address)
     try:
         num_cpus = int(ray.cluster_resources().get("CPU", 1))
         look_ahead = num_workers or max(1, num_cpus) * _LOOK_AHEAD_PER_CPU
-        # Retries: for nodes that are lost. A decoder that crashes only ends the worker's child.
+        # Retries are for lost nodes. A decoder that crashes ends only the child of the worker.
         task = ray.remote(num_cpus=1, max_retries=-1)(_encode)
         pending: deque[tuple[Path, Any]] = deque()
         for path in paths:
@@ -109,5 +109,5 @@ def _encode(
 
 @cache
 def _worker() -> Worker:
-    """A child of this one of Ray's processes: a crash or a hang then costs the child only."""
+    """A child of this Ray process: a crash or a hang ends only the child."""
     return Worker()

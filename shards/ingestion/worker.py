@@ -1,11 +1,11 @@
-"""Encoding in another process, and what happens when it dies.
+"""Encoding in another process, and what happens when that process dies.
 
-A worker is a plain child process that reads pickled (path, recipe) from its standard input and
-answers on its standard output. Not `multiprocessing`: "spawn" and "forkserver" both run the
-caller's script again in every child, which breaks scripts without an `if __name__` guard (and
-those typed into a notebook), while "fork" copies a parent that may hold threads and locks. A child
-of our own imports `shards.ingestion.worker` and nothing of the caller's. It also shows exactly
-which video was being worked on when it died, and it ends by itself when its parent is killed.
+A worker is a plain child process. It reads pickled (path, recipe) from its standard input and
+answers on its standard output. `multiprocessing` would not do. "spawn" and "forkserver" run the
+script of the caller again in every child, which breaks scripts without an `if __name__` guard and
+notebooks. "fork" copies a parent that may have threads and locks. Our child imports only
+`shards.ingestion.worker`. When it dies, we know exactly which video it was encoding. When its
+parent is killed, it ends by itself.
 """
 
 import os
@@ -32,17 +32,17 @@ class _WorkerDiedError(Exception):
 
 
 class Worker:
-    """One child process, started when first needed and again after it died."""
+    """One child process; it starts when it is first needed, and again after it died."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
     def encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
-        """The result of `transcode`; an error too if the video crashes the decoder or takes longer.
+        """The result of `transcode`, or an error if the decoder crashes or takes too long.
 
         Raises:
-            InputError: the process was killed twice over this video.
+            InputError: The process was killed twice while it encoded this video.
         """
         code = 0
         for _ in range(_NUM_ATTEMPTS):
@@ -91,13 +91,13 @@ class Worker:
         return answer
 
     def stop(self) -> None:
-        """Ends the process, whatever it is doing; from any thread."""
+        """Ends the process, whatever it is doing; may be called from any thread."""
         self._stopped = True
         if self._process is not None:
             self._process.kill()
 
     def close(self) -> None:
-        """Collects the process after stop(), once no thread talks to it any more."""
+        """Waits for the process after `stop`, when no thread talks to it any more."""
         if self._process is not None:
             _end(self._process)
             self._process = None
@@ -105,11 +105,11 @@ class Worker:
     def _start(self) -> "subprocess.Popen[bytes]":
         if self._stopped:
             raise RuntimeError("the workers have been stopped")
-        # The packages may be importable only through the caller's own sys.path.
+        # The packages may be importable only through the sys.path of the caller.
         here = str(Path(__file__).resolve().parents[2])
         paths = [here, *(path for path in sys.path if path)]
         return subprocess.Popen(
-            # -P: a file random.py in the current folder must not shadow the library's.
+            # -P: a file random.py in the current folder must not shadow the standard library.
             [sys.executable, "-P", "-m", "shards.ingestion.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -119,7 +119,7 @@ class Worker:
 
 def _end(process: "subprocess.Popen[bytes]") -> int:
     try:
-        # Its pipes close a moment before it is dead; a signal now could hide the true cause.
+        # Its pipes close shortly before it is dead; a signal now could hide the true cause.
         code = process.wait(timeout=1)
     except subprocess.TimeoutExpired:
         process.kill()
@@ -132,11 +132,11 @@ def _end(process: "subprocess.Popen[bytes]") -> int:
 
 
 def main() -> None:
-    """The child's loop: a request in, an answer out, until the input ends."""
-    # Ctrl-C reaches the whole group; the parent decides what becomes of us.
+    """The loop of the child: it reads a request and writes an answer, until the input ends."""
+    # Ctrl-C reaches the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = sys.stdin.buffer
-    # Libraries may print to standard output; only answers may go through the pipe.
+    # Libraries may print to standard output, but only answers may go through the pipe.
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         while True:
@@ -154,9 +154,9 @@ def _answer(path: Path, recipe: Recipe) -> Encoded | TranscodeError:
     except TranscodeError as error:
         return error
     except MemoryError:
-        raise  # Not the video's fault: the process ends, and the parent tries again.
+        raise  # The video is not at fault: the process ends, and the parent tries again.
     except Exception as error:
-        # One file among thousands that trips a library must not stop the rest; it is listed.
+        # One file among thousands that crashes a library must not stop the rest; it is listed.
         return TranscodeError(f"{path.name}: {type(error).__name__}: {error}")
 
 

@@ -1,5 +1,5 @@
 """Which videos keep their labels.
 
 Here: seeded, nested label fractions, and lists of labelled videos in the public formats.
-Not here: which class a video has; that is decided by its source (`shards.sources`).
+Not here: which class a video has (`shards.sources` decides that).
 """

@@ -1,9 +1,9 @@
-"""Lists of labelled videos: written for people, read in all the formats in public use.
+"""Lists of labelled videos: written for people, and read in all formats in public use.
 
-A line is `NAME num_frames label`, `NAME label` or `NAME`; NAME is a path, with or without extension
-and leading folders, or a key. `#` and a blank begin a comment; without the blank it is a name, as
-many of HMDB51's are (#122_Cleaning_Up_...). A list only says which videos are labelled: the labels
-are the manifest's.
+A line is `NAME num_frames label`, `NAME label` or `NAME`. NAME is a key, or a path with or without
+extension and leading folders. `#` and a blank begin a comment. `#` without the blank begins a name,
+because HMDB51 has such names (#122_Cleaning_Up_...). A list only says which videos are labelled.
+The labels themselves come from the manifest.
 """
 
 import re
@@ -15,20 +15,21 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from shards.errors import InputError
+from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.manifest import Manifest
-from shards.sources.class_folders import VIDEO_EXTENSIONS
 
 _NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """A list held against a manifest.
+    """What a list says of the videos of a manifest.
 
     Attributes:
-        labelled: bool [N], True = in the list.
-        unmatched: entries that are no video of the manifest.
-        contradicted: entries whose label is not the manifest's, counted from 0 or from 1.
+        labelled: (N,) bool, True = in the list.
+        unmatched: Entries that match no video of the manifest.
+        contradicted: Entries whose label differs from that of the manifest. The labels of a list
+            count from 0 or from 1, whichever gives fewer contradictions.
     """
 
     labelled: np.ndarray
@@ -37,10 +38,10 @@ class Match:
 
 
 def read_label_list(path: Path | str, manifest: Manifest) -> np.ndarray:
-    """Which videos are labelled: bool [N].
+    """Which videos are labelled: (N,) bool.
 
     Raises:
-        InputError: the file cannot be read, is empty, or names a video that the manifest lacks.
+        InputError: The file cannot be read, is empty, or names a video that the manifest lacks.
     """
     match = match_label_list(path, manifest)
     if match.unmatched:
@@ -56,7 +57,7 @@ def match_label_list(path: Path | str, manifest: Manifest) -> Match:
     """Finds the videos that a list names.
 
     Raises:
-        InputError: the file cannot be read, is empty, or names no video of the manifest at all.
+        InputError: The file cannot be read, is empty, or names no video of the manifest at all.
     """
     entries = _entries(Path(path))
     row_of = _rows_by_name(manifest)
@@ -87,14 +88,15 @@ def match_label_list(path: Path | str, manifest: Manifest) -> Match:
 
 
 def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str:
-    """The list as a file's content: `NAME num_frames label`, by label and name.
+    """The text of a list: one line `NAME num_frames label` per video, sorted by label and name.
 
-    NAME is the key where the path, without its extension, would be read as something else.
+    NAME is the path without its extension. It is the key where that path would be read as another
+    video.
 
     Args:
-        manifest: the videos.
-        labelled: bool [N].
-        title: what the list is, one line.
+        manifest: The videos.
+        labelled: (N,) bool.
+        title: One line that says what the list is.
     """
     row_of = _rows_by_name(manifest)
     lines = []
@@ -102,7 +104,7 @@ def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str
         video = manifest.video(row)
         name = _without_extension(video.source)
         ways = [f"{way} {video.num_frames} {video.label}" for way in (name, video.key)]
-        # The key alone is always read as itself.
+        # A line with nothing but the key is always read as this video.
         line = next((way for way in ways if _reads_as(way, row, row_of)), video.key)
         lines.append((video.label, name, line))
     header = [f"# {title}", "# name num_frames label"]
@@ -110,11 +112,11 @@ def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str
 
 
 def shared_groups(manifest: Manifest, parts: dict[str, np.ndarray]) -> list[tuple[str, str, int]]:
-    """(part, part, number of groups that both hold) for each pair of parts.
+    """(part, other part, number of groups that both have) for each pair of parts.
 
     Args:
-        manifest: the videos; those without a group count for nothing.
-        parts: rows of each part, int [M].
+        manifest: The videos; those without a group are not counted.
+        parts: Name of each part -> (M,) its rows.
     """
     held = {name: {manifest.groups[row] for row in rows} - {""} for name, rows in parts.items()}
     names = list(held)
@@ -126,7 +128,7 @@ def shared_groups(manifest: Manifest, parts: dict[str, np.ndarray]) -> list[tupl
 
 
 def examples(entries: Sequence[str]) -> str:
-    """The first few, for a message."""
+    """The first few entries, for a message."""
     more = ", ..." if len(entries) > _NUM_EXAMPLES else ""
     return f"e.g. {', '.join(entries[:_NUM_EXAMPLES])}{more}"
 
@@ -154,9 +156,9 @@ def _reads_as(line: str, row: int, row_of: dict[str, int]) -> bool:
 
 
 def _rows_by_name(manifest: Manifest) -> dict[str, int]:
-    """Row of every key, and of what else means one video only: path, class/stem, stem.
+    """Row of each name that means exactly one video: key, path, class/stem or stem.
 
-    All without extensions.
+    All are without extensions.
     """
     names: list[tuple[str, int]] = []
     sources = manifest.table.column("source").to_pylist()
@@ -172,9 +174,9 @@ def _rows_by_name(manifest: Manifest) -> dict[str, int]:
 
 
 def _find(entry: str, row_of: dict[str, int]) -> tuple[int | None, int | None]:
-    """Row and label of an entry, None where it has none; names may hold spaces and digits."""
+    """Row and label of an entry, or None; names may have spaces and digits."""
     parts = entry.split()
-    # The whole line first: "take 2" is a name, not "take" with the label 2.
+    # The whole line comes first: "take 2" may be a name, not "take" with the label 2.
     for num_numbers in (0, 1, 2):
         numbers = parts[len(parts) - num_numbers :]
         if num_numbers >= len(parts) or not all(number.isdecimal() for number in numbers):
@@ -195,5 +197,5 @@ def _lookup(name: str, row_of: dict[str, int]) -> int | None:
 
 def _without_extension(name: str) -> str:
     path = PurePosixPath(name)
-    # Other "extensions" belong to the name: lists of frame folders have none, names have dots.
+    # Another "extension" is a part of the name: lists of frame folders have none, names have dots.
     return path.with_suffix("").as_posix() if path.suffix.lower() in VIDEO_EXTENSIONS else name

@@ -1,17 +1,13 @@
-"""Where videos lie in a tree of class folders. Names only: no file is opened."""
+"""Which videos lie in a tree of class folders. It looks only at names: no file is opened."""
 
 import os
 from pathlib import Path
 from typing import NoReturn
 
 from shards.errors import InputError
-
-# fmt: off
-VIDEO_EXTENSIONS = frozenset({
-    ".3gp", ".asf", ".avi", ".divx", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
-    ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-})
-# fmt: on
+from shards.files.addresses import SCRATCH_NAME
+from shards.files.names import has_video_name
+from shards.format.dataset_json import DATASET_NAME
 
 _SPLIT_FOLDERS = {
     "train": "train",
@@ -23,10 +19,10 @@ _SPLIT_FOLDERS = {
 
 
 def class_folders(root: Path) -> list[Path]:
-    """The sub-folders of root, sorted; hidden ones and finished or half-done shards left out.
+    """The sub-folders of root, sorted, without hidden ones and folders of shards.
 
     Raises:
-        InputError: there are none, or videos lie outside any class folder.
+        InputError: There are none, or videos lie outside all class folders.
     """
     entries = _visible(root)
     if not entries:
@@ -47,9 +43,9 @@ def class_folders(root: Path) -> list[Path]:
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """{"train": path, ...} where every sub-folder of root is named after a split, else {}."""
+    """{"train": path, ...} if every sub-folder of root has the name of a split, else {}."""
     folders = [path for path in _visible(root) if path.is_dir() and not _is_shards_folder(path)]
-    # All of them: a data set of vehicles may well have a class "train" beside "bus".
+    # All of them must have such a name: a data set of vehicles may have the class "train".
     if not folders or any(path.name.lower() not in _SPLIT_FOLDERS for path in folders):
         return {}
     if all(not any(child.is_dir() for child in _visible(path)) for path in folders):
@@ -64,32 +60,22 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """All videos below folder, at any depth, sorted; hidden files and folders left out.
+    """All videos below a folder, at any depth, sorted, without hidden files and folders.
 
     Raises:
-        InputError: a folder cannot be read.
+        InputError: A folder cannot be read.
     """
     found: list[Path] = []
     seen: set[str] = set()
-    # Links are followed, since large sets often lie on another disk; `seen` ends their circles.
+    # Links are followed because large sets often lie on another disk; `seen` ends circles.
     for parent, folders, files in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
         real = os.path.realpath(parent)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and real not in seen)
         if real in seen:
             continue
         seen.add(real)
-        found += [Path(parent, name) for name in files if _has_video_name(name)]
+        found += [Path(parent, name) for name in files if has_video_name(name)]
     return sorted(found)
-
-
-def relative_name(path: Path, root: Path) -> str:
-    """The path relative to root with forward slashes, valid Unicode whatever the bytes on disk."""
-    return valid_unicode(Path(os.path.relpath(path, root)).as_posix())
-
-
-def valid_unicode(name: str) -> str:
-    r"""A file name as text that JSON and Parquet can hold: bytes that are not UTF-8 become \xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _raise_unreadable(error: OSError) -> NoReturn:
@@ -103,14 +89,10 @@ def _visible(folder: Path) -> list[Path]:
         _raise_unreadable(error)
 
 
-def _has_video_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
-
-
 def _is_video(path: Path) -> bool:
-    return _has_video_name(path.name) and not path.is_dir()
+    return has_video_name(path.name) and not path.is_dir()
 
 
 def _is_shards_folder(path: Path) -> bool:
-    # os.path, not pathlib: a folder that may not be entered is none.
-    return os.path.isfile(path / "dataset.json") or os.path.isdir(path / ".ingest")
+    # os.path, not pathlib: it does not raise where the folder may not be entered.
+    return os.path.isfile(path / DATASET_NAME) or os.path.isdir(path / SCRATCH_NAME)

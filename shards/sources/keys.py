@@ -1,8 +1,8 @@
 """Short, dot-free, unique names for videos.
 
-WebDataset splits a tar member's name at its first dot, and USTAR holds 100 characters, so a key is
-at most 80 characters of [A-Za-z0-9_-]. A key is a function of the set of (class, relative path)
-alone; the order of a directory listing has no say.
+WebDataset splits the name of a tar member at its first dot, and USTAR has room for 100 characters.
+So a key has at most 80 characters of [A-Za-z0-9_-]. Keys depend only on the set of (class, relative
+path), not on the order in which a folder is listed.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ _HASH_CHARS = 16
 
 
 def assign_keys(names: Sequence[tuple[str, str, str]]) -> list[str]:
-    """One unique key per video, in the order given.
+    """One unique key for each video, in the same order.
 
-    The sanitised stem where no other video has it; else class and stem; else the stem with a hash
-    of the relative path.
+    The key is the sanitised stem if no other video has it. Otherwise it is class and stem, and if
+    that is not unique, the stem with a hash of the relative path.
 
     Args:
         names: (class name, stem, path relative to the root) of each video; the paths are unique.
@@ -38,7 +38,7 @@ def assign_keys(names: Sequence[tuple[str, str, str]]) -> list[str]:
 
 def _sanitise(name: str) -> str:
     key = re.sub(r"[^A-Za-z0-9_-]", "_", name)
-    # What a non-ASCII or over-long name loses here is what tells it from its neighbours.
+    # A name that is not ASCII or too long may lose here what distinguishes it from others.
     if not name.isascii() or len(key) > MAX_KEY_CHARS:
         return _with_hash(key, name)
     return key

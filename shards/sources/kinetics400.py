@@ -1,7 +1,7 @@
-"""Kinetics-400 by its official lists -> sources.
+"""Kinetics-400 as downloaded, by its official lists.
 
-The lists decide, not the folders: labels and splits are theirs, and videos are looked up by their
-YouTube ID and start. So any layout will do, and what could not be downloaded is known by name.
+The lists decide, not the folders: they have the labels and splits, and a video is found by its
+YouTube ID and start. So any layout of folders works, and missing videos are known by name.
 """
 
 import re
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.sources.class_folders import find_videos
-from shards.sources.dataset import Dataset, Found, build, csv_rows, existing_folder, link_fault
 from shards.sources.recognise import KINETICS_NAME, recognise
+from shards.sources.source import Dataset, Found, build, existing_folder, link_fault
+from shards.sources.table import csv_rows
 
 _SPLIT_OF_WORD = {
     "train": "train",
@@ -22,23 +23,23 @@ _SPLIT_OF_WORD = {
 }
 
 
-def kinetics400(
+def from_kinetics400(
     root: Path | str, annotations: Sequence[Path | str], *, follow_links: bool = False
 ) -> Dataset:
     """Kinetics-400 as downloaded, by its official lists.
 
-    Videos lie anywhere below root as ID_START_END.EXT, ID_START.EXT or ID.EXT (the usual layout
-    is class/ID_START_END.mp4, below train/ and val/); labels come from the lists. Many videos are
-    no longer to be had: those are `missing`. `group` is the YouTube ID.
+    Videos lie anywhere below the root as ID_START_END.EXT, ID_START.EXT or ID.EXT. The usual layout
+    is class/ID_START_END.mp4, below train/ and val/. Labels come from the lists. Many videos can no
+    longer be downloaded: those are `missing`. `group` is the YouTube ID.
 
     Args:
-        root: the folder with the videos.
-        annotations: CSV files with columns label, youtube_id, time_start and optional split (else
-            the file's name must say train, val or test).
-        follow_links: take videos outside the root, reached by links, too.
+        root: The folder with the videos.
+        annotations: CSV files with the columns label, youtube_id, time_start and optionally split.
+            Without that column, the name of the file must say train, val or test.
+        follow_links: Also take videos outside the root that links lead to.
 
     Raises:
-        InputError: a list cannot be read or names a video twice, or none of its videos is there.
+        InputError: A list cannot be read or names a video twice, or none of its videos is there.
     """
     root = existing_folder(root)
     on_disk = {path.stem: path for path in find_videos(root)}

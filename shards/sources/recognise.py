@@ -1,4 +1,4 @@
-"""What an unpacked folder looks like, by the names in it; for messages about a wrong root."""
+"""Which data set a folder looks like, by the names in it; for messages about a wrong root."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _PACKED = (".rar", ".zip", ".gz", ".tar")
 
 
 def recognise(root: Path) -> str:
-    """What a folder looks like, and what to do with it; for messages."""
+    """What a folder looks like, and what to do with it: a part of a message."""
     videos = find_videos(root)
     for name, pattern, example in (
         ("UCF101", UCF101_NAME, "v_Class_gNN_cNN.avi"),

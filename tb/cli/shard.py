@@ -1,7 +1,7 @@
 """`tb shard SOURCE ...`: raw videos become shards.
 
-What each command needs is imported inside it: `tb --help` must not wait for PyAV and Arrow.
-Results go to standard output, progress and complaints to standard error.
+What each command needs is imported inside it, because `tb --help` must not wait for PyAV and Arrow.
+Results go to standard output, progress and errors to standard error.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tb.cli.shards import empty_classes, few, progress_bar, shards_app, size_tex
 
 if TYPE_CHECKING:
     from shards.ingestion.ingest import IngestReport
-    from shards.sources.dataset import Dataset
+    from shards.sources.source import Dataset
 
 __all__ = ["shard_app", "shards_app"]
 
@@ -27,16 +27,49 @@ shard_app = typer.Typer(
 _NUM_REASONS_SHOWN = 5
 _MIB = 1 << 20
 
-Root = Annotated[Path, typer.Option(help="Folder that holds the class folders.")]
-Seed = Annotated[int, typer.Option(help="Of the order in the shards and of random splits.", min=0)]
+# What to read.
+Root = Annotated[Path, typer.Option(help="The folder with the class folders.")]
 MinPerClass = Annotated[int, typer.Option(help="Refuse classes with fewer videos.", min=1)]
 FollowLinks = Annotated[
-    bool, typer.Option("--follow-links", help="Take videos that links reach outside the root.")
+    bool, typer.Option("--follow-links", help="Also take videos outside the root that links reach.")
 ]
+# How to store it.
+Out = Annotated[
+    str, typer.Option(help="Folder for the shards, created if missing; or a URL such as s3://...")
+]
+Codec = Annotated[
+    str, typer.Option("--recipe", help="h264, hevc, vp9, mjpeg, or copy (files as they are).")
+]
+Quality = Annotated[
+    int, typer.Option(help="CRF (mjpeg: quantiser), lower is better; -1 = the recipe's default.")
+]
+Gop = Annotated[int, typer.Option(help="Frames from one keyframe to the next.")]
+ShortSide = Annotated[
+    int, typer.Option(help="Upper bound of the shorter side, pixels, a multiple of 16.")
+]
+MaxSeconds = Annotated[float | None, typer.Option(help="Cut longer videos (not with copy).")]
+ShardMb = Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the order in the shards and of random splits.", min=0)
+]
+# How to run.
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[ADDRESS]", help="Encode on a Ray cluster; by default the one running here."
+    ),
+]
+TimeLimit = Annotated[
+    float, typer.Option(help="Skip a video after so many seconds, because some decoders hang.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")]
 
 
 class _SourceCommand(TyperCommand):
-    """`--ray` may stand without an address, which Typer's options cannot."""
+    """Lets `--ray` stand without an address, which Typer does not offer."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         full = list(args)
@@ -48,7 +81,7 @@ class _SourceCommand(TyperCommand):
 
 
 def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
-    """The command that ingests the data set that `read` returns; it has both one's options."""
+    """A command that ingests the data set which `read` returns; it has the options of both."""
 
     def command(**options: object) -> None:
         dataset = read(**{name: options[name] for name in signature(read).parameters})
@@ -57,7 +90,7 @@ def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
 
     parameters = {**signature(_ingest).parameters, **signature(read).parameters}
     del parameters["dataset"]
-    # Required options first, as a signature must have them.
+    # A signature must have required options first.
     ordered = sorted(parameters.values(), key=lambda p: p.default is not p.empty)
     command.__signature__ = signature(read).replace(  # type: ignore[attr-defined]
         parameters=[p.replace(kind=p.KEYWORD_ONLY) for p in ordered], return_annotation=None
@@ -69,43 +102,24 @@ def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
 
 def _ingest(
     dataset: "Dataset",
-    out: Annotated[
-        str, typer.Option(help="Folder for the shards, made if missing; or a URL such as s3://...")
-    ],
-    recipe: Annotated[
-        str, typer.Option(help="h264, hevc, vp9, mjpeg, or copy (files as they are).")
-    ] = "h264",
-    quality: Annotated[
-        int, typer.Option(help="CRF (mjpeg: quantiser), lower is better; -1 = the recipe's own.")
-    ] = -1,
-    gop: Annotated[int, typer.Option(help="Frames from one keyframe to the next.")] = 16,
-    short_side: Annotated[
-        int, typer.Option(help="Upper bound of the shorter side, px, a multiple of 16.")
-    ] = 256,
-    max_seconds: Annotated[
-        float | None, typer.Option(help="Cut longer videos (not with copy).")
-    ] = None,
-    shard_mb: Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)] = 128,
+    out: Out,
+    codec: Codec = "h264",
+    quality: Quality = -1,
+    gop: Gop = 16,
+    short_side: ShortSide = 256,
+    max_seconds: MaxSeconds = None,
+    shard_mb: ShardMb = 128,
     seed: Seed = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[ADDRESS]", help="Encode on a Ray cluster; by default the one running here."
-        ),
-    ] = None,
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds after which a video is given up, for hanging decoders.")
-    ] = 900.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")] = False,
+    workers: Workers = None,
+    ray: Ray = None,
+    time_limit: TimeLimit = 900.0,
+    strict: Strict = False,
 ) -> None:
     from shards.encode.recipe import Recipe
     from shards.ingestion.ingest import ingest
 
-    chosen = Recipe(
-        codec=recipe,
+    recipe = Recipe(
+        codec=codec,
         quality=quality,
         gop=gop,
         short_side_px=short_side,
@@ -115,7 +129,7 @@ def _ingest(
         report = ingest(
             dataset,
             out,
-            recipe=chosen,
+            recipe=recipe,
             seed=seed,
             shard_bytes=shard_mb * _MIB,
             workers=workers,
@@ -139,9 +153,9 @@ def folder(
     follow_links: FollowLinks = False,
 ) -> "Dataset":
     """Class folders, optionally below train/, val/, test/ folders."""
-    from shards.sources import dataset as datasets
+    from shards.sources.folder import from_folder
 
-    return datasets.folder(
+    return from_folder(
         root,
         test_percent=test_percent,
         seed=seed,
@@ -159,9 +173,9 @@ def csv(
     min_per_class: MinPerClass = 2,
 ) -> "Dataset":
     """The videos listed in a CSV file; paths are relative to the file's folder."""
-    from shards.sources import dataset as datasets
+    from shards.sources.table import from_csv
 
-    return datasets.csv(csv, min_per_class=min_per_class)
+    return from_csv(csv, min_per_class=min_per_class)
 
 
 @shard_app.command(cls=_SourceCommand)
@@ -174,9 +188,9 @@ def ucf101(
     follow_links: FollowLinks = False,
 ) -> "Dataset":
     """UCF101 as unpacked, with its three official splits; needs no list files."""
-    from shards.sources import public_sets
+    from shards.sources.ucf101 import from_ucf101
 
-    return public_sets.ucf101(root, annotations, follow_links=follow_links)
+    return from_ucf101(root, annotations, follow_links=follow_links)
 
 
 @shard_app.command(cls=_SourceCommand)
@@ -187,9 +201,9 @@ def hmdb51(
     follow_links: FollowLinks = False,
 ) -> "Dataset":
     """HMDB51 as unpacked, with its three official splits."""
-    from shards.sources import public_sets
+    from shards.sources.hmdb51 import from_hmdb51
 
-    return public_sets.hmdb51(root, annotations, follow_links=follow_links)
+    return from_hmdb51(root, annotations, follow_links=follow_links)
 
 
 @shard_app.command(cls=_SourceCommand)
@@ -201,10 +215,10 @@ def kinetics400(
     ],
     follow_links: FollowLinks = False,
 ) -> "Dataset":
-    """Kinetics-400 as downloaded; videos that are no longer to be had are listed."""
-    from shards.sources import kinetics400 as kinetics
+    """Kinetics-400 as downloaded; videos that are missing are listed."""
+    from shards.sources.kinetics400 import from_kinetics400
 
-    return kinetics.kinetics400(root, annotations, follow_links=follow_links)
+    return from_kinetics400(root, annotations, follow_links=follow_links)
 
 
 def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
@@ -241,10 +255,10 @@ def _print_skipped(out: str, report: "IngestReport") -> None:
     typer.echo(f"{text}, all listed in {out}/{SKIPPED_NAME}:")
     entries = read_skipped(open_store(out))
     for entry in entries[:_NUM_REASONS_SHOWN]:
-        typer.echo(f"  {entry['source']}: {entry['reason']}")
+        typer.echo(f"  {entry.source}: {entry.reason}")
     if len(entries) > _NUM_REASONS_SHOWN:
         typer.echo(f"  ... and {len(entries) - _NUM_REASONS_SHOWN} more")
-    if num_passing := sum(entry["may_pass"] for entry in entries):
+    if num_passing := sum(entry.may_pass for entry in entries):
         typer.echo(
             f"{num_passing} of them for reasons that may have passed (time limit, permissions,"
             f" disk): to try them again, choose another --out, or delete {out} first"

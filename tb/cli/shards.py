@@ -1,4 +1,7 @@
-"""`tb shards ...`: a look at finished shards. As in `cli_shard`, imports wait in the commands."""
+"""`tb shards ...`: a look at finished shards.
+
+What each command needs is imported inside it, because `tb --help` must not wait for Arrow.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
+    from shards.format.dataset_json import DatasetJson
     from shards.format.manifest import Manifest
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
@@ -19,7 +23,7 @@ shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
 Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
 
 _MIB = 1 << 20
-# Rich takes 80 for a pipe, which breaks a digest in two.
+# Rich takes 80 for a pipe, which would break a digest into two lines.
 _PIPE_WIDTH = 120
 
 
@@ -28,13 +32,14 @@ def info(
     root: Root,
 ) -> None:
     """Classes, splits, durations, sizes, bytes and codecs."""
-    from shards.format.manifest import read_dataset_facts, read_manifest
+    from shards.format.dataset_json import read_dataset_json
+    from shards.format.manifest import read_manifest
 
     manifest = read_manifest(root)
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PIPE_WIDTH)
-    console.print(_facts_table(manifest, read_dataset_facts(root)))
+    console.print(_overview(manifest, read_dataset_json(root)))
     console.print(_class_table(manifest))
 
 
@@ -43,13 +48,13 @@ def verify(
     root: Root,
     decode: Annotated[bool, typer.Option("--decode", help="Also decode every frame.")] = False,
 ) -> None:
-    """Compare every byte with the manifest; exit code 1 if anything is amiss."""
-    from shards import verification as checks
+    """Compare every byte with the manifest; exit code 1 if there is a problem."""
+    from shards import verification
     from shards.format.manifest import read_manifest
 
     num_videos = len(read_manifest(root))
     with progress_bar("verify") as progress:
-        problems = checks.verify(root, decode=decode, progress=progress)
+        problems = verification.verify(root, decode=decode, progress=progress)
     for problem in problems:
         typer.echo(problem)
     if problems:
@@ -85,22 +90,21 @@ def ls(
         if class_name in (None, name):
             splits = ",".join(split or "-" for split in video["splits"])
             fps = f"{video['fps_num'] / video['fps_den']:g}"
-            facts = (video["num_frames"], fps, f"{video['width']}x{video['height']}")
-            fields = (video["key"], name, splits, *facts, video["size"], video["shard"])
-            typer.echo("\t".join(map(str, fields)))
+            size = f"{video['width']}x{video['height']}"
+            fields = (video["key"], name, splits, video["num_frames"], fps, size)
+            typer.echo("\t".join(map(str, (*fields, video["size"], video["shard"]))))
 
 
 @shards_app.command()
 def show(
     root: Root,
-    key: Annotated[str, typer.Argument(help="Of a video, as `tb shards ls` prints it.")],
+    key: Annotated[str, typer.Argument(help="The key of a video, as `tb shards ls` prints it.")],
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Draw some of its frames into this PNG file.")
     ] = None,
     num_tiles: Annotated[int, typer.Option(help="How many frames to draw.", min=1)] = 16,
 ) -> None:
-    """All that is known of one video."""
-    from dataclasses import asdict
+    """Everything that the manifest knows of one video."""
     from difflib import get_close_matches
 
     from shards.errors import InputError
@@ -112,10 +116,13 @@ def show(
         hint = f"did you mean {close[0]}?" if close else f"see `tb shards ls {root}`"
         raise InputError(f"{root}: no video {key!r}; {hint}")
     row = manifest.keys.index(key)
-    facts = asdict(manifest.video(row))
-    facts["class"] = manifest.classes[facts["label"]]
-    facts["splits"] = ", ".join(split or "unused" for split in facts["splits"])
-    for name, value in facts.items():
+    video = manifest.video(row)
+    fields = video.to_row()
+    del fields["fps_num"], fields["fps_den"]
+    fields["fps"] = video.fps
+    fields["class"] = manifest.classes[video.label]
+    fields["splits"] = ", ".join(split or "unused" for split in video.splits)
+    for name, value in fields.items():
         typer.echo(f"{name:<13} {value}")
     if contact_sheet:
         _draw_contact_sheet(manifest, row, contact_sheet, num_tiles)
@@ -141,7 +148,7 @@ def _draw_contact_sheet(manifest: "Manifest", row: int, path: Path, num_tiles: i
 
 
 def split_counts(manifest: "Manifest") -> list[tuple[int, dict[str, int]]]:
-    """(split number, {"train": videos, ...}) for each, empty memberships left out."""
+    """(split number, {"train": number of videos, ...}) for each split, without empty ones."""
     result = []
     for number in range(1, manifest.num_split_numbers + 1):
         counts = {
@@ -159,6 +166,7 @@ def empty_classes(manifest: "Manifest") -> list[str]:
 
 
 def size_text(num_bytes: int) -> str:
+    """A number of bytes, for people."""
     return (
         f"{num_bytes / _MIB:.1f} MiB" if num_bytes < 1 << 30 else f"{num_bytes / (1 << 30):.2f} GiB"
     )
@@ -166,7 +174,7 @@ def size_text(num_bytes: int) -> str:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Yields a function for (done, total, key), which shows how far it is, on stderr."""
+    """Yields a function for (done, total, key) that shows the progress on standard error."""
     from tb.progress import ProgressBar
 
     with ExitStack() as stack:
@@ -180,7 +188,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         yield progress
 
 
-def _facts_table(manifest: "Manifest", facts: dict[str, object]) -> "Table":
+def _overview(manifest: "Manifest", about: "DatasetJson") -> "Table":
     import numpy as np
     from rich.markup import escape
     from rich.table import Table
@@ -190,11 +198,10 @@ def _facts_table(manifest: "Manifest", facts: dict[str, object]) -> "Table":
     table.add_column(overflow="fold")  # or the digest would be cut off
     seconds = manifest.num_frames / manifest.fps
     sizes = np.unique(np.stack([manifest.widths, manifest.heights], axis=1), axis=0)
-    codecs = sorted(set(manifest.table.column("codec").to_pylist()))
     rates = np.unique(np.round(manifest.fps, 2))
-    lost = f"{facts['num_skipped']} skipped"
-    if facts["num_missing"]:
-        lost += f", {facts['num_missing']} missing"
+    lost = f"{about.num_skipped} skipped"
+    if about.num_missing:
+        lost += f", {about.num_missing} missing"
     empty = empty_classes(manifest)
     lost_classes = escape(f" ({len(empty)} without a video: {few(empty)})") if empty else ""
     rows = {
@@ -208,13 +215,20 @@ def _facts_table(manifest: "Manifest", facts: dict[str, object]) -> "Table":
         "duration": f"{seconds.sum() / 3600:.2f} h ({_spread(seconds, '.1f')} s per video)",
         "frame rate": f"{few([f'{rate:g}' for rate in rates])} fps",
         "size": few([f"{width}x{height}" for width, height in sizes]),
-        "codec": ", ".join(codecs),
+        "codec": ", ".join(sorted(set(manifest.codecs))),
+        "pixels": ", ".join(sorted(set(_pixel_kinds(manifest)))),
         "bytes": f"{size_text(int(manifest.sizes.sum()))} in {len(manifest.shard_names)} shards",
         "digest": manifest.digest,
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _pixel_kinds(manifest: "Manifest") -> Iterator[str]:
+    columns = (manifest.pixel_formats, manifest.color_matrices, manifest.color_ranges)
+    for pixel_format, matrix, color_range in zip(*columns, strict=True):
+        yield f"{pixel_format} {matrix} {color_range}"
 
 
 def _class_table(manifest: "Manifest") -> "Table":
@@ -240,6 +254,6 @@ def _spread(values: "np.ndarray", form: str = "g") -> str:
 
 
 def few(names: list[str], limit: int = 6) -> str:
-    """The names, or the first of them and how many more there are."""
+    """The names, or the first ones and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

@@ -14,7 +14,7 @@ from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources import dataset as datasets
+from shards.sources.folder import from_folder
 from tb.config.settings import work_config
 from tb.demo.videos import SIZES, write_demo_videos
 from tb.progress import ProgressBar
@@ -54,7 +54,7 @@ def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
         write_demo_videos(
             out / "videos", size=counts, seed=seed, progress=lambda done, _: bar.update(done)
         )
-    dataset = datasets.folder(out / "videos")
+    dataset = from_folder(out / "videos")
     with ProgressBar("shard", counts.num_videos) as bar:
         ingest(dataset, out / "shards", progress=lambda done, _, key: bar.update(done, key))
     return read_manifest(out / "shards")

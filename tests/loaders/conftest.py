@@ -17,7 +17,7 @@ from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from tests.loaders.numbered import numbered_paint
 from tests.make_videos import make_video
 
@@ -64,7 +64,7 @@ def numbered_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
                 width=width,
                 paint=numbered_paint(height, width),
             )
-    ingest(folder(root / "videos"), root / "shards", shard_bytes=12_000, workers=1)
+    ingest(from_folder(root / "videos"), root / "shards", shard_bytes=12_000, workers=1)
     return read_manifest(root / "shards")
 
 
@@ -81,7 +81,7 @@ def textured_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
             width=width,
             seed=seed,
         )
-    ingest(folder(root / "videos"), root / "shards", workers=1)
+    ingest(from_folder(root / "videos"), root / "shards", workers=1)
     return read_manifest(root / "shards")
 
 
@@ -99,7 +99,7 @@ def _real_shards(folder_for_shards: Path, recipe: Recipe) -> Manifest:
         for path in sorted((REAL_VIDEOS / name).rglob("*.*")):
             (videos / name).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, videos / name / path.name)
-    ingest(folder(videos), folder_for_shards / "shards", recipe=recipe, workers=2)
+    ingest(from_folder(videos), folder_for_shards / "shards", recipe=recipe, workers=2)
     return read_manifest(folder_for_shards / "shards")
 
 

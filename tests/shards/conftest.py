@@ -7,8 +7,8 @@ import pytest
 
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
-from tests.make_videos import make_video
+from shards.sources.folder import from_folder
+from tests.shards.helpers import make_set
 
 _SHARED = Path(__file__).parents[2] / ".." / "shared"
 
@@ -16,18 +16,14 @@ _SHARED = Path(__file__).parents[2] / ".." / "shared"
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of five videos of 20 frames, 96 x 128."""
-    root = tmp_path_factory.mktemp("videos")
-    for class_name in ("spin", "jump"):
-        for index in range(5):
-            make_video(root / class_name / f"{class_name}{index}.mp4", num_frames=20, seed=index)
-    return root
+    return make_set(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="session")
 def manifest(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """The same as shards; several of them."""
     out = tmp_path_factory.mktemp("shards")
-    ingest(folder(videos), out, shard_bytes=100_000)
+    ingest(from_folder(videos), out, shard_bytes=100_000)
     return read_manifest(out)
 
 

@@ -13,7 +13,7 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.format.shard import index_name
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 
 dali = pytest.importorskip("nvidia.dali")
 
@@ -57,7 +57,7 @@ def test_the_index_is_the_one_that_dali_makes(manifest: Manifest, tmp_path: Path
 
 @pytest.mark.parametrize("codec", ["vp9", "mjpeg"])
 def test_dali_decodes_windows_on_the_cpu(videos: Path, tmp_path: Path, codec: str) -> None:
-    ingest(folder(videos), tmp_path / "out", recipe=Recipe(codec=codec, short_side_px=128))
+    ingest(from_folder(videos), tmp_path / "out", recipe=Recipe(codec=codec, short_side_px=128))
     manifest = read_manifest(tmp_path / "out")
     with ShardReader(manifest) as reader:
         samples = [np.frombuffer(reader.read(index), np.uint8) for index in range(len(manifest))]

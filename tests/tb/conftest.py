@@ -6,7 +6,7 @@ import pytest
 
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from tb.config.settings import Config, load_config
 from tb.demo.videos import DemoSize, write_demo_videos
 
@@ -34,7 +34,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     root = tmp_path_factory.mktemp("demo")
     size = DemoSize(train=2, test=1)
     write_demo_videos(root / "videos", size=size, seed=0, progress=lambda done, total: None)
-    ingest(folder(root / "videos", min_per_class=1), root / "shards")
+    ingest(from_folder(root / "videos", min_per_class=1), root / "shards")
     return read_manifest(root / "shards")
 
 

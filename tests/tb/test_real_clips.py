@@ -8,7 +8,7 @@ import pytest
 from loaders.loader import open_loader
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from tb.config.settings import load_config
 from tb.method import stages
 from tb.reports.view_sheet import write_contact_sheet
@@ -30,7 +30,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
         (root / "videos" / name).mkdir(parents=True)
         for path in source.iterdir():
             (root / "videos" / name / path.name).write_bytes(path.read_bytes())
-    data = folder(root / "videos", min_per_class=1)
+    data = from_folder(root / "videos", min_per_class=1)
     ingest(data, root / "shards")
     return read_manifest(root / "shards")
 

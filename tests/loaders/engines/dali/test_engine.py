@@ -28,7 +28,7 @@ from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from tests.loaders.engines.parity import assert_parity
 from tests.loaders.engines.test_parity import EVERYTHING, SPECS
 from tests.make_videos import make_video
@@ -84,7 +84,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
                 options=tags if seed == 1 else None,
             )
         recipe = Recipe(codec="copy") if codec == "mpeg4" else Recipe(codec=codec)
-        ingest(folder(root / "videos", min_per_class=1), root / "shards", recipe=recipe, workers=1)
+        ingest(
+            from_folder(root / "videos", min_per_class=1), root / "shards", recipe=recipe, workers=1
+        )
         return read_manifest(root / "shards")
 
     return made

@@ -11,7 +11,8 @@ from shards.errors import InputError
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import csv, folder
+from shards.sources.folder import from_folder
+from shards.sources.table import from_csv
 from shards.verification import verify
 from tests.make_videos import make_video
 from tests.shards import damage
@@ -31,7 +32,7 @@ def test_every_byte_is_the_same_whatever_the_number_of_workers(
     trees = []
     for workers in (1, 3):
         out = tmp_path / f"out{workers}"
-        ingest(folder(videos), out, workers=workers, shard_bytes=100_000)
+        ingest(from_folder(videos), out, workers=workers, shard_bytes=100_000)
         trees.append(_tree(out))
     assert trees[0] == trees[1]
     assert len([name for name in trees[0] if name.endswith(".tar")]) > 1
@@ -46,10 +47,10 @@ def test_the_place_on_disk_has_no_say_but_recipe_and_seed_have(
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     reports = [
-        ingest(folder(videos), tmp_path / "1"),
-        ingest(folder(moved), tmp_path / "2"),
-        ingest(folder(videos), tmp_path / "3", seed=1),
-        ingest(folder(videos), tmp_path / "4", recipe=Recipe(quality=30)),
+        ingest(from_folder(videos), tmp_path / "1"),
+        ingest(from_folder(moved), tmp_path / "2"),
+        ingest(from_folder(videos), tmp_path / "3", seed=1),
+        ingest(from_folder(videos), tmp_path / "4", recipe=Recipe(quality=30)),
     ]
     digests = [report.digest for report in reports]
     assert digests[0] == digests[1]
@@ -57,7 +58,7 @@ def test_the_place_on_disk_has_no_say_but_recipe_and_seed_have(
 
 
 def test_the_order_is_shuffled(videos: Path, tmp_path: Path) -> None:
-    ingest(folder(videos), tmp_path / "out")
+    ingest(from_folder(videos), tmp_path / "out")
     keys = read_manifest(tmp_path / "out").keys
     assert len(keys) == 10
     assert keys != sorted(keys)
@@ -65,7 +66,7 @@ def test_the_order_is_shuffled(videos: Path, tmp_path: Path) -> None:
 
 def test_shards_keep_to_their_size(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    report = ingest(folder(videos), out, shard_bytes=60_000)
+    report = ingest(from_folder(videos), out, shard_bytes=60_000)
     sizes = [path.stat().st_size for path in sorted(out.glob("*.tar"))]
     assert report.num_shards == len(sizes) > 2
     # tar rounds its end up to 10 KiB records.
@@ -74,15 +75,15 @@ def test_shards_keep_to_their_size(videos: Path, tmp_path: Path) -> None:
 
 
 def test_a_video_larger_than_a_shard_gets_its_own(videos: Path, tmp_path: Path) -> None:
-    report = ingest(folder(videos), tmp_path / "out", shard_bytes=1)
+    report = ingest(from_folder(videos), tmp_path / "out", shard_bytes=1)
     assert report.num_shards == report.num_videos == 10
 
 
 def test_a_second_run_changes_nothing(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = ingest(folder(videos), out)
+    first = ingest(from_folder(videos), out)
     before = _tree(out)
-    second = ingest(folder(videos), out)
+    second = ingest(from_folder(videos), out)
     assert second.already_done
     assert second.digest == first.digest
     assert _tree(out) == before
@@ -102,12 +103,12 @@ def test_strict_stops_at_a_bad_video_and_can_be_taken_back(mixed: Path, tmp_path
     out = tmp_path / "out"
     for _ in range(2):
         with pytest.raises(InputError, match=r"mixed/[ab]/\w+\.\w+: .* without --strict"):
-            ingest(folder(mixed), out, strict=True)
-    resumed = ingest(folder(mixed), out)
-    assert resumed.digest == ingest(folder(mixed), tmp_path / "other").digest
+            ingest(from_folder(mixed), out, strict=True)
+    resumed = ingest(from_folder(mixed), out)
+    assert resumed.digest == ingest(from_folder(mixed), tmp_path / "other").digest
     before = _tree(out)
     with pytest.raises(InputError, match=r"mixed/a/cut\.mp4: .* without --strict"):
-        ingest(folder(mixed), out, strict=True)
+        ingest(from_folder(mixed), out, strict=True)
     assert _tree(out) == before
 
 
@@ -116,8 +117,8 @@ def test_a_class_with_nothing_usable_stays_with_no_video(mixed: Path, tmp_path: 
         damage.text(_in(mixed / "aa", f"{index}.mp4"))
     out = tmp_path / "out"
     with pytest.raises(InputError, match="without --strict"):
-        ingest(folder(mixed), out, strict=True)
-    report = ingest(folder(mixed), out)
+        ingest(from_folder(mixed), out, strict=True)
+    report = ingest(from_folder(mixed), out)
     assert (report.num_videos, report.num_skipped) == (4, 4)
     manifest = read_manifest(out)
     assert manifest.classes == ("a", "aa", "b")
@@ -131,11 +132,11 @@ def test_nothing_usable_at_all_is_an_error_with_a_list_of_reasons(tmp_path: Path
     for index in range(2):
         damage.text(_in(root / "a", f"{index}.mp4"))
     with pytest.raises(InputError, match=r"none of the 2 videos can be used, .*all reasons"):
-        ingest(folder(root), out)
+        ingest(from_folder(root), out)
     assert _skipped(out) == {"a/0.mp4", "a/1.mp4"}
     for index in range(2):
         make_video(root / "a" / f"{index}.mp4", num_frames=4)
-    assert ingest(folder(root), out).num_videos == 2
+    assert ingest(from_folder(root), out).num_videos == 2
     assert _skipped(out) == set()
 
 
@@ -150,49 +151,49 @@ def _in(parent: Path, name: str) -> Path:
 
 def test_other_content_is_never_mixed_into_a_folder(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ingest(folder(videos), out)
+    ingest(from_folder(videos), out)
     with pytest.raises(InputError, match="finished shards of other videos, recipe or seed"):
-        ingest(folder(videos), out, seed=1)
+        ingest(from_folder(videos), out, seed=1)
     stray = tmp_path / "stray"
     _in(stray, "shard-000000.tar").write_bytes(b"mine")
     with pytest.raises(InputError, match="unknown origin"):
-        ingest(folder(videos), stray)
+        ingest(from_folder(videos), stray)
     assert (stray / "shard-000000.tar").read_bytes() == b"mine"
 
 
 def test_the_output_lies_beside_the_videos_not_among_them(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds the videos themselves"):
-        ingest(folder(videos), videos)
+        ingest(from_folder(videos), videos)
     with pytest.raises(InputError, match="holds the videos themselves"):
-        ingest(folder(videos), videos / "spin")
+        ingest(from_folder(videos), videos / "spin")
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(InputError, match="is a file"):
-        ingest(folder(videos), file)
+        ingest(from_folder(videos), file)
 
 
 def test_shards_inside_the_root_are_not_a_class(tmp_path: Path) -> None:
     for name in ("a/1", "a/2"):
         make_video(tmp_path / f"{name}.mp4", num_frames=4)
-    first = ingest(folder(tmp_path), tmp_path / "shards")
-    assert ingest(folder(tmp_path), tmp_path / "shards").digest == first.digest
+    first = ingest(from_folder(tmp_path), tmp_path / "shards")
+    assert ingest(from_folder(tmp_path), tmp_path / "shards").digest == first.digest
 
 
 def test_a_shard_removed_or_changed_between_two_runs_is_noticed(
     videos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    ingest(folder(videos), out, shard_bytes=60_000)
+    ingest(from_folder(videos), out, shard_bytes=60_000)
     shard = out / "shard-000001.tar"
     data = shard.read_bytes()
     shard.write_bytes(data[:-512])
     with pytest.raises(InputError, match=rf"{shard}: has \d+ bytes, .*`tb shards verify {out}`"):
-        ingest(folder(videos), out, shard_bytes=60_000)
+        ingest(from_folder(videos), out, shard_bytes=60_000)
     shard.unlink()
     with pytest.raises(InputError, match=f"{shard}: missing"):
-        ingest(folder(videos), out, shard_bytes=60_000)
+        ingest(from_folder(videos), out, shard_bytes=60_000)
     shard.write_bytes(data)
-    assert ingest(folder(videos), out, shard_bytes=60_000).already_done
+    assert ingest(from_folder(videos), out, shard_bytes=60_000).already_done
 
 
 def test_names_that_are_not_unicode_or_very_long(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_names_that_are_not_unicode_or_very_long(tmp_path: Path) -> None:
     for name in names:
         Path(root / "a", name.decode("utf-8", "surrogateescape")).write_bytes(source.read_bytes())
     out = tmp_path / "out"
-    report = ingest(folder(root), out)
+    report = ingest(from_folder(root), out)
     assert report.num_videos == len(set(read_manifest(out).keys)) == len(names) + 1
     assert verify(out) == []
 
@@ -212,7 +213,7 @@ def test_a_csv_takes_part_of_a_folder(videos: Path, tmp_path: Path) -> None:
     table = tmp_path / "some.csv"
     rows = [f"{videos}/{c}/{c}{n}.mp4,{c},{s},g{n}" for c in ("spin", "jump") for n, s in _SPLITS]
     table.write_text("\n".join(["path,label,split,group", *rows]))
-    ingest(csv(table), tmp_path / "out")
+    ingest(from_csv(table), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert manifest.classes == ("jump", "spin")
     for split in ("train", "val", "test", ""):
@@ -225,11 +226,11 @@ def test_a_csv_whose_videos_are_partly_there(videos: Path, tmp_path: Path) -> No
     rows = [f"{videos}/spin/spin{index}.mp4,spin" for index in (0, 1, 77)]
     rows += [f"gone/{index}.mp4,jump" for index in range(2)]
     table.write_text("\n".join(["path,label", *rows]))
-    report = ingest(csv(table), out, strict=True)
+    report = ingest(from_csv(table), out, strict=True)
     assert (report.num_videos, report.num_skipped, report.num_missing) == (2, 0, 3)
     assert _skipped(out) == {f"{videos}/spin/spin77.mp4", "gone/0.mp4", "gone/1.mp4"}
     assert read_manifest(out).classes == ("jump", "spin")
-    assert ingest(csv(table), out, strict=True).already_done
+    assert ingest(from_csv(table), out, strict=True).already_done
 
 
 def test_copies_have_the_extension_of_their_container_whatever_their_names(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_copies_have_the_extension_of_their_container_whatever_their_names(tmp_p
     table, out = tmp_path / "set.csv", tmp_path / "out"
     rows = [f"{name},x" for name in [*names, "i.dat"]]
     table.write_text("\n".join(["path,label", *rows]))
-    ingest(csv(table), out, recipe=Recipe(codec="copy"))
+    ingest(from_csv(table), out, recipe=Recipe(codec="copy"))
     with tarfile.open(out / "shard-000000.tar") as tar:
         members = sorted(tar.getnames())
     keys = read_manifest(out).keys

@@ -18,16 +18,18 @@ from fsspec.implementations.local import LocalFileSystem
 from typer.testing import CliRunner
 
 from shards.errors import InputError
-from shards.files.store import LocalStore, open_store, remote_url
+from shards.files.addresses import remote_url
+from shards.files.local_store import LocalStore
+from shards.files.store import open_store
 from shards.format.manifest import DATASET_NAME, Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.verification import verify
 from tb.cli.shard import shard_app
 from tb.cli.shards import shards_app
 from tests.make_videos import make_video
-from tests.shards.sources import fault_of
+from tests.shards.helpers import fault_of
 
 _SHARD_BYTES = 100_000  # as the fixture `manifest` has it
 
@@ -82,11 +84,11 @@ def _files(url: str) -> dict[str, bytes]:
 
 
 def test_remote_shards_are_the_local_ones(url: str, videos: Path, manifest: Manifest) -> None:
-    report = ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    report = ingest(from_folder(videos), url, shard_bytes=_SHARD_BYTES)
     assert report.digest == manifest.digest
     local = {path.name: path.read_bytes() for path in manifest.root.iterdir()}
     assert _files(url) == local
-    again = ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    again = ingest(from_folder(videos), url, shard_bytes=_SHARD_BYTES)
     assert again.already_done
     assert again.digest == report.digest
 
@@ -94,7 +96,7 @@ def test_remote_shards_are_the_local_ones(url: str, videos: Path, manifest: Mani
 def test_remote_shards_read_and_verify(
     url: str, videos: Path, manifest: Manifest, own_cache: Path
 ) -> None:
-    ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    ingest(from_folder(videos), url, shard_bytes=_SHARD_BYTES)
     remote = read_manifest(url)
     assert not list(own_cache.rglob("*.tar"))
     with ShardReader(remote) as reader, ShardReader(manifest) as expected:
@@ -108,7 +110,7 @@ def test_remote_shards_read_and_verify(
 
 
 def test_a_damaged_copy_is_fetched_again(url: str, videos: Path, own_cache: Path) -> None:
-    ingest(folder(videos), url)
+    ingest(from_folder(videos), url)
     remote = read_manifest(url)
     with ShardReader(remote) as reader:
         expected = reader.read(0)
@@ -125,7 +127,7 @@ def test_a_damaged_copy_is_fetched_again(url: str, videos: Path, own_cache: Path
 
 
 def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Path) -> None:
-    ingest(folder(videos), url)
+    ingest(from_folder(videos), url)
     name = "shard-000000.tar"
     data = bytearray(_files(url)[name])
     data[5000] ^= 1
@@ -133,7 +135,7 @@ def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Pat
     with ShardReader(read_manifest(url)) as reader:
         message = fault_of(reader.read, 0)
     problem = (
-        f"{url}/{name}: not the bytes that were written (sha256 differs); make the shards anew"
+        f"{url}/{name}: not the bytes that were written (sha256 differs); run `tb shard` again"
     )
     assert problem in message
     assert not list(own_cache.rglob("*.tar"))
@@ -143,7 +145,7 @@ def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Pat
 def test_verifying_looks_at_the_original_not_at_the_copy(
     url: str, videos: Path, own_cache: Path
 ) -> None:
-    ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    ingest(from_folder(videos), url, shard_bytes=_SHARD_BYTES)
     assert verify(url) == []
     first, second, *_ = sorted(own_cache.rglob("*.tar"))
     good = second.read_bytes()
@@ -152,9 +154,9 @@ def test_verifying_looks_at_the_original_not_at_the_copy(
     open_store(url).remove(first.name)
     open_store(url).put_bytes(second.name, good[:5000] + b"x" + good[5001:])
     assert verify(url) == [
-        f"{url}/{first.name}: no such file; make the shards anew",
-        f"{url}/{second.name}: not the bytes that were written (sha256 differs); make the shards"
-        " anew",
+        f"{url}/{first.name}: no such file; run `tb shard` again",
+        f"{url}/{second.name}: not the bytes that were written (sha256 differs); run `tb shard`"
+        " again",
     ]
     # Training can go on with the copy.
     assert second.read_bytes() == good
@@ -173,15 +175,15 @@ def test_an_interrupted_remote_ingestion_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(folder(root), url, shard_bytes=60_000, progress=interrupt)
+        ingest(from_folder(root), url, shard_bytes=60_000, progress=interrupt)
     begun = _files(url)
     assert ".ingest/plan.json" in begun
     assert DATASET_NAME not in begun
     with pytest.raises(InputError, match="other videos, recipe, seed"):
-        ingest(folder(root), url, shard_bytes=60_000, seed=5)
-    report = ingest(folder(root), url, shard_bytes=60_000)
+        ingest(from_folder(root), url, shard_bytes=60_000, seed=5)
+    report = ingest(from_folder(root), url, shard_bytes=60_000)
     assert report.num_resumed > 0
-    whole = ingest(folder(root), tmp_path / "whole", shard_bytes=60_000)
+    whole = ingest(from_folder(root), tmp_path / "whole", shard_bytes=60_000)
     assert report.digest == whole.digest
     assert _files(url) == {p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()}
     assert not list((own_cache / "unfinished").glob("*/*"))
@@ -215,7 +217,7 @@ def test_a_server_that_is_not_there_is_one_line(
     }.items():
         monkeypatch.setenv(name, value)
     fsspec.filesystem("s3").clear_instance_cache()
-    message = fault_of(ingest, folder(videos), "s3://bucket/set")
+    message = fault_of(ingest, from_folder(videos), "s3://bucket/set")
     assert message.startswith("s3://bucket/set: ")
     assert "check the address, the credentials and the network" in message
 
@@ -223,7 +225,7 @@ def test_a_server_that_is_not_there_is_one_line(
 def test_a_file_url_is_a_local_folder(videos: Path, manifest: Manifest, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/set"
     assert isinstance(open_store(url), LocalStore)
-    ingest(folder(videos), url, shard_bytes=_SHARD_BYTES)
+    ingest(from_folder(videos), url, shard_bytes=_SHARD_BYTES)
     assert {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()} == {
         p.name: p.read_bytes() for p in manifest.root.iterdir()
     }
@@ -231,7 +233,9 @@ def test_a_file_url_is_a_local_folder(videos: Path, manifest: Manifest, tmp_path
     opened = read_manifest(url)
     assert (opened.root, opened.url) == (tmp_path / "set", "")
     assert "no such folder" in fault_of(read_manifest, f"{url}/nowhere")
-    assert "holds the videos themselves" in fault_of(ingest, folder(videos), f"file://{videos}")
+    assert "holds the videos themselves" in fault_of(
+        ingest, from_folder(videos), f"file://{videos}"
+    )
 
 
 class _TornFiles(LocalFileSystem):
@@ -262,13 +266,13 @@ def test_a_broken_line_to_a_file_server_leaves_no_half_files(tmp_path: Path) -> 
     fsspec.register_implementation("torn", _TornFiles, clobber=True)
     for index in range(3):
         make_video(tmp_path / "set" / "a" / f"{index}.mp4", num_frames=4, seed=index)
-    whole = ingest(folder(tmp_path / "set"), tmp_path / "whole", shard_bytes=1)
+    whole = ingest(from_folder(tmp_path / "set"), tmp_path / "whole", shard_bytes=1)
     expected = {p.name: p.read_bytes() for p in (tmp_path / "whole").iterdir()}
     out, url = tmp_path / "out", f"torn://{tmp_path}/out"
     for num_writes in count(1):
         _TornFiles.writes_left = num_writes
         with suppress(InputError):
-            report = ingest(folder(tmp_path / "set"), url, shard_bytes=1, workers=1)
+            report = ingest(from_folder(tmp_path / "set"), url, shard_bytes=1, workers=1)
         files = [p for p in out.iterdir() if p.is_file() and p.suffix != ".unfinished"]
         seen = {p.name: p.read_bytes() for p in files}
         assert seen.items() <= expected.items()

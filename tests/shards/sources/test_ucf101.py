@@ -8,11 +8,12 @@ import pytest
 
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import Dataset
-from shards.sources.kinetics400 import kinetics400
-from shards.sources.public_sets import hmdb51, ucf101
+from shards.sources.hmdb51 import from_hmdb51
+from shards.sources.kinetics400 import from_kinetics400
+from shards.sources.source import Dataset
+from shards.sources.ucf101 import from_ucf101
 from tests.make_videos import make_video
-from tests.shards.sources import fault_of, touch
+from tests.shards.helpers import fault_of, touch
 
 
 def _counts(dataset: Dataset) -> list[tuple[int, int]]:
@@ -32,7 +33,9 @@ def _ucf(*names: str) -> list[str]:
 
 def test_ucf101_needs_no_lists(tmp_path: Path) -> None:
     names = _ucf("v_Archery_g01_c01", "v_Archery_g08_c02", "v_YoYo_g15_c01", "v_YoYo_g25_c03")
-    dataset = ucf101(touch(tmp_path, *names, "HandstandPushups/v_HandStandPushups_g01_c01.avi"))
+    dataset = from_ucf101(
+        touch(tmp_path, *names, "HandstandPushups/v_HandStandPushups_g01_c01.avi")
+    )
     assert dataset.classes == ("Archery", "HandstandPushups", "YoYo")
     by_key = {source.key: source for source in dataset.sources}
     assert by_key["v_Archery_g01_c01"].splits == ("test", "train", "train")
@@ -61,7 +64,7 @@ def test_ucf101_needs_no_lists(tmp_path: Path) -> None:
 )
 def test_what_is_not_ucf101(tmp_path: Path, names: list[str], expected: str) -> None:
     root = tmp_path / "set"
-    assert expected.format(root=root) in fault_of(ucf101, touch(root, *names))
+    assert expected.format(root=root) in fault_of(from_ucf101, touch(root, *names))
 
 
 def test_all_of_ucf101_by_rule_and_by_list(shared: Callable[[str], Path], tmp_path: Path) -> None:
@@ -72,24 +75,24 @@ def test_all_of_ucf101_by_rule_and_by_list(shared: Callable[[str], Path], tmp_pa
         for line in (lists / f"{split}list01.txt").read_text().splitlines()
     ]
     root = touch(tmp_path, *lines)
-    by_rule, by_list = ucf101(root), ucf101(root, lists)
+    by_rule, by_list = from_ucf101(root), from_ucf101(root, lists)
     assert by_rule == by_list
     assert _counts(by_rule) == [(9537, 3783), (9586, 3734), (9624, 3696)]
     indices = dict(line.split()[::-1] for line in (lists / "classInd.txt").read_text().splitlines())
     assert [int(indices[name]) - 1 for name in by_rule.classes] == list(range(101))
     assert (by_rule.missing, by_rule.notes) == ((), ())
     (root / lines[0]).unlink()
-    assert ucf101(root, lists).missing == (lines[0].removesuffix(".avi"),)
+    assert from_ucf101(root, lists).missing == (lines[0].removesuffix(".avi"),)
 
 
 def test_ucf101_lists_that_disagree_with_the_rule(tmp_path: Path) -> None:
     root = touch(tmp_path / "set", *_ucf("v_YoYo_g01_c01", "v_YoYo_g09_c01"))
     lists = touch(tmp_path / "lists")
-    assert "trainlist01.txt: No such file" in fault_of(ucf101, root, lists)
+    assert "trainlist01.txt: No such file" in fault_of(from_ucf101, root, lists)
     for number in (1, 2, 3):
         touch(lists, f"trainlist0{number}.txt", f"testlist0{number}.txt")
     (lists / "trainlist01.txt").write_text("YoYo/v_YoYo_g01_c01.avi 1\n")
-    message = fault_of(ucf101, root, lists)
+    message = fault_of(from_ucf101, root, lists)
     assert "YoYo/v_YoYo_g01_c01: the lists" in message
     assert "the official rule" in message
 
@@ -114,7 +117,7 @@ _WAVES = {
 def test_hmdb51_from_its_lists(tmp_path: Path) -> None:
     lists = _hmdb_lists(tmp_path / "lists", _WAVES)
     root = touch(tmp_path / "set", *(f"wave/{name}.avi" for name in _WAVES))
-    dataset = hmdb51(root, lists)
+    dataset = from_hmdb51(root, lists)
     assert {s.group: s.splits for s in dataset.sources} == {
         "50_FIRST_DATES": ("train", "test", ""),
         "A_(movie)!_wave": ("test", "", "train"),
@@ -127,7 +130,7 @@ def test_hmdb51_from_its_lists(tmp_path: Path) -> None:
         assert len(manifest.indices("train", number)) == num_train
         assert len(manifest.indices("pool", number)) == num_pool
     (root / "wave" / "50_FIRST_DATES_wave_f_cm_np1_fr_med_0.avi").unlink()
-    assert hmdb51(root, lists).missing == ("wave/50_FIRST_DATES_wave_f_cm_np1_fr_med_0",)
+    assert from_hmdb51(root, lists).missing == ("wave/50_FIRST_DATES_wave_f_cm_np1_fr_med_0",)
 
 
 @pytest.mark.parametrize(
@@ -141,16 +144,16 @@ def test_hmdb51_from_its_lists(tmp_path: Path) -> None:
 )
 def test_what_is_not_hmdb51(tmp_path: Path, names: list[str], expected: str) -> None:
     lists, root = _hmdb_lists(tmp_path / "lists", _WAVES), tmp_path / "set"
-    assert expected.format(root=root) in fault_of(hmdb51, touch(root, *names), lists)
+    assert expected.format(root=root) in fault_of(from_hmdb51, touch(root, *names), lists)
 
 
 def test_hmdb51_lists_that_are_none(tmp_path: Path) -> None:
     root = touch(tmp_path / "set", *(f"wave/{name}.avi" for name in _WAVES))
-    assert "takes the folder of HMDB51's 153" in fault_of(hmdb51, root, touch(tmp_path / "no"))
+    assert "takes the folder of HMDB51's 153" in fault_of(from_hmdb51, root, touch(tmp_path / "no"))
     lists = _hmdb_lists(tmp_path / "lists", dict.fromkeys(_WAVES, (1, 7, 1)))
-    assert "should read NAME.avi 0, 1 or 2" in fault_of(hmdb51, root, lists)
+    assert "should read NAME.avi 0, 1 or 2" in fault_of(from_hmdb51, root, lists)
     (lists / "wave_test_split2.txt").unlink()
-    assert "wave_test_split2.txt: No such file" in fault_of(hmdb51, root, lists)
+    assert "wave_test_split2.txt: No such file" in fault_of(from_hmdb51, root, lists)
 
 
 def test_all_of_hmdb51(shared: Callable[[str], Path], tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ def test_all_of_hmdb51(shared: Callable[[str], Path], tmp_path: Path) -> None:
         for path in lists.glob("*_test_split1.txt")
         for line in path.read_text().splitlines()
     ]
-    dataset = hmdb51(touch(tmp_path, *names), lists)
+    dataset = from_hmdb51(touch(tmp_path, *names), lists)
     assert _counts(dataset) == [(3570, 1530)] * 3
     assert len(dataset.classes) == 51
     assert (len(dataset.sources), dataset.missing, dataset.notes) == (6766, (), ())
@@ -197,7 +200,7 @@ def _kinetics(tmp_path: Path) -> tuple[Path, list[Path]]:
 
 def test_kinetics_by_its_lists_whatever_the_layout(tmp_path: Path) -> None:
     root, lists = _kinetics(tmp_path)
-    dataset = kinetics400(root, lists)
+    dataset = from_kinetics400(root, lists)
     assert dataset.classes == ("bending, metal", "playing guitar", "zumba")
     found = {s.group: (dataset.classes[s.label], *s.splits) for s in dataset.sources}
     assert found == {
@@ -216,7 +219,7 @@ def test_missing_downloads_are_counted_and_listed(tmp_path: Path) -> None:
         make_video(
             path, num_frames=4, seed=index, codec="libvpx" if "w" in path.suffix else "mpeg4"
         )
-    report = ingest(kinetics400(root, lists), tmp_path / "out", strict=True)
+    report = ingest(from_kinetics400(root, lists), tmp_path / "out", strict=True)
     assert (report.num_videos, report.num_skipped, report.num_missing) == (4, 0, 1)
     text = (tmp_path / "out" / "skipped.jsonl").read_text()
     assert "zumba/ddddddddddd_000001" in text
@@ -242,7 +245,7 @@ def test_kinetics_lists_with_a_mistake(tmp_path: Path, text: str, expected: str)
     path = tmp_path / "list.csv"
     path.write_text(text)
     root = touch(tmp_path / "set", "a/zzzzzzzzzzz_000001_000011.mp4")
-    assert expected in fault_of(kinetics400, root, [path])
+    assert expected in fault_of(from_kinetics400, root, [path])
 
 
 def test_kinetics_classes_in_public_order(shared: Callable[[str], Path], tmp_path: Path) -> None:
@@ -256,7 +259,7 @@ def test_kinetics_classes_in_public_order(shared: Callable[[str], Path], tmp_pat
         table.append(f"{class_name.replace('_', ' ')},{video_id},{int(start)},{int(end)},train")
     (tmp_path / "train.csv").write_text("\n".join(table))
     root = touch(tmp_path / "set", *(path for path, _ in rows))
-    dataset = kinetics400(root, [tmp_path / "train.csv"])
+    dataset = from_kinetics400(root, [tmp_path / "train.csv"])
     assert (len(dataset.sources), len(dataset.classes), dataset.missing) == (4000, 400, ())
     label_of = {path.rpartition("/")[2]: int(label) for path, label in rows}
     wrong = [s for s in dataset.sources if label_of[s.path.name] != s.label]

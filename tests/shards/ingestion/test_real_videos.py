@@ -11,7 +11,8 @@ from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import csv, folder
+from shards.sources.folder import from_folder
+from shards.sources.table import from_csv
 from shards.verification import verify
 
 
@@ -25,7 +26,7 @@ def test_every_public_clip_is_stored_in_full(
     shared: Callable[[str], Path], tmp_path: Path, codec: str
 ) -> None:
     root = shared("videos")
-    dataset = folder(root)
+    dataset = from_folder(root)
     recipe = Recipe(codec=codec, short_side_px=128)
     report = ingest(dataset, tmp_path / "out", recipe=recipe)
     assert not (tmp_path / "out" / SKIPPED_NAME).exists()
@@ -49,7 +50,7 @@ def test_headers_that_overstate_do_not_count(shared: Callable[[str], Path], tmp_
     some = tmp_path / "some.csv"
     rows = [f"{table.parent}/{line}" for line in lines[1:] if line.split(",")[1] in ("golf", "sit")]
     some.write_text("\n".join([lines[0], *rows[::4]]))
-    ingest(csv(some), tmp_path / "out", recipe=Recipe(short_side_px=64, quality=40))
+    ingest(from_csv(some), tmp_path / "out", recipe=Recipe(short_side_px=64, quality=40))
     assert not (tmp_path / "out" / SKIPPED_NAME).exists()
     manifest = read_manifest(tmp_path / "out")
     assert len(manifest) == len(rows[::4])
@@ -63,7 +64,7 @@ def test_headers_that_overstate_do_not_count(shared: Callable[[str], Path], tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gestures", "jhmdb10"])
 def test_whole_labelled_sets(shared: Callable[[str], Path], tmp_path: Path, name: str) -> None:
-    dataset = csv(shared(f"realset/{name}.csv"))
+    dataset = from_csv(shared(f"realset/{name}.csv"))
     report = ingest(dataset, tmp_path / "out", recipe=Recipe(short_side_px=128))
     lines = (tmp_path / "out" / SKIPPED_NAME).read_text() if report.num_skipped else ""
     assert [json.loads(line)["reason"] for line in lines.splitlines()] == []

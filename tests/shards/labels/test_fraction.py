@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import InputError
-from shards.labels.fraction import label_fraction, ucf101_splits
+from shards.labels.fraction import label_fraction
+from shards.sources.ucf101 import official_splits
 
 _LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(np.array)
 _PERCENT = st.floats(0.1, 100)
@@ -93,7 +94,7 @@ def test_repeated_keys_are_refused() -> None:
 @pytest.mark.parametrize("group", [0, 26, -3])
 def test_ucf101_has_25_groups(group: int) -> None:
     with pytest.raises(InputError, match="1 to 25"):
-        ucf101_splits(group)
+        official_splits(group)
 
 
 def test_the_ucf101_rule_is_the_official_lists(shared: Callable[[str], Path]) -> None:
@@ -104,6 +105,6 @@ def test_the_ucf101_rule_is_the_official_lists(shared: Callable[[str], Path]) ->
             for line in (lists / f"{split}list0{number}.txt").read_text().splitlines():
                 match = re.search(r"_g(\d\d)_c\d\d\.avi", line)
                 assert match, line
-                assert ucf101_splits(int(match[1]))[number - 1] == split, line
+                assert official_splits(int(match[1]))[number - 1] == split, line
                 num_entries += 1
     assert num_entries == 3 * 13320

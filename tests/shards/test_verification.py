@@ -85,10 +85,10 @@ def test_a_changed_manifest_is_refused(root: Path, name: str) -> None:
     path = root / name
     data = path.read_bytes()
     path.write_bytes(data.replace(b"digest", b"digset", 1))
-    with pytest.raises(InputError, match=f"{name}: .*make the shards anew"):
+    with pytest.raises(InputError, match=f"{name}: .*run `tb shard` again"):
         read_manifest(root)
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=f"{name}: .*make the shards anew"):
+    with pytest.raises(InputError, match=f"{name}: .*run `tb shard` again"):
         read_manifest(root)
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from shards.sources.dataset import Dataset, csv, folder
-from tests.shards.sources import fault_of, touch
+from shards.sources.folder import from_folder
+from shards.sources.source import Dataset
+from shards.sources.table import from_csv
+from tests.shards.helpers import fault_of, touch
 
 
 def _pairs(count: int, *classes: str) -> list[str]:
@@ -21,24 +23,24 @@ def _splits(dataset: Dataset) -> Counter[str]:
 
 
 def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
-    dataset = folder(touch(tmp_path, *_pairs(2, "JumpRope", "JumpingJack", "archery")))
+    dataset = from_folder(touch(tmp_path, *_pairs(2, "JumpRope", "JumpingJack", "archery")))
     assert dataset.classes == ("archery", "JumpingJack", "JumpRope")
     assert {dataset.classes[s.label] for s in dataset.sources if s.path.parent.name == "archery"}
 
 
 def test_only_videos_count_at_any_depth(tmp_path: Path) -> None:
     names = ["a/1.mp4", "a/deep/er/2.AVI", "a/.hidden.mp4", "a/3.txt", ".git/x.mp4", "README.md"]
-    dataset = folder(touch(tmp_path, *names))
+    dataset = from_folder(touch(tmp_path, *names))
     assert [source.path.name for source in dataset.sources] == ["1.mp4", "2.AVI"]
 
 
 def test_split_folders(tmp_path: Path) -> None:
     names = [f"{s}/{n}" for s in ("train", "Validation", "test") for n in _pairs(2, "a", "b")]
-    assert _splits(folder(touch(tmp_path, *names))) == {"train": 4, "val": 4, "test": 4}
+    assert _splits(from_folder(touch(tmp_path, *names))) == {"train": 4, "val": 4, "test": 4}
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    dataset = folder(touch(tmp_path, *_pairs(2, "train", "bus")))
+    dataset = from_folder(touch(tmp_path, *_pairs(2, "train", "bus")))
     assert dataset.classes == ("bus", "train")
     assert _splits(dataset) == {"train": 4}
 
@@ -47,7 +49,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 def test_test_percent_takes_its_share_of_every_class(
     tmp_path: Path, percent: float, num_test: int
 ) -> None:
-    dataset = folder(touch(tmp_path, *_pairs(10, "a", "b")), test_percent=percent)
+    dataset = from_folder(touch(tmp_path, *_pairs(10, "a", "b")), test_percent=percent)
     tests = Counter(source.label for source in dataset.sources if source.splits == ("test",))
     assert tests == Counter({0: num_test, 1: num_test}) + Counter()
 
@@ -55,7 +57,7 @@ def test_test_percent_takes_its_share_of_every_class(
 def test_links_that_go_round_in_circles_end(tmp_path: Path) -> None:
     touch(tmp_path, *_pairs(2, "a"))
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
-    assert len(folder(tmp_path).sources) == 2
+    assert len(from_folder(tmp_path).sources) == 2
 
 
 def test_links_out_of_the_root_are_left_out_unless_asked_for(tmp_path: Path) -> None:
@@ -64,16 +66,16 @@ def test_links_out_of_the_root_are_left_out_unless_asked_for(tmp_path: Path) -> 
     (root / "a" / "1.mp4").symlink_to(tmp_path / "elsewhere" / "1.mp4")
     (root / "a" / "deep").symlink_to(tmp_path / "elsewhere" / "deep")
     (root / "a" / "inside.mp4").symlink_to(root / "b" / "0.mp4")
-    faults = {s.path.name: s.fault for s in folder(root, min_per_class=1).sources if s.fault}
+    faults = {s.path.name: s.fault for s in from_folder(root, min_per_class=1).sources if s.fault}
     assert set(faults) == {"1.mp4", "2.mp4"}
     assert "--follow-links" in faults["1.mp4"]
-    assert not any(s.fault for s in folder(root, min_per_class=1, follow_links=True).sources)
+    assert not any(s.fault for s in from_folder(root, min_per_class=1, follow_links=True).sources)
 
 
 def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> None:
     touch(tmp_path / "set", *_pairs(2, "a"))
     (tmp_path / "link").symlink_to(tmp_path / "set")
-    assert not any(source.fault for source in folder(tmp_path / "link").sources)
+    assert not any(source.fault for source in from_folder(tmp_path / "link").sources)
 
 
 @pytest.mark.parametrize(
@@ -99,17 +101,17 @@ def test_folders_that_are_not_a_data_set(
     if names is not None:
         root.mkdir()
         touch(root, *names)
-    message = fault_of(folder, root, **options)
+    message = fault_of(from_folder, root, **options)
     assert expected in message
     assert str(root) in message or message.startswith("--")
 
 
 def test_a_file_is_not_a_root(tmp_path: Path) -> None:
-    assert "is a file; --root takes the folder" in fault_of(folder, touch(tmp_path, "x") / "x")
+    assert "is a file; --root takes the folder" in fault_of(from_folder, touch(tmp_path, "x") / "x")
 
 
 def test_one_video_is_enough_where_one_says_so(tmp_path: Path) -> None:
-    assert len(folder(touch(tmp_path, "a/1.mp4"), min_per_class=1).sources) == 1
+    assert len(from_folder(touch(tmp_path, "a/1.mp4"), min_per_class=1).sources) == 1
 
 
 # csv
@@ -124,7 +126,7 @@ def _table(tmp_path: Path, text: str | bytes) -> Path:
 
 def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
     text = '\ufeffpath , label,notes\r\n"a/0.mp4", x ,"1, 2"\r\n\r\na/1.mp4,x,\r\n'
-    dataset = csv(_table(tmp_path, text))
+    dataset = from_csv(_table(tmp_path, text))
     assert dataset.classes == ("x",)
     assert [source.path.name for source in dataset.sources] == ["0.mp4", "1.mp4"]
     assert _splits(dataset) == {"train": 2}
@@ -153,18 +155,18 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
 )
 def test_tables_with_a_mistake(tmp_path: Path, text: str | bytes, expected: str) -> None:
     path = _table(tmp_path, text)
-    message = fault_of(csv, path)
+    message = fault_of(from_csv, path)
     assert expected in message
     assert str(path) in message
 
 
 def test_listed_videos_that_do_not_exist_are_missing(tmp_path: Path) -> None:
     text = "path,label\na/0.mp4,x\na/9.mp4,x\n" + "a" * 5000 + ",y\na,y\n"
-    dataset = csv(_table(tmp_path, text))
+    dataset = from_csv(_table(tmp_path, text))
     assert [source.path.name for source in dataset.sources] == ["0.mp4"]
     assert dataset.missing == ("a/9.mp4", "a" * 5000, "a")
     assert dataset.classes == ("x", "y")
 
 
 def test_no_table(tmp_path: Path) -> None:
-    assert "no such file; --csv takes a table" in fault_of(csv, tmp_path / "x.csv")
+    assert "no such file; --csv takes a table" in fault_of(from_csv, tmp_path / "x.csv")

@@ -15,26 +15,26 @@ import pytest
 
 from shards.errors import InputError
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from tests.make_videos import make_video
 from tests.shards import damage
 
 _RUN = """
 import sys
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.ingestion.ingest import ingest
-ingest(folder(sys.argv[1]), sys.argv[2], workers=2, shard_bytes=80_000)
+ingest(from_folder(sys.argv[1]), sys.argv[2], workers=2, shard_bytes=80_000)
 """
 
 
 _RUN_AND_TELL = """
 import json, pathlib, sys
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.errors import InputError
 from shards.ingestion.ingest import ingest
 from shards.format.skipped import SKIPPED_NAME
 try:
-    report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1)
+    report = ingest(from_folder(sys.argv[1]), sys.argv[2], workers=1)
     entry = json.loads(pathlib.Path(sys.argv[2], SKIPPED_NAME).read_text())
     print(f"{report.num_videos} {report.num_skipped}: {entry['reason']}")
 except InputError as error:
@@ -89,7 +89,7 @@ def _children(pid: int) -> list[int]:
 
 def test_killed_again_and_again_it_ends_with_the_same_bytes(many: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
-    report = ingest(folder(many), whole, shard_bytes=80_000)
+    report = ingest(from_folder(many), whole, shard_bytes=80_000)
     assert report.num_shards >= 6
     moments = random.Random(0)
     num_killed = 0
@@ -111,7 +111,7 @@ def test_what_was_finished_is_not_done_again(many: Path, tmp_path: Path) -> None
     with _running(many, out) as process:
         _wait(process, lambda: _num_shards(out) >= 3)
     before = {path: path.stat().st_mtime_ns for path in sorted(out.glob("*.tar"))[:2]}
-    report = ingest(folder(many), out, shard_bytes=80_000)
+    report = ingest(from_folder(many), out, shard_bytes=80_000)
     assert report.num_resumed > 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -132,8 +132,8 @@ def test_a_killed_worker_costs_nothing(many: Path, tmp_path: Path) -> None:
         _wait(process, lambda: _num_shards(out) >= 1)
         os.kill(_children(process.pid)[0], signal.SIGKILL)
         assert process.wait(timeout=120) == 0
-    expected = ingest(folder(many), tmp_path / "whole", shard_bytes=80_000)
-    again = ingest(folder(many), out, shard_bytes=80_000)
+    expected = ingest(from_folder(many), tmp_path / "whole", shard_bytes=80_000)
+    again = ingest(from_folder(many), out, shard_bytes=80_000)
     assert again.already_done
     assert again.digest == expected.digest
 
@@ -170,9 +170,9 @@ def test_a_worker_that_dies_twice_over_one_video(
 def test_two_at_once_do_not_write_into_one_folder(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with _running(many, out) as process:
-        _wait(process, (out / ".ingest" / "plan.json").exists)
+        _wait(process, (out / ".ingest" / "settings.json").exists)
         with pytest.raises(InputError, match="another `tb shard` is writing there"):
-            ingest(folder(many), out, shard_bytes=80_000)
+            ingest(from_folder(many), out, shard_bytes=80_000)
         assert process.wait(timeout=120) == 0
 
 
@@ -188,8 +188,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(folder(top / "set"), top / "begun", shard_bytes=1, progress=interrupt)
-    ingest(folder(top / "set"), top / "whole", shard_bytes=1)
+        ingest(from_folder(top / "set"), top / "begun", shard_bytes=1, progress=interrupt)
+    ingest(from_folder(top / "set"), top / "whole", shard_bytes=1)
     return top / "set", top / "begun", _tree(top / "whole")
 
 
@@ -201,22 +201,22 @@ def test_a_note_that_is_torn_counts_as_none(
     root, begun, whole = few
     out = Path(shutil.copytree(begun, tmp_path / "out"))
     (out / ".ingest" / f"shard-{index:06d}.tar.json").write_bytes(content)
-    report = ingest(folder(root), out, shard_bytes=1, workers=1)
+    report = ingest(from_folder(root), out, shard_bytes=1, workers=1)
     assert report.num_resumed == index
     assert _tree(out) == whole
 
 
 @pytest.mark.parametrize("content", [b"", b'{"finger', b"[1]", b"\0\xff"])
-def test_a_plan_that_is_torn_is_named(
+def test_settings_that_are_torn_are_named(
     few: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, content: bytes
 ) -> None:
     root, begun, _ = few
     out = Path(shutil.copytree(begun, tmp_path / "out"))
-    (out / ".ingest" / "plan.json").write_bytes(content)
+    (out / ".ingest" / "settings.json").write_bytes(content)
     with pytest.raises(
-        InputError, match=r"out/\.ingest/plan\.json: unreadable .* delete"
+        InputError, match=r"out/\.ingest/settings\.json: unreadable .* delete"
     ) as caught:
-        ingest(folder(root), out, shard_bytes=1)
+        ingest(from_folder(root), out, shard_bytes=1)
     assert "\n" not in str(caught.value)
     assert _tree(out) == _tree(begun)
 
@@ -224,6 +224,6 @@ def test_a_plan_that_is_torn_is_named(
 def test_another_recipe_does_not_continue_a_broken_run(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with _running(many, out) as process:
-        _wait(process, (out / ".ingest" / "plan.json").exists)
+        _wait(process, (out / ".ingest" / "settings.json").exists)
     with pytest.raises(InputError, match="other videos, recipe, seed or library versions"):
-        ingest(folder(many), out, shard_bytes=80_001)
+        ingest(from_folder(many), out, shard_bytes=80_001)

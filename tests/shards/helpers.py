@@ -1,4 +1,4 @@
-"""What tests of the sources share."""
+"""What several tests share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,15 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
+from tests.make_videos import make_video
+
+
+def make_set(root: Path) -> Path:
+    """Two classes of five videos of 20 frames, 96 x 128."""
+    for class_name in ("spin", "jump"):
+        for index in range(5):
+            make_video(root / class_name / f"{class_name}{index}.mp4", num_frames=20, seed=index)
+    return root
 
 
 def touch(root: Path, *names: str) -> Path:

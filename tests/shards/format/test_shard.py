@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from shards.files.store import LocalStore
-from shards.format.manifest import Manifest, read_dataset_facts
+from shards.files.local_store import LocalStore
+from shards.format.dataset_json import read_dataset_json
+from shards.format.manifest import Manifest
 from shards.format.shard import ShardWriter, member_bytes
 from shards.reader import ShardError, ShardReader
 
@@ -75,14 +76,14 @@ def test_the_reader_gives_the_same_bytes(manifest: Manifest) -> None:
 
 
 def test_dataset_json_knows_every_shard(manifest: Manifest) -> None:
-    facts = read_dataset_facts(manifest.root)
-    assert [shard["name"] for shard in facts["shards"]] == list(manifest.shard_names)
-    for shard in facts["shards"]:
-        data = (manifest.root / shard["name"]).read_bytes()
-        assert shard["num_bytes"] == len(data)
-        assert shard["sha256"] == hashlib.sha256(data).hexdigest()
-    assert facts["counts"] == [{"train": len(manifest)}]
-    assert facts["classes"] == list(manifest.classes)
+    about = read_dataset_json(manifest.root)
+    assert [shard.name for shard in about.shards] == list(manifest.shard_names)
+    for shard in about.shards:
+        data = (manifest.root / shard.name).read_bytes()
+        assert shard.num_bytes == len(data)
+        assert shard.sha256 == hashlib.sha256(data).hexdigest()
+    assert about.counts == ({"train": len(manifest)},)
+    assert about.classes == manifest.classes
 
 
 def test_a_damaged_or_missing_shard_is_named_by_the_reader(

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shards.encode.picture_format import PictureFormat
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, transcode
 from shards.errors import InputError
@@ -294,6 +295,7 @@ def test_copy_keeps_the_file_as_it_is(tmp_path: Path) -> None:
         height=50,
         width=70,
         codec="mpeg4",
+        pictures=PictureFormat(pixel_format="yuv420p", color_matrix="bt601", color_range="limited"),
         extension="avi",
     )
     assert encoded == expected

@@ -12,10 +12,25 @@ from typer.testing import CliRunner
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from tb.cli.shard import shard_app, shards_app
 from tests.make_videos import make_video
 from tests.shards import damage
+from tests.shards.helpers import make_set
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of five videos of 20 frames, 96 x 128."""
+    return make_set(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def manifest(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The same as shards; several of them."""
+    out = tmp_path_factory.mktemp("shards")
+    ingest(from_folder(videos), out, shard_bytes=100_000)
+    return read_manifest(out)
 
 
 def _run(app: Typer, *arguments: object) -> str:
@@ -93,7 +108,7 @@ def test_a_seed_below_zero_is_refused(videos: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "--seed" in result.output
     with pytest.raises(InputError, match="seed -1"):
-        ingest(folder(videos), tmp_path / "out", seed=-1)
+        ingest(from_folder(videos), tmp_path / "out", seed=-1)
     assert not (tmp_path / "out").exists()
 
 
@@ -158,7 +173,7 @@ def test_shards_show_draws_frames_in_order(tmp_path: Path) -> None:
         return np.full((96, 128, 3), 20 + 10 * index, np.uint8)
 
     make_video(tmp_path / "set" / "a" / "up.mp4", num_frames=20, paint=paint)
-    ingest(folder(tmp_path / "set", min_per_class=1), tmp_path / "out")
+    ingest(from_folder(tmp_path / "set", min_per_class=1), tmp_path / "out")
     png = tmp_path / "sheet.png"
     text = _run(
         shards_app, "show", tmp_path / "out", "up", "--contact-sheet", png, "--num-tiles", 4

@@ -13,49 +13,85 @@ from hypothesis import strategies as st
 from typer import Typer
 from typer.testing import CliRunner
 
-from shards.files.store import LocalStore
-from shards.format.manifest import SCHEMA, Manifest, read_manifest, write_manifest
+from shards.files.local_store import LocalStore
+from shards.format.dataset_json import DatasetJson
+from shards.format.manifest import Manifest, read_manifest, write_manifest
+from shards.format.video import Video, video_table
 from shards.labels.label_list import (
     label_list_text,
     match_label_list,
     read_label_list,
     shared_groups,
 )
+from shards.sources.hmdb51 import from_hmdb51
 from shards.sources.keys import assign_keys
-from shards.sources.public_sets import hmdb51, ucf101
+from shards.sources.ucf101 import from_ucf101
 from tb.cli.split import split_command
-from tests.shards.sources import fault_of, touch
+from tests.shards.helpers import fault_of, touch
 
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Manifest:
     """Three classes of eight videos in four groups; the last two groups are for testing."""
-    rows = [
-        _row(
+    videos = [
+        _video(
             key=f"{name.replace(' ', '_')}_{index}",
             label=label,
             source=f"train/{name}/take {index}.avi" if index else f"{name}/take.0.mp4",
             group=f"g{index // 2}",
-            splits=["train" if index < 4 else "test", "" if index < 4 else "train"],
+            splits=("train" if index < 4 else "test", "" if index < 4 else "train"),
         )
         for label, name in enumerate(("hand stand", "jump", "run"))
         for index in range(8)
     ]
-    return _manifest(tmp_path / "set", ("hand stand", "jump", "run"), rows)
+    return _manifest(tmp_path / "set", ("hand stand", "jump", "run"), videos)
 
 
-def _row(**facts: object) -> dict[str, object]:
-    numbers = dict.fromkeys(
-        ("num_frames", "fps_num", "fps_den", "height", "width", "offset", "size", "source_bytes"), 9
+def _video(*, key: str, label: int, source: str, group: str, splits: tuple[str, ...]) -> Video:
+    return Video(
+        key=key,
+        label=label,
+        splits=splits,
+        group=group,
+        num_frames=9,
+        fps_num=9,
+        fps_den=9,
+        height=9,
+        width=9,
+        codec="h264",
+        pixel_format="yuv420p",
+        color_matrix="bt601",
+        color_range="limited",
+        shard="shard-000000.tar",
+        offset=9,
+        size=9,
+        sha256="0" * 64,
+        source=source,
+        source_bytes=9,
     )
-    return {**numbers, "codec": "h264", "shard": "shard-000000.tar", "sha256": "0" * 64, **facts}
 
 
-def _manifest(root: Path, classes: tuple[str, ...], rows: list[dict[str, object]]) -> Manifest:
+def _manifest(root: Path, classes: tuple[str, ...], videos: list[Video]) -> Manifest:
     store = LocalStore(root)
     store.scratch.mkdir(parents=True)
-    facts = {"shards": [], "num_sources": len(rows), "num_skipped": 0, "num_missing": 0}
-    write_manifest(store, name="set", classes=classes, rows=rows, facts=facts)
+    about = DatasetJson(
+        name="set",
+        num_videos=len(videos),
+        counts=(),
+        digest="",
+        manifest_sha256="",
+        num_sources=len(videos),
+        num_skipped=0,
+        num_missing=0,
+        num_frames=0,
+        recipe={},
+        seed=0,
+        fingerprint="",
+        versions={},
+        shards=(),
+        classes=classes,
+    )
+    write_manifest(store, videos, about)
     return read_manifest(root)
 
 
@@ -96,14 +132,14 @@ def test_whatever_the_names_what_is_written_reads_back(
 ) -> None:
     sources = ["".join(part) for part in parts]
     names = [("c", Path(source).stem, source) for source in sources]
-    rows = [
-        _row(key=key, label=0, source=source, group="", splits=["train"])
+    videos = [
+        _video(key=key, label=0, source=source, group="", splits=("train",))
         for key, source in zip(assign_keys(names), sources, strict=True)
     ]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = video_table(videos)
     manifest = Manifest(root=Path("set"), name="set", classes=("c",), table=table, digest="")
-    chosen = data.draw(st.sets(st.sampled_from(range(len(rows))), min_size=1))
-    labelled = np.isin(np.arange(len(rows)), list(chosen))
+    chosen = data.draw(st.sets(st.sampled_from(range(len(videos))), min_size=1))
+    labelled = np.isin(np.arange(len(videos)), list(chosen))
     path = tmp_path_factory.getbasetemp() / "any.txt"
     path.write_text(label_list_text(manifest, labelled, "a title"))
     assert np.array_equal(read_label_list(path, manifest), labelled)
@@ -250,7 +286,7 @@ def ucf(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory)
         for line in (lists / f"{split}list01.txt").read_text().splitlines()
     ]
     folder = tmp_path_factory.mktemp("ucf")
-    return _as_manifest(ucf101(touch(folder / "videos", *names)), folder / "set")
+    return _as_manifest(from_ucf101(touch(folder / "videos", *names)), folder / "set")
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +298,7 @@ def hmdb(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
         for line in path.read_text().splitlines()
     ]
     folder = tmp_path_factory.mktemp("hmdb")
-    return _as_manifest(hmdb51(touch(folder / "videos", *names), lists), folder / "set")
+    return _as_manifest(from_hmdb51(touch(folder / "videos", *names), lists), folder / "set")
 
 
 @pytest.mark.parametrize(
@@ -315,14 +351,14 @@ def test_names_of_hmdb51_that_begin_like_a_comment(
 
 
 def _as_manifest(dataset, root: Path) -> Manifest:  # type: ignore[no-untyped-def]
-    rows = [
-        _row(
+    videos = [
+        _video(
             key=source.key,
             label=source.label,
             source=source.path.relative_to(dataset.root).as_posix(),
             group=source.group,
-            splits=list(source.splits),
+            splits=source.splits,
         )
         for source in dataset.sources
     ]
-    return _manifest(root, dataset.classes, rows)
+    return _manifest(root, dataset.classes, videos)

@@ -17,7 +17,7 @@ from shards.encode.transcode import TranscodeError, transcode
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.verification import verify
 from tb.cli.shard import shard_app
 from tests.make_videos import make_video
@@ -75,7 +75,7 @@ def test_every_bad_file_is_left_out_by_name_and_every_odd_one_is_stored(tmp_path
     os.mkfifo(root / "a" / "pipe.mp4")
     make_video(root / "b" / "444.mp4", num_frames=4)  # two videos with one key
     out = tmp_path / "out"
-    report = ingest(folder(root, min_per_class=1), out)
+    report = ingest(from_folder(root, min_per_class=1), out)
     entries = [json.loads(line) for line in (out / SKIPPED_NAME).read_text().splitlines()]
     reasons = {entry["source"].removeprefix("a/"): entry["reason"] for entry in entries}
     expected = {name: reason for name, (_, reason) in _BAD.items()} | {
@@ -106,7 +106,7 @@ def test_a_decoder_that_does_not_end_is_ended(tmp_path: Path) -> None:
         make_video(root / "a" / f"{index}.mp4", num_frames=4)
     damage.endless(root / "a" / "endless.mkv")
     out = tmp_path / "out"
-    report = ingest(folder(root), out, time_limit_s=4, workers=1)
+    report = ingest(from_folder(root), out, time_limit_s=4, workers=1)
     assert (report.num_videos, report.num_skipped) == (3, 1)
     assert "not done within 4 s; see --time-limit" in (out / SKIPPED_NAME).read_text()
     again = CliRunner().invoke(shard_app, ["folder", "--root", str(root), "--out", str(out)])
@@ -115,11 +115,11 @@ def test_a_decoder_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
 _TRY = """
 import sys
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.errors import InputError
 from shards.ingestion.ingest import ingest
 try:
-    report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1)
+    report = ingest(from_folder(sys.argv[1]), sys.argv[2], workers=1)
     print(report.num_videos, report.num_skipped)
 except InputError as error:
     print(error)
@@ -150,21 +150,21 @@ def test_unreadable_files_are_left_out_and_unreadable_folders_named(tmp_path: Pa
 
 _INTERRUPTED_AT_THE_END = """
 import sys
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.ingestion.ingest import ingest
 def interrupt(num_done, total, key):
     if num_done == total:
         raise KeyboardInterrupt
 try:
-    ingest(folder(sys.argv[1]), sys.argv[2], workers=1, shard_bytes=1, progress=interrupt)
+    ingest(from_folder(sys.argv[1]), sys.argv[2], workers=1, shard_bytes=1, progress=interrupt)
 except KeyboardInterrupt:
     pass
 """
 _GO_ON = """
 import sys
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.ingestion.ingest import ingest
-report = ingest(folder(sys.argv[1]), sys.argv[2], workers=1, shard_bytes=1)
+report = ingest(from_folder(sys.argv[1]), sys.argv[2], workers=1, shard_bytes=1)
 print(report.num_videos, report.num_skipped, report.num_resumed > 0)
 """
 
@@ -174,7 +174,7 @@ def test_what_was_unreadable_for_a_while_is_not_lost(tmp_path: Path) -> None:
     for index in range(6):
         make_video(root / "a" / f"{index}.mp4", num_frames=4, seed=index)
     damage.truncated(root / "a" / "cut.mp4")
-    expected = ingest(folder(root), whole, shard_bytes=1)
+    expected = ingest(from_folder(root), whole, shard_bytes=1)
     shut = root / read_manifest(whole).video(2).source
     shut.chmod(0)
     _try_without_privileges(root, out, _INTERRUPTED_AT_THE_END)
@@ -184,7 +184,7 @@ def test_what_was_unreadable_for_a_while_is_not_lost(tmp_path: Path) -> None:
     assert _try_without_privileges(root, still_shut, _GO_ON) == "5 2 True\n"
     assert stamps.items() <= {p.name: p.stat().st_mtime_ns for p in still_shut.iterdir()}.items()
     shut.chmod(0o644)
-    report = ingest(folder(root), out, shard_bytes=1)
+    report = ingest(from_folder(root), out, shard_bytes=1)
     assert report.num_resumed > 0
     assert (report.num_videos, report.digest) == (6, expected.digest)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == {
@@ -200,12 +200,12 @@ def test_an_output_that_may_not_be_written(videos: Path, tmp_path: Path) -> None
 
 _ON_A_SMALL_DISK = """
 import pathlib, subprocess, sys
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.errors import InputError
 from shards.ingestion.ingest import ingest
 root, out = sys.argv[1:]
 def run():
-    return ingest(folder(root), pathlib.Path(out, "shards"), workers=1, shard_bytes=60_000)
+    return ingest(from_folder(root), pathlib.Path(out, "shards"), workers=1, shard_bytes=60_000)
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150k", "none", out], check=True)
 try:
     run()
@@ -239,6 +239,6 @@ def test_a_full_disk_keeps_what_is_finished(videos: Path, tmp_path: Path) -> Non
     message, num_finished, resumed, num_left = result.stdout.splitlines()
     assert "No space left on device; free some space and run again" in message
     assert int(num_finished) > 0
-    expected = ingest(folder(videos), tmp_path / "out", shard_bytes=60_000).digest
+    expected = ingest(from_folder(videos), tmp_path / "out", shard_bytes=60_000).digest
     assert resumed == f"True {expected}"
     assert num_left == "0"

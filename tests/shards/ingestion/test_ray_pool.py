@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from tb.cli.shard import shard_app
 from tests.make_videos import make_video
 from tests.shards import damage
-from tests.shards.sources import fault_of
+from tests.shards.helpers import fault_of
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -24,7 +24,7 @@ _RUN = """
 import json, sys, threading, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from shards.sources.dataset import folder
+from shards.sources.folder import from_folder
 from shards.ingestion.ingest import ingest
 
 root, out, lose_a_node = sys.argv[1], sys.argv[2], sys.argv[3] == "lose"
@@ -39,7 +39,7 @@ def lose():
 
 if lose_a_node:
     threading.Thread(target=lose, daemon=True).start()
-report = ingest(folder(root), out, shard_bytes=80_000, ray_address=cluster.address)
+report = ingest(from_folder(root), out, shard_bytes=80_000, ray_address=cluster.address)
 print(json.dumps([report.digest, report.num_videos, report.num_skipped]))
 cluster.shutdown()
 """
@@ -58,7 +58,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_cluster_gives_the_same_bytes(many: Path, tmp_path: Path, what: str) -> None:
     command = [sys.executable, "-c", _RUN, str(many), str(tmp_path / "out"), what]
     result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=500)
-    local = ingest(folder(many), tmp_path / "local", shard_bytes=80_000)
+    local = ingest(from_folder(many), tmp_path / "local", shard_bytes=80_000)
     expected = [local.digest, local.num_videos, local.num_skipped]
     assert json.loads(result.stdout.splitlines()[-1]) == expected
     assert (local.num_videos, local.num_skipped) == (40, 1)

@@ -13,7 +13,7 @@ import pytest
 from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
-from shards.sources.public_sets import ucf101
+from shards.sources.ucf101 import from_ucf101
 from shards.verification import verify
 from tests.make_videos import make_video
 
@@ -24,10 +24,10 @@ _SIDE_PX = 64
 _RUN = f"""
 import sys
 from shards.ingestion.ingest import ingest
-from shards.sources.public_sets import ucf101
+from shards.sources.ucf101 import from_ucf101
 from shards.encode.recipe import Recipe
 recipe = Recipe(short_side_px={_SIDE_PX}, quality=35)
-ingest(ucf101(sys.argv[1]), sys.argv[2], recipe=recipe, shard_bytes={_SHARD_BYTES})
+ingest(from_ucf101(sys.argv[1]), sys.argv[2], recipe=recipe, shard_bytes={_SHARD_BYTES})
 """
 
 
@@ -63,7 +63,7 @@ def test_killed_twenty_times(tmp_path: Path) -> None:
     root = _make_set(tmp_path)
     whole, out = tmp_path / "whole", tmp_path / "out"
     recipe = Recipe(short_side_px=_SIDE_PX, quality=35)
-    report = ingest(ucf101(root), whole, recipe=recipe, shard_bytes=_SHARD_BYTES)
+    report = ingest(from_ucf101(root), whole, recipe=recipe, shard_bytes=_SHARD_BYTES)
     assert (report.num_videos, report.num_skipped) == (_NUM_VIDEOS, 0)
     moments = random.Random(0)
     thresholds = sorted(moments.choices(range(report.num_shards), k=_NUM_KILLS))

@@ -1,0 +1,164 @@
+"""What differs from codec to codec: default quality, smallest side, pixel format, encoder options.
+
+All encoders are set up alike, so that their output can be entered anywhere and decodes fast. They
+use one thread, because the bytes are then the same everywhere. They write closed groups of pictures
+of fixed length, no B-frames, no keyframes at scene cuts, and at most one reference frame. No frame
+then waits for a later one, and a decoder can go from one video to the next.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """What a recipe says to an encoder.
+
+    Attributes:
+        quality: On the scale of the encoder; lower is better.
+        gop: Frames from one keyframe to the next.
+        preset: x264's and x265's preset.
+    """
+
+    quality: int
+    gop: int
+    preset: str
+
+
+def _h264(settings: EncoderSettings) -> dict[str, str]:
+    return {
+        "crf": str(settings.quality),
+        "preset": settings.preset,
+        "tune": "fastdecode",
+        # One profile and level for all sizes, rates and presets; every NVDEC decodes this level.
+        "profile": "high",
+        "8x8dct": "1",
+        "level": "5.1",
+        "bf": "0",
+        "refs": "1",
+        "g": str(settings.gop),
+        "keyint_min": str(settings.gop),
+        "sc_threshold": "0",
+        # With this on, x264 165 reads memory that it has not set: the bytes rarely differ.
+        "mbtree": "0",
+    }
+
+
+def _hevc(settings: EncoderSettings) -> dict[str, str]:
+    gop = f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0:bframes=0:ref=1"
+    # info=0: otherwise x265 writes the capabilities of this machine into every stream.
+    threads = "pools=none:frame-threads=1:wpp=0:info=0:log-level=none"
+    return {
+        "crf": str(settings.quality),
+        "preset": settings.preset,
+        "tune": "fastdecode",
+        "x265-params": f"{gop}:{threads}",
+    }
+
+
+def _vp9(settings: EncoderSettings) -> dict[str, str]:
+    return {
+        "crf": str(settings.quality),
+        "b": "0",
+        "g": str(settings.gop),
+        "keyint_min": str(settings.gop),
+        "deadline": "good",
+        "cpu-used": "5",
+        # Hidden frames that are shown later would be B-frames under another name.
+        "lag-in-frames": "0",
+        "auto-alt-ref": "0",
+        "tile-columns": "0",
+        "row-mt": "0",
+    }
+
+
+def _mjpeg(settings: EncoderSettings) -> dict[str, str]:
+    return {"qmin": str(settings.quality), "qmax": str(settings.quality)}
+
+
+def _no_options(settings: EncoderSettings) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """A way to store videos.
+
+    Attributes:
+        encoder: FFmpeg's name of the encoder; "" means that files are kept as they are.
+        default_quality: On the scale of the encoder; lower is better and larger.
+        best_quality: The lowest quality number that is allowed.
+        worst_quality: The highest quality number that is allowed.
+        min_side_px: NVDEC refuses pictures with a side below this.
+        options: The options of the encoder for some settings.
+        pixel_format: FFmpeg's name of the stored pixel format.
+        only_matrix: The only color matrix that the codec knows; "" if it has tags for several.
+        container_tag: The tag of the stream in the container; None means FFmpeg's choice.
+    """
+
+    encoder: str
+    default_quality: int
+    best_quality: int
+    worst_quality: int
+    min_side_px: int
+    options: Callable[[EncoderSettings], dict[str, str]]
+    pixel_format: str = "yuv420p"
+    only_matrix: str = ""
+    container_tag: str | None = None
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether files are kept as they are."""
+        return not self.encoder
+
+    @property
+    def is_full_range(self) -> bool:
+        """Whether luma runs from 0 to 255 instead of 16 to 235."""
+        return self.pixel_format.startswith("yuvj")
+
+
+CODECS = {
+    "h264": Codec(
+        encoder="libx264",
+        default_quality=18,
+        best_quality=1,  # 0 is lossless, in a profile that NVDEC does not decode
+        worst_quality=51,
+        min_side_px=64,
+        options=_h264,
+    ),
+    "hevc": Codec(
+        encoder="libx265",
+        default_quality=20,
+        best_quality=0,
+        worst_quality=51,
+        min_side_px=144,
+        options=_hevc,
+        container_tag="hvc1",
+    ),
+    "vp9": Codec(
+        encoder="libvpx-vp9",
+        default_quality=24,
+        best_quality=0,
+        worst_quality=63,
+        min_side_px=128,
+        options=_vp9,
+    ),
+    "mjpeg": Codec(
+        encoder="mjpeg",
+        default_quality=3,
+        best_quality=2,
+        worst_quality=31,
+        min_side_px=64,
+        options=_mjpeg,
+        pixel_format="yuvj420p",  # JPEG has only the full range, which the "j" means
+        only_matrix="bt601",
+    ),
+    "copy": Codec(
+        encoder="",
+        default_quality=0,
+        best_quality=0,
+        worst_quality=0,
+        min_side_px=64,
+        options=_no_options,
+    ),
+}

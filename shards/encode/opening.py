@@ -1,0 +1,74 @@
+"""The one way to open a video, and the one rule which stream of a file counts.
+
+The rule: the best video stream, as FFmpeg ranks them. It is decoded in one thread, because many
+videos are decoded at a time.
+"""
+
+import io
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+# 8K. FFmpeg itself would accept eight times as many pixels, and hold a dozen such pictures.
+_MAX_HEIGHT_PX, _MAX_WIDTH_PX = 4320, 8192
+
+# Playlists are left out because they open other files, text art because it is no video.
+_DEMUXERS = "avi,mov,matroska,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,ivf,mxf,rm"
+# Demuxers whose files usually have another extension than the name of the demuxer.
+_EXTENSIONS = {
+    "mov": "mp4",
+    "matroska": "mkv",
+    "mpeg": "mpg",
+    "mpegts": "ts",
+    "mpegvideo": "mpg",
+    "ogg": "ogv",
+}
+
+
+class VideoFaultError(Exception):
+    """Why a video cannot be used, without its name."""
+
+
+def open_video(file: Path | bytes) -> InputContainer:
+    """Opens a file, or the bytes of one; see `video_stream`.
+
+    Raises:
+        av.FFmpegError: It is not a video, or it is unreadable.
+    """
+    source = io.BytesIO(file) if isinstance(file, bytes) else str(file)
+    return av.open(source, "r", options={"format_whitelist": _DEMUXERS})
+
+
+def container_extension(container: InputContainer) -> str:
+    """The usual extension of such files, without a dot, whatever the name of this one is."""
+    demuxer = container.format.name.partition(",")[0]
+    return _EXTENSIONS.get(demuxer, demuxer)
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The video stream that counts, set to decode in one thread.
+
+    Raises:
+        VideoFaultError: There is none, it cannot be decoded here, or its picture is too large.
+    """
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream):
+        raise VideoFaultError("no video stream")
+    context = stream.codec_context
+    if context is None:
+        raise VideoFaultError("no decoder for its video stream")
+    size = f"{context.width}x{context.height}"
+    if not context.width * context.height:
+        raise VideoFaultError(f"pictures of {size}, or too large for any decoder")
+    max_pixels = _MAX_HEIGHT_PX * _MAX_WIDTH_PX
+    if context.width * context.height > max_pixels:
+        raise VideoFaultError(
+            f"pictures of {size}, more pixels than {_MAX_WIDTH_PX}x{_MAX_HEIGHT_PX}"
+        )
+    # For pictures that become larger after the first one.
+    context.options = {"max_pixels": str(max_pixels)}
+    context.thread_type = "NONE"
+    context.thread_count = 1
+    return stream

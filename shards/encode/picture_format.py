@@ -1,0 +1,42 @@
+"""What the pictures of a stored video are like: pixel format, color matrix and color range."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFormat:
+    """How the numbers of a picture are meant; the values are those of the columns of `Video`."""
+
+    pixel_format: str
+    color_matrix: str
+    color_range: str
+
+    def text(self) -> str:
+        """The three names, for messages."""
+        return f"{self.pixel_format} {self.color_matrix} {self.color_range}"
+
+    def or_pixel_format(self, name: str) -> Self:
+        """The same, with this pixel format if the headers have none."""
+        return self if self.pixel_format else replace(self, pixel_format=name)
+
+
+def picture_format(stream: VideoStream) -> PictureFormat:
+    """The format of a stream that has been opened, from its headers; decodes no frame.
+
+    A stream without tags is BT.601 and limited range, as FFmpeg's scaler assumes. The pixel format
+    is "" where only the frames say it.
+    """
+    context = stream.codec_context
+    pixel_format = context.pix_fmt or ""
+    # JPEG is BT.601 by definition and is decoded as such, whatever the container says.
+    is_bt709 = int(context.colorspace) == int(Colorspace.ITU709) and context.name != "mjpeg"
+    is_full = pixel_format.startswith("yuvj") or int(context.color_range) == int(ColorRange.JPEG)
+    return PictureFormat(
+        pixel_format=pixel_format,
+        color_matrix="bt709" if is_bt709 else "bt601",
+        color_range="full" if is_full else "limited",
+    )

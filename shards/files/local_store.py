@@ -1,0 +1,43 @@
+"""A folder of shards on this machine: files appear by renaming."""
+
+import shutil
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.addresses import SCRATCH_NAME
+from shards.files.publish import publish_bytes, publish_file
+
+
+class LocalStore:
+    """A `Store` in a folder on this machine, or in one that is mounted."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self.name, self.scratch = root, str(root), root / SCRATCH_NAME
+
+    def read(self, name: str) -> bytes | None:
+        path = self._root / name
+        try:
+            return path.read_bytes() if path.is_file() else None
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; make it readable") from error
+
+    def size(self, name: str) -> int | None:
+        path = self._root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def names(self) -> list[str]:
+        if not self._root.is_dir():
+            return []
+        return sorted(path.name for path in self._root.iterdir() if path.is_file())
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        publish_bytes(self._root / name, data, self.scratch)
+
+    def put_file(self, unfinished: Path, name: str) -> None:
+        publish_file(unfinished, self._root / name)
+
+    def remove(self, name: str) -> None:
+        (self._root / name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)

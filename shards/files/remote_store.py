@@ -1,0 +1,131 @@
+"""A folder of shards behind a URL, through fsspec: S3, Google Cloud Storage, SFTP and others.
+
+Object stores show an object only when all of it has arrived. On remote file systems (sftp://, ...)
+a file is written under another name and then moved.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shards.errors import InputError
+from shards.files.addresses import SCRATCH_NAME, cache_root
+
+# Which extra of this package brings the library for a kind of URL.
+_EXTRA_OF_SCHEME = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
+
+class RemoteStore:
+    """A `Store` behind a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        self.scratch = cache_root() / "unfinished" / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._files, self._root = _file_system(url)
+        self._moves = _has_moves(self._files)
+
+    def read(self, name: str) -> bytes | None:
+        with _remote_errors(self.name):
+            try:
+                return bytes(self._files.cat_file(self._path(name)))
+            except FileNotFoundError:
+                return None
+
+    def size(self, name: str) -> int | None:
+        with _remote_errors(self.name):
+            try:
+                return int(self._files.info(self._path(name))["size"])
+            except FileNotFoundError:
+                return None
+
+    def names(self) -> list[str]:
+        with _remote_errors(self.name):
+            try:
+                entries = self._files.ls(self._root, detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(e["name"].rpartition("/")[2] for e in entries if e["type"] == "file")
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        with _remote_errors(self.name), self._appearing(name) as path:
+            self._files.pipe_file(path, data)
+
+    def put_file(self, unfinished: Path, name: str) -> None:
+        with _remote_errors(self.name), self._appearing(name) as path:
+            self._files.put_file(str(unfinished), path)
+        unfinished.unlink()
+
+    def get_file(self, name: str, target: Path) -> None:
+        """Copies a file to this machine."""
+        with _remote_errors(f"{self.name}/{name}"):
+            try:
+                self._files.get_file(self._path(name), str(target))
+            except FileNotFoundError as error:
+                raise InputError(
+                    f"{self.name}/{name}: no such file; run `tb shard` again"
+                ) from error
+
+    def remove(self, name: str) -> None:
+        with _remote_errors(self.name):
+            if self._files.exists(self._path(name)):
+                self._files.rm_file(self._path(name))
+
+    def clear(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        with _remote_errors(self.name):
+            if self._files.exists(self._path(SCRATCH_NAME)):
+                self._files.rm(self._path(SCRATCH_NAME), recursive=True)
+
+    @contextmanager
+    def _appearing(self, name: str) -> Iterator[str]:
+        """Yields the path to write to; the file then appears whole under its own name."""
+        path = self._path(name)
+        if not self._moves:
+            yield path
+            return
+        aside = f"{path}.unfinished"
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        yield aside
+        self.remove(name)  # not every backend overwrites a file when it moves another one
+        self._files.mv(aside, path)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+def _has_moves(files: Any) -> bool:
+    """Whether this file system can move a file; object stores only copy, and need no moves."""
+    from fsspec import AbstractFileSystem
+
+    return type(files).mv is not AbstractFileSystem.mv
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    # No listings cache: another process may write to the same folder.
+    open_url: Callable[..., tuple[Any, str]] = fsspec.core.url_to_fs
+    try:
+        return open_url(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        extra = _EXTRA_OF_SCHEME.get(url.partition(":")[0])
+        way = f"pip install 'timebalance[{extra}]'" if extra else "check the address"
+        raise InputError(f"{url}: {error}; {way}") from error
+
+
+@contextmanager
+def _remote_errors(name: str) -> Iterator[None]:
+    """Turns every error of a backend into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    # Every fsspec backend raises the exceptions of another library.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{name}: {reason}; check the address, the credentials and the network"
+        ) from error

@@ -1,0 +1,77 @@
+"""What the rows of a manifest may not contain, because it may come from a stranger.
+
+Keys and shard names become file names, and offsets and sizes become reads. So a manifest is
+refused as a whole if one of its rows could reach a file outside its folder or make a program that
+reads it compute nonsense. Whether the videos are what the rows say is for `shards.verification`.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shards.errors import InputError
+from shards.format.video import SPLIT_NAMES
+
+# Column -> what all of its texts must match.
+_PATTERNS = {
+    "key": r"^[A-Za-z0-9_-]{1,100}$",
+    "shard": r"^shard-[0-9]{1,12}\.tar$",
+    "sha256": r"^[0-9a-f]{64}$",
+    "codec": r"^[a-z0-9_]{1,40}$",
+    "pixel_format": r"^[a-z0-9_]{1,40}$",
+    "color_matrix": r"^(bt601|bt709)$",
+    "color_range": r"^(limited|full)$",
+}
+# Column -> its least and greatest number.
+_LIMITS = {
+    "label": (0, 2**31),
+    "num_frames": (1, 2**31),
+    "fps_num": (1, 2**31),
+    "fps_den": (1, 2**31),
+    "height": (1, 2**16),
+    "width": (1, 2**16),
+    "offset": (0, 2**62),
+    "size": (1, 2**40),
+    "source_bytes": (-1, 2**62),
+}
+
+
+def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
+    """Checks all rows at once.
+
+    Args:
+        path: The manifest, for messages.
+        table: The rows, with the columns of `Video`.
+        num_classes: How many classes there are.
+
+    Raises:
+        InputError: A row has a value that no row may have; the message has the row number.
+    """
+    for name in table.column_names:
+        if table.column(name).null_count:
+            raise _refusal(path, name, int(np.flatnonzero(table.column(name).is_null())[0]), "none")
+    for name, pattern in _PATTERNS.items():
+        _check(path, table, name, pc.match_substring_regex(table.column(name), pattern))
+    for name, (least, greatest) in _LIMITS.items():
+        column = table.column(name)
+        greatest = min(greatest, num_classes - 1) if name == "label" else greatest
+        good = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, greatest))
+        _check(path, table, name, good)
+    members = pc.list_flatten(table.column("splits"))
+    if strange := set(pc.unique(members).to_pylist()) - set(SPLIT_NAMES):
+        name = str(min(map(str, strange)))
+        raise InputError(f"{path}: a row is in the split {name!r}; run `tb shard` again")
+    keys = table.column("key")
+    if len(pc.unique(keys)) != len(keys):
+        raise InputError(f"{path}: two rows have the same key; run `tb shard` again")
+
+
+def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> None:
+    bad = np.flatnonzero(~np.asarray(is_good.to_numpy(), dtype=bool))
+    if len(bad):
+        row = int(bad[0])
+        raise _refusal(path, name, row, repr(table.column(name)[row].as_py())[:100])
+
+
+def _refusal(path: str, name: str, row: int, value: str) -> InputError:
+    return InputError(f"{path}: row {row}: {name} must not be {value}; run `tb shard` again")

@@ -1,0 +1,98 @@
+"""`Video`: one stored video, which is one row of the manifest.
+
+The fields of the dataclass are the columns of manifest.parquet. The Arrow schema is derived from
+them, so a column is spelled in one place.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any, Self, get_type_hints
+
+import pyarrow as pa
+
+# Names of memberships in a split; "" means that the split does not use the video.
+SPLIT_NAMES = ("train", "val", "test", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """One stored video.
+
+    Attributes:
+        key: The unique name of the video, see `shards.sources.keys`.
+        label: The index of its class.
+        splits: Its membership in split number 1, 2, ...: one of SPLIT_NAMES for each.
+        group: Videos of one group belong together, as takes of one scene do; "" if unknown.
+        num_frames: How many frames it decodes to.
+        fps_num: Frames per second, the numerator; `fps` gives the fraction.
+        fps_den: Frames per second, the denominator.
+        height: Pixels.
+        width: Pixels.
+        codec: FFmpeg's name, such as "h264".
+        pixel_format: FFmpeg's name, such as "yuv420p"; "yuvj..." means full range.
+        color_matrix: How Y, U and V become RGB: "bt601" or "bt709".
+        color_range: "limited" (black is 16 and white is 235) or "full" (0 and 255).
+        shard: The file name of its shard.
+        offset: Bytes from the start of the shard to the first byte of the video.
+        size: Bytes of the encoded video.
+        sha256: The hex digest of these bytes.
+        source: The path of the original file, relative to the root of the data set.
+        source_bytes: The size of the original file; -1 if it was unknown.
+    """
+
+    key: str
+    label: int
+    splits: tuple[str, ...]
+    group: str
+    num_frames: int
+    fps_num: int
+    fps_den: int
+    height: int
+    width: int
+    codec: str
+    pixel_format: str
+    color_matrix: str
+    color_range: str
+    shard: str
+    offset: int
+    size: int
+    sha256: str
+    source: str
+    source_bytes: int
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second."""
+        return Fraction(self.fps_num, self.fps_den)
+
+    def to_row(self) -> dict[str, Any]:
+        """Column -> value, for JSON and Arrow."""
+        row = {name: getattr(self, name) for name in COLUMNS}
+        return {**row, "splits": list(self.splits)}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The video of a row that `to_row` wrote.
+
+        Raises:
+            TypeError: A column is missing or unknown.
+        """
+        return cls(**{**row, "splits": tuple(row["splits"])})
+
+
+_ARROW_TYPES = {str: pa.string(), int: pa.int64(), tuple[str, ...]: pa.list_(pa.string())}
+
+
+def _schema() -> pa.Schema:
+    types = get_type_hints(Video)
+    return pa.schema([(field.name, _ARROW_TYPES[types[field.name]]) for field in fields(Video)])
+
+
+COLUMNS = tuple(field.name for field in fields(Video))
+SCHEMA = _schema()
+
+
+def video_table(videos: Iterable[Video]) -> pa.Table:
+    """The Arrow table with one row for each video."""
+    return pa.Table.from_pylist([video.to_row() for video in videos], schema=SCHEMA)

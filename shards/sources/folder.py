@@ -1,0 +1,88 @@
+"""Videos in class folders, optionally below train/, val/ and test/ folders."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from shards.errors import InputError
+from shards.files.names import valid_unicode
+from shards.labels.fraction import seeded_ranks
+from shards.sources.class_folders import class_folders, find_videos, split_folders
+from shards.sources.source import (
+    Dataset,
+    Found,
+    build,
+    check_class_sizes,
+    existing_folder,
+    link_fault,
+)
+
+
+def from_folder(
+    root: Path | str,
+    *,
+    test_percent: float = 0.0,
+    seed: int = 0,
+    min_per_class: int = 2,
+    follow_links: bool = False,
+) -> Dataset:
+    """Class folders (CLASS/**/video), optionally below train/, val/, test/ folders.
+
+    Args:
+        root: The folder with the class folders or the split folders.
+        test_percent: Without split folders, this share of each class becomes "test": at least one
+            video, but never all. 0 leaves every video in "train".
+        seed: It decides which videos become "test".
+        min_per_class: A class with fewer videos is an error.
+        follow_links: Also take videos outside the root that links lead to.
+
+    Raises:
+        InputError: The folder is missing, empty or laid out in another way, a class is too small,
+            or `test_percent` is given although there are split folders.
+    """
+    root = existing_folder(root)
+    if not 0 <= test_percent < 100:
+        raise InputError(f"--test-percent {test_percent}: give a percentage from 0 to below 100")
+    by_split = split_folders(root)
+    if by_split and test_percent:
+        raise InputError(
+            f"{root}: holds split folders ({', '.join(sorted(by_split))}), so --test-percent"
+            " has nothing to decide: leave it out"
+        )
+    fault = link_fault(root, follow_links)
+    found = [
+        Found(
+            path=path,
+            class_name=valid_unicode(class_folder.name),
+            splits=(split,),
+            fault=fault(path),
+        )
+        for split, top in (by_split or {"train": root}).items()
+        for class_folder in class_folders(top)
+        for path in find_videos(class_folder)
+    ]
+    tops = by_split.values() or [root]
+    names = {valid_unicode(path.name) for top in tops for path in class_folders(top)}
+    check_class_sizes(root, names, found, min_per_class)
+    dataset = build(valid_unicode(root.resolve().name), root, found)
+    return _draw_test(dataset, test_percent, seed) if test_percent else dataset
+
+
+def _draw_test(dataset: Dataset, test_percent: float, seed: int) -> Dataset:
+    """Moves the same share of every class to "test"."""
+    labels = np.array([source.label for source in dataset.sources])
+    ranks = seeded_ranks([source.key for source in dataset.sources], labels, seed)
+    sizes = np.bincount(labels)
+    if sizes.min() < 2:
+        name = dataset.classes[int(sizes.argmin())]
+        raise InputError(
+            f"{dataset.root}: class {name!r} has one video, which cannot be both train and test:"
+            " add one, or leave out --test-percent"
+        )
+    num_test = np.clip(np.floor(sizes * test_percent / 100 + 0.5), 1, sizes - 1)
+    sources = tuple(
+        replace(source, splits=("test" if rank < num_test[source.label] else "train",))
+        for source, rank in zip(dataset.sources, ranks, strict=True)
+    )
+    return replace(dataset, sources=sources)

@@ -1,0 +1,92 @@
+"""HMDB51 as its makers hand it out, by its 153 official lists."""
+
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.sources.class_folders import class_folders
+from shards.sources.official_lists import (
+    NUM_SPLITS,
+    list_lines,
+    missing_videos,
+    part_notes,
+    videos_by_class,
+)
+from shards.sources.recognise import HMDB51_NAME
+from shards.sources.source import (
+    Dataset,
+    Found,
+    build,
+    check_class_sizes,
+    existing_folder,
+    link_fault,
+)
+
+_COUNTS = (51, 6_766)  # classes, videos
+_SPLIT_OF_CODE = {"0": "", "1": "train", "2": "test"}
+
+
+def from_hmdb51(
+    root: Path | str, annotations: Path | str, *, follow_links: bool = False
+) -> Dataset:
+    """HMDB51 as unpacked, or a part of it: class folders with MOVIE_class_..._N.avi.
+
+    `group` is the movie. A video that a split does not use has "" there. The papers on
+    semi-supervised learning take these as unlabelled videos; see `Manifest.indices`.
+
+    Args:
+        root: The folder with the class folders.
+        annotations: The folder with CLASS_test_splitN.txt, three for each class.
+        follow_links: Also take videos outside the root that links lead to.
+
+    Raises:
+        InputError: The root is not HMDB51 (the message says what it looks like), lists are missing
+            or malformed, or a video is in no list.
+    """
+    root, annotations = existing_folder(root), Path(annotations)
+    videos = videos_by_class(root, "HMDB51", HMDB51_NAME)
+    listed = _splits_in_lists(annotations)
+    fault = link_fault(root, follow_links)
+    found = []
+    for class_name, path in videos:
+        name = f"{class_name}/{path.stem}"
+        if name not in listed:
+            raise InputError(
+                f"{path}: not in {class_name}_test_splitN.txt in {annotations}; rename or remove"
+                " it, or use `tb shard folder`"
+            )
+        match = HMDB51_NAME.fullmatch(path.stem)
+        start = match["start"] if match else path.stem
+        found.append(
+            Found(
+                path=path,
+                class_name=class_name,
+                splits=listed[name],
+                group=start.removesuffix(f"_{class_name}"),
+                fault=fault(path),
+            )
+        )
+    check_class_sizes(root, {top.name for top in class_folders(root)}, found, min_per_class=1)
+    notes = part_notes("HMDB51", found, _COUNTS)
+    return build("hmdb51", root, found, missing=missing_videos(found, listed), notes=notes)
+
+
+def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
+    """{"class/name without extension": membership in splits 1 to 3} from the 153 list files."""
+    firsts = sorted(folder.glob("*_test_split1.txt"))
+    if not firsts:
+        raise InputError(
+            f"{folder}: no CLASS_test_split1.txt in it; --annotations takes the folder of HMDB51's"
+            " 153 split files"
+        )
+    listed: dict[str, list[str]] = {}
+    for first in firsts:
+        class_name = first.name.removesuffix("_test_split1.txt")
+        for index in range(NUM_SPLITS):
+            path = folder / f"{class_name}_test_split{index + 1}.txt"
+            for line in list_lines(path):
+                name, _, code = line.rpartition(" ")
+                if code not in _SPLIT_OF_CODE:
+                    raise InputError(f"{path}: {line!r}: should read NAME.avi 0, 1 or 2")
+                key = f"{class_name}/{name.strip().removesuffix('.avi')}"
+                listed.setdefault(key, [""] * NUM_SPLITS)[index] = _SPLIT_OF_CODE[code]
+    return {name: tuple(splits) for name, splits in listed.items()}

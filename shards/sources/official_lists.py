@@ -1,0 +1,79 @@
+"""What UCF101 and HMDB51 have in common: class folders, official lists, three splits.
+
+All official splits go into the manifest, and training chooses one by its number. What the lists
+name and the disk does not have is listed and is no error. A file that is in no list is an error.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.sources.class_folders import class_folders, find_videos
+from shards.sources.recognise import recognise
+from shards.sources.source import Found
+
+NUM_SPLITS = 3
+
+
+def videos_by_class(root: Path, name: str, pattern: re.Pattern[str]) -> list[tuple[str, Path]]:
+    """(name of the class folder, path) of all videos.
+
+    Args:
+        root: The folder with the class folders.
+        name: The name of the data set, for messages.
+        pattern: It matches the stems of the videos of this data set.
+
+    Raises:
+        InputError: No name fits, so this is not the data set; the message says what it looks like.
+    """
+    try:
+        tops = class_folders(root)
+    except InputError as error:
+        raise InputError(f"{error} (or, if this is to be {name}: {recognise(root)})") from error
+    videos = [(top.name, path) for top in tops for path in find_videos(top)]
+    fitting = [path for _, path in videos if pattern.fullmatch(path.stem)]
+    if not fitting or fitting[0].parent.parent != root:
+        raise InputError(f"{root}: not {name}: {recognise(root)}")
+    return videos
+
+
+def list_lines(path: Path) -> list[str]:
+    """The lines of an official list that are not empty.
+
+    Raises:
+        InputError: The list cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise InputError(f"{path}: {reason}; --annotations takes the unpacked lists") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def missing_videos(found: Iterable[Found], listed: dict[str, tuple[str, ...]]) -> list[str]:
+    """The names that the lists have and the disk does not, sorted."""
+    return sorted(listed.keys() - {list_name(video) for video in found})
+
+
+def list_name(video: Found) -> str:
+    """The name of a video in `listed`: class/stem."""
+    return f"{video.class_name}/{video.path.stem}"
+
+
+def part_notes(name: str, found: Sequence[Found], counts: tuple[int, int]) -> list[str]:
+    """A note if this is only a part of the data set.
+
+    Args:
+        name: The name of the data set.
+        found: The videos on disk.
+        counts: How many classes and videos the whole data set has.
+    """
+    num_classes = len({video.class_name for video in found})
+    if (num_classes, len(found)) == counts:
+        return []
+    return [
+        f"not all of {name}: {num_classes} of {counts[0]} classes, {len(found)} of {counts[1]}"
+        " videos"
+    ]

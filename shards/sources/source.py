@@ -1,0 +1,178 @@
+"""`Source` and `Dataset`: which videos are on disk, of which class, in which splits.
+
+A class name gets its label by alphabetical order without regard to case, because this is the
+official order of UCF101 ("JumpingJack" before "JumpRope"), which plain sorting would not give.
+No file is opened here.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.names import relative_name
+from shards.sources.keys import assign_keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One video to ingest.
+
+    Attributes:
+        path: The file.
+        key: Its unique name in the shards.
+        label: The index of its class.
+        splits: Its membership in split number 1, 2, ...: "train", "val", "test" or "" (unused).
+        group: Videos of one group belong together, as takes of one scene do; "" if unknown.
+        fault: Why the file must not even be opened; "" for almost all.
+    """
+
+    path: Path
+    key: str
+    label: int
+    splits: tuple[str, ...]
+    group: str
+    fault: str = ""
+
+    def num_bytes(self) -> int:
+        """The size of the file now; -1 if the system does not say."""
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """All sources of one data set, sorted by their path relative to `root`.
+
+    Attributes:
+        name: The name of the data set.
+        classes: Class names; the index is the label.
+        sources: The videos on disk.
+        root: The folder to which recorded paths are relative.
+        missing: Videos that the lists of the data set name and the disk does not have.
+        notes: What else the user should know, one line each.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    sources: tuple[Source, ...]
+    root: Path
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A video on disk before it has a key and a label; see `Source` for the rest."""
+
+    path: Path
+    class_name: str
+    splits: tuple[str, ...]
+    group: str = ""
+    fault: str = ""
+
+
+def existing_folder(root: Path | str) -> Path:
+    """The root as a path.
+
+    Raises:
+        InputError: It is not a folder.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise InputError(f"{root}: no such folder; check --root")
+    if not root.is_dir():
+        raise InputError(f"{root}: is a file; --root takes the folder that holds the class folders")
+    return root
+
+
+def link_fault(root: Path, follow_links: bool) -> Callable[[Path], str]:
+    """A function path -> why the file must not be opened: it lies outside the root; "" if not."""
+    real_root = os.path.realpath(root) + os.sep
+
+    def fault(path: Path) -> str:
+        if follow_links or os.path.realpath(path).startswith(real_root):
+            return ""
+        return "a link out of the root; allow it with --follow-links"
+
+    return fault
+
+
+def check_class_sizes(
+    origin: Path, names: Iterable[str], found: Sequence[Found], min_per_class: int
+) -> None:
+    """Checks that every class has enough videos, and at least one.
+
+    Args:
+        origin: The folder or table, for messages.
+        names: The names of all classes.
+        found: The videos.
+        min_per_class: How many videos are enough.
+
+    Raises:
+        InputError: A class has fewer.
+    """
+    sizes = Counter(video.class_name for video in found)
+    for name in sorted(names):
+        if sizes[name] < max(min_per_class, 1):
+            ways = "add videos or remove the class"
+            if sizes[name]:
+                ways += ", or accept it with --min-per-class 1"
+            raise InputError(
+                f"{origin}: class {name!r} has {sizes[name]} video(s), needs"
+                f" {max(min_per_class, 1)}: {ways}"
+            )
+
+
+def build(
+    name: str,
+    root: Path,
+    found: Sequence[Found],
+    *,
+    classes: Iterable[str] = (),
+    missing: Iterable[str] = (),
+    notes: Iterable[str] = (),
+) -> Dataset:
+    """The data set of these videos, with keys and labels.
+
+    Args:
+        name: The name of the data set.
+        root: The folder to which recorded paths are relative.
+        found: The videos on disk.
+        classes: Class names that count even if none of their videos was found.
+        missing: See `Dataset`.
+        notes: See `Dataset`.
+    """
+    names = {video.class_name for video in found}.union(classes)
+    classes = sorted(names, key=lambda c: (c.casefold(), c))
+    label_of = {class_name: label for label, class_name in enumerate(classes)}
+    ordered = sorted(
+        ((relative_name(video.path, root), video) for video in found), key=lambda pair: pair[0]
+    )
+    # The raw names: they differ even if their readable forms are equal.
+    keys = assign_keys(
+        [(v.class_name, v.path.stem, os.path.relpath(v.path, root)) for _, v in ordered]
+    )
+    sources = tuple(
+        Source(
+            path=video.path,
+            key=key,
+            label=label_of[video.class_name],
+            splits=video.splits,
+            group=video.group,
+            fault=video.fault,
+        )
+        for key, (_, video) in zip(keys, ordered, strict=True)
+    )
+    return Dataset(
+        name=name,
+        classes=tuple(classes),
+        sources=sources,
+        root=root,
+        missing=tuple(missing),
+        notes=tuple(notes),
+    )
