@@ -1,4 +1,4 @@
-"""What `bench.loader_throughput` times: each in a process of its own, told when to run.
+"""What `bench.loader_throughput` times: each contender in its own process, which waits for orders.
 
 A process of its own keeps one contender's threads, workers and memory out of another's figures, and
 staying alive between rounds keeps start-up out of all of them.
@@ -23,9 +23,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.peers import PEERS, Render
+from loaders import DaliLayout, Loader, TryLayouts, open_loader
 from loaders.engines import reference
-from loaders.engines.choice import ENGINE_NAMES
-from loaders.loader import Loader, open_loader
+from loaders.engines.choice import EngineName
 from loaders.plan.draw import Plan
 from shards.errors import InputError
 from shards.reader import ShardReader
@@ -45,8 +45,7 @@ class Job:
     num_batches: int
     batch_size: int
     num_workers: int
-    tune: bool = False
-    gpu_memory_mb: float | None = None
+    layout: DaliLayout | TryLayouts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,21 +126,20 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
         job.shards,
         job.views,
         size_px=job.size_px,
-        engine=name if name in ENGINE_NAMES else "fused",
+        engine=name if name in list(EngineName) else "fused",
         device="cpu",
         dtype=job.dtype,
         batch_size=job.batch_size,
         num_workers=job.num_workers,
-        tune=job.tune,
-        gpu_memory_mb=job.gpu_memory_mb,
+        layout=job.layout if name == EngineName.DALI else None,
     )
     if name == CEILING:
         return lambda epoch: _decode_only(loader, job, epoch), float("nan")
-    if name in ENGINE_NAMES:
+    if name in list(EngineName):
         return lambda epoch: _engine(loader, job, epoch), _psnr_db(loader, _engine_views(name, job))
     torch.set_num_threads(1)  # as in its workers
     render = importlib.import_module(PEERS[name]).load()
-    # Checked in a thread-free copy of what the workers do; the workers load the library anew.
+    # Checked in a thread-free copy of what the workers do; the workers load the library again.
     dataset = _PeerDataset(loader, name, job.dtype)
     workers: DataLoader[Any] = DataLoader(
         dataset,
@@ -195,7 +193,7 @@ def _decode_window(data: bytes, first: int, last: int) -> None:
 
 
 class _Order:
-    """The sampler: (epoch, batch, place) of the round that is told."""
+    """The sampler: (epoch, row) of every video of the next round."""
 
     def __init__(self) -> None:
         self.indices: list[tuple[int, int]] = []
@@ -228,7 +226,7 @@ class _PeerDataset(Dataset[list[torch.Tensor]]):
             self._opened = (render, ShardReader(self._loader.manifest))
         render, reader = self._opened
         epoch, row = index
-        plan = self._loader.plan(np.array([row]), np.array([epoch]))
+        plan = self._loader.planner.plan(np.array([row]), np.array([epoch]))
         views = [_cast(view, self._dtype) for view in render(reader.read(row), plan, 0)]
         groups = []
         for group in self._loader.spec.groups:
@@ -252,7 +250,7 @@ def _engine_views(name: str, job: Job) -> _Views:
     )
 
     def views(plan: Plan, reader: ShardReader) -> list[np.ndarray]:
-        (rendered,) = loader.pipeline.run(reader, iter([plan]))
+        (rendered,) = loader.engine.run(reader, iter([plan]))
         return [view for group in rendered.views for view in group[0].numpy()]
 
     return views
@@ -268,13 +266,13 @@ def _peer_views(render: Render) -> _Views:
 
 def _psnr_db(loader: Loader, views: _Views) -> float:
     """The worst view of the first video, against the reference engine."""
-    plan = next(loader.plans())
-    plan = loader.plan(plan.rows[:1], plan.epochs[:1])
+    plan = next(loader.plans(0))
+    plan = loader.planner.plan(plan.rows[:1], plan.epochs[:1])
     size, frames = loader.spec.size_px, loader.spec.num_frames
     oracle = np.zeros((loader.spec.num_views, frames, size, size, 3), np.float32)
     with ShardReader(loader.manifest) as reader:
         ours = views(plan, reader)
-        reference.render(reader.read(int(plan.rows[0])), plan, 0, [oracle])
+        reference.render_video(reader.read(int(plan.rows[0])), plan, 0, [oracle])
     errors = [
         float(np.square(one.astype(np.float64) - other).mean())
         for one, other in zip(ours, oracle, strict=True)

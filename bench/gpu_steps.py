@@ -25,10 +25,9 @@ import torch
 from bench.gpu_meter import Nvml
 from bench.gpu_task import RECIPES, Found, Task
 from bench.gpu_throughput import throughput
+from loaders import ViewSpec, open_loader
 from loaders.engines.dali.nvdec import decoder_caps
-from loaders.loader import open_loader
-from loaders.plan import views
-from loaders.plan.views import ViewSpec
+from loaders.plan import presets
 from shards.encode.recipe import Recipe
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
@@ -148,7 +147,7 @@ def parity(task: Task) -> Found:
                 next(
                     open_loader(
                         task.shards(recipe), spec, engine=engine, device=device, batch_size=videos
-                    ).batches()
+                    ).batches(0)
                 )
                 for engine, device in (("dali", str(task.device)), ("reference", "cpu"))
             )
@@ -159,12 +158,12 @@ def parity(task: Task) -> Found:
 
 def _presets(size_px: int) -> dict[str, ViewSpec]:
     return {
-        "pretrain": views.pretrain(size_px=size_px),
-        "student": views.finetune(size_px=size_px),
-        "student_pair": views.weak_strong(size_px=size_px),
-        "similarity": views.similarity(size_px=size_px),
-        "eval": views.evaluation(size_px=size_px, num_clips=3),
-        "eval 3 crops": views.evaluation(size_px=size_px, num_clips=1, num_crops=3),
+        "pretrain": presets.pretrain(size_px=size_px),
+        "student": presets.finetune(size_px=size_px),
+        "student_pair": presets.weak_strong(size_px=size_px),
+        "similarity": presets.similarity(size_px=size_px),
+        "eval": presets.evaluation(size_px=size_px, num_clips=3),
+        "eval 3 crops": presets.evaluation(size_px=size_px, num_clips=1, num_crops=3),
     }
 
 
@@ -199,7 +198,7 @@ def tests(task: Task) -> Found:
 def _run_dali_tests(task: Task, names: str) -> Found:
     """Those of the engine's tests on this device; they take it as a parameter."""
     selection = f"({names}) and {task.device.type}"
-    return _run_tests(task, "-m", "not slow", "-k", selection, "tests/loaders/test_dali.py")
+    return _run_tests(task, "-m", "not slow", "-k", selection, "tests/loaders/engines/dali")
 
 
 def _run_tests(task: Task, *selection: str) -> Found:

@@ -20,9 +20,8 @@ from bench.gpu_meter import Meter
 from bench.gpu_task import RECIPES, Found, Task
 from bench.peers import torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
+from loaders import DaliLayout, Loader, open_loader
 from loaders.engines.dali.nvdec import decoder_caps
-from loaders.engines.dali.tuning import Tuning
-from loaders.loader import Loader, open_loader
 from loaders.plan.draw import Plan
 from shards.format.manifest import read_manifest
 from shards.format.shard import index_name
@@ -116,14 +115,15 @@ def _loader(task: Task, stage: str, size_px: int, recipe: str, engine: str, **mo
 
 
 def _num_videos(loader: Loader) -> Generator[int]:
-    for batch in loader.stream():
-        yield len(batch.keys)
+    with loader:
+        for batch in loader.stream():
+            yield len(batch.keys)
 
 
 def _dali(task: Task, stage: str, size_px: int, recipe: str, num_pipelines: int) -> _Cell:
     def run() -> Generator[int]:
-        tuning = Tuning(num_pipelines=num_pipelines, depth=2 if num_pipelines == 1 else 1)
-        return _num_videos(_loader(task, stage, size_px, recipe, "dali", tune=tuning))
+        layout = DaliLayout(num_pipelines=num_pipelines, depth=2 if num_pipelines == 1 else 1)
+        return _num_videos(_loader(task, stage, size_px, recipe, "dali", layout=layout))
 
     return _Cell(name=f"{stage} {size_px} {recipe} dali x{num_pipelines}", run=run)
 

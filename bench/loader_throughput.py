@@ -19,8 +19,9 @@ from pathlib import Path
 
 from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
-from loaders.engines.choice import ENGINE_NAMES
-from loaders.plan.views import PRESETS, view_spec
+from loaders import TryLayouts
+from loaders.engines.choice import EngineName
+from loaders.plan.presets import PRESETS, view_spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_batches=num_batches,
         batch_size=options.batch_size,
         num_workers=options.workers,
-        tune=options.tune,
-        gpu_memory_mb=options.gpu_memory_mb,
+        layout=TryLayouts(gpu_memory_mb=options.gpu_memory_mb) if options.tune else None,
     )
     contenders = []
     for name in [CEILING, *options.engines, *options.peers]:
@@ -89,7 +89,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--views", choices=sorted(PRESETS), default="pretrain")
     parser.add_argument("--size", type=int, default=112, help="output side in pixels")
-    parser.add_argument("--engines", nargs="*", choices=ENGINE_NAMES, default=["fused"])
+    parser.add_argument("--engines", nargs="*", choices=list(EngineName), default=["fused"])
     parser.add_argument("--tune", action="store_true", help="try layouts of dali first")
     parser.add_argument("--gpu-memory-mb", type=float, help="with --tune: at most")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
@@ -171,7 +171,7 @@ def _draw(rows: list[Row], job: Job, path: Path) -> None:
             "#999999"
             if row.name == CEILING
             else "#3b6ea5"
-            if row.name in ENGINE_NAMES
+            if row.name in list(EngineName)
             else "#d9822b"
             for row in rows
         ],
