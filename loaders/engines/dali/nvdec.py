@@ -1,6 +1,6 @@
 """What a GPU's video decoder (NVDEC) takes, asked before the first batch.
 
-The driver's own answer (`cuvidGetDecoderCaps`), because DALI's comes as a failure in mid-epoch.
+The driver answers (`cuvidGetDecoderCaps`), because DALI's answer is a failure in mid-epoch.
 """
 
 import ctypes

@@ -1,10 +1,10 @@
 """Planes and plan rows to views, in compiled code (Numba).
 
-Per frame: each plane is resampled with a separable antialiased bilinear filter (the triangle filter
+Each plane of a frame is resampled with a separable antialiased bilinear filter (the triangle filter
 of torchvision's and Pillow's `antialias`) in 16-bit integers, 16 output rows at a time. The
-vertical pass runs along contiguous source rows, the horizontal one along the 16 rows laid side by
-side; each pixel goes on through one matrix to RGB, one colour map and a table for gamma where
-drawn, and is stored in the output's type. No full-size RGB or float picture ever exists, nothing
+vertical pass runs along contiguous source rows. The horizontal pass runs along the 16 rows, which
+lie side by side. Then each pixel goes through one matrix to RGB, one colour map, and a table for
+gamma where it is drawn, and is stored in the output's type. No full-size RGB or float picture ever exists, nothing
 outside the crop is read, and chroma is filtered at its own resolution. The price of speed: the
 inner loops are vector code, written out in `simd`, and what calls them uses addresses.
 """
@@ -43,8 +43,8 @@ _ANY_BYTE = (0, 255)
 _IDENTITY = np.eye(3, 4, dtype=np.float32)
 
 _jit = numba.njit(nogil=True, cache=True, error_model="numpy")
-# Arrays that are handed to a function are counted, and the counter waits for all that has been
-# streamed to memory: no calls within a frame.
+# To hand an array to a function counts a reference, and the counter waits for everything that was
+# streamed to memory. So these are inlined: nothing is called within a frame.
 _inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 
 
@@ -64,6 +64,8 @@ def render_views(  # type: ignore[no-untyped-def]
 ):
     """Writes V views of T frames.
 
+    It is one long function because nothing may be called within a frame (see `_inlined`).
+
     Args:
         addresses: (N, 3) int64, where the Y, U and V planes of N decoded frames lie in memory.
         strides: (N, 3) int64, bytes from one row of a plane to the next.
@@ -80,7 +82,7 @@ def render_views(  # type: ignore[no-untyped-def]
             float16.
     """
     size = out.shape[2]
-    # Pixels move in blocks of up to 16 x 32: the scratch is as much wider than it need be.
+    # Pixels move in blocks of up to 16 x 32, so the scratch is that much wider than the crop.
     width = padded(filters.spans[:, :, WIDTH].max()) + LANES
     source = np.empty((_most_rows(size, filters), width), np.uint16)
     columns = np.empty((3, width, LANES), np.uint16)
@@ -90,7 +92,7 @@ def render_views(  # type: ignore[no-untyped-def]
     offsets = np.empty(LANES, np.int64)
     sums_to_rgb = to_rgb.copy()
     sums_to_rgb[:, :3] /= np.float32(_BYTE_STEP)
-    # By frame, not by view: a frame is in the cache when the next view wants it.
+    # Frames are the outer loop: a frame is still in the cache when the next view needs it.
     for n in range(len(addresses)):
         for v in range(out.shape[0]):
             has_color = not _is_identity(colors, v)
@@ -222,7 +224,7 @@ def _look_up(levels, curves, c, out):  # type: ignore[no-untyped-def]
 @_inlined  # type: ignore[untyped-decorator]
 def _lay_out(pixels, width, block):  # type: ignore[no-untyped-def]
     """`pixels` (>= width, 16) as 16 rows of `width`, one after the other, to `block`."""
-    # What runs over the end of a row is the start of the next, so that is written later.
+    # What runs over the end of a row lands on the start of the next row, which is written later.
     for x in range(padded(width) - LANES, -1, -LANES):
         transpose(
             address(pixels) + x * pixels.strides[0],
@@ -245,7 +247,7 @@ def _erase(erases, v, first_row, num_rows, size, block):  # type: ignore[no-unty
 
 @_inlined  # type: ignore[untyped-decorator]
 def _stream(block, num_bytes, target):  # type: ignore[no-untyped-def]
-    """The first bytes of `block` to an address, past the caches: they are not read here again."""
+    """The first bytes of `block` to an address, past the caches: nothing here reads them again."""
     source = address(block)
     begin = min(-target % LINE, num_bytes)
     end = begin + (num_bytes - begin) // LINE * LINE

@@ -1,9 +1,10 @@
 """Vector code for what LLVM does not find by itself in plain loops.
 
 Each operation is a Numba intrinsic that emits portable LLVM vector code, 16 or 32 values at a time,
-whatever registers the CPU has. Values between the passes are 16-bit: half the registers of floats,
-and every CPU multiplies them keeping the upper halves, so that a tap is a product and an addition.
-Addresses are integers in bytes, and nothing is checked: the callers in `kernel` own the bounds.
+whatever registers the CPU has. Values between the passes are 16-bit. They need half the registers
+of floats, and every CPU can multiply them and keep the upper halves, so that a tap is a product and
+an addition. Addresses are integers in bytes, and nothing is checked: the callers in `kernel` keep
+to the bounds.
 """
 
 from collections.abc import Callable
@@ -163,6 +164,8 @@ def color_columns(
     `has_color` is not 0, clip(color @ (rgb, 1)); the matrices are (3, 4) float32. `sample` is any
     value of the output's type: float32 stores the value, uint16 the bits of its float16, uint8
     255 x the value, rounded, int16 its level among `GAMMA_LEVELS`.
+
+    It is long because an intrinsic spells its many arguments out twice.
     """
 
     def body(
@@ -253,8 +256,8 @@ def _mix_columns(
 def _sums(builder: Builder, number: int, lanes: int, taps: Value) -> list[Value]:
     """Variables for sums of `taps` products' upper halves.
 
-    They start from what cutting off the lower halves will take away, half a step a tap; the limit
-    keeps sums of any number of taps within 16 bits.
+    Cutting off the lower halves takes away half a step a tap on average, so the sums start from
+    that. The limit keeps sums of any number of taps within 16 bits.
     """
     half, most = builder.lshr(taps, taps.type(1)), taps.type(100)
     half = builder.select(builder.icmp_signed("<", half, most), half, most)
@@ -290,8 +293,8 @@ def _add_product(builder: Builder, total: Value, place: Value, weight: Value) ->
 def _transpose(builder: Builder, rows: list[Value]) -> list[Value]:
     """16 vectors of 16 to their columns.
 
-    First the 128-bit pieces of which registers are made change places, halves before quarters; then
-    pieces are interleaved, for which every CPU has an instruction.
+    First the 128-bit pieces of the registers change places, halves before quarters. Then pieces are
+    interleaved, for which every CPU has an instruction.
     """
     rows = list(rows)
     piece = 128 // _WIDTH[rows[0].type.element]
