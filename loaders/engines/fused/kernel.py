@@ -4,9 +4,10 @@ Each plane of a frame is resampled with a separable antialiased bilinear filter 
 of torchvision's and Pillow's `antialias`) in 16-bit integers, 16 output rows at a time. The
 vertical pass runs along contiguous source rows. The horizontal pass runs along the 16 rows, which
 lie side by side. Then each pixel goes through one matrix to RGB, one colour map, and a table for
-gamma where it is drawn, and is stored in the output's type. No full-size RGB or float picture ever exists, nothing
-outside the crop is read, and chroma is filtered at its own resolution. The price of speed: the
-inner loops are vector code, written out in `simd`, and what calls them uses addresses.
+gamma where it is drawn, and is stored in the output's type. No full-size RGB or float picture ever
+exists, nothing outside the crop is read, and chroma is filtered at its own resolution. The price of
+speed is that the inner loops are vector code, written out in `simd`, and their callers use
+addresses.
 """
 
 from typing import Any
