@@ -1,0 +1,65 @@
+"""The same few videos in every codec, and both devices."""
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from loaders.plan import presets
+from loaders.plan.views import ViewSpec
+from shards.encode.recipe import Recipe
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.folder import from_folder
+from tests.loaders.engines.test_parity import EVERYTHING
+from tests.make_videos import make_video
+
+GPU = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+NUM_VIDEOS = 7
+
+
+Shards = Callable[[str], Manifest]
+
+
+@pytest.fixture(params=["cpu", GPU])
+def device(request: pytest.FixtureRequest) -> str:
+    """Both devices, the second where there is one."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """Codec -> the same few videos in it: of three sizes, some short, one tagged BT.709."""
+
+    @cache
+    def made(codec: str) -> Manifest:
+        root = tmp_path_factory.mktemp(codec)
+        sizes = [(144, 176, 80), (144, 176, 40), (176, 144, 9), (160, 160, 70), (144, 176, 66)]
+        source = ("mpeg4", "avi") if codec == "mpeg4" else ("libx264", "mp4")
+        tags = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+        for seed in range(NUM_VIDEOS):
+            height, width, num_frames = sizes[seed % len(sizes)]
+            make_video(
+                root / "videos" / "ab"[seed % 2] / f"v{seed}.{source[1]}",
+                num_frames=num_frames,
+                height=height,
+                width=width,
+                codec=source[0],
+                seed=seed,
+                options=tags if seed == 1 else None,
+            )
+        recipe = Recipe(codec="copy") if codec == "mpeg4" else Recipe(codec=codec)
+        ingest(
+            from_folder(root / "videos", min_per_class=1), root / "shards", recipe=recipe, workers=1
+        )
+        return read_manifest(root / "shards")
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ViewSpec:
+    """Small pretraining views with every operation in them."""
+    return presets.pretrain(num_frames=4, size_px=16, num_slices=2, augment=EVERYTHING)
