@@ -177,7 +177,7 @@ def test_an_interrupted_remote_ingestion_goes_on(
     with pytest.raises(KeyboardInterrupt):
         ingest(from_folder(root), url, shard_bytes=60_000, progress=interrupt)
     begun = _files(url)
-    assert ".ingest/plan.json" in begun
+    assert ".ingest/settings.json" in begun
     assert DATASET_NAME not in begun
     with pytest.raises(InputError, match="other videos, recipe, seed"):
         ingest(from_folder(root), url, shard_bytes=60_000, seed=5)

@@ -7,18 +7,12 @@ import tarfile
 import warnings
 from pathlib import Path
 
-import pytest
 import webdataset
 
 from shards.files.local_store import LocalStore
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest
 from shards.format.shard import ShardWriter, member_bytes
-from shards.reader import ShardError, ShardReader
-
-
-def _shard(manifest: Manifest, index: int) -> Path:
-    return manifest.root / manifest.video(index).shard
 
 
 def test_offsets_are_those_that_tarfile_finds(manifest: Manifest) -> None:
@@ -65,16 +59,6 @@ def test_the_stock_webdataset_library_reads_them(manifest: Manifest) -> None:
             assert facts[name] == getattr(video, name)
 
 
-def test_the_reader_gives_the_same_bytes(manifest: Manifest) -> None:
-    with ShardReader(manifest) as reader:
-        for index in reversed(range(len(manifest))):
-            video = manifest.video(index)
-            with tarfile.open(_shard(manifest, index)) as tar:
-                member = tar.extractfile(f"{video.key}.mp4")
-                assert member is not None
-                assert reader.read(index) == member.read()
-
-
 def test_dataset_json_knows_every_shard(manifest: Manifest) -> None:
     about = read_dataset_json(manifest.root)
     assert [shard.name for shard in about.shards] == list(manifest.shard_names)
@@ -84,31 +68,6 @@ def test_dataset_json_knows_every_shard(manifest: Manifest) -> None:
         assert shard.sha256 == hashlib.sha256(data).hexdigest()
     assert about.counts == ({"train": len(manifest)},)
     assert about.classes == manifest.classes
-
-
-def test_a_damaged_or_missing_shard_is_named_by_the_reader(
-    manifest: Manifest, tmp_path: Path
-) -> None:
-    copy = Manifest(
-        root=tmp_path,
-        name=manifest.name,
-        classes=manifest.classes,
-        table=manifest.table,
-        digest=manifest.digest,
-    )
-    video = manifest.video(0)
-    data = bytearray(_shard(manifest, 0).read_bytes())
-    with ShardReader(copy) as reader:
-        with pytest.raises(ShardError, match=f"{video.key} in .*{video.shard}: No such file"):
-            reader.read(0)
-        (tmp_path / video.shard).write_bytes(data[: video.offset + 10])
-        with pytest.raises(ShardError, match="bytes too early"):
-            reader.read(0)
-        reader.close()
-        data[video.offset + 5] ^= 1
-        (tmp_path / video.shard).write_bytes(data)
-        with pytest.raises(ShardError, match="sha256 differs"):
-            reader.read(0)
 
 
 def test_the_room_of_a_member_is_foretold(tmp_path: Path) -> None:
