@@ -257,6 +257,7 @@ def read_manifest(root: Path | str) -> Manifest:
         table = read_table(io.BytesIO(data))
         agrees &= table.schema.metadata.get(b"digest", b"").decode() == about.digest
         table = table.replace_schema_metadata(None).cast(SCHEMA)
+        table.validate(full=True)
     except (ValueError, KeyError, AttributeError, pa.ArrowException) as error:
         raise InputError(f"{path}: unreadable ({error}); run `tb shard` again") from error
     if not agrees:

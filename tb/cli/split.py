@@ -17,17 +17,19 @@ def split_command(
         float | None, typer.Option(help="Percentage of the labels to keep, above 0 up to 100.")
     ] = None,
     from_list: Annotated[
-        Path | None, typer.Option(help="Take over a public list instead of drawing one.")
+        Path | None, typer.Option(help="Use a public list instead of drawing one.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw; fractions of one seed are nested.")] = 0,
-    split: Annotated[
-        str, typer.Option(help="train, or pool (HMDB51: all that is not for testing).")
-    ] = "train",
+    seed: Annotated[
+        int, typer.Option(help="Seed of the draw; fractions of one seed are nested.")
+    ] = 0,
+    split: Annotated[str, typer.Option(help="train, or pool (HMDB51: all but test).")] = "train",
     split_number: Annotated[int, typer.Option(help="Which official split, from 1.")] = 1,
     groups: Annotated[
-        bool, typer.Option("--groups", help="Never tear a class's groups apart.")
+        bool, typer.Option("--groups", help="Keep the videos of a group together within a class.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="The list; default: beside the shards.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file of the list; default: beside the shards.")
+    ] = None,
 ) -> None:
     """Choose the labelled videos: stratified, at least one per class, nested; or from a list."""
     from shards.errors import InputError
@@ -50,7 +52,9 @@ def split_command(
         how += ", whole groups" * groups
     title = f"{labelled.sum()} labelled of {len(rows)} videos in {where} ({how})"
     if out is None and manifest.url:
-        raise InputError("tb split: give --out FILE, a list of remote shards is kept here")
+        raise InputError(
+            "tb split: give --out FILE, because the list of remote shards is a local file"
+        )
     path = out or manifest.root / f"{name}.txt"
     _write(path, label_list_text(manifest, labelled, title))
     typer.echo(title)
@@ -135,7 +139,7 @@ def _print_groups(
 
     from shards.labels.label_list import shared_groups
 
-    if not any(manifest.table.column("group").to_pylist()):
+    if not any(manifest.groups):
         typer.echo("groups  unknown")
         return
     parts = {

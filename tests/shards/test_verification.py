@@ -22,7 +22,7 @@ from shards.verification import verify
 
 @pytest.fixture
 def root(manifest: Manifest, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """A copy that the test may damage."""
     return Path(shutil.copytree(manifest.root, tmp_path / "copy"))
 
 

@@ -1,4 +1,4 @@
-"""What is recorded of the pixels is what the decoder says of the frames."""
+"""The recorded picture format agrees with the frames that the decoder gives."""
 
 from pathlib import Path
 

@@ -105,7 +105,7 @@ def test_remote_shards_read_and_verify(
         for index in range(len(remote)):
             assert reader.read(index) == expected.read(index)
     assert verify(url, decode=True) == []
-    # pathlib makes one slash of two; options of type Path must work all the same.
+    # pathlib turns two slashes into one; options of type Path must work too.
     assert len(read_manifest(Path(url))) == len(manifest)
 
 

@@ -15,7 +15,7 @@ from shards.format.video import Video
 
 @pytest.fixture
 def root(manifest: Manifest, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """A copy that the test may damage."""
     return Path(shutil.copytree(manifest.root, tmp_path / "copy"))
 
 
@@ -45,7 +45,7 @@ def _rewrite(root: Path, videos: list[Video]) -> None:
         ("fps_den", 0),
         ("fps_num", 0),
         ("height", 0),
-        ("width", 1 << 20),
+        ("width", 1 << 40),
         ("offset", -1),
         ("size", 0),
         ("size", 1 << 50),

@@ -31,8 +31,8 @@ def test_tar_headers_tell_nothing_of_this_machine(manifest: Manifest) -> None:
     for name in manifest.shard_names:
         with tarfile.open(manifest.root / name) as tar:
             for member in tar:
-                facts = (member.mtime, member.uid, member.gid, member.uname, member.gname)
-                assert facts == (0, 0, 0, "", "")
+                traces = (member.mtime, member.uid, member.gid, member.uname, member.gname)
+                assert traces == (0, 0, 0, "", "")
                 assert not member.pax_headers
 
 
@@ -44,19 +44,19 @@ def test_rows_are_in_shard_order(manifest: Manifest) -> None:
 def test_the_stock_webdataset_library_reads_them(manifest: Manifest) -> None:
     urls = [str(manifest.root / name) for name in manifest.shard_names]
     with warnings.catch_warnings():
-        # The library leaves its last file to the garbage collector.
+        # The library leaves closing its last file to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
         samples = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
         gc.collect()
     assert [sample["__key__"] for sample in samples] == manifest.keys
     for index, sample in enumerate(samples):
-        video, facts = manifest.video(index), json.loads(sample["json"])
+        video, content = manifest.video(index), json.loads(sample["json"])
         assert hashlib.sha256(sample["mp4"]).hexdigest() == video.sha256
-        assert facts["class"] == manifest.classes[video.label]
-        assert facts["fps"] == [video.fps.numerator, video.fps.denominator]
-        assert facts["splits"] == list(video.splits)
+        assert content["class"] == manifest.classes[video.label]
+        assert content["fps"] == [video.fps.numerator, video.fps.denominator]
+        assert content["splits"] == list(video.splits)
         for name in ("key", "label", "group", "num_frames", "height", "width", "codec", "source"):
-            assert facts[name] == getattr(video, name)
+            assert content[name] == getattr(video, name)
 
 
 def test_dataset_json_knows_every_shard(manifest: Manifest) -> None:

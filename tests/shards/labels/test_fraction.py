@@ -1,4 +1,4 @@
-"""Official splits equal the official lists; label fractions are stratified, nested and seeded."""
+"""Label fractions are stratified, nested and seeded."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_a_smaller_fraction_lies_inside_a_larger_one(
 
 
 @given(_LABELS, _PERCENT, _SEED, st.randoms())
-def test_the_order_of_the_rows_has_no_say(  # type: ignore[no-untyped-def]
+def test_the_order_of_the_rows_does_not_matter(  # type: ignore[no-untyped-def]
     labels: np.ndarray, percent: float, seed: int, random
 ) -> None:
     keys = _keys(labels)

@@ -1,4 +1,4 @@
-"""Sources from class folders, and the messages where these are not as they should be."""
+"""Sources from class folders, and the messages if the folders have a mistake."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""HMDB51 on trees of empty files, and by its official lists where these are at hand."""
+"""HMDB51 on trees of empty files, and by its official lists if these are available."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +79,6 @@ def test_all_of_hmdb51(shared: Callable[[str], Path], tmp_path: Path) -> None:
     assert counts(dataset) == [(3570, 1530)] * 3
     assert len(dataset.classes) == 51
     assert (len(dataset.sources), dataset.missing, dataset.notes) == (6766, (), ())
-    # Every name was taken apart: no group still holds the shot's description.
+    # Every name was split: no group still has the description of the shot.
     assert not any("_np" in source.group for source in dataset.sources)
     assert len({source.group for source in dataset.sources}) < 3000

@@ -1,4 +1,4 @@
-"""Kinetics-400 on trees of empty files, and by its official lists where these are at hand."""
+"""Kinetics-400 on trees of empty files, and by its official lists if these are available."""
 
 from collections import Counter
 from collections.abc import Callable

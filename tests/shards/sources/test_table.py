@@ -1,4 +1,4 @@
-"""Sources from tables, and the messages where these have a mistake."""
+"""Sources from tables, and the messages if the tables have a mistake."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""UCF101 on trees of empty files, and by its official lists where these are at hand."""
+"""UCF101 on trees of empty files, and by its official lists if these are available."""
 
 import re
 from collections.abc import Callable
