@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.errors import InputError
-from shards.format.video import SPLIT_NAMES
+from shards.format.video import SPLIT_NAMES, ColorMatrix, ColorRange
 
 # Column -> what all of its texts must match.
 _PATTERNS = {
@@ -19,8 +19,8 @@ _PATTERNS = {
     "sha256": r"^[0-9a-f]{64}$",
     "codec": r"^[a-z0-9_]{1,40}$",
     "pixel_format": r"^[a-z0-9_]{1,40}$",
-    "color_matrix": r"^(bt601|bt709)$",
-    "color_range": r"^(limited|full)$",
+    "color_matrix": f"^({'|'.join(ColorMatrix)})$",
+    "color_range": f"^({'|'.join(ColorRange)})$",
 }
 # Column -> its least and greatest number.
 _LIMITS = {

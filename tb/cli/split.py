@@ -28,7 +28,7 @@ def split_command(
         bool, typer.Option("--groups", help="Keep the videos of a group together within a class.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="The file of the list; default: beside the shards.")
+        Path | None, typer.Option(help="The list file; default: beside the shards.")
     ] = None,
 ) -> None:
     """Choose the labelled videos: stratified, at least one per class, nested; or from a list."""
@@ -52,9 +52,7 @@ def split_command(
         how += ", whole groups" * groups
     title = f"{labelled.sum()} labelled of {len(rows)} videos in {where} ({how})"
     if out is None and manifest.url:
-        raise InputError(
-            "tb split: give --out FILE, because the list of remote shards is a local file"
-        )
+        raise InputError("tb split: give --out FILE, because a list is always a local file")
     path = out or manifest.root / f"{name}.txt"
     _write(path, label_list_text(manifest, labelled, title))
     typer.echo(title)

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import av
 import pytest
-from av.video.reformatter import ColorRange, Colorspace
+from av.video import reformatter
 
 from shards.encode.opening import open_video, video_stream
 from shards.encode.picture_format import PictureFormat
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
+from shards.format.video import ColorMatrix, ColorRange
 from tests.make_videos import make_video, moving_pattern
 
 
-def _tagged(path: Path, colorspace: Colorspace, color_range: ColorRange) -> Path:
+def _tagged(
+    path: Path, colorspace: reformatter.Colorspace, color_range: reformatter.ColorRange
+) -> Path:
     paint = moving_pattern(4, 96, 128)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -27,25 +30,34 @@ def _tagged(path: Path, colorspace: Colorspace, color_range: ColorRange) -> Path
     return path
 
 
-@pytest.mark.parametrize("colorspace", [Colorspace.ITU709, Colorspace.ITU601])
-@pytest.mark.parametrize("color_range", [ColorRange.MPEG, ColorRange.JPEG])
+@pytest.mark.parametrize(
+    "colorspace", [reformatter.Colorspace.ITU709, reformatter.Colorspace.ITU601]
+)
+@pytest.mark.parametrize("color_range", [reformatter.ColorRange.MPEG, reformatter.ColorRange.JPEG])
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "mjpeg", "copy"])
 def test_the_record_agrees_with_the_frames(
-    tmp_path: Path, colorspace: Colorspace, color_range: ColorRange, codec: str
+    tmp_path: Path,
+    colorspace: reformatter.Colorspace,
+    color_range: reformatter.ColorRange,
+    codec: str,
 ) -> None:
     path = _tagged(tmp_path / "a.mp4", colorspace, color_range)
     encoded = transcode(path, Recipe(codec=codec))
     with open_video(encoded.data) as container:
         frame = next(container.decode(video_stream(container)))
-    is_bt709 = int(frame.colorspace) == int(Colorspace.ITU709)
-    is_full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+    is_bt709 = int(frame.colorspace) == int(reformatter.Colorspace.ITU709)
+    is_full = (
+        frame.format.name.startswith("yuvj") or frame.color_range == reformatter.ColorRange.JPEG
+    )
     assert encoded.pictures == PictureFormat(
         pixel_format=frame.format.name,
-        color_matrix="bt709" if is_bt709 else "bt601",
-        color_range="full" if is_full else "limited",
+        color_matrix=ColorMatrix.BT709 if is_bt709 else ColorMatrix.BT601,
+        color_range=ColorRange.FULL if is_full else ColorRange.LIMITED,
     )
-    assert is_full == (codec == "mjpeg" or (codec == "copy" and color_range == ColorRange.JPEG))
-    assert is_bt709 == (codec != "mjpeg" and colorspace == Colorspace.ITU709)
+    assert is_full == (
+        codec == "mjpeg" or (codec == "copy" and color_range == reformatter.ColorRange.JPEG)
+    )
+    assert is_bt709 == (codec != "mjpeg" and colorspace == reformatter.Colorspace.ITU709)
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le"])

@@ -18,6 +18,7 @@ from shards.encode.picture_format import PictureFormat
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, transcode
 from shards.errors import InputError
+from shards.format import video
 from tests.make_videos import make_video, moving_pattern
 from tests.shards import damage
 
@@ -295,7 +296,11 @@ def test_copy_keeps_the_file_as_it_is(tmp_path: Path) -> None:
         height=50,
         width=70,
         codec="mpeg4",
-        pictures=PictureFormat(pixel_format="yuv420p", color_matrix="bt601", color_range="limited"),
+        pictures=PictureFormat(
+            pixel_format="yuv420p",
+            color_matrix=video.ColorMatrix.BT601,
+            color_range=video.ColorRange.LIMITED,
+        ),
         extension="avi",
     )
     assert encoded == expected

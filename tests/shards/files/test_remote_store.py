@@ -21,7 +21,8 @@ from shards.errors import InputError
 from shards.files.addresses import remote_url
 from shards.files.local_store import LocalStore
 from shards.files.store import open_store
-from shards.format.manifest import DATASET_NAME, Manifest, read_manifest
+from shards.format.dataset_json import DATASET_NAME
+from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder

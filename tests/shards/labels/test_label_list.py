@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from shards.files.local_store import LocalStore
 from shards.format.dataset_json import DatasetJson
 from shards.format.manifest import Manifest, read_manifest, write_manifest
-from shards.format.video import Video, video_table
+from shards.format.video import ColorMatrix, ColorRange, Video, video_table
 from shards.labels.label_list import (
     label_list_text,
     match_label_list,
@@ -60,8 +60,8 @@ def _video(*, key: str, label: int, source: str, group: str, splits: tuple[str, 
         width=9,
         codec="h264",
         pixel_format="yuv420p",
-        color_matrix="bt601",
-        color_range="limited",
+        color_matrix=ColorMatrix.BT601,
+        color_range=ColorRange.LIMITED,
         shard="shard-000000.tar",
         offset=9,
         size=9,
@@ -327,7 +327,7 @@ def test_public_hmdb51_lists(
     text = _run(hmdb.root, "--from-list", path, "--split", "pool")
     assert f"{num_labelled} labelled of 5236 videos in pool split 1" in text
     assert "match no video" not in text
-    # The makers of the lists sorted the names of files: "climb_stairs_test..." comes before "climb_test...".
+    # The lists are sorted by file name: "climb_stairs_test..." comes before "climb_test...".
     odd = {entry.partition("/")[0] for entry in match_label_list(path, hmdb).contradicted}
     assert odd == {"climb", "climb_stairs", "kick", "kick_ball", "sword", "sword_exercise"}
 
