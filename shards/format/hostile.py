@@ -60,10 +60,14 @@ def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
     members = pc.list_flatten(table.column("splits"))
     if strange := set(pc.unique(members).to_pylist()) - set(SPLIT_NAMES):
         name = str(min(map(str, strange)))
-        raise InputError(f"{path}: a row is in the split {name!r}; run `tb shard` again")
+        raise InputError(
+            f"{path}: a row is in the split {name!r}; run `tb shard` again with another --out"
+        )
     keys = table.column("key")
     if len(pc.unique(keys)) != len(keys):
-        raise InputError(f"{path}: two rows have the same key; run `tb shard` again")
+        raise InputError(
+            f"{path}: two rows have the same key; run `tb shard` again with another --out"
+        )
 
 
 def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> None:
@@ -74,4 +78,6 @@ def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> N
 
 
 def _refusal(path: str, name: str, row: int, value: str) -> InputError:
-    return InputError(f"{path}: row {row}: {name} must not be {value}; run `tb shard` again")
+    return InputError(
+        f"{path}: row {row}: {name} must not be {value}; run `tb shard` again with another --out"
+    )

@@ -136,7 +136,8 @@ def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Pat
     with ShardReader(read_manifest(url)) as reader:
         message = fault_of(reader.read, 0)
     problem = (
-        f"{url}/{name}: not the bytes that were written (sha256 differs); run `tb shard` again"
+        f"{url}/{name}: not the bytes that were written (sha256 differs); run"
+        " `tb shard` again with another --out"
     )
     assert problem in message
     assert not list(own_cache.rglob("*.tar"))
@@ -155,9 +156,9 @@ def test_verifying_looks_at_the_original_not_at_the_copy(
     open_store(url).remove(first.name)
     open_store(url).put_bytes(second.name, good[:5000] + b"x" + good[5001:])
     assert verify(url) == [
-        f"{url}/{first.name}: no such file; run `tb shard` again",
+        f"{url}/{first.name}: no such file; run `tb shard` again with another --out",
         f"{url}/{second.name}: not the bytes that were written (sha256 differs); run `tb shard`"
-        " again",
+        " again with another --out",
     ]
     # Training can go on with the copy.
     assert second.read_bytes() == good
