@@ -104,18 +104,22 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
         document = json.loads(data)
         version = document.pop("format_version")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: unreadable ({error!r}); run `tb shard` again") from error
+        raise InputError(
+            f"{path}: unreadable ({error!r}); run `tb shard` again with another --out"
+        ) from error
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path}: format version {version}, but this program reads version {FORMAT_VERSION};"
-            " run `tb shard` again"
+            " run `tb shard` again with another --out"
         )
     if missing := sorted({field.name for field in fields(DatasetJson)} - document.keys()):
-        raise InputError(f"{path}: lacks {', '.join(missing)}; run `tb shard` again")
+        raise InputError(
+            f"{path}: lacks {', '.join(missing)}; run `tb shard` again with another --out"
+        )
     try:
         return _parsed(document)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}; run `tb shard` again") from error
+        raise InputError(f"{path}: {error}; run `tb shard` again with another --out") from error
 
 
 def _parsed(document: dict[str, object]) -> DatasetJson:
