@@ -1,14 +1,19 @@
 """Encoded bytes to chosen frames, and to their Y, U and V planes, with PyAV.
 
 No RGB picture is made: the engine folds YUV -> RGB into each view's colour matrix. A frame's number
-is its place in presentation order. A seek goes to the keyframe before the first frame that is
-wanted, and counts only where it is provably exact. The container must list as many frames as the
-manifest counted when all of them were decoded, and every frame decoded after the seek must carry
-the timestamp that is listed for its number. Otherwise the file is decoded from its start and
-counted, which is slow but never wrong.
+is its place in presentation order.
+
+A video with a packet index comes as a window: packets go straight to a decoder that stays open, and
+only the GOPs with wanted frames are decoded. `tb shard` has proven that this is exact. A video
+without one (recipe `copy`) comes as a whole file. There a seek goes to the keyframe before the
+first wanted frame, and counts only where it is provably exact. The container must list as many
+frames as the manifest counted when all of them were decoded, and every frame decoded after the seek
+must carry the timestamp that is listed for its number. Otherwise the file is decoded from its start
+and counted, which is slow but never wrong.
 """
 
 import io
+import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +28,8 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from loaders.yuv import is_full_range, yuv_to_rgb
+from shards.format.packets import Window
+from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
 # To skip fewer frames than this, decoding them costs less than a seek.
 _SEEK_FROM = 8
@@ -30,6 +37,9 @@ PLANAR_420 = {"yuv420p", "yuvj420p"}
 # Containers that store when a frame is shown; elsewhere FFmpeg guesses it where frames are
 # reordered (B-frames in AVI), and may be off by one.
 _STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+
+
+_of_thread = threading.local()
 
 
 class DecodeError(Exception):
@@ -81,7 +91,7 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
 
 
 def decode_frames(
-    data: bytes, frame_indices: np.ndarray, num_frames: int
+    video: bytes | Window, frame_indices: np.ndarray, num_frames: int
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yields (k, the frame with number frame_indices[k]) for k = 0, 1, ... as they are decoded.
 
@@ -89,14 +99,34 @@ def decode_frames(
     frame that is let go gives its memory to a later one, which is much cheaper than fresh memory.
 
     Args:
-        data: A whole video file.
+        video: A window that holds these frames, or a whole file.
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
 
     Raises:
-        DecodeError: The bytes do not decode, end before the last frame asked for, or change size.
+        DecodeError: The bytes do not decode, end before the last wanted frame, or change size.
     """
     wanted = frame_indices.tolist()
+    if isinstance(video, Window):
+        try:
+            yield from enumerate(_open_decoders().frames(video, wanted))
+        except PacketDecodeError as error:
+            raise DecodeError(str(error)) from error
+        return
+    yield from _decode_file(video, wanted, num_frames)
+
+
+def _open_decoders() -> PacketDecoders:
+    """This thread's."""
+    if not hasattr(_of_thread, "decoders"):
+        _of_thread.decoders = PacketDecoders()
+    decoders: PacketDecoders = _of_thread.decoders
+    return decoders
+
+
+def _decode_file(
+    data: bytes, wanted: list[int], num_frames: int
+) -> Iterator[tuple[int, VideoFrame]]:
     try:
         if wanted[0] >= _SEEK_FROM:
             num_found = 0

@@ -16,6 +16,7 @@ from typing import Self
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from shards.format.packets import Packets, PacketsError, PacketsFile, Window, crc
 
 _MAX_OPEN_SHARDS = 128
 
@@ -31,7 +32,10 @@ class ShardReader:
         self._manifest = manifest
         # Kept in Arrow, because Python strings would be many times as large.
         self._sha256 = manifest.table.column("sha256").combine_chunks()
+        self._codec = manifest.table.column("codec").combine_chunks()
+        self._packets_sha256 = manifest.table.column("packets_sha256").combine_chunks()
         self._open: OrderedDict[int, _Descriptor] = OrderedDict()
+        self._packets: OrderedDict[int, PacketsFile] = OrderedDict()
         self._lock = Lock()
 
     def __enter__(self) -> Self:
@@ -60,22 +64,110 @@ class ShardReader:
         # The copy may be damaged, or the network failed for a moment: fetch it again.
         return self._read(index, fetch_again=True)
 
-    def _read(self, index: int, *, fetch_again: bool = False) -> bytes:
+    def read_window(self, index: int, first: int, last: int) -> Window:
+        """The GOPs that hold frames `first` to `last` of a video: one read, and their checksums.
+
+        Args:
+            index: The row of a video that has a packet index (`Manifest.has_packets`).
+            first: Number of the first frame.
+            last: Number of the last frame, at least `first` and below the video's `num_frames`.
+
+        Raises:
+            ShardError: As for `read`; where a checksum differs, it names the GOP.
+        """
+        try:
+            return self._read_window(index, first, last)
+        except ShardError:
+            if not self._manifest.url:
+                raise
+        return self._read_window(index, first, last, fetch_again=True)
+
+    def read_frames(self, index: int, first: int, last: int) -> bytes | Window:
+        """The least that frames `first` to `last` of a video need.
+
+        A window where the video has a packet index, otherwise the whole file. Arguments and errors
+        as for `read_window`.
+        """
+        if self._manifest.has_packets[index]:
+            return self.read_window(index, first, last)
+        return self.read(index)
+
+    def _read_window(
+        self, index: int, first: int, last: int, *, fetch_again: bool = False
+    ) -> Window:
+        packets = self._packets_of(index, fetch_again)
+        gops, offsets = packets.gops(first, last), packets.offsets
+        begin, end = int(packets.gop_frames[gops[0]]), packets.gop_end(gops[-1])
+        num_bytes = int(offsets[end] - offsets[begin])
+        data = self._bytes(index, int(offsets[begin]), num_bytes, fetch_again=fetch_again)
+        inside = (offsets[begin : end + 1] - offsets[begin]).tolist()
+        view = memoryview(data)
+        for gop in gops:
+            start, stop = int(packets.gop_frames[gop]) - begin, packets.gop_end(gop) - begin
+            if crc(view[inside[start] : inside[stop]]) != packets.checksums[gop]:
+                raise self._error(
+                    index, f"GOP {gop} is not the bytes that were written (checksum differs)"
+                )
+        height, width = self._manifest.heights[index], self._manifest.widths[index]
+        return Window(
+            codec=self._codec[index].as_py(),
+            size=(int(height), int(width)),
+            extradata=packets.extradata,
+            gop_frames=tuple(packets.gop_frames[gops.start : gops.stop].tolist()),
+            data=data,
+            offsets=tuple(inside),
+        )
+
+    def _packets_of(self, index: int, fetch_again: bool) -> Packets:
+        """The packets of a video, checked against its row of the manifest."""
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
-        size, offset = int(manifest.sizes[index]), int(manifest.offsets[index])
+        try:
+            file = self._packets_file(shard_index, fetch_again)
+            packets = file.row(index - int(manifest.shard_starts[shard_index]))
+            packets.check(int(manifest.num_frames[index]), int(manifest.sizes[index]))
+        except OSError as error:
+            raise self._error(index, f"packet index: {error.strerror or error}") from error
+        except PacketsError as error:
+            raise self._error(index, f"the packet index {error}") from error
+        except InputError as error:  # it cannot be fetched
+            raise self._error(index, str(error)) from error
+        if packets.sha256() != self._packets_sha256[index].as_py():
+            raise self._error(index, "the packet index is not the one that was written")
+        return packets
+
+    def _packets_file(self, shard_index: int, fetch_again: bool) -> PacketsFile:
+        with self._lock:
+            file = None if fetch_again else self._packets.pop(shard_index, None)
+        if file is None:  # not under the lock, because fetching takes long
+            name = self._manifest.shard_names[shard_index]
+            file = PacketsFile(self._manifest.packets_path(name, fetch_again=fetch_again))
+        with self._lock:
+            self._packets[shard_index] = file
+            while len(self._packets) > _MAX_OPEN_SHARDS:
+                self._packets.popitem(last=False)
+        return file
+
+    def _read(self, index: int, *, fetch_again: bool = False) -> bytes:
+        data = self._bytes(index, 0, int(self._manifest.sizes[index]), fetch_again=fetch_again)
+        if hashlib.sha256(data).hexdigest() != self._sha256[index].as_py():
+            raise self._error(index, "the bytes are not those that were written (sha256 differs)")
+        return data
+
+    def _bytes(self, index: int, begin: int, size: int, *, fetch_again: bool) -> bytes:
+        """`size` bytes of a video from its byte `begin` on."""
+        manifest = self._manifest
+        shard_index = int(manifest.shard_index[index])
         try:
             if fetch_again:
                 self._fetch_again(shard_index)
-            data = self._descriptor(shard_index).read(size, offset)
+            data = self._descriptor(shard_index).read(size, int(manifest.offsets[index]) + begin)
         except OSError as error:
             raise self._error(index, error.strerror or str(error)) from error
         except InputError as error:  # it cannot be fetched
             raise self._error(index, str(error)) from error
         if len(data) < size:
             raise self._error(index, f"the shard ends {size - len(data)} bytes too early")
-        if hashlib.sha256(data).hexdigest() != self._sha256[index].as_py():
-            raise self._error(index, "the bytes are not those that were written (sha256 differs)")
         return data
 
     def _error(self, index: int, problem: str) -> ShardError:
@@ -92,6 +184,7 @@ class ShardReader:
         """Closes the shards; a later read opens them again."""
         with self._lock:
             self._open.clear()
+            self._packets.clear()
 
     def _descriptor(self, shard_index: int) -> "_Descriptor":
         with self._lock:

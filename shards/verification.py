@@ -8,12 +8,14 @@ from pathlib import Path
 import av
 
 from shards.encode.opening import VideoFaultError
+from shards.encode.packet_index import find_packets
 from shards.encode.picture_format import PictureFormat
 from shards.encode.transcode import check_decodes
 from shards.errors import InputError
 from shards.files.store import Store, open_store
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
+from shards.format.packets import PacketsError, PacketsFile, packets_name
 from shards.format.shard import Member, index_name, index_text, is_shard_name, key_json
 from shards.format.video import Video
 
@@ -26,8 +28,8 @@ def verify(
     """The problems that were found, one line each; empty if there are none.
 
     It compares the digest of the manifest, the SHA-256 of every shard and of every video, the
-    members of every shard as `tarfile` finds them, every KEY.json, and the index for DALI. Remote
-    shards are fetched again.
+    members of every shard as `tarfile` finds them, every KEY.json, the index for DALI, and the
+    packet index. Remote shards are fetched again.
 
     Args:
         root: A finished folder of shards, or its URL.
@@ -102,6 +104,21 @@ def _shard_problems(
     if index != index_text(list(samples.values())).encode():
         problem = "is missing" if index is None else "disagrees with the shard"
         yield index_name(path.name), f"{problem}; run `tb shard` again with another --out"
+    yield from _packet_problems(manifest, path.name, list(videos.values()))
+
+
+def _packet_problems(
+    manifest: Manifest, name: str, videos: list[Video]
+) -> Iterator[tuple[str, str]]:
+    """Yields (key, problem) for each video whose row in the packet index is not its own."""
+    try:
+        file = PacketsFile(manifest.packets_path(name, fetch_again=True))
+        for place, video in enumerate(videos):
+            if video.packets_sha256 and file.row(place).sha256() != video.packets_sha256:
+                yield video.key, "its row in the packet index is not the one that was written"
+    except (PacketsError, OSError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
+        yield packets_name(name), f"{problem}; run `tb shard` again with another --out"
 
 
 def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> Iterator[str]:
@@ -110,10 +127,23 @@ def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> I
         yield f"lies at (offset, size) {place}, not {expected}"
     if hashlib.sha256(data).hexdigest() != video.sha256:
         yield "the bytes are not those that were written (sha256 differs)"
+        return
+    try:
+        packets = find_packets(data) if video.packets_sha256 else None
+    except av.FFmpegError as error:
+        yield str(error)
+        return
+    if video.packets_sha256 and (packets is None or packets.sha256() != video.packets_sha256):
+        yield "its packets do not lie where its packet index says"
     elif decode:
         try:
-            pictures = check_decodes(
-                data, num_frames=video.num_frames, height=video.height, width=video.width
+            checked = check_decodes(
+                data,
+                num_frames=video.num_frames,
+                height=video.height,
+                width=video.width,
+                codec=video.codec,
+                packets=packets,
             )
         except (VideoFaultError, av.FFmpegError) as error:
             yield str(error)
@@ -123,5 +153,7 @@ def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> I
             color_matrix=video.color_matrix,
             color_range=video.color_range,
         )
-        if pictures != said:
-            yield f"has {pictures.text()}, not {said.text()}"
+        if checked.pictures != said:
+            yield f"has {checked.pictures.text()}, not {said.text()}"
+        if packets is not None and not checked.is_proven:
+            yield "its GOPs do not decode by themselves to the same pictures"

@@ -9,10 +9,11 @@ import torch
 
 from loaders.decode import DecodeError
 from loaders.plan.draw import Plan
+from shards.format.packets import Window
 from shards.reader import ShardError, ShardReader
 
-RenderVideo = Callable[[bytes, Plan, int, list[np.ndarray]], float]
-"""Renders one video on a CPU: (encoded bytes, plan, row of the plan, out) -> seconds.
+RenderVideo = Callable[[bytes | Window, Plan, int, list[np.ndarray]], float]
+"""Renders one video on a CPU: (window or whole file, plan, row of the plan, out) -> seconds.
 
 It writes all views to `out`, one (V, T, S, S, 3) array a group of views: uint8, or float32 or
 float16 in [0, 1]. The seconds are those of the call that were augmentation; the rest was decoding.

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional
 from loaders.decode import decode_frames
 from loaders.plan.draw import Plan
 from loaders.yuv import is_bt709, is_full_range
+from shards.format.packets import Window
 
 # FFmpeg's default RGB conversion is a fast one, off by a level on average; these flags round
 # correctly and interpolate chroma.
@@ -21,16 +22,16 @@ _EXACT = (
 )
 
 
-def render_video(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
-    frames = dict(decode_frames(data, needed, int(plan.num_frames[b])))
+    frames = dict(decode_frames(video, needed, int(plan.num_frames[b])))
     rgb = np.stack([frame_to_rgb(frames[k]) for k in range(len(needed))])
-    video = torch.from_numpy(rgb).movedim(-1, 1)
+    pictures = torch.from_numpy(rgb).movedim(-1, 1)
     began_s = time.perf_counter()
     for index, view in enumerate(view for group in out for view in group):
-        clip = video[torch.from_numpy(place[index])].float() / 255
+        clip = pictures[torch.from_numpy(place[index])].float() / 255
         clip = _augment(clip, plan, b, index)
         if view.dtype == np.uint8:
             clip = (clip * 255).round()

@@ -8,22 +8,26 @@ depend only on the file, the recipe and the libraries, and other processes need 
 
 import errno
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from shards.encode.opening import VideoFaultError, container_extension, open_video, video_stream
+from shards.encode.packet_index import decoded_alone, find_packets, has_same_pictures
 from shards.encode.picture import filtered
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.probe import Probe, decoded, probe
 from shards.encode.recipe import Recipe
 from shards.files.names import VIDEO_EXTENSIONS
+from shards.format.packets import Packets
 
 _MAX_ENCODED_FPS = 60
 # The disk, the network or the permissions are at fault, not the video.
@@ -58,6 +62,7 @@ class Encoded:
         width: Pixels.
         codec: FFmpeg's name.
         pictures: What its pixels mean.
+        packets: Where its frames lie, proven; None where GOPs do not decode by themselves.
         extension: Of its container, without a dot.
     """
 
@@ -68,6 +73,7 @@ class Encoded:
     width: int
     codec: str
     pictures: PictureFormat
+    packets: Packets | None = None
     extension: str = "mp4"
 
 
@@ -149,6 +155,15 @@ def _encode(path: Path, probed: Probe, recipe: Recipe) -> Encoded:
         assert encoder is not None  # decoded() refuses videos without frames
         _mux(target, encoder, None)
     data, height, width = output.getvalue(), encoder.height, encoder.width
+    packets = find_packets(data)
+    checked = check_decodes(
+        data,
+        num_frames=num_frames,
+        height=height,
+        width=width,
+        codec=recipe.codec,
+        packets=packets,
+    )
     return Encoded(
         data=data,
         num_frames=num_frames,
@@ -156,7 +171,8 @@ def _encode(path: Path, probed: Probe, recipe: Recipe) -> Encoded:
         height=height,
         width=width,
         codec=recipe.codec,
-        pictures=check_decodes(data, num_frames=num_frames, height=height, width=width),
+        pictures=checked.pictures,
+        packets=packets if checked.is_proven else None,
     )
 
 
@@ -188,22 +204,57 @@ def _mux(target: OutputContainer, encoder: VideoStream, frame: VideoFrame | None
         target.mux(packet)
 
 
-def check_decodes(data: bytes, *, num_frames: int, height: int, width: int) -> PictureFormat:
-    """Decodes a stored video in full; returns what its pixels mean.
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What decoding all of a stored video has shown.
+
+    Attributes:
+        pictures: What its pixels mean.
+        is_proven: Whether every GOP, decoded by itself, gives the same pictures.
+    """
+
+    pictures: PictureFormat
+    is_proven: bool
+
+
+def check_decodes(
+    data: bytes,
+    *,
+    num_frames: int,
+    height: int,
+    width: int,
+    codec: str,
+    packets: Packets | None,
+) -> Checked:
+    """Decodes a stored video in full, and each of its GOPs by itself if it has `packets`.
 
     Raises:
         VideoFaultError: It does not decode to so many frames of that size.
         av.FFmpegError: It does not decode.
     """
-    num_decoded, decoded_format = 0, ""
     with open_video(data) as container:
         stream = video_stream(container)
         pictures = picture_format(stream)
-        for packet in container.demux(stream):
-            for frame in packet.decode():
-                if frame.is_corrupt or (frame.height, frame.width) != (height, width):
-                    raise VideoFaultError(f"stored frame {num_decoded} is damaged")
-                num_decoded, decoded_format = num_decoded + 1, frame.format.name
+        whole = _stored_frames(container, stream, num_frames, (height, width))
+        first = next(whole)
+        pictures = pictures.or_pixel_format(first.format.name)
+        is_proven = packets is not None and has_same_pictures(
+            chain([first], whole), decoded_alone(packets, data, codec, (height, width))
+        )
+        for _ in whole:
+            pass
+    return Checked(pictures=pictures, is_proven=is_proven)
+
+
+def _stored_frames(
+    container: InputContainer, stream: VideoStream, num_frames: int, size: tuple[int, int]
+) -> Iterator[VideoFrame]:
+    num_decoded = 0
+    for packet in container.demux(stream):
+        for frame in packet.decode():
+            if frame.is_corrupt or (frame.height, frame.width) != size:
+                raise VideoFaultError(f"stored frame {num_decoded} is damaged")
+            num_decoded += 1
+            yield frame
     if num_decoded != num_frames:
         raise VideoFaultError(f"stored {num_frames} frames, of which {num_decoded} decode")
-    return pictures.or_pixel_format(decoded_format)

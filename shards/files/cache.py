@@ -6,6 +6,7 @@ time. Nothing is ever removed here: the user decides that.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from shards.errors import InputError
@@ -42,27 +43,60 @@ def fetch_shard(
     Raises:
         InputError: It cannot be fetched, or its bytes have another digest.
     """
+
+    def check(unfinished: Path) -> None:
+        with unfinished.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise InputError(
+                f"{url}/{name}: not the bytes that were written (sha256 differs); run"
+                " `tb shard` again with another --out"
+            )
+
+    return _fetch(url, folder, name, again=again, num_bytes=num_bytes, check=check)
+
+
+def fetch_file(url: str, folder: Path, name: str, *, again: bool = False) -> Path:
+    """The local copy of a file whose content is checked when it is used.
+
+    Args:
+        url: The remote folder.
+        folder: The folder with the copies.
+        name: The file name.
+        again: Fetch it even if there is a copy.
+
+    Raises:
+        InputError: It cannot be fetched.
+    """
+    return _fetch(url, folder, name, again=again, num_bytes=None, check=lambda _: None)
+
+
+def _fetch(
+    url: str,
+    folder: Path,
+    name: str,
+    *,
+    again: bool,
+    num_bytes: int | None,
+    check: Callable[[Path], None],
+) -> Path:
     path = folder / name
 
     def is_here() -> bool:
-        return not again and path.is_file() and path.stat().st_size == num_bytes
+        if again or not path.is_file():
+            return False
+        return num_bytes is None or path.stat().st_size == num_bytes
 
     if is_here():
         return path
-    # Processes that want the same shard wait for the first one.
+    # Processes that want the same file wait for the first one.
     with locked(folder / f"{name}.lock", f"{path}: locked", patience_s=float("inf")):
         if is_here():
             return path  # another process was faster
         unfinished = folder / f"{name}.unfinished"
         try:
             RemoteStore(url).get_file(name, unfinished)
-            with unfinished.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != sha256:
-                raise InputError(
-                    f"{url}/{name}: not the bytes that were written (sha256 differs); run"
-                    " `tb shard` again with another --out"
-                )
+            check(unfinished)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ _PATTERNS = {
     "key": r"^[A-Za-z0-9_-]{1,100}$",
     "shard": r"^shard-[0-9]{1,12}\.tar$",
     "sha256": r"^[0-9a-f]{64}$",
+    "packets_sha256": r"^([0-9a-f]{64})?$",
     "codec": r"^[a-z0-9_]{1,40}$",
     "pixel_format": r"^[a-z0-9_]{1,40}$",
     "color_matrix": f"^({'|'.join(ColorMatrix)})$",

@@ -33,6 +33,7 @@ from shards.format.dataset_json import (
     write_dataset_json,
 )
 from shards.format.hostile import check_rows
+from shards.format.packets import packets_name
 from shards.format.video import COLUMNS, SCHEMA, Video, video_table
 
 MANIFEST_NAME = "manifest.parquet"
@@ -149,6 +150,16 @@ class Manifest:
         return self._text_column("color_range")
 
     @cached_property
+    def has_packets(self) -> np.ndarray:
+        """(N,) bool, whether a video has a packet index, so that a window of it can be read."""
+        return np.asarray(pc.not_equal(self.table.column("packets_sha256"), "").to_numpy())
+
+    @cached_property
+    def shard_starts(self) -> np.ndarray:
+        """(number of shards,) int64, the row of each shard's first video."""
+        return np.asarray(np.unique(self.shard_index, return_index=True)[1], dtype=np.int64)
+
+    @cached_property
     def shard_names(self) -> tuple[str, ...]:
         """The file names of the shards, ascending."""
         return tuple(sorted(pc.unique(self.table.column("shard")).to_pylist()))
@@ -179,6 +190,21 @@ class Manifest:
             again=fetch_again,
         )
 
+    def packets_path(self, name: str, *, fetch_again: bool = False) -> Path:
+        """The packet index of a shard as a local file; a remote one is fetched.
+
+        Args:
+            name: The file name of the shard.
+            fetch_again: Fetch a remote index even if there is a copy.
+
+        Raises:
+            InputError: It cannot be fetched.
+        """
+        index = packets_name(name)
+        if not self.url:
+            return self.root / index
+        return cache.fetch_file(self.url, self.root, index, again=fetch_again)
+
     @cached_property
     def _shard_files(self) -> dict[str, ShardFile]:
         return {shard.name: shard for shard in read_dataset_json(self.url or self.root).shards}
@@ -204,7 +230,10 @@ class Manifest:
         return np.asarray(self.table.column(name).to_numpy(), dtype=np.int64)
 
     def _text_column(self, name: str) -> np.ndarray:
-        return np.array(self.table.column(name).to_pylist(), dtype=object)
+        # Each text once: an object for every row would be many times as large.
+        column = self.table.column(name).combine_chunks().dictionary_encode()
+        texts = np.array(column.dictionary.to_pylist(), dtype=object)
+        return np.asarray(texts[column.indices.to_numpy()])
 
 
 def content_digest(name: str, classes: tuple[str, ...], table: pa.Table) -> str:

@@ -2,7 +2,7 @@
 
 The bytes depend on the content alone: the order is fixed, and times and owners are zero. The stock
 `webdataset` library and `tarfile` read the result. The manifest has the offset of each video, so
-that we read it without either. The index is for DALI.
+that we read it without either. The index is for DALI. Beside it lies the packet index (`packets`).
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shards.files.store import Store
+from shards.format.packets import Packets, packets_file, packets_name
 from shards.format.video import Video
 
 
@@ -93,6 +94,7 @@ class ShardWriter:
         self._unfinished = store.scratch / f"{name}.unfinished"
         self._file = self._unfinished.open("wb")
         self._samples: list[tuple[Member, Member]] = []
+        self._packets: list[Packets | None] = []
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
     @property
@@ -100,13 +102,16 @@ class ShardWriter:
         """Bytes written so far."""
         return int(self._tar.offset)
 
-    def add(self, key: str, extension: str, video: bytes, json_text: bytes) -> int:
+    def add(
+        self, key: str, extension: str, video: bytes, json_text: bytes, packets: Packets | None
+    ) -> int:
         """Appends KEY.extension and KEY.json; returns the offset of the first byte of the video."""
         members = (
             self._add_member(f"{key}.{extension}", video),
             self._add_member(f"{key}.json", json_text),
         )
         self._samples.append(members)
+        self._packets.append(packets)
         return members[0].offset
 
     def publish(self) -> tuple[int, str]:
@@ -118,8 +123,9 @@ class ShardWriter:
         self._file.close()
         with self._unfinished.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        # The index first: a shard that is there always has one.
+        # The indices first: a shard that is there always has them.
         self._store.put_bytes(index_name(self._name), index_text(self._samples).encode())
+        self._store.put_bytes(packets_name(self._name), packets_file(self._packets))
         self._store.put_file(self._unfinished, self._name)
         return num_bytes, sha256
 

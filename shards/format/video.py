@@ -53,6 +53,8 @@ class Video:
         offset: Bytes from the start of the shard to the first byte of the video.
         size: Bytes of the encoded video.
         sha256: The hex digest of these bytes.
+        packets_sha256: The hex digest of its row in the packet index, see `Packets.sha256`; "" for
+            a video without one, which is read and decoded as a whole file.
         source: The path of the original file, relative to the root of the data set.
         source_bytes: The size of the original file; -1 if it was unknown.
     """
@@ -74,6 +76,7 @@ class Video:
     offset: int
     size: int
     sha256: str
+    packets_sha256: str
     source: str
     source_bytes: int
 

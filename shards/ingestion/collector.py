@@ -56,7 +56,9 @@ class ShardCollector:
         name = shard_name(len(self.shards))
         if self._writer is None:
             self._writer = ShardWriter(self._store, name)
-        offset = self._writer.add(source.key, encoded.extension, encoded.data, json_text)
+        offset = self._writer.add(
+            source.key, encoded.extension, encoded.data, json_text, encoded.packets
+        )
         self.videos.append(replace(video, shard=name, offset=offset))
         self.position += 1
 
@@ -118,6 +120,7 @@ class ShardCollector:
             offset=0,
             size=len(encoded.data),
             sha256=hashlib.sha256(encoded.data).hexdigest(),
+            packets_sha256=encoded.packets.sha256() if encoded.packets else "",
             source=relative_name(source.path, self._dataset.root),
             source_bytes=source.num_bytes(),
         )

@@ -10,20 +10,21 @@ from loaders.decode import decode_frames, frame_planes
 from loaders.engines.fused.kernel import gamma_curves, render_views
 from loaders.engines.fused.resampling import Filters, view_filters
 from loaders.plan.draw import Plan
+from shards.format.packets import Window
 
 # Frames that are decoded before they are rendered. They are few, so that they stay in the cache and
 # the decoder uses their memory again. They are not one, because each turn has a fixed cost.
 _TURN = 16
 
 
-def render_video(data: bytes, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
     views = None
     augment_s = 0.0
     frames: list[VideoFrame] = []
-    for k, frame in decode_frames(data, needed, int(plan.num_frames[b])):
+    for k, frame in decode_frames(video, needed, int(plan.num_frames[b])):
         if k == 0:
             frames = []
         frames.append(frame)

@@ -1,0 +1,111 @@
+"""Finds the packets of a stored video, and proves that each of its GOPs decodes by itself.
+
+The proof decodes every GOP alone, with the code that training uses, and compares each picture with
+that of the whole decode. So a loader need not prove anything: a window decodes exactly.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise, zip_longest
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+
+from shards.encode.opening import open_video, video_stream
+from shards.format.packets import Packets, Window, crc
+from shards.packet_decoder import PacketDecodeError, PacketDecoders
+
+
+def find_packets(data: bytes) -> Packets | None:
+    """Where the frames of a stored video lie.
+
+    Returns:
+        None where frames are reordered, do not lie side by side, or do not begin with a keyframe:
+        such a video has no packet index.
+
+    Raises:
+        av.FFmpegError: It is not a video.
+    """
+    with open_video(data) as container:
+        stream = video_stream(container)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        extradata = bytes(stream.codec_context.extradata or b"")
+        places = [(packet.pos, packet.size) for packet in packets]
+        times = [packet.pts for packet in packets]
+        keyframes = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    if not places or keyframes[:1] != [0] or any(pos is None for pos, _ in places):
+        return None
+    if any(one is None or two is None or one >= two for one, two in pairwise(times)):
+        return None
+    positions = np.array([pos for pos, _ in places])
+    sizes = np.array([size for _, size in places])
+    if (positions[:-1] + sizes[:-1] != positions[1:]).any():
+        return None
+    ends = [*positions[keyframes[1:]].tolist(), int(positions[-1] + sizes[-1])]
+    view = memoryview(data)
+    gops = zip(positions[keyframes].tolist(), ends, strict=True)
+    return Packets(
+        first_byte=int(positions[0]),
+        sizes=sizes,
+        gop_frames=np.array(keyframes),
+        checksums=np.array([crc(view[begin:end]) for begin, end in gops]),
+        extradata=extradata,
+    )
+
+
+def decoded_alone(
+    packets: Packets, data: bytes, codec: str, size: tuple[int, int]
+) -> Iterator[VideoFrame]:
+    """Yields all frames of a video, each GOP decoded by itself.
+
+    Args:
+        packets: Of the video.
+        data: The video.
+        codec: FFmpeg's name.
+        size: (height, width) in pixels.
+
+    Raises:
+        PacketDecodeError: A GOP does not decode by itself.
+    """
+    decoders = PacketDecoders()
+    for gop, first in enumerate(packets.gop_frames.tolist()):
+        end = packets.gop_end(gop)
+        offsets = packets.offsets[first : end + 1]
+        window = Window(
+            codec=codec,
+            size=size,
+            extradata=packets.extradata,
+            gop_frames=(first,),
+            data=data[offsets[0] : offsets[-1]],
+            offsets=tuple((offsets - offsets[0]).tolist()),
+        )
+        yield from decoders.frames(window, range(first, end))
+
+
+def has_same_pictures(whole: Iterator[VideoFrame], alone: Iterator[VideoFrame]) -> bool:
+    """Whether both ways of decoding give the same pictures; errors of `whole` are passed on."""
+    try:
+        return all(
+            one is not None and other is not None and _same(one, other)
+            for one, other in zip_longest(whole, alone)
+        )
+    except PacketDecodeError:
+        return False
+
+
+def _same(one: VideoFrame, other: VideoFrame) -> bool:
+    return _kind(one) == _kind(other) and all(
+        np.array_equal(_pixels(ours), _pixels(theirs))
+        for ours, theirs in zip(one.planes, other.planes, strict=True)
+    )
+
+
+def _kind(frame: VideoFrame) -> tuple[str, int, int, int, int]:
+    tags = int(frame.colorspace), int(frame.color_range)
+    return (frame.format.name, frame.height, frame.width, *tags)
+
+
+def _pixels(plane: VideoPlane) -> np.ndarray:
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    # 8 bits a sample; the rest of a row is padding.
+    return np.asarray(rows[: plane.height, : plane.width])

@@ -1,0 +1,197 @@
+"""The packet index of a shard: where each frame of a video lies, so that a window is a byte range.
+
+`tb shard` stores videos as short closed groups of pictures (GOPs) without reordering. So frame n is
+packet n, the packets lie one after the other, and the frames of a window are one run of bytes that
+begins at a keyframe. The index says where. It is an Arrow IPC file beside the shard, one row a
+video, and is memory-mapped: what is not used costs no memory.
+
+| column | type | meaning |
+|---|---|---|
+| `first_byte` | int64 | bytes from the video's first byte to its first packet |
+| `sizes` | list of uint16 or uint32 | bytes of each frame's packet; the packets lie side by side |
+| `gop_frames` | list of uint32 | the number of each GOP's first frame; the first is 0 |
+| `checksums` | list of uint32 | the CRC-32 (as zlib computes it) of each GOP's packets |
+| `extradata` | binary | the decoder's configuration, as FFmpeg takes it |
+
+A video without an index has an empty row. The manifest has the SHA-256 of each row's content, and
+so the digest of the data set covers the index.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+_LISTS = ("sizes", "gop_frames", "checksums")
+
+
+class PacketsError(ValueError):
+    """A packet index is not what it must be; says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packets:
+    """Where the frames of one stored video lie; F frames in G groups of pictures.
+
+    Attributes:
+        first_byte: Bytes from the video's first byte to its first packet.
+        sizes: (F,) int64, bytes of each frame's packet.
+        gop_frames: (G,) int64, the number of each GOP's first frame.
+        checksums: (G,) int64, the CRC-32 of each GOP's bytes.
+        extradata: The decoder's configuration, as FFmpeg takes it.
+    """
+
+    first_byte: int
+    sizes: np.ndarray
+    gop_frames: np.ndarray
+    checksums: np.ndarray
+    extradata: bytes
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """(F + 1,) int64, bytes from the video's first byte to each packet, and to their end."""
+        ends = np.cumsum(self.sizes)
+        return self.first_byte + np.concatenate([[0], ends]).astype(np.int64)
+
+    def sha256(self) -> str:
+        """The hex digest of the content, however it is stored."""
+        numbers = [np.array([self.first_byte, len(self.sizes), len(self.gop_frames)])]
+        numbers += [self.sizes, self.gop_frames, self.checksums]
+        hasher = hashlib.sha256(np.concatenate(numbers).astype("<i8").tobytes())
+        hasher.update(self.extradata)
+        return hasher.hexdigest()
+
+    def gops(self, first: int, last: int) -> range:
+        """The numbers of the GOPs that hold frames `first` to `last`, both included."""
+        begin, end = np.searchsorted(self.gop_frames, [first, last], side="right")
+        return range(int(begin) - 1, int(end))
+
+    def gop_end(self, gop: int) -> int:
+        """The number of the frame behind a GOP's last frame."""
+        is_last = gop + 1 == len(self.gop_frames)
+        return len(self.sizes) if is_last else int(self.gop_frames[gop + 1])
+
+    def check(self, num_frames: int, num_bytes: int) -> None:
+        """Raises PacketsError where they cannot be those of a video of that many frames and bytes.
+
+        A file may come from a stranger: nothing outside the video may be read.
+        """
+        starts, sizes = self.gop_frames, self.sizes
+        if len(sizes) != num_frames or len(starts) != len(self.checksums) or not len(starts):
+            raise PacketsError(f"has {len(sizes)} frames in {len(starts)} GOPs")
+        if starts[0] != 0 or (np.diff(starts) < 1).any() or starts[-1] >= num_frames:
+            raise PacketsError("has GOPs that are not in order")
+        if (sizes < 1).any() or self.first_byte < 0 or self.offsets[-1] > num_bytes:
+            raise PacketsError("reaches beyond the video")
+
+
+def crc(data: bytes | memoryview) -> int:
+    """The checksum of a GOP's bytes."""
+    return zlib.crc32(data)
+
+
+def packets_name(shard_name: str) -> str:
+    """The file name of a shard's packet index."""
+    return shard_name.removesuffix(".tar") + ".packets.arrow"
+
+
+def packets_file(rows: Sequence[Packets | None]) -> bytes:
+    """The content of a packet index: a row for each video of the shard, in their order."""
+    none = Packets(
+        first_byte=0,
+        sizes=np.zeros(0, np.int64),
+        gop_frames=np.zeros(0, np.int64),
+        checksums=np.zeros(0, np.int64),
+        extradata=b"",
+    )
+    filled = [none if row is None else row for row in rows]
+    largest = max((int(row.sizes.max(initial=0)) for row in filled), default=0)
+    size_type = pa.uint16() if largest < 2**16 else pa.uint32()
+    batch = pa.record_batch(
+        {
+            "first_byte": pa.array([row.first_byte for row in filled], pa.int64()),
+            "sizes": pa.array([row.sizes for row in filled], pa.list_(size_type)),
+            "gop_frames": pa.array([row.gop_frames for row in filled], pa.list_(pa.uint32())),
+            "checksums": pa.array([row.checksums for row in filled], pa.list_(pa.uint32())),
+            "extradata": pa.array([row.extradata for row in filled], pa.binary()),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+class PacketsFile:
+    """An open packet index of one shard; rows are read from the mapped file when they are used."""
+
+    def __init__(self, path: Path) -> None:
+        """Maps the file.
+
+        Raises:
+            PacketsError: It is not a packet index.
+            OSError: It cannot be opened.
+        """
+        try:
+            options = pa.ipc.IpcReadOptions(use_threads=False)
+            batch = pa.ipc.open_file(pa.memory_map(str(path)), options=options).get_batch(0)
+            batch.validate()
+            self._first_byte = batch.column("first_byte").to_numpy()
+            self._extradata = batch.column("extradata")
+            # Views of the mapped memory: where each row's numbers begin, and all numbers.
+            self._lists = [
+                (batch.column(name).offsets.to_numpy(), batch.column(name).values.to_numpy())
+                for name in _LISTS
+            ]
+        except (pa.ArrowException, KeyError, AttributeError) as error:
+            raise PacketsError(f"is not a packet index ({error})") from error
+
+    def __len__(self) -> int:
+        return len(self._first_byte)
+
+    def row(self, place: int) -> Packets:
+        """The packets of the video at `place` in the shard; check them before use.
+
+        Raises:
+            PacketsError: There is no such row.
+        """
+        if not 0 <= place < len(self):
+            raise PacketsError(f"has {len(self)} rows, and none for video {place} of the shard")
+        sizes, gop_frames, checksums = (
+            values[offsets[place] : offsets[place + 1]].astype(np.int64)
+            for offsets, values in self._lists
+        )
+        return Packets(
+            first_byte=int(self._first_byte[place]),
+            sizes=sizes,
+            gop_frames=gop_frames,
+            checksums=checksums,
+            extradata=self._extradata[place].as_py(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Whole GOPs of one video, still encoded: the bytes that the frames of a window need.
+
+    Attributes:
+        codec: FFmpeg's name.
+        size: (height, width) in pixels.
+        extradata: The decoder's configuration.
+        gop_frames: The number of each GOP's first frame, ascending.
+        data: The packets of all these GOPs, one after the other.
+        offsets: (F + 1,) where each frame's packet begins in `data`, and where the last one ends;
+            the first of the F frames is number `gop_frames[0]`.
+    """
+
+    codec: str
+    size: tuple[int, int]
+    extradata: bytes
+    gop_frames: tuple[int, ...]
+    data: bytes
+    offsets: tuple[int, ...]

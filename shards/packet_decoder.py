@@ -1,0 +1,82 @@
+"""Packets to frames, with decoders that stay open: no container, no seek.
+
+A window begins at a keyframe and has no reordering, so every packet gives one frame at once. To
+open a decoder costs as much as to decode several frames, so one is kept for each configuration. It
+is flushed before each window. A decoder that fails is thrown away: a fault in one video never shows
+in the next.
+"""
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from shards.format.packets import Window
+
+# Configurations differ by picture size, and most sets have a few.
+_MAX_OPEN = 8
+
+
+class PacketDecodeError(Exception):
+    """A window does not decode to the frames that it promises; says why."""
+
+
+class PacketDecoders:
+    """The open decoders of one thread."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[str, bytes], VideoCodecContext] = OrderedDict()
+
+    def frames(self, window: Window, wanted: Sequence[int]) -> Iterator[VideoFrame]:
+        """Yields the wanted frames of a window. GOPs without a wanted frame are not decoded.
+
+        Args:
+            window: What to decode.
+            wanted: Frame numbers of the video, ascending, all of them in the window.
+
+        Raises:
+            PacketDecodeError: A packet does not give its frame, or the picture has another size.
+        """
+        kind = (window.codec, window.extradata)
+        decoder = self._open.pop(kind, None) or _opened(window)
+        try:
+            yield from _decoded(decoder, window, wanted)
+        except av.FFmpegError as error:
+            raise PacketDecodeError(f"cannot be decoded: {error.strerror or error}") from error
+        # Not reached by a decoder that has failed, or was left in the middle of a window.
+        self._open[kind] = decoder
+        while len(self._open) > _MAX_OPEN:
+            self._open.popitem(last=False)
+
+
+def _opened(window: Window) -> VideoCodecContext:
+    decoder = av.CodecContext.create(window.codec, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.extradata = window.extradata or None
+    # One thread, because many videos are decoded at a time; frame threads would add a delay.
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    return decoder
+
+
+def _decoded(
+    decoder: VideoCodecContext, window: Window, wanted: Sequence[int]
+) -> Iterator[VideoFrame]:
+    base, offsets, data = window.gop_frames[0], window.offsets, window.data
+    ends = [*window.gop_frames[1:], base + len(offsets) - 1]
+    for first, end in zip(window.gop_frames, ends, strict=True):
+        numbers = set(wanted[bisect_left(wanted, first) : bisect_left(wanted, end)])
+        if not numbers:
+            continue
+        decoder.flush_buffers()
+        for number in range(first, max(numbers) + 1):
+            place = number - base
+            frames = decoder.decode(av.Packet(data[offsets[place] : offsets[place + 1]]))
+            if len(frames) != 1 or frames[0].is_corrupt:
+                raise PacketDecodeError(f"frame {number} does not decode")
+            if (frames[0].height, frames[0].width) != window.size:
+                raise PacketDecodeError("the picture size changes within the window")
+            if number in numbers:
+                yield frames[0]
