@@ -34,7 +34,7 @@ class PacketsError(ValueError):
     """A packet index is not what it must be; says why."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Packets:
     """Where the frames of one stored video lie; F frames in G groups of pictures.
 
@@ -51,6 +51,12 @@ class Packets:
     gop_frames: np.ndarray
     checksums: np.ndarray
     extradata: bytes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Packets) and self.sha256() == other.sha256()
+
+    def __hash__(self) -> int:
+        return hash(self.sha256())
 
     @cached_property
     def offsets(self) -> np.ndarray:

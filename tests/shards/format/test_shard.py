@@ -76,7 +76,7 @@ def test_the_room_of_a_member_is_foretold(tmp_path: Path) -> None:
     writer = ShardWriter(store, "shard-000000.tar")
     expected = 0
     for size in (0, 1, 511, 512, 513, 5000):
-        writer.add(f"key{size}", "mp4", bytes(size), b"{}")
+        writer.add(f"key{size}", "mp4", bytes(size), b"{}", None)
         expected += member_bytes(size) + member_bytes(2)
         assert writer.num_bytes == expected
     writer.close()

@@ -66,6 +66,7 @@ def _video(*, key: str, label: int, source: str, group: str, splits: tuple[str, 
         offset=9,
         size=9,
         sha256="0" * 64,
+        packets_sha256="",
         source=source,
         source_bytes=9,
     )

@@ -1,0 +1,235 @@
+"""A window of a video gives the frames that the whole file gives, and a fault names its GOP."""
+
+import shutil
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loaders import LoaderError, Skip, ViewSpec, open_loader
+from loaders.decode import DecodeError, decode_frames
+from loaders.plan import presets
+from shards.encode.recipe import Recipe
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.packets import Window, packets_name
+from shards.ingestion.ingest import ingest
+from shards.reader import ShardError, ShardReader
+from shards.sources.folder import from_folder
+from tests.loaders.numbered import numbered_paint, read_number
+from tests.make_videos import make_video
+
+RECIPES = {
+    "h264": Recipe(gop=16),
+    "h264 gop 5": Recipe(gop=5),
+    "hevc": Recipe(codec="hevc", gop=12),
+    "vp9": Recipe(codec="vp9", gop=12),
+    "mjpeg": Recipe(codec="mjpeg"),
+}
+LENGTHS = (1, 16, 17, 33, 70)
+HEIGHT, WIDTH = 144, 192
+
+
+class Shards(Protocol):
+    """Name of a recipe -> numbered videos in it."""
+
+    def __call__(self, recipe: str) -> Manifest: ...
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    root = tmp_path_factory.mktemp("windows")
+    tags = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+    for index, num_frames in enumerate(LENGTHS):
+        make_video(
+            root / "videos" / "a" / f"v{index}.mp4",
+            num_frames=num_frames,
+            height=HEIGHT,
+            width=WIDTH,
+            paint=numbered_paint(HEIGHT, WIDTH),
+            options=tags if index == 3 else None,
+        )
+
+    @cache
+    def made(recipe: str) -> Manifest:
+        out = root / recipe
+        ingest(from_folder(root / "videos"), out, recipe=RECIPES[recipe], workers=1)
+        return read_manifest(out)
+
+    return made
+
+
+def without_index(manifest: Manifest) -> Manifest:
+    """The same set, of which whole files are read."""
+    column = manifest.table.schema.get_field_index("packets_sha256")
+    empty = pa.array([""] * len(manifest))
+    return replace(manifest, table=manifest.table.set_column(column, "packets_sha256", empty))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_an_index(shards: Shards, recipe: str) -> None:
+    assert shards(recipe).has_packets.all()
+    assert not without_index(shards(recipe)).has_packets.any()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=st.integers(0, len(LENGTHS) - 1), data=st.data())
+def test_any_frames_of_any_window(
+    shards: Shards, recipe: str, row: int, data: st.DataObject
+) -> None:
+    manifest = shards(recipe)
+    num_frames = int(manifest.num_frames[row])
+    wanted = data.draw(
+        st.lists(st.integers(0, num_frames - 1), min_size=1, unique=True).map(sorted)
+    )
+    with ShardReader(manifest) as reader:
+        window = reader.read_window(row, wanted[0], wanted[-1])
+    assert window.gop_frames[0] <= wanted[0]
+    frames = dict(decode_frames(window, np.array(wanted), num_frames))
+    assert sorted(frames) == list(range(len(wanted)))
+    for k, number in enumerate(wanted):
+        assert read_number(frames[k].to_ndarray(format="gray")) == number
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_only_the_gops_of_the_window_are_read(shards: Shards, recipe: str) -> None:
+    manifest, gop = shards(recipe), RECIPES[recipe].gop if recipe != "mjpeg" else 1
+    row = int(np.argmax(manifest.num_frames))
+    with ShardReader(manifest) as reader:
+        for first, last in [(0, 0), (gop - 1, gop), (gop, 2 * gop - 1), (69, 69)]:
+            window = reader.read_window(row, first, last)
+            expected = range(first // gop, last // gop + 1)
+            assert window.gop_frames == tuple(number * gop for number in expected)
+            end = min((last // gop + 1) * gop, 70)
+            assert len(window.offsets) - 1 == end - window.gop_frames[0]
+            assert window.offsets[-1] == len(window.data) < manifest.sizes[row]
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_windows_and_whole_files_give_the_same_batches(
+    shards: Shards, recipe: str, engine: str
+) -> None:
+    specs = [
+        presets.pretrain(num_frames=4, size_px=32, num_slices=2),
+        presets.finetune(size_px=32),
+        presets.finetune(size_px=32, stride=None),
+        presets.evaluation(size_px=32, num_clips=3),
+    ]
+    for spec in specs:
+        windows, whole = (
+            open_loader(manifest, spec, engine=engine, batch_size=2, seed=3).batches(1)
+            for manifest in (shards(recipe), without_index(shards(recipe)))
+        )
+        for ours, theirs in zip(windows, whole, strict=True):
+            assert ours.keys == theirs.keys
+            assert all(torch.equal(ours.views[name], theirs.views[name]) for name in theirs.views)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bit=st.integers(0, 2**32), recipe=st.sampled_from(["h264", "mjpeg"]))
+def test_any_flipped_bit_of_a_window_is_named(
+    shards: Shards, tmp_path_factory: pytest.TempPathFactory, bit: int, recipe: str
+) -> None:
+    manifest = shards(recipe)
+    row, first, last = int(np.argmax(manifest.num_frames)), 20, 40
+    video = manifest.video(row)
+    with ShardReader(manifest) as reader:
+        window = reader.read_window(row, first, last)
+    with (manifest.root / video.shard).open("rb") as file:
+        file.seek(video.offset)
+        begin = file.read(video.size).index(window.data)
+    copy = _copied(manifest, tmp_path_factory.mktemp("flipped"))
+    bit %= 8 * len(window.data)
+    with (copy.root / video.shard).open("r+b") as file:
+        place = video.offset + begin + bit // 8
+        file.seek(place)
+        value = file.read(1)[0] ^ (1 << bit % 8)
+        file.seek(place)
+        file.write(bytes([value]))
+    numbers = [window.offsets[n - window.gop_frames[0]] for n in window.gop_frames]
+    damaged = int(np.searchsorted(numbers, bit // 8, side="right")) - 1
+    gop = window.gop_frames[damaged] // (16 if recipe == "h264" else 1)
+    with (
+        ShardReader(copy) as reader,
+        pytest.raises(ShardError, match=f"{video.key} in .*{video.shard}: GOP {gop} is not"),
+    ):
+        reader.read_window(row, first, last)
+
+
+def _copied(manifest: Manifest, folder: Path) -> Manifest:
+    shutil.copytree(manifest.root, folder / "copy")
+    return replace(manifest, root=folder / "copy")
+
+
+def test_a_fault_in_one_video_never_shows_in_the_next(shards: Shards) -> None:
+    """The same thread, the same decoder: a window whose packets are rubbish, then good ones."""
+    for recipe in RECIPES:
+        manifest = shards(recipe)
+        row = int(np.argmax(manifest.num_frames))
+        with ShardReader(manifest) as reader:
+            good = reader.read_window(row, 5, 30)
+        expected = _pixels(good, 5, 30)
+        for damage in (_zeros, _shuffled, _cut):
+            for _ in range(2):
+                try:
+                    _pixels(damage(good), 5, 30)
+                except DecodeError as error:
+                    assert str(error)
+                assert all(map(np.array_equal, _pixels(good, 5, 30), expected))
+
+
+def _pixels(window: Window, first: int, last: int) -> list[np.ndarray]:
+    frames = decode_frames(window, np.arange(first, last + 1), 70)
+    return [frame.to_ndarray() for _, frame in frames]
+
+
+def _zeros(window: Window) -> Window:
+    return replace(window, data=bytes(len(window.data)))
+
+
+def _shuffled(window: Window) -> Window:
+    order = np.random.default_rng(0).permutation(len(window.data))
+    return replace(window, data=np.frombuffer(window.data, np.uint8)[order].tobytes())
+
+
+def _cut(window: Window) -> Window:
+    return replace(window, data=window.data[: len(window.data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: path.unlink(), "packet index: No such file"),
+        (lambda path: path.write_bytes(b"rubbish"), "packet index is not a packet index"),
+        (lambda path: path.write_bytes(_flipped(path)), "packet index"),
+    ],
+    ids=["gone", "rubbish", "flipped"],
+)
+def test_a_damaged_index_is_named(
+    shards: Shards, tmp_path: Path, tiny_views: ViewSpec, change: Any, reason: str
+) -> None:
+    manifest = _copied(shards("h264"), tmp_path)
+    change(manifest.root / packets_name(manifest.shard_names[0]))
+    with pytest.raises(LoaderError, match=reason):
+        list(open_loader(manifest, tiny_views).batches(0))
+    loader = open_loader(manifest, tiny_views, on_error=Skip(max_bad_share=1.0))
+    list(loader.batches(0))
+    assert loader.bad
+
+
+def _flipped(path: Path) -> bytes:
+    """The sizes of the longest video, wrong by one bit."""
+    data = bytearray(path.read_bytes())
+    sizes = np.sort(np.frombuffer(bytes(data), np.uint8))
+    del sizes
+    middle = len(data) // 2
+    data[middle] ^= 1
+    return bytes(data)

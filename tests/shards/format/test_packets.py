@@ -1,0 +1,113 @@
+"""The packet index: what is written is read, and nonsense is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards.format.packets import Packets, PacketsError, PacketsFile, packets_file
+
+sizes = st.lists(st.integers(1, 2**20), min_size=1, max_size=60)
+
+
+@st.composite
+def some_packets(draw: st.DrawFn) -> Packets:
+    frames = np.array(draw(sizes), np.int64)
+    others = draw(st.sets(st.integers(1, len(frames)).filter(lambda n: n < len(frames))))
+    starts = np.array([0, *sorted(others)], np.int64)
+    checksums = draw(
+        st.lists(st.integers(0, 2**32 - 1), min_size=len(starts), max_size=len(starts))
+    )
+    return Packets(
+        first_byte=draw(st.integers(0, 2**40)),
+        sizes=frames,
+        gop_frames=starts,
+        checksums=np.array(checksums, np.int64),
+        extradata=draw(st.binary(max_size=50)),
+    )
+
+
+@given(rows=st.lists(st.one_of(st.none(), some_packets()), min_size=1, max_size=8))
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Packets | None]
+) -> None:
+    path = tmp_path_factory.mktemp("packets") / "a.packets.arrow"
+    path.write_bytes(packets_file(rows))
+    file = PacketsFile(path)
+    assert len(file) == len(rows)
+    for place, row in enumerate(rows):
+        found = file.row(place)
+        if row is None:
+            assert len(found.sizes) == 0
+        else:
+            assert found == row
+            found.check(len(row.sizes), int(row.offsets[-1]))
+    for place in (-1, len(rows)):
+        with pytest.raises(PacketsError, match="none for video"):
+            file.row(place)
+
+
+def test_the_same_content_gives_the_same_bytes() -> None:
+    packets = _packets()
+    assert packets_file([packets, None]) == packets_file([packets, None])
+    assert packets == _packets()
+    assert packets.sha256() != _packets(extradata=b"other").sha256()
+    assert packets.sha256() != _packets(first_byte=49).sha256()
+
+
+@given(packets=some_packets(), data=st.data())
+def test_the_gops_of_a_window_cover_it_and_no_more(packets: Packets, data: st.DataObject) -> None:
+    num_frames = len(packets.sizes)
+    first = data.draw(st.integers(0, num_frames - 1))
+    last = data.draw(st.integers(first, num_frames - 1))
+    gops = packets.gops(first, last)
+    covered = [
+        number
+        for gop in range(len(packets.gop_frames))
+        for number in range(int(packets.gop_frames[gop]), packets.gop_end(gop))
+    ]
+    assert covered == list(range(num_frames))
+    for gop in range(len(packets.gop_frames)):
+        start, end = int(packets.gop_frames[gop]), packets.gop_end(gop)
+        assert (gop in gops) == (start <= last and end > first)
+
+
+def _packets(**changes: object) -> Packets:
+    content: dict[str, object] = {
+        "first_byte": 48,
+        "sizes": np.array([100, 10, 20, 90, 9]),
+        "gop_frames": np.array([0, 3]),
+        "checksums": np.array([1, 2]),
+        "extradata": b"configuration",
+    }
+    return Packets(**{**content, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sizes": np.array([100, 10])}, "has 2 frames"),
+        ({"checksums": np.array([1])}, "has 5 frames in 2 GOPs"),
+        ({"gop_frames": np.array([1, 3])}, "not in order"),
+        ({"gop_frames": np.array([0, 0])}, "not in order"),
+        ({"gop_frames": np.array([0, 5])}, "not in order"),
+        ({"first_byte": -1}, "beyond the video"),
+        ({"first_byte": 49}, "beyond the video"),
+        ({"sizes": np.array([100, 10, 20, 90, 0])}, "beyond the video"),
+        ({"sizes": np.array([2**40, 10, 20, 90, 9])}, "beyond the video"),
+    ],
+)
+def test_nonsense_is_refused(changes: dict[str, object], reason: str) -> None:
+    _packets().check(5, 277)
+    with pytest.raises(PacketsError, match=reason):
+        _packets(**changes).check(5, 277)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"ARROW1" + bytes(100)])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.packets.arrow"
+    path.write_bytes(content)
+    with pytest.raises(PacketsError, match="is not a packet index"):
+        PacketsFile(path)
