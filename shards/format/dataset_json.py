@@ -96,7 +96,7 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
     if data is None:
         folder = local_path(root)
         if folder is not None and not folder.is_dir():
-            raise InputError(f"{root}: no such folder; create one with `tb shard`")
+            raise InputError(f"{root}: no such folder; make shards with `tb shard`")
         raise InputError(
             f"{root}: not a shards folder, or `tb shard` has not finished: run it again"
         )
