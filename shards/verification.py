@@ -101,7 +101,7 @@ def _shard_problems(
     index = store.read(index_name(path.name))
     if index != index_text(list(samples.values())).encode():
         problem = "is missing" if index is None else "disagrees with the shard"
-        yield index_name(path.name), f"{problem}; run `tb shard` again"
+        yield index_name(path.name), f"{problem}; run `tb shard` again with another --out"
 
 
 def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from av.video.reformatter import ColorRange, Colorspace
+from av.video import reformatter
 from av.video.stream import VideoStream
+
+from shards.format.video import ColorMatrix, ColorRange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,8 +14,8 @@ class PictureFormat:
     """How the numbers of a picture are meant; the values are those of the columns of `Video`."""
 
     pixel_format: str
-    color_matrix: str
-    color_range: str
+    color_matrix: ColorMatrix
+    color_range: ColorRange
 
     def text(self) -> str:
         """The three names, for messages."""
@@ -28,15 +30,17 @@ def picture_format(stream: VideoStream) -> PictureFormat:
     """The format of a stream that has been opened, from its headers; decodes no frame.
 
     A stream without tags is BT.601 and limited range, as FFmpeg's scaler assumes. The pixel format
-    is "" where only the frames say it.
+    is "" if only the frames say it.
     """
     context = stream.codec_context
     pixel_format = context.pix_fmt or ""
     # JPEG is BT.601 by definition and is decoded as such, whatever the container says.
-    is_bt709 = int(context.colorspace) == int(Colorspace.ITU709) and context.name != "mjpeg"
-    is_full = pixel_format.startswith("yuvj") or int(context.color_range) == int(ColorRange.JPEG)
+    has_bt709_tag = int(context.colorspace) == int(reformatter.Colorspace.ITU709)
+    has_full_tag = int(context.color_range) == int(reformatter.ColorRange.JPEG)
+    is_bt709 = has_bt709_tag and context.name != "mjpeg"
+    is_full = has_full_tag or pixel_format.startswith("yuvj")
     return PictureFormat(
         pixel_format=pixel_format,
-        color_matrix="bt709" if is_bt709 else "bt601",
-        color_range="full" if is_full else "limited",
+        color_matrix=ColorMatrix.BT709 if is_bt709 else ColorMatrix.BT601,
+        color_range=ColorRange.FULL if is_full else ColorRange.LIMITED,
     )

@@ -61,7 +61,7 @@ def fetch_shard(
             if found != sha256:
                 raise InputError(
                     f"{url}/{name}: not the bytes that were written (sha256 differs); run"
-                    " `tb shard` again"
+                    " `tb shard` again with another --out"
                 )
             unfinished.replace(path)
         finally:

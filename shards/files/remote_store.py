@@ -65,7 +65,7 @@ class RemoteStore:
                 self._files.get_file(self._path(name), str(target))
             except FileNotFoundError as error:
                 raise InputError(
-                    f"{self.name}/{name}: no such file; run `tb shard` again"
+                    f"{self.name}/{name}: no such file; run `tb shard` again with another --out"
                 ) from error
 
     def remove(self, name: str) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.errors import InputError
-from shards.format.video import SPLIT_NAMES
+from shards.format.video import SPLIT_NAMES, ColorMatrix, ColorRange
 
 # Column -> what all of its texts must match.
 _PATTERNS = {
@@ -19,8 +19,8 @@ _PATTERNS = {
     "sha256": r"^[0-9a-f]{64}$",
     "codec": r"^[a-z0-9_]{1,40}$",
     "pixel_format": r"^[a-z0-9_]{1,40}$",
-    "color_matrix": r"^(bt601|bt709)$",
-    "color_range": r"^(limited|full)$",
+    "color_matrix": f"^({'|'.join(ColorMatrix)})$",
+    "color_range": f"^({'|'.join(ColorRange)})$",
 }
 # Column -> its least and greatest number.
 _LIMITS = {
@@ -28,8 +28,8 @@ _LIMITS = {
     "num_frames": (1, 2**31),
     "fps_num": (1, 2**31),
     "fps_den": (1, 2**31),
-    "height": (1, 2**16),
-    "width": (1, 2**16),
+    "height": (1, 2**31),
+    "width": (1, 2**31),
     "offset": (0, 2**62),
     "size": (1, 2**40),
     "source_bytes": (-1, 2**62),
@@ -60,10 +60,14 @@ def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
     members = pc.list_flatten(table.column("splits"))
     if strange := set(pc.unique(members).to_pylist()) - set(SPLIT_NAMES):
         name = str(min(map(str, strange)))
-        raise InputError(f"{path}: a row is in the split {name!r}; run `tb shard` again")
+        raise InputError(
+            f"{path}: a row is in the split {name!r}; run `tb shard` again with another --out"
+        )
     keys = table.column("key")
     if len(pc.unique(keys)) != len(keys):
-        raise InputError(f"{path}: two rows have the same key; run `tb shard` again")
+        raise InputError(
+            f"{path}: two rows have the same key; run `tb shard` again with another --out"
+        )
 
 
 def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> None:
@@ -74,4 +78,6 @@ def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> N
 
 
 def _refusal(path: str, name: str, row: int, value: str) -> InputError:
-    return InputError(f"{path}: row {row}: {name} must not be {value}; run `tb shard` again")
+    return InputError(
+        f"{path}: row {row}: {name} must not be {value}; run `tb shard` again with another --out"
+    )

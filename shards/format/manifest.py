@@ -105,7 +105,7 @@ class Manifest:
 
     @cached_property
     def groups(self) -> list[str]:
-        """All groups (see `Video.group`); "" where unknown."""
+        """All groups (see `Video.group`); "" if unknown."""
         return list(self.table.column("group").to_pylist())
 
     @cached_property
@@ -167,7 +167,9 @@ class Manifest:
             return self.root / name
         shard = self._shard_files.get(name)
         if shard is None:
-            raise InputError(f"{self.url}/{name}: not in {DATASET_NAME}; run `tb shard` again")
+            raise InputError(
+                f"{self.url}/{name}: not in {DATASET_NAME}; run `tb shard` again with another --out"
+            )
         return cache.fetch_shard(
             self.url,
             self.root,
@@ -251,18 +253,21 @@ def read_manifest(root: Path | str) -> Manifest:
     path = f"{store.name}/{MANIFEST_NAME}"
     data = store.read(MANIFEST_NAME)
     if data is None:
-        raise InputError(f"{path}: missing; run `tb shard` again")
+        raise InputError(f"{path}: missing; run `tb shard` again with another --out")
     try:
         agrees = hashlib.sha256(data).hexdigest() == about.manifest_sha256
         table = read_table(io.BytesIO(data))
         agrees &= table.schema.metadata.get(b"digest", b"").decode() == about.digest
         table = table.replace_schema_metadata(None).cast(SCHEMA)
+        table.validate(full=True)
     except (ValueError, KeyError, AttributeError, pa.ArrowException) as error:
-        raise InputError(f"{path}: unreadable ({error}); run `tb shard` again") from error
+        raise InputError(
+            f"{path}: unreadable ({error}); run `tb shard` again with another --out"
+        ) from error
     if not agrees:
         raise InputError(
             f"{path}: the digest disagrees with {DATASET_NAME}, so one of them was changed or"
-            " belongs to another folder; run `tb shard` again"
+            " belongs to another folder; run `tb shard` again with another --out"
         )
     check_rows(path, table, num_classes=len(about.classes))
     return Manifest(

@@ -6,10 +6,26 @@ them, so a column is spelled in one place.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Self, get_type_hints
 
 import pyarrow as pa
+
+
+class ColorMatrix(StrEnum):
+    """How Y, U and V become RGB: ITU-R BT.601 or BT.709."""
+
+    BT601 = "bt601"
+    BT709 = "bt709"
+
+
+class ColorRange(StrEnum):
+    """Which numbers black and white have: 16 and 235, or 0 and 255."""
+
+    LIMITED = "limited"
+    FULL = "full"
+
 
 # Names of memberships in a split; "" means that the split does not use the video.
 SPLIT_NAMES = ("train", "val", "test", "")
@@ -31,8 +47,8 @@ class Video:
         width: Pixels.
         codec: FFmpeg's name, such as "h264".
         pixel_format: FFmpeg's name, such as "yuv420p"; "yuvj..." means full range.
-        color_matrix: How Y, U and V become RGB: "bt601" or "bt709".
-        color_range: "limited" (black is 16 and white is 235) or "full" (0 and 255).
+        color_matrix: How Y, U and V become RGB.
+        color_range: Which numbers black and white have.
         shard: The file name of its shard.
         offset: Bytes from the start of the shard to the first byte of the video.
         size: Bytes of the encoded video.
@@ -52,8 +68,8 @@ class Video:
     width: int
     codec: str
     pixel_format: str
-    color_matrix: str
-    color_range: str
+    color_matrix: ColorMatrix
+    color_range: ColorRange
     shard: str
     offset: int
     size: int
@@ -76,12 +92,24 @@ class Video:
         """The video of a row that `to_row` wrote.
 
         Raises:
-            TypeError: A column is missing or unknown.
+            KeyError, TypeError: A column is missing or unknown.
+            ValueError: The color matrix or range is unknown.
         """
-        return cls(**{**row, "splits": tuple(row["splits"])})
+        parsed = {
+            "splits": tuple(row["splits"]),
+            "color_matrix": ColorMatrix(row["color_matrix"]),
+            "color_range": ColorRange(row["color_range"]),
+        }
+        return cls(**{**row, **parsed})
 
 
-_ARROW_TYPES = {str: pa.string(), int: pa.int64(), tuple[str, ...]: pa.list_(pa.string())}
+_ARROW_TYPES = {
+    str: pa.string(),
+    int: pa.int64(),
+    tuple[str, ...]: pa.list_(pa.string()),
+    ColorMatrix: pa.string(),
+    ColorRange: pa.string(),
+}
 
 
 def _schema() -> pa.Schema:

@@ -11,30 +11,37 @@ if TYPE_CHECKING:
     from shards.format.manifest import Manifest
 
 
+Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
+Percent = Annotated[
+    float | None,
+    typer.Option("--fraction", help="Percentage of the labels to keep, above 0 up to 100."),
+]
+FromList = Annotated[Path | None, typer.Option(help="Use a public list instead of drawing one.")]
+Seed = Annotated[int, typer.Option(help="Seed of the draw; fractions of one seed are nested.")]
+Split = Annotated[str, typer.Option(help="train, or pool (HMDB51: all but test).")]
+SplitNumber = Annotated[int, typer.Option(help="Which official split, from 1.")]
+Groups = Annotated[
+    bool, typer.Option("--groups", help="Keep the videos of a group together within a class.")
+]
+Out = Annotated[Path | None, typer.Option(help="The list file; default: beside the shards.")]
+
+
 def split_command(
-    root: Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")],
-    fraction: Annotated[
-        float | None, typer.Option(help="Percentage of the labels to keep, above 0 up to 100.")
-    ] = None,
-    from_list: Annotated[
-        Path | None, typer.Option(help="Take over a public list instead of drawing one.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw; fractions of one seed are nested.")] = 0,
-    split: Annotated[
-        str, typer.Option(help="train, or pool (HMDB51: all that is not for testing).")
-    ] = "train",
-    split_number: Annotated[int, typer.Option(help="Which official split, from 1.")] = 1,
-    groups: Annotated[
-        bool, typer.Option("--groups", help="Never tear a class's groups apart.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="The list; default: beside the shards.")] = None,
+    root: Root,
+    percent: Percent = None,
+    from_list: FromList = None,
+    seed: Seed = 0,
+    split: Split = "train",
+    split_number: SplitNumber = 1,
+    groups: Groups = False,
+    out: Out = None,
 ) -> None:
     """Choose the labelled videos: stratified, at least one per class, nested; or from a list."""
     from shards.errors import InputError
     from shards.format.manifest import read_manifest
     from shards.labels.label_list import label_list_text
 
-    if (fraction is None) == (from_list is None):
+    if (percent is None) == (from_list is None):
         raise InputError("tb split: give either --fraction or --from-list")
     manifest = read_manifest(root)
     rows = manifest.indices(split, split_number)
@@ -43,14 +50,14 @@ def split_command(
         labelled = _from_list(from_list, manifest, rows, where)
         name, how = f"labelled-{from_list.stem}", f"from {from_list.name}"
     else:
-        assert fraction is not None
-        labelled = _drawn(manifest, rows, fraction, seed, groups)
-        name = f"labelled-{fraction:g}pct-{split}{split_number}-seed{seed}"
-        name, how = name + "-groups" * groups, f"{fraction:g} %, seed {seed}"
+        assert percent is not None
+        labelled = _drawn(manifest, rows, percent, seed, groups)
+        name = f"labelled-{percent:g}pct-{split}{split_number}-seed{seed}"
+        name, how = name + "-groups" * groups, f"{percent:g} %, seed {seed}"
         how += ", whole groups" * groups
     title = f"{labelled.sum()} labelled of {len(rows)} videos in {where} ({how})"
     if out is None and manifest.url:
-        raise InputError("tb split: give --out FILE, a list of remote shards is kept here")
+        raise InputError("tb split: give --out FILE, because a list is always a local file")
     path = out or manifest.root / f"{name}.txt"
     _write(path, label_list_text(manifest, labelled, title))
     typer.echo(title)
@@ -135,7 +142,7 @@ def _print_groups(
 
     from shards.labels.label_list import shared_groups
 
-    if not any(manifest.table.column("group").to_pylist()):
+    if not any(manifest.groups):
         typer.echo("groups  unknown")
         return
     parts = {

@@ -18,13 +18,13 @@ def zero_bytes(path: Path) -> Path:
 
 
 def text(path: Path) -> Path:
-    """Words under a video's name."""
+    """A text with the name of a video."""
     path.write_text("This is not a video.\n" * 40)
     return path
 
 
 def truncated(path: Path, share: float = 0.6) -> Path:
-    """A download that broke off."""
+    """A download that was interrupted."""
     data = make_video(path).read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     return path
@@ -54,7 +54,7 @@ def boasting_avi(path: Path, num_promised: int = 300) -> Path:
 
 
 def zeroed_middle(path: Path) -> Path:
-    """The right length, but a hole: what a failing disk or an unfinished torrent leaves."""
+    """The right length, but with a hole, as a failing disk or an unfinished torrent leaves it."""
     data = bytearray(make_video(path, num_frames=60).read_bytes())
     start = data.index(b"mdat") + 3000
     data[start : start + 6000] = bytes(6000)
@@ -63,18 +63,18 @@ def zeroed_middle(path: Path) -> Path:
 
 
 def no_frames(path: Path) -> Path:
-    """A video stream in the header, and not one frame."""
+    """A video stream in the header, but not one frame."""
     data = bytearray(make_video(path, num_frames=12, codec="mpeg4").read_bytes())
     start = data.index(b"movi") + 4
     size = int.from_bytes(data[start - 8 : start - 4], "little") - 4
-    # A chunk that readers skip, in place of all the frames; and no index.
+    # A chunk that readers skip replaces all frames, and there is no index.
     data[start : start + 8] = b"JUNK" + (size - 8).to_bytes(4, "little")
     path.write_bytes(data.replace(b"idx1", b"JUNK"))
     return path
 
 
 def bomb(path: Path, side_px: int = 16_384) -> Path:
-    """A GIF of a hundred bytes, of which decoders make pictures of 1 GB each."""
+    """A GIF of a hundred bytes that decodes to pictures of 1 GB each."""
     size = side_px.to_bytes(2, "little") * 2
     header = b"GIF89a" + size + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
     pixel = b"\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0"
@@ -83,7 +83,7 @@ def bomb(path: Path, side_px: int = 16_384) -> Path:
 
 
 def truncated_index(path: Path) -> Path:
-    """An AVI without its index, which only players need."""
+    """An AVI without its index; only players need that."""
     data = make_video(path, num_frames=12, codec="mpeg4").read_bytes()
     start = data.index(b"idx1")
     length = (start - 8).to_bytes(4, "little")
@@ -109,7 +109,7 @@ def growing_bomb(path: Path) -> Path:
 
 
 def packed_b_frames(path: Path, paint: Paint, num_frames: int = 30) -> Path:
-    """AVI as DivX and XviD write it: two pictures in one chunk, then a stand-in of one byte."""
+    """AVI as DivX and XviD write it: two pictures in one chunk, then a placeholder of one byte."""
     encoder = av.VideoCodecContext.create("mpeg4", "w")
     encoder.height, encoder.width, encoder.pix_fmt = 96, 128, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
@@ -126,7 +126,7 @@ def packed_b_frames(path: Path, paint: Paint, num_frames: int = 30) -> Path:
         if is_b:
             chunks[-1] += data
         chunks.append(b"\x7f" if is_b else data)
-    # Readers know the trick by the name of the program that played it.
+    # Readers expect packed B-frames only if this program's name is there.
     start = chunks[0].index(b"\0\0\1\xb2")
     end = chunks[0].index(b"\0\0\1", start + 4)
     chunks[0] = chunks[0][:start] + b"\0\0\1\xb2DivX503b1393p" + chunks[0][end:]

@@ -1,11 +1,13 @@
 """What several tests share."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shards.errors import InputError
+from shards.sources.source import Dataset
 from tests.make_videos import make_video
 
 
@@ -33,3 +35,21 @@ def fault_of(call: Callable[..., object], *args: object, **kwargs: object) -> st
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def pairs(count: int, *classes: str) -> list[str]:
+    """Names of `count` videos in each class folder."""
+    return [f"{name}/{index}.mp4" for name in classes for index in range(count)]
+
+
+def counts(dataset: Dataset) -> list[tuple[int, int]]:
+    """(train, test) of every split number."""
+    return [
+        (splits.count("train"), splits.count("test"))
+        for splits in zip(*(source.splits for source in dataset.sources), strict=True)
+    ]
+
+
+def first_splits(dataset: Dataset) -> Counter[str]:
+    """How many videos have which membership in split 1."""
+    return Counter(source.splits[0] for source in dataset.sources)

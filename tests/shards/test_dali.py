@@ -41,9 +41,9 @@ def test_dalis_webdataset_reader_gives_the_same_bytes(manifest: Manifest) -> Non
     built.build()
     with ShardReader(manifest) as reader:
         for index in range(len(manifest)):
-            video, facts = (np.asarray(output.at(0)).tobytes() for output in built.run())
+            video, json_text = (np.asarray(output.at(0)).tobytes() for output in built.run())
             assert video == reader.read(index)
-            assert f'"key":"{manifest.keys[index]}"'.encode() in facts
+            assert f'"key":"{manifest.keys[index]}"'.encode() in json_text
 
 
 @pytest.mark.skipif(not shutil.which("tar"), reason="wds2idx needs the tar program")

@@ -2,19 +2,27 @@
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shards.errors import InputError
-from shards.format.manifest import DATASET_NAME, MANIFEST_NAME, Manifest, read_manifest
+from shards.files.store import open_store
+from shards.format.dataset_json import DATASET_NAME, read_dataset_json
+from shards.format.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from shards.format.shard import index_name
 from shards.verification import verify
 
 
 @pytest.fixture
 def root(manifest: Manifest, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """A copy that the test may damage."""
     return Path(shutil.copytree(manifest.root, tmp_path / "copy"))
 
 
@@ -105,3 +113,24 @@ def test_what_is_no_shards_folder_is_refused(tmp_path: Path, make) -> None:  # t
     make(tmp_path / "x")
     with pytest.raises(InputError, match="tb shard"):
         verify(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong", "problem"),
+    [
+        ("pixel_format", "yuv444p", "has yuv420p bt601 limited, not yuv444p bt601 limited"),
+        ("color_matrix", "bt709", "has yuv420p bt601 limited, not yuv420p bt709 limited"),
+        ("color_range", "full", "has yuv420p bt601 limited, not yuv420p bt601 full"),
+        ("num_frames", 21, "stored 21 frames, of which 20 decode"),
+    ],
+)
+def test_decoding_finds_a_row_that_is_wrong(
+    manifest: Manifest, root: Path, column: str, wrong: object, problem: str
+) -> None:
+    videos = [manifest.video(row) for row in range(len(manifest))]
+    videos[2] = replace(videos[2], **{column: wrong})  # type: ignore[arg-type]
+    (root / ".ingest").mkdir()
+    write_manifest(open_store(root), videos, read_dataset_json(root))
+    expected = f"{videos[2].key} in {videos[2].shard}: {problem}"
+    assert expected in verify(root, decode=True)
+    assert expected not in verify(root)

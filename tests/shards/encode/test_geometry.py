@@ -1,4 +1,4 @@
-"""Stored sizes: multiples of 16 that cover; turning is checked against pixels moved by hand."""
+"""Stored sizes are multiples of 16; turning is compared with pixels that are moved one by one."""
 
 from fractions import Fraction
 
@@ -34,7 +34,7 @@ def test_sizes_are_multiples_of_16_within_the_scaled_picture(
 @given(_SIDE.filter(lambda n: n >= 64), _SIDE.filter(lambda n: n >= 64), _SHORT)
 def test_the_aspect_ratio_is_kept(height: int, width: int, short_side_px: int) -> None:
     size = fit(height, width, _SQUARE, short_side_px)
-    # To the pixel that rounding may move.
+    # Up to one pixel, because sizes are rounded.
     assert abs(size.scaled_width - size.scaled_height * width / height) <= max(1, width / height)
 
 

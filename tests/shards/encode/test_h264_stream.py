@@ -1,4 +1,4 @@
-"""What the stored H.264 says of itself: alike from clip to clip, so that decoders can be reused.
+"""The headers of stored H.264 are alike in all clips, so that decoders can be reused.
 
 A hardware decoder is set up for a format, a picture size and a number of frames kept for reference.
 """

@@ -1,4 +1,4 @@
-"""What is stored is what the recipe says, and shows what the source shows."""
+"""What is stored agrees with the recipe and shows the same pictures as the source."""
 
 import io
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from shards.encode.picture_format import PictureFormat
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, transcode
 from shards.errors import InputError
+from shards.format import video
 from tests.make_videos import make_video, moving_pattern
 from tests.shards import damage
 
@@ -37,7 +38,7 @@ def _psnr(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.fixture(scope="module", params=["h264", "hevc", "vp9", "mjpeg"])
 def encoded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
-    # A source with scene cuts and keyframes of its own, neither of which may come through.
+    # The source has scene cuts and other keyframes, which must not affect the result.
     def paint(index: int) -> np.ndarray:
         return moving_pattern(50, 144, 160, seed=index // 7)(index)
 
@@ -70,7 +71,7 @@ def test_the_stream_is_what_hardware_decoders_take(encoded: Encoded) -> None:
         frames = list(container.decode(stream))
     times = [frame.pts * frame.time_base for frame in frames]
     assert times == [index / encoded.fps for index in range(encoded.num_frames)]
-    # Limited range is what H.264 means where it says nothing.
+    # H.264 without a tag means limited range.
     assert all((frame.color_range == ColorRange.JPEG) == full for frame in frames)
 
 
@@ -104,7 +105,7 @@ def test_the_default_quality_is_good_and_a_worse_one_smaller(tmp_path: Path, cod
 
 
 def test_interlaced_pictures_are_deinterlaced(tmp_path: Path) -> None:
-    """A bar that moves between the two fields of each frame shows combs unless they are undone."""
+    """A bar that moves between the two fields of a frame shows combs unless it is deinterlaced."""
 
     def paint(index: int) -> np.ndarray:
         image = np.full((96, 128, 3), 60, np.uint8)
@@ -130,7 +131,7 @@ def test_interlaced_pictures_are_deinterlaced(tmp_path: Path) -> None:
 
 
 def test_high_rates_are_kept_by_copies_and_halved_by_encoders(tmp_path: Path) -> None:
-    """Frames hold their own number as brightness."""
+    """The brightness of a frame is its number."""
 
     def paint(index: int) -> np.ndarray:
         return np.full((96, 128, 3), 40 + 5 * index, np.uint8)
@@ -185,7 +186,7 @@ def test_rotated_input_is_stored_upright(tmp_path: Path, rotation: int) -> None:
 
 
 def test_a_variable_rate_becomes_constant_in_time(tmp_path: Path) -> None:
-    """Frames hold their own number as brightness: at time t the picture of that time is shown."""
+    """The brightness of a frame is its number: at time t the picture of that time is shown."""
     gaps = [1, 1, 3, 1, 5, 1, 1, 2, 4, 1] * 3
     times = [float(t) for t in np.cumsum([0, *gaps])[:-1] / 25]
 
@@ -197,7 +198,7 @@ def test_a_variable_rate_becomes_constant_in_time(tmp_path: Path) -> None:
     shown = (_rgb(encoded.data).mean((1, 2, 3)) - 40) / 5
     assert abs(encoded.num_frames / float(encoded.fps) - sum(gaps) / 25) < 0.3
     for index, value in enumerate(shown):
-        # fps rounds to the nearest output time, so a picture may come half a frame early.
+        # fps rounds to the nearest output time, so a picture may be half a frame early.
         moments = np.array([index - 0.5, index, index + 0.5]) / float(encoded.fps)
         due = np.clip(np.searchsorted(times, moments, side="right") - 1, 0, 29)
         assert due.min() - 0.3 <= value <= due.max() + 0.3
@@ -221,7 +222,7 @@ def test_colour_tags_are_kept_and_full_range_becomes_limited(tmp_path: Path) -> 
 
 
 def test_mjpeg_shows_the_colours_of_any_source(tmp_path: Path) -> None:
-    """A JPEG has no tag for its matrix: whatever the source's, it must be stored as BT.601."""
+    """A JPEG has no tag for its matrix, so it must be stored as BT.601, whatever the source has."""
     bars = np.zeros((96, 128, 3), np.uint8)
     for index, color in enumerate([(220, 30, 40), (30, 200, 60), (40, 60, 220), (210, 200, 30)]):
         bars[:, 32 * index : 32 * (index + 1)] = color
@@ -295,7 +296,11 @@ def test_copy_keeps_the_file_as_it_is(tmp_path: Path) -> None:
         height=50,
         width=70,
         codec="mpeg4",
-        pictures=PictureFormat(pixel_format="yuv420p", color_matrix="bt601", color_range="limited"),
+        pictures=PictureFormat(
+            pixel_format="yuv420p",
+            color_matrix=video.ColorMatrix.BT601,
+            color_range=video.ColorRange.LIMITED,
+        ),
         extension="avi",
     )
     assert encoded == expected

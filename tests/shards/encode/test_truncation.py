@@ -1,4 +1,4 @@
-"""A file that was cut anywhere is told from a whole one, by the bytes it promises."""
+"""A file that was cut anywhere differs from a whole one, by the bytes that it promises."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_a_cut_file_misses_what_was_cut(tmp_path: Path, extension: str, num_cut:
     data = path.read_bytes()
     path.write_bytes(data[:-num_cut])
     missing = missing_bytes(path)
-    # MP4 keeps its index in the last box: without it, only the rest of the one before is missed.
+    # The last box of an MP4 is its index. Without it, only a part of the box before is missing.
     assert missing == num_cut or (extension in ("mp4", "mov") and 0 < missing < num_cut)
 
 

@@ -21,7 +21,8 @@ from shards.errors import InputError
 from shards.files.addresses import remote_url
 from shards.files.local_store import LocalStore
 from shards.files.store import open_store
-from shards.format.manifest import DATASET_NAME, Manifest, read_manifest
+from shards.format.dataset_json import DATASET_NAME
+from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
@@ -105,7 +106,7 @@ def test_remote_shards_read_and_verify(
         for index in range(len(remote)):
             assert reader.read(index) == expected.read(index)
     assert verify(url, decode=True) == []
-    # pathlib makes one slash of two; options of type Path must work all the same.
+    # pathlib turns two slashes into one; options of type Path must work too.
     assert len(read_manifest(Path(url))) == len(manifest)
 
 
@@ -135,7 +136,8 @@ def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Pat
     with ShardReader(read_manifest(url)) as reader:
         message = fault_of(reader.read, 0)
     problem = (
-        f"{url}/{name}: not the bytes that were written (sha256 differs); run `tb shard` again"
+        f"{url}/{name}: not the bytes that were written (sha256 differs); run"
+        " `tb shard` again with another --out"
     )
     assert problem in message
     assert not list(own_cache.rglob("*.tar"))
@@ -154,9 +156,9 @@ def test_verifying_looks_at_the_original_not_at_the_copy(
     open_store(url).remove(first.name)
     open_store(url).put_bytes(second.name, good[:5000] + b"x" + good[5001:])
     assert verify(url) == [
-        f"{url}/{first.name}: no such file; run `tb shard` again",
+        f"{url}/{first.name}: no such file; run `tb shard` again with another --out",
         f"{url}/{second.name}: not the bytes that were written (sha256 differs); run `tb shard`"
-        " again",
+        " again with another --out",
     ]
     # Training can go on with the copy.
     assert second.read_bytes() == good
@@ -177,7 +179,7 @@ def test_an_interrupted_remote_ingestion_goes_on(
     with pytest.raises(KeyboardInterrupt):
         ingest(from_folder(root), url, shard_bytes=60_000, progress=interrupt)
     begun = _files(url)
-    assert ".ingest/plan.json" in begun
+    assert ".ingest/settings.json" in begun
     assert DATASET_NAME not in begun
     with pytest.raises(InputError, match="other videos, recipe, seed"):
         ingest(from_folder(root), url, shard_bytes=60_000, seed=5)

@@ -1,4 +1,4 @@
-"""Whatever lies in the folder: it is stored, or left out with its name and a reason."""
+"""Every file in the folder is stored, or left out with its name and a reason."""
 
 import json
 import os
@@ -127,7 +127,7 @@ except InputError as error:
 
 
 def _try_without_privileges(root: Path, out: Path, script: str = _TRY) -> str:
-    """What an ingestion prints whose process is bound by file permissions, even as root."""
+    """What an ingestion prints if file permissions apply to its process, even as root."""
     command = [sys.executable, "-c", script, str(root), str(out)]
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):

@@ -38,7 +38,7 @@ def test_every_byte_is_the_same_whatever_the_number_of_workers(
     assert len([name for name in trees[0] if name.endswith(".tar")]) > 1
 
 
-def test_the_place_on_disk_has_no_say_but_recipe_and_seed_have(
+def test_the_digest_depends_on_recipe_and_seed_but_not_on_the_place_on_disk(
     videos: Path, tmp_path: Path
 ) -> None:
     moved = tmp_path / "elsewhere" / videos.name
@@ -69,7 +69,7 @@ def test_shards_keep_to_their_size(videos: Path, tmp_path: Path) -> None:
     report = ingest(from_folder(videos), out, shard_bytes=60_000)
     sizes = [path.stat().st_size for path in sorted(out.glob("*.tar"))]
     assert report.num_shards == len(sizes) > 2
-    # tar rounds its end up to 10 KiB records.
+    # A tar is padded to a multiple of 10 KiB.
     assert max(sizes) <= 60_000 + 10_240
     assert sum(sizes) == report.num_bytes
 

@@ -1,4 +1,4 @@
-"""kill -9 at any moment, the same call again: the same bytes, and nothing else in the folder."""
+"""After kill -9 at any moment, the same call gives the same bytes and leaves nothing else."""
 
 import os
 import random
@@ -52,7 +52,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def _running(root: Path, out: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """An ingestion in a process of its own; killed with -9 on leaving, if it still runs."""
+    """An ingestion in another process; killed with -9 at the end of the block if it still runs."""
     process = subprocess.Popen([sys.executable, "-c", _RUN, str(root), str(out)])
     try:
         yield process
@@ -148,7 +148,7 @@ def test_a_killed_worker_costs_nothing(many: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_worker_that_dies_twice_over_one_video(
+def test_a_worker_that_dies_twice_on_one_video(
     tmp_path: Path, how: signal.Signals, expected: str
 ) -> None:
     for index in range(2):
@@ -178,7 +178,7 @@ def test_two_at_once_do_not_write_into_one_folder(many: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, bytes]]:
-    """Five videos, an ingestion of them that was broken off after four shards, and the whole."""
+    """Five videos, an ingestion of them that was interrupted after four shards, and a whole one."""
     top = tmp_path_factory.mktemp("few")
     for index in range(5):
         make_video(top / "set" / "a" / f"{index}.mp4", num_frames=4, seed=index)
@@ -195,7 +195,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
 
 @pytest.mark.parametrize("index", range(4))
 @pytest.mark.parametrize("content", [b"", b'{"next_pos', b"[]", b"\0\xff"])
-def test_a_note_that_is_torn_counts_as_none(
+def test_a_note_that_is_cut_off_is_ignored(
     few: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, index: int, content: bytes
 ) -> None:
     root, begun, whole = few
@@ -207,7 +207,7 @@ def test_a_note_that_is_torn_counts_as_none(
 
 
 @pytest.mark.parametrize("content", [b"", b'{"finger', b"[1]", b"\0\xff"])
-def test_settings_that_are_torn_are_named(
+def test_settings_that_are_cut_off_are_an_error(
     few: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, content: bytes
 ) -> None:
     root, begun, _ = few
@@ -221,7 +221,7 @@ def test_settings_that_are_torn_are_named(
     assert _tree(out) == _tree(begun)
 
 
-def test_another_recipe_does_not_continue_a_broken_run(many: Path, tmp_path: Path) -> None:
+def test_another_recipe_does_not_continue_an_interrupted_run(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with _running(many, out) as process:
         _wait(process, (out / ".ingest" / "settings.json").exists)

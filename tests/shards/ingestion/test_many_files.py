@@ -1,4 +1,4 @@
-"""As many files as UCF101 has, killed with -9 at twenty random moments: all is there, once."""
+"""As many files as UCF101 has, killed with -9 at twenty random moments: each is stored once."""
 
 import os
 import random

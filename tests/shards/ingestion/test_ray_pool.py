@@ -1,4 +1,4 @@
-"""The same work on a real cluster of two nodes on this machine, one of which may be lost."""
+"""A real cluster of two nodes on this machine gives the same bytes, even if one node is lost."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from tests.shards.helpers import fault_of
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-# In a process of its own: Ray leaves threads and warnings behind.
+# In another process, because Ray leaves threads and warnings behind.
 _RUN = """
 import json, sys, threading, time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Clips as the world makes them: all are stored, or left out for a reason that holds."""
+"""Clips of public sets: all are stored in full."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def test_every_public_clip_is_stored_in_full(
     manifest = read_manifest(tmp_path / "out")
     for index in range(len(manifest)):
         video = manifest.video(index)
-        if "unordered" not in video.source:  # its timestamps leave gaps, which are filled
+        if "unordered" not in video.source:  # its timestamps have gaps, which are filled
             assert video.num_frames == _count_frames(root / video.source), video.source
     sizes = {v.source: (v.height, v.width) for v in map(manifest.video, range(len(manifest)))}
     if codec == "h264":

@@ -1,8 +1,4 @@
-"""Official splits equal the official lists; label fractions are stratified, nested and seeded."""
-
-import re
-from collections.abc import Callable
-from pathlib import Path
+"""Label fractions are stratified, nested and seeded."""
 
 import numpy as np
 import pytest
@@ -11,7 +7,6 @@ from hypothesis import strategies as st
 
 from shards.errors import InputError
 from shards.labels.fraction import label_fraction
-from shards.sources.ucf101 import official_splits
 
 _LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(np.array)
 _PERCENT = st.floats(0.1, 100)
@@ -43,7 +38,7 @@ def test_a_smaller_fraction_lies_inside_a_larger_one(
 
 
 @given(_LABELS, _PERCENT, _SEED, st.randoms())
-def test_the_order_of_the_rows_has_no_say(  # type: ignore[no-untyped-def]
+def test_the_order_of_the_rows_does_not_matter(  # type: ignore[no-untyped-def]
     labels: np.ndarray, percent: float, seed: int, random
 ) -> None:
     keys = _keys(labels)
@@ -89,22 +84,3 @@ def test_impossible_percentages_are_refused(percent: float) -> None:
 def test_repeated_keys_are_refused() -> None:
     with pytest.raises(InputError, match="repeat"):
         label_fraction(["a", "a"], np.array([0, 0]), 50, 0)
-
-
-@pytest.mark.parametrize("group", [0, 26, -3])
-def test_ucf101_has_25_groups(group: int) -> None:
-    with pytest.raises(InputError, match="1 to 25"):
-        official_splits(group)
-
-
-def test_the_ucf101_rule_is_the_official_lists(shared: Callable[[str], Path]) -> None:
-    lists = shared("labels/ucf101_official/data/ucfTrainTestlist")
-    num_entries = 0
-    for number in (1, 2, 3):
-        for split in ("train", "test"):
-            for line in (lists / f"{split}list0{number}.txt").read_text().splitlines():
-                match = re.search(r"_g(\d\d)_c\d\d\.avi", line)
-                assert match, line
-                assert official_splits(int(match[1]))[number - 1] == split, line
-                num_entries += 1
-    assert num_entries == 3 * 13320

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from shards.files.local_store import LocalStore
 from shards.format.dataset_json import DatasetJson
 from shards.format.manifest import Manifest, read_manifest, write_manifest
-from shards.format.video import Video, video_table
+from shards.format.video import ColorMatrix, ColorRange, Video, video_table
 from shards.labels.label_list import (
     label_list_text,
     match_label_list,
@@ -60,8 +60,8 @@ def _video(*, key: str, label: int, source: str, group: str, splits: tuple[str, 
         width=9,
         codec="h264",
         pixel_format="yuv420p",
-        color_matrix="bt601",
-        color_range="limited",
+        color_matrix=ColorMatrix.BT601,
+        color_range=ColorRange.LIMITED,
         shard="shard-000000.tar",
         offset=9,
         size=9,
@@ -115,7 +115,7 @@ def test_what_is_written_reads_back(listed: Manifest, tmp_path: Path) -> None:
         assert match_label_list(path, listed).contradicted == ()
 
 
-# What lists give a meaning to, and what ends a line.
+# Characters with a meaning in lists, and characters that end a line.
 _NAMES = st.text("#ab 12.\\\n\t\u2028\x85é", min_size=1, max_size=5)
 _SOURCES = st.lists(
     st.tuples(st.sampled_from(["", "a/", "#b/"]), _NAMES, st.sampled_from(["", ".avi", ".mp4"])),
@@ -170,7 +170,7 @@ def test_public_formats(listed: Manifest, tmp_path: Path, line: str, key: str) -
 
 def test_what_does_not_match_is_told(listed: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
-    # "take 2" alone could be any class's.
+    # "take 2" alone could be in any class.
     path.write_text("jump/take 1 9 0\nswim/lap 1.avi 7\ntake 2\njump/take 2 9 1\n")
     match = match_label_list(path, listed)
     assert match.unmatched == ("swim/lap 1.avi 7", "take 2")
@@ -327,7 +327,7 @@ def test_public_hmdb51_lists(
     text = _run(hmdb.root, "--from-list", path, "--split", "pool")
     assert f"{num_labelled} labelled of 5236 videos in pool split 1" in text
     assert "match no video" not in text
-    # The lists' makers sorted names of files: "climb_stairs_test..." comes before "climb_test...".
+    # The lists are sorted by file name: "climb_stairs_test..." comes before "climb_test...".
     odd = {entry.partition("/")[0] for entry in match_label_list(path, hmdb).contradicted}
     assert odd == {"climb", "climb_stairs", "kick", "kick_ball", "sword", "sword_exercise"}
 

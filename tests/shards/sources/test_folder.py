@@ -1,4 +1,4 @@
-"""Sources from folders and tables, and what is said where these are not as they should be."""
+"""Sources from class folders, and the messages if the folders have a mistake."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,24 +6,11 @@ from pathlib import Path
 import pytest
 
 from shards.sources.folder import from_folder
-from shards.sources.source import Dataset
-from shards.sources.table import from_csv
-from tests.shards.helpers import fault_of, touch
-
-
-def _pairs(count: int, *classes: str) -> list[str]:
-    return [f"{name}/{index}.mp4" for name in classes for index in range(count)]
-
-
-def _splits(dataset: Dataset) -> Counter[str]:
-    return Counter(source.splits[0] for source in dataset.sources)
-
-
-# folder
+from tests.shards.helpers import fault_of, first_splits, pairs, touch
 
 
 def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
-    dataset = from_folder(touch(tmp_path, *_pairs(2, "JumpRope", "JumpingJack", "archery")))
+    dataset = from_folder(touch(tmp_path, *pairs(2, "JumpRope", "JumpingJack", "archery")))
     assert dataset.classes == ("archery", "JumpingJack", "JumpRope")
     assert {dataset.classes[s.label] for s in dataset.sources if s.path.parent.name == "archery"}
 
@@ -35,27 +22,27 @@ def test_only_videos_count_at_any_depth(tmp_path: Path) -> None:
 
 
 def test_split_folders(tmp_path: Path) -> None:
-    names = [f"{s}/{n}" for s in ("train", "Validation", "test") for n in _pairs(2, "a", "b")]
-    assert _splits(from_folder(touch(tmp_path, *names))) == {"train": 4, "val": 4, "test": 4}
+    names = [f"{s}/{n}" for s in ("train", "Validation", "test") for n in pairs(2, "a", "b")]
+    assert first_splits(from_folder(touch(tmp_path, *names))) == {"train": 4, "val": 4, "test": 4}
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    dataset = from_folder(touch(tmp_path, *_pairs(2, "train", "bus")))
+    dataset = from_folder(touch(tmp_path, *pairs(2, "train", "bus")))
     assert dataset.classes == ("bus", "train")
-    assert _splits(dataset) == {"train": 4}
+    assert first_splits(dataset) == {"train": 4}
 
 
 @pytest.mark.parametrize(("percent", "num_test"), [(0, 0), (1, 1), (30, 3), (50, 5), (99, 9)])
 def test_test_percent_takes_its_share_of_every_class(
     tmp_path: Path, percent: float, num_test: int
 ) -> None:
-    dataset = from_folder(touch(tmp_path, *_pairs(10, "a", "b")), test_percent=percent)
+    dataset = from_folder(touch(tmp_path, *pairs(10, "a", "b")), test_percent=percent)
     tests = Counter(source.label for source in dataset.sources if source.splits == ("test",))
     assert tests == Counter({0: num_test, 1: num_test}) + Counter()
 
 
 def test_links_that_go_round_in_circles_end(tmp_path: Path) -> None:
-    touch(tmp_path, *_pairs(2, "a"))
+    touch(tmp_path, *pairs(2, "a"))
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
     assert len(from_folder(tmp_path).sources) == 2
 
@@ -73,7 +60,7 @@ def test_links_out_of_the_root_are_left_out_unless_asked_for(tmp_path: Path) -> 
 
 
 def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> None:
-    touch(tmp_path / "set", *_pairs(2, "a"))
+    touch(tmp_path / "set", *pairs(2, "a"))
     (tmp_path / "link").symlink_to(tmp_path / "set")
     assert not any(source.fault for source in from_folder(tmp_path / "link").sources)
 
@@ -112,61 +99,3 @@ def test_a_file_is_not_a_root(tmp_path: Path) -> None:
 
 def test_one_video_is_enough_where_one_says_so(tmp_path: Path) -> None:
     assert len(from_folder(touch(tmp_path, "a/1.mp4"), min_per_class=1).sources) == 1
-
-
-# csv
-
-
-def _table(tmp_path: Path, text: str | bytes) -> Path:
-    touch(tmp_path, *_pairs(3, "a", "b"))
-    path = tmp_path / "set.csv"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
-    text = '\ufeffpath , label,notes\r\n"a/0.mp4", x ,"1, 2"\r\n\r\na/1.mp4,x,\r\n'
-    dataset = from_csv(_table(tmp_path, text))
-    assert dataset.classes == ("x",)
-    assert [source.path.name for source in dataset.sources] == ["0.mp4", "1.mp4"]
-    assert _splits(dataset) == {"train": 2}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", "line 1: no column 'path'"),
-        ("path,class\n", "line 1: no column 'label' (found: path, class)"),
-        ("path,label\n", "has no rows"),
-        ("path,label\na/8.mp4,x\na/9.mp4,x\n", "none of the 2 videos listed is there, e.g. line 2"),
-        ("path,label\na,x\na/9.mp4,x\n", "line 2: a: no such file"),
-        ("path,label\n" + "a" * 5000 + ",x\nb,x\n", "no such file"),
-        ("path,label\na/0.mp4,x\na/9.mp4,x\na/9.mp4,x\n", "line 4: a/9.mp4 is already on line 3"),
-        ("path,label,split\na/0.mp4,x,\na/9.mp4,x,dev\n", "line 3: split 'dev'"),
-        ("path,label\na/0.mp4,\n", "line 2: label is empty"),
-        ("path,label\n,x\n", "line 2: path is empty"),
-        ("path,label\na/0.mp4\n", "line 2: label is empty"),
-        ("path,label\na/0.mp4,x\na/../a/0.mp4,y\n", "line 3: a/../a/0.mp4 is already on line 2"),
-        ("path,label,split\na/0.mp4,x,dev\n", "line 2: split 'dev': write train, val, test"),
-        ("path,label\na/0.mp4,x\nb/0.mp4,y\nb/1.mp4,y\n", "class 'x' has 1 video(s)"),
-        (b"path,label\na/0.mp4,caf\xe9\n", "not a UTF-8 CSV file"),
-        (b"path,label\na/0.mp4,\0\n", "set.csv"),
-    ],
-)
-def test_tables_with_a_mistake(tmp_path: Path, text: str | bytes, expected: str) -> None:
-    path = _table(tmp_path, text)
-    message = fault_of(from_csv, path)
-    assert expected in message
-    assert str(path) in message
-
-
-def test_listed_videos_that_do_not_exist_are_missing(tmp_path: Path) -> None:
-    text = "path,label\na/0.mp4,x\na/9.mp4,x\n" + "a" * 5000 + ",y\na,y\n"
-    dataset = from_csv(_table(tmp_path, text))
-    assert [source.path.name for source in dataset.sources] == ["0.mp4"]
-    assert dataset.missing == ("a/9.mp4", "a" * 5000, "a")
-    assert dataset.classes == ("x", "y")
-
-
-def test_no_table(tmp_path: Path) -> None:
-    assert "no such file; --csv takes a table" in fault_of(from_csv, tmp_path / "x.csv")

@@ -1,0 +1,43 @@
+"""The manifest gives back what was written, row by row and column by column."""
+
+from dataclasses import fields
+
+import numpy as np
+
+from shards.format.manifest import Manifest
+from shards.format.video import COLUMNS, SCHEMA, Video, video_table
+
+
+def test_the_columns_are_the_fields_of_a_row(manifest: Manifest) -> None:
+    names = [field.name for field in fields(Video)]
+    assert list(COLUMNS) == SCHEMA.names == manifest.table.column_names == names
+
+
+def test_rows_and_tables_are_the_same(manifest: Manifest) -> None:
+    videos = [manifest.video(row) for row in range(len(manifest))]
+    assert video_table(videos).equals(manifest.table)
+    assert [Video.from_row(video.to_row()) for video in videos] == videos
+
+
+def test_columns_are_arrays_in_the_order_of_the_rows(manifest: Manifest) -> None:
+    columns = {
+        "codec": manifest.codecs,
+        "pixel_format": manifest.pixel_formats,
+        "color_matrix": manifest.color_matrices,
+        "color_range": manifest.color_ranges,
+        "num_frames": manifest.num_frames,
+        "height": manifest.heights,
+        "width": manifest.widths,
+        "offset": manifest.offsets,
+        "size": manifest.sizes,
+        "label": manifest.labels,
+    }
+    for name, column in columns.items():
+        assert column.shape == (len(manifest),)
+        assert column.dtype == (np.int64 if column.dtype.kind == "i" else object)
+        for row, value in enumerate(column.tolist()):
+            assert value == getattr(manifest.video(row), name)
+    assert set(manifest.codecs) == {"h264"}
+    assert set(manifest.pixel_formats) == {"yuv420p"}
+    assert set(manifest.color_matrices) == {"bt601"}
+    assert set(manifest.color_ranges) == {"limited"}
