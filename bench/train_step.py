@@ -379,7 +379,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
-    parser.add_argument("--variants", nargs="*", help="beside ours; default: all")
+    parser.add_argument("--variants", nargs="*", help="in addition to ours; default: all")
     parser.add_argument("--backbone", help="default: slow_r50, on a CPU small")
     parser.add_argument("--size", type=int, help="pixels; default: 112, on a CPU 32")
     parser.add_argument("--batch-size", type=int, default=4, help="videos (the student: twice)")
