@@ -1,4 +1,4 @@
-# Everything runs in .venv, which the targets make by themselves.
+# Everything runs in .venv. The targets make it.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -25,15 +25,15 @@ lint: $(INSTALLED)  ## format, lint, types
 
 check: lint test-all  ## what CI runs
 
-gpu-check: $(INSTALLED)  ## on a GPU machine: what cannot be settled without one, to bench/results
-	-$(BIN)/pip install --quiet -e '.[bench]'  # the peers; without a network, those that are there
+gpu-check: $(INSTALLED)  ## on a GPU machine: checks and figures that need a GPU, to bench/results
+	-$(BIN)/pip install --quiet -e '.[bench]'  # the peers; without a network, those already installed
 	$(BIN)/python -m bench.gpu_check --out bench/results --minutes 8
 
 clean:  ## removes the virtual environment, caches and the demo
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(FOLDERS) -name __pycache__ -prune -exec rm -rf {} +
 
-# Made anew only when pyproject.toml has changed.
+# Made again only when pyproject.toml has changed.
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info < (3, 14) else 0)'
 	$(PYTHON) -m venv .venv

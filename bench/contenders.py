@@ -1,7 +1,7 @@
-"""What `bench.loader_throughput` times: each contender in its own process, which waits for orders.
+"""What `bench.loader_throughput` times: each contender in a separate process.
 
-A process of its own keeps one contender's threads, workers and memory out of another's figures, and
-staying alive between rounds keeps start-up out of all of them.
+So the threads, workers and memory of one contender do not count in the figures of another. The
+process stays alive between rounds, so its start-up does not count in any figure.
 """
 
 import importlib
@@ -36,7 +36,7 @@ _CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every contender does in one round."""
+    """The work of one round, the same for every contender."""
 
     shards: Path
     views: str
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One round: seconds on the wall, and user + system seconds of all its processes."""
+    """One round: elapsed seconds, and user + system seconds of all processes of a contender."""
 
     wall_s: float
     cpu_s: float
@@ -62,7 +62,7 @@ class Contender:
 
     Attributes:
         problem: Why it cannot run; empty if it can.
-        psnr_db: Its views against the reference engine's, the worst view; NaN for the ceiling.
+        psnr_db: PSNR of its worst view against the reference engine; NaN for the ceiling.
     """
 
     def __init__(self, name: str, job: Job) -> None:
@@ -80,7 +80,7 @@ class Contender:
         return cast(Timing, self._answer())
 
     def close(self) -> float:
-        """Ends the process; returns its peak memory with that of its workers, in MB."""
+        """Ends the process; returns the peak memory of the process and its workers, in MB."""
         self._pipe.send(None)
         peak_mb = cast(float, self._answer())
         self._process.join()
@@ -121,7 +121,7 @@ def _serve(pipe: Connection, name: str, job: Job) -> None:
 
 
 def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
-    """A function (epoch) -> an iterator over the batches' numbers of videos; and its PSNR."""
+    """A function (epoch) -> an iterator over the number of videos of each batch; and its PSNR."""
     loader = open_loader(
         job.shards,
         job.views,
@@ -139,7 +139,7 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
         return lambda epoch: _engine(loader, job, epoch), _psnr_db(loader, _engine_views(name, job))
     torch.set_num_threads(1)  # as in its workers
     render = importlib.import_module(PEERS[name]).load()
-    # Checked in a thread-free copy of what the workers do; the workers load the library again.
+    # `render` serves the PSNR below. The workers load the library again.
     dataset = _PeerDataset(loader, name, job.dtype)
     workers: DataLoader[Any] = DataLoader(
         dataset,
@@ -150,7 +150,8 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
         multiprocessing_context="fork",
     )
     run = lambda epoch: _peer(workers, order, loader, job, epoch)  # noqa: E731
-    for _ in run(0):  # forks the workers before this process loads anything that dislikes it
+    # Forks the workers before this process loads a library that a fork would break.
+    for _ in run(0):
         pass
     return run, _psnr_db(loader, _peer_views(render))
 
@@ -178,9 +179,9 @@ def _decode_only(loader: Loader, job: Job, epoch: int) -> Iterator[int]:
 
 
 def _decode_window(data: bytes, first: int, last: int) -> None:
-    """From the keyframe before `first` to `last`, one thread, every picture dropped at once.
+    """Decodes from the keyframe before `first` to `last` in one thread and keeps no picture.
 
-    For shards that `tb shard` has encoded: constant rate, no B-frames.
+    It works for shards that `tb shard` has encoded: constant rate, no B-frames.
     """
     with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
@@ -244,7 +245,7 @@ _Views = Callable[[Plan, ShardReader], list[np.ndarray]]
 
 
 def _engine_views(name: str, job: Job) -> _Views:
-    """In full precision, whatever is being timed."""
+    """The views of an engine in full precision, even where a smaller type is timed."""
     loader = open_loader(
         job.shards, job.views, size_px=job.size_px, engine=name, device="cpu", batch_size=1
     )
@@ -265,7 +266,7 @@ def _peer_views(render: Render) -> _Views:
 
 
 def _psnr_db(loader: Loader, views: _Views) -> float:
-    """The worst view of the first video, against the reference engine."""
+    """PSNR of the worst view of the first video against the reference engine."""
     plan = next(loader.plans(0))
     plan = loader.planner.plan(plan.rows[:1], plan.epochs[:1])
     size, frames = loader.spec.size_px, loader.spec.num_frames

@@ -1,15 +1,16 @@
-"""Settles on a GPU what cannot be settled without one, in a few minutes and with one command.
+"""Checks and measures on a GPU what cannot be run without one, in a few minutes.
 
     python -m bench.gpu_check [--out bench/results] [--minutes 8] [--videos FOLDER] [--dry-run]
 
-Steps, in this order: environment, NVDEC's capabilities, shards of every recipe, parity with the
-reference engine, determinism and resume, bad videos, throughput (layouts, recipes, peers, and what
-the GPU was doing meanwhile), the training step, and all tests that want a GPU. Each runs in a
-process of its own, so that a crash, a hang or lack of memory ends that step alone. Results are
-written after each to OUT/GPU-NAME.json; the exit code is 0 if every step passed. It needs no
-network, and no data beyond what it makes; FOLDER may hold class folders of videos to use instead.
-`--dry-run` runs every step on the CPU, with the CPU's variant of the graph: it shows that the steps
-run, and its figures mean nothing.
+The steps, in this order: environment, NVDEC's capabilities, shards of every recipe, parity with the
+reference engine, determinism and resume, bad videos, throughput (layouts, recipes, peers, and the
+load of the GPU during each), the training step, and all tests that need a GPU.
+
+Each step runs in a separate process, so a crash, a hang or a lack of memory ends only that step.
+Results are written to OUT/GPU-NAME.json after each step. The exit code is 0 if every step passed.
+The check needs no network, and it makes its own videos; FOLDER may hold class folders of videos to
+use instead. `--dry-run` runs every step on the CPU, with the CPU's variant of the graph. It shows
+that the steps run, and its figures mean nothing.
 """
 
 import argparse
@@ -29,11 +30,11 @@ from bench.gpu_steps import ROOT, STEPS
 from bench.gpu_task import Task
 from shards.files.publish import publish_bytes
 
-_LEAST_S = 5.0  # below that a step is not begun
+_LEAST_S = 5.0  # a step with less time is not begun
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs all steps, or the one that is named; returns the exit code."""
+    """Runs all steps, or only the step in `--step`; returns the exit code."""
     options = _parse(arguments)
     device = torch.device("cpu" if options.dry_run else "cuda")
     if options.step:
@@ -76,7 +77,7 @@ def _slug(name: str) -> str:
 def run_steps(options: argparse.Namespace, work: Path, out: Path) -> dict[str, Any]:
     """Runs the steps one by one and writes `out` after each.
 
-    A step gets what time is left, less the shares of those after it.
+    A step gets the time that is left, minus the shares of the steps after it.
     """
     began_s = time.time()
     end_s = began_s + 60 * options.minutes
@@ -115,7 +116,7 @@ def _run_step(name: str, options: argparse.Namespace, work: Path, end_s: float) 
         command.append("--dry-run")
     error = ""
     try:
-        # A step that keeps the time by itself ends a little after it.
+        # A step that watches the time itself ends a little late.
         limit_s = end_s - began_s + 15
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False
@@ -135,7 +136,7 @@ def _run_step(name: str, options: argparse.Namespace, work: Path, end_s: float) 
 
 
 def _first_line(found: dict[str, Any]) -> str:
-    """What to print of a failure."""
+    """The line of a failure that is printed."""
     lines = str(found.get("error") or found.get("found")).strip().splitlines()
     return lines[-1][:200] if lines else ""
 

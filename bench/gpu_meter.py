@@ -1,6 +1,6 @@
-"""What a GPU is doing, sampled while something else runs: NVML, the driver's own library.
+"""The load of a GPU, sampled while something else runs, from NVML, the driver's library.
 
-Through ctypes, since the library comes with every driver and its Python package does not.
+It is called through ctypes, because every driver brings the library but not its Python package.
 """
 
 import ctypes
@@ -27,13 +27,13 @@ class _Memory(ctypes.Structure):
 
 
 class Nvml:
-    """One device at NVML; raises OSError where there is none."""
+    """One device in NVML; raises OSError if there is no NVML."""
 
     def __init__(self, device: torch.device) -> None:
         self._library = ctypes.CDLL("libnvidia-ml.so.1")
         self._handle = ctypes.c_void_p()
         self._call("nvmlInit_v2")
-        # By its UUID: NVML counts devices that CUDA_VISIBLE_DEVICES hides.
+        # Found by its UUID, because NVML also counts devices that CUDA_VISIBLE_DEVICES hides.
         uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(self._handle))
 
@@ -49,7 +49,7 @@ class Nvml:
         return text.value.decode()
 
     def sample(self) -> dict[str, float]:
-        """decoder_percent, sm_percent and memory_mb of this moment."""
+        """decoder_percent, sm_percent and memory_mb at this moment."""
         decoder, period = ctypes.c_uint(), ctypes.c_uint()
         utilization, memory = _Utilization(), _Memory()
         self._call(
@@ -68,10 +68,11 @@ class Nvml:
 
 
 class Meter:
-    """Samples a device in a thread between `with` and its end; a CPU gives nothing.
+    """Samples a device in a thread during a `with` block; a CPU has no figures.
 
     Attributes:
-        figures: At the end: the mean and the largest of each of `Nvml.sample`, or "problem".
+        figures: After the block: the mean and the largest value of each figure of `Nvml.sample`, or
+            "problem".
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -107,7 +108,7 @@ class Meter:
 
 
 def summary(samples: list[dict[str, float]]) -> dict[str, float | str]:
-    """The mean and the largest of each figure; empty without samples."""
+    """The mean and the largest value of each figure; empty without samples."""
     figures: dict[str, float | str] = {}
     for name in samples[0] if samples else ():
         values = [sample[name] for sample in samples]

@@ -1,6 +1,6 @@
-"""The steps of `bench.gpu_check`, each a function from a `Task` to what it found.
+"""The steps of `bench.gpu_check`: each is a function that takes a `Task` and returns its findings.
 
-A step runs in a process of its own (see `bench.gpu_check`). What it returns is JSON; "passed" False
+A step runs in a separate process (see `bench.gpu_check`). It returns JSON, and "passed": False
 makes it a failure. A step that may run out of time saves what it has with `task.save`.
 """
 
@@ -33,7 +33,7 @@ from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-# The conversion to RGB of a GPU differs from FFmpeg's by some levels.
+# A GPU's conversion to RGB differs from FFmpeg's by some levels.
 MAX_MEAN_DIFFERENCE, MIN_PSNR_DB = 1.5 / 255, 38.0
 _PACKAGES = ("av", "numpy", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "torch", "torchcodec")
 
@@ -67,7 +67,7 @@ def _version(package: str) -> str | None:
 
 
 def capabilities(task: Task) -> Found:
-    """What NVDEC takes; in a dry run, what DALI decodes on the CPU."""
+    """The formats that NVDEC takes; in a dry run, the codecs that DALI decodes on the CPU."""
     if task.is_dry:
         from loaders.engines.dali.graph import CPU_CODECS
 
@@ -89,7 +89,7 @@ def capabilities(task: Task) -> Found:
 
 
 def store(task: Task) -> Found:
-    """Stores the videos by every recipe."""
+    """Stores the videos with every recipe."""
     source = task.videos
     if source is None:
         source = task.work / "videos"
@@ -138,7 +138,7 @@ def _make_video(path: Path, seed: int) -> None:
 
 
 def parity(task: Task) -> Found:
-    """DALI against the reference engine: every preset, every recipe, the worst view of each."""
+    """Compares DALI with the reference engine: the worst view of every preset and recipe."""
     found: Found = {}
     videos = 1 if task.is_dry else 4
     for recipe in RECIPES:
@@ -181,28 +181,28 @@ def _worst_view(ours: dict[str, torch.Tensor], oracle: dict[str, torch.Tensor]) 
 
 
 def determinism(task: Task) -> Found:
-    """The tests of order, resume and layout; in a dry run some of them."""
+    """Runs the tests of order, resume and layout; in a dry run some of them."""
     return _run_dali_tests(task, "order" if task.is_dry else "layout or resume or order or kept")
 
 
 def faults(task: Task) -> Found:
-    """The tests of bad videos; in a dry run some of them."""
+    """Runs the tests of bad videos; in a dry run some of them."""
     return _run_dali_tests(task, "stops or changed" if task.is_dry else "bad or changed or blamed")
 
 
 def tests(task: Task) -> Found:
-    """All tests that want a GPU; in a dry run they are skipped."""
+    """Runs all tests that need a GPU; in a dry run they are skipped."""
     return _run_tests(task, "-m", "gpu", "tests")
 
 
 def _run_dali_tests(task: Task, names: str) -> Found:
-    """Those of the engine's tests on this device; they take it as a parameter."""
+    """Runs the engine's tests of these names on this device, which is a parameter of theirs."""
     selection = f"({names}) and {task.device.type}"
     return _run_tests(task, "-m", "not slow", "-k", selection, "tests/loaders/engines/dali")
 
 
 def _run_tests(task: Task, *selection: str) -> Found:
-    """Counts of pytest's outcomes."""
+    """Runs pytest; returns the counts of its outcomes."""
     report = task.out.with_suffix(".xml")
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={report}", *selection]
     required = "0" if task.is_dry else "1"
@@ -226,7 +226,7 @@ def _run_tests(task: Task, *selection: str) -> Found:
 
 
 def training(task: Task) -> Found:
-    """`bench.train_step` where there is one."""
+    """Runs `bench.train_step` if it is there."""
     if importlib.util.find_spec("bench.train_step") is None:
         return {"skipped": "there is no bench.train_step"}
     report = task.work / "train_step.json"
@@ -250,13 +250,13 @@ def training(task: Task) -> Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What to run, and the share of the time that is kept for it."""
+    """The function of a step, and the share of the time that is kept for it."""
 
     run: Callable[[Task], Found]
     share: float
 
 
-# In the order in which they run.
+# They run in this order.
 STEPS = {
     "environment": Step(run=environment, share=0.03),
     "capabilities": Step(run=capabilities, share=0.02),

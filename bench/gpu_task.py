@@ -1,4 +1,4 @@
-"""What every step of `bench.gpu_check` is given, and what it gives back."""
+"""`Task`: the input of every step of `bench.gpu_check`, and where its findings go."""
 
 import json
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a step is given.
+    """The input of a step.
 
     Attributes:
         device: A torch device; the CPU in a dry run.
-        work: Scratch folder, shared by the steps; the first one puts the shards there.
-        videos: Folder of class folders with videos, or None to make some.
+        work: Scratch folder that the steps share.
+        videos: Folder of class folders with videos; None to make videos.
         out: Where the step's findings go.
-        end_s: Of `time.time()`, when the step should be over.
+        end_s: When the step should end, as `time.time()` gives it.
     """
 
     device: torch.device
@@ -31,11 +31,11 @@ class Task:
 
     @property
     def is_dry(self) -> bool:
-        """Whether this shows only that every step runs."""
+        """Whether this is a dry run, which shows only that every step runs."""
         return self.device.type == "cpu"
 
     def shards(self, recipe: str) -> Path:
-        """The videos in one recipe."""
+        """The folder of the videos stored with one recipe."""
         return self.work / "shards" / recipe
 
     def save(self, found: Found) -> None:

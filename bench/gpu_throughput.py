@@ -1,7 +1,7 @@
-"""Videos per second on a GPU: layouts and recipes of the DALI engine, and what else there is.
+"""Videos per second on a GPU: layouts and recipes of the DALI engine, and its peers.
 
-The peers are the CPU engine, torchcodec's decoding on the device with torchvision v2 there, and
-DALI in the plain way: its WebDataset reader and random operators, each clip decoded by itself.
+The peers are the CPU engine, torchcodec and torchvision v2 on the device, and plain DALI: its
+WebDataset reader and random operators, where each clip is decoded separately.
 """
 
 import os
@@ -29,19 +29,19 @@ from shards.reader import ShardReader
 
 _BATCH_SIZES = {"pretrain": 8, "student": 32, "eval": 4}
 _WARM_BATCHES, _SECONDS = 16, 3.0
-_MAX_DECODERS = 8  # threads of torchcodec's
+_MAX_DECODERS = 8  # of torchcodec
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """One figure of the table; `run` yields the number of videos of batch after batch."""
+    """One figure of the table; `run` yields the number of videos of each batch."""
 
     name: str
     run: Callable[[], Generator[int]]
 
 
 def throughput(task: Task) -> Found:
-    """Every cell's figure, with what the GPU was doing."""
+    """The figure of every cell, with the load of the GPU."""
     found: Found = {}
     passed = True
     for cell in _cells(task):
@@ -69,7 +69,7 @@ def _measured(run: Callable[[], Generator[int]], task: Task) -> Found:
                     num_videos += next(batches)
                 _synchronize(task.device)
                 wall_s = time.perf_counter() - began_s
-    except ImportError as error:  # a peer that is not on this machine: nothing has failed
+    except ImportError as error:  # a peer that is not installed is no failure
         return {"missing": str(error)}
     except Exception as error:
         return {"problem": f"{type(error).__name__}: {error}"[:500]}
@@ -82,7 +82,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _cells(task: Task) -> Iterator[_Cell]:
-    """What matters most first, in case time runs out."""
+    """The cells, the most important first, because time may run out."""
     if task.is_dry:
         layouts, sizes = [2, 1], [32]
     else:

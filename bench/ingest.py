@@ -1,14 +1,14 @@
 """Videos per second of `tb shard` against the `ffmpeg` command line at the same work.
 
-Both run on all cores with the same encoder settings and the same scaling. ffmpeg is run in the
-faster of two ways: one single-threaded process per core, or one process at a time with its own
-threads. `tb shard` does more: it decodes every result again, hashes it and writes shards. Rounds
-alternate between the two, and each ratio is taken within a round; the median of rounds counts. The
-ratio of processor seconds stands beside it: other work on the machine hardly touches that one.
+Both run on all cores with the same encoder settings and the same scaling. ffmpeg runs in the faster
+of two ways: one single-threaded process per core, or one process at a time with several threads.
+`tb shard` does more: it decodes every result again, hashes it and writes shards. Rounds alternate
+between the two. Each ratio is taken within a round, and the median of the rounds counts. The table
+also shows the ratio of processor seconds, which other work on the machine hardly changes.
 
     python -m bench.ingest [--videos FOLDER ...] [--rounds 5] [--ffmpeg PROGRAM] [--json FILE]
 
-FOLDER holds class folders; without any, only generated clips are timed.
+FOLDER holds class folders. Without a FOLDER, only generated clips are timed.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from shards.sources.source import Dataset
 
 _NUM_CORES = len(os.sched_getaffinity(0))
 _NUM_GENERATED = 48
-Seconds = tuple[float, float]  # on the wall, of processors
+Seconds = tuple[float, float]  # elapsed seconds, processor seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +139,13 @@ def _timed(run: Callable[[], object]) -> Seconds:
 
 
 def _cpu_s() -> float:
-    """Of this process and the children that have ended."""
+    """Processor seconds of this process and of its children that have ended."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _ffmpeg() -> str:
-    """The program on the PATH, else the one in the package imageio-ffmpeg."""
+    """The program on the PATH, or the one in the package imageio-ffmpeg."""
     if found := shutil.which("ffmpeg"):
         return found
     try:
@@ -159,7 +159,7 @@ def _ffmpeg() -> str:
 
 
 def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
-    """All but the number of threads and the output."""
+    """The command without the number of threads and the output."""
     options = recipe.encoder_options()
     x264 = f"mbtree={options.pop('mbtree')}"
     with av.open(str(path)) as container:
@@ -167,7 +167,7 @@ def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
         size = fit(context.height, context.width, Fraction(1), recipe.short_side_px)
     scale = f"scale={size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     filters = f"{scale}:out_range=tv,format=yuv420p,crop={size.width}:{size.height}"
-    # The program knows the option only in this spelling.
+    # The program accepts the option only in this spelling.
     flags = [part for name, value in options.items() for part in (f"-{name}", value)]
     return [
         *(ffmpeg, "-nostdin", "-loglevel", "error", "-y", "-i", str(path), "-an", "-vf", filters),
@@ -179,7 +179,7 @@ def _run_ffmpeg(commands: list[list[str]], threads: int, at_once: int, scratch: 
     def run(index: int) -> None:
         output = scratch / f"ffmpeg-{index}.mp4"
         limit = ["-threads", str(threads), "-filter_threads", str(threads or _NUM_CORES)]
-        # In front of the input too: the decoder has threads of its own.
+        # Before the input too, because the decoder has separate threads.
         program, *rest = commands[index]
         command = [program, "-threads", str(threads), *rest, *limit, str(output)]
         subprocess.run(command, check=True)
@@ -214,7 +214,7 @@ def _generated(root: Path) -> Path:
 
 
 class _WorkerMemory:
-    """The largest resident size that a child of this process has had, by /proc."""
+    """The largest resident size that a child of this process has had, from /proc."""
 
     def __enter__(self) -> "_WorkerMemory":
         self.peak_mb = 0.0

@@ -1,8 +1,9 @@
 """Videos per second of every engine and of every other loader that is installed.
 
-All make the same views of the same plan from the same shards. Rounds go round all contenders, so
-that what else runs on the machine hits all alike; medians over rounds count, and processor seconds
-beside wall seconds. The ceiling is FFmpeg decoding the same windows and doing nothing else.
+All make the same views of the same plan from the same shards. Each round runs every contender once,
+so other work on the machine affects all of them equally. The figures are medians over rounds, in
+elapsed seconds and in processor seconds. The ceiling is FFmpeg, which decodes the same windows and
+does nothing else.
 
     python bench/loader_throughput.py --shards DIR [--views pretrain] [--size 112]
         [--engines fused dali reference] [--tune] [--peers torchcodec ...]
@@ -28,9 +29,10 @@ from loaders.plan.presets import PRESETS, view_spec
 class Row:
     """One contender's medians.
 
-    Ratios are of videos per second; `cpu_ratio_to_best_peer` is of processor seconds per video,
-    which other programs on the machine disturb less. `peak_rss_mb` counts pages that a contender's
-    processes share once for each. `psnr_db` is its worst view against the reference engine.
+    Ratios compare videos per second. `cpu_ratio_to_best_peer` compares processor seconds per video,
+    which other programs on the machine disturb less. `peak_rss_mb` counts a page that several
+    processes share once for each of them. `psnr_db` compares the worst view with the reference
+    engine.
     """
 
     name: str

@@ -1,15 +1,16 @@
-"""What a storage format costs and gains: bytes, loss, and time to decode a window.
+"""What each storage format costs: bytes, loss, and time to decode a window.
 
-Each clip is stored by each recipe. Loss is of the encoding alone: PSNR over Y, U and V, and SSIM of
-Y over 8x8 blocks, against the frames that the encoder was given. A window is 16 or 64 consecutive
-frames from a random place, decoded from bytes in memory in one thread, with opening and seeking:
-PyAV to planes as the CPU engine does, torchcodec to RGB with approximate seeking, DALI on the CPU
-(vp9 and mjpeg only) to RGB. Recipes take turns within each window; medians count. "x264 as it
-comes" is what `ffmpeg -c:v libx264 -crf 18` makes: groups of up to 250 pictures, B-frames.
+Each clip is stored with each recipe. The loss is that of the encoding alone: PSNR over Y, U and V,
+and SSIM of Y over 8x8 blocks, against the frames that the encoder got. A window is 16 or 64
+consecutive frames from a random place. It is decoded from bytes in memory in one thread, and the
+time includes opening and seeking: PyAV to planes as in the CPU engine, torchcodec to RGB with
+approximate seeking, DALI on the CPU (vp9 and mjpeg only) to RGB. Recipes take turns within each
+window, and medians count. "x264 as it comes" is the output of `ffmpeg -c:v libx264 -crf 18`: groups
+of up to 250 pictures, B-frames.
 
     python -m bench.storage_formats --videos FOLDER [--num-clips 12] [--windows 5]
 
-FOLDER holds class folders with real clips; those of fewer than 64 frames are left out.
+FOLDER holds class folders with real clips. Clips of fewer than 64 frames are left out.
 """
 
 import argparse
@@ -51,7 +52,7 @@ Decode = Callable[[Encoded, int, int], object]
 
 @dataclass
 class Tally:
-    """What was seen of one recipe; `ms` by (decoder, frames)."""
+    """The measurements of one recipe; `ms` has a list for each (decoder, frames)."""
 
     num_bytes: list[int] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)

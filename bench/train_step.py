@@ -1,11 +1,11 @@
 """Seconds per training step and videos per second of each stage, in variants.
 
-A step is what `tb.training.loop` does with a batch: forward, loss, backward, Adam. "ours" is what
-it does by default; every other variant changes one thing of that, and "plain" all of them:
-contiguous memory, one forward per view, no compiler, and on a GPU float16. Rounds go round all
-variants, so that what else runs on the machine hits all alike; medians count, and on a shared
-machine only their ratios. The batches lie ready on the device; with --shards, "loader" gets them
-from the real loader.
+A step is what `tb.training.loop` does with a batch: forward, loss, backward, Adam. The variant
+"ours" is the default. Every other variant changes one thing, and "plain" changes all of them:
+contiguous memory, one forward per view, no compiler, and on a GPU float16. Each round runs every
+variant once, so other work on the machine affects all of them equally. Medians count; on a shared
+machine only their ratios mean something. The batches are ready on the device. With --shards, the
+variant "loader" gets them from the real loader.
 
     python -m bench.train_step [--stages invariant student ...] [--backbone slow_r50] [--size 112]
         [--batch-size 4] [--rounds 5] [--device auto] [--shards DIR] [--json FILE]
@@ -65,7 +65,7 @@ class Variant:
         channels_last: Weights and clips in channels_last_3d, else contiguous.
         amp: "off", "bf16" or "fp16".
         compiled: The backbone goes through torch.compile.
-        together: One forward per kind of view; else one per view, and per stream.
+        together: One forward per kind of view; otherwise one per view and per stream.
         loader: Batches come from the real loader.
     """
 
@@ -78,7 +78,7 @@ class Variant:
 
 
 def variants(device: torch.device, stage: str, *, shards: bool, compiled: bool) -> list[Variant]:
-    """What to compare on a device, "ours" first."""
+    """The variants to compare on a device, "ours" first."""
     on_gpu = device.type == "cuda"
     ours = Variant(name="ours", amp="bf16" if on_gpu else "off", compiled=on_gpu)
     found = [
@@ -110,7 +110,7 @@ def variants(device: torch.device, stage: str, *, shards: bool, compiled: bool) 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is measured: a stage's settings, and where it runs."""
+    """A stage's settings, and the device that it runs on."""
 
     stage: str
     config: Config
@@ -229,7 +229,7 @@ def _terms_apart(kind: str, model: Embedder, batch: Any, config: Config) -> dict
 
 
 def _synthetic(job: Job, variant: Variant) -> Batches:
-    """The same made-up batch for ever, in the loader's memory layout or contiguous."""
+    """The same generated batch again and again, in the loader's memory layout or contiguous."""
     if job.stage in PRETRAIN:
         clips, groups = job.config.pretrain.clips, {"long": (2,), "short": (2, 4)}
     else:
@@ -379,7 +379,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
-    parser.add_argument("--variants", nargs="*", help="beside ours; default: all")
+    parser.add_argument("--variants", nargs="*", help="in addition to ours; default: all")
     parser.add_argument("--backbone", help="default: slow_r50, on a CPU small")
     parser.add_argument("--size", type=int, help="pixels; default: 112, on a CPU 32")
     parser.add_argument("--batch-size", type=int, default=4, help="videos (the student: twice)")

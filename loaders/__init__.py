@@ -1,10 +1,10 @@
-"""Shards to batches of augmented clips. Knows nothing of losses or networks.
+"""Turns shards into batches of augmented clips. Knows nothing of losses or networks.
 
-The mental model, in three sentences. All randomness lives in a *plan* (`loaders.plan`): plain NumPy
-arrays that say which frames, which crop, which colour matrix, which erased rectangle. A video's
-plan depends on (seed, epoch, video) and on nothing else, so batches are the same for any number of
-workers, ranks or restarts. An *engine* (`dali`, `fused`, `reference`) executes a plan; two engines
-that execute the same plan give the same pixels up to rounding.
+All randomness lives in a *plan* (`loaders.plan`): plain NumPy arrays that say which frames, which
+crop, which colour matrix, which erased rectangle. A video's plan depends on (seed, epoch, video)
+and on nothing else, so batches are the same for any number of workers, ranks or restarts. An
+*engine* (`dali`, `fused`, `reference`) executes a plan. Two engines that execute the same plan give
+the same pixels up to rounding.
 """
 
 from importlib import import_module
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from loaders.profile import Profile as Profile
     from loaders.subset import Subset as Subset
 
-# Imported when first used, so that `import loaders` stays instant: they import torch and PyAV.
+# These modules import torch and PyAV. They are imported when a name is first used, so that
+# `import loaders` takes no time.
 _MODULE_OF = {
     "Augment": "loaders.plan.views",
     "Batch": "loaders.batch",

@@ -1,4 +1,4 @@
-"""Rendered pixels become batches: labels, keys, the device, and what is done about bad videos."""
+"""Makes batches of rendered pixels: adds labels and keys, moves them to a device, notes faults."""
 
 from collections import Counter
 from collections.abc import Generator
@@ -27,7 +27,7 @@ class Batch:
         keys: B video keys, "" for padding.
         valid: (B,) bool, False for padding and for skipped videos.
         plan: What was drawn.
-        times: What it cost the workers.
+        times: Seconds that the workers spent on it.
     """
 
     views: dict[str, torch.Tensor]
@@ -40,10 +40,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Assembler:
-    """Makes batches of what an engine renders.
+    """Makes batches from what an engine renders.
 
     Attributes:
-        manifest: Of the shards.
+        manifest: The manifest of the shards.
         spec: The views.
         labels: (number of rows in the manifest,) int64, -1 where hidden.
         device: Where batches end up.
@@ -57,7 +57,7 @@ class Assembler:
     faults: FaultLog
 
     def batches(self, rendered: Generator[Rendered]) -> Generator[Batch]:
-        """One batch for each, in order. Closing it closes `rendered`.
+        """Yields one batch for each, in order. Closing the generator closes `rendered`.
 
         Raises:
             LoaderError: While iterating: a bad video, or too many of them.
@@ -67,8 +67,8 @@ class Assembler:
             for one in rendered:
                 self._note_faults(one, num_bad_of_epoch)
                 batch = self._batch(one)
-                # This frame must not hold the batch while the consumer has it: its memory is
-                # used again.
+                # The batch's memory is used again once nobody refers to it, so this function must
+                # not refer to the batch while the consumer has it.
                 del one
                 yield batch
                 del batch

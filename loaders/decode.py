@@ -1,15 +1,16 @@
-"""Encoded bytes to chosen frames, and to their Y, U and V planes, with PyAV.
+"""Decodes chosen frames of a video, and gives their Y, U and V planes, with PyAV.
 
-No RGB picture is made: the engine folds YUV -> RGB into each view's colour matrix. A frame's number
-is its place in presentation order.
+No RGB picture is made, because the engine includes YUV -> RGB in each view's colour matrix. A
+frame's number is its place in presentation order.
 
-A video with a packet index comes as a window: packets go straight to a decoder that stays open, and
-only the GOPs with wanted frames are decoded. `tb shard` has proven that this is exact. A video
-without one (recipe `copy`) comes as a whole file. There a seek goes to the keyframe before the
-first wanted frame, and counts only where it is provably exact. The container must list as many
-frames as the manifest counted when all of them were decoded, and every frame decoded after the seek
-must carry the timestamp that is listed for its number. Otherwise the file is decoded from its start
-and counted, which is slow but never wrong.
+A video with a packet index comes as a window. Its packets go straight to a decoder that stays open,
+and only the GOPs with wanted frames are decoded. `tb shard` has proven that this is exact.
+
+A video without one (recipe `copy`) comes as a whole file. There a seek goes to the keyframe before
+the first wanted frame, and its result is used only if it is provably exact. For that the container
+must list as many frames as ingestion decoded and wrote to the manifest, and every frame decoded
+after the seek must have the timestamp that is listed for its number. Otherwise the file is decoded
+from its start and the frames are counted, which is slow but never wrong.
 """
 
 import io
@@ -31,11 +32,11 @@ from loaders.yuv import is_full_range, yuv_to_rgb
 from shards.format.packets import Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
-# To skip fewer frames than this, decoding them costs less than a seek.
+# Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8
 PLANAR_420 = {"yuv420p", "yuvj420p"}
-# Containers that store when a frame is shown; elsewhere FFmpeg guesses it where frames are
-# reordered (B-frames in AVI), and may be off by one.
+# Containers that store when a frame is shown. For others FFmpeg guesses it where frames are
+# reordered (B-frames in AVI), and the guess may be off by one.
 _STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 
 
@@ -51,11 +52,11 @@ class Planes:
     """Where the 8-bit Y, U and V planes of N frames (4:2:0) lie, without a copy.
 
     Attributes:
-        frames: The owners of that memory.
+        frames: The frames, which own that memory.
         addresses: (N, 3) int64.
         strides: (N, 3) int64, bytes from one row to the next.
         size: (height, width) of Y; U and V have half of it, rounded up.
-        luma_range: Black and white, uint8: (16, 235), or (0, 255) for full range.
+        luma_range: The luma of black and of white, uint8: (16, 235), or (0, 255) for full range.
         to_rgb: (3, 4) float32 map of (Y, U, V) in [0, 255] to RGB in [0, 1].
     """
 
@@ -68,7 +69,7 @@ class Planes:
 
 
 def frame_planes(frames: list[VideoFrame]) -> Planes:
-    """The planes of frames of one video, converted to 4:2:0 where they are something else."""
+    """The planes of the frames of one video; frames in another format are converted to 4:2:0."""
     full = is_full_range(frames[0])
     to_rgb = yuv_to_rgb(frames[0]).astype(np.float32)
     if frames[0].format.name not in PLANAR_420:
@@ -95,8 +96,8 @@ def decode_frames(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yields (k, the frame with number frame_indices[k]) for k = 0, 1, ... as they are decoded.
 
-    Where a seek turns out not to be exact, k starts again at 0 and what came before is void. A
-    frame that is let go gives its memory to a later one, which is much cheaper than fresh memory.
+    If a seek turns out not to be exact, k starts again at 0, and the frames before are void. Let go
+    of a frame soon: a later frame then uses its memory, which is much cheaper than fresh memory.
 
     Args:
         video: A window that holds these frames, or a whole file.
@@ -104,7 +105,7 @@ def decode_frames(
         num_frames: How many frames the whole video decodes to.
 
     Raises:
-        DecodeError: The bytes do not decode, end before the last wanted frame, or change size.
+        DecodeError: The bytes do not decode, or end before the last frame, or the size changes.
     """
     wanted = frame_indices.tolist()
     if isinstance(video, Window):
@@ -141,7 +142,7 @@ def _decode_file(
 
 
 def _alike(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """The same frames, while their size and format stay."""
+    """The same frames; raises DecodeError where their size or format changes."""
     kind = None
     for frame in frames:
         kind = kind or (frame.height, frame.width, frame.format.name)
@@ -163,7 +164,7 @@ def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFram
 
 
 def _decode_after_seek(data: bytes, wanted: Sequence[int], num_frames: int) -> Iterator[VideoFrame]:
-    """The frames; ends early where a seek is impossible or not provably exact."""
+    """The wanted frames; ends early if a seek is impossible or not provably exact."""
     with _opened(data) as (container, stream):
         times = _presentation_times(container, stream, num_frames)
         if len(times) != num_frames or wanted[-1] >= num_frames:
@@ -187,7 +188,7 @@ def _decode_after_seek(data: bytes, wanted: Sequence[int], num_frames: int) -> I
 def _presentation_times(
     container: InputContainer, stream: VideoStream, num_frames: int
 ) -> list[int]:
-    """When each frame is shown, ascending, in the stream's time base; empty if unknown."""
+    """The time of each frame, ascending, in the stream's time base; empty if unknown."""
     times: list[int] = []
     if not stream.codec_context.has_b_frames:
         times = [e.timestamp for e in stream.index_entries if e.size and not e.is_discard]
@@ -203,7 +204,7 @@ def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not container.streams.video:
             raise DecodeError("has no video stream")
         stream = container.streams.video[0]
-        # One thread a video: the loader runs many videos at once, and frame threads add latency.
+        # One thread per video: many videos are decoded at once, and frame threads add latency.
         stream.codec_context.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         yield container, stream

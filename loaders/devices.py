@@ -1,4 +1,4 @@
-"""Where batches end up."""
+"""The device that batches end up on."""
 
 import torch
 
@@ -6,10 +6,10 @@ from shards.errors import InputError
 
 
 def usable_device(device: str) -> torch.device:
-    """The device of a name; "auto" is the GPU if there is one, otherwise the CPU.
+    """The device with this name; "auto" is the GPU if there is one, otherwise the CPU.
 
     Raises:
-        InputError: It cannot be used here.
+        InputError: The device cannot be used on this machine.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

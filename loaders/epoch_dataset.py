@@ -13,12 +13,12 @@ from shards.errors import InputError
 class EpochDataset(IterableDataset[dict[str, torch.Tensor]]):
     """A loader's batches as plain dicts: each group of views by its name, "labels", "valid".
 
-    An iteration serves the rest of the loader's epoch, the next one the next epoch. Give it to a
-    `DataLoader` or to torchdata's `StatefulDataLoader` with `batch_size=None` and `num_workers=0`:
-    the loader's own threads make whole batches already.
+    One iteration serves the rest of the loader's epoch, and the next iteration the next epoch. Give
+    the data set to a `DataLoader` or to torchdata's `StatefulDataLoader` with `batch_size=None` and
+    `num_workers=0`, because the loader's threads already make whole batches.
 
     Attributes:
-        loader: What serves the batches. Its position is the data set's.
+        loader: Serves the batches. Its position is the position of the data set.
     """
 
     def __init__(self, loader: Loader) -> None:

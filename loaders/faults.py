@@ -1,4 +1,4 @@
-"""What happens to videos that cannot be read or decoded: raise, or skip, count and list them.
+"""Videos that cannot be read or decoded: raise an error, or skip, count and list them.
 
 A bad video is never swapped for another one, because that would change the data in silence.
 """
@@ -15,7 +15,7 @@ from shards.reader import ShardError
 
 
 class LoaderError(InputError):
-    """A video cannot be read or decoded (names its key and shard), or too many cannot."""
+    """A video cannot be read or decoded (the error names its key and shard), or too many cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class FaultLog:
     """The bad videos of one loader.
 
     Attributes:
-        skip: What to do with them; None to raise at the first.
-        num_videos: How many videos an epoch serves on this rank.
+        skip: The limits for skipping; None to raise at the first bad video.
+        num_videos: Videos that an epoch serves on this rank.
         bad: Key -> reason of every video skipped so far.
     """
 
@@ -64,8 +64,8 @@ class FaultLog:
     bad: dict[str, str] = field(default_factory=dict)
 
     def note(self, video: Video, error: DecodeError | ShardError) -> None:
-        """Remembers a bad video, or raises LoaderError where none may be skipped."""
-        # A ShardError names key and shard itself.
+        """Remembers a bad video, or raises LoaderError if none may be skipped."""
+        # A ShardError already names the key and the shard.
         is_named = isinstance(error, ShardError)
         reason = str(error) if is_named else f"{video.key} in {video.shard}: {error}"
         if self.skip is None:
@@ -75,7 +75,7 @@ class FaultLog:
         self.bad[video.key] = reason
 
     def check(self, num_bad_of_epoch: Counter[int]) -> None:
-        """Raises LoaderError where an epoch has more bad videos than it may have."""
+        """Raises LoaderError if an epoch has more bad videos than it may have."""
         if self.skip is None:
             return
         for epoch, count in num_bad_of_epoch.items():
@@ -90,7 +90,7 @@ class FaultLog:
 def _append(path: Path, key: str, reason: str) -> None:
     line = json.dumps({"key": key, "reason": reason}) + "\n"
     try:
-        # One write a line, so that several ranks may share the file.
+        # Each line is one write, so several ranks may share the file.
         with path.open("a", encoding="utf-8") as file:
             file.write(line)
     except OSError as error:

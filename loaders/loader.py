@@ -1,7 +1,7 @@
-"""`open_loader`: a shards folder to an iterable of batches on a device.
+"""`open_loader`: turns a shards folder into an iterable of batches on a device.
 
-A sample's way is a line of generators: a planner's plans, an engine's pixels, an assembler's
-batches. The loader only connects them, and remembers where in which epoch it is.
+A sample passes through a line of generators: a planner makes plans, an engine makes pixels, an
+assembler makes batches. The loader only connects them and remembers its position.
 """
 
 import hashlib
@@ -40,11 +40,11 @@ _logger = logging.getLogger(__name__)
 class Loader:
     """Batches of one subset under one `ViewSpec`; made by `open_loader`.
 
-    Iterate over it once an epoch. It owns threads, open shards and an engine until `close`, or
+    Iterate over it once per epoch. It owns threads, open shards and an engine until `close` or
     until the end of its `with` block.
 
     Attributes:
-        manifest: Of the shards.
+        manifest: The manifest of the shards.
         planner: Says which plan comes when.
         engine: Executes the plans.
         labels: (number of rows in the manifest,) int64, -1 where hidden.
@@ -119,16 +119,17 @@ class Loader:
         return len(self.planner)
 
     def __iter__(self) -> Generator[Batch]:
-        """This epoch's batches from where it was. At their end the next epoch begins.
+        """Yields the rest of this epoch's batches. At its end the next epoch begins.
 
-        Only the newest iteration may go on: two would share one position. `batches` has none.
+        Only the newest iteration may go on, because two would share one position. `batches` does
+        not use the position.
         """
         self._iteration += 1
         return self._rest_of_epoch(self._iteration)
 
     def _rest_of_epoch(self, iteration: int) -> Generator[Batch]:
         self._check_newest(iteration)
-        # A consumer that counts batches leaves an epoch without asking for its end.
+        # A consumer that counts batches takes the last one and does not ask for the end.
         self._epoch, self._batch = self._position
         with closing(self.batches(self._epoch, self._batch)) as batches:
             for batch in batches:
@@ -141,7 +142,7 @@ class Loader:
 
     @property
     def _position(self) -> tuple[int, int]:
-        """(epoch, batch) of the next batch; an epoch's end is the next one's beginning."""
+        """(epoch, batch) of the next batch; the end of an epoch is the beginning of the next."""
         is_over = self._batch == len(self)
         return (self._epoch + 1, 0) if is_over else (self._epoch, self._batch)
 
@@ -161,20 +162,21 @@ class Loader:
         self._move(epoch, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position behind the last batch handed out, and what a loader must fit to take it up.
+        """The position after the last batch handed out, and what a loader must match to load it.
 
-        Plain numbers and strings: "epoch", "batch" (global ones in this epoch), "data" (the data
-        set's digest), "videos" (a digest of the videos served), "seed", "order" and
-        "global_batch_size".
+        The values are plain numbers and strings: "epoch", "batch" (the number of global batches
+        handed out in this epoch), "data" (the digest of the data set), "videos" (a digest of the
+        videos served), "seed", "order" and "global_batch_size".
         """
         epoch, batch = self._position
         return {"epoch": epoch, "batch": batch, **self._identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where `state_dict()` was called, on any number of ranks with that global batch.
+        """Goes on where `state_dict()` was called; the number of ranks may be another one.
 
         Raises:
-            InputError: The state is of another data set, subset, seed, order or batch size.
+            InputError: The state belongs to another data set, subset, seed, order or global batch
+                size.
         """
         for name, ours in self._identity().items():
             theirs = state_dict.get(name)
@@ -199,12 +201,12 @@ class Loader:
         }
 
     def _move(self, epoch: int, batch: int) -> None:
-        self.planner.epoch(epoch, batch)  # raises where there is no such position
+        self.planner.epoch(epoch, batch)  # raises if there is no such position
         self._iteration += 1
         self._epoch, self._batch = epoch, batch
 
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
-        """One epoch from batch `start` on; every video once over all ranks, the tail padded.
+        """Yields one epoch from batch `start` on: every video once over all ranks, the end padded.
 
         It does not move the loader's own position.
 
@@ -215,9 +217,9 @@ class Loader:
         return self._run(self.planner.epoch(epoch, start))
 
     def stream(self, start: int = 0) -> Generator[Batch]:
-        """Endless batches from step `start` on: epochs end to end, nothing padded or dropped.
+        """Yields batches without end from step `start` on; nothing is padded or dropped.
 
-        It does not move the loader's own position. Errors as of `batches`.
+        It does not move the loader's own position. It raises the same errors as `batches`.
         """
         return self._run(self.planner.stream(start))
 
@@ -228,7 +230,7 @@ class Loader:
     def profile(
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None
     ) -> Profile:
-        """Where the time goes: print it. `step` is what a training loop does with a batch."""
+        """Measures where the time goes; print it. `step` is what training does with a batch."""
         with closing(self.stream()) as batches:
             return profile_batches(batches, num_batches, step)
 
@@ -266,33 +268,34 @@ def open_loader(
 ) -> Loader:
     """Opens a shards folder for one stage. Close the loader, or use it in a `with` block.
 
-    No argument is ignored: one that means nothing beside the others is refused.
+    No argument is ignored: an argument that means nothing together with the others is refused.
 
     Args:
         shards: Folder made by `tb shard`, its URL, or its manifest.
         views: A preset's name (see `loaders.plan.presets.PRESETS`) or a `ViewSpec`.
-        subset: Which videos; the whole train split by default. Labels of an "unlabelled" part
-            read -1.
+        subset: The videos to serve; the whole train split by default. In an "unlabelled" part all
+            labels are -1.
 
         batch_size: Videos per batch and rank.
-        seed: Of order and augmentation, in [0, 2**63).
-        shuffle: A new order each epoch, or the manifest's.
-        order: How to shuffle: "global" (the default), or "windowed": nearly sequential reading, for
-            remote or spinning storage (see `loaders.plan.order`).
+        seed: The seed of order and augmentation, in [0, 2**63).
+        shuffle: True for a new order each epoch, False for the manifest's order.
+        order: How to shuffle: "global" (the default), or "windowed", which reads nearly
+            sequentially, for remote or spinning storage (see `loaders.plan.order`).
         rank: This process's place among `world_size`.
         world_size: Number of processes that share each global batch.
 
         size_px: Overrides the output size of `views`.
-        dtype: Of the views: float32 or float16 in [0, 1], or uint8.
+        dtype: The type of the views: "float32" or "float16" in [0, 1], or "uint8".
         device: A torch device, or "auto": CUDA where there is one.
 
-        engine: Who makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
+        engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
             dali on a GPU that decodes video, otherwise fused.
-        num_workers: Threads; one per usable core by default.
-        layout: For dali: how its work is laid out, or `TryLayouts()` to try a few layouts on the
-            videos, which takes some seconds. Batches are the same for any.
+        num_workers: Number of threads; one per usable core by default.
+        layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
+            on the videos, which takes some seconds. Every layout gives the same batches.
 
-        on_error: "raise" at the first bad video, "skip" it, or `Skip(...)` with limits and a list.
+        on_error: "raise" at the first bad video, "skip" bad videos, or `Skip(...)` with a limit and
+            a list.
 
     Raises:
         InputError: An argument, the folder or the subset is unusable.
@@ -334,6 +337,6 @@ def _order(shuffle: bool, order: str | None) -> Order:
 
 @lru_cache
 def _say_why(device: str) -> None:
-    """Says once a process which engine was chosen."""
+    """Logs once per process which engine was chosen."""
     name, reason = auto_engine(device)
     _logger.info("loader: engine %s (%s)", name, reason)

@@ -1,4 +1,4 @@
-"""Where a loader's time goes, and what to change."""
+"""Measures where a loader's time goes, and says what to change."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from loaders.batch import Batch
 from loaders.engines.engine import StageTimes
 
-# A consumer that waits for less than this share of the time has a loader that keeps up.
+# If the consumer waits for less than this share of the time, the loader keeps up.
 _KEEPS_UP = 0.05
 _ADVICE = {
     "consumer-bound": "the loader keeps up: only a faster step gains anything",
@@ -27,9 +27,9 @@ class Profile:
     Attributes:
         num_videos: How many videos were served.
         wall_s: Seconds from the request for the first batch to the end of the last step.
-        wait_s: Seconds of these that the consumer waited for batches.
-        stages: Seconds of worker threads in reading, decoding and augmenting. With several
-            workers their sum may exceed `wall_s`.
+        wait_s: Seconds during which the consumer waited for batches, a part of `wall_s`.
+        stages: Seconds that the worker threads spent in reading, decoding and augmenting. With
+            several workers their sum may exceed `wall_s`.
     """
 
     num_videos: int
@@ -39,12 +39,12 @@ class Profile:
 
     @property
     def videos_per_s(self) -> float:
-        """Throughput with this consumer."""
+        """The throughput with this consumer."""
         return self.num_videos / self.wall_s
 
     @property
     def verdict(self) -> str:
-        """consumer-bound, read-bound, decode-bound or augment-bound."""
+        """One of "consumer-bound", "read-bound", "decode-bound" and "augment-bound"."""
         if self.wait_s < _KEEPS_UP * self.wall_s:
             return "consumer-bound"
         seconds = {
@@ -56,7 +56,7 @@ class Profile:
 
     @property
     def advice(self) -> str:
-        """What to change, in a sentence."""
+        """What to change, in one sentence."""
         return _ADVICE[self.verdict]
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class Profile:
 def profile_batches(
     batches: Iterator[Batch], num_batches: int, step: Callable[[Batch], object] | None = None
 ) -> Profile:
-    """Times `num_batches` batches after one that warms up; `step` is the consumer's work."""
+    """Times `num_batches` batches after one warm-up batch; `step` is the consumer's work."""
     step = step or (lambda _: None)
     step(next(batches))
     num_videos, wait_s, stages = 0, 0.0, StageTimes()

@@ -18,18 +18,18 @@ Part = Literal["all", "labelled", "validation", "unlabelled"]
 class Subset:
     """A split, or the labelled or unlabelled part of it.
 
-    `label_list` says which videos are labelled. Without one, `percent` and `label_seed` do. A share
-    of the labelled videos may be held out for validation. Each class gives its share in whole
-    groups (takes of one scene), as far as it has more than one, and never its last video. A group
-    that spans classes may be on both sides.
+    `label_list` says which videos are labelled. Without a list, `percent` and `label_seed` do. A
+    share of the labelled videos may be held out for validation. Each class gives whole groups
+    (takes of one scene) if it has more than one group, and it never gives its last video. A group
+    that spans classes may end up on both sides.
 
     Attributes:
         split: "train", "val" or "test".
         split_number: 1-based number of the official split.
-        part: "all", the "labelled" or the "unlabelled" side of the label fraction, or what is held
-            out of the labelled side: "validation".
-        percent: Share of labels kept, in (0, 100], stratified by class.
-        label_seed: Seed of the choice; fractions of one seed are nested.
+        part: "all" videos, the "labelled" ones, the "unlabelled" ones, or "validation": those held
+            out of the labelled ones.
+        percent: Percentage of labels kept, in (0, 100], stratified by class.
+        label_seed: Seed of the choice. With one seed, a larger fraction contains a smaller one.
         label_list: File that names the labelled videos (see `shards.labels.label_list`).
         validation: Share of the labelled videos held out, in [0, 1), stratified by class.
     """
@@ -49,7 +49,7 @@ class Subset:
             raise InputError(f"validation is {self.validation}: give a share from 0 to below 1")
 
     def rows(self, manifest: Manifest) -> np.ndarray:
-        """(N,) int64 manifest rows; raises InputError where none is left."""
+        """(N,) int64 manifest rows; raises InputError if none is left."""
         rows = manifest.indices(self.split, self.split_number)
         if len(rows) and self.part != "all":
             labelled = self._labelled(manifest, rows)
@@ -73,20 +73,20 @@ class Subset:
         return rows
 
     def visible_labels(self, manifest: Manifest) -> np.ndarray:
-        """(number of rows in the manifest,) int64; -1 everywhere for an "unlabelled" part."""
+        """(number of rows in the manifest,) int64; all -1 for the "unlabelled" part."""
         if self.part == "unlabelled":
             return np.full_like(manifest.labels, -1)
         return manifest.labels
 
     def _labelled(self, manifest: Manifest, rows: np.ndarray) -> np.ndarray:
-        """Which of the rows keep their label, bool."""
+        """bool for each row: whether it keeps its label."""
         if self.label_list is not None:
             return np.asarray(read_label_list(self.label_list, manifest)[rows])
         keys = [manifest.keys[row] for row in rows]
         return label_fraction(keys, manifest.labels[rows], self.percent, self.label_seed)
 
     def _held_out(self, manifest: Manifest, rows: np.ndarray) -> np.ndarray:
-        """Which of the labelled rows are for validation, bool."""
+        """bool for each labelled row: whether it is for validation."""
         if not (self.validation and len(rows)):
             return np.zeros(len(rows), dtype=bool)
         keys = [manifest.keys[row] for row in rows]

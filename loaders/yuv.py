@@ -1,4 +1,4 @@
-"""YUV to RGB: the matrices, and what a frame says of itself.
+"""YUV to RGB: the matrices, and the tags of a frame that choose among them.
 
 Source: ITU-R BT.601 and BT.709.
 """
@@ -9,7 +9,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 
 def _difference_to_rgb(red: float, blue: float) -> np.ndarray:
-    """(3, 3) map of luma and colour differences to RGB, from the two colours' shares of luma."""
+    """(3, 3) map of luma and colour differences to RGB, from the shares of red and blue in luma."""
     green = 1 - red - blue
     to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
     return np.array(
@@ -29,8 +29,8 @@ BT601_TO_BT709 = (_BT709 @ np.linalg.inv(_BT601)).astype(np.float32)
 def yuv_to_rgb(frame: VideoFrame) -> np.ndarray:
     """(3, 4) map of 8-bit (Y, U, V) in [0, 255] to RGB in [0, 1].
 
-    The range is limited unless the frame says full. Untagged frames are BT.601, as FFmpeg's scaler
-    assumes.
+    The range is limited unless the frame is tagged as full. A frame without tags is BT.601, as in
+    FFmpeg's scaler.
     """
     if is_full_range(frame):
         luma_gain, chroma_gain, black = 1 / 255, 1 / 255, 0.0
@@ -48,5 +48,5 @@ def is_bt709(frame: VideoFrame) -> bool:
 
 
 def is_full_range(frame: VideoFrame) -> bool:
-    """Whether luma runs over 0-255 rather than 16-235."""
+    """Whether luma runs from 0 to 255 and not from 16 to 235."""
     return frame.format.name.startswith("yuvj") or int(frame.color_range) == int(ColorRange.JPEG)

@@ -1,4 +1,4 @@
-"""Tests marked `gpu` are skipped without a CUDA device; with TB_REQUIRE_GPU=1 they fail instead."""
+"""Tests marked `gpu` are skipped without a CUDA device. With TB_REQUIRE_GPU=1 they fail instead."""
 
 import os
 

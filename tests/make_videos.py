@@ -1,4 +1,4 @@
-"""Small videos for tests, made on the spot; the same arguments give the same bytes."""
+"""Makes small videos for tests; the same arguments give the same bytes."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,7 +11,7 @@ Paint = Callable[[int], np.ndarray]
 
 
 def moving_pattern(num_frames: int, height: int, width: int, seed: int = 0) -> Paint:
-    """A smooth texture that drifts, with a bright square going round: frame index -> RGB uint8."""
+    """A smooth texture that drifts, and a bright square that circles: frame index -> RGB uint8."""
     rng = np.random.default_rng([seed, height, width])
     phase, speed = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.05, 0.3, 3)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
@@ -49,18 +49,18 @@ def make_video(
     """Writes a video and returns its path; the container follows from the file's extension.
 
     Args:
-        path: the file; its folder is made if missing.
-        num_frames: frames to write.
-        height: px.
-        width: px.
-        fps: frames per second.
-        codec: an encoder of FFmpeg's.
-        seed: of the default picture.
-        paint: frame index -> RGB uint8 [height, width, 3]; default: `moving_pattern`.
-        pix_fmt: the stored pixel format.
-        options: of the encoder.
-        times: when each frame is shown, in seconds (variable rate); default: i / fps.
-        rotation: display rotation in degrees, anticlockwise, to be stored beside the pictures.
+        path: The file; its folder is made if missing.
+        num_frames: Frames to write.
+        height: Pixels.
+        width: Pixels.
+        fps: Frames per second.
+        codec: An encoder of FFmpeg.
+        seed: The seed of the default picture.
+        paint: Frame index -> RGB uint8 (height, width, 3); default: `moving_pattern`.
+        pix_fmt: The stored pixel format.
+        options: Options of the encoder.
+        times: The time of each frame in seconds (variable rate); default: i / fps.
+        rotation: A display rotation in degrees, anticlockwise, which is stored in the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     paint = paint or moving_pattern(num_frames, height, width, seed)

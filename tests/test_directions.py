@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# From the ground up: a room may import what stands before it, and itself.
+# From the ground up: a room may import itself and the rooms before it.
 ROOMS = {
     "shards": [
         *("errors", "cpus", "files", "format", "labels", "sources", "encode", "ingestion"),
@@ -27,7 +27,7 @@ DATA_ONLY = {"presets"}
 
 
 def _modules(package: str) -> dict[str, Path]:
-    """Dotted name -> file, of a package's modules."""
+    """Dotted name -> file, for the modules of a package."""
     found = {}
     for path in sorted((ROOT / package).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -39,7 +39,7 @@ MODULES = {name: path for package in PACKAGES for name, path in _modules(package
 
 
 def _imports(name: str, path: Path) -> Iterator[tuple[int, str]]:
-    """(line, module of ours) for every import in a file, those for types and in functions too."""
+    """(line, our module) for every import in a file, also in functions and for types only."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             wanted = [alias.name for alias in node.names]

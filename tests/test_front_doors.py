@@ -1,4 +1,4 @@
-"""What a user imports: fast, complete, and typed."""
+"""The packages that a user imports are fast to import, complete and typed."""
 
 import importlib
 import subprocess
@@ -67,7 +67,7 @@ def test_every_name_is_there(package: str) -> None:
     assert sorted(module.__all__) == sorted(set(module.__all__))
     for name in module.__all__:
         assert getattr(module, name) is not None
-        # A sub-module of that name would take its place once it is imported.
+        # A sub-module of that name would hide the function when it is imported.
         assert not (ROOT / package / f"{name}.py").exists()
         assert not (ROOT / package / name).exists()
     assert set(module.__all__) <= set(dir(module))

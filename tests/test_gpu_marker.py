@@ -1,4 +1,4 @@
-"""The mark `gpu`."""
+"""The mark `gpu` skips tests, or fails them where a GPU is required."""
 
 import os
 import subprocess

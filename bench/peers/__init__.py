@@ -1,9 +1,9 @@
 """Other ways to make a plan's views from a shard's bytes, one small file each.
 
-Each module has `load() -> Render`, which imports its library (ImportError: not installed) and
-returns a function (bytes, plan, row of the plan) -> one (3, T, S, S) float32 tensor in [0, 1] a
-view. They get every advantage that the plan gives: the frames of all views decoded once, and one
-matrix for all colour operations; a loader composed of separate colour transforms is slower.
+Each module has `load() -> Render`. It imports its library (ImportError means that it is not
+installed) and returns a function (bytes, plan, row of the plan) -> one (3, T, S, S) float32 tensor
+in [0, 1] per view. The peers get the advantages of the plan: the frames of all views are decoded
+once, and one matrix does all colour operations. A loader with separate colour transforms is slower.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ PEERS = {
 
 
 def torchcodec_decoder() -> Any:
-    """torchcodec's VideoDecoder; ImportError also where it lacks FFmpeg's libraries."""
+    """torchcodec's VideoDecoder; raises ImportError also if it does not find FFmpeg's libraries."""
     try:
         from torchcodec.decoders import VideoDecoder
     except (OSError, RuntimeError) as error:

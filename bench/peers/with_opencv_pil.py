@@ -1,6 +1,6 @@
-"""OpenCV from the first frame on, then PIL frame by frame: the way of published loaders.
+"""OpenCV decodes from the first frame, then PIL works frame by frame, as in published loaders.
 
-OpenCV opens files only, so the bytes go through a temporary one, in memory where there is /dev/shm.
+OpenCV opens only files, so the bytes go through a temporary file, in memory if there is /dev/shm.
 """
 
 import os

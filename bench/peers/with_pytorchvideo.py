@@ -1,4 +1,4 @@
-"""PyTorchVideo's decoding of one clip by its times, then torchvision v2."""
+"""PyTorchVideo decodes one clip by its start and end times, then torchvision v2."""
 
 import io
 

@@ -1,7 +1,7 @@
-"""torchcodec, then torchvision v2's own colour transforms: what most loaders are made of.
+"""torchcodec, then torchvision v2's own colour transforms, as in most loaders.
 
-It does the same crops, flips and erased rectangles, and as many colour operations as the plan on
-average, but not the plan's own (torchvision turns hue in HSV), so its pixels differ.
+It does the same crops, flips and erased rectangles. On average it does as many colour operations as
+the plan, but not the same ones (torchvision turns hue in HSV), so its pixels differ.
 """
 
 import numpy as np

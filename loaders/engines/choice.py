@@ -1,4 +1,4 @@
-"""Which engine: the names, what "auto" stands for on this machine, and how each is opened."""
+"""The engines by name: what "auto" stands for on this machine, and how each engine is opened."""
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -25,9 +25,9 @@ class EngineName(StrEnum):
     DALI = "dali"
     """NVDEC and DALI on a GPU; the same graph on a CPU, slowly."""
     FUSED = "fused"
-    """PyAV and one compiled pass a view, on the CPU."""
+    """PyAV and one compiled pass per view, on the CPU."""
     REFERENCE = "reference"
-    """PyAV, torchvision and plain torch, one operation a line: the oracle, slow."""
+    """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
 
 
 def engine_name(engine: str, device: str = "auto") -> EngineName:
@@ -45,7 +45,7 @@ def engine_name(engine: str, device: str = "auto") -> EngineName:
 
 @lru_cache
 def auto_engine(device: str) -> tuple[EngineName, str]:
-    """(engine, why): dali where a GPU decodes H.264 and DALI is installed, otherwise fused."""
+    """(engine, why): dali if a GPU decodes H.264 and DALI is installed, otherwise fused."""
     obstacle = _obstacle_to_dali(device)
     if obstacle:
         return EngineName.FUSED, obstacle
@@ -86,17 +86,17 @@ def open_engine(
     """An engine for a planner's plans.
 
     Args:
-        name: Which one.
-        planner: Of the plans; its manifest says what the videos are.
-        reader: Reads videos where layouts are tried.
+        name: The engine.
+        planner: Makes the plans; its manifest describes the videos.
+        reader: Reads the videos on which layouts are tried.
         dtype: NumPy's name of the views' type.
         device: Where batches end up.
-        num_workers: Threads.
-        layout: Of DALI's pipelines, or how to find it.
+        num_workers: Number of threads.
+        layout: The layout of DALI's pipelines, or how to find it.
 
     Raises:
-        InputError: An argument is out of range, the engine is not installed or does not take these
-            videos, or a layout is given to one that has none.
+        InputError: An argument is out of range, the engine is not installed, it does not take these
+            videos, or it has no layout and one is given.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
@@ -106,7 +106,7 @@ def open_engine(
         return _open_dali(planner, reader, dtype, device, num_workers, layout)
     if layout is not None:
         raise InputError(f"layout is for the engine dali, and this is {name}: leave it out")
-    # The compiled engine is imported only when it is used: it is heavy, and depends on Numba.
+    # The compiled engine imports Numba, which is slow, so it is imported only when it is used.
     if name == EngineName.FUSED:
         from loaders.engines.fused.render import render_video
     else:
@@ -124,7 +124,7 @@ def _open_dali(
 ) -> Engine:
     if not dali_is_installed():
         raise InputError("engine dali is not installed: pip install 'timebalance[dali]'")
-    from loaders.engines.dali.engine import open_dali_engine  # heavy, and an extra
+    from loaders.engines.dali.engine import open_dali_engine  # slow, and DALI is an extra
     from loaders.engines.dali.trials import with_best_layout
 
     engine = open_dali_engine(

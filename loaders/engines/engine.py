@@ -1,4 +1,4 @@
-"""What an engine is: it executes plans. One protocol for all of them, and what they hand over."""
+"""`Engine`: the protocol of what executes plans, and `Rendered`, what it hands over."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from shards.reader import ShardError, ShardReader
 RenderVideo = Callable[[bytes | Window, Plan, int, list[np.ndarray]], float]
 """Renders one video on a CPU: (window or whole file, plan, row of the plan, out) -> seconds.
 
-It writes all views to `out`, one (V, T, S, S, 3) array a group of views: uint8, or float32 or
-float16 in [0, 1]. The seconds are those of the call that were augmentation; the rest was decoding.
-It raises DecodeError where the bytes lack the planned frames.
+It writes all views to `out`, one (V, T, S, S, 3) array for each group of views: uint8, or float32
+or float16 in [0, 1]. It returns the seconds that augmentation took; the rest of the call was
+decoding. It raises DecodeError if the bytes lack the planned frames.
 """
 
 
@@ -43,9 +43,9 @@ class Rendered:
 
     Attributes:
         plan: What was drawn.
-        views: One (B, V, T, S, S, 3) tensor a group of views; 0 where there is no video.
+        views: One (B, V, T, S, S, 3) tensor for each group of views; 0 where there is no video.
         errors: Row of the plan -> why that video is missing.
-        times: Of all its videos.
+        times: Sums over the videos.
     """
 
     plan: Plan
@@ -55,15 +55,15 @@ class Rendered:
 
 
 class Engine(Protocol):
-    """Executes plans. It owns threads and devices from its first run until it is closed."""
+    """Executes plans. It owns threads and decoders from its first run until it is closed."""
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
-        """Yields one `Rendered` a plan, in order. Closing the generator ends its work.
+        """Yields one `Rendered` per plan, in order. Closing the generator ends its work.
 
-        Several runs may go on at a time.
+        Several runs may go on at the same time.
         """
         ...
 
     def close(self) -> None:
-        """Gives back threads, decoders and pipelines. Runs must have ended."""
+        """Gives back threads, decoders and pipelines. All runs must have ended."""
         ...

@@ -1,4 +1,4 @@
-"""The oracle: PyAV to RGB, then torchvision and plain torch, one operation a line. Slow."""
+"""The oracle: PyAV to RGB, then torchvision and plain torch, one operation per line. Slow."""
 
 import time
 
@@ -13,7 +13,7 @@ from loaders.plan.draw import Plan
 from loaders.yuv import is_bt709, is_full_range
 from shards.format.packets import Window
 
-# FFmpeg's default RGB conversion is a fast one, off by a level on average; these flags round
+# FFmpeg's default RGB conversion is fast and off by a level on average. These flags make it round
 # correctly and interpolate chroma.
 _EXACT = (
     int(Interpolation.BILINEAR)
@@ -40,7 +40,7 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
 
 
 def frame_to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB by FFmpeg's scaler, with the frame's own matrix and range."""
+    """(H, W, 3) uint8 RGB from FFmpeg's scaler, with the frame's matrix and range."""
     return frame.reformat(
         format="rgb24",
         src_colorspace=Colorspace.ITU709 if is_bt709(frame) else Colorspace.ITU601,

@@ -1,9 +1,9 @@
-"""An engine of threads: each renders one video at a time into a batch's buffers.
+"""An engine of threads: each thread renders one video at a time into the buffers of a batch.
 
-PyAV and the compiled kernel both release the GIL. The cost of threads over processes is that the
-Python code between the two runs one thread at a time; it is microseconds a video, and no pixel is
-copied between processes. Nothing can time out: whatever a thread raises comes up where its batch is
-collected.
+PyAV and the compiled kernel both release the GIL, so the threads run in parallel, and no pixel is
+copied between processes. The cost is that the Python code between the two runs in one thread at a
+time, for some microseconds per video. An error in a thread is raised where its batch is collected,
+so nothing has to wait for a time limit.
 """
 
 import time
@@ -22,7 +22,7 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
 
-# Batches in flight beside the one that is consumed: enough to hide a slow video, small in memory.
+# Batches in flight while another is consumed: enough to hide a slow video, few enough for memory.
 _PREFETCH = 2
 
 # A plan, its buffers, and the job of each row of the plan.
@@ -56,7 +56,7 @@ class ThreadedEngine:
                     for b in np.flatnonzero(plan.rows >= 0).tolist()
                 }
                 pending.append((plan, buffers, jobs))
-                del buffers  # else this frame would keep a batch from being used again
+                del buffers  # or this variable would keep the memory from being used again
                 if len(pending) > _PREFETCH:
                     yield _collect_first(pending)
             while pending:
@@ -94,7 +94,7 @@ class ThreadedEngine:
 
 
 def end_jobs(jobs: Iterable[Future[Any]]) -> None:
-    """Cancels jobs; returns when those that had begun have ended."""
+    """Cancels jobs, and waits for those that have begun."""
     wait([job for job in jobs if not job.cancel()])
 
 

@@ -1,12 +1,12 @@
 """Colour operations as one affine map of RGB: contrast, hue, saturation, brightness, grey, drop.
 
-All of them are linear in RGB (contrast is affine), so a view needs one 3x4 matrix, whatever was
-drawn. Gamma is the one step that is not linear; a plan carries it as a number of its own.
+All of them are linear in RGB (contrast is affine), so a view always needs one 3x4 matrix. Gamma is
+the one step that is not linear; a plan holds it as a separate number.
 """
 
 import numpy as np
 
-# Rec. 601 luma, and RGB <-> YIQ (FCC NTSC), the space in which hue is a plain rotation.
+# Rec. 601 luma, and RGB <-> YIQ (FCC NTSC), the space in which hue is a rotation.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array(
     [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
@@ -30,17 +30,17 @@ def color_map(
         turn: (...) rotation of the hue, as a share of a full circle; 0 changes nothing.
         saturation: (...) factors.
         brightness: (...) factors.
-        is_grey: (...) bool.
+        is_grey: (...) bool, whether the view becomes grey.
         dropped: (...) int, the channel that becomes 0; -1 for none.
     """
-    # Exactly the identity where nothing is drawn, so that an engine may skip the map.
+    # The map is exactly the identity if nothing is drawn, so that an engine may skip it.
     linear = np.where((turn == 0)[..., None, None], np.eye(3), hue_matrix(turn))
     linear = saturation_matrix(saturation) @ linear
     linear = brightness[..., None, None] * linear
     linear = saturation_matrix(np.where(is_grey, 0.0, 1.0)) @ linear
     linear = linear * (np.arange(3) != dropped[..., None])[..., None]
     # Contrast comes first and pivots on mid-grey: x -> c x + (1 - c) / 2. A pivot on the picture's
-    # own mean would depend on pixels, and a plan must not.
+    # mean would depend on pixels, and a plan must not depend on them.
     offset = linear.sum(axis=-1) * ((1 - contrast) / 2)[..., None]
     return np.concatenate([linear * contrast[..., None, None], offset[..., None]], axis=-1)
 

@@ -1,8 +1,8 @@
 """Draws the plan of a batch: every random decision, as NumPy arrays, and nothing else.
 
-A Philox counter made of (seed, epoch, video) gives the draws of a video. So they depend on nothing
-else: not on the batch, the rank, the workers or the engine. Each kind of draw has a fixed place in
-a view's row, so one view's outcome never shifts another's.
+A Philox counter made of (seed, epoch, video) gives the draws of a video. So they do not depend on
+the batch, the rank, the workers or the engine. Each kind of draw has a fixed place in a view's row,
+so a draw of one view never shifts the draws of another.
 """
 
 from collections.abc import Iterator
@@ -41,19 +41,19 @@ _NUM_DRAWS = 17
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What an engine needs to make a batch of B videos with V views of T frames each.
+    """All that an engine needs to make a batch of B videos with V views of T frames each.
 
     Attributes:
         rows: (B,) int64 manifest rows; -1 is padding.
-        epochs: (B,) int64.
+        epochs: (B,) int64 epoch of each video.
         num_frames: (B,) int64 frames of the whole video.
         frames: (B, V, T) int64 frame numbers in the video, in [0, num_frames).
         crop: (B, V, 4) int64 top, left, height, width in source pixels.
         flip: (B, V) bool, mirrored left to right after the crop.
         color: (B, V, 3, 4) float32: out = color[:, :3] @ rgb + color[:, 3], RGB in [0, 1]; the
             result is clipped to [0, 1] once, after the whole map.
-        gamma: (B, V) float32 exponent applied after the clip; 1 leaves the view alone.
-        erase: (B, V, E, 4) int64 top, left, height, width in output pixels; height 0 is none.
+        gamma: (B, V) float32 exponent, applied after the clip; 1 changes nothing.
+        erase: (B, V, E, 4) int64 top, left, height, width in output pixels; height 0 means none.
         padded: (B,) bool, True where the window ran past the video's end and was reflected.
         size_px: Height and width of the output.
     """
@@ -117,7 +117,7 @@ def draw_plan(
 
 
 def _views_by_augment(spec: ViewSpec) -> Iterator[tuple[slice, Augment]]:
-    """Neighbouring views that are augmented alike."""
+    """Neighbouring views with the same augmentation, together."""
     first = 0
     for augment, groups in groupby(spec.groups, key=spec.augment_of):
         last = first + sum(len(group.offsets) for group in groups)
@@ -149,7 +149,7 @@ def _draw_views(
 def _uniform(
     rows: np.ndarray, epochs: np.ndarray, num_views: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, V, draws) uniforms of the views and (B,) of the window, one counter a video."""
+    """(B, V, draws) uniforms of the views and (B,) of the window, from one counter per video."""
     key = np.array([seed, _PLAN_KEY], dtype=np.uint64)
     width = _NUM_DRAWS + 5 * MAX_ERASE
     drawn = np.empty((len(rows), 1 + num_views * width))
@@ -203,7 +203,7 @@ def _color(uniform: np.ndarray, augment: Augment, is_grey: np.ndarray) -> np.nda
 
 
 def _erases(uniform: np.ndarray, augment: Augment, size_px: int) -> np.ndarray:
-    """(B, V, MAX_ERASE, 4); those not drawn measure 0."""
+    """(B, V, MAX_ERASE, 4); rectangles that are not drawn have size 0."""
     draws = uniform[:, :, _NUM_DRAWS:].reshape(*uniform.shape[:2], MAX_ERASE, 5)
     drawn = (draws[..., 0] < augment.erase_p) & (np.arange(MAX_ERASE) < augment.num_erase)
     shortest, limit = -(-size_px // 6), -(-size_px // 3)  # [1/6, 1/3) in whole pixels

@@ -1,7 +1,8 @@
-"""Which video comes when: an epoch's order, and batches as arithmetic on positions.
+"""The order of an epoch, and batches as arithmetic on positions.
 
-The stream of a training run is the epochs' permutations laid end to end, and the batch at step k is
-the stream's k-th slice. So a step number is the whole state of a stream, for any world size.
+The stream of a training run is the permutations of the epochs laid end to end. The batch at step k
+is the k-th slice of the stream. So a step number is the whole state of a stream, for any number of
+ranks.
 """
 
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from enum import StrEnum
 
 import numpy as np
 
-# Second word of the Philox key: keeps the order's draws apart from the augmentation's.
+# Second word of the Philox key: it separates the draws of the order from those of augmentation.
 _ORDER_KEY = 1
-# Shards that a windowed order mixes: enough to separate neighbours, few enough for a page cache.
+# Shards that a windowed order mixes: enough to separate neighbours, few enough for the page cache.
 _WINDOW_SHARDS = 8
 
 
@@ -35,14 +36,14 @@ def epoch_order(
     order: Order = Order.GLOBAL,
     shards: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A permutation of range(num_videos), int64, a new one each epoch.
+    """A permutation of range(num_videos), int64, another one in each epoch.
 
     Args:
         num_videos: N.
-        seed: In [0, 2**63).
-        epoch: Counts from 0.
+        seed: The seed, in [0, 2**63).
+        epoch: The epoch, from 0.
         order: How to shuffle.
-        shards: (N,) the shard of each video; for `Order.WINDOWED`.
+        shards: (N,) the shard of each video; only for `Order.WINDOWED`.
     """
     if order == Order.MANIFEST:
         return np.arange(num_videos)
@@ -56,19 +57,19 @@ def epoch_order(
     _, shard = np.unique(shards, return_inverse=True)
     place_of_shard = generator.permutation(int(shard.max(initial=-1)) + 1)
     window = place_of_shard[shard] // _WINDOW_SHARDS
-    # One sort key: the window, and within it a random place.
+    # One sort key: first the window, then a random place in it.
     return np.argsort(window + generator.random(num_videos), kind="stable")
 
 
 def num_batches(num_videos: int, *, batch_size: int, world_size: int = 1) -> int:
-    """Batches per epoch and rank, the padded last one included."""
+    """Batches per epoch and rank, including the padded last one."""
     return -(-num_videos // (batch_size * world_size))
 
 
 def epoch_batch(
     order: np.ndarray, index: int, *, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> np.ndarray:
-    """Batch `index` of one rank: (batch_size,) int64 positions, -1 where the epoch has run out.
+    """Batch `index` of one rank: (batch_size,) int64 positions, -1 past the end of the epoch.
 
     Ranks take neighbouring slices of one global batch, so that the global batch at `index` does
     not depend on how many ranks share it.
@@ -89,8 +90,8 @@ def stream_batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Step `step` of the endless stream: ((batch_size,) positions, (batch_size,) epochs).
 
-    No padding and nothing dropped: a batch may hold the end of one epoch and the start of the
-    next, and every video still comes exactly once per epoch. `order_of` gives an epoch's order.
+    Nothing is padded or dropped. A batch may hold the end of one epoch and the start of the next,
+    and every video still comes exactly once per epoch. `order_of` gives the order of an epoch.
     """
     if num_videos < 1:
         raise ValueError("an empty set has no stream")

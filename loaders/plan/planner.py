@@ -1,7 +1,7 @@
-"""Which plan comes when: the batches of an epoch, the endless stream, any batch at all.
+"""The plans in their order: those of an epoch, of the endless stream, or of any rows.
 
-A planner is arithmetic on (seed, epoch, position). It reads no video and keeps no state, so a
-position is all that a run has to remember.
+A planner is arithmetic on (seed, epoch, position). It reads no video and keeps no state, so a run
+has to remember only its position.
 """
 
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ class Planner:
     """The plans of one rank.
 
     Attributes:
-        manifest: Of the shards.
+        manifest: The manifest of the shards.
         rows: (N,) int64 manifest rows that are served.
         spec: The views.
         batch_size: Videos per batch and rank.
         order: How an epoch is shuffled.
-        seed: Of order and augmentation, in [0, 2**63).
+        seed: The seed of order and augmentation, in [0, 2**63).
         rank: This process's place among `world_size`.
         world_size: Processes that share each global batch.
     """
@@ -104,7 +104,7 @@ class Planner:
             yield self.plan(rows, np.full(len(rows), epoch))
 
     def _stream(self, start: int) -> Iterator[Plan]:
-        # A batch spans two epochs at most where the set is larger than a batch.
+        # If the set is larger than a batch, a batch spans at most two epochs.
         order_of = lru_cache(maxsize=2)(self._order)
         step = start
         while True:

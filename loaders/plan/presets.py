@@ -1,6 +1,6 @@
 """The views of the method's stages, and the published augmentation.
 
-Each function returns a `ViewSpec`. `PRESETS` has them by the names that `open_loader` takes.
+Each function returns a `ViewSpec`. `PRESETS` has them under the names that `open_loader` takes.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ FINETUNE_AUGMENT = Augment(
     num_erase=2,
     erase_p=0.4,
 )
-# Ours: what a teacher sees where the student sees the strong view of the same clip.
+# Our own values: for the view of the teacher when the student gets the strong view of a clip.
 WEAK_AUGMENT = Augment(crop_scale=(0.8, 1.0), flip_p=0.5)
 EVAL_CROP_SCALE = 0.8
 
@@ -54,7 +54,7 @@ def _check_clip(num_frames: int, stride: int) -> None:
 
 
 def _clip(num_frames: int, stride: int | None) -> tuple[int, ...]:
-    """Frame offsets of one clip; over the whole video (stride None) only their number counts."""
+    """Frame offsets of one clip; with stride None only their number counts (`ViewSpec.whole`)."""
     _check_clip(num_frames, 1 if stride is None else stride)
     return tuple(int(x) for x in np.arange(num_frames) * (stride or 1))
 
@@ -69,9 +69,9 @@ def pretrain(
 ) -> ViewSpec:
     """2 long and 2 x `num_slices` short views of one window, for L_I and L_D.
 
-    A short view has `num_frames` frames at `stride`; the short views tile the window without
-    overlap; a long view has `num_frames` frames over the whole window. With the defaults that is
-    the paper's 64-frame window: long at stride 4, short contiguous.
+    A short view has `num_frames` frames at `stride`, and the short views tile the window without
+    overlap. A long view has `num_frames` frames over the whole window. The defaults give the
+    paper's 64-frame window: long views at stride 4, short views contiguous.
     """
     _check_clip(num_frames, stride)
     clip = np.arange(num_frames) * stride
@@ -159,9 +159,9 @@ def evaluation(
     num_clips: int = 10,
     num_crops: int = 1,
 ) -> ViewSpec:
-    """`num_clips` clips, starts evenly from the first to the last possible, x 1 or 3 crops.
+    """`num_clips` clips, whose starts are even from the first to the last possible, x 1 or 3 crops.
 
-    With stride None each clip spans the whole video, at a place of its own in the segments.
+    With stride None each clip spans the whole video and shows another place of each segment.
     """
     clip = _clip(num_frames, stride)
     return ViewSpec(
@@ -193,7 +193,7 @@ PRESETS: dict[str, Callable[[], ViewSpec]] = {
 
 
 def view_spec(views: str | ViewSpec, size_px: int | None = None) -> ViewSpec:
-    """A `ViewSpec` from a preset's name, or the spec itself; `size_px` overrides its size."""
+    """The `ViewSpec` of a preset's name, or the given spec; `size_px` overrides its size."""
     if isinstance(views, str) and views not in PRESETS:
         raise InputError(f"no views preset {views!r}: choose one of {', '.join(PRESETS)}")
     spec = PRESETS[views]() if isinstance(views, str) else views

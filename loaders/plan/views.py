@@ -1,8 +1,8 @@
 """Which clips a stage cuts from a video, and how each may be augmented.
 
-One `ViewSpec` describes a stage's input completely: a table of frame offsets, where the window (or
-each clip) starts, the output size and the ranges of the augmentation. It holds no randomness. The
-views of the method's stages are in `presets`.
+One `ViewSpec` describes a stage's input completely: a table of frame offsets, the start of the
+window (or of each clip), the output size and the ranges of the augmentation. It holds no
+randomness. The views of the method's stages are in `presets`.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,8 @@ from shards.errors import InputError
 
 Range = tuple[float, float]
 IDENTITY: Range = (1.0, 1.0)
-# Places for erased rectangles in a plan: fixed, so that one view's draws never shift another's.
+# Places for erased rectangles in a plan. The number is fixed, so that the draws of one view never
+# shift those of another.
 MAX_ERASE = 4
 Start = Literal["random", "centre", "even"]
 
@@ -25,8 +26,9 @@ class Augment:
 
     Factors are multiplicative (1 = unchanged), drawn uniformly from their range with probability
     `*_p`. `crop_scale` is the share of both height and width that the crop keeps. `hue` is the
-    largest rotation, as a share of a full turn. `gamma_p` is given greyscale. Erased rectangles
-    measure [1/6, 1/3) of the output's height, and of its width likewise.
+    largest rotation, as a share of a full turn. `gamma_p` is the probability in a grey view; other
+    views have no gamma. The sides of erased rectangles measure [1/6, 1/3) of the output's height
+    and width.
     """
 
     crop_scale: Range = IDENTITY
@@ -70,10 +72,10 @@ class ViewGroup:
     """Views of one kind, stacked along `shape`.
 
     Attributes:
-        name: Key in `Batch.views`.
+        name: The key in `Batch.views`.
         shape: Leading shape of the group, e.g. (2, 4) for 2 augmentations x 4 times.
         offsets: For each view of the group in C order, the frame offsets from its start.
-        augment: How the group's views are augmented; None stands for the spec's `augment`.
+        augment: How the group's views are augmented; None means the spec's `augment`.
     """
 
     name: str
@@ -90,21 +92,21 @@ class ViewGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewSpec:
-    """Everything a stage wants from one video.
+    """Everything that a stage takes from one video.
 
     Attributes:
-        name: For messages.
+        name: A name for messages.
         groups: The views. All groups have the same number of frames per view.
         size_px: Height and width of every output view.
-        start: "random" (one window, uniform), "centre" (one window), or "even" (each clip of the
-            group's first axis starts at its own place, evenly from first to last possible).
+        start: "random" (one window at a uniform place), "centre" (one window), or "even" (the clips
+            of the group's first axis start evenly from the first to the last possible frame).
         window: Frames that one start position needs.
-        augment: Drawn independently for each view, unless its group has its own.
+        augment: The augmentation, drawn for each view independently. A group may have another one.
         crop_positions: With a fixed crop: 1 (centre) or 3 along the longer side, the group's
             last axis.
-        whole: Each view shows the whole video, whatever its length or rate. The video is cut into
-            as many equal segments as a view has frames (the segments of TSN), and each segment
-            gives one frame, all from the same place in it. `start` says which place. Only the
+        whole: Each view shows the whole video, for any length and rate. The video is cut into as
+            many equal segments as a view has frames (the segments of TSN). Each segment gives one
+            frame, all from the same place in their segments. `start` says which place. Only the
             number of offsets counts.
     """
 

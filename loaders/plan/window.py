@@ -1,4 +1,4 @@
-"""Which frames each view shows: where the window starts, and what follows the last frame."""
+"""The frames that each view shows: where the window starts, and what follows the last frame."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def frame_numbers(
 def reflect(index: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
     """Folds frame numbers past the end back: ..., n-2, n-1, n-2, ..., 1, 0, 1, ...
 
-    Reflection keeps neighbouring frames neighbours. Repetition or a loop would not.
+    With reflection, neighbouring frames stay neighbours. A loop would jump, repetition would stop.
     """
     period = np.maximum(2 * (num_frames - 1), 1)
     folded = index % period

@@ -30,7 +30,7 @@ def picture_format(stream: VideoStream) -> PictureFormat:
     """The format of a stream that has been opened, from its headers; decodes no frame.
 
     A stream without tags is BT.601 and limited range, as FFmpeg's scaler assumes. The pixel format
-    is "" where only the frames say it.
+    is "" if only the frames say it.
     """
     context = stream.codec_context
     pixel_format = context.pix_fmt or ""

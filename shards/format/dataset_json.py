@@ -96,14 +96,14 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
     if data is None:
         folder = local_path(root)
         if folder is not None and not folder.is_dir():
-            raise InputError(f"{root}: no such folder; create one with `tb shard`")
+            raise InputError(f"{root}: no such folder; make shards with `tb shard`")
         raise InputError(
             f"{root}: not a shards folder, or `tb shard` has not finished: run it again"
         )
     try:
         document = json.loads(data)
         version = document.pop("format_version")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: unreadable ({error!r}); run `tb shard` again with another --out"
         ) from error
@@ -123,7 +123,7 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
 
 
 def _parsed(document: dict[str, object]) -> DatasetJson:
-    """The content; raises TypeError or ValueError where an entry cannot be used.
+    """The content; raises TypeError or ValueError if an entry cannot be used.
 
     Entries that name files or are used in arithmetic are checked, because the file may be from a
     stranger. All others are only shown.

@@ -106,7 +106,7 @@ class Manifest:
 
     @cached_property
     def groups(self) -> list[str]:
-        """All groups (see `Video.group`); "" where unknown."""
+        """All groups (see `Video.group`); "" if unknown."""
         return list(self.table.column("group").to_pylist())
 
     @cached_property

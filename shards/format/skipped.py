@@ -20,7 +20,7 @@ class Skipped:
 
     Attributes:
         source: Its path, relative to the root of the data set.
-        key: The key that it would have; "" where it is not on disk.
+        key: The key that it would have; "" if it is not on disk.
         reason: Why it was left out.
         may_pass: Whether another try may succeed with the same file.
     """

@@ -1,4 +1,4 @@
-"""The GPU check runs through, and a step that fails or has no time is written down as such."""
+"""The GPU check runs to its end, and its results name steps that failed or had no time."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_steps_without_time_are_left_out(tmp_path: Path) -> None:
 def test_a_step_that_fails_is_recorded_and_the_next_one_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = {name: STEPS[name] for name in ("parity", "capabilities")}  # parity lacks its shards
+    steps = {name: STEPS[name] for name in ("parity", "capabilities")}  # parity has no shards here
     monkeypatch.setattr(gpu_check, "STEPS", steps)
     assert main(["--dry-run", "--out", str(tmp_path), "--minutes", "5"]) == 1
     results = json.loads((tmp_path / "dry-run.json").read_text())["steps"]

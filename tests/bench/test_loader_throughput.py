@@ -1,4 +1,4 @@
-"""The throughput bench runs, and its rows hold what they promise."""
+"""The throughput bench runs, and its rows have the figures that they promise."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_one_round(textured_shards: Manifest, tmp_path: Path) -> None:
         assert row.keys() >= KEYS
         assert row["views_per_s"] == pytest.approx(row["videos_per_s"] * 10)
         assert row["frames_per_s"] == pytest.approx(row["videos_per_s"] * 160)
-    # A contender that is not installed is left out, with a word.
+    # A contender that is not installed is left out, and a line says so.
     for name in {"torchcodec", "opencv-pil"} - rows.keys():
         assert f"starting {name}\n  left out: not installed" in done.stdout
     assert rows["reference"]["psnr_db"] > 100

@@ -1,4 +1,4 @@
-"""Shards of generated videos, made once a session."""
+"""Shards of generated videos, made once per session."""
 
 import gc
 import shutil
@@ -21,7 +21,7 @@ from shards.sources.folder import from_folder
 from tests.loaders.numbered import numbered_paint
 from tests.make_videos import make_video
 
-# No time limits in tests: a busy machine must not fail them.
+# Tests have no time limits, because a busy machine must not fail them.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
@@ -30,7 +30,7 @@ REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 
 @pytest.fixture(autouse=True)
 def close_loaders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes what a test leaves open, so that no thread of one test ends during another."""
+    """Closes the loaders that a test leaves open, so that its threads end before the next test."""
     opened: list[weakref.ref[Loader]] = []
     made = Loader.__init__
 
@@ -45,13 +45,13 @@ def close_loaders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if (loader := reference()) is not None:
             loader.close()
     for thread in threading.enumerate():
-        if thread.name.startswith("loader"):  # of a loader that nobody refers to any more
+        if thread.name.startswith("loader"):  # of a loader that nothing refers to any more
             thread.join()
 
 
 @pytest.fixture(scope="session")
 def numbered_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """11 short videos of 2 classes in several shards, every frame showing its number."""
+    """11 short videos of 2 classes in several shards; every frame shows its number."""
     root = tmp_path_factory.mktemp("numbered")
     lengths = {"left": [1, 5, 16, 33, 64, 70], "right": [9, 20, 40, 64, 90]}
     for name, class_lengths in lengths.items():
@@ -70,7 +70,7 @@ def numbered_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="session")
 def textured_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """3 videos with texture and motion, of the sizes that real sets have, one short."""
+    """3 videos with texture and motion, in sizes of real sets; one is short."""
     root = tmp_path_factory.mktemp("textured")
     sizes = [(240, 320, 80), (320, 240, 30), (144, 176, 70)]
     for seed, (height, width, num_frames) in enumerate(sizes):
@@ -87,7 +87,7 @@ def textured_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="session")
 def tiny_views() -> ViewSpec:
-    """The pretraining views, as small as they get."""
+    """The pretraining views, as small as possible."""
     return pretrain(num_frames=4, size_px=16, num_slices=2)
 
 
@@ -111,5 +111,5 @@ def real_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="session")
 def real_shards_copied(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """The same clips as they are: MPEG-4 with packed B-frames, H.264 with B-frames."""
+    """The same clips, not encoded again: MPEG-4 with packed B-frames, H.264 with B-frames."""
     return _real_shards(tmp_path_factory.mktemp("copied"), Recipe(codec="copy"))

@@ -1,4 +1,4 @@
-"""Pictures that carry their own number as 4 x 3 large blocks, which no encoder can hide."""
+"""Pictures that show their number in 4 x 3 large blocks, which no encoder can hide."""
 
 import numpy as np
 
@@ -22,12 +22,12 @@ def numbered_paint(height: int, width: int) -> Paint:
 
 
 def read_number(picture: np.ndarray) -> int:
-    """The number in a grey picture (H, W) with values in 0-255, of whatever size."""
+    """The number in a grey picture (H, W) of any size, with values in 0-255."""
     height, width = picture.shape
     number = 0
     for bit in range(_ROWS * _COLUMNS):
         row, column = divmod(bit, _COLUMNS)
-        # The middle half of each block: clear of its blurred edges.
+        # The middle half of each block, away from its blurred edges.
         y, x = np.array([row + 0.25, row + 0.75]), np.array([column + 0.25, column + 0.75])
         top, bottom = (y * height / _ROWS).astype(int)
         left, right = (x * width / _COLUMNS).astype(int)

@@ -1,4 +1,4 @@
-"""Frame numbers are exact: whatever the codec, the container, the B-frames and the timestamps."""
+"""Frame numbers are exact for any codec, container, B-frames and timestamps."""
 
 import ctypes
 import io
@@ -18,7 +18,7 @@ from tests.make_videos import make_video
 
 NUM_FRAMES = 50
 HEIGHT, WIDTH = 96, 128
-# Two frames missing early on, then a steady rate: a number guessed from a timestamp is off by two.
+# Two frames are missing early, then the rate is steady: a number guessed from a time is off by two.
 GAPPED = [(i if i < 5 else i + 2) / 25 for i in range(NUM_FRAMES)]
 IRREGULAR = [i / 25 + (0.013 if i % 3 else 0) for i in range(NUM_FRAMES)]
 REALTIME = {"deadline": "realtime", "cpu-used": "8", "g": "20"}

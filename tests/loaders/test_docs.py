@@ -1,4 +1,4 @@
-"""The code in docs/loading.md runs as it stands."""
+"""The code in docs/loading.md runs as it is printed there."""
 
 import re
 import warnings
@@ -28,7 +28,7 @@ def test_example(
         if f"import {name}" in code or f"from {name}" in code:
             if find_spec(name) is None:
                 pytest.skip(f"{name} is not installed; pip install 'timebalance[ecosystem]'")
-            warnings.simplefilter("ignore")  # theirs
+            warnings.simplefilter("ignore")  # warnings of these packages
     torch.manual_seed(0)
     exec(compile(code, f"{DOCUMENT.name}: {title}", "exec"), {"SHARDS": numbered_shards.root})
     if "profile" in code:

@@ -1,4 +1,4 @@
-"""A loader as a data set of PyTorch's."""
+"""A loader as an iterable data set for PyTorch."""
 
 from collections.abc import Iterator
 from itertools import islice

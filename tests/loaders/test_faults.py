@@ -1,4 +1,4 @@
-"""What can go wrong while reading, on real files and in real processes."""
+"""Damage and stops while a loader reads, on real files and in real processes."""
 
 import gc
 import json
@@ -28,7 +28,7 @@ from shards.format.manifest import Manifest, read_manifest
 
 @pytest.fixture
 def copied(numbered_shards: Manifest, tmp_path: Path) -> Manifest:
-    """The shards, to be damaged."""
+    """A copy of the shards that a test may damage."""
     shutil.copytree(numbered_shards.root, tmp_path / "shards")
     return read_manifest(tmp_path / "shards")
 
@@ -177,7 +177,7 @@ _ENDLESS = """
 import signal
 import sys
 from loaders import open_loader
-# Whoever runs the tests in the background has it ignored.
+# A process in the background ignores SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for batch in open_loader(sys.argv[1], "pretrain", size_px=64, num_workers=2).stream():
     print("batch", flush=True)
@@ -238,7 +238,7 @@ def _use(loader: Loader, num_epochs: int) -> None:
     for epoch in range(num_epochs):
         for _ in loader.batches(epoch):
             pass
-    # Given up midway: by closing, and by dropping the generator.
+    # Two ways to stop in the middle: close the generator, or drop it.
     generator = loader.stream()
     next(generator)
     generator.close()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A loader's own position: epochs one after the other, states, closing."""
+"""A loader's own position: successive epochs, states, closing."""
 
 import os
 import pickle
@@ -55,7 +55,7 @@ def test_an_iteration_goes_on_where_the_last_one_broke_off(loader: Loader) -> No
 
 
 def test_a_consumer_that_counts_leaves_no_empty_epoch(loader: Loader) -> None:
-    """As Lightning does: it takes as many batches as there are, and does not ask for the end."""
+    """Lightning does this: it takes as many batches as there are and does not ask for the end."""
     for epoch in range(3):
         assert all(map(_same, list(islice(loader, len(loader))), loader.batches(epoch)))
         assert loader.epoch == epoch
@@ -167,7 +167,7 @@ def test_a_state_of_another_data_set_or_of_nothing_is_refused(
         loader.load_state_dict({**loader.state_dict(), "batch": 99})
 
 
-@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # meant: one process
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # on purpose: one process
 def test_a_distributed_checkpoint_holds_the_position(
     numbered_shards: Manifest, tiny_views: ViewSpec, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""The loader's promises, kept on real shards: exactly once, same content, same resume."""
+"""The loader keeps its promises on real shards: exactly once, same content, same resume."""
 
 from collections.abc import Iterable
 from itertools import islice

@@ -1,4 +1,4 @@
-"""The verdict names what is slow, when something is made slow on purpose."""
+"""The verdict names the stage that a test makes slow."""
 
 import time
 from typing import Any

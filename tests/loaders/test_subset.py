@@ -1,4 +1,4 @@
-"""Which rows a subset serves, and what it says where there are none."""
+"""The rows that a subset serves, and the error where it has none."""
 
 import math
 from dataclasses import replace

@@ -1,6 +1,7 @@
 """A window of a video gives the frames that the whole file gives, and a fault names its GOP."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -179,10 +180,8 @@ def test_a_fault_in_one_video_never_shows_in_the_next(shards: Shards) -> None:
         expected = _pixels(good, 5, 30)
         for damage in (_zeros, _shuffled, _cut):
             for _ in range(2):
-                try:
+                with suppress(DecodeError):  # some rubbish decodes, to rubbish
                     _pixels(damage(good), 5, 30)
-                except DecodeError as error:
-                    assert str(error)
                 assert all(map(np.array_equal, _pixels(good, 5, 30), expected))
 
 
@@ -209,7 +208,7 @@ def _cut(window: Window) -> Window:
     [
         (lambda path: path.unlink(), "packet index: No such file"),
         (lambda path: path.write_bytes(b"rubbish"), "packet index is not a packet index"),
-        (lambda path: path.write_bytes(_flipped(path)), "packet index"),
+        (lambda path: path.write_bytes(_flipped(path)), "packet index is not the one that was"),
     ],
     ids=["gone", "rubbish", "flipped"],
 )
@@ -226,10 +225,9 @@ def test_a_damaged_index_is_named(
 
 
 def _flipped(path: Path) -> bytes:
-    """The sizes of the longest video, wrong by one bit."""
+    """One bit wrong, where the sizes lie."""
     data = bytearray(path.read_bytes())
-    sizes = np.sort(np.frombuffer(bytes(data), np.uint8))
-    del sizes
-    middle = len(data) // 2
-    data[middle] ^= 1
+    with pa.ipc.open_file(pa.py_buffer(bytes(data))) as file:
+        sizes = file.get_batch(0).column("sizes").values.to_numpy().tobytes()
+    data[bytes(data).index(sizes)] ^= 1
     return bytes(data)

@@ -1,11 +1,10 @@
 """The DALI engine: on a GPU NVDEC decodes and DALI augments; the CPU reads bytes and draws plans.
 
-Order and content are kept outside DALI, because a DALI pipeline keeps neither: it cannot be
-checkpointed, and one bad sample kills it with all batches in it. Here a pipeline is a thing that
-may be thrown away (see `lane`).
+A DALI pipeline cannot be checkpointed, and one bad sample kills it with all batches in it. So order
+and content are decided outside DALI, and a pipeline can be replaced at any time (see `lane`).
 
-On the CPU the same graph runs on DALI's own VP8, VP9 and MJPEG decoding, or on pictures from PyAV
-for all else: slow, but it proves everything except NVDEC where there is no GPU.
+On the CPU the same graph runs with DALI's VP8, VP9 and MJPEG decoders, and with pictures from PyAV
+for other codecs. This is slow, but it tests everything except NVDEC on a machine without a GPU.
 """
 
 import time
@@ -33,7 +32,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 
-# Batches that are read (and decoded by PyAV) ahead of those inside DALI.
+# Batches that are read (and decoded by PyAV) before DALI needs them.
 _READ_AHEAD = 2
 
 
@@ -48,10 +47,10 @@ def open_dali_engine(
     num_workers: int,
     layout: DaliLayout | None,
 ) -> "DaliEngine":
-    """The engine for a manifest's `rows`; without a `layout`, one for the device.
+    """The engine for a manifest's `rows`; without a `layout`, it takes one that suits the device.
 
     Raises:
-        InputError: This GPU's decoder does not take them.
+        InputError: The decoder of this GPU does not take the videos.
     """
     codecs = set(manifest.codecs[rows].tolist())
     if device.type == "cuda":
@@ -85,14 +84,14 @@ class DaliEngine:
 
     Attributes:
         spec: The views.
-        is_bt709: (number of rows in the manifest,) bool.
+        is_bt709: (number of rows in the manifest,) bool, whether the video is BT.709.
         dtype: NumPy's name of the views' type.
         device: Where DALI computes and the views end up.
         batch_size: Largest number of rows of a plan.
         decodes: Whether DALI decodes; otherwise PyAV does, and DALI gets pictures.
-        num_workers: Threads that read (and decode), and as many of DALI's over all pipelines.
+        num_workers: Threads that read (and decode); DALI has as many over all pipelines.
         num_decoders: Video decoders on the GPU; 1 on the CPU.
-        layout: How many pipelines, how many batches in each.
+        layout: The number of pipelines and of batches in each.
     """
 
     spec: ViewSpec
@@ -125,7 +124,7 @@ class DaliEngine:
                 yield running.popleft().collect()
         finally:
             end_jobs(job for batch in loading for job in batch.loading.values())
-            # A lane with batches in it is thrown away: they are of no use to the next run.
+            # A lane with batches in it is thrown away, because the next run cannot use them.
             self._idle_lanes += [lane for lane in lanes if lane.is_idle]
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """A stage's DALI graph, from encoded bytes and a plan's arrays to views. Only this file uses DALI.
 
-The graph is the same on both devices, and only its nodes run elsewhere. A video is a sample and is
-decoded once. Each view is a branch: its frames by number, its crop resized (antialiased, and
-mirrored on the way), one colour matrix, a clip, gamma, erased rectangles. Stacked by group, the
-views lie in memory as a batch wants them.
+The graph is the same on both devices; only the place where its nodes run differs. One video is one
+sample and is decoded once. Each view is a branch: its frames by number, its crop, resized with
+antialiasing and mirrored in the same step, one colour matrix, a clip, gamma, erased rectangles. The
+views are stacked by group, so they lie in memory as in a batch.
 """
 
 from collections import deque
@@ -18,11 +18,11 @@ from torch.utils.dlpack import from_dlpack
 
 from loaders.plan.views import ViewGroup, ViewSpec
 
-# What DALI's decoder takes on the CPU: its FFmpeg is built without the others.
+# The codecs that DALI decodes on the CPU. Its FFmpeg is built without the others.
 CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
 _DTYPES = {"float16": types.FLOAT16, "uint8": types.UINT8}
 
-# What a graph is fed: N samples of each.
+# The inputs of a graph, N samples of each:
 #   data     N files of uint8, or N (F, H, W, 3) uint8 RGB pictures where DALI does not decode
 #   frames   N (F,) int32 frame numbers, ascending
 #   place    (N, V, T) int32 indices into `frames`
@@ -36,7 +36,7 @@ Inputs = Mapping[str, Any]
 
 
 class Graph:
-    """A built graph and what is in it. Whatever its methods raise leaves it unusable."""
+    """A built graph and the samples in it. After an error in a method it cannot be used."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Graph:
         num_threads: int,
         depth: int,
     ) -> None:
-        """Builds it for up to `depth` times `batch_size` samples at once."""
+        """Builds the graph for up to `depth` times `batch_size` samples at once."""
         self._device = device
         self._names = _input_names(spec, decodes)
         self._fed: deque[tuple[Any, ...]] = deque()
@@ -77,15 +77,15 @@ class Graph:
         """Starts work on N samples; at most `depth` times more often than `collect`."""
         self._fed.append(tuple(inputs[name] for name in self._names))
         self._running.append(inputs)
-        # DALI fills its queue at the first run, and takes an empty source for the epoch's end: the
-        # reset makes it ask again, so that each call here runs just what it was given.
+        # DALI fills its queue at the first run, and it takes an empty source for the end of the
+        # epoch. The reset makes it ask again, so each call here runs just its own samples.
         self._pipeline.reset()
         self._pipeline.schedule_run()
 
     def collect(self) -> list[torch.Tensor]:
-        """The oldest samples' views, one (N, V, T, S, S, 3) tensor a group, without a copy.
+        """The views of the oldest samples, one (N, V, T, S, S, 3) tensor per group, without a copy.
 
-        On a GPU they belong to the current stream: what is launched there sees them finished.
+        On a GPU they belong to the current stream: work launched there sees them finished.
         """
         on_gpu = self._device.type == "cuda"
         with torch.cuda.device(self._device) if on_gpu else nullcontext():
@@ -96,7 +96,7 @@ class Graph:
 
 
 def return_unused_memory() -> None:
-    """Gives back what DALI's memory pools hold and no pipeline uses; they keep it otherwise."""
+    """Gives back the unused memory of DALI's memory pools, which they would keep otherwise."""
     backend.ReleaseUnusedMemory()  # type: ignore[attr-defined]
 
 
@@ -114,7 +114,7 @@ def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
 
 
 def _input_names(spec: ViewSpec, decodes: bool) -> tuple[str, ...]:
-    """Of the inputs that are used; DALI warns of others."""
+    """The names of the inputs that are used, because DALI warns of the others."""
     augments = [spec.augment_of(group) for group in spec.groups]
     names = ["data", "place", "crop", "region", "color"]
     names += ["frames"] * decodes
@@ -131,8 +131,8 @@ def _window(inputs: Inputs, on_gpu: bool, decodes: bool) -> Any:
         inputs["data"],
         device="mixed" if on_gpu else "cpu",
         frames=inputs["frames"],
-        pad_mode="none",  # a frame that is not there is an error, not a black picture
-        affine=False,  # else the threads of several pipelines share the same few cores
+        pad_mode="none",  # a missing frame is an error, not a black picture
+        affine=False,  # otherwise the threads of all pipelines share the same few cores
     )
 
 
@@ -152,7 +152,7 @@ def _view(spec: ViewSpec, group: ViewGroup, v: int, on_gpu: bool, inputs: Inputs
     """View `v`: N (T, S, S, 3) float32 in [0, 1]."""
     augment = spec.augment_of(group)
     clip = fn.sequence_rearrange(inputs["data"], new_order=inputs["place"][v])
-    # Cut first: at the edges of a mere region the resize would see the pixels beyond.
+    # The crop is cut first, because resizing a region would also read the pixels around it.
     corner, extent = inputs["crop"][v, 0], inputs["crop"][v, 1]
     clip = fn.slice(clip, start=corner, shape=extent, axis_names="HW")
     clip = fn.resize(

@@ -16,8 +16,8 @@ from loaders.plan.views import ViewSpec
 class Lane:
     """Renders batches in their order.
 
-    DALI cannot go on after a bad sample: the pipeline dies with all batches in it. So a lane finds
-    the samples at fault one by one, and gives a new pipeline what is left.
+    DALI cannot go on after a bad sample, because the pipeline dies with all batches in it. So a
+    lane finds the bad samples one by one and gives the others to a new pipeline.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class Lane:
         """An empty lane.
 
         Args:
-            new_graph: Builds a pipeline for that many batches at once.
-            depth: How many batches it holds at once.
+            new_graph: Builds a pipeline for a number of batches at once.
+            depth: How many batches the lane holds at once.
             spec: The views.
             dtype: Torch's name of the views' type.
             device: Where the views end up.
-            decodes: Whether DALI decodes; otherwise it gets pictures.
+            decodes: Whether DALI decodes; if not, it gets pictures.
         """
         self._new_graph, self._depth = new_graph, depth
         self._spec, self._dtype, self._device, self._decodes = spec, dtype, device, decodes
@@ -47,17 +47,17 @@ class Lane:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no batch in it."""
+        """Whether the lane holds no batch."""
         return not self._batches
 
     def submit(self, batch: SampleBatch) -> None:
-        """Starts work on a batch; a batch without samples needs none."""
+        """Starts work on a batch. A batch without samples needs no work."""
         self._batches.append(batch)
         if batch.samples:
             self._graph.submit(batch.inputs(list(batch.samples)))
 
     def collect(self) -> Rendered:
-        """The oldest batch; samples that turn out to be bad are among its errors."""
+        """The oldest batch; its errors include the samples that turn out to be bad."""
         began_s = time.perf_counter()
         batch = self._batches[0]
         views = None
@@ -68,7 +68,8 @@ class Lane:
                 self._expel_bad_samples(error)
         self._batches.popleft()
         waited_s = time.perf_counter() - began_s
-        # DALI does not tell decoding from augmenting. The wait counts as the one that weighs more.
+        # DALI does not report decoding and augmenting separately. The wait counts as decoding if
+        # DALI decodes, because that takes longer.
         if self._decodes:
             batch.times += StageTimes(decode_s=waited_s)
         else:
@@ -81,9 +82,9 @@ class Lane:
         )
 
     def _expel_bad_samples(self, error: Exception) -> None:
-        """Takes them out of the oldest batch, and starts all batches again."""
+        """Takes the bad samples out of the oldest batch, and starts all batches again."""
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # raises where the device itself has failed
+            torch.cuda.synchronize(self._device)  # raises if the device itself has failed
         batches, batch = self._batches, self._batches[0]
         reasons = {b: self._fault(batch, b) for b in batch.samples}
         if not any(reasons.values()):
@@ -98,7 +99,7 @@ class Lane:
             self.submit(again)
 
     def _fault(self, batch: SampleBatch, b: int) -> str:
-        """Why the sample cannot be rendered even by itself; empty if it can."""
+        """Why the sample cannot be rendered even alone; empty if it can."""
         graph = self._new_graph(1)
         try:
             graph.submit(batch.inputs([b]))
@@ -108,7 +109,7 @@ class Lane:
         return ""
 
     def _spread(self, views: list[torch.Tensor] | None, batch: SampleBatch) -> list[torch.Tensor]:
-        """The samples' views in the rows of the plan, 0 elsewhere; a full batch is passed on."""
+        """The views in the rows of the plan, 0 in other rows; a full batch is returned as it is."""
         num_rows = len(batch.plan.rows)
         if views is not None and len(batch.samples) == num_rows:
             return views

@@ -1,8 +1,8 @@
-"""How work is laid out in DALI: how many pipelines, and how many batches in each.
+"""The layout of work in DALI: how many pipelines, and how many batches in each.
 
 One pipeline may keep only one of a GPU's video decoders busy (NVIDIA/DALI#6387), and each further
-one costs memory. How many pay off depends on the GPU, the videos and the views, so they can be
-tried (`trials`).
+pipeline costs memory. The best number depends on the GPU, the videos and the views, so layouts can
+be tried (`trials`).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from shards.errors import InputError
 
-# A layout that is slower by less than this counts as equally fast, and the smaller one wins.
+# A layout that is slower by less than this share counts as equally fast; the smaller one is chosen.
 _TOLERANCE = 0.05
 
 
@@ -46,7 +46,7 @@ class TryLayouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One layout, measured; `gpu_memory_mb` is what was in use at its end beyond the start."""
+    """One measured layout; `gpu_memory_mb` is the increase of the memory in use."""
 
     layout: DaliLayout
     videos_per_s: float
@@ -54,17 +54,17 @@ class Trial:
 
 
 def candidates(num_decoders: int) -> list[DaliLayout]:
-    """Layouts worth a trial with that many video decoders, those that need least memory first."""
+    """Layouts to try on a GPU with that many video decoders, in ascending order of memory."""
     pipelines = sorted({1, 2, 4, num_decoders} & set(range(1, max(num_decoders, 2) + 1)))
     layouts = [DaliLayout(num_pipelines=n, depth=depth) for n in pipelines for depth in (1, 2)]
     return sorted(layouts, key=lambda layout: (layout.num_batches, layout))
 
 
 def choose(trials: Sequence[Trial], gpu_memory_mb: float | None) -> DaliLayout:
-    """The smallest layout that is as fast as the fastest within the memory limit.
+    """The smallest layout within the memory limit that is as fast as the fastest one.
 
     Raises:
-        InputError: No layout keeps within the limit.
+        InputError: No layout keeps to the limit.
     """
     fitting = [t for t in trials if gpu_memory_mb is None or t.gpu_memory_mb <= gpu_memory_mb]
     if not fitting:

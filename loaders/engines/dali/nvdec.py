@@ -1,6 +1,6 @@
-"""What a GPU's video decoder (NVDEC) takes, asked before the first batch.
+"""What a GPU's video decoder (NVDEC) takes, checked before the first batch.
 
-The driver answers (`cuvidGetDecoderCaps`), because DALI's answer is a failure in mid-epoch.
+The driver is asked (`cuvidGetDecoderCaps`), because DALI would fail in the middle of an epoch.
 """
 
 import ctypes
@@ -35,19 +35,19 @@ _MACROBLOCK_PIXELS = 256
 
 
 class NvdecError(Exception):
-    """NVDEC cannot be used or asked; says why."""
+    """NVDEC cannot be used or does not answer; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderCaps:
-    """What NVDEC says of one codec and pixel format; sizes in pixels.
+    """What NVDEC says about one codec and pixel format; sizes are in pixels.
 
     Attributes:
-        is_supported: Whether it decodes them to 8-bit 4:2:0, which is what DALI needs.
-        num_engines: Decoders on the chip that do.
-        min_size: Least (height, width).
-        max_size: Largest (height, width).
-        max_macroblocks: Largest height x width / 256.
+        is_supported: Whether it decodes them to 8-bit 4:2:0, which DALI needs.
+        num_engines: How many decoders on the chip do so.
+        min_size: The smallest (height, width).
+        max_size: The largest (height, width).
+        max_macroblocks: The largest height x width / 256.
     """
 
     is_supported: bool
@@ -57,7 +57,7 @@ class DecoderCaps:
     max_macroblocks: int
 
     def takes(self, height: int, width: int) -> bool:
-        """Whether pictures of that size decode."""
+        """Whether NVDEC decodes pictures of that size."""
         return (
             self.is_supported
             and self.min_size[0] <= height <= self.max_size[0]
@@ -94,7 +94,7 @@ class _Caps(ctypes.Structure):
 
 @lru_cache
 def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p") -> DecoderCaps:
-    """What `device`'s NVDEC says; formats without a name there count as not supported.
+    """The answer of `device`'s NVDEC; a format that NVDEC has no name for counts as not supported.
 
     Raises:
         NvdecError: There is no CUDA device, or the driver's decoding library is missing or refuses.
@@ -112,7 +112,7 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
             "libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES needs video)"
         ) from error
     try:
-        torch.zeros(1, device=device)  # makes the device's context this thread's
+        torch.zeros(1, device=device)  # makes the context of the device current in this thread
     except (RuntimeError, AssertionError) as error:
         raise NvdecError(str(error).splitlines()[0]) from error
     with torch.cuda.device(device):
@@ -131,11 +131,11 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
 def check_decodable(
     manifest: Manifest, rows: np.ndarray, caps_of: Callable[[str, str], DecoderCaps]
 ) -> None:
-    """Raises InputError where NVDEC does not take all of a manifest's `rows`.
+    """Raises InputError if NVDEC does not take all of a manifest's `rows`.
 
     Args:
-        manifest: Of the shards.
-        rows: (N,) the rows that will be served.
+        manifest: The manifest of the shards.
+        rows: (N,) int, the rows that will be served.
         caps_of: (codec, pixel format) -> what this GPU takes.
     """
     codecs, formats = manifest.codecs[rows], manifest.pixel_formats[rows]

@@ -1,7 +1,7 @@
-"""What a DALI pipeline is fed: a batch's videos and its plan's numbers, as the graph takes them.
+"""The inputs of a DALI pipeline: the videos of a batch and the numbers of its plan.
 
-A batch's inputs are kept until its views are out, so that a new pipeline can be fed with them
-again, without the sample at fault.
+The inputs of a batch are kept until its views are ready, so that a new pipeline can get them again
+without the bad sample.
 """
 
 from concurrent.futures import Future
@@ -19,14 +19,14 @@ from shards.reader import ShardError
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One video, read.
+    """One video that has been read.
 
     Attributes:
         data: The whole file, uint8; or its (F, H, W, 3) pictures where DALI does not decode.
         frames: (F,) int32, the numbers of the frames that the views show, ascending.
-        is_wrong_bt709: DALI takes all YUV for BT.601, so the colours of a BT.709 file that it
-            decodes come out wrong.
-        times: What reading (and decoding) it took.
+        is_wrong_bt709: Whether its colours come out wrong. DALI treats all YUV as BT.601, so this
+            is true for a BT.709 file that DALI decodes.
+        times: Seconds that reading (and decoding) took.
     """
 
     data: np.ndarray
@@ -41,10 +41,10 @@ class SampleBatch:
 
     Attributes:
         plan: What to render.
-        loading: Row of the plan -> its sample, while it is being read.
-        samples: Row of the plan -> its sample, once it is there.
+        loading: Row of the plan -> its sample, while the sample is being read.
+        samples: Row of the plan -> its sample, when it has been read.
         errors: Row of the plan -> why that video is missing.
-        times: What it has cost so far.
+        times: Seconds spent on it so far.
     """
 
     plan: Plan
@@ -54,7 +54,7 @@ class SampleBatch:
     times: StageTimes = field(default_factory=StageTimes)
 
     def wait(self) -> None:
-        """Returns when every sample is there or has failed."""
+        """Returns when every sample has been read or has failed."""
         for b, future in self.loading.items():
             try:
                 self.samples[b] = future.result()
@@ -64,7 +64,7 @@ class SampleBatch:
         self.loading = {}
 
     def inputs(self, rows: list[int]) -> Inputs:
-        """What the graph is fed for these rows of the plan (see `loaders.engines.dali.graph`)."""
+        """The inputs of the graph for these rows of the plan (see `loaders.engines.dali.graph`)."""
         plan, samples = self.plan, [self.samples[b] for b in rows]
         place = [np.searchsorted(self.samples[b].frames, plan.frames[b]) for b in rows]
         crop = plan.crop[rows].reshape(len(rows), -1, 2, 2)

@@ -1,4 +1,4 @@
-"""Layouts, tried on the loader's own videos."""
+"""Tries layouts on the loader's own videos."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,16 +22,16 @@ def with_best_layout(
     plans: Callable[[], Iterator[Plan]],
     gpu_memory_mb: float | None,
 ) -> DaliEngine:
-    """The same engine with the layout that trials find fastest within the memory limit.
+    """The same engine with the fastest layout that keeps to the memory limit.
 
     Args:
-        engine: What to lay out.
-        reader: Of the videos.
-        plans: Gives an endless supply of plans, from its start.
-        gpu_memory_mb: The limit; None for none.
+        engine: The engine to lay out.
+        reader: Reads the videos.
+        plans: Returns plans without end, from the start of the stream.
+        gpu_memory_mb: The limit; None for no limit.
 
     Raises:
-        InputError: Every layout takes more memory than that.
+        InputError: Every layout takes more memory than the limit.
     """
     trials = _measure(engine, reader, plans, candidates(engine.num_decoders), gpu_memory_mb)
     return replace(engine, layout=choose(trials, gpu_memory_mb))
@@ -46,7 +46,7 @@ def _measure(
 ) -> list[Trial]:
     """Tries layouts in their order, up to the first that exceeds the memory limit.
 
-    The layouts are in ascending order of memory, because DALI keeps what it has once taken.
+    The order is ascending in memory, because DALI keeps the memory that it has taken once.
     """
     trials: list[Trial] = []
     free_bytes = _free_bytes(engine.device)

@@ -1,12 +1,12 @@
-"""Planes and plan rows to views, in compiled code (Numba).
+"""Makes views from planes and a plan, in compiled code (Numba).
 
 Each plane of a frame is resampled with a separable antialiased bilinear filter (the triangle filter
 of torchvision's and Pillow's `antialias`) in 16-bit integers, 16 output rows at a time. The
 vertical pass runs along contiguous source rows. The horizontal pass runs along the 16 rows, which
 lie side by side. Then each pixel goes through one matrix to RGB, one colour map, and a table for
-gamma where it is drawn, and is stored in the output's type. No full-size RGB or float picture ever
+gamma if there is gamma, and is stored in the output's type. No full-size RGB or float picture ever
 exists, nothing outside the crop is read, and chroma is filtered at its own resolution. The price of
-speed is that the inner loops are vector code, written out in `simd`, and their callers use
+speed is that the inner loops are hand-written vector code (`simd`), and their callers use
 addresses.
 """
 
@@ -44,8 +44,8 @@ _ANY_BYTE = (0, 255)
 _IDENTITY = np.eye(3, 4, dtype=np.float32)
 
 _jit = numba.njit(nogil=True, cache=True, error_model="numpy")
-# To hand an array to a function counts a reference, and the counter waits for everything that was
-# streamed to memory. So these are inlined: nothing is called within a frame.
+# Passing an array to a function counts a reference, and the counter waits for everything that was
+# streamed to memory. So these are inlined, and nothing is called within a frame.
 _inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 
 
@@ -70,13 +70,13 @@ def render_views(  # type: ignore[no-untyped-def]
     Args:
         addresses: (N, 3) int64, where the Y, U and V planes of N decoded frames lie in memory.
         strides: (N, 3) int64, bytes from one row of a plane to the next.
-        luma_range: (black, white) uint8: luma outside is clipped before it is resampled. RGB could
-            not hold it, and resampled first it would bleed into its neighbours.
+        luma_range: (black, white) uint8: luma outside is clipped before it is resampled. RGB cannot
+            hold such values, and resampling would spread them to their neighbours.
         to_rgb: (3, 4) float32, (Y, U, V) in [0, 255] to RGB in [0, 1].
-        frames: (V, T) int64 indices into the N frames; what lies outside [0, N) is not rendered.
-        filters: `loaders.engines.fused.resampling.Filters` of the V views.
+        frames: (V, T) int64 indices into the N frames; an index outside [0, N) is not rendered.
+        filters: The `loaders.engines.fused.resampling.Filters` of the V views.
         colors: (V, 3, 4) float32, RGB to RGB; the result is clipped to [0, 1].
-        curves: (C, GAMMA_LEVELS) tables for what comes after the clip, see `gamma_curves`.
+        curves: (C, GAMMA_LEVELS) tables that apply after the clip, see `gamma_curves`.
         curve_of: (V,) int64, each view's row of `curves`; -1 for none.
         erases: (V, E, 4) int64 top, left, height, width in output pixels, set to 0.
         out: (V, T, S, S, 3), contiguous: uint8, float32 in [0, 1], or uint16 for the bits of
@@ -127,7 +127,7 @@ def render_views(  # type: ignore[no-untyped-def]
 
 
 def gamma_curves(gammas: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Tables of value ** gamma, as the output stores it, for the views that have a gamma.
+    """Tables of value ** gamma in the output's type, for the views that have a gamma.
 
     Args:
         gammas: (V,) exponents; 1 for none.
@@ -146,7 +146,7 @@ def gamma_curves(gammas: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, 
 
 @_jit  # type: ignore[untyped-decorator]
 def _most_rows(size, filters):  # type: ignore[no-untyped-def]
-    """Source rows that 16 output rows are made of, at most."""
+    """The largest number of source rows that 16 output rows need."""
     most = 0
     for v in range(len(filters.first)):
         for axis in (LUMA_Y, CHROMA_Y):
@@ -225,7 +225,7 @@ def _look_up(levels, curves, c, out):  # type: ignore[no-untyped-def]
 @_inlined  # type: ignore[untyped-decorator]
 def _lay_out(pixels, width, block):  # type: ignore[no-untyped-def]
     """`pixels` (>= width, 16) as 16 rows of `width`, one after the other, to `block`."""
-    # What runs over the end of a row lands on the start of the next row, which is written later.
+    # Values past the end of a row fall on the start of the next row, which is written later.
     for x in range(padded(width) - LANES, -1, -LANES):
         transpose(
             address(pixels) + x * pixels.strides[0],
@@ -248,7 +248,7 @@ def _erase(erases, v, first_row, num_rows, size, block):  # type: ignore[no-unty
 
 @_inlined  # type: ignore[untyped-decorator]
 def _stream(block, num_bytes, target):  # type: ignore[no-untyped-def]
-    """The first bytes of `block` to an address, past the caches: nothing here reads them again."""
+    """Copies the first bytes of `block` to an address, past the caches: nothing reads them soon."""
     source = address(block)
     begin = min(-target % LINE, num_bytes)
     end = begin + (num_bytes - begin) // LINE * LINE

@@ -1,4 +1,4 @@
-"""Renders one video: PyAV decodes, and compiled code makes the views of the decoder's planes."""
+"""Renders one video: PyAV decodes, and compiled code makes views from the decoder's planes."""
 
 import time
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from loaders.engines.fused.resampling import Filters, view_filters
 from loaders.plan.draw import Plan
 from shards.format.packets import Window
 
-# Frames that are decoded before they are rendered. They are few, so that they stay in the cache and
-# the decoder uses their memory again. They are not one, because each turn has a fixed cost.
+# Frames that are decoded before they are rendered: few, so that they stay in the cache and the
+# decoder uses their memory again, but more than one, because each turn has a fixed cost.
 _TURN = 16
 
 
@@ -39,7 +39,7 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
 
 @dataclass(frozen=True, kw_only=True)
 class _Views:
-    """All of row `b` of a plan that is the same for every frame, and where its views go."""
+    """What is the same for every frame of row `b` of a plan, and where its views go."""
 
     plan: Plan
     b: int
@@ -77,7 +77,7 @@ class _Views:
                 self.curves,
                 self.curve_of[views],
                 self.plan.erase[self.b, views],
-                # Numba has no float16; the kernel writes its bits.
+                # Numba has no float16, so the kernel writes its bits.
                 group.view(np.uint16) if group.dtype == np.float16 else group,
             )
             first = views.stop

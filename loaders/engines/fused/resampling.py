@@ -1,6 +1,6 @@
-"""The filters that resize views: which source rows and columns make an output, and by how much.
+"""The filters that resize views: which source rows and columns make an output, with which weights.
 
-They are compiled, and made once a video. Weights are 16-bit and laid out for `simd`: the same tap
+Compiled code computes them once per video. Weights are 16-bit and laid out for `simd`: the same tap
 of 16 neighbouring outputs lies side by side.
 """
 
@@ -22,10 +22,10 @@ class Filters(NamedTuple):
 
     Attributes:
         first: (V, 4, R) int64, R = S rounded up to a multiple of 16: the first source index of each
-            output, counted from the least one. Outputs from S on repeat the last.
-        weights: (V, 4, R / 16, taps, 16) uint16; each output's sum to 65535.
-        spans: (V, 4, 3) int64: how many taps count, the least source index read, and how many
-            are read from there on.
+            output, counted from the smallest one. Outputs from S on repeat the last one.
+        weights: (V, 4, R / 16, taps, 16) uint16; the weights of an output sum to 65535.
+        spans: (V, 4, 3) int64: how many taps count, the smallest source index that is read, and
+            how many indices are read from there.
     """
 
     first: np.ndarray
@@ -53,12 +53,12 @@ def view_filters(size, crops, flips, luma_size):  # type: ignore[no-untyped-def]
     for v in range(num_views):
         for axis in range(4):
             side = axis % 2
-            # One type of argument each, so that the filter is compiled once.
+            # Every argument always has the same type, so that the filter is compiled only once.
             start, extent = float(crops[v, side]), float(crops[v, 2 + side])
             in_size = luma_size[side]
             if axis >= CHROMA_Y:
-                # Chroma samples sit on the left luma sample of their pair (MPEG-2 and H.264's
-                # default siting), a quarter of a chroma sample off its centre; vertically they are
+                # A chroma sample sits on the left luma sample of its pair (the default siting of
+                # MPEG-2 and H.264), a quarter of a chroma sample off the centre. Vertically it is
                 # centred.
                 start, extent = start / 2 + 0.25 * side, extent / 2
                 in_size = (in_size + 1) // 2
@@ -71,11 +71,11 @@ def view_filters(size, crops, flips, luma_size):  # type: ignore[no-untyped-def]
 
 @_jit  # type: ignore[untyped-decorator]
 def axis_filter(size, start, extent, in_size, flip, first, weights):  # type: ignore[no-untyped-def]
-    """Triangle filter that resizes [start, start + extent) of an axis of `in_size` to `size`.
+    """A triangle filter that resizes [start, start + extent) of an axis of `in_size` to `size`.
 
-    Same formula as Pillow's and torchvision's antialiased bilinear: the filter widens with the
-    scale, and never reads outside the crop. `first` (R,) and `weights` (R / 16, taps, 16), all 0,
-    are filled in; they and the result are one axis of `Filters`.
+    The formula is that of Pillow's and torchvision's antialiased bilinear filter: it widens with
+    the scale and never reads outside the crop. The function fills in `first` (R,) and `weights`
+    (R / 16, taps, 16), which must be 0. They and the result are one axis of `Filters`.
     """
     scale = extent / size
     support = max(scale, 1.0)
@@ -87,7 +87,7 @@ def axis_filter(size, start, extent, in_size, flip, first, weights):  # type: ig
         begin = min(max(int(np.floor(centre - support + 0.5)), begin_crop), end_crop - 1)
         end = min(max(int(np.floor(centre + support + 0.5)), begin + 1), end_crop)
         if end - begin > taps:
-            # Rounding can add a sample whose weight is nought, for which there is no room.
+            # Rounding can add a sample of weight 0, for which there is no room.
             if centre - begin > end - centre:
                 begin += 1
             else:
@@ -96,8 +96,8 @@ def axis_filter(size, start, extent, in_size, flip, first, weights):  # type: ig
         for source in range(begin, end):
             total += max(1.0 - abs((source + 0.5 - centre) / support), 0.0)
         first[row] = min(begin, in_size - taps)
-        # Sums are rounded, not weights, so that the whole is exact. A crop thinner than a pixel
-        # can fall between samples: take the nearest one.
+        # Sums are rounded, not weights, so that the total is exact. A crop thinner than a pixel can
+        # fall between samples; then the nearest one is used.
         share, given = 0.0 if total > 0 else 1.0, 0
         for source in range(begin, end):
             if total > 0:

@@ -1,10 +1,10 @@
-"""Vector code for what LLVM does not find by itself in plain loops.
+"""Vector code where LLVM does not vectorise plain loops by itself.
 
-Each operation is a Numba intrinsic that emits portable LLVM vector code, 16 or 32 values at a time,
-whatever registers the CPU has. Values between the passes are 16-bit. They need half the registers
-of floats, and every CPU can multiply them and keep the upper halves, so that a tap is a product and
-an addition. Addresses are integers in bytes, and nothing is checked: the callers in `kernel` keep
-to the bounds.
+Each operation is a Numba intrinsic that emits portable LLVM vector code for 16 or 32 values at a
+time, on any CPU. Values between the passes are 16-bit, because they need half the registers of
+floats. Every CPU can multiply them and keep the upper halves, so a tap is a product and an
+addition. Addresses are integers in bytes. Nothing is checked: the callers in `kernel` keep to the
+bounds.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic as untyped_intrinsic
 
 LANES = 16
-COLUMNS = 4  # that `color_columns` does at once
-LINE = 64  # bytes of a line of the caches
-# Gamma is looked up: 4096 levels are 16 per step of an 8-bit source.
+COLUMNS = 4  # columns that `color_columns` makes at once
+LINE = 64  # bytes of a cache line
+# Gamma comes from a table: 4096 levels are 16 for each step of an 8-bit source.
 GAMMA_LEVELS = 4096
 
-# Numba's own types would have a caller pass the compiler's context, too.
+# With Numba's own types a caller would have to pass the compiler's context too.
 intrinsic: Any = untyped_intrinsic
 
 _I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
@@ -44,7 +44,7 @@ Value = Any
 
 @intrinsic  # type: ignore[untyped-decorator]
 def address(_context: Any, array: Any) -> Any:
-    """Where an array's values lie. Unlike `array.ctypes.data`, it counts no reference."""
+    """The address of an array's values. Unlike `array.ctypes.data`, it counts no reference."""
 
     def generate(context: Any, builder: Builder, _signature: Any, args: Any) -> Value:
         data = context.make_array(array)(context, builder, args[0]).data
@@ -90,7 +90,7 @@ def widen_row(_context: Any, _source: Any, _low: Any, _high: Any, _width: Any, _
             with long:
                 with cgutils.for_range_slice(builder, last.type(0), last, last.type(lanes)) as loop:
                     widen(loop[0], lanes)
-                # Overlaps the one before, and so reads nothing past the end.
+                # It overlaps the piece before, and so reads nothing past the end.
                 widen(last, lanes)
 
     return _procedure(5, body)
@@ -109,7 +109,7 @@ def mix_rows(
     """16 sums of rows, 32 long, side by side: out[x, i] = sum over k of weights[k, i] * row[x].
 
     That row lies `offsets[i]` (int64) + k * `stride` bytes from `source`; k < taps. All values are
-    uint16, and of the products it is the upper halves; rows of weights and of `out` have 16.
+    uint16, and the sums are of the upper halves of the products. Rows of weights and `out` have 16.
     """
 
     def body(
@@ -158,14 +158,15 @@ def color_columns(
 ) -> Any:
     """4 columns of 16 pixels to RGB: out[3 j + c, i] is colour c of pixel i of column j.
 
-    Y, U and V of column j are sums over k < taps of weights[k, j] * plane[first[j] + k, :16], all
-    uint16, and of the products it is the upper halves. The planes are `plane_stride` bytes apart,
-    `first` is int64, a row of weights has 16. Then rgb = clip(to_rgb @ (y, u, v, 1)), and where
-    `has_color` is not 0, clip(color @ (rgb, 1)); the matrices are (3, 4) float32. `sample` is any
-    value of the output's type: float32 stores the value, uint16 the bits of its float16, uint8
-    255 x the value, rounded, int16 its level among `GAMMA_LEVELS`.
+    Y, U and V of column j are sums over k < taps of weights[k, j] * plane[first[j] + k, :16]. All
+    values are uint16, and the sums are of the upper halves of the products. The planes are
+    `plane_stride` bytes apart, `first` is int64, and a row of weights has 16. Then
+    rgb = clip(to_rgb @ (y, u, v, 1)), and if `has_color` is not 0, clip(color @ (rgb, 1)). The
+    matrices are (3, 4) float32. `sample` is any value of the output's type: float32 stores the
+    value, uint16 the bits of its float16, uint8 255 x the value, rounded, int16 its level among
+    `GAMMA_LEVELS`.
 
-    It is long because an intrinsic spells its many arguments out twice.
+    The function is long because an intrinsic has to name its many arguments twice.
     """
 
     def body(
@@ -224,9 +225,9 @@ def transpose(_context: Any, _source: Any, _out: Any, _out_stride: Any, sample: 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def stream_line(_context: Any, _source: Any, _out: Any) -> Any:
-    """64 bytes from anywhere to a multiple of 64, past the caches.
+    """Copies 64 bytes from any address to a multiple of 64, past the caches.
 
-    Other threads see them in order after the next lock, which whoever hands work over takes.
+    Other threads see the bytes in order after the next lock. Handing work over takes a lock.
     """
 
     def body(builder: Builder, source: Value, out: Value) -> None:
@@ -241,7 +242,7 @@ def stream_line(_context: Any, _source: Any, _out: Any) -> Any:
 def _mix_columns(
     builder: Builder, planes: list[Value], first: Value, weights: Value, taps: Value
 ) -> list[list[Value]]:
-    """Of each plane, the sums of 4 columns; see `color_columns`."""
+    """The sums of 4 columns of each plane; see `color_columns`."""
     sums = [_sums(builder, COLUMNS, LANES, taps) for _ in planes]
     starts = [builder.load(_element(builder, first, j, taps.type)) for j in range(COLUMNS)]
     with cgutils.for_range(builder, taps) as loop:
@@ -254,10 +255,10 @@ def _mix_columns(
 
 
 def _sums(builder: Builder, number: int, lanes: int, taps: Value) -> list[Value]:
-    """Variables for sums of `taps` products' upper halves.
+    """Variables for sums of the upper halves of `taps` products.
 
-    Cutting off the lower halves takes away half a step a tap on average, so the sums start from
-    that. The limit keeps sums of any number of taps within 16 bits.
+    Dropping the lower halves takes away half a step per tap on average, so the sums start from that
+    value. The limit keeps the sums within 16 bits for any number of taps.
     """
     half, most = builder.lshr(taps, taps.type(1)), taps.type(100)
     half = builder.select(builder.icmp_signed("<", half, most), half, most)
@@ -291,10 +292,10 @@ def _add_product(builder: Builder, total: Value, place: Value, weight: Value) ->
 
 
 def _transpose(builder: Builder, rows: list[Value]) -> list[Value]:
-    """16 vectors of 16 to their columns.
+    """The columns of 16 vectors of 16.
 
     First the 128-bit pieces of the registers change places, halves before quarters. Then pieces are
-    interleaved, for which every CPU has an instruction.
+    interleaved; every CPU has an instruction for that.
     """
     rows = list(rows)
     piece = 128 // _WIDTH[rows[0].type.element]
@@ -353,7 +354,8 @@ def _cast(builder: Builder, value: Value, sample: Any) -> Value:
 def _half_bits(builder: Builder, value: Value) -> Value:
     """The float16 bits of floats in [0, 1], rounded to nearest, ties to even.
 
-    By hand: scaled by 2**-112, a float has float16's exponent, and 13 more bits of fraction.
+    Without an instruction: scaled by 2**-112, a float has the exponent of float16, and 13 more bits
+    of fraction.
     """
     if _HAS_HALF:
         return builder.bitcast(builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES)), _SHORTS)

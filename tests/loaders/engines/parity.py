@@ -1,4 +1,4 @@
-"""Compares two engines view by view; where they differ, leaves a picture of the difference."""
+"""Compares two engines view by view, and saves a picture of every difference."""
 
 from pathlib import Path
 
@@ -26,10 +26,12 @@ def assert_parity(
     seed: int = 0,
     batch_size: int = 3,
 ) -> None:
-    """The engine and `reference` agree on every view of one epoch; pictures of failures in folder.
+    """Checks that the engine and `reference` agree on every view of one epoch.
+
+    Pictures of the views that differ go to `folder`.
 
     Raises:
-        AssertionError: Naming the views that differ by more, in [0, 1].
+        AssertionError: Views differ by more than allowed, in [0, 1]; it names them.
     """
     loaders = [
         open_loader(
@@ -60,7 +62,7 @@ def assert_parity(
 
 
 def save_difference(ours: torch.Tensor, oracle: torch.Tensor, path: Path) -> None:
-    """First frame of two clips (3, T, H, W) and 8 x their difference around mid-grey."""
+    """Saves the first frame of two clips (3, T, H, W) and 8 x their difference around mid-grey."""
     difference = (ours - oracle) * 8 + 0.5
     row = torch.cat([clip[:, 0] for clip in (ours, oracle, difference)], dim=-1)
     pixels = (row.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()

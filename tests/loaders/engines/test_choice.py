@@ -1,4 +1,4 @@
-"""Which engine is chosen, and why."""
+"""Which engine is chosen, and which reason is given."""
 
 import logging
 import subprocess
@@ -16,7 +16,7 @@ from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
-# As an H100 answers for H.264, 4:2:0, 8 bit.
+# The answer of an H100 for H.264, 4:2:0, 8 bit.
 H264 = DecoderCaps(
     is_supported=True,
     num_engines=7,

@@ -12,7 +12,7 @@ from loaders.plan.views import Augment, ViewSpec
 from shards.format.manifest import Manifest
 from tests.loaders.engines.parity import assert_parity, save_difference
 
-# Every operation at once and always, at its widest.
+# Every operation, always applied, with its widest range.
 EVERYTHING = Augment(
     crop_scale=(0.4, 1.0),
     contrast=(0.75, 1.25),

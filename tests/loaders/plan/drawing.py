@@ -1,4 +1,4 @@
-"""Plans of many videos, and what to expect of their draws."""
+"""Draws plans of many videos, and checks the distribution of their draws."""
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def assert_share(happened: np.ndarray, probability: float) -> None:
 
 
 def assert_uniform(values: np.ndarray, low: float, high: float) -> None:
-    """Within [low, high], and the empirical distribution is a straight line (Kolmogorov)."""
+    """Checks that values lie in [low, high] and are uniform there (Kolmogorov's test)."""
     values = np.sort(values.ravel())
     assert low - 1e-6 <= values[0] <= values[-1] <= high + 1e-6
     expected = (values - low) / (high - low)

@@ -82,7 +82,7 @@ def test_one_channel_is_dropped() -> None:
 
 
 def test_the_colour_map_is_the_composition_of_its_parts() -> None:
-    """Each draw has a place of its own, so switching the others off does not change it."""
+    """Each draw has a fixed place, so switching the others off does not change it."""
     nothing = Augment()
     names = {
         "contrast": ("contrast", "contrast_p"),

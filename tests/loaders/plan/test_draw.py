@@ -1,4 +1,4 @@
-"""What a plan holds: ranges and probabilities of the method, and dependence on the video alone."""
+"""A plan has the ranges and probabilities of the method, and depends on the video alone."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Orders: permutations, unrelated between epochs and seeds; every place exactly once over ranks."""
+"""Orders are permutations, unrelated between epochs and seeds, and ranks serve each place once."""
 
 import tracemalloc
 from itertools import combinations
@@ -51,7 +51,7 @@ def test_every_video_once_per_epoch_and_ranks_equal(
         ]
     )
     assert served.shape == (count, world_size, batch_size)
-    # One global batch after the other, the padding at the very end and less than one global batch.
+    # Global batches follow each other. Only the end is padded, by less than one global batch.
     flat = served.ravel()
     np.testing.assert_array_equal(flat[:num], order)
     assert (flat[num:] == -1).all()
@@ -106,7 +106,7 @@ def test_a_windowed_order_mixes_within_and_between_windows() -> None:
     windows = [set(shards[order[:400]]) for order in orders]
     assert all(len(window) == 8 for window in windows)
     assert windows[0] != windows[1]
-    # Within a window neighbours come from all its shards: a repeat one time in eight.
+    # In a window, neighbours come from all its shards, so one in eight comes from the same shard.
     repeats = (np.diff(shards[orders[0]]) == 0).mean()
     assert 0.08 < repeats < 0.18
 

@@ -1,4 +1,4 @@
-"""The published values, and what is refused."""
+"""Presets have the published values, and wrong values are refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which frames a plan shows."""
+"""The frames that a plan shows."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The same few videos in every codec, and both devices."""
+"""Fixtures: the same few videos in every codec, and the devices."""
 
 from collections.abc import Callable
 from functools import cache
@@ -25,13 +25,13 @@ Shards = Callable[[str], Manifest]
 
 @pytest.fixture(params=["cpu", GPU])
 def device(request: pytest.FixtureRequest) -> str:
-    """Both devices, the second where there is one."""
+    """The CPU, and the GPU if there is one."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    """Codec -> the same few videos in it: of three sizes, some short, one tagged BT.709."""
+    """Codec -> the same few videos in that codec: three sizes, some short, one tagged BT.709."""
 
     @cache
     def made(codec: str) -> Manifest:

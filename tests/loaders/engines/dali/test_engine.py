@@ -1,7 +1,7 @@
-"""The DALI engine against the oracle, and the loader's promises kept on it.
+"""The DALI engine agrees with the oracle, and the loader keeps its promises with it.
 
-Whatever holds on the CPU must hold on a GPU, where NVDEC decodes instead: the device is a parameter
-of every test of the engine.
+Everything that holds on the CPU must also hold on a GPU, where NVDEC decodes. So the device is a
+parameter of every test of the engine.
 """
 
 import gc
@@ -41,7 +41,7 @@ PRESETS = {
 }
 
 
-# The GPU's own conversion to RGB differs by more than FFmpeg's two ways of doing it.
+# The GPU's conversion to RGB differs more than FFmpeg's two ways to convert.
 LIMITS = {
     "cpu": {"max_mean_difference": 1 / 255, "min_psnr_db": 42.0},
     "cuda": {"max_mean_difference": 1.5 / 255, "min_psnr_db": 38.0},
@@ -212,7 +212,7 @@ def test_a_batch_that_is_kept_is_never_written_to(
 def _use(loader: Loader) -> None:
     for _ in loader.batches(0):
         pass
-    generator = loader.stream()  # given up midway
+    generator = loader.stream()  # stops in the middle
     next(generator)
     generator.close()
 
@@ -236,7 +236,7 @@ def test_no_threads_stay_behind(shards: Shards, tiny: ViewSpec, device: str) -> 
 
 
 def _num_tasks() -> int:
-    """This process's threads, those without Python included; 0 where there is no /proc."""
+    """The number of threads of this process, with those outside Python; 0 without /proc."""
     tasks = Path("/proc/self/task")
     return len(list(tasks.iterdir())) if tasks.is_dir() else 0
 

@@ -1,4 +1,4 @@
-"""A bad sample kills a DALI pipeline, and nothing else."""
+"""A bad sample kills only one DALI pipeline, and its lane goes on with a new one."""
 
 import hashlib
 import shutil
@@ -19,7 +19,7 @@ pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
 
 
 def _damaged(manifest: Manifest, tmp_path: Path, part: bytes, *rows: int) -> Manifest:
-    """A copy in which some videos have lost a part, though their digests say they are as stored.
+    """A copy in which some videos lack a part; their digests fit, as if nothing were missing.
 
     `part` is a box of the MP4 file: b"moov" (its index) or b"mdat" (its pictures).
     """

@@ -1,4 +1,4 @@
-"""Which layouts are tried, and which is chosen."""
+"""The layouts that are tried, and the one that is chosen."""
 
 import pytest
 from hypothesis import given

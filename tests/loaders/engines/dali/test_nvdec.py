@@ -1,4 +1,4 @@
-"""What NVDEC takes, and what is refused before the first batch."""
+"""The formats that NVDEC takes, and the videos that are refused before the first batch."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from loaders.engines.dali.nvdec import DecoderCaps, NvdecError, check_decodable,
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
-# As an H100 answers for H.264, 4:2:0, 8 bit.
+# The answer of an H100 for H.264, 4:2:0, 8 bit.
 H264 = DecoderCaps(
     is_supported=True,
     num_engines=7,

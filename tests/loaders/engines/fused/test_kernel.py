@@ -107,9 +107,9 @@ def test_luma_is_torchvisions_antialiased_crop(
     expected = expected.flip(-1) if flip else expected
     ours = _render(planes, crop, size_px, flip=flip)
     for channel in range(3):
-        # Each of the two passes cuts off up to 1/256 of a step a tap, and adds half of it back.
+        # Each of the two passes cuts off up to 1/256 of a step per tap, and adds half of it back.
         np.testing.assert_allclose(ours[..., channel], expected, atol=0.2 / 255)
-        # On average they cancel, but not in a picture of a single row.
+        # On average the errors cancel, but not in a picture of a single row.
         assert np.abs(ours[..., channel] - expected.numpy()).mean() < 0.05 / 255
 
 
@@ -117,7 +117,7 @@ def test_luma_is_torchvisions_antialiased_crop(
 def test_chroma_lies_where_the_standard_puts_it(
     case: tuple[int, int, list[int], int], flip: bool
 ) -> None:
-    """A ramp in chroma, sampled where luma is: cosited to the left, centred vertically."""
+    """A ramp in chroma: chroma sits on the left luma sample, and is centred vertically."""
     height, width, crop, size_px = case
     planes = [np.zeros_like(plane) for plane in _planes(np.random.default_rng(0), height, width)]
     planes[1][:] = np.arange(planes[1].shape[1])[None]
@@ -129,8 +129,8 @@ def test_chroma_lies_where_the_standard_puts_it(
     # Luma's coordinate x (pixel centres at .5) is chroma sample number (x - 0.5) / 2.
     u = np.broadcast_to((x - 0.5) / 2, (size_px, size_px))[:, :: -1 if flip else 1]
     v = np.broadcast_to(((y - 1) / 2)[:, None], (size_px, size_px))
-    # At the crop's edges the filter has fewer samples. Inside, a triangle filter that shrinks gives
-    # a ramp back to within a tenth of a sample; a wrong siting would be a quarter off.
+    # At the crop's edges the filter has fewer samples. Inside, a triangle filter that shrinks keeps
+    # a ramp to within a tenth of a sample, and a wrong siting would be a quarter off.
     margin = np.ceil(size_px / np.array([crop_height, crop_width]) * 2 + 1).astype(int)
     inside = (slice(margin[0], size_px - margin[0]), slice(margin[1], size_px - margin[1]))
     np.testing.assert_allclose(ours[..., 1][inside], u[inside], atol=0.12)
@@ -182,7 +182,7 @@ def test_colour_gamma_erase_and_clip_in_their_order() -> None:
         gamma=0.8,
         erase=[[3, 5, 7, 45], [0, 0, 0, 9]],
     )
-    # Gamma is looked up among 4096 levels; near 0 a level is worth most.
+    # Gamma comes from a table of 4096 levels, and near 0 a level makes the largest difference.
     assert np.abs(ours - expected).max() < 2e-3
     assert np.abs(ours - expected).mean() < 1e-4
 
@@ -206,7 +206,7 @@ def test_output_types_agree(size_px: int, gamma: float) -> None:
 
 
 def test_every_float16_level_is_rounded_to_the_nearest() -> None:
-    """A ramp so fine that it meets subnormal and normal halves, and ties between them."""
+    """The ramp is so fine that it has subnormal and normal halves, and ties between them."""
     planes = [np.zeros((32, 32), np.uint8), *[np.zeros((16, 16), np.uint8)] * 2]
     for value in (0.0, 2.0**-25, 3 * 2.0**-25, 2.0**-24, 2.0**-14, 0.1, 1 - 2.0**-12, 1.0):
         to_rgb = np.zeros((3, 4), np.float32)
@@ -234,7 +234,7 @@ def test_luma_outside_the_crop_is_never_used(
 def test_writes_its_output_and_nothing_beside_it(
     case: tuple[int, int, list[int], int], dtype: str, shift: int
 ) -> None:
-    """Rows are written in pieces that overlap, and past the caches by lines of 64 bytes."""
+    """Rows are written in overlapping pieces, and past the caches in lines of 64 bytes."""
     height, width, crop, size_px = case
     planes = [_planes(np.random.default_rng(seed), height, width) for seed in range(2)]
     shape = (1, 2, size_px, size_px, 3)
@@ -281,20 +281,20 @@ def test_a_view_depends_on_no_other_and_on_no_grouping_of_frames(
 
 @pytest.mark.slow
 def test_a_plain_cpu_gives_the_same_pixels(tmp_path: Path) -> None:
-    """Compiled for any x86-64 or arm64: other registers, and float16 without an instruction."""
+    """Compiled for any x86-64 or arm64: other registers, and no instruction for float16."""
     path = tmp_path / "plain.npy"
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
     code = f"import sys; from {__name__} import save_samples; save_samples(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=True)
     save_samples(str(tmp_path / "native.npy"))
     plain, native = np.load(path), np.load(tmp_path / "native.npy")
-    # Floats are fused or not, so a rounding may go the other way.
+    # CPUs may fuse a product and a sum, so a rounding may go the other way.
     np.testing.assert_allclose(plain, native, atol=2**-11)
     assert (plain != native).mean() < 0.01
 
 
 def save_samples(path: str) -> None:
-    """Views of noise, in float16, to a file."""
+    """Saves views of noise, in float16, to a file."""
     planes = _planes(np.random.default_rng(0), 90, 130)
     color = np.array([[1.2, 0.1, 0, 0], [0, 0.9, 0, 0], [0, 0.2, 1, -0.1]])
     what: dict[str, Any] = {"to_rgb": YUV_AS_RGB, "dtype": "float16"}
