@@ -143,6 +143,7 @@ class PacketsFile:
             PacketsError: It is not a packet index.
             OSError: It cannot be opened.
         """
+        path.stat()  # raises an error with a reason, which Arrow's has not
         try:
             options = pa.ipc.IpcReadOptions(use_threads=False)
             batch = pa.ipc.open_file(pa.memory_map(str(path)), options=options).get_batch(0)

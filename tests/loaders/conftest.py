@@ -1,9 +1,6 @@
 """Shards of generated videos, made once per session."""
 
-import gc
 import shutil
-import threading
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,23 +27,18 @@ REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 
 @pytest.fixture(autouse=True)
 def close_loaders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes the loaders that a test leaves open, so that its threads end before the next test."""
-    opened: list[weakref.ref[Loader]] = []
+    """Closes what a test leaves open, so that no thread of one test ends during another."""
+    opened: list[Loader] = []
     made = Loader.__init__
 
     def recorded(self: Loader, **options: Any) -> None:
         made(self, **options)
-        opened.append(weakref.ref(self))
+        opened.append(self)
 
     monkeypatch.setattr(Loader, "__init__", recorded)
     yield
-    gc.collect()
-    for reference in opened:
-        if (loader := reference()) is not None:
-            loader.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("loader"):  # of a loader that nothing refers to any more
-            thread.join()
+    for loader in opened:
+        loader.close()
 
 
 @pytest.fixture(scope="session")
