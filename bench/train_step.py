@@ -28,12 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from loaders.loader import open_loader
+from loaders import open_loader
 from shards.files.publish import publish_bytes
 from tb import losses
-from tb.config.settings import Config, Optim, load_config
+from tb.config.loading import load_config
+from tb.config.sections import Config, Optim
 from tb.method import stages
-from tb.networks.models import Classifier, Embedder, build_backbone, to_channels_last
+from tb.networks.backbones import build_backbone
+from tb.networks.heads import Classifier, Embedder, to_channels_last
 from tb.training.loop import autocast_of
 from tb.training.optimizer import Optimizer
 

@@ -105,6 +105,9 @@ class Loader:
         """Batches per epoch and rank."""
         return num_batches(len(self.rows), batch_size=self.batch_size, world_size=self.world_size)
 
+    def close(self) -> None:
+        """Gives back what an open loader holds; here nothing."""
+
     def batches(self, epoch: int = 0, start: int = 0) -> Generator[Batch]:
         """One epoch from batch `start` on; every video once over all ranks, the tail padded."""
         return self._run(self.plans(epoch, start))

@@ -1,4 +1,4 @@
-"""What a grid of runs shows: a table with intervals, the paper's numbers beside, and its claims."""
+"""The result of a grid: a table with intervals beside the paper's numbers, and the claims."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb.config.settings import Tree
+from tb.config.tree import Tree
 from tb.tables.grid import Cell
 from tb.tables.published import Row
 
@@ -53,8 +53,8 @@ class Line:
     """A row of the table.
 
     Attributes:
-        row: What it is.
-        ours: Percentage of labels -> top-1 in percent over seeds; missing where nothing has run.
+        row: The row.
+        ours: Percentage of labels -> top-1 in percent over seeds; without those that have not run.
         paper: Percentage of labels -> published top-1 in percent.
     """
 
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the interval allows to say."""
+        """What the interval shows of the claim."""
         mean, half = self.difference.mean, self.difference.half
         if half is None:
             return "one seed: no verdict"
@@ -87,7 +87,7 @@ Top1 = dict[tuple[str, float, int], Tree]  # (row, percentage of labels, seed) -
 
 
 def by_cell(cells: Iterable[Cell], found: dict[str, Tree]) -> Top1:
-    """The findings of the cells that are done."""
+    """The findings of the cells that are done, by row, percentage and seed."""
     return {
         (cell.row.name, cell.percent, cell.seed): found[cell.unit]
         for cell in cells
@@ -96,7 +96,7 @@ def by_cell(cells: Iterable[Cell], found: dict[str, Tree]) -> Top1:
 
 
 def table(rows: Sequence[Row], top1: Top1, dataset: str, backbone: str) -> list[Line]:
-    """One line a row, in the table's order."""
+    """One line for each row, in the table's order."""
     lines = []
     for row in rows:
         values: dict[float, list[float]] = {}
@@ -136,7 +136,7 @@ def _mean(name: str, top1: Top1) -> float:
 def compare_on(
     claim: str, one: str, other: str, labels: Sequence[int], top1: Top1
 ) -> Comparison | None:
-    """Row `one` against row `other` on some classes only, by mean class accuracy."""
+    """Row `one` against row `other` on some classes only, by the mean accuracy of these classes."""
 
     def share(finding: Tree) -> float:
         values = [finding["class_top1"][label] for label in labels]
@@ -151,12 +151,12 @@ def compare_on(
 
 
 def claims(top1: Top1, class_kinds: Mapping[str, Sequence[int]]) -> list[Comparison]:
-    """The paper's claims, as far as the runs at hand can speak to them.
+    """The paper's claims, as far as the finished runs can test them.
 
     Args:
         top1: The findings.
-        class_kinds: "appearance" and "motion" -> class indices, where the data set is known to have
-            such kinds; else empty.
+        class_kinds: "appearance" and "motion" -> class indices, for a data set with such kinds of
+            classes; else empty.
     """
     alone = ("invariant-only", "distinctive-only")
     found = [
@@ -185,8 +185,8 @@ def claims(top1: Top1, class_kinds: Mapping[str, Sequence[int]]) -> list[Compari
     return [comparison for comparison in found if comparison is not None]
 
 
-def facts(top1: Top1, manifest: Manifest) -> list[str]:
-    """What was measured on, in sentences."""
+def notes(top1: Top1, manifest: Manifest) -> list[str]:
+    """Sentences about the data and the seeds of the table."""
     any_finding = next(iter(top1.values()), None)
     if any_finding is None:
         return ["Nothing has run yet."]
@@ -203,7 +203,7 @@ def write_results(
     out: Path,
     *,
     title: str,
-    facts: Sequence[str],
+    notes: Sequence[str],
     lines: Sequence[Line],
     comparisons: Sequence[Comparison],
     command: str,
@@ -212,11 +212,11 @@ def write_results(
 
     Args:
         out: The grid's folder.
-        title: Heading.
-        facts: Sentences about data and budget.
+        title: The heading.
+        notes: Sentences about the data and the seeds.
         lines: The table.
         comparisons: The claims.
-        command: How to get the same.
+        command: The command that gives the same.
     """
     percents = sorted({percent for line in lines for percent in (*line.ours, *line.paper)})
     environment = Environment(
@@ -224,14 +224,14 @@ def write_results(
     )
     page = environment.get_template("results.html").render(
         title=title,
-        facts=facts,
+        notes=notes,
         percents=percents,
         lines=lines,
         comparisons=comparisons,
         command=command,
     )
     files = {
-        "results.md": markdown(title, facts, percents, lines, comparisons, command).encode(),
+        "results.md": markdown(title, notes, percents, lines, comparisons, command).encode(),
         "results.html": page.encode(),
         "results.png": _picture(title, percents, lines),
     }
@@ -242,14 +242,14 @@ def write_results(
 
 def markdown(
     title: str,
-    facts: Sequence[str],
+    notes: Sequence[str],
     percents: Sequence[float],
     lines: Sequence[Line],
     comparisons: Sequence[Comparison],
     command: str,
 ) -> str:
     """The page as GitHub-flavoured Markdown."""
-    text = [f"# {title}", "", *(f"{fact}\n" for fact in facts), "```", command, "```", ""]
+    text = [f"# {title}", "", *(f"{note}\n" for note in notes), "```", command, "```", ""]
     head = ["top-1, %", *(f"{percent:g} % of labels" for percent in percents)]
     text += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for line in lines:

@@ -7,7 +7,8 @@ import pytest
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.dataset import folder
-from tb.config.settings import Config, load_config
+from tb.config.loading import load_config
+from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
 
 QUICK = (

@@ -6,10 +6,12 @@ from pathlib import Path
 from torch import nn
 
 from shards.format.manifest import Manifest, read_manifest
-from tb.config.settings import load_config
+from tb.config.loading import load_config
+from tb.kinds import StageKind
+from tb.method.stages import build_stage
 from tb.training.distributed import join, main_first
-from tb.training.loop import Stage, train
-from tb.workflow.run import _build
+from tb.training.loop import train
+from tb.training.stage import Stage
 from tests.tb.conftest import QUICK
 
 # So small a rate that the weights stay: Adam's moments are then sums of plain gradients.
@@ -24,17 +26,7 @@ SETTINGS = (
     "student.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, schedule: plateau}",
 )
 # In an order in which each finds what it needs.
-STAGES = (
-    "invariant",
-    "distinctive",
-    "tclr",
-    "finetune-invariant",
-    "finetune-distinctive",
-    "supervised",
-    "student",
-    "fixmatch",
-    "mean-teacher",
-)
+STAGES = tuple(kind for kind in StageKind if kind is not StageKind.PSEUDO_LABEL)
 
 
 def freeze_statistics(stage: Stage) -> Stage:
@@ -49,9 +41,11 @@ def freeze_statistics(stage: Stage) -> Stage:
 def train_all(manifest: Manifest, work: Path) -> None:
     """A few steps of every kind of loss, and of one with videos held out."""
     for name in STAGES:
-        labels = "{percent: 100, validation: 0.5}" if name == "supervised" else "{percent: 50}"
+        labels = (
+            "{percent: 100, validation: 0.5}" if name is StageKind.SUPERVISED else "{percent: 50}"
+        )
         config = load_config("demo", [*SETTINGS, f"labels={labels}"])
-        train(freeze_statistics(_build(name, manifest, config, work, None)), work, config)
+        train(freeze_statistics(build_stage(name, manifest, config, work)), work, config)
 
 
 @main_first

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from loaders.loader import Batch
-from tb.training.loop import Stage
+from loaders import Batch
+from tb.training.stage import Stage
 
 
 class StoppedError(Exception):

@@ -9,7 +9,7 @@ import torch
 
 from bench.train_step import Job, Step, Variant, main
 from shards.format.manifest import Manifest
-from tb.config.settings import load_config
+from tb.config.loading import load_config
 
 
 def test_it_writes_a_row_for_every_variant(manifest: Manifest, tmp_path: Path) -> None:
