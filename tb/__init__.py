@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tb.api import train as train
     from tb.evaluation.accuracy import Evaluation as Evaluation
     from tb.evaluation.probes import Retrieval as Retrieval
+    from tb.tables.reproduce import Reproduction as Reproduction
     from tb.weights.classifier import TrainedClassifier as TrainedClassifier
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _MODULES = {
     "Evaluation": "tb.evaluation.accuracy",
     "IngestReport": "shards.ingestion.ingest",
     "InputError": "shards.errors",
+    "Reproduction": "tb.tables.reproduce",
     "Retrieval": "tb.evaluation.probes",
     "TrainedClassifier": "tb.weights.classifier",
     "evaluate": "tb.api",
@@ -46,6 +48,7 @@ __all__ = [
     "Evaluation",
     "IngestReport",
     "InputError",
+    "Reproduction",
     "Retrieval",
     "TrainedClassifier",
     "evaluate",

@@ -287,58 +287,29 @@ def demo(out: Path | str, *, size: str = "small", seed: int = 0) -> "Tree":
 
 
 def reproduce(
-    table: str,
-    *,
-    out: Path | str,
-    dataset: str = "demo",
-    shards: Path | str | None = None,
-    backbone: str = "r50",
-    rows: Sequence[str] | None = None,
-    percents: Sequence[float] | None = None,
-    seeds: int = 1,
-    jobs: int = 1,
-    set: Sequence[str] = (),
+    wanted: "Reproduction", *, out: Path | str, shards: Path | str | None = None, jobs: int = 1
 ) -> Path:
     """`tb reproduce`: trains and evaluates every row of a table of the paper.
 
     Args:
-        table: "main", "table1" or "table2".
+        wanted: The table, as in Reproduction(table="main", dataset="ucf101", seeds=3).
         out: The folder of all runs; several runners may share it.
-        dataset: "ucf101", "hmdb51", "kinetics400", "demo", or the preset of another set.
         shards: The data set; the demo makes its own.
-        backbone: "r50" or "r18", for the paper's sets.
-        rows: Only these rows.
-        percents: Only these percentages of labels.
-        seeds: Seeds 0, 1, ... of every row.
         jobs: Runs side by side on this machine.
-        set: Settings for all runs.
 
     Returns:
         OUT/results.md, with our numbers beside the published ones.
     """
-    wanted = _reproduction(table, dataset, backbone, rows, percents, seeds, set)
-    wanted.grid()  # refuses unknown options before the demo's videos are made
-    manifest = _table_manifest(dataset, shards, Path(out))
-    kinds = _class_kinds(dataset, list(manifest.classes))
+    manifest = _table_manifest(wanted, shards, Path(out))
+    kinds = _class_kinds(wanted, list(manifest.classes))
     return wanted.run(manifest, Path(out), jobs=jobs, class_kinds=kinds)
 
 
 def reproduce_cost(
-    table: str,
-    *,
-    out: Path | str,
-    dataset: str = "demo",
-    shards: Path | str | None = None,
-    backbone: str = "r50",
-    rows: Sequence[str] | None = None,
-    percents: Sequence[float] | None = None,
-    seeds: int = 1,
-    set: Sequence[str] = (),
+    wanted: "Reproduction", *, out: Path | str, shards: Path | str | None = None
 ) -> str:
     """`tb reproduce --dry-run`: the runs that `reproduce` would make, and their hours, as text."""
-    wanted = _reproduction(table, dataset, backbone, rows, percents, seeds, set)
-    wanted.grid()
-    return wanted.cost(_table_manifest(dataset, shards, Path(out)), Path(out))
+    return wanted.cost(_table_manifest(wanted, shards, Path(out)), Path(out))
 
 
 def _open(
@@ -351,47 +322,26 @@ def _open(
     return read_manifest(shards), work_config(Path(out), preset, overrides), Path(out)
 
 
-def _reproduction(
-    table: str,
-    dataset: str,
-    backbone: str,
-    rows: Sequence[str] | None,
-    percents: Sequence[float] | None,
-    seeds: int,
-    overrides: Sequence[str],
-) -> "Reproduction":
-    from tb.tables.reproduce import Reproduction
-
-    return Reproduction(
-        table=table,
-        dataset=dataset,
-        backbone=backbone,
-        rows=None if rows is None else tuple(rows),
-        percents=None if percents is None else tuple(percents),
-        seeds=seeds,
-        overrides=tuple(overrides),
-    )
-
-
-def _table_manifest(dataset: str, shards: Path | str | None, out: Path) -> "Manifest":
+def _table_manifest(wanted: "Reproduction", shards: Path | str | None, out: Path) -> "Manifest":
     from shards.format.manifest import read_manifest
-    from tb.tables.reproduce import DEMO
 
+    wanted.grid()  # refuses unknown options before the demo's videos are made
     if shards is not None:
         return read_manifest(shards)
-    if dataset != DEMO:
-        raise InputError(f"--shards is missing: shard the set first, as in `tb shard {dataset}`")
+    if not wanted.is_demo:
+        raise InputError(
+            f"--shards is missing: shard the set first, as in `tb shard {wanted.dataset}`"
+        )
     from tb.demo.demo import demo_shards
 
     return demo_shards(out, size="small", seed=0)
 
 
-def _class_kinds(dataset: str, classes: list[str]) -> dict[str, list[int]]:
+def _class_kinds(wanted: "Reproduction", classes: list[str]) -> dict[str, list[int]]:
     """The class indices of the demo's two kinds of classes; empty for other sets."""
     from tb.demo.videos import APPEARANCE_CLASSES
-    from tb.tables.reproduce import DEMO
 
-    if dataset != DEMO:
+    if not wanted.is_demo:
         return {}
     kinds: dict[str, list[int]] = {"appearance": [], "motion": []}
     for label, name in enumerate(classes):

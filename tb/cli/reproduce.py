@@ -36,45 +36,29 @@ def reproduce_command(
     Run it again after an interruption, or on further machines with the same --out: no row runs
     twice. --percents, --rows and --seeds may grow later; finished runs are kept.
     """
-    wanted_rows, wanted_percents = _words(rows), _numbers(percents)
-    if dry_run:
-        text = api.reproduce_cost(
-            table,
-            out=out,
-            dataset=dataset,
-            shards=shards,
-            backbone=backbone,
-            rows=wanted_rows,
-            percents=wanted_percents,
-            seeds=seeds,
-            set=set_ or [],
-        )
-        typer.echo(text)
-        return
-    path = api.reproduce(
-        table,
-        out=out,
+    from tb.tables.reproduce import Reproduction
+
+    wanted = Reproduction(
+        table=table,
         dataset=dataset,
-        shards=shards,
         backbone=backbone,
-        rows=wanted_rows,
-        percents=wanted_percents,
+        rows=None if rows is None else tuple(rows.split(",")),
+        percents=_numbers(percents),
         seeds=seeds,
-        jobs=jobs,
-        set=set_ or [],
+        overrides=tuple(set_ or []),
     )
+    if dry_run:
+        typer.echo(api.reproduce_cost(wanted, out=out, shards=shards))
+        return
+    path = api.reproduce(wanted, out=out, shards=shards, jobs=jobs)
     typer.echo(path.read_text())
     typer.echo(path)
 
 
-def _words(rows: str | None) -> list[str] | None:
-    return None if rows is None else rows.split(",")
-
-
-def _numbers(percents: str | None) -> list[float] | None:
+def _numbers(percents: str | None) -> tuple[float, ...] | None:
     if percents is None:
         return None
     try:
-        return [float(text) for text in percents.split(",")]
+        return tuple(float(text) for text in percents.split(","))
     except ValueError:
         raise InputError(f"--percents {percents}: write numbers with commas, as in 5,20") from None

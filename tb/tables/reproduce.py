@@ -13,8 +13,6 @@ from tb.tables.cost import cost_table
 from tb.tables.grid import Grid, findings, make_grid, run_grid
 from tb.tables.published import BACKBONES, PERCENTS, TABLES, Row
 
-DEMO = "demo"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
@@ -31,12 +29,17 @@ class Reproduction:
     """
 
     table: str
-    dataset: str
+    dataset: str = "demo"
     backbone: str = "r50"
     rows: tuple[str, ...] | None = None
     percents: tuple[float, ...] | None = None
     seeds: int = 1
     overrides: tuple[str, ...] = ()
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it runs on the demo's videos, which are made where they are missing."""
+        return self.dataset == "demo"
 
     def grid(self) -> Grid:
         """Its runs; InputError where an option is unknown."""
@@ -112,7 +115,7 @@ class Reproduction:
         """The command line that gives the same result anywhere."""
         words = ["tb", "reproduce", self.table, "--dataset", self.dataset]
         words += ["--seeds", str(self.seeds)]
-        words += [] if self.dataset == DEMO else ["--shards", "SHARDS", "--backbone", self.backbone]
+        words += [] if self.is_demo else ["--shards", "SHARDS", "--backbone", self.backbone]
         words += [] if self.rows is None else ["--rows", ",".join(self.rows)]
         if self.percents is not None:
             words += ["--percents", ",".join(f"{p:g}" for p in self.percents)]

@@ -24,8 +24,9 @@ class TrainedClassifier(nn.Module):
 
     def __init__(self, network: Classifier, classes: tuple[str, ...]) -> None:
         super().__init__()
-        self.network = to_channels_last(network).eval().requires_grad_(False)
+        self.network = to_channels_last(network).requires_grad_(False)
         self.classes = classes
+        self.eval()
 
     @property
     def device(self) -> torch.device:

@@ -13,7 +13,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluate
-from tb.kinds import COMPARED, FROM_SCRATCH, SELF_SUPERVISED, StageKind
+from tb.kinds import BASELINES, COMPARED, FINETUNED, FROM_SCRATCH, SELF_SUPERVISED, StageKind
 from tb.method.stages import build_stage
 from tb.networks.backbones import build_backbone
 from tb.training.loop import train
@@ -64,6 +64,10 @@ def run_stage(
         raise InputError(f"--name {name}: use lower-case letters, digits, '.', '_' and '-'")
     if name != kind and name in list(StageKind):
         raise InputError(f"--name {name}: that folder is another stage's; choose another name")
+    if name != kind and kind not in (StageKind.STUDENT, *BASELINES):
+        raise InputError(f"--name only for the student and the baselines; leave it out for {kind}")
+    if init is not None and kind not in FINETUNED:
+        raise InputError(f"--init is for fine-tuning; leave it out for {kind}")
     stage = build_stage(kind, manifest, config, work, init=init)
     return train(replace(stage, name=name), work, config, remember=name == kind)
 
