@@ -239,8 +239,8 @@ class Machine(_Section):
         tune: Lets the DALI engine try a few layouts before a stage.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
         amp: "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU.
-        compile: torch.compile; "auto" is on for GPUs.
-        compile_mode: torch.compile's mode.
+        compile: Whether torch.compile is used; "auto" is on for GPUs.
+        compile_mode: The mode of torch.compile.
         activation_checkpointing: Recompute activations in the backward pass, to save memory.
         sync_bn: Batch norm over all processes (GPUs only).
         log_steps: The losses leave the device every so many steps, and at the latest before a

@@ -37,7 +37,7 @@ class Retrieval:
         split: The split of the queries.
         num_queries: Their number.
         num_gallery: The number of training videos.
-        recall: str(k) -> R@k in [0, 1], for every k of `RECALLS`.
+        recall: R@k in [0, 1] by str(k), for every k of `RECALLS`.
         source: What the numbers depend on.
     """
 

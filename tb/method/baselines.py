@@ -31,7 +31,7 @@ from tb.method.classification import (
     start_student,
     supervised_stage,
 )
-from tb.method.streams import clip_views, stage_loader
+from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
 from tb.training.stage import Loss, Stage, Terms
 
@@ -139,9 +139,6 @@ def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Pa
     optim, averages = config.student.optim, kind is StageKind.MEAN_TEACHER
     if averages:
         optim = optim.model_copy(update={"ema_decay": config.baselines.ema_decay})
-    spec = _UNLABELLED_VIEWS[kind](config)
-    labelled = stage_loader(manifest, clip_views(config), "labelled", config, optim)
-    unlabelled = stage_loader(manifest, spec, "unlabelled", config, optim)
     model = new_classifier(manifest, config)
     average = new_classifier(manifest, config) if averages else None
     init = start_student(model, config, work)
@@ -151,7 +148,10 @@ def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Pa
         manifest,
         config,
         optim=optim,
-        loaders=(labelled, unlabelled),
+        streams=(
+            Stream(part="labelled", spec=clip_views(config)),
+            Stream(part="unlabelled", spec=_UNLABELLED_VIEWS[kind](config)),
+        ),
         loss=_loss(kind, model, average, config.baselines),
         own_settings={
             "baseline": kind.value,

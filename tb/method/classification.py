@@ -1,19 +1,20 @@
 """What all stages that train a classifier share: its network, its start, its settings."""
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
-from loaders import Batch, Loader
+from loaders import Batch
 from shards.format.manifest import Manifest
 from tb.config.sections import Config, Optim
 from tb.config.tree import Tree
 from tb.evaluation.evaluate import evaluation_settings
 from tb.kinds import FROM_SCRATCH, SELF_SUPERVISED, StageKind
 from tb.method.run_settings import label_settings, run_settings
-from tb.method.streams import clip_views, stage_loader
+from tb.method.streams import Stream, clip_views, open_stream
 from tb.method.validation import open_validation
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
@@ -72,14 +73,13 @@ def supervised_stage(
         optim: The stage's.
         init: Identifies the start of `model`.
     """
-    loader = stage_loader(manifest, clip_views(config), "labelled", config, optim)
     return classifier_stage(
         kind,
         model,
         manifest,
         config,
         optim=optim,
-        loaders=(loader,),
+        streams=(Stream(part="labelled", spec=clip_views(config)),),
         loss=SupervisedLoss(model=model),
         own_settings={"optim": optim.model_dump(mode="json"), "init": init},
     )
@@ -92,7 +92,7 @@ def classifier_stage(
     config: Config,
     *,
     optim: Optim,
-    loaders: tuple[Loader, ...],
+    streams: tuple[Stream, ...],
     loss: Loss,
     own_settings: Tree,
     average: Classifier | None = None,
@@ -105,15 +105,21 @@ def classifier_stage(
         manifest: The data set.
         config: All settings.
         optim: The stage's.
-        loaders: Its streams.
+        streams: The streams of its batches.
         loss: Its loss.
         own_settings: What its result depends on, beside labels and clips.
         average: Holds the running mean of the weights.
     """
     validation = None
-    if config.labels.validation:
-        validation = open_validation(model, manifest, config)
-        own_settings = own_settings | {"validated_on": evaluation_settings(config)}
+    with ExitStack() as opened:  # closes the loaders again if one of them cannot be opened
+        loaders = tuple(
+            opened.enter_context(closing(open_stream(stream, manifest, config, optim)))
+            for stream in streams
+        )
+        if config.labels.validation:
+            validation = open_validation(model, manifest, config)
+            own_settings = own_settings | {"validated_on": evaluation_settings(config)}
+        opened.pop_all()
     return Stage(
         name=kind.value,
         model=model,

@@ -11,7 +11,7 @@ from tb import losses
 from tb.config.sections import Config, Pretrain
 from tb.kinds import Reduction, StageKind
 from tb.method.run_settings import run_settings
-from tb.method.streams import pretrain_views, stage_loader
+from tb.method.streams import Stream, open_stream, pretrain_views
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Embedder, to_channels_last
 from tb.training.distributed import gather
@@ -69,21 +69,22 @@ def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage
         InputError: There are fewer training videos than a batch takes.
     """
     optim = config.pretrain.optim
-    loader = stage_loader(manifest, pretrain_views(config), "all", config, optim)
-    if len(loader.rows) < optim.batch_size:
+    num_videos = len(config.labels.subset("all").rows(manifest))
+    if num_videos < optim.batch_size:
         raise InputError(
-            f"{len(loader.rows)} training videos, but pretrain.optim.batch_size is "
+            f"{num_videos} training videos, but pretrain.optim.batch_size is "
             f"{optim.batch_size}: a batch would be full of repeats; "
-            f"--set pretrain.optim.batch_size={max(2, len(loader.rows) // 2)}"
+            f"--set pretrain.optim.batch_size={max(2, num_videos // 2)}"
         )
     torch.manual_seed(config.machine.seed)
     model = to_channels_last(Embedder(build_backbone(config.backbone)))
+    stream = Stream(part="all", spec=pretrain_views(config))
     return Stage(
         name=kind.value,
         model=model,
         classes=[],
         optim=optim,
-        loaders=(loader,),
+        loaders=(open_stream(stream, manifest, config, optim),),
         loss=PretrainLoss(kind=kind, model=model, settings=config.pretrain),
         settings=run_settings(config, manifest, pretrain=config.pretrain.model_dump(mode="json")),
     )

@@ -1,5 +1,9 @@
 """The streams of videos that stages train on: which videos, as which views."""
 
+from dataclasses import dataclass
+
+import torch
+
 from loaders import Loader, ViewSpec, open_loader
 from loaders.loader import usable_device
 from loaders.plan import views
@@ -32,24 +36,38 @@ def clip_views(config: Config) -> ViewSpec:
     )
 
 
-def stage_loader(
-    manifest: Manifest, spec: ViewSpec, part: Part, config: Config, optim: Optim
-) -> Loader:
-    """The training videos of one part, as this process's share of the stage's batches.
+def training_device(config: Config) -> torch.device:
+    """Where this process trains."""
+    return usable_device(join().device(config.machine.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Some of the training videos, as some views.
+
+    Attributes:
+        part: Which of the training videos.
+        spec: The views.
+    """
+
+    part: Part
+    spec: ViewSpec
+
+
+def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim) -> Loader:
+    """The loader of this process's share of a stream; the caller closes it.
 
     Args:
+        stream: Which videos, as which views.
         manifest: The data set.
-        spec: The views.
-        part: Which of the training videos.
         config: Labels, seed and machine.
         optim: The stage's; it has the batch size.
     """
-    world = join()
-    device = usable_device(world.device(config.machine.device))
+    world, device = join(), training_device(config)
     return open_loader(
         manifest,
-        spec,
-        subset=config.labels.subset(part),
+        stream.spec,
+        subset=config.labels.subset(stream.part),
         batch_size=optim.piece_size(world.size),
         engine=config.machine.engine,
         device=str(device),

@@ -12,7 +12,7 @@ from tb import losses
 from tb.config.sections import Config, Student
 from tb.kinds import StageKind
 from tb.method.classification import classifier_stage, new_classifier, start_student
-from tb.method.streams import clip_views, stage_loader
+from tb.method.streams import Stream, clip_views, training_device
 from tb.method.teachers import Teachers, load_teachers
 from tb.networks.heads import Classifier
 from tb.training.stage import Stage, Terms
@@ -62,19 +62,17 @@ def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
     Raises:
         InputError: A teacher or the start is missing, unfinished, or of another backbone.
     """
-    optim, spec = config.student.optim, clip_views(config)
-    labelled = stage_loader(manifest, spec, "labelled", config, optim)
-    unlabelled = stage_loader(manifest, spec, "unlabelled", config, optim)
-    teachers = load_teachers(manifest, config, work, labelled.device)
+    teachers = load_teachers(manifest, config, work, training_device(config))
     model = new_classifier(manifest, config)
     init = start_student(model, config, work)
+    spec = clip_views(config)
     return classifier_stage(
         StageKind.STUDENT,
         model,
         manifest,
         config,
-        optim=optim,
-        loaders=(labelled, unlabelled),
+        optim=config.student.optim,
+        streams=(Stream(part="labelled", spec=spec), Stream(part="unlabelled", spec=spec)),
         loss=StudentLoss(student=model, teachers=teachers, settings=config.student),
         own_settings={
             "student": config.student.model_dump(mode="json"),

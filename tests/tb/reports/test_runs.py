@@ -8,8 +8,6 @@ from typer.testing import CliRunner
 
 from shards.errors import InputError
 from tb.cli import app
-from tb.config.loading import load_config
-from tb.config.tree import differences, flatten
 from tb.reports.runs import find_runs, plot_runs, read_run, short_names
 from tb.training.metrics import METRICS, read_metrics
 
@@ -91,26 +89,3 @@ def test_short_names_tell_runs_apart(finished: Path) -> None:
     assert len(set(names)) == len(runs)
     assert "student" in names
     assert short_names(runs[:1]) == [runs[0].folder.name]
-
-
-def test_differences_are_those_of_the_leaves() -> None:
-    one = {"a": {"b": 1, "c": [1, 2]}, "d": None}
-    assert flatten(one) == {"a.b": 1, "a.c": [1, 2], "d": None}
-    assert differences(one, one) == []
-    assert differences(one, {"a": {"b": 2, "c": [1, 2]}, "e": 3}) == [
-        ("a.b", 1, 2),
-        ("e", None, 3),
-    ]
-
-
-def test_config_diff_takes_presets_files_and_work_folders(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo").mkdir()  # as `make demo` leaves one: no work folder, so the preset counts
-    assert tb("config", "diff", "demo", "demo") == ""
-    output = tb("config", "diff", "demo", finished)
-    lines = dict(line.split("\t", 1) for line in output.splitlines())
-    demo = load_config("demo")
-    assert lines["labels.percent"] == f"{demo.labels.percent}\t50.0"
-    assert "backbone" not in lines
