@@ -48,7 +48,7 @@ def cost_table(grid: Grid, manifest: Manifest, out: Path) -> str:
     for kind, units in kinds.items():
         steps = _steps(units[0])
         left = sum(unit.key not in found for unit in units)
-        seen = [found[unit.key]["step_s"] for unit in units if unit.key in found]
+        seen = [found[unit.key].step_s for unit in units if unit.key in found]
         step_s = median(seen) if seen else _measure(kind, units[0].config, manifest)
         hours = left * steps * step_s / 3600
         total_h += hours

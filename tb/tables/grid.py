@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
@@ -28,7 +28,7 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.loading import load_config
 from tb.config.sections import Config, Machine
-from tb.config.tree import Tree
+from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
 from tb.kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.published import Row
@@ -64,6 +64,23 @@ class Unit:
     def key(self) -> str:
         """Its name within the grid, e.g. "seed-0/labels-10/student"."""
         return f"{self.work}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The result of a unit, the content of OUT/done/UNIT.json.
+
+    Attributes:
+        source: Digest of the settings and data that it depends on.
+        seconds: Time of its training.
+        step_s: Median time of a step.
+        evaluation: Its accuracy; None for a self-supervised stage.
+    """
+
+    source: str
+    seconds: float
+    step_s: float
+    evaluation: Evaluation | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,22 +212,16 @@ def _run(unit: Unit, manifest: Manifest, out: Path) -> None:
         _link_pretrained(work)
     started_s = time.monotonic()
     run_stage(unit.kind, manifest, unit.config, work, name=unit.name)
-    finding: Tree = {
-        "source": _source(unit, manifest),
-        "seconds": round(time.monotonic() - started_s, 1),
-        "step_s": median(row["step_s"] for row in read_metrics(work / unit.name / METRICS)),
-    }
-    if unit.kind.is_classifier:
-        found = evaluate(unit.name, manifest, unit.config, work)
-        finding |= {
-            "top1": found.top1,
-            "top5": found.top5,
-            "class_top1": found.class_top1,
-            "num_videos": found.num_videos,
-            "split": found.split,
-        }
+    finding = Finding(
+        source=_source(unit, manifest),
+        seconds=round(time.monotonic() - started_s, 1),
+        step_s=median(row["step_s"] for row in read_metrics(work / unit.name / METRICS)),
+        evaluation=(
+            evaluate(unit.name, manifest, unit.config, work) if unit.kind.is_classifier else None
+        ),
+    )
     _done(unit, out).parent.mkdir(exist_ok=True)
-    publish_bytes(_done(unit, out), (json.dumps(finding, indent=1) + "\n").encode())
+    publish_bytes(_done(unit, out), (json.dumps(asdict(finding), indent=1) + "\n").encode())
 
 
 def _link_pretrained(work: Path) -> None:
@@ -249,20 +260,22 @@ def _irrelevant(unit: Unit) -> dict[str, Any]:
     return {"machine": machine, **dict.fromkeys(others, True)}
 
 
-def _finding(unit: Unit, manifest: Manifest, out: Path) -> Tree | None:
+def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
     """The finding of a unit, None where it is not done; refuses one of other settings or data."""
     path = _done(unit, out)
     if not path.is_file():
         return None
-    finding: Tree = json.loads(path.read_text())
-    if finding["source"] != _source(unit, manifest):
+    tree = json.loads(path.read_text())
+    evaluation = tree.pop("evaluation")
+    finding = Finding(**tree, evaluation=None if evaluation is None else Evaluation(**evaluation))
+    if finding.source != _source(unit, manifest):
         raise InputError(
             f"{path}: made with other settings or data; choose another --out, or delete {out}"
         )
     return finding
 
 
-def findings(grid: Grid, manifest: Manifest, out: Path) -> dict[str, Tree]:
+def findings(grid: Grid, manifest: Manifest, out: Path) -> dict[str, Finding]:
     """The findings of the units that are done, by key."""
     found = {unit.key: _finding(unit, manifest, out) for unit in grid.units}
     return {key: finding for key, finding in found.items() if finding is not None}

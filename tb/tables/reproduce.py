@@ -64,13 +64,13 @@ class Reproduction:
         """
         grid = self.grid()
         run_grid(grid, manifest, out, jobs=jobs)
-        top1 = results.by_cell(grid.cells, findings(grid, manifest, out))
+        evaluations = results.by_cell(grid.cells, findings(grid, manifest, out))
         (path, *_) = results.write_results(
             out,
             title=f"{self.table} on {self.dataset}",
-            notes=results.notes(top1, manifest),
-            lines=results.table(self._rows(), top1, self.dataset, self.backbone),
-            comparisons=results.claims(top1, class_kinds),
+            notes=results.notes(evaluations, manifest),
+            lines=results.table(self._rows(), evaluations, self.dataset, self.backbone),
+            comparisons=results.claims(evaluations, class_kinds),
             command=self._command(),
         )
         return path

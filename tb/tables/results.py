@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb.config.tree import Tree
-from tb.tables.grid import Cell
+from tb.evaluation.accuracy import Evaluation
+from tb.tables.grid import Cell, Finding
 from tb.tables.published import Row
 
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
@@ -83,26 +83,28 @@ class Comparison:
         return "not shown: the interval holds 0"
 
 
-Top1 = dict[tuple[str, float, int], Tree]  # (row, percentage of labels, seed) -> finding
+Evaluations = dict[tuple[str, float, int], Evaluation]
+"""(row, percentage of labels, seed) -> accuracy."""
 
 
-def by_cell(cells: Iterable[Cell], found: dict[str, Tree]) -> Top1:
-    """The findings of the cells that are done, by row, percentage and seed."""
+def by_cell(cells: Iterable[Cell], found: Mapping[str, Finding]) -> Evaluations:
+    """The accuracies of the cells that are done."""
+    done = {key: finding.evaluation for key, finding in found.items()}
     return {
-        (cell.row.name, cell.percent, cell.seed): found[cell.unit]
+        (cell.row.name, cell.percent, cell.seed): evaluation
         for cell in cells
-        if cell.unit in found
+        if (evaluation := done.get(cell.unit)) is not None
     }
 
 
-def table(rows: Sequence[Row], top1: Top1, dataset: str, backbone: str) -> list[Line]:
+def table(rows: Sequence[Row], evaluations: Evaluations, dataset: str, backbone: str) -> list[Line]:
     """One line for each row, in the table's order."""
     lines = []
     for row in rows:
         values: dict[float, list[float]] = {}
-        for (name, percent, _), finding in top1.items():
+        for (name, percent, _), evaluation in evaluations.items():
             if name == row.name:
-                values.setdefault(percent, []).append(100 * finding["top1"])
+                values.setdefault(percent, []).append(100 * evaluation.top1)
         lines.append(
             Line(
                 row=row,
@@ -113,86 +115,92 @@ def table(rows: Sequence[Row], top1: Top1, dataset: str, backbone: str) -> list[
     return lines
 
 
-def compare(claim: str, one: str, others: Sequence[str], top1: Top1) -> Comparison | None:
+def compare(
+    claim: str, one: str, others: Sequence[str], evaluations: Evaluations
+) -> Comparison | None:
     """Row `one` against the best (by mean) of `others`; None where too little has run."""
-    best = max(others, key=lambda name: _mean(name, top1), default=None)
-    if best is None or math.isinf(_mean(best, top1)):
+    best = max(others, key=lambda name: _mean(name, evaluations), default=None)
+    if best is None or math.isinf(_mean(best, evaluations)):
         return None
     differences = [
-        100 * (finding["top1"] - top1[best, percent, seed]["top1"])
-        for (name, percent, seed), finding in top1.items()
-        if name == one and (best, percent, seed) in top1
+        100 * (evaluation.top1 - evaluations[best, percent, seed].top1)
+        for (name, percent, seed), evaluation in evaluations.items()
+        if name == one and (best, percent, seed) in evaluations
     ]
     if not differences:
         return None
     return Comparison(claim=claim, difference=estimate(differences))
 
 
-def _mean(name: str, top1: Top1) -> float:
-    values = [finding["top1"] for (row, _, _), finding in top1.items() if row == name]
+def _mean(name: str, evaluations: Evaluations) -> float:
+    values = [evaluation.top1 for (row, _, _), evaluation in evaluations.items() if row == name]
     return statistics.fmean(values) if values else -math.inf
 
 
 def compare_on(
-    claim: str, one: str, other: str, labels: Sequence[int], top1: Top1
+    claim: str, one: str, other: str, labels: Sequence[int], evaluations: Evaluations
 ) -> Comparison | None:
     """Row `one` against row `other` on some classes only, by the mean accuracy of these classes."""
 
-    def share(finding: Tree) -> float:
-        values = [finding["class_top1"][label] for label in labels]
+    def share(evaluation: Evaluation) -> float:
+        values = [evaluation.class_top1[label] for label in labels]
         return statistics.fmean(value for value in values if value is not None)
 
     differences = [
-        100 * (share(finding) - share(top1[other, percent, seed]))
-        for (name, percent, seed), finding in top1.items()
-        if name == one and (other, percent, seed) in top1
+        100 * (share(evaluation) - share(evaluations[other, percent, seed]))
+        for (name, percent, seed), evaluation in evaluations.items()
+        if name == one and (other, percent, seed) in evaluations
     ]
     return Comparison(claim=claim, difference=estimate(differences)) if differences else None
 
 
-def claims(top1: Top1, class_kinds: Mapping[str, Sequence[int]]) -> list[Comparison]:
+def claims(evaluations: Evaluations, class_kinds: Mapping[str, Sequence[int]]) -> list[Comparison]:
     """The paper's claims, as far as the finished runs can test them.
 
     Args:
-        top1: The findings.
+        evaluations: The accuracies.
         class_kinds: "appearance" and "motion" -> class indices, for a data set with such kinds of
             classes; else empty.
     """
-    alone = ("invariant-only", "distinctive-only")
     found = [
         compare(
             "the student is better than supervised training alone",
             "timebalance",
             ["supervised"],
-            top1,
+            evaluations,
         ),
         compare(
             "the student is better than the best other semi-supervised method",
             "timebalance",
             ["pseudo-label", "fixmatch", "mean-teacher"],
-            top1,
+            evaluations,
         ),
-        compare("two teachers are better than the better one alone", "timebalance", alone, top1),
         compare(
-            "similarity weights are better than fixed ones", "timebalance", ["equal-weights"], top1
+            "two teachers are better than the better one alone", "timebalance", alone, evaluations
+        ),
+        compare(
+            "similarity weights are better than fixed ones",
+            "timebalance",
+            ["equal-weights"],
+            evaluations,
         ),
     ]
     teachers = ("finetune-invariant", "finetune-distinctive")
     for kind, (one, other) in (("appearance", teachers), ("motion", teachers[::-1])):
         if kind in class_kinds:
             claim = f"the {one.removeprefix('finetune-')} teacher is better on {kind} classes"
-            found.append(compare_on(claim, one, other, class_kinds[kind], top1))
+            found.append(compare_on(claim, one, other, class_kinds[kind], evaluations))
     return [comparison for comparison in found if comparison is not None]
 
 
-def notes(top1: Top1, manifest: Manifest) -> list[str]:
+def notes(evaluations: Evaluations, manifest: Manifest) -> list[str]:
     """Sentences about the data and the seeds of the table."""
-    any_finding = next(iter(top1.values()), None)
-    if any_finding is None:
+    first = next(iter(evaluations.values()), None)
+    if first is None:
         return ["Nothing has run yet."]
-    seeds = {seed for _, _, seed in top1}
+    seeds = {seed for _, _, seed in evaluations}
     return [
-        f"{manifest.name}: {any_finding['num_videos']} videos of split {any_finding['split']!r},"
+        f"{manifest.name}: {first.num_videos} videos of split {first.split!r},"
         f" {len(manifest.classes)} classes (chance {100 / len(manifest.classes):.1f} %);"
         f" {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, each with its own choice of labels,"
         " networks and order. Mean and 95 % confidence interval over seeds."

@@ -12,7 +12,7 @@ import pytest
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.tables.cost import cost_table
-from tb.tables.grid import Grid, findings, make_grid, run_grid
+from tb.tables.grid import Finding, Grid, findings, make_grid, run_grid
 from tb.tables.published import TABLES, Row
 from tests.tb.conftest import QUICK
 
@@ -62,6 +62,13 @@ def test_a_start_from_a_checkpoint_is_needed_too() -> None:
     assert "seed-0/pretrain/tclr" in grid.units[-1].needs
 
 
+def accuracies(found: dict[str, Finding], grid: Grid) -> dict[str, float]:
+    """Top-1 of the grid's cells."""
+    evaluations = {cell.unit: found[cell.unit].evaluation for cell in grid.cells}
+    assert None not in evaluations.values()
+    return {unit: x.top1 for unit, x in evaluations.items() if x is not None}
+
+
 def units_begun(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The units that the grid has named since the last call."""
     found = [x.getMessage() for x in caplog.records if x.name == "tb.tables.grid"]
@@ -78,7 +85,7 @@ def test_rows_share_what_they_can_and_run_once(
     ran = units_begun(caplog)
     assert len(ran) == len(small.units)
     found = findings(small, manifest, tmp_path)
-    assert all(0 <= found[cell.unit]["top1"] <= 1 for cell in small.cells)
+    assert all(0 <= top1 <= 1 for top1 in accuracies(found, small).values())
     # A larger table in the same folder: only what is new runs.
     large = grid_of("supervised", "finetune-invariant", "invariant-only", "pseudo-label")
     run_grid(large, manifest, tmp_path)
@@ -133,8 +140,7 @@ def test_runners_share_a_folder_and_one_may_be_killed(manifest: Manifest, tmp_pa
     assert set().union(*ran) == keys
     run_grid(grid, manifest, tmp_path / "alone")
     together, alone = (
-        {key: found["top1"] for key, found in findings(grid, manifest, tmp_path / name).items()}
-        for name in ("shared", "alone")
+        accuracies(findings(grid, manifest, tmp_path / name), grid) for name in ("shared", "alone")
     )
     assert together == alone
 

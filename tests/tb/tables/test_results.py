@@ -2,13 +2,22 @@ import statistics
 
 import pytest
 
-from tb.config.tree import Tree
+from tb.evaluation.accuracy import Evaluation
 from tb.tables.published import BACKBONES, PERCENTS, TABLES, TIMEBALANCE, Row
 from tb.tables.results import Comparison, Estimate, claims, estimate, markdown, table
 
 
-def finding(top1: float, class_top1: list[float] | None = None) -> Tree:
-    return {"top1": top1, "class_top1": class_top1 or []}
+def accuracy(top1: float, class_top1: list[float | None] | None = None) -> Evaluation:
+    return Evaluation(
+        stage="",
+        split="test",
+        num_videos=100,
+        top1=top1,
+        top5=1.0,
+        class_top1=class_top1 or [],
+        confusion=[],
+        source={},
+    )
 
 
 def test_interval_covers_the_mean_as_often_as_it_says() -> None:
@@ -43,8 +52,8 @@ def test_differences_are_paired_by_seed_and_share_of_labels() -> None:
     """A seed that moves both rows alike does not widen the interval."""
     top1 = {}
     for seed, level in enumerate((0.2, 0.5, 0.8)):
-        top1["supervised", 10.0, seed] = finding(level)
-        top1["timebalance", 10.0, seed] = finding(level + 0.04)
+        top1["supervised", 10.0, seed] = accuracy(level)
+        top1["timebalance", 10.0, seed] = accuracy(level + 0.04)
     (found,) = claims(top1, {})
     assert found.difference.mean == pytest.approx(4.0)
     assert found.difference.half == pytest.approx(0.0, abs=1e-9)
@@ -52,8 +61,8 @@ def test_differences_are_paired_by_seed_and_share_of_labels() -> None:
 
 
 def test_the_best_of_the_others_is_what_counts() -> None:
-    top1 = {("timebalance", 10.0, seed): finding(0.5 + 0.01 * seed) for seed in range(3)} | {
-        (name, 10.0, seed): finding(level)
+    top1 = {("timebalance", 10.0, seed): accuracy(0.5 + 0.01 * seed) for seed in range(3)} | {
+        (name, 10.0, seed): accuracy(level)
         for name, level in (("pseudo-label", 0.2), ("fixmatch", 0.45))
         for seed in range(3)
     }
@@ -65,8 +74,8 @@ def test_the_best_of_the_others_is_what_counts() -> None:
 
 def test_each_teacher_is_compared_on_its_kind_of_class() -> None:
     top1 = {
-        ("finetune-invariant", 10.0, 0): finding(0.5, [0.9, 0.1]),
-        ("finetune-distinctive", 10.0, 0): finding(0.5, [0.4, 0.8]),
+        ("finetune-invariant", 10.0, 0): accuracy(0.5, [0.9, 0.1]),
+        ("finetune-distinctive", 10.0, 0): accuracy(0.5, [0.4, 0.8]),
     }
     appearance, motion = claims(top1, {"appearance": [0], "motion": [1]})
     assert appearance.difference.mean == pytest.approx(50)
@@ -74,7 +83,7 @@ def test_each_teacher_is_compared_on_its_kind_of_class() -> None:
 
 
 def test_page_sets_the_papers_number_beside_ours() -> None:
-    top1 = {("timebalance", 20.0, seed): finding(0.8 + 0.02 * seed) for seed in range(2)}
+    top1 = {("timebalance", 20.0, seed): accuracy(0.8 + 0.02 * seed) for seed in range(2)}
     lines = table([TIMEBALANCE], top1, "ucf101", "r50")
     text = markdown("t", ["f"], [20.0, 50.0], lines, [], "tb reproduce")
     row = next(line for line in text.splitlines() if line.startswith("| TimeBalance"))
