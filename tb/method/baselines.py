@@ -11,6 +11,7 @@ An unlabelled batch is as large as a labelled one (FixMatch's paper takes seven 
 step costs about what the student's does. Mean Teacher's weight is constant, not ramped up.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,20 +34,30 @@ from tb.method.classification import (
 )
 from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
-from tb.training.stage import Loss, Stage, Terms
+from tb.training.stage import Stage, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoLabelLoss:
-    """Cross entropy on labels, and on its own confident predictions for unlabelled clips.
+class _BaselineLoss(ABC):
+    """The loss of a baseline.
 
     Attributes:
         model: The classifier in training.
         settings: The section `baselines`.
+        average: Holds the running mean of the model's weights, for a baseline that needs it.
     """
 
     model: Classifier
     settings: Baselines
+    average: Classifier | None = None
+
+    @abstractmethod
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The terms of a labelled and an unlabelled batch."""
+
+
+class PseudoLabelLoss(_BaselineLoss):
+    """Cross entropy on labels, and on its own confident predictions for unlabelled clips."""
 
     def __call__(self, batches: tuple[Batch, ...]) -> Terms:
         """The terms of a labelled and an unlabelled batch."""
@@ -66,17 +77,8 @@ class PseudoLabelLoss:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class FixMatchLoss:
-    """Cross entropy on labels, and of strong views on confident predictions for weak views.
-
-    Attributes:
-        model: The classifier in training.
-        settings: The section `baselines`.
-    """
-
-    model: Classifier
-    settings: Baselines
+class FixMatchLoss(_BaselineLoss):
+    """Cross entropy on labels, and of strong views on confident predictions for weak views."""
 
     def __call__(self, batches: tuple[Batch, ...]) -> Terms:
         """The terms of a labelled and an unlabelled batch."""
@@ -99,23 +101,13 @@ class FixMatchLoss:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class MeanTeacherLoss:
-    """Cross entropy on labels, and the distance to the running mean of its own weights.
-
-    Attributes:
-        model: The classifier in training.
-        average: Holds the running mean of its weights.
-        settings: The section `baselines`.
-    """
-
-    model: Classifier
-    average: Classifier
-    settings: Baselines
+class MeanTeacherLoss(_BaselineLoss):
+    """Cross entropy on labels, and the distance to the running mean of its own weights."""
 
     def __call__(self, batches: tuple[Batch, ...]) -> Terms:
         """The terms of a labelled and an unlabelled batch."""
         labelled, unlabelled = batches
+        assert self.average is not None
         with torch.no_grad():
             target = self.average(unlabelled.views["weak"]).float().softmax(-1)
         clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])
@@ -136,11 +128,11 @@ def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
 
 def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Path) -> Stage:
     """A stage of `tb.kinds.BASELINES`; `work` holds the checkpoint that `student.init` names."""
-    optim, averages = config.student.optim, kind is StageKind.MEAN_TEACHER
-    if averages:
+    baseline, optim = _BASELINES[kind], config.student.optim
+    if baseline.averages:
         optim = optim.model_copy(update={"ema_decay": config.baselines.ema_decay})
     model = new_classifier(manifest, config)
-    average = new_classifier(manifest, config) if averages else None
+    average = new_classifier(manifest, config) if baseline.averages else None
     init = start_student(model, config, work)
     return classifier_stage(
         kind,
@@ -150,9 +142,9 @@ def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Pa
         optim=optim,
         streams=(
             Stream(part="labelled", spec=clip_views(config)),
-            Stream(part="unlabelled", spec=_UNLABELLED_VIEWS[kind](config)),
+            Stream(part="unlabelled", spec=baseline.unlabelled_views(config)),
         ),
-        loss=_loss(kind, model, average, config.baselines),
+        loss=baseline.loss(model=model, settings=config.baselines, average=average),
         own_settings={
             "baseline": kind.value,
             "baselines": config.baselines.model_dump(mode="json"),
@@ -161,16 +153,6 @@ def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Pa
         },
         average=average,
     )
-
-
-def _loss(
-    kind: StageKind, model: Classifier, average: Classifier | None, settings: Baselines
-) -> Loss:
-    if average is not None:
-        return MeanTeacherLoss(model=model, average=average, settings=settings)
-    if kind is StageKind.FIXMATCH:
-        return FixMatchLoss(model=model, settings=settings)
-    return PseudoLabelLoss(model=model, settings=settings)
 
 
 def _weak_and_strong(config: Config) -> ViewSpec:
@@ -193,8 +175,25 @@ def _pair(config: Config, weak: Augment, strong: Augment) -> ViewSpec:
     )
 
 
-_UNLABELLED_VIEWS: dict[StageKind, Callable[[Config], ViewSpec]] = {
-    StageKind.PSEUDO_LABEL: clip_views,
-    StageKind.FIXMATCH: _weak_and_strong,
-    StageKind.MEAN_TEACHER: _twice_alike,
+@dataclass(frozen=True, kw_only=True)
+class _Baseline:
+    """What makes a baseline.
+
+    Attributes:
+        loss: Its loss.
+        unlabelled_views: The views of its unlabelled videos.
+        averages: Whether its result is the running mean of the weights.
+    """
+
+    loss: type[_BaselineLoss]
+    unlabelled_views: Callable[[Config], ViewSpec]
+    averages: bool = False
+
+
+_BASELINES = {
+    StageKind.PSEUDO_LABEL: _Baseline(loss=PseudoLabelLoss, unlabelled_views=clip_views),
+    StageKind.FIXMATCH: _Baseline(loss=FixMatchLoss, unlabelled_views=_weak_and_strong),
+    StageKind.MEAN_TEACHER: _Baseline(
+        loss=MeanTeacherLoss, unlabelled_views=_twice_alike, averages=True
+    ),
 }

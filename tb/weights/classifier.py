@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -32,6 +33,10 @@ class TrainedClassifier(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are; clips must be there too."""
         return next(self.network.parameters()).device
+
+    if TYPE_CHECKING:  # torch types calls of a module as Any
+
+        def __call__(self, clips: Tensor) -> Tensor: ...
 
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The demo's videos in their smallest size as shards, and settings under which a step is quick."""
+"""A few of the demo's videos as shards, and settings under which a step is quick."""
 
 from pathlib import Path
 

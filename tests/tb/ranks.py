@@ -14,7 +14,7 @@ from tb.training.loop import train
 from tb.training.stage import Stage
 from tests.tb.conftest import QUICK
 
-# So small a rate that the weights stay: Adam's moments are then sums of plain gradients.
+# At so small a rate the weights stay, so Adam's moments are sums of plain gradients.
 SETTINGS = (
     *QUICK,
     "machine.num_threads=1",
@@ -25,12 +25,12 @@ SETTINGS = (
     "finetune.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0}",
     "student.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, schedule: plateau}",
 )
-# In an order in which each finds what it needs.
+# In the order of the enum, each finds what it needs.
 STAGES = tuple(kind for kind in StageKind if kind is not StageKind.PSEUDO_LABEL)
 
 
 def freeze_statistics(stage: Stage) -> Stage:
-    """The stage with batch norm that does not depend on who shares the batch."""
+    """The stage with batch norm that does not depend on how the batch is shared."""
     for module in stage.model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
             module.eval()
@@ -50,7 +50,7 @@ def train_all(manifest: Manifest, work: Path) -> None:
 
 @main_first
 def first_come(path: Path) -> str:
-    """Who made the file."""
+    """Which rank made the file."""
     if not path.exists():
         path.write_text(f"rank {join().rank}")
     return path.read_text()

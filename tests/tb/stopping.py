@@ -1,4 +1,4 @@
-"""Runs that stop in the middle, as a killed one does."""
+"""Runs that stop in the middle, as a killed run does."""
 
 from dataclasses import replace
 

@@ -74,7 +74,7 @@ def test_a_work_folder_remembers_its_settings(tmp_path: Path) -> None:
     assert work_config(tmp_path, None, []) == first
     second = work_config(tmp_path, None, ["labels.seed=3"])
     assert (second.labels.percent, second.labels.seed) == (7, 3)
-    assert work_config(tmp_path, None, []) == first  # until a stage takes them up
+    assert work_config(tmp_path, None, []) == first  # until a stage uses them
 
 
 def test_many_writers_leave_a_whole_file(tmp_path: Path) -> None:

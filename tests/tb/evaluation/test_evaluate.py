@@ -98,12 +98,12 @@ def test_the_split_is_read_once_and_further_looks_are_on_record(
     with pytest.raises(InputError, match=r"was read on .* already.*--peek-test"):
         evaluate("student", manifest, three, tmp_path)
     assert num_readings(folder, "test") == 1
-    for _ in range(2):  # the second time it is known
+    for _ in range(2):  # the second call reads the first one's result
         assert evaluate("student", manifest, three, tmp_path, peek=True).num_peeks == 1
     assert num_readings(folder, "test") == 2
     assert num_readings(folder, "val") == 0
     assert num_readings(tmp_path, "test") == 0
-    # What counted may be read as often as one likes; the record remembers the look between.
+    # The reading that counted may be repeated; the record keeps the peek in between.
     assert evaluate("student", manifest, config, tmp_path).num_peeks == 1
     assert (folder / "confusion-test.png").read_bytes() == before
 

@@ -28,7 +28,7 @@ def test_cache_is_used_while_its_sources_stay_and_not_after(
     before = path.stat().st_mtime_ns
     scores = cached_similarity(manifest, config, work)
     assert path.stat().st_mtime_ns == before
-    # The other teacher's weights in the invariant one's place: another source, other scores.
+    # With the other teacher's weights for the invariant one, the source and the scores change.
     shutil.copy(work / "distinctive" / "checkpoint.pt", work / "invariant" / "checkpoint.pt")
     fresh = cached_similarity(manifest, config, work)
     assert path.stat().st_mtime_ns != before

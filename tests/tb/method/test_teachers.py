@@ -44,7 +44,7 @@ class Constant(Classifier):
 def target_of(
     config: Config, manifest: Manifest, work: Path, clips: torch.Tensor, rows: torch.Tensor
 ) -> torch.Tensor:
-    """What the student's loss asks it to agree with."""
+    """The target in the student's loss."""
     loss = StudentLoss(
         student=Constant(build_backbone("small"), 12),
         teachers=load_teachers(manifest, config, work, CPU),

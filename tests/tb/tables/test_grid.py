@@ -38,7 +38,7 @@ def test_every_unit_comes_after_what_it_needs_and_only_once() -> None:
         seen.add(unit.key)
     assert {cell.unit for cell in grid.cells} <= seen
     assert len(grid.cells) == 2 * 2 * len(TABLE1)
-    # Labels play no part in pretraining: once a seed, whatever the percentages.
+    # Pretraining uses no labels: it runs once for each seed, whatever the percentages.
     assert sum(unit.kind == "invariant" for unit in grid.units) == 2
 
 
@@ -86,7 +86,7 @@ def test_rows_share_what_they_can_and_run_once(
     assert len(ran) == len(small.units)
     found = findings(small, manifest, tmp_path)
     assert all(0 <= top1 <= 1 for top1 in accuracies(found, small).values())
-    # A larger table in the same folder: only what is new runs.
+    # A larger table in the same folder: only the new units run.
     large = grid_of("supervised", "finetune-invariant", "invariant-only", "pseudo-label")
     run_grid(large, manifest, tmp_path)
     assert units_begun(caplog) == ["seed-0/labels-50/pseudo-label"]
@@ -132,9 +132,9 @@ def test_runners_share_a_folder_and_one_may_be_killed(manifest: Manifest, tmp_pa
     assert [runner.returncode for runner in runners] == [-signal.SIGKILL, 0, 0]
     grid = grid_of("supervised", "pseudo-label", seeds=2)
     keys = {unit.key for unit in grid.units}
-    # Beside the units' names they say where training was over already, or goes on.
+    # Beside the units' names, there are lines about training that is done or goes on.
     ran = [[line for line in lines if line in keys] for lines in said]
-    # Only what the killed one had begun may have been begun twice.
+    # Only the unit of the killed runner may have begun twice.
     twice = [key for key in ran[1] if key in ran[2]]
     assert twice == []
     assert set().union(*ran) == keys

@@ -109,7 +109,7 @@ def embed(model: Embedder, clips: Tensor) -> Tensor:
     ],
 )
 def test_networks_compile_as_one_graph_and_equal_eager(name: str, recompute: bool) -> None:
-    """Tracing decides it, not the code that a back end makes of the graph: that would take long."""
+    """Tracing decides this. The code that a back end makes of the graph would take long."""
     torch.manual_seed(0)
     model = Embedder(build_backbone(name))
     other = copy.deepcopy(model)

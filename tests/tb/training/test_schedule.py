@@ -15,7 +15,7 @@ def test_plateau_halves_after_patience_and_cosine_ends_at_zero() -> None:
     for step in range(4, 12):
         mean = schedule.observe(step, 1.0)
         if mean is not None:
-            schedule.judge(step, mean)  # the first sets the best, then two without gain, one more
+            schedule.judge(step, mean)  # the first is the best, the others bring no gain
     assert schedule.lr(12) == 0.5
     resumed = Schedule(optim=optim, steps_per_epoch=2)
     resumed.restore(json.loads(json.dumps(schedule.state())))

@@ -10,7 +10,7 @@ from tb.config.sections import Config
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.tracking import TENSORBOARD, check_installed, tracking
 
-# Writes down what it is called with, as the real one's interface is used here.
+# Writes down its calls; it has the part of the real interface that is used here.
 FAKE_WANDB = """
 import json, os
 

@@ -58,7 +58,7 @@ def test_r3d_18_is_the_stock_network_but_for_the_stride_in_time(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_the_hub_network_with_its_own_head_gives_the_same_logits(tmp_path: Path) -> None:
-    """8 frames at 224 px: what its fixed pool of (8, 7, 7) is made for."""
+    """8 frames at 224 px, which its fixed pool of (8, 7, 7) needs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorchvideo.models.hub import slow_r50

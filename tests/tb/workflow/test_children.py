@@ -1,4 +1,4 @@
-"""Processes of our own and the GPUs they see."""
+"""Child processes and the GPUs that they see."""
 
 import os
 import time
