@@ -98,7 +98,7 @@ def train(
     *,
     shards: Path | str,
     out: Path | str,
-    preset: str | None = None,
+    preset: Path | str | None = None,
     set: Sequence[str] = (),
     init: Path | str | None = None,
     name: str | None = None,
@@ -147,7 +147,7 @@ def evaluate(
     *,
     shards: Path | str,
     out: Path | str,
-    preset: str | None = None,
+    preset: Path | str | None = None,
     set: Sequence[str] = (),
     peek_test: bool = False,
 ) -> "Evaluation":
@@ -172,7 +172,7 @@ def knn_probe(
     *,
     shards: Path | str,
     out: Path | str,
-    preset: str | None = None,
+    preset: Path | str | None = None,
     set: Sequence[str] = (),
     k: int = 20,
     temperature: float = 0.07,
@@ -200,7 +200,7 @@ def linear_probe(
     *,
     shards: Path | str,
     out: Path | str,
-    preset: str | None = None,
+    preset: Path | str | None = None,
     set: Sequence[str] = (),
     l2: float = 1e-3,
     all_labels: bool = False,
@@ -220,7 +220,7 @@ def retrieve(
     *,
     shards: Path | str,
     out: Path | str,
-    preset: str | None = None,
+    preset: Path | str | None = None,
     set: Sequence[str] = (),
     peek_test: bool = False,
 ) -> "Retrieval":
@@ -235,7 +235,7 @@ def report(
     *,
     shards: Path | str,
     out: Path | str,
-    preset: str | None = None,
+    preset: Path | str | None = None,
     set: Sequence[str] = (),
 ) -> Path:
     """`tb report`: writes OUT/report.html and OUT/result.json; returns the first."""
@@ -313,13 +313,14 @@ def reproduce_cost(
 
 
 def _open(
-    shards: Path | str, out: Path | str, preset: str | None, overrides: Sequence[str]
+    shards: Path | str, out: Path | str, preset: Path | str | None, overrides: Sequence[str]
 ) -> "tuple[Manifest, Config, Path]":
     """The data set, the settings of the work folder, and its path."""
     from shards.format.manifest import read_manifest
     from tb.config.loading import work_config
 
-    return read_manifest(shards), work_config(Path(out), preset, overrides), Path(out)
+    name = None if preset is None else str(preset)
+    return read_manifest(shards), work_config(Path(out), name, overrides), Path(out)
 
 
 def _table_manifest(wanted: "Reproduction", shards: Path | str | None, out: Path) -> "Manifest":

@@ -52,9 +52,10 @@ def invariant_loss(long: Tensor, short: Tensor, temperature: float = 0.1) -> Ten
     """
     num_clips = short.shape[2]
     views = short.flatten(1, 2).transpose(0, 1)  # (2C, B, D)
-    pairs = torch.combinations(torch.arange(len(views), device=short.device))
+    # Not `torch.combinations`, for which a GPU has to tell the CPU how many pairs there are.
+    one, two = torch.triu_indices(len(views), len(views), offset=1, device=short.device)
     # NTX is symmetric in its arguments: each unordered pair stands for two ordered ones.
-    among_short = 2 * _nt_xent(views[pairs[:, 0]], views[pairs[:, 1]], temperature).sum()
+    among_short = 2 * _nt_xent(views[one], views[two], temperature).sum()
     return nt_xent(long[:, 0], long[:, 1], temperature) + among_short / num_clips
 
 

@@ -45,7 +45,7 @@ class StudentLoss:
                 target = probs[0]
             else:
                 invariant, distinctive = probs
-                s = self.teachers.invariant_weight[rows].to(clips.device)
+                s = self.teachers.invariant_weight[rows].to(clips.device, non_blocking=True)
                 target = losses.mix_teachers(invariant, distinctive, s)
 
         logits = self.student(clips).float()

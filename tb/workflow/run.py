@@ -85,9 +85,9 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
     Raises:
         InputError: Something that any stage needs is missing; raised before the first one begins.
     """
-    _check_all(manifest, config, work)
+    _check_all(manifest, config)
     kinds = _needed(config)
-    with _runner(jobs) as run:
+    with runner(jobs) as run:
         for phase in (1, 2, 3):
             wave = [kind for kind in kinds if kind.phase == phase]
             run([(run_stage, kind, manifest, config, work) for kind in wave])
@@ -108,7 +108,7 @@ def _needed(config: Config) -> list[StageKind]:
     return list(needed)
 
 
-def _check_all(manifest: Manifest, config: Config, work: Path) -> None:
+def _check_all(manifest: Manifest, config: Config) -> None:
     """Raises InputError where a later stage would lack videos, labels or a start."""
     labels, init = config.labels, config.student.init
     for part in get_args(Part):
@@ -121,7 +121,7 @@ def _check_all(manifest: Manifest, config: Config, work: Path) -> None:
 
 
 @contextmanager
-def _runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
+def runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
     """Yields a function that makes calls, `jobs` at a time, and returns when all have ended."""
     if jobs == 1:
 

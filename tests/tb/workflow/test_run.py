@@ -13,7 +13,7 @@ from tb.kinds import StageKind
 from tb.method.pretraining import pretrain_stage
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT
-from tb.workflow.run import _runner, run_all, run_stage
+from tb.workflow.run import run_all, run_stage, runner
 from tests.tb.stopping import StoppedError, stopping_at
 
 
@@ -43,7 +43,7 @@ def _fail_or_wait(path: Path) -> None:
 def test_a_failed_stage_ends_those_beside_it_and_starts_no_other(tmp_path: Path) -> None:
     calls = [(_fail_or_wait, tmp_path / name) for name in ("slow", "bad", "late", "later")]
     began_s = time.monotonic()
-    with pytest.raises(InputError, match="bad luck"), _runner(2) as run:
+    with pytest.raises(InputError, match="bad luck"), runner(2) as run:
         run(calls)
     assert time.monotonic() - began_s < 50
     assert list(tmp_path.iterdir()) == []
