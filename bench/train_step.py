@@ -28,16 +28,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from loaders.loader import open_loader
+from loaders import open_loader
 from shards.files.publish import publish_bytes
 from tb import losses
-from tb.config.settings import Config, Optim, load_config
-from tb.method import stages
-from tb.networks.models import Classifier, Embedder, build_backbone, to_channels_last
-from tb.training.loop import autocast_of
+from tb.config.loading import load_config
+from tb.config.sections import Config, Optim
+from tb.kinds import SELF_SUPERVISED, StageKind
+from tb.method.pretraining import PretrainLoss
+from tb.method.streams import clip_views, pretrain_views
+from tb.networks.backbones import build_backbone
+from tb.networks.heads import Classifier, Embedder, to_channels_last
 from tb.training.optimizer import Optimizer
+from tb.training.precision import Precision
 
-PRETRAIN = ("invariant", "distinctive", "tclr")
+PRETRAIN = tuple(kind.value for kind in SELF_SUPERVISED)
 STAGES = (*PRETRAIN, "finetune", "student")
 NUM_CLASSES = 101
 # Dense bfloat16 (V100: float16) operations per second, by a part of the device's name.
@@ -137,10 +141,13 @@ class Step:
             else []
         )
         optim = Optim(steps=1, batch_size=max(2, job.batch_size))
-        self._optimizer = Optimizer(self.model, optim, job.device, fp16=variant.amp == "fp16")
+        precision = Precision(variant.amp)
+        self._optimizer = Optimizer(
+            self.model, optim, job.device, scales_loss=precision is Precision.FP16
+        )
         if variant.compiled:
             self.model.backbone.compile(dynamic=False)
-        self._autocast = autocast_of(variant.amp, job.device)
+        self._autocast = precision.autocast(job.device)
         self._batches = _loaded(job, variant, stack) if variant.loader else _synthetic(job, variant)
         self.seconds: list[float] = []
         self.step_bytes = 0
@@ -150,7 +157,8 @@ class Step:
         with self._autocast:
             loss = self._loss(batches)
         self._optimizer.backward(loss)
-        self._optimizer.step(0, 1e-4)
+        self._optimizer.clip_gradients()
+        self._optimizer.update_weights(1e-4)
 
     def measure(self, num_steps: int) -> None:
         """Times some steps."""
@@ -182,8 +190,11 @@ class Step:
     def _loss(self, batches: tuple[Any, ...]) -> Tensor:
         job = self._job
         if job.stage in PRETRAIN:
-            terms = stages._pretrain_terms if self.variant.together else _terms_apart
-            return terms(job.stage, self.model, batches[0], job.config)["loss"]
+            kind = StageKind(job.stage)
+            if not self.variant.together:
+                return _terms_apart(kind, self.model, batches[0], job.config)["loss"]
+            loss = PretrainLoss(kind=kind, model=self.model, settings=job.config.pretrain)
+            return loss(batches)["loss"]
         clips = [batch.views["clip"] for batch in batches]
         if self.variant.together:
             clips = [torch.cat(clips)]
@@ -205,8 +216,8 @@ def _classifier(backbone: nn.Module) -> Classifier:
     return Classifier(backbone, NUM_CLASSES)
 
 
-def _terms_apart(kind: str, model: Embedder, batch: Any, config: Config) -> dict[str, Tensor]:
-    """`tb.method.stages`' terms from one forward per view, as the released code computes them."""
+def _terms_apart(kind: StageKind, model: Embedder, batch: Any, config: Config) -> dict[str, Tensor]:
+    """The terms of `PretrainLoss` from one forward per view, as the released code computes them."""
     temperature = config.pretrain.temperature
     short = torch.stack(
         [
@@ -218,10 +229,10 @@ def _terms_apart(kind: str, model: Embedder, batch: Any, config: Config) -> dict
     features = [model.backbone(batch.views["long"][:, i]) for i in range(2)]
     terms = []
     with torch.autocast(short.device.type, enabled=False):
-        if kind != "distinctive":
+        if kind is not StageKind.DISTINCTIVE:
             long = torch.stack([model.pooled(part.float()) for part in features], dim=1)
             terms.append(losses.invariant_loss(long, short, temperature))
-        if kind != "invariant":
+        if kind is not StageKind.INVARIANT:
             slices = torch.stack([model.slices(part.float()) for part in features], dim=1)
             terms.append(losses.distinctive_pooled_loss(short, temperature))
             terms.append(losses.distinctive_unpooled_loss(slices, short, temperature))
@@ -237,7 +248,7 @@ def _synthetic(job: Job, variant: Variant) -> Batches:
 
     def group(shape: tuple[int, ...]) -> Tensor:
         size = (job.batch_size, *shape, clips.num_frames, clips.size_px, clips.size_px, 3)
-        dtype = getattr(torch, stages.input_dtype(variant.amp))
+        dtype = getattr(torch, Precision(variant.amp).loader_dtype)
         views = torch.rand(size, device=job.device).to(dtype).movedim(-1, -4)
         return views if variant.channels_last else views.contiguous()
 
@@ -253,14 +264,14 @@ def _synthetic(job: Job, variant: Variant) -> Batches:
 def _loaded(job: Job, variant: Variant, stack: ExitStack) -> Batches:
     """The real loader's batches; the student's two streams are two of them."""
     pretraining = job.stage in PRETRAIN
-    spec = (stages.pretrain_views if pretraining else stages.clip_views)(job.config)
+    spec = (pretrain_views if pretraining else clip_views)(job.config)
     loaders = [
         open_loader(
             job.shards,
             spec,
             batch_size=job.batch_size,
             device=str(job.device),
-            dtype=stages.input_dtype(variant.amp),
+            dtype=Precision(variant.amp).loader_dtype,
             seed=seed,
         )
         for seed in range(2 if job.stage == "student" else 1)

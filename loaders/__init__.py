@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from loaders.subset import Subset as Subset
 
 # These modules import torch and PyAV. They are imported when a name is first used, so that
-# `import loaders` takes no time.
 _MODULE_OF = {
     "Augment": "loaders.plan.views",
     "Batch": "loaders.batch",
@@ -68,11 +67,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'loaders' has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+if not TYPE_CHECKING:
+    # Torch and PyAV are imported only when a name that needs them is used.
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

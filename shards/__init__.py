@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shards.format.manifest import Manifest as Manifest
     from shards.format.manifest import read_manifest as read_manifest
     from shards.format.video import Video as Video
+    from shards.ingestion.ingest import IngestReport as IngestReport
     from shards.ingestion.ingest import ingest as ingest
     from shards.reader import ShardError as ShardError
     from shards.reader import ShardReader as ShardReader
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "Dataset": "shards.sources.source",
+    "IngestReport": "shards.ingestion.ingest",
     "InputError": "shards.errors",
     "Manifest": "shards.format.manifest",
     "Recipe": "shards.encode.recipe",
@@ -46,6 +48,7 @@ _MODULE_OF = {
 
 __all__ = [
     "Dataset",
+    "IngestReport",
     "InputError",
     "Manifest",
     "Recipe",

@@ -2,17 +2,16 @@
 
 All embeddings are L2-normalised along the last axis; D is 128 in the paper. Similarity is the dot
 product divided by the temperature. Sources: TimeBalance (Dave et al., CVPR 2023) and TCLR (Dave et
-al., CVIU 2022); where the paper leaves a reduction open, the docstring says what is done here.
+al., CVIU 2022). Where the paper leaves a reduction open, the docstring says what is done here.
 """
 
-from typing import Literal
+from typing import assert_never
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Reduction = Literal["mean", "sum"]
-Distance = Literal["l2", "kl", "js"]
+from tb.kinds import Distance, Reduction
 
 
 def nt_xent(u: Tensor, v: Tensor, temperature: float = 0.1) -> Tensor:
@@ -22,8 +21,8 @@ def nt_xent(u: Tensor, v: Tensor, temperature: float = 0.1) -> Tensor:
     other 2N - 2 rows: -log(exp(r_a . r_p / t) / sum_{k != a} exp(r_a . r_k / t)).
 
     Args:
-        u: (N, D) normalised; extra leading axes are batches of independent problems, averaged.
-        v: Same shape as `u`.
+        u: (N, D) normalised. Extra leading axes are independent problems; they are averaged.
+        v: The same shape as `u`.
         temperature: t.
     """
     return _nt_xent(u, v, temperature).mean()
@@ -41,7 +40,7 @@ def _nt_xent(u: Tensor, v: Tensor, temperature: float) -> Tensor:
 
 
 def invariant_loss(long: Tensor, short: Tensor, temperature: float = 0.1) -> Tensor:
-    """L_I: clips of one video agree whatever their time; other videos are the negatives.
+    """L_I: clips of one video agree, whatever their time; other videos are the negatives.
 
     NTX(G0, G1) + 1/4 sum NTX(S_c^i, S_c'^j) over the ordered pairs (i, c) != (j, c'). The sum is
     divided by the number of short clips (4), not by its 56 terms, as in the released code.
@@ -53,27 +52,31 @@ def invariant_loss(long: Tensor, short: Tensor, temperature: float = 0.1) -> Ten
     """
     num_clips = short.shape[2]
     views = short.flatten(1, 2).transpose(0, 1)  # (2C, B, D)
-    pairs = torch.combinations(torch.arange(len(views), device=short.device))
+    # Not `torch.combinations`, for which a GPU has to tell the CPU how many pairs there are.
+    one, two = torch.triu_indices(len(views), len(views), offset=1, device=short.device)
     # NTX is symmetric in its arguments: each unordered pair stands for two ordered ones.
-    among_short = 2 * _nt_xent(views[pairs[:, 0]], views[pairs[:, 1]], temperature).sum()
+    among_short = 2 * _nt_xent(views[one], views[two], temperature).sum()
     return nt_xent(long[:, 0], long[:, 1], temperature) + among_short / num_clips
 
 
 def distinctive_pooled_loss(
-    short: Tensor, temperature: float = 0.1, reduction: Reduction = "mean"
+    short: Tensor, temperature: float = 0.1, reduction: Reduction | str = Reduction.MEAN
 ) -> Tensor:
     """L_D1: within each video, the same time in the other augmentation against all other times.
 
     NTX(S0[b], S1[b]) for each video b; nothing crosses videos. Chance value ln(2C - 1) (ln 7).
 
     Args:
-        short: (B, 2, C, D).
+        short: (B, 2, C, D) the two augmentations of the C short clips.
         temperature: t.
         reduction: "mean" over the batch (ours), or "sum" as in the released code, which makes the
             term grow with the batch size.
+
+    Raises:
+        ValueError: `reduction` is neither.
     """
     per_video = _nt_xent(short[:, 0], short[:, 1], temperature)
-    return per_video.mean() if reduction == "mean" else per_video.sum()
+    return per_video.mean() if Reduction(reduction) is Reduction.MEAN else per_video.sum()
 
 
 def distinctive_unpooled_loss(slices: Tensor, short: Tensor, temperature: float = 0.1) -> Tensor:
@@ -95,43 +98,68 @@ def distinctive_unpooled_loss(slices: Tensor, short: Tensor, temperature: float 
 
 
 def distillation_loss(
-    student_logits: Tensor, teacher_probs: Tensor, kind: Distance = "l2"
+    student_logits: Tensor, teacher_probs: Tensor, kind: Distance | str = Distance.L2
 ) -> Tensor:
     """L_unsup: mean over the batch of the distance between p_S = softmax(logits) and p_T.
 
     Args:
-        student_logits: (B, K).
-        teacher_probs: (B, K), rows sum to 1; no gradient flows into it.
+        student_logits: (B, K) any real numbers.
+        teacher_probs: (B, K) rows that sum to 1; no gradient flows into them.
         kind: "l2": sum_k (p_S - p_T)^2; "kl": KL(p_T || p_S); "js": the Jensen-Shannon divergence.
             Natural logarithm.
 
     Raises:
         ValueError: `kind` is none of these.
     """
+    if kind not in list(Distance):
+        raise ValueError(f"kind is {kind!r}: choose l2, kl or js")
+    chosen = Distance(kind)
     target = teacher_probs.detach()
     log_student = student_logits.log_softmax(-1)
     student = log_student.exp()
-    if kind == "l2":
-        distance: Tensor = (student - target) ** 2
-        return distance.sum(-1).mean()
-    if kind == "kl":
-        return functional.kl_div(log_student, target, reduction="batchmean")
-    if kind == "js":
-        middle = ((student + target) / 2).clamp_min(torch.finfo(student.dtype).tiny)
-        # p log p through the logarithm at hand: its gradient stays finite where p underflows.
-        entropies = student * log_student + torch.special.xlogy(target, target)
-        divergence: Tensor = entropies / 2 - middle * middle.log()
-        return divergence.sum(-1).mean()
-    raise ValueError(f"kind is {kind!r}: choose l2, kl or js")
+    match chosen:
+        case Distance.L2:
+            distance: Tensor = (student - target) ** 2
+            return distance.sum(-1).mean()
+        case Distance.KL:
+            return functional.kl_div(log_student, target, reduction="batchmean")
+        case Distance.JS:
+            middle = ((student + target) / 2).clamp_min(torch.finfo(student.dtype).tiny)
+            # p log p from the log-softmax: its gradient stays finite where p underflows.
+            entropies = student * log_student + torch.special.xlogy(target, target)
+            divergence: Tensor = entropies / 2 - middle * middle.log()
+            return divergence.sum(-1).mean()
+        case _:
+            assert_never(chosen)
 
 
 def mix_teachers(invariant: Tensor, distinctive: Tensor, similarity: Tensor) -> Tensor:
-    """p_T = s p_I + (1 - s) p_D: similar clips trust the invariant teacher.
+    """p_T = s p_I + (1 - s) p_D: the more alike a video's clips, the more the invariant counts.
 
     Args:
-        invariant: (B, K) probabilities.
-        distinctive: (B, K) probabilities.
-        similarity: (B,) in [0, 1].
+        invariant: (B, K) probabilities p_I.
+        distinctive: (B, K) probabilities p_D.
+        similarity: (B,) s of each video, in [0, 1].
     """
     weight = similarity[:, None].to(invariant.dtype)
     return weight * invariant + (1 - weight) * distinctive
+
+
+def pseudo_label_loss(answers: Tensor, guesses: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Cross entropy of answers against the guesses that are confident enough to count as labels.
+
+    A guess below the threshold counts as 0 in a mean over all of them, as published (Lee 2013;
+    FixMatch, Sohn et al. 2020).
+
+    Args:
+        answers: (U, K) logits that are to agree with the guesses.
+        guesses: (U, K) logits whose argmax is the pseudo-label; no gradient flows into them.
+        threshold: The probability from which a guess counts, in [0, 1].
+
+    Returns:
+        () the loss and () the share of guesses that count.
+    """
+    confidence, guessed = guesses.detach().softmax(-1).max(-1)
+    confident = (confidence >= threshold).float()
+    entropies = functional.cross_entropy(answers, guessed, reduction="none")
+    return (entropies * confident).mean(), confident.mean()

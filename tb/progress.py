@@ -1,4 +1,4 @@
-"""Progress of long work: a live bar on a terminal, a line every few seconds elsewhere."""
+"""The progress of long work: a live bar on a terminal, or else a line every few seconds."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN = "TB_PLAIN_PROGRESS"
-"""Environment variable: lines even on a terminal; processes that run side by side set it."""
+"""Environment variable: lines on a terminal too. Processes that run side by side set it."""
 
 _LINE_EVERY_S = 5.0
 
 
 class ProgressBar:
-    """A context manager; `update(done, note)` moves it, unless it is quiet."""
+    """A context manager whose `update` shows how much is done; if `quiet`, it shows nothing."""
 
     def __init__(self, title: str, total: int, *, quiet: bool = False) -> None:
         self._title, self._total, self._quiet = title, total, quiet

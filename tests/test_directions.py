@@ -18,12 +18,22 @@ ROOMS = {
         *("loader", "epoch_dataset"),
     ],
     "tb": [
-        *("progress", "losses", "similarity", "config", "networks", "weights", "training"),
-        *("evaluation", "method", "workflow", "reports", "tables", "demo", "api", "cli"),
+        *("kinds", "messages", "progress", "losses", "similarity", "config", "networks", "weights"),
+        *(
+            "training",
+            "evaluation",
+            "method",
+            "workflow",
+            "reports",
+            "tables",
+            "demo",
+            "api",
+            "cli",
+        ),
     ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")
-DATA_ONLY = {"presets"}
+DATA_ONLY = {"presets", "templates"}
 
 
 def _modules(package: str) -> dict[str, Path]:
@@ -70,9 +80,9 @@ def test_rooms_import_only_what_stands_before_them(package: str) -> None:
     for name, path in _modules(package).items():
         if name == package:  # the front door names what all rooms offer
             continue
-        allowed = rooms[: rooms.index(name.split(".")[1]) + 1] if "." in name else []
         if name.split(".")[1] in DATA_ONLY:
             continue
+        allowed = rooms[: rooms.index(name.split(".")[1]) + 1]
         for line, module in _imports(name, path):
             own, _, rest = module.partition(".")
             if own == package and rest:

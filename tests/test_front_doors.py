@@ -1,5 +1,6 @@
 """The packages that a user imports are fast to import, complete and typed."""
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "av", "numba", "pyarrow", "torchvision", "matplotlib", "fsspec", "typer")
+HEAVY = (
+    *("av", "filelock", "fsspec", "matplotlib", "numba", "numpy", "pyarrow", "pydantic", "torch"),
+    *("torchvision", "typer"),
+)
 
 PROGRAM = """
 from pathlib import Path
@@ -32,9 +36,9 @@ with open_loader(manifest, views="pretrain", subset=Subset(part="labelled"), see
         reveal_type(total)
     loader.load_state_dict(loader.state_dict())
     data = EpochDataset(loader)
-checkpoint = train("student", "shards", "work", settings=["labels.percent=5"])
+checkpoint = train("student", shards="shards", out="work", settings=["labels.percent=5"])
 reveal_type(checkpoint)
-found = evaluate("student", "shards", "work")
+found = evaluate("student", shards="shards", out="work")
 reveal_type(found.top1)
 classifier = load_classifier("work/student")
 reveal_type(classifier)
@@ -64,16 +68,31 @@ def test_importing_is_instant(package: str) -> None:
 def test_every_name_is_there(package: str) -> None:
     module = importlib.import_module(package)
     assert len(module.__all__) > 5
-    assert sorted(module.__all__) == sorted(set(module.__all__))
     for name in module.__all__:
         assert getattr(module, name) is not None
         # A sub-module of that name would hide the function when it is imported.
         assert not (ROOT / package / f"{name}.py").exists()
         assert not (ROOT / package / name).exists()
-    assert set(module.__all__) <= set(dir(module))
+    assert dir(module) == module.__all__ == sorted(module.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = module.nonsense
     assert (ROOT / package / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("package", ["shards", "loaders", "tb"])
+def test_type_checkers_see_the_same_names(package: str) -> None:
+    module = importlib.import_module(package)
+    typed = {
+        alias.asname: node.module
+        for node in ast.walk(ast.parse((ROOT / package / "__init__.py").read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    assert sorted(typed) == module.__all__
+    for name, place in typed.items():
+        assert getattr(module, name).__name__ == name
+        assert getattr(module, name).__module__ == place
 
 
 @pytest.mark.slow

@@ -1,25 +1,28 @@
-"""The command line, `tb`: shards, training, evaluation, probes, weights, reports, the demo.
+"""The command line, `tb`: each command parses its options, calls `tb.api` and prints the result.
 
-Heavy imports wait inside the commands, so that `tb --help` answers at once. An `InputError` is the
-user's to mend: one line and exit code 2, without a traceback.
+Commands import heavy modules when they run, so that `tb --help` answers at once. An `InputError` is
+the user's to correct: it becomes one line and exit code 2, without a traceback.
 """
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shards.errors import InputError
-from tb import __version__
+from tb import __version__, messages
+from tb.cli.config import config_app
+from tb.cli.demo import demo_command
+from tb.cli.evaluate import evaluate_command
+from tb.cli.export import export_command
 from tb.cli.probes import probe_app, retrieve_command
+from tb.cli.report import report_command, views_command
 from tb.cli.reproduce import reproduce_command
 from tb.cli.runs import runs_app
 from tb.cli.shard import shard_app, shards_app
 from tb.cli.split import split_command
-from tb.cli.train import config_app, evaluate_command, report_command, train_app, views_command
-from tb.cli.weights import export_command
+from tb.cli.train import train_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +43,7 @@ app.command("reproduce")(reproduce_command)
 app.command("views")(views_command)
 app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")
+app.command("demo")(demo_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -51,34 +55,12 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")] = Path(
-        "demo"
-    ),
-    size: Annotated[
-        str, typer.Option(help="tiny (a smoke test), small (minutes on two cores) or medium.")
-    ] = "small",
-    seed: Annotated[int, typer.Option(help="Seeds the videos and the training.", min=0)] = 0,
-) -> None:
-    """Make videos, shard them, run the whole method and write a report; needs no GPU or data.
-
-    Twelve classes: ring, cross, stripes and checker differ in appearance; left and right,
-    clockwise and anticlockwise, grow and shrink, pulse-then-hop and hop-then-pulse show the same
-    disc and differ in motion or in the order of events alone.
-
-    Run it again after an interruption: it goes on from where it was.
-    """
-    from tb.demo.demo import run_demo
-
-    run_demo(out, size=size, seed=seed)
-
-
 def main() -> None:
     """Entry point of `tb`."""
-    # Read when torch loads. Spinning threads that share their cores with the loader's, or with
-    # another program's, make a step many times slower.
+    # OpenMP reads it when torch loads. Threads that spin on cores that the loader or another
+    # program needs make a step many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    messages.show()
     try:
         app()
     except InputError as error:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tb.cli.train import Out, PeekTest, Preset, Set, Shards, open_work
+from tb import api
+from tb.cli.options import Out, PeekTest, Preset, Set, Shards
 
 if TYPE_CHECKING:
-    from shards.format.manifest import Manifest
-    from tb.evaluation.evaluate import Evaluation
+    from tb.evaluation.accuracy import Evaluation
 
 probe_app = typer.Typer(
     no_args_is_help=True, help="Classify with a frozen backbone's features, without training it."
@@ -17,8 +17,6 @@ probe_app = typer.Typer(
 StageName = Annotated[
     str, typer.Argument(metavar="STAGE", help="A trained stage: invariant, distinctive, tclr, ...")
 ]
-
-
 AllLabels = Annotated[
     bool,
     typer.Option("--all-labels", help="Learn from all training videos, not the labelled ones."),
@@ -32,26 +30,24 @@ def knn(
     out: Out,
     preset: Preset = None,
     set_: Set = None,
-    k: Annotated[int, typer.Option(help="Neighbours.", min=1)] = 20,
+    k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
     temperature: Annotated[float, typer.Option(help="Of their weights.", min=1e-3)] = 0.07,
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:
     """Weighted k-nearest neighbours by cosine: videos of evaluation.split among training videos."""
-    manifest, config = open_work(shards, out, preset, set_)
-    from tb.evaluation.probes import knn_probe
-
-    result = knn_probe(
+    result = api.knn_probe(
         stage,
-        manifest,
-        config,
-        out,
+        shards=shards,
+        out=out,
+        preset=preset,
+        settings=set_ or [],
         k=k,
         temperature=temperature,
         all_labels=all_labels,
-        peek=peek_test,
+        peek_test=peek_test,
     )
-    _tell(f"{k}-NN", manifest, result)
+    _tell(f"{k}-NN", result)
 
 
 @probe_app.command()
@@ -68,13 +64,17 @@ def linear(
     peek_test: PeekTest = False,
 ) -> None:
     """Logistic regression on training videos, tested on evaluation.split."""
-    manifest, config = open_work(shards, out, preset, set_)
-    from tb.evaluation.probes import linear_probe
-
-    result = linear_probe(
-        stage, manifest, config, out, l2=l2, all_labels=all_labels, peek=peek_test
+    result = api.linear_probe(
+        stage,
+        shards=shards,
+        out=out,
+        preset=preset,
+        settings=set_ or [],
+        l2=l2,
+        all_labels=all_labels,
+        peek_test=peek_test,
     )
-    _tell("linear probe", manifest, result)
+    _tell("linear probe", result)
 
 
 def retrieve_command(
@@ -86,20 +86,19 @@ def retrieve_command(
     peek_test: PeekTest = False,
 ) -> None:
     """Video retrieval: R@k of evaluation.split's videos among all training videos."""
-    manifest, config = open_work(shards, out, preset, set_)
-    from tb.evaluation.probes import retrieve
-
-    found = retrieve(stage, manifest, config, out, peek=peek_test)
-    recalls = ", ".join(f"R@{k} {share:.1%}" for k, share in found["recall"].items())
+    found = api.retrieve(
+        stage, shards=shards, out=out, preset=preset, settings=set_ or [], peek_test=peek_test
+    )
+    recalls = ", ".join(f"R@{k} {share:.1%}" for k, share in found.recall.items())
     typer.echo(
-        f"{stage}: {recalls}; {found['num_queries']} videos of split {found['split']!r} among"
-        f" {found['num_gallery']} training videos"
+        f"{stage}: {recalls}; {found.num_queries} videos of split {found.split!r} among"
+        f" {found.num_gallery} training videos"
     )
 
 
-def _tell(probe: str, manifest: "Manifest", result: "Evaluation") -> None:
+def _tell(probe: str, result: "Evaluation") -> None:
     typer.echo(
         f"{result.stage}, {probe}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of"
         f" {result.num_videos} videos of split {result.split!r}"
-        f" (chance {1 / len(manifest.classes):.1%})"
+        f" (chance {1 / len(result.class_top1):.1%})"
     )

@@ -1,4 +1,4 @@
-"""`tb runs ...`: a look at what training left. As everywhere, imports wait in the commands."""
+"""`tb runs ...`: runs in a list, one by one, compared and plotted."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, and compare the
 
 Folder = Annotated[Path, typer.Argument(help="A run: WORK/STAGE.")]
 
-# Rich takes 80 for a pipe, which breaks long paths in two.
+# For a pipe. Rich's own 80 columns would break long paths in two.
 _PIPE_WIDTH = 160
 
 
@@ -46,8 +46,8 @@ def ls(
 @runs_app.command()
 def show(run: Folder) -> None:
     """A run's last metrics, accuracies and settings."""
+    from tb.config.tree import flatten
     from tb.reports.runs import read_run
-    from tb.training.settings import flatten
 
     found = read_run(run)
     console = _console()
@@ -61,8 +61,8 @@ def show(run: Folder) -> None:
 @runs_app.command()
 def compare(one: Folder, two: Folder) -> None:
     """Where the settings of two runs differ, and their last metrics side by side."""
+    from tb.config.tree import differences
     from tb.reports.runs import read_run, short_names
-    from tb.training.settings import differences
 
     runs = [read_run(one), read_run(two)]
     names = short_names(runs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from tb import api
 from tb.cli.shards import empty_classes, few, progress_bar, shards_app, size_text, split_counts
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ shard_app = typer.Typer(
 )
 
 _NUM_REASONS_SHOWN = 5
-_MIB = 1 << 20
 
 # What to read.
 Root = Annotated[Path, typer.Option(help="The folder with the class folders.")]
@@ -115,26 +115,20 @@ def _ingest(
     time_limit: TimeLimit = 900.0,
     strict: Strict = False,
 ) -> None:
-    from shards.encode.recipe import Recipe
-    from shards.ingestion.ingest import ingest
-
-    recipe = Recipe(
-        codec=codec,
-        quality=quality,
-        gop=gop,
-        short_side_px=short_side,
-        max_seconds=max_seconds,
-    )
     with progress_bar("shard") as progress:
-        report = ingest(
+        report = api.shard(
             dataset,
-            out,
-            recipe=recipe,
+            out=out,
+            recipe=codec,
+            quality=quality,
+            gop=gop,
+            short_side=short_side,
+            max_seconds=max_seconds,
+            shard_mb=shard_mb,
             seed=seed,
-            shard_bytes=shard_mb * _MIB,
             workers=workers,
-            ray_address=ray,
-            time_limit_s=time_limit,
+            ray=ray,
+            time_limit=time_limit,
             strict=strict,
             progress=progress,
         )

@@ -1,5 +1,5 @@
 """A run's settings.
 
-Here: every setting with its default and range, presets, `--set`, what a work folder remembers.
+Here: the sections with their defaults and ranges, presets, `--set`, what a work folder remembers.
 Not here: the presets themselves, which are YAML files in `tb/presets`.
 """

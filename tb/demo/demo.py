@@ -1,8 +1,8 @@
-"""`tb demo`: made-up videos, then the same commands that real ones go through.
+"""`tb demo`: made-up videos, then the same steps as for real ones.
 
-Writes OUT/videos (real H.264 files; the classes are described in `tb.demo.videos`), OUT/shards and
-OUT/work, and leaves report.html and result.json in OUT. It adds nothing to the method: `tb shard
-folder` and `tb train all --preset demo` on the same videos do the same.
+It writes OUT/videos (real H.264 files; `tb.demo.videos` describes the classes), OUT/shards,
+OUT/work, report.html and result.json. `tb shard folder` and `tb train all --preset demo` on the
+same videos do the same.
 """
 
 import json
@@ -15,7 +15,8 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
-from tb.config.settings import work_config
+from tb.config.loading import work_config
+from tb.config.tree import Tree
 from tb.demo.videos import SIZES, write_demo_videos
 from tb.progress import ProgressBar
 from tb.reports.report import REPORT, RESULT, write_report
@@ -24,8 +25,11 @@ from tb.workflow.run import run_all
 PRESET = "demo"
 
 
-def run_demo(out: Path, *, size: str, seed: int) -> None:
+def run_demo(out: Path, *, size: str, seed: int) -> Tree:
     """Runs the demo, or goes on with one that was interrupted.
+
+    Returns:
+        The content of OUT/result.json.
 
     Raises:
         InputError: The size is unknown, or OUT holds a demo with another size or seed.
@@ -37,11 +41,12 @@ def run_demo(out: Path, *, size: str, seed: int) -> None:
     write_report(manifest, config, work, seconds=time.monotonic() - started_s)
     for name in (REPORT, RESULT):
         publish_bytes(out / name, (work / name).read_bytes())
-    _print_result(out)
+    result: Tree = json.loads((out / RESULT).read_text())
+    return result
 
 
 def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
-    """OUT/videos and OUT/shards, made where they are missing.
+    """The data set in OUT/videos and OUT/shards, made where it is missing.
 
     Raises:
         InputError: The size is unknown, or OUT holds a demo with another size or seed.
@@ -60,7 +65,7 @@ def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
     return read_manifest(out / "shards")
 
 
-# The medium size has three times the videos, and takes three times the steps.
+# The medium size has three times as many videos, and takes three times as many steps.
 _SIZE_SETTINGS = {
     "tiny": [
         "labels.percent=50",
@@ -79,7 +84,8 @@ _SIZE_SETTINGS = {
 
 
 def _claim(out: Path, size: str, seed: int) -> None:
-    facts = {"size": size, "seed": seed}
+    """Writes the size and seed to OUT/demo.json; refuses a folder with other ones."""
+    claim = {"size": size, "seed": seed}
     path = out / "demo.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -87,30 +93,11 @@ def _claim(out: Path, size: str, seed: int) -> None:
         if before is None:
             if any(not file.name.startswith(path.name) for file in out.iterdir()):
                 raise InputError(f"{out}: holds something else; choose another --out")
-            publish_bytes(path, json.dumps(facts).encode())
+            publish_bytes(path, json.dumps(claim).encode())
     except (OSError, ValueError) as error:
         raise InputError(f"{out}: not usable ({error}); choose another --out") from None
-    if before not in (None, facts):
+    if before not in (None, claim):
         raise InputError(
             f"{out}: holds a demo with size {before['size']} and seed {before['seed']}; choose"
             " another --out, or delete it"
         )
-
-
-def _print_result(out: Path) -> None:
-    result = json.loads((out / RESULT).read_text())
-    print(f"\n{'':<34}top-1")
-    for title, name in (
-        ("chance", "chance"),
-        ("supervised only, same labels", "supervised"),
-        ("invariant teacher, fine-tuned", "invariant"),
-        ("distinctive teacher, fine-tuned", "distinctive"),
-        ("student", "student"),
-    ):
-        print(f"{title:<34}{result[f'{name}_top1']:.1%}")
-    print(
-        f"\n{result['num_videos']['labelled']} of {result['num_videos']['train']} training videos"
-        f" labelled; {result['data_wait_fraction']:.1%} of step time spent waiting for data;"
-        f" {result['seconds']:.0f} s"
-    )
-    print(f"report  {out / REPORT}\nresult  {out / RESULT}")

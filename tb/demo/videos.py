@@ -13,11 +13,11 @@ events* (a temporally distinctive representation serves):
     grow, shrink                        the radius runs up (or down) and starts over
     pulse_then_hop, hop_then_pulse      two events and a pause, over and over
 
-Phase, speed, size, position, colours, background texture, camera shake and length are random, and
-every motion visits the same states in both directions of time, so no single frame gives a motion
-class away. A cycle is longer than the 64-frame window of pretraining: else two of a window's clips
-would show the same state, and to tell them apart, as L_D asks, would be impossible. Some videos are
-shorter than the window.
+Phase, speed, size, position, colours, background texture, camera shake and length are random. Every
+motion visits the same states in both directions of time, so no single frame shows which motion
+class it is. A cycle is longer than the 64-frame window of pretraining, because two clips of a
+window that show the same state could not be told apart, which L_D asks for. Some videos are shorter
+than the window.
 """
 
 from collections.abc import Callable
@@ -53,14 +53,19 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSize:
-    """Videos per class. "tiny" only shows that everything runs: it learns nothing."""
+    """Videos of each class; "tiny" only shows that everything runs, and learns nothing.
+
+    Attributes:
+        train: Training videos of a class.
+        test: Test videos of a class.
+    """
 
     train: int
     test: int
 
     @property
     def num_videos(self) -> int:
-        """Over all classes."""
+        """Videos of all classes and splits."""
         return (self.train + self.test) * len(CLASSES)
 
 
@@ -74,11 +79,11 @@ SIZES = {
 def write_demo_videos(
     root: Path, *, size: DemoSize, seed: int, progress: Callable[[int, int], None]
 ) -> None:
-    """Writes ROOT/{train,test}/CLASS/*.mp4; files that are there already are kept.
+    """Writes ROOT/{train,test}/CLASS/*.mp4, and keeps the files that exist.
 
     Args:
-        root: Target folder, made if missing.
-        size: Videos per class.
+        root: The folder, made if missing.
+        size: Videos of each class.
         seed: Seeds every draw; a video depends on (seed, split, class, number) alone.
         progress: Called with (videos done, videos in all).
     """
@@ -148,7 +153,8 @@ def draw_video(name: str, rng: np.random.Generator) -> np.ndarray:
 def _colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A background and two object colours, (3,) in [0, 255], well apart in brightness.
 
-    In brightness, not only in hue: augmentation changes hues and may take the colour away.
+    They differ in brightness and not only in hue, because augmentation changes hues and may remove
+    colour.
     """
     while True:
         background, ink, paper = (

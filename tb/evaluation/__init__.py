@@ -1,5 +1,5 @@
 """What a trained network is worth on held-out videos.
 
-Here: accuracy, features, k-NN and linear probes, retrieval, and the record of who read which split.
-Not here: pages and pictures for people (`tb.reports`).
+Here: accuracy, confusions, features, k-NN and linear probes, retrieval, the record of readings.
+Not here: pages and tables for people (`tb.reports`).
 """

@@ -1,11 +1,12 @@
-"""Features of whole videos by a frozen backbone, computed once per checkpoint and split.
+"""Features of whole videos by a frozen backbone, computed once for each checkpoint and split.
 
-A video's feature is the mean of its evaluation clips' pooled features. They are kept in
-WORK/STAGE/features-SPLIT.parquet, keyed by what they depend on.
+A video's feature is the mean of the pooled features of its evaluation clips. Features are kept in
+WORK/STAGE/features-SPLIT.parquet with a digest of everything that they depend on.
 """
 
 import hashlib
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,23 +17,31 @@ from torch import Tensor
 
 from shards.files.parquet import publish_table, read_table
 from shards.format.manifest import Manifest
-from tb.config.settings import Config
-from tb.evaluation.evaluate import evaluation_loader, evaluation_source, video_means
-from tb.networks.models import build_backbone, to_channels_last
+from tb.config.sections import Config
+from tb.evaluation.clips import evaluation_loader, video_means
+from tb.evaluation.evaluate import evaluation_source
+from tb.networks.backbones import build_backbone
+from tb.networks.heads import to_channels_last
 from tb.weights.checkpoint import CHECKPOINT
 from tb.weights.pretrained import load_pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Of N videos: their (N,) manifest rows, (N, C) float32 features and (N,) class indices."""
+    """Features of N videos.
+
+    Attributes:
+        rows: (N,) manifest rows.
+        vectors: (N, C) float32 features.
+        labels: (N,) int64 class indices.
+    """
 
     rows: np.ndarray
     vectors: Tensor
     labels: Tensor
 
     def of(self, rows: np.ndarray) -> "Features":
-        """Those of some of the manifest's rows."""
+        """The features of the given manifest rows only."""
         keep = torch.from_numpy(np.isin(self.rows, rows))
         return Features(
             rows=self.rows[keep.numpy()], vectors=self.vectors[keep], labels=self.labels[keep]
@@ -42,7 +51,7 @@ class Features:
 def stage_features(
     stage: str, manifest: Manifest, config: Config, work: Path, split: str
 ) -> Features:
-    """The features of a split ("pool" too), kept in WORK/STAGE/features-SPLIT.parquet.
+    """The features of a split ("pool" too); WORK/STAGE/features-SPLIT.parquet keeps them.
 
     Raises:
         InputError: The stage is not trained or of another backbone, or the split is empty.
@@ -73,14 +82,14 @@ def _read_table(path: Path, key: str) -> pa.Table | None:
 
 
 def _compute(stage: str, manifest: Manifest, config: Config, work: Path, split: str) -> pa.Table:
-    loader = evaluation_loader(manifest, config, config.labels.of_split(split))
     backbone = build_backbone(config.backbone)
-    load_pretrained(work / stage / CHECKPOINT, backbone, config.backbone)
-    to_channels_last(backbone).to(loader.device).eval()
+    load_pretrained(work / stage / CHECKPOINT, backbone)
     config.machine.limit_threads()
-    means, rows = video_means(
-        loader, lambda clips: backbone(clips).mean(dim=(2, 3, 4)), f"features {stage} {split}"
-    )
+    with closing(evaluation_loader(manifest, config, config.labels.of_split(split))) as loader:
+        to_channels_last(backbone).to(loader.device).eval()
+        means, rows = video_means(
+            loader, lambda clips: backbone(clips).mean(dim=(2, 3, 4)), f"features {stage} {split}"
+        )
     return pa.table(
         {
             "row": rows,

@@ -1,11 +1,12 @@
 """What a frozen backbone's features are worth: k-NN, a linear classifier, video retrieval.
 
-Videos to learn from (or to find) are the training ones; those asked about are `evaluation.split`.
+The gallery (the videos to learn from, or to find) are training videos. The queries are the videos
+of `evaluation.split`.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,14 +16,37 @@ from torch.nn import functional
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb.config.settings import Config, Tree
-from tb.evaluation.evaluate import Evaluation, evaluation_source, summarise, write_evaluation
+from tb.config.sections import Config
+from tb.config.tree import Tree
+from tb.evaluation.accuracy import Evaluation, summarise, write_evaluation
+from tb.evaluation.evaluate import evaluation_source
 from tb.evaluation.features import Features, stage_features
 from tb.evaluation.readings import check_unread, log_reading
 
 RECALLS = (1, 5, 10, 20, 50)
 _CHUNK = 1024  # queries compared with the whole gallery at a time
 _MAX_ITERATIONS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval:
+    """How often a video of the query's own class is among the nearest training videos.
+
+    Attributes:
+        stage: Folder name of the trained stage.
+        split: The split of the queries.
+        num_queries: Their number.
+        num_gallery: The number of training videos.
+        recall: R@k in [0, 1] by str(k), for every k of `RECALLS`.
+        source: What the numbers depend on.
+    """
+
+    stage: str
+    split: str
+    num_queries: int
+    num_gallery: int
+    recall: dict[str, float]
+    source: Tree
 
 
 def knn_probe(
@@ -38,21 +62,21 @@ def knn_probe(
 ) -> Evaluation:
     """Weighted k-nearest neighbours (see `knn_probabilities`).
 
-    Writes WORK/STAGE/probe-knn-SPLIT.json.
+    It writes WORK/STAGE/probe-knn-SPLIT.json.
 
     Args:
         stage: Folder of a trained stage.
         manifest: The data set.
         config: Clips, labels and split.
         work: The work folder.
-        k: Neighbours.
-        temperature: Of their weights.
+        k: Number of neighbours.
+        temperature: Temperature of their weights.
         all_labels: Learn from all training videos, not only from those that `labels` chooses.
         peek: As in `tb.evaluation.evaluate.evaluate`; each probe has one reading of the split.
 
     Raises:
-        InputError: The stage is not trained or of another backbone, or a split is empty; or it was
-            read already, with other settings, and this is no `peek`.
+        InputError: The stage is not trained or of another backbone, or a split is empty; or the
+            split was read already, with other settings, and this is no `peek`.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
     probabilities = knn_probabilities(
@@ -79,12 +103,12 @@ def linear_probe(
 ) -> Evaluation:
     """Multinomial logistic regression on standardised features (see `fit_logistic`).
 
-    Writes WORK/STAGE/probe-linear-SPLIT.json. Arguments and errors as of `knn_probe`; `l2` weighs
-    the penalty.
+    It writes WORK/STAGE/probe-linear-SPLIT.json. Arguments and errors are those of `knn_probe`;
+    `l2` is the weight of the penalty.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
     mean, deviation = gallery.vectors.mean(0), gallery.vectors.std(0, correction=0)
-    scale = torch.where(deviation > 0, deviation, 1)  # a constant feature says nothing
+    scale = torch.where(deviation > 0, deviation, 1)  # 1 for a constant feature
     weight, bias = fit_logistic(
         (gallery.vectors - mean) / scale, gallery.labels, len(manifest.classes), l2=l2
     )
@@ -95,12 +119,11 @@ def linear_probe(
 
 def retrieve(
     stage: str, manifest: Manifest, config: Config, work: Path, *, peek: bool = False
-) -> Tree:
+) -> Retrieval:
     """Video retrieval: is a video of the query's class among the k nearest training videos?
 
-    Writes WORK/STAGE/retrieval-SPLIT.json: the content returned, with "recall" from str(k) to the
-    share of queries, in [0, 1], for every k of `RECALLS`. Arguments and errors as of `knn_probe`;
-    all training videos are in the gallery.
+    It writes what it returns to WORK/STAGE/retrieval-SPLIT.json. Arguments and errors are those of
+    `knn_probe`; the gallery has all training videos.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels=True)
     folder, split = work / stage, config.evaluation.split
@@ -109,15 +132,15 @@ def retrieve(
         check_unread(folder, "retrieval", split, source)
     recall = recall_at(queries.vectors, queries.labels, gallery.vectors, gallery.labels, ks=RECALLS)
     log_reading(folder, "retrieval", split, recall[1], source, peek=peek)
-    result: Tree = {
-        "stage": stage,
-        "split": split,
-        "num_queries": len(queries.rows),
-        "num_gallery": len(gallery.rows),
-        "recall": {str(k): share for k, share in recall.items()},
-        "source": source,
-    }
-    text = json.dumps(result, indent=1) + "\n"
+    result = Retrieval(
+        stage=stage,
+        split=split,
+        num_queries=len(queries.rows),
+        num_gallery=len(gallery.rows),
+        recall={str(k): share for k, share in recall.items()},
+        source=source,
+    )
+    text = json.dumps(asdict(result), indent=1) + "\n"
     publish_bytes(folder / f"retrieval-{split}.json", text.encode())
     return result
 
@@ -131,20 +154,20 @@ def knn_probabilities(
     k: int = 20,
     temperature: float = 0.07,
 ) -> Tensor:
-    """Votes of the k nearest by cosine, each weighing exp(cosine / temperature), as shares.
+    """The votes of the k nearest by cosine, each with weight exp(cosine / temperature), as shares.
 
-    The protocol of Wu et al. (CVPR 2018), in use since for self-supervised features.
+    This is the protocol of Wu et al. (CVPR 2018), the usual one for self-supervised features.
 
     Args:
-        queries: (N, C).
-        gallery: (M, C); of these, the k nearest, or all if there are fewer.
+        queries: (N, C) features.
+        gallery: (M, C) features; the k nearest of them vote, or all if there are fewer.
         labels: (M,) int64 in [0, K).
         num_classes: K.
-        k: Neighbours.
-        temperature: Above 0; the smaller, the more the nearest counts.
+        k: Number of neighbours.
+        temperature: Above 0; the smaller it is, the more the nearest count.
 
     Returns:
-        (N, K), rows sum to 1; 0 for a class without a vote.
+        (N, K) rows that sum to 1; 0 for a class without a vote.
     """
     gallery = functional.normalize(gallery)
     found = []
@@ -162,10 +185,10 @@ def fit_logistic(
     """The one minimum of mean cross entropy + l2 / 2 |weight|^2, by L-BFGS.
 
     Args:
-        features: (N, C), of about unit scale.
+        features: (N, C) of about unit scale.
         labels: (N,) int64 in [0, K).
         num_classes: K.
-        l2: Above 0. Bias is free.
+        l2: Above 0. The bias has no penalty.
 
     Returns:
         (K, C) weight and (K,) bias, float32.
@@ -200,14 +223,14 @@ def recall_at(
     *,
     ks: Sequence[int],
 ) -> dict[int, float]:
-    """R@k: share of queries with one of their own class among the k nearest by cosine.
+    """R@k: the share of queries with one of their own class among the k nearest by cosine.
 
     Args:
-        queries: (N, C).
+        queries: (N, C) features.
         query_labels: (N,) int64.
-        gallery: (M, C).
+        gallery: (M, C) features.
         gallery_labels: (M,) int64.
-        ks: Ascending; a k above M takes the whole gallery.
+        ks: Ascending; a k above M means the whole gallery.
     """
     gallery = functional.normalize(gallery)
     hits = []

@@ -1,7 +1,7 @@
-"""The record of who looked at a split's labels with a trained stage: WORK/STAGE/evaluations.jsonl.
+"""The record of the readings of a split with a trained stage: WORK/STAGE/evaluations.jsonl.
 
-Held-out videos are for one reading: whoever chooses by a second one fits them. Reading again, with
-other weights or settings, takes a word (`peek`), and stays on record.
+Held-out videos are for one reading, because a choice made by a second one fits them. A reading with
+other weights or settings must be declared (`peek`), and the record keeps it.
 """
 
 import hashlib
@@ -10,18 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shards.errors import InputError
-from tb.config.settings import Tree
+from tb.config.tree import Tree
 
 LOG = "evaluations.jsonl"
 
 
 def check_unread(folder: Path, what: str, split: str, source: Tree) -> None:
-    """Raises InputError if the split was read, not as a peek, for anything but `source`.
+    """Raises InputError if the split was already read for another result than that of `source`.
+
+    Peeks do not count.
 
     Args:
-        folder: Of the stage.
+        folder: The stage's folder.
         what: "eval", or the probe's name; each has one reading.
-        split: Whose labels are asked for; the training videos' are free.
+        split: The split to be read. Training videos may always be read.
         source: What the result will depend on.
     """
     if split == "train":
@@ -39,18 +41,18 @@ def check_unread(folder: Path, what: str, split: str, source: Tree) -> None:
 def log_reading(
     folder: Path, what: str, split: str, top1: float, source: Tree, *, peek: bool = False
 ) -> int:
-    """Adds a line to the record; call it before anything else tells the result.
+    """Adds a line to the record; call it before the result is shown or written anywhere.
 
     Args:
-        folder: Of the stage.
-        what: As for `check_unread`.
-        split: Whose labels were looked at.
-        top1: What came out, in [0, 1].
-        source: Of the result; its checkpoint and digest are noted.
+        folder: The stage's folder.
+        what: As in `check_unread`.
+        split: The split that was read.
+        top1: The result, in [0, 1].
+        source: What the result depends on; the line has its checkpoint and its digest.
         peek: Whether the reading was declared as one that does not count.
 
     Returns:
-        How many peeks of this kind there were up to now.
+        How many peeks of this kind there were so far.
     """
     line = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -67,12 +69,12 @@ def log_reading(
 
 
 def num_readings(folder: Path, split: str) -> int:
-    """How often the split was looked at with the stage in `folder`, whatever its weights."""
+    """How often the split was read with the stage in `folder`, whatever its weights were."""
     return len(_readings(folder, split))
 
 
 def _readings(folder: Path, split: str) -> list[Tree]:
-    """The record's lines about a split."""
+    """The lines of the record about a split."""
     path = folder / LOG
     lines = path.read_text().splitlines() if path.is_file() else []
     return [line for line in map(json.loads, lines) if line["split"] == split]

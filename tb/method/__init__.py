@@ -1,5 +1,5 @@
 """TimeBalance and its baselines: what each stage trains, on which clips, with which loss.
 
-Here: stages, teachers, cached scores, baselines.
+Here: one file for each kind of stage, the teachers and their scores; `stages.py` lists all stages.
 Not here: the formulas (`tb.losses`, `tb.similarity`), the loop (`tb.training`).
 """

@@ -1,161 +1,172 @@
-"""Semi-supervised baselines: the student's network, start, labels, batches and steps, no teachers.
+"""The baselines: the student's network, start, labels, batches and steps, but no teachers.
 
+    supervised     The labelled videos alone, from scratch.
     pseudo-label   Lee, ICML workshop 2013: its own confident predictions are labels.
     fixmatch       Sohn et al., NeurIPS 2020, on clips: confident predictions for the weakly
                    augmented view of a clip are labels for its strongly augmented view.
     mean-teacher   Tarvainen and Valpola, NeurIPS 2017: agreement with the running mean of its own
                    weights, which sees another augmentation of the clip. The mean is the result.
 
-An unlabelled batch is as large as a labelled one (FixMatch's paper takes seven times as many), so
-that a step costs about what the student's does; Mean Teacher's weight is not ramped up. The
-supervised-only baseline is in `tb.method.stages`.
+An unlabelled batch is as large as a labelled one (FixMatch's paper takes seven times as many), so a
+step costs about what the student's does. Mean Teacher's weight is constant, not ramped up.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 
-from loaders.loader import Batch
-from loaders.plan import views
+from loaders import Batch, ViewSpec
+from loaders.plan import presets
+from loaders.plan.views import Augment
 from shards.format.manifest import Manifest
 from tb import losses
-from tb.config.settings import Config, Optim
-from tb.method.stages import (
+from tb.config.sections import Baselines, Config
+from tb.kinds import FROM_SCRATCH, Distance, StageKind
+from tb.method.classification import (
     classifier_stage,
-    clip_views,
-    init_student,
     new_classifier,
-    stage_loader,
+    start_student,
+    supervised_stage,
 )
-from tb.training.loop import Stage
-
-Terms = dict[str, Tensor]
-# (network, the running mean of its weights if it averages, labelled, unlabelled, settings) -> named
-# scalars
-Loss = Callable[[nn.Module, nn.Module | None, Batch, Batch, Config], Terms]
+from tb.method.streams import Stream, clip_views
+from tb.networks.heads import Classifier
+from tb.training.stage import Stage, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kind:
-    """What sets a baseline apart."""
+class _BaselineLoss(ABC):
+    """The loss of a baseline.
 
-    unlabelled_views: Callable[[Config], views.ViewSpec]
-    loss: Loss
-    averages: bool = False
-
-
-def baseline_stage(kind: str, manifest: Manifest, config: Config, work: Path) -> Stage:
-    """A baseline by its name in NAMES; `work` holds the checkpoint that `student.init` names."""
-    how = _KINDS[kind]
-    optim = _optim(config, how)
-    labelled = stage_loader(manifest, clip_views(config), "labelled", config, optim)
-    unlabelled = stage_loader(manifest, how.unlabelled_views(config), "unlabelled", config, optim)
-    model = new_classifier(manifest, config)
-    average = new_classifier(manifest, config) if how.averages else None
-    init = init_student(model, config, work)
-
-    def loss(batches: tuple[Batch, ...]) -> Terms:
-        first, second = batches
-        return how.loss(model, average, first, second, config)
-
-    facts = {
-        "baseline": kind,
-        "baselines": config.baselines.model_dump(mode="json"),
-        "optim": optim.model_dump(mode="json"),
-        "init": init,
-    }
-    streams = (labelled, unlabelled)
-    stage = classifier_stage(kind, model, manifest, config, optim, streams, loss, facts)
-    return replace(stage, average=average)
-
-
-def _optim(config: Config, how: _Kind) -> Optim:
-    optim = config.student.optim
-    if not how.averages:
-        return optim
-    return optim.model_copy(update={"ema_decay": config.baselines.ema_decay})
-
-
-def _pseudo_label(
-    model: nn.Module, average: nn.Module | None, labelled: Batch, unlabelled: Batch, config: Config
-) -> Terms:
-    clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
-    logits, guesses = model(clips).float().split([len(labelled.keys), len(unlabelled.keys)])
-    return with_guesses(logits, labelled.labels, guesses, guesses, config)
-
-
-def _fixmatch(
-    model: nn.Module, average: nn.Module | None, labelled: Batch, unlabelled: Batch, config: Config
-) -> Terms:
-    weak, strong = unlabelled.views["weak"], unlabelled.views["strong"]
-    # One forward, as published: batch norm sees all three kinds together.
-    clips = torch.cat([labelled.views["clip"], weak, strong])
-    logits, guesses, answers = (
-        model(clips).float().split([len(labelled.keys), len(weak), len(strong)])
-    )
-    return with_guesses(logits, labelled.labels, guesses, answers, config)
-
-
-def with_guesses(
-    logits: Tensor, labels: Tensor, guesses: Tensor, answers: Tensor, config: Config
-) -> Terms:
-    """Cross entropy on labels, and against the model's own confident guesses.
-
-    A guess below the threshold counts as 0 in a mean over all of them, as published.
-
-    Args:
-        logits: (B, K) for the labelled videos.
-        labels: (B,) int64.
-        guesses: (U, K) logits whose argmax is the pseudo-label; no gradient flows into them.
-        answers: (U, K) logits that are to agree with it.
-        config: `config.baselines` has threshold and weight.
+    Attributes:
+        model: The classifier in training.
+        settings: The section `baselines`.
+        average: Holds the running mean of the model's weights, for a baseline that needs it.
     """
-    settings = config.baselines
-    confidence, guessed = guesses.detach().softmax(-1).max(-1)
-    confident = (confidence >= settings.threshold).float()
-    supervised = functional.cross_entropy(logits, labels)
-    unsupervised = (functional.cross_entropy(answers, guessed, reduction="none") * confident).mean()
-    return {
-        "loss": supervised + settings.pseudo_label_weight * unsupervised,
-        "L_sup": supervised,
-        "L_unsup": unsupervised,
-        "confident": confident.mean(),
-    }
+
+    model: Classifier
+    settings: Baselines
+    average: Classifier | None = None
+
+    @abstractmethod
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The terms of a labelled and an unlabelled batch."""
 
 
-def _mean_teacher(
-    model: nn.Module, average: nn.Module | None, labelled: Batch, unlabelled: Batch, config: Config
-) -> Terms:
-    assert average is not None
-    with torch.no_grad():
-        target = average(unlabelled.views["weak"]).float().softmax(-1)
-    clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])
-    logits, answers = model(clips).float().split([len(labelled.keys), len(unlabelled.keys)])
-    supervised = functional.cross_entropy(logits, labelled.labels)
-    distance = losses.distillation_loss(answers, target, "l2")
-    return {
-        "loss": supervised + config.baselines.consistency_weight * distance,
-        "L_sup": supervised,
-        "L_unsup": distance,
-    }
+class PseudoLabelLoss(_BaselineLoss):
+    """Cross entropy on labels, and on its own confident predictions for unlabelled clips."""
+
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The terms of a labelled and an unlabelled batch."""
+        labelled, unlabelled = batches
+        clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
+        logits, guesses = self.model(clips).float().split([len(x.keys) for x in batches])
+        supervised = functional.cross_entropy(logits, labelled.labels)
+        unsupervised, confident = losses.pseudo_label_loss(
+            guesses, guesses, self.settings.threshold
+        )
+        total = supervised + self.settings.pseudo_label_weight * unsupervised
+        return {
+            "loss": total,
+            "L_sup": supervised,
+            "L_unsup": unsupervised,
+            "confident": confident,
+        }
 
 
-def _weak_and_strong(config: Config) -> views.ViewSpec:
+class FixMatchLoss(_BaselineLoss):
+    """Cross entropy on labels, and of strong views on confident predictions for weak views."""
+
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The terms of a labelled and an unlabelled batch."""
+        labelled, unlabelled = batches
+        weak, strong = unlabelled.views["weak"], unlabelled.views["strong"]
+        # One forward, as published: batch norm sees all three kinds of clips together.
+        clips = torch.cat([labelled.views["clip"], weak, strong])
+        sizes = [len(labelled.keys), len(weak), len(strong)]
+        logits, guesses, answers = self.model(clips).float().split(sizes)
+        supervised = functional.cross_entropy(logits, labelled.labels)
+        unsupervised, confident = losses.pseudo_label_loss(
+            answers, guesses, self.settings.threshold
+        )
+        total = supervised + self.settings.pseudo_label_weight * unsupervised
+        return {
+            "loss": total,
+            "L_sup": supervised,
+            "L_unsup": unsupervised,
+            "confident": confident,
+        }
+
+
+class MeanTeacherLoss(_BaselineLoss):
+    """Cross entropy on labels, and the distance to the running mean of its own weights."""
+
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The terms of a labelled and an unlabelled batch."""
+        labelled, unlabelled = batches
+        assert self.average is not None
+        with torch.no_grad():
+            target = self.average(unlabelled.views["weak"]).float().softmax(-1)
+        clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])
+        logits, answers = self.model(clips).float().split([len(x.keys) for x in batches])
+        supervised = functional.cross_entropy(logits, labelled.labels)
+        distance = losses.distillation_loss(answers, target, Distance.L2)
+        total = supervised + self.settings.consistency_weight * distance
+        return {"loss": total, "L_sup": supervised, "L_unsup": distance}
+
+
+def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
+    """The student's network and budget, from scratch on the labelled videos alone."""
+    model = new_classifier(manifest, config)
+    return supervised_stage(
+        StageKind.SUPERVISED, model, manifest, config, config.student.optim, FROM_SCRATCH
+    )
+
+
+def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Path) -> Stage:
+    """A stage of `tb.kinds.BASELINES`; `work` holds the checkpoint that `student.init` names."""
+    baseline, optim = _BASELINES[kind], config.student.optim
+    if baseline.averages:
+        optim = optim.model_copy(update={"ema_decay": config.baselines.ema_decay})
+    model = new_classifier(manifest, config)
+    average = new_classifier(manifest, config) if baseline.averages else None
+    init = start_student(model, config, work)
+    return classifier_stage(
+        kind,
+        model,
+        manifest,
+        config,
+        optim=optim,
+        streams=(
+            Stream(part="labelled", spec=clip_views(config)),
+            Stream(part="unlabelled", spec=baseline.unlabelled_views(config)),
+        ),
+        loss=baseline.loss(model=model, settings=config.baselines, average=average),
+        own_settings={
+            "baseline": kind.value,
+            "baselines": config.baselines.model_dump(mode="json"),
+            "optim": optim.model_dump(mode="json"),
+            "init": init,
+        },
+        average=average,
+    )
+
+
+def _weak_and_strong(config: Config) -> ViewSpec:
     return _pair(config, config.baselines.weak, config.baselines.strong)
 
 
-def _twice_alike(config: Config) -> views.ViewSpec:
+def _twice_alike(config: Config) -> ViewSpec:
     augment = config.classify.clips.augment
     return _pair(config, augment, augment)
 
 
-def _pair(config: Config, weak: views.Augment, strong: views.Augment) -> views.ViewSpec:
+def _pair(config: Config, weak: Augment, strong: Augment) -> ViewSpec:
     clips = config.classify.clips
-    return views.weak_strong(
+    return presets.weak_strong(
         num_frames=clips.num_frames,
         stride=clips.stride,
         size_px=clips.size_px,
@@ -164,9 +175,25 @@ def _pair(config: Config, weak: views.Augment, strong: views.Augment) -> views.V
     )
 
 
-_KINDS = {
-    "pseudo-label": _Kind(unlabelled_views=clip_views, loss=_pseudo_label),
-    "fixmatch": _Kind(unlabelled_views=_weak_and_strong, loss=_fixmatch),
-    "mean-teacher": _Kind(unlabelled_views=_twice_alike, loss=_mean_teacher, averages=True),
+@dataclass(frozen=True, kw_only=True)
+class _Baseline:
+    """What makes a baseline.
+
+    Attributes:
+        loss: Its loss.
+        unlabelled_views: The views of its unlabelled videos.
+        averages: Whether its result is the running mean of the weights.
+    """
+
+    loss: type[_BaselineLoss]
+    unlabelled_views: Callable[[Config], ViewSpec]
+    averages: bool = False
+
+
+_BASELINES = {
+    StageKind.PSEUDO_LABEL: _Baseline(loss=PseudoLabelLoss, unlabelled_views=clip_views),
+    StageKind.FIXMATCH: _Baseline(loss=FixMatchLoss, unlabelled_views=_weak_and_strong),
+    StageKind.MEAN_TEACHER: _Baseline(
+        loss=MeanTeacherLoss, unlabelled_views=_twice_alike, averages=True
+    ),
 }
-NAMES = tuple(_KINDS)

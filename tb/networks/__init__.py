@@ -1,5 +1,5 @@
-"""Networks: backbones, the projection head, the embedder and the classifier.
+"""The networks, untrained.
 
-Here: what is built. Pure torch.
-Not here: files of weights (`tb.weights`), losses (`tb.losses`).
+Here: backbones by name or by options; the projection head, the embedder and the classifier on them.
+Not here: weights from files (`tb.weights`) and losses (`tb.losses`).
 """

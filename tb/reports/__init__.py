@@ -1,5 +1,5 @@
-"""What people look at: the report, tables and pictures of runs, contact sheets.
+"""Pages, tables and pictures for people.
 
-Here: HTML, SVG and PNG from what stages left in their folders.
+Here: the report, what runs left in their folders, contact sheets of views and of a video's frames.
 Not here: measuring (`tb.evaluation`), the paper's tables (`tb.tables`).
 """

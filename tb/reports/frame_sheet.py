@@ -1,4 +1,4 @@
-"""A video at a glance: frames evenly spaced over its length, on one picture."""
+"""A picture of one video: frames evenly spaced over its length."""
 
 import io
 from math import ceil, sqrt
@@ -16,9 +16,9 @@ def contact_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Im
     """Frames with their numbers, left to right and top to bottom.
 
     Args:
-        data: an encoded video.
-        num_frames: how many it has.
-        num_tiles: how many to show, 1 or more; the first and the last are always among them.
+        data: An encoded video.
+        num_frames: How many frames it has.
+        num_tiles: How many to show, 1 or more; the first and the last are always shown.
     """
     wanted = np.unique(np.round(np.linspace(0, num_frames - 1, num_tiles)).astype(int))
     tiles = _frames(data, {int(index) for index in wanted})

@@ -1,4 +1,4 @@
-"""Charts: SVG text to be put into the report's page, and PNG files."""
+"""Charts as SVG text, for the report's page."""
 
 import io
 import math
@@ -13,10 +13,8 @@ from tb.training.metrics import Row
 
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
-# Classes up to which a confusion matrix shows its numbers, and its names.
-_MAX_COUNTS, _MAX_NAMES = 20, 120
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
-# Not steps, and not a loss.
+# The columns of a run's metrics that are not terms of its loss.
 _OTHER = (
     *("step", "lr", "data_wait_s", "step_s", "videos_per_s", "num_padded", "loss"),
     *("grad_norm", "gpu_memory_mb", "overflowed", "confident"),
@@ -26,7 +24,7 @@ _STYLE: Any = {"svg.hashsalt": "timebalance", "font.size": 9, "axes.spines.top":
 
 
 def training_curves(metrics: dict[str, list[Row]]) -> str:
-    """Loss over steps, a panel per stage, with its terms; smoothed by a running mean."""
+    """The loss and its terms over the steps, smoothed: one panel for each stage."""
     num_rows = math.ceil(len(metrics) / _NUM_COLUMNS)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(10, 2.6 * num_rows), layout="constrained")
@@ -46,12 +44,12 @@ def training_curves(metrics: dict[str, list[Row]]) -> str:
 
 
 def similarity(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
-    """The distribution of the similarity score, a box per class.
+    """The distribution of the similarity score, one box for each class.
 
     Args:
-        values: (N,) in [0, 1].
+        values: (N,) scores in [0, 1].
         labels: (N,) indices into `classes`.
-        classes: Names.
+        classes: Their names.
     """
     groups = [values[labels == label] for label in range(len(classes))]
     order = sorted(
@@ -74,55 +72,8 @@ def similarity(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
         return _svg(figure)
 
 
-def confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """What was taken for what, as SVG: a row per true class, its shares by colour.
-
-    Args:
-        matrix: (K, K) int, matrix[label][prediction] counts videos.
-        classes: K names; left out where there are too many to be read.
-    """
-    with matplotlib.rc_context(_STYLE):
-        return _svg(_confusion_figure(matrix, classes))
-
-
-def confusion_png(matrix: np.ndarray, classes: Sequence[str]) -> bytes:
-    """The same as a PNG file."""
-    with matplotlib.rc_context(_STYLE):
-        file = io.BytesIO()
-        figure = _confusion_figure(matrix, classes)
-        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
-        return file.getvalue()
-
-
-def _confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-    num_classes = len(classes)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = min(4 + 0.14 * num_classes, 16)  # inches
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the true class's videos", shrink=0.7)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    if num_classes <= _MAX_NAMES:
-        size = 9 if num_classes <= _MAX_COUNTS else 5
-        axes.set_xticks(range(num_classes), classes, rotation=90, fontsize=size)
-        axes.set_yticks(range(num_classes), classes, fontsize=size)
-    if num_classes <= _MAX_COUNTS:
-        for label, prediction in np.argwhere(matrix).tolist():
-            axes.text(
-                prediction,
-                label,
-                str(matrix[label, prediction]),
-                ha="center",
-                va="center",
-                color="white" if shares[label, prediction] > 0.6 else "black",
-            )
-    return figure
-
-
 def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of equal stretches of (N,) values over (N,) steps: some `_MAX_POINTS` at most."""
+    """Means of (N,) values and (N,) steps over stretches of equal length, about `_MAX_POINTS`."""
     size = max(1, len(steps) // _MAX_POINTS, min(10, len(steps) // 20))
     num = len(steps) // size
     return (
@@ -134,6 +85,6 @@ def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
-    # Without the XML prolog, which has no place inside a page.
+    # Without the XML prolog, which is not allowed inside a page.
     svg = text.getvalue()
     return svg[svg.index("<svg") :]

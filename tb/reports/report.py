@@ -1,6 +1,6 @@
-"""WORK/report.html for people and WORK/result.json for machines, from what the stages left.
+"""WORK/report.html for people and WORK/result.json for programs, from what the stages left.
 
-The page holds its pictures and styles: it opens from disk, and can be mailed.
+The page contains its pictures and styles, so it opens from disk and can be mailed.
 """
 
 import base64
@@ -11,27 +11,30 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from loaders.loader import engine_name
+from loaders.engines.choice import engine_name
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb import __version__
-from tb.config.settings import Config, Tree, dump_yaml
-from tb.evaluation.evaluate import Evaluation, evaluation_source, read_evaluation
-from tb.method import stages
+from tb.config.loading import dump_yaml
+from tb.config.sections import Config
+from tb.config.tree import Tree
+from tb.evaluation.accuracy import Evaluation, read_evaluation
+from tb.evaluation.evaluate import evaluation_source
+from tb.kinds import BASELINES, StageKind, Teacher
 from tb.method.scores import SIMILARITY, read_similarity
-from tb.method.teachers import finetuned
+from tb.networks.backbones import backbone_identity
 from tb.reports import plots
 from tb.reports.view_sheet import contact_sheet, png_bytes
 from tb.training.metrics import METRICS, Row, read_metrics
 
 REPORT, RESULT = "report.html", "result.json"
-# Name in result.json -> stage whose classifier was evaluated.
+# Name in result.json -> the stage whose classifier was evaluated.
 ROWS = {
-    "supervised": "supervised",
-    "invariant": finetuned("invariant"),
-    "distinctive": finetuned("distinctive"),
-    "student": "student",
+    "supervised": StageKind.SUPERVISED,
+    "invariant": Teacher.INVARIANT.finetuned,
+    "distinctive": Teacher.DISTINCTIVE.finetuned,
+    "student": StageKind.STUDENT,
 }
 TITLES = {
     "supervised": "supervised only (from scratch, same labels)",
@@ -39,6 +42,10 @@ TITLES = {
     "distinctive": "distinctive teacher, fine-tuned",
     "student": "student (both teachers, all videos)",
 }
+Found = dict[str, Evaluation]
+"""By the names of `ROWS`."""
+Metrics = dict[str, list[Row]]
+"""Stage -> its rows, one for each step."""
 
 
 def write_report(
@@ -50,7 +57,7 @@ def write_report(
         manifest: The data set.
         config: The settings that the stages ran with.
         work: The work folder, with every classifier evaluated.
-        seconds: Wall-clock time of the whole command; None where it is not known.
+        seconds: Wall-clock time of the whole command. None: not known.
 
     Returns:
         The report's path.
@@ -59,7 +66,8 @@ def write_report(
         InputError: A classifier has not been evaluated.
     """
     found = {name: _evaluation(work / stage, manifest, config) for name, stage in ROWS.items()}
-    metrics = {name: read_metrics(work / name / METRICS) for name in stages.NAMES}
+    of_the_method = [kind for kind in StageKind if kind not in BASELINES]
+    metrics = {kind.value: read_metrics(work / kind / METRICS) for kind in of_the_method}
     metrics = {name: rows for name, rows in metrics.items() if rows}
     result = summarise(manifest, config, found, metrics, seconds)
     publish_bytes(work / RESULT, (json.dumps(result, indent=1) + "\n").encode())
@@ -84,8 +92,8 @@ def _evaluation(folder: Path, manifest: Manifest, config: Config) -> Evaluation:
 def summarise(
     manifest: Manifest,
     config: Config,
-    found: dict[str, Evaluation],
-    metrics: dict[str, list[Row]],
+    found: Found,
+    metrics: Metrics,
     seconds: float | None,
 ) -> Tree:
     """The content of result.json; accuracies in [0, 1]."""
@@ -109,7 +117,7 @@ def summarise(
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
         "engine": engine_name(config.machine.engine, config.machine.device),
-        "backbone": config.backbone,
+        "backbone": backbone_identity(config.backbone),
         "labels_percent": None if labels.file else labels.percent,
         "data_digest": manifest.digest,
     }
@@ -120,7 +128,7 @@ def _total(rows: list[Row], name: str) -> int:
 
 
 def _wait_fraction(*runs: list[Row]) -> float:
-    """Share of all steps' time that was spent waiting for data."""
+    """The share of all steps' time that was spent waiting for data."""
     rows = [row for run in runs for row in run]
     return sum(row["data_wait_s"] for row in rows) / sum(row["step_s"] for row in rows)
 
@@ -130,19 +138,13 @@ def _page(
     config: Config,
     work: Path,
     result: Tree,
-    found: dict[str, Evaluation],
-    metrics: dict[str, list[Row]],
+    found: Found,
+    metrics: Metrics,
 ) -> str:
-    similarity = read_similarity(work / SIMILARITY, manifest)
-    spread = None
-    if similarity is not None:
-        rows = np.flatnonzero(~similarity.isnan().numpy())
-        values, labels = similarity.numpy()[rows], manifest.labels[rows]
-        spread = plots.similarity(values, labels, manifest.classes)
-    sheet = png_bytes(contact_sheet(manifest, config))
     environment = Environment(
         loader=PackageLoader("tb"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    sheet = png_bytes(contact_sheet(manifest, config))
     return environment.get_template(REPORT).render(
         name=manifest.name,
         version=__version__,
@@ -151,40 +153,57 @@ def _page(
         num_test=found["student"].num_videos,
         num_peeks=sum(evaluation.num_peeks for evaluation in found.values()),
         num_classes=len(manifest.classes),
-        rows=[
-            {"title": TITLES[name], "top1": e.top1, "top5": e.top5, "error": _error(e)}
-            for name, e in found.items()
-        ],
+        rows=_accuracy_rows(found),
         verdict=verdict(found),
         class_rows=[
             (name, [e.class_top1[label] for e in found.values()])
             for label, name in enumerate(manifest.classes)
         ],
-        stage_rows=[
-            {
-                "name": name,
-                "steps": len(rows),
-                "videos_per_s": np.median([row["videos_per_s"] for row in rows]),
-                "wait": _wait_fraction(rows),
-                "padded": _total(rows, "num_padded"),
-            }
-            for name, rows in metrics.items()
-        ],
+        stage_rows=_stage_rows(metrics),
         curves=plots.training_curves(metrics),
-        spread=spread,
+        spread=_similarity_plot(manifest, work),
         sheet=base64.b64encode(sheet).decode(),
         settings=dump_yaml(config),
     )
 
 
+def _accuracy_rows(found: Found) -> list[Tree]:
+    return [
+        {"title": TITLES[name], "top1": e.top1, "top5": e.top5, "error": _error(e)}
+        for name, e in found.items()
+    ]
+
+
+def _stage_rows(metrics: Metrics) -> list[Tree]:
+    return [
+        {
+            "name": name,
+            "steps": len(rows),
+            "videos_per_s": np.median([row["videos_per_s"] for row in rows]),
+            "wait": _wait_fraction(rows),
+            "padded": _total(rows, "num_padded"),
+        }
+        for name, rows in metrics.items()
+    ]
+
+
+def _similarity_plot(manifest: Manifest, work: Path) -> str | None:
+    """The spread of the scores; None where the student needed none."""
+    scores = read_similarity(work / SIMILARITY, manifest)
+    if scores is None:
+        return None
+    rows = np.flatnonzero(~scores.isnan().numpy())
+    return plots.similarity(scores.numpy()[rows], manifest.labels[rows], manifest.classes)
+
+
 def _error(evaluation: Evaluation) -> float:
-    """Standard error of a share counted over independent videos."""
+    """The standard error of a share that was counted over independent videos."""
     share = evaluation.top1
     return math.sqrt(share * (1 - share) / evaluation.num_videos)
 
 
-def verdict(found: dict[str, Evaluation]) -> str:
-    """How the student compares, in a sentence that does not flatter."""
+def verdict(found: Found) -> str:
+    """The student against the others in one sentence, with the standard error."""
     student = found["student"]
     noise = math.hypot(_error(student), _error(found["supervised"]))
     parts = []

@@ -1,4 +1,4 @@
-"""Runs side by side: what their folders hold, as tables and pictures.
+"""Finished and unfinished runs, read from their folders, and a plot of several.
 
 A run is a folder with a metrics.jsonl: WORK/STAGE, as `tb train` leaves it.
 """
@@ -15,7 +15,8 @@ import yaml
 
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
-from tb.config.settings import CONFIG, Tree
+from tb.config.loading import CONFIG
+from tb.config.tree import Tree
 from tb.training.metrics import METRICS, Row, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 
@@ -30,10 +31,10 @@ class Run:
     Attributes:
         folder: WORK/STAGE.
         config: Its settings; {} where they are missing.
-        rows: One a step.
-        step: Steps done and saved.
-        steps: Steps in all; None without a checkpoint.
-        results: Split -> what its evaluation found.
+        rows: One for each step.
+        step: Number of steps that are done and saved.
+        steps: Number of steps in all; None without a checkpoint.
+        results: Split -> the content of its eval-SPLIT.json.
     """
 
     folder: Path
@@ -45,7 +46,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Time in steps, waiting for data included, and in validation."""
+        """The time of all steps, with waiting for data, and of validation."""
         return sum(row["step_s"] + row.get("val_s", 0.0) for row in self.rows)
 
     @property
@@ -56,7 +57,7 @@ class Run:
         means = {name: fmean(row[name] for row in last if name in row) for name in names}
         means |= next((_validation(row) for row in reversed(self.rows) if _validation(row)), {})
         if last:
-            # The speed of all steps, the slow first ones counting little.
+            # The median over all steps, so that the slow first ones count little.
             for name in ("data_wait_s", "step_s", "videos_per_s"):
                 means[name] = median(row[name] for row in self.rows)
             means["lr"] = last[-1]["lr"]
@@ -66,7 +67,7 @@ class Run:
 
 
 def _validation(row: Row) -> Row:
-    """What an epoch's last row has beyond the others."""
+    """The values that only an epoch's last row has."""
     return {name: value for name, value in row.items() if name.startswith("val_")}
 
 
@@ -74,7 +75,7 @@ def read_run(folder: Path) -> Run:
     """Reads a run.
 
     Raises:
-        InputError: The folder holds none.
+        InputError: The folder is not a run's.
     """
     if not (folder / METRICS).is_file():
         raise InputError(f"{folder}: not a run: no {METRICS} there; give WORK/STAGE")
@@ -113,7 +114,7 @@ def short_names(runs: Sequence[Run]) -> list[str]:
     """The runs' paths without the folders that all of them share."""
     parts = [run.folder.resolve().parts for run in runs]
     shared = 0
-    # The last part always stays.
+    # The last part stays in every case.
     while len({path[shared] for path in parts}) == 1 and all(len(x) > shared + 1 for x in parts):
         shared += 1
     return ["/".join(path[shared:]) for path in parts]

@@ -1,18 +1,19 @@
-"""What the networks see: the long and the short views of a few videos, frame by frame."""
+"""A picture of what the networks see: the long and short views of a few videos, frame by frame."""
 
 import io
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from loaders.loader import Batch, open_loader
+from loaders import Batch, Loader, open_loader
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb.config.settings import Config
-from tb.method.stages import pretrain_views
+from tb.config.sections import Config
+from tb.method.streams import pretrain_views
 
 _THUMB_PX = 32
 _LABEL_PX = 48
@@ -22,25 +23,16 @@ _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
 def contact_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
-    """One column per video: its 2 long and 2 x 4 short views as pretraining sees them.
+    """One column for each video: its 2 long and 2 x 4 short views, as pretraining sees them.
 
-    The videos are those of the first batch of epoch 0; under every frame stands its number in the
+    The videos are those of the first batch of epoch 0. Under every frame is its number in the
     video.
 
     Raises:
         InputError: The train split is empty.
     """
-    loader = open_loader(
-        manifest,
-        pretrain_views(config),
-        subset=config.labels.subset("all"),
-        batch_size=num_videos,
-        engine=config.machine.engine,
-        device="cpu",
-        dtype="uint8",
-        seed=config.machine.seed,
-    )
-    batch = next(iter(loader.batches()))
+    with closing(_loader(manifest, config, num_videos)) as loader, closing(loader.batches(0)) as it:
+        batch = next(it)
     columns = [
         _column(batch, index, manifest.classes[manifest.labels[row]])
         for index, row in enumerate(batch.plan.rows.tolist())
@@ -55,10 +47,23 @@ def contact_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) ->
     return sheet
 
 
+def _loader(manifest: Manifest, config: Config, num_videos: int) -> Loader:
+    return open_loader(
+        manifest,
+        pretrain_views(config),
+        subset=config.labels.subset("all"),
+        batch_size=num_videos,
+        engine=config.machine.engine,
+        device="cpu",
+        dtype="uint8",
+        seed=config.machine.seed,
+    )
+
+
 def write_contact_sheet(
     manifest: Manifest, config: Config, path: Path, *, num_videos: int = 3
 ) -> None:
-    """Writes `contact_sheet` as a PNG file; InputError where that cannot be written."""
+    """Writes `contact_sheet` as a PNG file; InputError where `path` cannot be written."""
     data = png_bytes(contact_sheet(manifest, config, num_videos=num_videos))
     try:
         publish_bytes(path, data)
@@ -67,14 +72,14 @@ def write_contact_sheet(
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """The picture as a PNG file's content."""
+    """The picture as the content of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def _column(batch: Batch, index: int, class_name: str) -> Image.Image:
-    """All views of one video, one row each."""
+    """All views of one video, one below the other."""
     clips: list[tuple[str, torch.Tensor]] = []
     for name, group in batch.views.items():
         views = group[index].flatten(0, -5)  # (views, 3, T, H, W)

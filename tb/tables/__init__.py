@@ -1,5 +1,5 @@
 """The paper's tables as grids of runs that several machines share.
 
-Here: the published numbers, the grids, their cost, and the pages of results.
+Here: the published numbers, `tb reproduce`, the grids, their cost, the pages of results.
 Not here: how one run is trained (`tb.workflow`).
 """

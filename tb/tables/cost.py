@@ -1,34 +1,44 @@
-"""What a grid of runs would cost, from measured steps."""
+"""What a table's runs would cost, from measured steps."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from shards.format.manifest import Manifest
-from tb.config.settings import Config, Machine
-from tb.method import stages
+from tb.config.sections import Config, Machine
+from tb.kinds import FINETUNED, SELF_SUPERVISED, StageKind
+from tb.method.baselines import supervised_only_stage
+from tb.method.pretraining import pretrain_stage
 from tb.tables.grid import Grid, Unit, findings
-from tb.training.loop import Stage, autocast_of, precision
+from tb.training.precision import precision_of
+from tb.training.stage import Stage
 
-# A measured batch is small, so that any network at any size fits; time grows with it linearly, or
-# less: the estimate errs on the dear side.
+# A measured batch is small, so that any network at any size fits. Time grows with the batch at most
+# linearly, so the estimate is rather too high than too low.
 _BATCH_SIZE = 2
 _NUM_STEPS = 3
-# A step against one of supervised training: streams that go through the network, and a third for
-# each forward pass alone (of both teachers for both streams; of the running mean for one).
-_FACTORS = {"student": 2 + 4 / 3, "pseudo-label": 2, "fixmatch": 3, "mean-teacher": 2 + 1 / 3}
+# The cost of a step against that of supervised training: 1 for each stream that goes through the
+# network, 1/3 for each further forward pass (two teachers on two streams; the running mean on one).
+_FACTORS = {
+    StageKind.STUDENT: 2 + 4 / 3,
+    StageKind.PSEUDO_LABEL: 2,
+    StageKind.FIXMATCH: 3,
+    StageKind.MEAN_TEACHER: 2 + 1 / 3,
+}
 
 
 def cost_table(grid: Grid, manifest: Manifest, out: Path) -> str:
-    """The units by kind with their steps and hours, as text.
+    """The units by kind, with their steps and hours, as text.
 
-    Seconds per step come from units of the same kind that have run in OUT, else from a few steps
-    made now, on this machine, at a small batch (eager; compiled steps are faster).
+    Seconds per step come from units of the same kind that have run in `out`. Where there are none,
+    a few steps are measured now, on this machine, with a small batch (eager; compiled steps are
+    faster).
     """
     found = findings(grid, manifest, out)
-    kinds: dict[str, list[Unit]] = {}
+    kinds: dict[StageKind, list[Unit]] = {}
     for unit in grid.units:
         kinds.setdefault(unit.kind, []).append(unit)
     lines = [
@@ -38,14 +48,14 @@ def cost_table(grid: Grid, manifest: Manifest, out: Path) -> str:
     for kind, units in kinds.items():
         steps = _steps(units[0])
         left = sum(unit.key not in found for unit in units)
-        seen = [found[unit.key]["step_s"] for unit in units if unit.key in found]
+        seen = [found[unit.key].step_s for unit in units if unit.key in found]
         step_s = median(seen) if seen else _measure(kind, units[0].config, manifest)
         hours = left * steps * step_s / 3600
         total_h += hours
         mark = "" if seen else "*"
         lines.append(
-            f"{kind:<22}{len(units):>6}{len(units) - left:>6}{steps:>12}{step_s:>10.3f}{mark:1}"
-            f"{hours:>12.2f}"
+            f"{kind.value:<22}{len(units):>6}{len(units) - left:>6}{steps:>12}"
+            f"{step_s:>10.3f}{mark:1}{hours:>12.2f}"
         )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "this CPU"
     lines += [
@@ -58,22 +68,24 @@ def cost_table(grid: Grid, manifest: Manifest, out: Path) -> str:
 
 def _steps(unit: Unit) -> int:
     config = unit.config
-    if not unit.classifies:
+    if not unit.kind.is_classifier:
         return config.pretrain.optim.steps
-    return (config.finetune if unit.kind.startswith("finetune-") else config.student).optim.steps
+    return (config.finetune if unit.kind in FINETUNED else config.student).optim.steps
 
 
-def _measure(kind: str, config: Config, manifest: Manifest) -> float:
+def _measure(kind: StageKind, config: Config, manifest: Manifest) -> float:
     """Seconds of one step at the config's batch size."""
     small = {"optim": {"batch_size": _BATCH_SIZE}}
-    if kind in stages.SELF_SUPERVISED:
+    if kind in SELF_SUPERVISED:
         full = config.pretrain.optim.batch_size
-        stage = stages.pretrain_stage(kind, manifest, _with(config, pretrain=small))
+        stage = pretrain_stage(kind, manifest, _with(config, pretrain=small))
     else:
-        part = config.finetune if kind.startswith("finetune-") else config.student
+        part = config.finetune if kind in FINETUNED else config.student
         full = part.optim.batch_size
-        stage = stages.supervised_stage(manifest, _with(config, student=small))
-    return _time_steps(stage, config.machine) * full / _BATCH_SIZE * _FACTORS.get(kind, 1)
+        stage = supervised_only_stage(manifest, _with(config, student=small))
+    with closing(stage):
+        step_s = _time_steps(stage, config.machine)
+    return step_s * full / _BATCH_SIZE * _FACTORS.get(kind, 1)
 
 
 def _with(config: Config, **changes: dict[str, dict[str, int]]) -> Config:
@@ -88,10 +100,9 @@ def _time_steps(stage: Stage, machine: Machine) -> float:
     (loader,) = stage.loaders
     stage.model.to(loader.device).train()
     is_cuda = loader.device.type == "cuda"
-    autocast = autocast_of(precision(machine, loader.device), loader.device)
+    autocast = precision_of(machine, loader.device).autocast(loader.device)
     times = []
-    stream = loader.stream()
-    try:
+    with closing(loader.stream()) as stream:
         for _ in range(_NUM_STEPS):
             batch = next(stream)
             began_s = time.perf_counter()
@@ -102,6 +113,4 @@ def _time_steps(stage: Stage, machine: Machine) -> float:
             if is_cuda:
                 torch.cuda.synchronize(loader.device)
             times.append(time.perf_counter() - began_s)
-    finally:
-        stream.close()
     return min(times)

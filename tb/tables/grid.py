@@ -1,21 +1,22 @@
-"""`tb reproduce`: a table's grid of runs, shared by any number of runners, each run once.
+"""The runs behind a table: a grid that any number of runners share; each run happens once.
 
-    OUT/seed-0/pretrain/{invariant,distinctive,...}     labels unused: once a seed
+    OUT/seed-0/pretrain/{invariant,distinctive,...}     labels unused: once for each seed
     OUT/seed-0/labels-10/{invariant -> ../pretrain/invariant, ..., finetune-*, supervised, ROW}
-    OUT/done/UNIT.json                                  what a finished unit found
+    OUT/done/UNIT.json                                  the finding of a finished unit
 
-A unit is one trained (and, if it classifies, evaluated) stage. A runner takes the first unit that
-is not done, whose needs are, and that nobody else holds the lock of; so runners need to share
-nothing but OUT, and a runner that is killed gives its unit back. The seed of a run seeds the choice
-of labels, the networks and the loaders.
+A unit is one stage: trained and, if it is a classifier, evaluated. A runner takes the first unit
+that is not done, that needs no unfinished one, and whose lock is free. So runners share only OUT,
+and a runner that is killed gives its unit back. The seed of a run seeds the choice of labels, the
+networks and the loaders.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
@@ -25,13 +26,18 @@ from shards.errors import InputError
 from shards.files.lock import BusyError, locked
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb.config.settings import Config, Machine, Tree, load_config
-from tb.method.scores import TEACHERS
-from tb.method.stages import SELF_SUPERVISED
-from tb.method.teachers import finetuned
+from tb.config.loading import load_config
+from tb.config.sections import Config, Machine
+from tb.evaluation.accuracy import Evaluation
+from tb.evaluation.evaluate import evaluate
+from tb.kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.published import Row
-from tb.training.distributed import world_from
+from tb.training.metrics import METRICS, read_metrics
+from tb.training.world import world_from
 from tb.workflow.children import child_pool
+from tb.workflow.run import run_stage
+
+logger = logging.getLogger(__name__)
 
 _WAIT_S = 1.0
 
@@ -42,27 +48,39 @@ class Unit:
 
     Attributes:
         work: Its work folder, relative to OUT.
-        kind: The stage, as `tb.workflow.run.run_stage` takes it.
+        kind: The stage.
         name: Its folder in `work`.
         config: Its settings.
-        needs: Keys of the units that come before it.
+        needs: Keys of the units that must be done before it.
     """
 
     work: str
-    kind: str
+    kind: StageKind
     name: str
     config: Config
     needs: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """Names it within the grid, e.g. "seed-0/labels-10/student"."""
+        """Its name within the grid, e.g. "seed-0/labels-10/student"."""
         return f"{self.work}/{self.name}"
 
-    @property
-    def classifies(self) -> bool:
-        """Whether it ends in an accuracy."""
-        return self.kind not in SELF_SUPERVISED
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The result of a unit, the content of OUT/done/UNIT.json.
+
+    Attributes:
+        source: Digest of the settings and data that it depends on.
+        seconds: Time of its training.
+        step_s: Median time of a step.
+        evaluation: Its accuracy; None for a self-supervised stage.
+    """
+
+    source: str
+    seconds: float
+    step_s: float
+    evaluation: Evaluation | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +108,13 @@ def make_grid(
     num_seeds: int,
     overrides: Sequence[str] = (),
 ) -> Grid:
-    """The grid of some rows.
+    """The grid of some rows of a table.
 
     Args:
-        rows: Of a table.
+        rows: The rows.
         presets: Percentage of labels -> preset.
         num_seeds: Seeds 0, 1, ... of every cell.
-        overrides: Settings for all runs.
+        overrides: Settings for all runs, as `--set` takes them.
     """
     units: dict[str, Unit] = {}
     cells = []
@@ -117,25 +135,17 @@ def make_grid(
 
 
 def _add(
-    units: dict[str, Unit], kind: str, name: str, config: Config, place: tuple[str, str]
+    units: dict[str, Unit], kind: StageKind, name: str, config: Config, place: tuple[str, str]
 ) -> Unit:
     """Adds a unit after all that it needs; the same unit is added once."""
     pretrain, labels = place
-    needed: list[str] = []
-    if kind.startswith("finetune-"):
-        needed = [kind.removeprefix("finetune-")]
-    elif kind == "student":
-        alone = [t for t in TEACHERS if t == config.student.teachers]
-        needed = [finetuned(t) for t in alone or TEACHERS]
-    if kind not in SELF_SUPERVISED and not kind.startswith("finetune-") and kind != "supervised":
-        needed += [config.student.init] if config.student.init in SELF_SUPERVISED else []
-    needs = tuple(_add(units, other, other, config, place).key for other in needed)
+    needed = kind.needs(config.student.teachers, config.student.init)
     unit = Unit(
-        work=pretrain if kind in SELF_SUPERVISED else labels,
+        work=labels if kind.is_classifier else pretrain,
         kind=kind,
         name=name,
         config=config,
-        needs=needs,
+        needs=tuple(_add(units, other, other.value, config, place).key for other in needed),
     )
     return units.setdefault(unit.key, unit)
 
@@ -151,9 +161,9 @@ def run_grid(grid: Grid, manifest: Manifest, out: Path, *, jobs: int = 1) -> Non
             `if __name__` guard.
 
     Raises:
-        InputError: OUT holds units that other settings or data made; or this is one of several
-            processes of torchrun's or srun's.
-        TrainingError: A run failed; the others' progress is kept.
+        InputError: OUT holds units of other settings or data; or this is one of several processes
+            that torchrun or srun started.
+        TrainingError: A run failed; the progress of the others is kept.
     """
     if world_from(os.environ).size > 1:
         raise InputError(
@@ -161,7 +171,7 @@ def run_grid(grid: Grid, manifest: Manifest, out: Path, *, jobs: int = 1) -> Non
             "`tb reproduce` on each machine, without torchrun, with --jobs its number of GPUs"
         )
     for unit in grid.units:
-        _finding(unit, manifest, out)  # refuses another grid's leftovers before any work
+        _finding(unit, manifest, out)  # refuses units of another grid before any work
     if jobs == 1:
         _run_units(grid, manifest, out)
         return
@@ -183,13 +193,13 @@ def _run_units(grid: Grid, manifest: Manifest, out: Path) -> None:
 
 
 def _try(unit: Unit, manifest: Manifest, out: Path) -> bool:
-    """Runs a unit unless another runner has it; says whether it ran."""
+    """Runs a unit, unless another runner has it; returns whether it ran."""
     lock = out / "locks" / f"{unit.key.replace('/', '.')}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with locked(lock, f"{unit.key}: another runner has it"):
             if _finding(unit, manifest, out) is None:
-                print(unit.key, flush=True)
+                logger.info(unit.key)
                 _run(unit, manifest, out)
     except BusyError:
         return False
@@ -197,40 +207,30 @@ def _try(unit: Unit, manifest: Manifest, out: Path) -> bool:
 
 
 def _run(unit: Unit, manifest: Manifest, out: Path) -> None:
-    from tb.evaluation.evaluate import evaluate
-    from tb.training.metrics import METRICS, read_metrics
-    from tb.workflow.run import run_stage
-
     work = out / unit.work
-    if unit.classifies:
+    if unit.kind.is_classifier:
         _link_pretrained(work)
     started_s = time.monotonic()
     run_stage(unit.kind, manifest, unit.config, work, name=unit.name)
-    finding: Tree = {
-        "source": _source(unit, manifest),
-        "seconds": round(time.monotonic() - started_s, 1),
-        "step_s": median(row["step_s"] for row in read_metrics(work / unit.name / METRICS)),
-    }
-    if unit.classifies:
-        found = evaluate(unit.name, manifest, unit.config, work)
-        finding |= {
-            "top1": found.top1,
-            "top5": found.top5,
-            "class_top1": found.class_top1,
-            "num_videos": found.num_videos,
-            "split": found.split,
-        }
+    finding = Finding(
+        source=_source(unit, manifest),
+        seconds=round(time.monotonic() - started_s, 1),
+        step_s=median(row["step_s"] for row in read_metrics(work / unit.name / METRICS)),
+        evaluation=(
+            evaluate(unit.name, manifest, unit.config, work) if unit.kind.is_classifier else None
+        ),
+    )
     _done(unit, out).parent.mkdir(exist_ok=True)
-    publish_bytes(_done(unit, out), (json.dumps(finding, indent=1) + "\n").encode())
+    publish_bytes(_done(unit, out), (json.dumps(asdict(finding), indent=1) + "\n").encode())
 
 
 def _link_pretrained(work: Path) -> None:
-    """Makes a seed's pretrained networks appear in the folder of one share of labels."""
+    """Links a seed's pretrained networks into the folder of one share of labels."""
     work.mkdir(parents=True, exist_ok=True)
-    for name in SELF_SUPERVISED:
-        link = work / name
+    for kind in SELF_SUPERVISED:
+        link = work / kind
         try:
-            link.symlink_to(Path("..") / "pretrain" / name)
+            link.symlink_to(Path("..") / "pretrain" / kind)
         except FileExistsError:
             continue
 
@@ -241,38 +241,41 @@ def _done(unit: Unit, out: Path) -> Path:
 
 def _source(unit: Unit, manifest: Manifest) -> str:
     """Digest of the settings that can change the unit's result, and of the data."""
-    facts = unit.config.model_dump(mode="json", exclude=_irrelevant(unit))
-    if not unit.classifies:
-        facts["labels"] = [unit.config.labels.split, unit.config.labels.split_number]
-    text = json.dumps([unit.kind, facts, manifest.digest], sort_keys=True)
+    settings = unit.config.model_dump(mode="json", exclude=_irrelevant(unit))
+    if not unit.kind.is_classifier:
+        settings["labels"] = [unit.config.labels.split, unit.config.labels.split_number]
+    text = json.dumps([unit.kind, settings, manifest.digest], sort_keys=True)
     return sha256(text.encode()).hexdigest()
 
 
 def _irrelevant(unit: Unit) -> dict[str, Any]:
-    """Settings that cannot change what the unit finds, so that tables can share it."""
+    """The settings that cannot change the unit's result, so that tables can share it."""
     others: list[str] = []
-    if not unit.classifies:
+    if not unit.kind.is_classifier:
         others = ["classify", "finetune", "student", "baselines", "evaluation"]
-    elif unit.kind.startswith("finetune-"):
+    elif unit.kind in FINETUNED:
         others = ["student", "baselines"]
     kept = {"seed", "engine", "num_threads", "amp", "compile", "compile_mode", "sync_bn"}
     machine = set(Machine.model_fields) - kept
     return {"machine": machine, **dict.fromkeys(others, True)}
 
 
-def _finding(unit: Unit, manifest: Manifest, out: Path) -> Tree | None:
+def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
+    """The finding of a unit, None where it is not done; refuses one of other settings or data."""
     path = _done(unit, out)
     if not path.is_file():
         return None
-    finding: Tree = json.loads(path.read_text())
-    if finding["source"] != _source(unit, manifest):
+    tree = json.loads(path.read_text())
+    evaluation = tree.pop("evaluation")
+    finding = Finding(**tree, evaluation=None if evaluation is None else Evaluation(**evaluation))
+    if finding.source != _source(unit, manifest):
         raise InputError(
             f"{path}: made with other settings or data; choose another --out, or delete {out}"
         )
     return finding
 
 
-def findings(grid: Grid, manifest: Manifest, out: Path) -> dict[str, Tree]:
-    """What the units that are done have found, by key."""
+def findings(grid: Grid, manifest: Manifest, out: Path) -> dict[str, Finding]:
+    """The findings of the units that are done, by key."""
     found = {unit.key: _finding(unit, manifest, out) for unit in grid.units}
     return {key: finding for key, finding in found.items() if finding is not None}

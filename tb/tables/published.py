@@ -6,6 +6,8 @@ Source: TimeBalance (Dave, Rizve, Chen and Shah, CVPR 2023), main table and supp
 
 from dataclasses import dataclass, field
 
+from tb.kinds import StageKind
+
 Percents = dict[float, float]  # percentage of labels -> top-1 in percent
 
 
@@ -15,15 +17,15 @@ class Row:
 
     Attributes:
         name: For --rows, and the folder of what it trains.
-        title: For people.
-        kind: The stage (`tb.workflow.run.run_stage`) whose accuracy it is.
-        overrides: Settings in which it differs from the preset.
+        title: Its title in the table.
+        kind: The stage whose accuracy it is.
+        overrides: The settings in which it differs from the preset.
         paper: Published numbers: (data set, backbone) -> percentage of labels -> top-1.
     """
 
     name: str
     title: str
-    kind: str = "student"
+    kind: StageKind = StageKind.STUDENT
     overrides: tuple[str, ...] = ()
     paper: dict[tuple[str, str], Percents] = field(default_factory=dict)
 
@@ -53,24 +55,24 @@ _SCRATCH: dict[tuple[str, str], Percents] = {
     (_K400, "r18"): {10: 54.4},
 }
 
-SUPERVISED = Row(name="supervised", title="supervised only", kind="supervised")
+SUPERVISED = Row(name="supervised", title="supervised only", kind=StageKind.SUPERVISED)
 TIMEBALANCE = Row(name="timebalance", title="TimeBalance (similarity weights, L2)", paper=_MAIN)
 _BASELINES = (
     SUPERVISED,
-    Row(name="pseudo-label", title="pseudo-label", kind="pseudo-label"),
-    Row(name="fixmatch", title="FixMatch on clips", kind="fixmatch"),
-    Row(name="mean-teacher", title="Mean Teacher", kind="mean-teacher"),
+    Row(name="pseudo-label", title="pseudo-label", kind=StageKind.PSEUDO_LABEL),
+    Row(name="fixmatch", title="FixMatch on clips", kind=StageKind.FIXMATCH),
+    Row(name="mean-teacher", title="Mean Teacher", kind=StageKind.MEAN_TEACHER),
 )
 _TEACHERS = (
     Row(
         name="finetune-invariant",
         title="invariant teacher, fine-tuned",
-        kind="finetune-invariant",
+        kind=StageKind.FINETUNE_INVARIANT,
     ),
     Row(
         name="finetune-distinctive",
         title="distinctive teacher, fine-tuned",
-        kind="finetune-distinctive",
+        kind=StageKind.FINETUNE_DISTINCTIVE,
     ),
 )
 _TARGETS = (

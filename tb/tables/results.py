@@ -1,4 +1,4 @@
-"""What a grid of runs shows: a table with intervals, the paper's numbers beside, and its claims."""
+"""The result of a grid: a table with intervals beside the paper's numbers, and the claims."""
 
 import io
 import math
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb.config.settings import Tree
-from tb.tables.grid import Cell
+from tb.evaluation.accuracy import Evaluation
+from tb.tables.grid import Cell, Finding
 from tb.tables.published import Row
 
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
@@ -53,8 +53,8 @@ class Line:
     """A row of the table.
 
     Attributes:
-        row: What it is.
-        ours: Percentage of labels -> top-1 in percent over seeds; missing where nothing has run.
+        row: The row.
+        ours: Percentage of labels -> top-1 in percent over seeds; without those that have not run.
         paper: Percentage of labels -> published top-1 in percent.
     """
 
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the interval allows to say."""
+        """What the interval shows of the claim."""
         mean, half = self.difference.mean, self.difference.half
         if half is None:
             return "one seed: no verdict"
@@ -83,26 +83,28 @@ class Comparison:
         return "not shown: the interval holds 0"
 
 
-Top1 = dict[tuple[str, float, int], Tree]  # (row, percentage of labels, seed) -> finding
+Evaluations = dict[tuple[str, float, int], Evaluation]
+"""(row, percentage of labels, seed) -> accuracy."""
 
 
-def by_cell(cells: Iterable[Cell], found: dict[str, Tree]) -> Top1:
-    """The findings of the cells that are done."""
+def by_cell(cells: Iterable[Cell], found: Mapping[str, Finding]) -> Evaluations:
+    """The accuracies of the cells that are done."""
+    done = {key: finding.evaluation for key, finding in found.items()}
     return {
-        (cell.row.name, cell.percent, cell.seed): found[cell.unit]
+        (cell.row.name, cell.percent, cell.seed): evaluation
         for cell in cells
-        if cell.unit in found
+        if (evaluation := done.get(cell.unit)) is not None
     }
 
 
-def table(rows: Sequence[Row], top1: Top1, dataset: str, backbone: str) -> list[Line]:
-    """One line a row, in the table's order."""
+def table(rows: Sequence[Row], evaluations: Evaluations, dataset: str, backbone: str) -> list[Line]:
+    """One line for each row, in the table's order."""
     lines = []
     for row in rows:
         values: dict[float, list[float]] = {}
-        for (name, percent, _), finding in top1.items():
+        for (name, percent, _), evaluation in evaluations.items():
             if name == row.name:
-                values.setdefault(percent, []).append(100 * finding["top1"])
+                values.setdefault(percent, []).append(100 * evaluation.top1)
         lines.append(
             Line(
                 row=row,
@@ -113,86 +115,95 @@ def table(rows: Sequence[Row], top1: Top1, dataset: str, backbone: str) -> list[
     return lines
 
 
-def compare(claim: str, one: str, others: Sequence[str], top1: Top1) -> Comparison | None:
+def compare(
+    claim: str, one: str, others: Sequence[str], evaluations: Evaluations
+) -> Comparison | None:
     """Row `one` against the best (by mean) of `others`; None where too little has run."""
-    best = max(others, key=lambda name: _mean(name, top1), default=None)
-    if best is None or math.isinf(_mean(best, top1)):
+    best = max(others, key=lambda name: _mean(name, evaluations), default=None)
+    if best is None or math.isinf(_mean(best, evaluations)):
         return None
     differences = [
-        100 * (finding["top1"] - top1[best, percent, seed]["top1"])
-        for (name, percent, seed), finding in top1.items()
-        if name == one and (best, percent, seed) in top1
+        100 * (evaluation.top1 - evaluations[best, percent, seed].top1)
+        for (name, percent, seed), evaluation in evaluations.items()
+        if name == one and (best, percent, seed) in evaluations
     ]
     if not differences:
         return None
     return Comparison(claim=claim, difference=estimate(differences))
 
 
-def _mean(name: str, top1: Top1) -> float:
-    values = [finding["top1"] for (row, _, _), finding in top1.items() if row == name]
+def _mean(name: str, evaluations: Evaluations) -> float:
+    values = [evaluation.top1 for (row, _, _), evaluation in evaluations.items() if row == name]
     return statistics.fmean(values) if values else -math.inf
 
 
 def compare_on(
-    claim: str, one: str, other: str, labels: Sequence[int], top1: Top1
+    claim: str, one: str, other: str, labels: Sequence[int], evaluations: Evaluations
 ) -> Comparison | None:
-    """Row `one` against row `other` on some classes only, by mean class accuracy."""
+    """Row `one` against row `other` on some classes only, by the mean accuracy of these classes."""
 
-    def share(finding: Tree) -> float:
-        values = [finding["class_top1"][label] for label in labels]
+    def share(evaluation: Evaluation) -> float:
+        values = [evaluation.class_top1[label] for label in labels]
         return statistics.fmean(value for value in values if value is not None)
 
     differences = [
-        100 * (share(finding) - share(top1[other, percent, seed]))
-        for (name, percent, seed), finding in top1.items()
-        if name == one and (other, percent, seed) in top1
+        100 * (share(evaluation) - share(evaluations[other, percent, seed]))
+        for (name, percent, seed), evaluation in evaluations.items()
+        if name == one and (other, percent, seed) in evaluations
     ]
     return Comparison(claim=claim, difference=estimate(differences)) if differences else None
 
 
-def claims(top1: Top1, class_kinds: Mapping[str, Sequence[int]]) -> list[Comparison]:
-    """The paper's claims, as far as the runs at hand can speak to them.
+def claims(evaluations: Evaluations, class_kinds: Mapping[str, Sequence[int]]) -> list[Comparison]:
+    """The paper's claims, as far as the finished runs can test them.
 
     Args:
-        top1: The findings.
-        class_kinds: "appearance" and "motion" -> class indices, where the data set is known to have
-            such kinds; else empty.
+        evaluations: The accuracies.
+        class_kinds: "appearance" and "motion" -> class indices, for a data set with such kinds of
+            classes; else empty.
     """
-    alone = ("invariant-only", "distinctive-only")
     found = [
         compare(
             "the student is better than supervised training alone",
             "timebalance",
             ["supervised"],
-            top1,
+            evaluations,
         ),
         compare(
             "the student is better than the best other semi-supervised method",
             "timebalance",
             ["pseudo-label", "fixmatch", "mean-teacher"],
-            top1,
+            evaluations,
         ),
-        compare("two teachers are better than the better one alone", "timebalance", alone, top1),
         compare(
-            "similarity weights are better than fixed ones", "timebalance", ["equal-weights"], top1
+            "two teachers are better than the better one alone",
+            "timebalance",
+            ["invariant-only", "distinctive-only"],
+            evaluations,
+        ),
+        compare(
+            "similarity weights are better than fixed ones",
+            "timebalance",
+            ["equal-weights"],
+            evaluations,
         ),
     ]
     teachers = ("finetune-invariant", "finetune-distinctive")
     for kind, (one, other) in (("appearance", teachers), ("motion", teachers[::-1])):
         if kind in class_kinds:
             claim = f"the {one.removeprefix('finetune-')} teacher is better on {kind} classes"
-            found.append(compare_on(claim, one, other, class_kinds[kind], top1))
+            found.append(compare_on(claim, one, other, class_kinds[kind], evaluations))
     return [comparison for comparison in found if comparison is not None]
 
 
-def facts(top1: Top1, manifest: Manifest) -> list[str]:
-    """What was measured on, in sentences."""
-    any_finding = next(iter(top1.values()), None)
-    if any_finding is None:
+def notes(evaluations: Evaluations, manifest: Manifest) -> list[str]:
+    """Sentences about the data and the seeds of the table."""
+    first = next(iter(evaluations.values()), None)
+    if first is None:
         return ["Nothing has run yet."]
-    seeds = {seed for _, _, seed in top1}
+    seeds = {seed for _, _, seed in evaluations}
     return [
-        f"{manifest.name}: {any_finding['num_videos']} videos of split {any_finding['split']!r},"
+        f"{manifest.name}: {first.num_videos} videos of split {first.split!r},"
         f" {len(manifest.classes)} classes (chance {100 / len(manifest.classes):.1f} %);"
         f" {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, each with its own choice of labels,"
         " networks and order. Mean and 95 % confidence interval over seeds."
@@ -203,7 +214,7 @@ def write_results(
     out: Path,
     *,
     title: str,
-    facts: Sequence[str],
+    notes: Sequence[str],
     lines: Sequence[Line],
     comparisons: Sequence[Comparison],
     command: str,
@@ -212,11 +223,11 @@ def write_results(
 
     Args:
         out: The grid's folder.
-        title: Heading.
-        facts: Sentences about data and budget.
+        title: The heading.
+        notes: Sentences about the data and the seeds.
         lines: The table.
         comparisons: The claims.
-        command: How to get the same.
+        command: The command that gives the same.
     """
     percents = sorted({percent for line in lines for percent in (*line.ours, *line.paper)})
     environment = Environment(
@@ -224,14 +235,14 @@ def write_results(
     )
     page = environment.get_template("results.html").render(
         title=title,
-        facts=facts,
+        notes=notes,
         percents=percents,
         lines=lines,
         comparisons=comparisons,
         command=command,
     )
     files = {
-        "results.md": markdown(title, facts, percents, lines, comparisons, command).encode(),
+        "results.md": markdown(title, notes, percents, lines, comparisons, command).encode(),
         "results.html": page.encode(),
         "results.png": _picture(title, percents, lines),
     }
@@ -242,14 +253,14 @@ def write_results(
 
 def markdown(
     title: str,
-    facts: Sequence[str],
+    notes: Sequence[str],
     percents: Sequence[float],
     lines: Sequence[Line],
     comparisons: Sequence[Comparison],
     command: str,
 ) -> str:
     """The page as GitHub-flavoured Markdown."""
-    text = [f"# {title}", "", *(f"{fact}\n" for fact in facts), "```", command, "```", ""]
+    text = [f"# {title}", "", *(f"{note}\n" for note in notes), "```", command, "```", ""]
     head = ["top-1, %", *(f"{percent:g} % of labels" for percent in percents)]
     text += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for line in lines:

@@ -1,15 +1,13 @@
-"""Several processes that train together, as torchrun or SLURM's srun start them.
+"""Several processes that train together.
 
-Each process takes its share of every step's videos; gradients are averaged by one `all_reduce` a
-step, not in buckets while the backward pass still runs: that costs some overlap, and leaves the
-training loop the same with one process and with many. Only rank 0 writes.
+Each process takes its share of every step's videos. One `all_reduce` a step averages the gradients,
+after the backward pass and not during it: that costs some overlap, and keeps the training loop the
+same for one process and for many. Only rank 0 writes.
 """
 
 import atexit
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache, wraps
 from multiprocessing import parent_process
@@ -18,86 +16,18 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from shards.cpus import num_cpus
 from shards.errors import InputError
+from tb.training.world import World, meeting_point, world_from
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# How long ranks wait for rank 0 while it evaluates: as long as that may take.
+# Ranks wait for rank 0 while it evaluates, however long that takes.
 _PATIENCE = timedelta(days=7)
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """A process's place among `size`; `local_rank` is that among the `local_size` on its cores."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes checkpoints and logs."""
-        return self.rank == 0
-
-    def device(self, name: str) -> str:
-        """The device that `machine.device` stands for here: a GPU of its own, of several."""
-        num_gpus = torch.cuda.device_count()
-        if self.size > 1 and num_gpus and name in ("auto", "cuda"):
-            return f"cuda:{self.local_rank % num_gpus}"
-        return name
-
-    def num_workers(self, number: int | None) -> int | None:
-        """`machine.num_workers`, or this process's share of the cores where it is not given."""
-        if number is None and self.local_size > 1:
-            return max(1, num_cpus() // self.local_size)
-        return number
-
-
-def world_from(environ: Mapping[str, str]) -> World:
-    """The world that torchrun (first) or srun describes; of one process where neither does.
-
-    Raises:
-        InputError: The description is not complete.
-    """
-    try:
-        if "WORLD_SIZE" in environ:
-            rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
-            local_rank = int(environ.get("LOCAL_RANK", rank))
-            local_size = int(environ.get("LOCAL_WORLD_SIZE", 1))
-        elif int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-            rank, size = int(environ["SLURM_PROCID"]), int(environ["SLURM_STEP_NUM_TASKS"])
-            local_rank, local_size = int(environ["SLURM_LOCALID"]), 1  # its cores are its own
-        else:
-            return World()
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"the environment describes several processes, but {error} is amiss; start with "
-            "`torchrun --nproc-per-node N -m tb.cli ...` or srun"
-        ) from None
-    return World(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
-
-
-def meeting_point(environ: Mapping[str, str]) -> tuple[str, str]:
-    """(MASTER_ADDR, MASTER_PORT): torchrun's, or the SLURM step's first host and a port of its own.
-
-    Raises:
-        InputError: Neither says.
-    """
-    hosts = environ.get("SLURM_STEP_NODELIST", "")
-    # "gpu[03-04,7],login1" -> "gpu03".
-    first = re.match(r"([^,\[]+)(?:\[([^,\-\]]+))?", hosts)
-    host = environ.get("MASTER_ADDR") or (first and first[1] + (first[2] or ""))
-    if not host:
-        raise InputError("MASTER_ADDR is not set: start with torchrun or srun, or set it")
-    step = int(environ.get("SLURM_JOB_ID", 0)) + int(environ.get("SLURM_STEP_ID", 0))
-    return host, environ.get("MASTER_PORT") or str(20_000 + step % 10_000)
 
 
 @cache
 def join() -> World:
-    """This process's world; the first call meets the others.
+    """This process's world; the first call waits for the other processes.
 
     Raises:
         InputError: The environment is not complete, or this is a child of `--jobs`.
@@ -106,14 +36,14 @@ def join() -> World:
     if world.size == 1:
         return world
     if parent_process() is not None:
-        raise InputError("--jobs starts processes of its own: leave it out under torchrun or srun")
+        raise InputError("--jobs starts its own processes: leave it out under torchrun or srun")
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = meeting_point(os.environ)
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(torch.device(world.device("cuda")))
         backend = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backend, rank=world.rank, world_size=world.size)
-    _patient_group()  # all processes make it together
+    _patient_group()  # must be made by all processes together
     atexit.register(distributed.destroy_process_group)
     return world
 
@@ -131,7 +61,7 @@ def barrier() -> None:
 
 
 def main_first(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, which keeps what it finds on disk: rank 0 runs it, then the others find it."""
+    """Makes rank 0 run `function` first; the others then find its result on disk."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -173,10 +103,10 @@ def share_weights(model: nn.Module) -> None:
 
 
 def gather(rows: Tensor) -> Tensor:
-    """All processes' rows, in order of rank; gradients go back to whom the rows came from.
+    """All processes' rows, in order of rank. The gradient of a row goes back to its process.
 
     Args:
-        rows: (B, ...), of one shape everywhere.
+        rows: (B, ...), of the same shape in all processes.
 
     Returns:
         (size x B, ...).
@@ -195,8 +125,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        # Every process has a loss of all rows, and the gradients are averaged later: the sum here
-        # and the mean there give the gradient of one process that sees them all.
+        # Every process computes the loss of all rows, and the gradients are averaged later. The
+        # sum here and the mean there give the gradient of one process that sees all rows.
         total = gradient.contiguous().clone()
         distributed.all_reduce(total)
         world = join()

@@ -1,5 +1,7 @@
-"""Activation checkpointing: residual blocks keep their input alone, and run again in the backward
-pass. It saves most of the activations' memory and costs about a third more time.
+"""Activation checkpointing: residual blocks keep only their input.
+
+They run again in the backward pass. That saves most of the memory for activations, and costs about
+a third more time.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-# PyTorchVideo's and torchvision's.
+# The class names of PyTorchVideo's and of torchvision's residual blocks.
 _RESIDUAL_BLOCKS = ("ResBlock", "BasicBlock")
 
 
@@ -47,7 +49,7 @@ def _contexts(
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Inside, batch norm leaves its running statistics alone: they saw this batch already."""
+    """Inside, batch norm does not update its running statistics: they have seen this batch."""
     norms = [x for x in block.modules() if isinstance(x, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""A run's metrics: one JSON object a line, one line a step."""
+"""A run's metrics.jsonl: one JSON object on a line, one line for each step."""
 
 import json
 import os
@@ -13,7 +13,10 @@ Row = dict[str, float]
 
 
 class MetricsLog:
-    """Appends rows; opening drops the rows from step `keep` on, which a resumed run repeats."""
+    """Appends rows to a file.
+
+    Opening it removes the rows from step `keep` on, because a resumed run repeats these steps.
+    """
 
     def __init__(self, path: Path, *, keep: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,17 +36,17 @@ class MetricsLog:
         self._file.close()
 
     def write(self, row: Row) -> None:
-        """Appends a row; it is on its way to the file at once."""
+        """Appends a row, without a buffer in this process."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
     def sync(self) -> None:
-        """Forces the rows to disk: call before a checkpoint that counts on them."""
+        """Forces the rows to disk; call it before a checkpoint that relies on them."""
         os.fsync(self._file.fileno())
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a log, [] where there is none; a last line cut by a kill is left out."""
+    """The rows of a log, without a last line that a kill cut short; [] where there is no log."""
     if not path.exists():
         return []
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Adam, and what surrounds its step: loss scaling, clipping, the running mean of the weights."""
+"""Adam, and what surrounds its step: scaled losses, clipping, the running mean of the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,14 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tb.config.settings import Optim
+from tb.config.sections import Optim
 from tb.training.distributed import average_gradients
 
 Weights = dict[str, Tensor]
 
 
 class Optimizer:
-    """Trains a model in place; `backward` any number of times, then `step`."""
+    """Trains a model in place.
+
+    A step is `backward` any number of times, then `clip_gradients`, `update_weights` and
+    `update_running_mean`.
+    """
 
     def __init__(
         self,
@@ -22,7 +26,7 @@ class Optimizer:
         optim: Optim,
         device: torch.device,
         *,
-        fp16: bool,
+        scales_loss: bool,
         average: nn.Module | None = None,
     ) -> None:
         self._model, self._optim = model, optim
@@ -32,48 +36,47 @@ class Optimizer:
             weight_decay=optim.weight_decay,
             fused=device.type == "cuda",
         )
-        # Without float16 every method of the scaler does nothing.
-        self._scaler = torch.amp.GradScaler(device.type, enabled=fp16)
+        # For float16. If it is not enabled, each of its methods does nothing.
+        self._scaler = torch.amp.GradScaler(device.type, enabled=scales_loss)
         self._ema: Weights | None = None
         if optim.ema_decay and average is None:
             self._ema = copy_weights(model.state_dict())
         elif average is not None:
             average.load_state_dict(model.state_dict())
-            self._ema = average.state_dict()  # its own tensors, changed in place
+            self._ema = average.state_dict()  # the tensors of `average`, changed in place
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a loss."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, step: int, rate: float) -> Tensor:
-        """Updates the weights with the gradients so far, averaged over all processes.
-
-        Args:
-            step: Which one it is, from 0.
-            rate: The learning rate.
+    def clip_gradients(self) -> Tensor:
+        """Averages the gradients over all processes, and limits their norm to `clip_norm`.
 
         Returns:
-            () the gradient's norm before clipping. Where it is not finite, float16 has overflowed:
-            the weights stay, and the next losses are scaled less.
+            () the norm before clipping. Where it is not finite, float16 has overflowed:
+            `update_weights` then keeps the weights, and the next losses are scaled less.
         """
-        for group in self._adam.param_groups:
-            group["lr"] = rate
         parameters = [p for p in self._model.parameters() if p.grad is not None]
         average_gradients(parameters)
         self._scaler.unscale_(self._adam)
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self._optim.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self._optim.clip_norm, norm)
+        return norm
+
+    def update_weights(self, rate: float) -> None:
+        """Adam's step with the learning rate `rate`; the gradients are gone afterwards."""
+        for group in self._adam.param_groups:
+            group["lr"] = rate
         self._scaler.step(self._adam)
         self._scaler.update()
         self._adam.zero_grad(set_to_none=True)
-        self._update_ema(step)
-        return norm
 
-    def _update_ema(self, step: int) -> None:
+    def update_running_mean(self, step: int) -> None:
+        """Takes the weights after `step` into their running mean, where there is one."""
         if self._ema is None or self._optim.ema_decay is None:
             return
-        # The first steps count little: their weights are the random start.
+        # The first steps count little, because their weights are close to the random start.
         decay = min(self._optim.ema_decay, (1 + step) / (10 + step))
         for name, value in self._model.state_dict().items():
             if value.is_floating_point():
@@ -83,7 +86,7 @@ class Optimizer:
 
     @property
     def weights(self) -> Weights:
-        """What later stages are to read: the running mean, where there is one."""
+        """The result so far: the running mean where there is one, else the trained weights."""
         return self._model.state_dict() if self._ema is None else self._ema
 
     @contextmanager
@@ -102,7 +105,7 @@ class Optimizer:
                 self._model.load_state_dict(raw)
 
     def state(self) -> dict[str, Any]:
-        """The checkpoint's part: "model" is `weights`, "raw" the trained ones where they differ."""
+        """Its part of a checkpoint: "model" is `weights`; "raw" the trained ones, if others."""
         state = {"model": self.weights, "optimizer": self._adam.state_dict()}
         if self._ema is not None:
             state["raw"] = self._model.state_dict()
@@ -111,7 +114,7 @@ class Optimizer:
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes up a `state`."""
+        """Goes on from a `state`."""
         self._model.load_state_dict(state.get("raw", state["model"]))
         self._adam.load_state_dict(state["optimizer"])
         if self._ema is not None:
@@ -122,5 +125,5 @@ class Optimizer:
 
 
 def copy_weights(weights: Weights) -> Weights:
-    """Tensors of their own, in the same memory layout."""
+    """A copy, in the same memory layout."""
     return {name: value.clone() for name, value in weights.items()}

@@ -1,4 +1,4 @@
-"""A polite end: SIGTERM, as clusters send it before they take a machine away."""
+"""SIGTERM, which clusters send before they take a machine away, as a request to stop."""
 
 import signal
 import threading
@@ -11,7 +11,11 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 @dataclass
 class Preemption:
-    """`requested`: SIGTERM has come; who looks at it saves and leaves."""
+    """Whether SIGTERM has come.
+
+    Attributes:
+        requested: It has; whoever reads this saves and ends the process.
+    """
 
     requested: bool = False
 
@@ -20,7 +24,7 @@ class Preemption:
 def preemption() -> Iterator[Preemption]:
     """Inside, SIGTERM only sets `requested`.
 
-    Outside the main thread, where Python allows no signal handlers, nothing is ever requested.
+    Outside the main thread, where Python allows no signal handlers, it is never set.
     """
     state = Preemption()
     if threading.current_thread() is not threading.main_thread():

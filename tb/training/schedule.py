@@ -1,14 +1,24 @@
-"""The learning rate, and what it remembers of past epochs."""
+"""The learning rate: warm-up, then halved on a plateau, cosine or constant."""
 
 import math
 from dataclasses import asdict, dataclass, field
 
-from tb.config.settings import Optim, Tree
+from tb.config.sections import Optim
+from tb.config.tree import Tree
 
 
 @dataclass(kw_only=True)
 class Schedule:
-    """Learning rate as a function of the step, and of past epochs' losses under "plateau"."""
+    """The learning rate as a function of the step and, under "plateau", of past epochs' losses.
+
+    Attributes:
+        optim: The settings.
+        steps_per_epoch: Steps of an epoch.
+        factor: 1, halved on every plateau.
+        best: The lowest loss of an epoch.
+        stale_epochs: Epochs since then.
+        epoch_losses: The losses of the epoch so far.
+    """
 
     optim: Optim
     steps_per_epoch: int
@@ -26,10 +36,19 @@ class Schedule:
             rate *= (1 + math.cos(math.pi * share)) / 2
         return rate * self.factor
 
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the rate depends on the epochs' losses."""
+        return self.optim.schedule == "plateau"
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether `step` is the last one of an epoch."""
+        return (step + 1) % self.steps_per_epoch == 0
+
     def observe(self, step: int, loss: float) -> float | None:
         """Takes the training loss of `step`; at an epoch's end returns the epoch's mean."""
         self.epoch_losses.append(loss)
-        if (step + 1) % self.steps_per_epoch:
+        if not self.ends_epoch(step):
             return None
         mean = sum(self.epoch_losses) / len(self.epoch_losses)
         self.epoch_losses.clear()
@@ -37,7 +56,7 @@ class Schedule:
 
     def judge(self, step: int, epoch_loss: float) -> None:
         """Takes the loss of the epoch that ended with `step`; halves the rate on a plateau."""
-        if self.optim.schedule != "plateau" or step < self.optim.warmup_steps:
+        if not self.is_adaptive or step < self.optim.warmup_steps:
             return
         if epoch_loss < self.best:
             self.best, self.stale_epochs = epoch_loss, 0
@@ -47,12 +66,12 @@ class Schedule:
             self.factor, self.stale_epochs = self.factor / 2, 0
 
     def state(self) -> Tree:
-        """What `restore` needs."""
+        """Its memory, for `restore`."""
         memory = asdict(self)
         del memory["optim"], memory["steps_per_epoch"]
         return memory
 
     def restore(self, state: Tree) -> None:
-        """Takes up a `state`."""
+        """Goes on from a `state`."""
         for name, value in state.items():
             setattr(self, name, value)

@@ -1,6 +1,6 @@
-"""Where a run's rows go: metrics.jsonl always, TensorBoard by default, Weights & Biases if asked.
+"""Where a run's rows go: metrics.jsonl always, TensorBoard by default, Weights & Biases on request.
 
-Everything heavy is imported where it is used.
+Trackers are imported where they are used, because they are heavy.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shards.errors import InputError
-from tb.config.settings import Config, Machine
+from tb.config.sections import Config, Machine
 from tb.training.metrics import METRICS, MetricsLog, Row
 
 TENSORBOARD = "tensorboard"
@@ -20,19 +20,24 @@ Sink = Callable[[Row], None]
 
 @dataclass(frozen=True)
 class Tracker:
-    """Takes a run's rows."""
+    """Takes a run's rows.
+
+    Attributes:
+        log: The run's metrics.jsonl.
+        sinks: TensorBoard and Weights & Biases, as far as they are wanted.
+    """
 
     log: MetricsLog
     sinks: tuple[Sink, ...]
 
     def write(self, row: Row) -> None:
-        """Hands a row to all."""
+        """Writes a row everywhere."""
         self.log.write(row)
         for sink in self.sinks:
             sink(row)
 
     def sync(self) -> None:
-        """Forces the log to disk: call before a checkpoint that counts on it."""
+        """Forces the log to disk; call it before a checkpoint that relies on it."""
         self.log.sync()
 
 
@@ -52,12 +57,12 @@ def check_installed(machine: Machine) -> None:
 
 @contextmanager
 def tracking(folder: Path, config: Config, *, first: int) -> Iterator[Tracker]:
-    """Opens everything for the rows of a run from step `first` on; rows of later steps are undone.
+    """Opens the trackers for the rows of a run from step `first` on; removes rows of later steps.
 
     Args:
-        folder: The run's.
-        config: `config.machine` says where to; the rest is for the record.
-        first: 0, or where a resumed run goes on.
+        folder: The run's folder.
+        config: `config.machine` says which trackers; they are told all settings.
+        first: 0, or the step at which a resumed run goes on.
     """
     machine = config.machine
     with ExitStack() as stack:
@@ -74,7 +79,7 @@ def tracking(folder: Path, config: Config, *, first: int) -> Iterator[Tracker]:
 def _tensorboard(folder: Path, first: int) -> Iterator[Sink]:
     from torch.utils.tensorboard import SummaryWriter
 
-    # A reader forgets what an earlier, killed process wrote from this step on.
+    # Readers then ignore what an earlier, killed process wrote from this step on.
     with SummaryWriter(str(folder), purge_step=first) as writer:  # type: ignore[no-untyped-call]
 
         def write(row: Row) -> None:
@@ -89,7 +94,7 @@ def _tensorboard(folder: Path, first: int) -> Iterator[Sink]:
 def _wandb(folder: Path, project: str, config: Config) -> Iterator[Sink]:
     import wandb
 
-    # One run a folder, however often it is resumed.
+    # A folder is one run, however often it is resumed.
     identity = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     options = {
         "project": project,
@@ -101,9 +106,9 @@ def _wandb(folder: Path, project: str, config: Config) -> Iterator[Sink]:
     }
     try:
         run = wandb.init(**options)
-    except wandb.Error:  # no network, or nobody is logged in
+    except wandb.Error:  # no network, or no login
         run = wandb.init(**options, mode="offline")
-    # Steps of ours: its own may never go back, as a resumed run does.
+    # Its own step counter must never go back, but the steps of a resumed run do.
     run.define_metric("step")
     run.define_metric("*", step_metric="step")
     try:

@@ -1,5 +1,5 @@
-"""Weights in files: checkpoints, stock state dicts, exports. Nothing is unpickled.
+"""Weights in files. Nothing is unpickled.
 
-Here: writing, reading and checking such files.
+Here: checkpoints, state dicts of stock networks, exports, trained classifiers.
 Not here: when a checkpoint is written (`tb.training`).
 """

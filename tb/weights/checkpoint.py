@@ -1,4 +1,4 @@
-"""Checkpoints: plain tensors and numbers, written whole or not at all, never unpickled."""
+"""Checkpoints: plain tensors and numbers, written whole or not at all, and never unpickled."""
 
 import hashlib
 import os
@@ -12,6 +12,8 @@ import torch
 
 from shards.errors import InputError
 from shards.files.publish import publish_file
+from tb.networks.backbones import Backbone
+from tb.networks.heads import Classifier, Embedder
 
 FORMAT = 1
 CHECKPOINT = "checkpoint.pt"
@@ -29,10 +31,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def _interned(value: Any) -> Any:
-    """The same tree, equal strings being one object.
+    """The same tree, in which equal strings are one object.
 
-    Pickle writes a string that it has met before (the same object) as a reference. Without this,
-    the bytes would tell a run that was resumed from one that was not, and digests with them.
+    Pickle writes an object that it has met before as a reference. So without this, a resumed run's
+    file would have other bytes, and another digest, than that of a run without a break.
     """
     if isinstance(value, str):
         return sys.intern(value)
@@ -44,9 +46,12 @@ def _interned(value: Any) -> Any:
 
 
 def keep_last(path: Path, step: int, num_kept: int) -> None:
-    """Keeps the checkpoint just written under its step's name too, and `num_kept` such in all.
+    """Keeps the last `num_kept` checkpoints under numbered names.
 
-    With `num_kept` 1, `path` itself is the one that is kept.
+    Args:
+        path: The checkpoint that was just written.
+        step: Its step, for its numbered name.
+        num_kept: How many to keep. With 1, `path` is the only one.
     """
     if num_kept > 1:
         numbered = path.with_stem(f"{path.stem}-{step:08d}")
@@ -60,29 +65,34 @@ def keep_last(path: Path, step: int, num_kept: int) -> None:
 
 
 def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
-    """Reads a checkpoint with `weights_only=True`; InputError where it is not one of ours.
+    """Reads a checkpoint.
 
-    With `mmap`, tensors are read from the file when they are used: quick for all the rest.
+    Args:
+        path: The file.
+        mmap: Read tensors from the file when they are used, which is quick for everything else.
+
+    Raises:
+        InputError: The file is missing, not readable, or not a checkpoint of this program.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; train that stage first")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception:  # rubbish can make the reader stumble in any way
+    except Exception:  # a damaged file can raise anything
         raise InputError(f"{path}: not a readable checkpoint; delete it, or give another") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this program")
     return state
 
 
-def load_backbone(path: Path, backbone: torch.nn.Module, name: str) -> None:
+def load_backbone(path: Path, backbone: Backbone) -> None:
     """Loads the backbone's weights out of any stage's checkpoint, strictly.
 
     Raises:
         InputError: The checkpoint is of another backbone, of an unfinished run, or not readable.
     """
     state = load_checkpoint(path)
-    _check_backbone(path, state, name)
+    _check_backbone(path, state, backbone)
     _check_finished(path, state)
     prefix = "backbone."
     weights = {
@@ -94,19 +104,13 @@ def load_backbone(path: Path, backbone: torch.nn.Module, name: str) -> None:
 
 
 def load_model(
-    path: Path,
-    model: torch.nn.Module,
-    *,
-    backbone: str,
-    classes: list[str],
-    unfinished: bool = False,
+    path: Path, model: Embedder | Classifier, *, classes: list[str], unfinished: bool = False
 ) -> None:
     """Loads a whole classifier or embedder, strictly.
 
     Args:
         path: The checkpoint.
         model: Receives the weights.
-        backbone: The backbone's name expected.
         classes: The data set's classes; [] for a self-supervised checkpoint.
         unfinished: The run need not have reached its last step.
 
@@ -114,7 +118,7 @@ def load_model(
         InputError: Another backbone or other classes, an unfinished run, or not readable.
     """
     state = load_checkpoint(path)
-    _check_backbone(path, state, backbone)
+    _check_backbone(path, state, model.backbone)
     if not unfinished:
         _check_finished(path, state)
     if state["classes"] != classes:
@@ -136,12 +140,13 @@ def _difference(found: list[str], wanted: list[str]) -> str:
     )
 
 
-def _check_backbone(path: Path, state: dict[str, Any], name: str) -> None:
-    if state.get("backbone") != name:
-        setting = shlex.quote(f"backbone={state.get('backbone')}")
+def _check_backbone(path: Path, state: dict[str, Any], backbone: Backbone) -> None:
+    found = state.get("backbone")
+    if found != backbone.identity:
+        setting = shlex.quote(f"backbone={found}")
         raise InputError(
-            f"{path}: checkpoint of backbone {state.get('backbone')!r}, but this run uses"
-            f" {name!r}; give another checkpoint or --set {setting}"
+            f"{path}: checkpoint of backbone {found!r}, but this run uses"
+            f" {backbone.identity!r}; give another checkpoint or --set {setting}"
         )
 
 

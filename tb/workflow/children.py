@@ -1,4 +1,4 @@
-"""Processes of our own that end when we do, however we end."""
+"""Child processes that end when this process does, however it ends."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING
 
+from tb import messages
 from tb.progress import PLAIN
 from tb.training.preemption import EXIT_CODE
 
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh processes; the calling script needs an `if __name__` guard.
+    """A pool of new processes; the calling script needs an `if __name__` guard.
 
-    On a machine with several GPUs each process sees one of them, in turn.
-
-    When its block is left by an exception (Ctrl-C is one, SIGTERM another), the children get
-    SIGTERM and are waited for.
+    On a machine with several GPUs each process sees one of them, in turn. When an exception leaves
+    the block (Ctrl-C and SIGTERM are exceptions here), the children get SIGTERM, and this process
+    waits for them.
     """
-    # Spawned, not forked: this process may hold threads (torch, PyAV, the loader's).
+    # Spawned, not forked, because this process may hold threads (torch, PyAV, the loader's).
     context = get_context("spawn")
     pool = ProcessPoolExecutor(
         num_processes,
@@ -34,7 +34,7 @@ def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
         initializer=_start_child,
         initargs=(_gpus(), context.Value("i", 0)),
     )
-    # SIGTERM leaves the block like Ctrl-C, so that the children are told, save and are waited for.
+    # SIGTERM leaves the block like Ctrl-C, so that the children can save before this process ends.
     before = None
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_CODE))
@@ -51,7 +51,7 @@ def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may name, a name for each GPU."""
+    """The names of the GPUs, as CUDA_VISIBLE_DEVICES takes them."""
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -60,12 +60,13 @@ def _gpus() -> list[str]:
 
 def _start_child(gpus: list[str], num_started: "Synchronized[int]") -> None:
     os.environ[PLAIN] = "1"
+    messages.show()
     with num_started.get_lock():
         index, num_started.value = num_started.value, num_started.value + 1
     if len(gpus) > 1:
-        # Before CUDA looks: a process keeps the GPUs that it first saw.
+        # Before CUDA starts, because a process keeps the GPUs that it saw first.
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
-    # Ctrl-C reaches the whole group; the parent decides what becomes of us.
+    # Ctrl-C reaches the whole group of processes, but the parent ends its children itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""Which stage comes after which: the method from pretraining to the report, resumable."""
+"""Which stage comes after which: the method from pretraining to the last evaluation, resumable."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,25 +11,28 @@ from typing import Any, get_args
 from loaders.subset import Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.settings import Config
+from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluate
-from tb.method import baselines, stages
-from tb.method.scores import TEACHERS
-from tb.method.teachers import finetuned
-from tb.networks.models import build_backbone
-from tb.training.loop import Stage, train
-from tb.weights.checkpoint import CHECKPOINT
+from tb.kinds import BASELINES, COMPARED, FINETUNED, FROM_SCRATCH, SELF_SUPERVISED, StageKind
+from tb.method.stages import build_stage
+from tb.networks.backbones import build_backbone
+from tb.training.loop import train
 from tb.weights.pretrained import load_pretrained
 from tb.workflow.children import child_pool
 
-Call = tuple[Any, ...]  # a function and its arguments
-_KINDS = (*stages.NAMES, *baselines.NAMES)
-# What the report compares.
-_CLASSIFIERS = ("supervised", *map(finetuned, TEACHERS), "student")
+Call = tuple[Any, ...]
+"""A function and its arguments."""
+
+
+def stage_kind(name: str) -> StageKind:
+    """The stage of that name; InputError where there is none."""
+    if name not in list(StageKind):
+        raise InputError(f"no stage {name!r}: choose one of {', '.join(StageKind)}")
+    return StageKind(name)
 
 
 def run_stage(
-    kind: str,
+    kind: StageKind | str,
     manifest: Manifest,
     config: Config,
     work: Path,
@@ -40,45 +43,33 @@ def run_stage(
     """Trains one stage to its end, from its last checkpoint where there is one.
 
     Args:
-        kind: "invariant", "distinctive", "tclr", "finetune-TEACHER", "supervised", "student" or
-            one of `tb.method.baselines.NAMES`.
+        kind: A `StageKind`, or its name.
         manifest: The data set.
         config: Its settings.
         work: The work folder.
-        init: For "finetune-TEACHER": the checkpoint to start from; default WORK/TEACHER's.
+        init: For fine-tuning: the checkpoint to start from; default: that of the teacher in `work`.
         name: For a student or a baseline: its folder in `work`, so that variants lie side by side;
-            default `kind`.
+            default: the name of the stage.
 
     Returns:
         The final checkpoint.
 
     Raises:
-        InputError: An earlier stage is missing or unfinished, or WORK holds other settings.
+        InputError: There is no such stage; or an earlier one is missing or unfinished; or `work`
+            holds the stage with other settings.
     """
-    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+    kind = stage_kind(kind)
+    name = name or kind.value
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise InputError(f"--name {name}: use lower-case letters, digits, '.', '_' and '-'")
-    if name != kind and name in _KINDS:
+    if name != kind and name in list(StageKind):
         raise InputError(f"--name {name}: that folder is another stage's; choose another name")
-    stage = _build(kind, manifest, config, work, init)
-    name = name or kind
+    if name != kind and kind not in (StageKind.STUDENT, *BASELINES):
+        raise InputError(f"--name only for the student and the baselines; leave it out for {kind}")
+    if init is not None and kind not in FINETUNED:
+        raise InputError(f"--init is for fine-tuning; leave it out for {kind}")
+    stage = build_stage(kind, manifest, config, work, init=init)
     return train(replace(stage, name=name), work, config, remember=name == kind)
-
-
-def _build(kind: str, manifest: Manifest, config: Config, work: Path, init: Path | None) -> Stage:
-    if kind in stages.SELF_SUPERVISED:
-        return stages.pretrain_stage(kind, manifest, config)
-    if kind == "supervised":
-        return stages.supervised_stage(manifest, config)
-    if kind == "student":
-        return stages.student_stage(manifest, config, work)
-    if kind in baselines.NAMES:
-        return baselines.baseline_stage(kind, manifest, config, work)
-    for teacher in TEACHERS:
-        if kind == finetuned(teacher):
-            return stages.finetune_stage(
-                teacher, manifest, config, init or work / teacher / CHECKPOINT
-            )
-    raise InputError(f"no stage {kind!r}: choose one of {', '.join(_KINDS)}")
 
 
 def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) -> None:
@@ -88,37 +79,49 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
         manifest: The data set.
         config: Its settings.
         work: The work folder.
-        jobs: Stages that may run side by side where neither needs the other; results do not
+        jobs: Stages that may run side by side where they do not need each other. Results do not
             depend on it. With more than one, the calling script needs an `if __name__` guard.
 
     Raises:
-        InputError: Something that any stage needs is missing; found out before the first one.
+        InputError: Something that any stage needs is missing; raised before the first one begins.
     """
-    _check_all(manifest, config, work)
-    pretrained = [*TEACHERS, *(["tclr"] if config.student.init == "tclr" else [])]
-    waves = [
-        (run_stage, wave)
-        for wave in (pretrained, list(map(finetuned, TEACHERS)), ["student", "supervised"])
-    ]
-    with _runner(jobs) as run:
-        for work_on, names in [*waves, (evaluate, _CLASSIFIERS)]:
-            run([(work_on, name, manifest, config, work) for name in names])
+    _check_all(manifest, config)
+    kinds = _needed(config)
+    with runner(jobs) as run:
+        for phase in (1, 2, 3):
+            wave = [kind for kind in kinds if kind.phase == phase]
+            run([(run_stage, kind, manifest, config, work) for kind in wave])
+        run([(evaluate, kind.value, manifest, config, work) for kind in COMPARED])
 
 
-def _check_all(manifest: Manifest, config: Config, work: Path) -> None:
-    """Raises InputError where a later stage would fail for want of videos, labels or a start."""
+def _needed(config: Config) -> list[StageKind]:
+    """The classifiers that the report compares, and all that they need."""
+    needed: dict[StageKind, None] = {}
+
+    def add(kind: StageKind) -> None:
+        for other in kind.needs(config.student.teachers, config.student.init):
+            add(other)
+        needed[kind] = None
+
+    for kind in COMPARED:
+        add(kind)
+    return list(needed)
+
+
+def _check_all(manifest: Manifest, config: Config) -> None:
+    """Raises InputError where a later stage would lack videos, labels or a start."""
     labels, init = config.labels, config.student.init
     for part in get_args(Part):
         if part != "validation" or labels.validation:
             labels.subset(part).rows(manifest)
     labels.of_split(config.evaluation.split).rows(manifest)
     backbone = build_backbone(config.backbone)
-    if init not in ("scratch", *stages.SELF_SUPERVISED):
-        load_pretrained(Path(init), backbone, config.backbone)
+    if init != FROM_SCRATCH and init not in list(SELF_SUPERVISED):
+        load_pretrained(Path(init), backbone)
 
 
 @contextmanager
-def _runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
+def runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
     """Yields a function that makes calls, `jobs` at a time, and returns when all have ended."""
     if jobs == 1:
 
@@ -133,7 +136,7 @@ def _runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
         def side_by_side(calls: list[Call]) -> None:
             waiting, running = list(calls), set[Future[Any]]()
             while waiting or running:
-                # No more than can run: what a pool has queued, it cannot be made to forget.
+                # No more than can run, because a call that a pool has queued cannot be taken back.
                 while waiting and len(running) < jobs:
                     running.add(pool.submit(*waiting.pop(0)))
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The demo's videos in their smallest size as shards, and settings under which a step is quick."""
+"""A few of the demo's videos as shards, and settings under which a step is quick."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
-from tb.config.settings import Config, load_config
+from tb.config.loading import load_config
+from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
 
 QUICK = (

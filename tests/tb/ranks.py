@@ -6,13 +6,15 @@ from pathlib import Path
 from torch import nn
 
 from shards.format.manifest import Manifest, read_manifest
-from tb.config.settings import load_config
+from tb.config.loading import load_config
+from tb.kinds import StageKind
+from tb.method.stages import build_stage
 from tb.training.distributed import join, main_first
-from tb.training.loop import Stage, train
-from tb.workflow.run import _build
+from tb.training.loop import train
+from tb.training.stage import Stage
 from tests.tb.conftest import QUICK
 
-# So small a rate that the weights stay: Adam's moments are then sums of plain gradients.
+# At so small a rate the weights stay, so Adam's moments are sums of plain gradients.
 SETTINGS = (
     *QUICK,
     "machine.num_threads=1",
@@ -23,22 +25,12 @@ SETTINGS = (
     "finetune.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0}",
     "student.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, schedule: plateau}",
 )
-# In an order in which each finds what it needs.
-STAGES = (
-    "invariant",
-    "distinctive",
-    "tclr",
-    "finetune-invariant",
-    "finetune-distinctive",
-    "supervised",
-    "student",
-    "fixmatch",
-    "mean-teacher",
-)
+# In the order of the enum, each finds what it needs.
+STAGES = tuple(kind for kind in StageKind if kind is not StageKind.PSEUDO_LABEL)
 
 
 def freeze_statistics(stage: Stage) -> Stage:
-    """The stage with batch norm that does not depend on who shares the batch."""
+    """The stage with batch norm that does not depend on how the batch is shared."""
     for module in stage.model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
             module.eval()
@@ -49,14 +41,16 @@ def freeze_statistics(stage: Stage) -> Stage:
 def train_all(manifest: Manifest, work: Path) -> None:
     """A few steps of every kind of loss, and of one with videos held out."""
     for name in STAGES:
-        labels = "{percent: 100, validation: 0.5}" if name == "supervised" else "{percent: 50}"
+        labels = (
+            "{percent: 100, validation: 0.5}" if name is StageKind.SUPERVISED else "{percent: 50}"
+        )
         config = load_config("demo", [*SETTINGS, f"labels={labels}"])
-        train(freeze_statistics(_build(name, manifest, config, work, None)), work, config)
+        train(freeze_statistics(build_stage(name, manifest, config, work)), work, config)
 
 
 @main_first
 def first_come(path: Path) -> str:
-    """Who made the file."""
+    """Which rank made the file."""
     if not path.exists():
         path.write_text(f"rank {join().rank}")
     return path.read_text()

@@ -1,11 +1,11 @@
-"""Runs that stop in the middle, as a killed one does."""
+"""Runs that stop in the middle, as a killed run does."""
 
 from dataclasses import replace
 
 from torch import Tensor
 
-from loaders.loader import Batch
-from tb.training.loop import Stage
+from loaders import Batch
+from tb.training.stage import Stage
 
 
 class StoppedError(Exception):

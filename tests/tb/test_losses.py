@@ -67,7 +67,7 @@ def test_unpooled_loss_is_the_cross_entropy_of_rows_and_columns() -> None:
 
 
 def test_chance_values() -> None:
-    """Embeddings that say nothing: all the same."""
+    """Embeddings without information: all the same."""
     same = torch.ones(3, 2, 4, 1, dtype=torch.float64)
     assert losses.distinctive_pooled_loss(same).item() == pytest.approx(math.log(7))
     assert losses.distinctive_unpooled_loss(same, same).item() == pytest.approx(16 * math.log(4))

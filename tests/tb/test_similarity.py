@@ -1,13 +1,10 @@
-import shutil
-from pathlib import Path
+"""The formula of s against slow counts."""
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from shards.format.manifest import Manifest
-from tb.config.settings import Config
-from tb.method.scores import SIMILARITY, cached_similarity, read_similarity, temporal_similarity
+from tb.similarity import temporal_similarity
 
 
 def test_extremes() -> None:
@@ -37,28 +34,3 @@ def test_is_the_mean_of_the_twelve_off_diagonal_cosines() -> None:
         assert len(cosines) == 24
         wanted = min(max(sum(cosines) / 24, 0.0), 1.0)
         assert temporal_similarity(one, two)[video].item() == pytest.approx(wanted, abs=1e-6)
-
-
-def test_covers_the_training_videos_and_no_others(finished: Path, manifest: Manifest) -> None:
-    scores = read_similarity(finished / SIMILARITY, manifest)
-    assert scores is not None
-    train = torch.zeros(len(manifest), dtype=torch.bool)
-    train[torch.from_numpy(manifest.indices("train"))] = True
-    assert torch.equal(~scores.isnan(), train)
-    assert ((scores[train] >= 0) & (scores[train] <= 1)).all()
-
-
-def test_cache_is_used_while_its_sources_stay_and_not_after(
-    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
-) -> None:
-    work = tmp_path / "work"
-    shutil.copytree(finished, work)
-    path = work / SIMILARITY
-    before = path.stat().st_mtime_ns
-    scores = cached_similarity(manifest, config, work)
-    assert path.stat().st_mtime_ns == before
-    # The other teacher's weights in the invariant one's place: another source, other scores.
-    shutil.copy(work / "distinctive" / "checkpoint.pt", work / "invariant" / "checkpoint.pt")
-    fresh = cached_similarity(manifest, config, work)
-    assert path.stat().st_mtime_ns != before
-    assert not torch.equal(scores.nan_to_num(), fresh.nan_to_num())

@@ -1,4 +1,4 @@
-"""The training-step benchmark runs, and compares like with like. Its timings are not looked at."""
+"""The training-step benchmark runs and compares equal losses. Its timings are not tested."""
 
 import json
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ import torch
 
 from bench.train_step import Job, Step, Variant, main
 from shards.format.manifest import Manifest
-from tb.config.settings import load_config
+from tb.config.loading import load_config
 
 
 def test_it_writes_a_row_for_every_variant(manifest: Manifest, tmp_path: Path) -> None:

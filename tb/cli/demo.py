@@ -1,0 +1,49 @@
+"""`tb demo`: the whole method on made-up videos."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tb import api
+
+if TYPE_CHECKING:
+    from tb.config.tree import Tree
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder for everything; made if missing.")] = Path(
+        "demo"
+    ),
+    size: Annotated[
+        str, typer.Option(help="tiny (a smoke test), small (minutes on two cores) or medium.")
+    ] = "small",
+    seed: Annotated[int, typer.Option(help="Seeds the videos and the training.", min=0)] = 0,
+) -> None:
+    """Make videos, shard them, run the whole method and write a report; needs no GPU or data.
+
+    Twelve classes: ring, cross, stripes and checker differ in appearance. left and right, clockwise
+    and anticlockwise, grow and shrink, pulse-then-hop and hop-then-pulse show the same disc and
+    differ only in motion or in the order of events.
+
+    Run it again after an interruption: it goes on from where it was.
+    """
+    _tell(out, api.demo(out, size=size, seed=seed))
+
+
+def _tell(out: Path, result: "Tree") -> None:
+    typer.echo(f"\n{'':<34}top-1")
+    for title, name in (
+        ("chance", "chance"),
+        ("supervised only, same labels", "supervised"),
+        ("invariant teacher, fine-tuned", "invariant"),
+        ("distinctive teacher, fine-tuned", "distinctive"),
+        ("student", "student"),
+    ):
+        typer.echo(f"{title:<34}{result[f'{name}_top1']:.1%}")
+    typer.echo(
+        f"\n{result['num_videos']['labelled']} of {result['num_videos']['train']} training videos"
+        f" labelled; {result['data_wait_fraction']:.1%} of step time spent waiting for data;"
+        f" {result['seconds']:.0f} s"
+    )
+    typer.echo(f"report  {out / 'report.html'}\nresult  {out / 'result.json'}")

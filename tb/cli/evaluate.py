@@ -1,0 +1,60 @@
+"""`tb eval`: the accuracy of a classifier on the held-out split."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tb import api
+from tb.cli.options import Out, PeekTest, Preset, Set, Shards
+
+if TYPE_CHECKING:
+    from tb.evaluation.accuracy import ClassRow
+
+_NUM_CLASSES_SHOWN = 20
+
+
+def evaluate_command(
+    stage: Annotated[str, typer.Argument(help="student, supervised or finetune-TEACHER.")],
+    shards: Shards,
+    out: Out,
+    preset: Preset = None,
+    set_: Set = None,
+    peek_test: PeekTest = False,
+) -> None:
+    """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split).
+
+    WORK/STAGE gets the predictions, a table of classes and a picture of what was taken for what.
+    Held-out videos are for one reading: another one, with other weights or settings, needs
+    --peek-test.
+    """
+    result = api.evaluate(
+        stage, shards=shards, out=out, preset=preset, settings=set_ or [], peek_test=peek_test
+    )
+    from shards.format.manifest import read_manifest
+    from tb.evaluation.accuracy import class_table
+    from tb.evaluation.readings import num_readings
+
+    classes = read_manifest(shards).classes
+    typer.echo(
+        f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of {result.num_videos}"
+        f" videos of split {result.split!r} (chance {1 / len(classes):.1%})"
+    )
+    _tell_classes(class_table(result, classes))
+    typer.echo(f"see {out / stage}/classes-{result.split}.csv, confusion-{result.split}.png")
+    readings = num_readings(out / stage, result.split)
+    if readings > 1:
+        typer.echo(
+            f"note: split {result.split!r} was looked at {readings} times with this stage; see"
+            f" {out / stage}/evaluations.jsonl"
+        )
+
+
+def _tell_classes(rows: list["ClassRow"]) -> None:
+    """Prints the classes that have videos, worst first."""
+    known = [(row.top1, row) for row in rows if row.top1 is not None]
+    known.sort(key=lambda pair: pair[0])
+    if len(known) > _NUM_CLASSES_SHOWN:
+        typer.echo(f"the {_NUM_CLASSES_SHOWN} worst of {len(known)} classes:")
+    for top1, row in known[:_NUM_CLASSES_SHOWN]:
+        mistake = f"  {row.num_mistaken} taken for {row.mistaken_for}" if row.num_mistaken else ""
+        typer.echo(f"  {row.name:<24} {top1:6.1%} of {row.num_videos:<4}{mistake}")

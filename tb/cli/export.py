@@ -1,0 +1,22 @@
+"""`tb export`: trained weights for stock PyTorchVideo and torchvision."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tb import api
+
+
+def export_command(
+    run: Annotated[Path, typer.Argument(help="A stage's folder (WORK/STAGE), or a checkpoint.")],
+    out: Annotated[Path, typer.Option(help="The *.safetensors file to write.")],
+) -> None:
+    """Write a backbone and its classifier so that the stock libraries load them strictly."""
+    metadata = api.export(run, out=out)
+    num_classes = len(json.loads(metadata["classes"]))
+    head = f"classifier of {num_classes} classes" if num_classes else "no classifier"
+    typer.echo(f"{out}: {metadata['backbone']} from stage {metadata['stage']}, {head}")
+    if "note" in metadata:
+        typer.echo(f"note: {metadata['note']}")

@@ -1,0 +1,176 @@
+"""Loading settings: defaults, a preset over them, `--set` over both; a work folder's memory.
+
+An unknown key is refused with the nearest known one. The resolved settings are saved with each run.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import ValidationError
+
+from shards.errors import InputError
+from shards.files.lock import locked
+from shards.files.publish import publish_bytes
+from tb.config.sections import Config
+from tb.config.tree import Tree
+
+CONFIG = "config.yaml"
+_PRESETS_PACKAGE = "tb.presets"
+_PRESET_SUFFIXES = (".yaml", ".yml")
+# Has a mapping as its value, not as a section: it is replaced as a whole.
+_BACKBONE = "backbone"
+
+
+def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The settings of a run.
+
+    Args:
+        preset: Name of a file in tb/presets, or the path of a YAML file. None: the defaults.
+        overrides: Assignments "section.key=value", with values in YAML.
+
+    Raises:
+        InputError: Unknown preset or key (the nearest one is suggested), or a value out of range.
+    """
+    tree = Config().model_dump()
+    for name, changes in _preset_chain(preset):
+        _merge(tree, changes, f"preset {name}")
+    for text in overrides:
+        _merge(tree, _assignment(text), f"--set {text}")
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"config {where} = {first['input']!r}: {first['msg']}") from None
+
+
+def work_config(work: Path, preset: str | None, overrides: Sequence[str]) -> Config:
+    """The settings for a work folder: the preset, or else those that the folder remembers.
+
+    Args:
+        work: The work folder; it may be missing.
+        preset: As in `load_config`. None: the folder's own settings, or else the defaults.
+        overrides: As in `load_config`; they come last.
+
+    Raises:
+        InputError: As in `load_config`.
+    """
+    path = work / CONFIG
+    return load_config(str(path) if preset is None and path.is_file() else preset, overrides)
+
+
+def remember_config(work: Path, config: Config) -> None:
+    """Makes these settings WORK/config.yaml, so that later commands need no preset."""
+    path, text = work / CONFIG, dump_yaml(config)
+    # Stages that run side by side share the folder.
+    with locked(work / ".lock", f"{work}: another process holds it", patience_s=60):
+        if not path.is_file() or path.read_text() != text:
+            publish_bytes(path, text.encode())
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    files = resources.files(_PRESETS_PACKAGE).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def dump_yaml(config: Config) -> str:
+    """The resolved settings as YAML that `--preset FILE` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _preset_chain(preset: str | None) -> list[tuple[str, Tree]]:
+    """A preset after those that it builds on; `base` names another preset, or a file beside it."""
+    chain: list[tuple[str, Tree]] = []
+    while preset is not None:
+        if preset in [name for name, _ in chain]:
+            raise InputError(f"preset {preset}: is its own base; remove that `base`")
+        tree = _read_preset(preset)
+        chain.insert(0, (preset, tree))
+        base = tree.pop("base", None)
+        if base is None:
+            break
+        is_file = Path(str(base)).suffix in _PRESET_SUFFIXES
+        preset = str(Path(preset).parent / base) if is_file else str(base)
+    return chain
+
+
+def _read_preset(preset: str) -> Tree:
+    path = Path(preset)
+    if path.suffix in _PRESET_SUFFIXES:
+        if not path.is_file():
+            raise InputError(f"{preset}: no such preset file")
+        text = path.read_text()
+    elif preset in preset_names():
+        text = resources.files(_PRESETS_PACKAGE).joinpath(f"{preset}.yaml").read_text()
+    else:
+        raise InputError(f"no preset {preset!r}{_nearest(preset, preset_names())}")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"preset {preset}: not valid YAML: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(tree, dict):
+        raise InputError(f"preset {preset}: not a YAML mapping of sections")
+    return tree
+
+
+def _assignment(text: str) -> Tree:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {text}: write it as section.key=value")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {text}: the value is not valid YAML") from None
+    if key.startswith(f"{_BACKBONE}."):
+        raise InputError(
+            f"--set {text}: the options of a backbone are one value; write"
+            f" --set '{_BACKBONE}={{OPTION: VALUE, ...}}'"
+        )
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    return cast(Tree, tree)
+
+
+def _merge(tree: Tree, changes: Tree, source: str, prefix: str = "") -> None:
+    """Overwrites the leaves of `tree`; refuses keys that it does not have."""
+    for key, value in changes.items():
+        name = f"{prefix}{key}"
+        if key not in tree:
+            raise InputError(
+                f"{source}: no setting {name!r}"
+                f"{_elsewhere(str(key)) or _nearest(str(key), list(tree), prefix)}"
+            )
+        if isinstance(tree[key], dict) and name != _BACKBONE:
+            if not isinstance(value, dict):
+                inside = ", ".join(f"{name}.{inner}" for inner in tree[key])
+                raise InputError(f"{source}: {name} is a section: set one of {inside}")
+            _merge(tree[key], value, source, f"{name}.")
+        else:
+            tree[key] = value
+
+
+def _elsewhere(key: str) -> str:
+    """A hint where the key is: `optim.lr`, for example, is in three sections."""
+
+    def paths(tree: Tree, prefix: str = "") -> Iterator[str]:
+        for name, value in tree.items():
+            yield prefix + name
+            if isinstance(value, dict):
+                yield from paths(value, f"{prefix}{name}.")
+
+    found = [repr(path) for path in paths(Config().model_dump()) if path.endswith(f".{key}")]
+    return f"; did you mean {' or '.join(found)}?" if 0 < len(found) <= 4 else ""
+
+
+def _nearest(name: str, known: list[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {prefix + close[0]!r}?"
+    return f"; choose one of {', '.join(prefix + item for item in known)}"

@@ -1,0 +1,295 @@
+"""Every setting with its default (the paper's) and its range: one class for each section."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from loaders import Subset
+from loaders.plan.presets import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
+from loaders.plan.views import Augment
+from loaders.subset import Part
+from shards.errors import InputError
+from tb.kinds import Distance, Reduction, TeacherWeights
+
+BackboneSetting = str | dict[str, Any]
+"""A backbone's name, or options of PyTorchVideo's `create_resnet` (`tb.networks.backbones`)."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Labels(_Section):
+    """Which videos are for training, and which of their labels may be used.
+
+    Attributes:
+        percent: The share of the labels, in (0, 100].
+        seed: Seeds the choice of the labelled videos.
+        file: A list of the labelled videos, as `tb split` makes one. It replaces `percent` and
+            `seed`.
+        validation: The share of the labelled videos that no classifier trains on, in [0, 1). With
+            such videos, "plateau" and "best" use the loss on them.
+        split: "train", or "pool" (HMDB51: all videos that are not for testing).
+        split_number: Which official split, from 1.
+    """
+
+    percent: float = Field(20.0, gt=0, le=100)
+    seed: int = Field(0, ge=0)
+    file: str | None = None
+    validation: float = Field(0.0, ge=0, lt=1)
+    split: Literal["train", "pool"] = "train"
+    split_number: int = Field(1, ge=1)
+
+    def of_split(self, split: str) -> Subset:
+        """All videos of a split."""
+        return Subset(split=split, split_number=self.split_number)
+
+    def subset(self, part: Part) -> Subset:
+        """The training videos, or a part of them."""
+        return Subset(
+            split=self.split,
+            split_number=self.split_number,
+            part=part,
+            percent=self.percent,
+            label_seed=self.seed,
+            label_list=self.file,
+            validation=self.validation,
+        )
+
+
+class Clips(_Section):
+    """The frames of one clip, and their augmentation.
+
+    Attributes:
+        num_frames: Frames of the clip.
+        stride: Every how many frames of the video one is taken.
+        size_px: Height and width of the clip.
+        augment: Ranges and probabilities of the augmentation.
+    """
+
+    num_frames: int = Field(ge=4)
+    stride: int = Field(ge=1)
+    size_px: int = Field(ge=16)
+    augment: Augment
+
+
+class ClassifyClips(Clips):
+    """Clips of a classifier: with `stride` null, a clip spans the whole video."""
+
+    stride: int | None = Field(ge=1)  # type: ignore[assignment]
+
+
+class Optim(_Section):
+    """The steps of one stage, and Adam's settings.
+
+    An epoch's loss is the mean training loss, or the loss on the videos that `labels.validation`
+    holds out.
+
+    Attributes:
+        steps: Steps of the stage.
+        batch_size: Videos of a step and stream, over all processes together.
+        lr: The learning rate after the warm-up.
+        weight_decay: Adam's.
+        warmup_steps: Steps over which the rate rises linearly.
+        schedule: The rate after the warm-up. "plateau" halves it when an epoch's loss has not
+            improved for `patience` epochs, "cosine" lets it fall to zero at the last step,
+            "constant" keeps it.
+        patience: See `schedule`.
+        accumulate: Pieces of a batch, one after the other. The gradient is the mean over the
+            pieces, but batch norm and the losses that compare videos see one piece at a time.
+        clip_norm: The largest norm of the gradient. Null: no limit.
+        ema_decay: With a decay, the result is a running mean of the weights.
+        select: Which weights are the result: those after the "last" step, or after the epoch with
+            the lowest loss ("best").
+    """
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    patience: int = Field(5, ge=1)
+    accumulate: int = Field(1, ge=1)
+    clip_norm: float | None = Field(None, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    select: Literal["last", "best"] = "last"
+
+    def piece_size(self, num_processes: int) -> int:
+        """The videos of one stream that a process takes at a time.
+
+        Args:
+            num_processes: The processes that share each step's videos.
+
+        Raises:
+            InputError: The batch does not divide by processes and pieces.
+        """
+        num_pieces = num_processes * self.accumulate
+        if self.batch_size % num_pieces:
+            raise InputError(
+                f"optim.batch_size is {self.batch_size}, for {num_processes} process(es) and "
+                f"{self.accumulate} accumulated piece(s): give a multiple of {num_pieces}"
+            )
+        return self.batch_size // num_pieces
+
+
+class Pretrain(_Section):
+    """Stage 1, for both self-supervised teachers.
+
+    Attributes:
+        clips: The short clips; the long clip spans them all.
+        optim: Steps and optimiser.
+        temperature: t of the contrastive losses.
+        pooled_reduction: Whether L_D1 is the mean or the sum over the videos of a batch.
+    """
+
+    clips: Clips = Clips(num_frames=16, stride=1, size_px=224, augment=PRETRAIN_AUGMENT)
+    optim: Optim = Optim(
+        steps=100_000, batch_size=40, warmup_steps=2_400, weight_decay=1e-9, patience=5
+    )
+    temperature: float = Field(0.1, gt=0)
+    pooled_reduction: Reduction = Reduction.MEAN
+
+
+class Classify(_Section):
+    """Input of stages 2 to 4, and the dropout before their classifier."""
+
+    clips: ClassifyClips = ClassifyClips(
+        num_frames=8, stride=2, size_px=224, augment=FINETUNE_AUGMENT
+    )
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class Finetune(_Section):
+    """Stage 2: a teacher on the labelled videos."""
+
+    optim: Optim = Optim(steps=20_000, batch_size=16, warmup_steps=1_200)
+
+
+class Student(_Section):
+    """Stage 3.
+
+    Attributes:
+        optim: Steps and optimiser, for the baselines too. `batch_size` counts labelled videos; as
+            many unlabelled ones come with them (none for the supervised-only baseline).
+        init: The start of the backbone: "scratch", "invariant", "distinctive", "tclr" or a file.
+        teachers: Weights of the two teachers. "similarity" weighs them by each video's temporal
+            similarity (the paper). "stretched" maps these scores linearly onto 0 to 1 over the
+            training set. "equal" takes both equally, "invariant" and "distinctive" one alone.
+        omega: Weight of the distance to the teachers' mixture. The released code has 100 x
+            (unlabelled) and 50 x (labelled) a mean over batch and classes. With about 100 classes
+            that is an omega of 1 and 0.5 here.
+        distance: Between the student and the mixture: "l2", "kl" or "js".
+    """
+
+    optim: Optim = Optim(steps=40_000, batch_size=16, warmup_steps=2_400)
+    init: str = "tclr"
+    teachers: TeacherWeights = TeacherWeights.SIMILARITY
+    omega: float = Field(1.0, ge=0)
+    distance: Distance = Distance.L2
+
+
+class Baselines(_Section):
+    """The semi-supervised baselines. Steps, batches and start are the student's.
+
+    Attributes:
+        threshold: The confidence from which a prediction counts as a label (pseudo-label,
+            FixMatch).
+        pseudo_label_weight: Weight of the loss on these labels.
+        weak: Augmentation of FixMatch's weak view.
+        strong: Augmentation of FixMatch's strong view.
+        consistency_weight: Mean Teacher's weight of sum_k (p - q)^2.
+        ema_decay: Decay of Mean Teacher's running mean of the weights.
+    """
+
+    threshold: float = Field(0.95, ge=0, le=1)
+    pseudo_label_weight: float = Field(1.0, ge=0)
+    weak: Augment = WEAK_AUGMENT
+    strong: Augment = PRETRAIN_AUGMENT
+    consistency_weight: float = Field(10.0, ge=0)
+    ema_decay: float = Field(0.99, gt=0, lt=1)
+
+
+class Evaluate(_Section):
+    """Stage 4: which videos are predicted, and from which clips and crops."""
+
+    split: Literal["train", "val", "test"] = "test"
+    num_clips: int = Field(10, ge=1)
+    num_crops: Literal[1, 3] = 1
+    batch_size: int = Field(8, ge=1)
+
+
+# YAML reads an unquoted on or off as a truth value.
+_UNQUOTED = BeforeValidator(lambda x: {True: "on", False: "off"}[x] if isinstance(x, bool) else x)
+
+
+class Machine(_Section):
+    """How to run: device, precision, checkpoints, trackers.
+
+    Only `seed`, `order`, `engine`, `amp`, `compile`, `compile_mode`, `sync_bn` and `num_threads`
+    can change a result.
+
+    Attributes:
+        seed: Seeds networks, order and augmentation.
+        order: How training videos are shuffled. "windowed" reads eight shards at a time, for remote
+            or spinning storage.
+        device: A torch device, or "auto".
+        engine: The loader's engine, or "auto".
+        num_workers: The loader's threads. Null: one for each core.
+        num_threads: Torch's own threads on the CPU. Null: torch's default.
+        tune: Lets the DALI engine try a few layouts before a stage.
+        gpu_memory_mb: The GPU memory that these layouts may take, MiB.
+        amp: "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU.
+        compile: Whether torch.compile is used; "auto" is on for GPUs.
+        compile_mode: The mode of torch.compile.
+        activation_checkpointing: Recompute activations in the backward pass, to save memory.
+        sync_bn: Batch norm over all processes (GPUs only).
+        log_steps: The losses leave the device every so many steps, and at the latest before a
+            checkpoint. It changes no number; a small value makes a GPU wait more often.
+        checkpoint_steps: Steps between checkpoints.
+        keep_last: How many checkpoints stay; with more than one they have numbered names too.
+        tensorboard: Whether to write TensorBoard's files.
+        wandb: A project of Weights & Biases. Null: none.
+    """
+
+    seed: int = Field(0, ge=0)
+    order: Literal["global", "windowed"] = "global"
+    device: str = "auto"
+    engine: str = "auto"
+    num_workers: int | None = Field(None, ge=1)
+    num_threads: int | None = Field(None, ge=1)
+    tune: bool = False
+    gpu_memory_mb: float | None = Field(None, gt=0)
+    amp: Annotated[Literal["auto", "bf16", "fp16", "off"], _UNQUOTED] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], _UNQUOTED] = "auto"
+    compile_mode: Literal[
+        "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+    ] = "default"
+    activation_checkpointing: bool = False
+    sync_bn: bool = False
+    log_steps: int = Field(10, ge=1)
+    checkpoint_steps: int = Field(100, ge=1)
+    keep_last: int = Field(1, ge=1)
+    tensorboard: bool = True
+    wandb: str | None = None
+
+    def limit_threads(self) -> None:
+        """Gives torch its `num_threads` in this process."""
+        if self.num_threads is not None:
+            import torch
+
+            torch.set_num_threads(self.num_threads)
+
+
+class Config(_Section):
+    """All settings; each stage reads its part."""
+
+    backbone: BackboneSetting = "slow_r50"
+    labels: Labels = Labels()
+    pretrain: Pretrain = Pretrain()
+    classify: Classify = Classify()
+    finetune: Finetune = Finetune()
+    student: Student = Student()
+    baselines: Baselines = Baselines()
+    evaluation: Evaluate = Evaluate()
+    machine: Machine = Machine()

@@ -1,0 +1,77 @@
+"""Videos as evaluation sees them: many clips of one decode, whose outputs are averaged."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loaders import Loader, Subset, open_loader
+from loaders.plan import presets
+from shards.format.manifest import Manifest
+from tb.config.sections import Config
+from tb.progress import ProgressBar
+from tb.training.world import World
+
+
+def evaluation_loader(
+    manifest: Manifest, config: Config, subset: Subset, world: World | None = None
+) -> Loader:
+    """Videos in the manifest's order, each as many clips of one decode; the caller closes it.
+
+    Args:
+        manifest: The data set.
+        config: `config.evaluation` and `config.classify.clips` say which clips.
+        subset: Which videos.
+        world: The processes that share the videos. Default: this process has all of them.
+
+    Raises:
+        InputError: There are none.
+    """
+    world = world or World()
+    clips, settings = config.classify.clips, config.evaluation
+    return open_loader(
+        manifest,
+        presets.evaluation(
+            num_frames=clips.num_frames,
+            stride=clips.stride,
+            size_px=clips.size_px,
+            num_clips=settings.num_clips,
+            num_crops=settings.num_crops,
+        ),
+        subset=subset,
+        batch_size=settings.batch_size,
+        engine=config.machine.engine,
+        device=world.device(config.machine.device),
+        num_workers=world.num_workers(config.machine.num_workers),
+        rank=world.rank,
+        world_size=world.size,
+        shuffle=False,
+    )
+
+
+@torch.no_grad()
+def video_means(
+    loader: Loader, forward: Callable[[Tensor], Tensor], title: str, *, quiet: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The output of a network for every video, averaged over the video's clips.
+
+    Args:
+        loader: An `evaluation_loader`.
+        forward: (N, 3, T, H, W) clips -> (N, D).
+        title: Title of the progress bar.
+        quiet: No progress bar.
+
+    Returns:
+        (V, D) float32 means and (V,) manifest rows.
+    """
+    found, rows = [], []
+    with ProgressBar(title, len(loader), quiet=quiet) as bar:
+        for index, batch in enumerate(loader.batches(0)):
+            each = forward(batch.views["clips"].flatten(0, 2)).float()
+            means = each.view(len(batch.keys), -1, each.shape[-1]).mean(1).cpu()
+            valid = batch.valid.cpu()
+            found.append(means[valid].numpy())
+            rows.append(batch.plan.rows[valid.numpy()])
+            bar.update(index + 1)
+    return np.concatenate(found), np.concatenate(rows)

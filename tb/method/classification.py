@@ -1,0 +1,140 @@
+"""What all stages that train a classifier share: its network, its start, its settings."""
+
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from loaders import Batch
+from shards.format.manifest import Manifest
+from tb.config.sections import Config, Optim
+from tb.config.tree import Tree
+from tb.evaluation.evaluate import evaluation_settings
+from tb.kinds import FROM_SCRATCH, SELF_SUPERVISED, StageKind
+from tb.method.run_settings import label_settings, run_settings
+from tb.method.streams import Stream, clip_views, open_stream
+from tb.method.validation import open_validation
+from tb.networks.backbones import build_backbone
+from tb.networks.heads import Classifier, to_channels_last
+from tb.training.stage import Loss, Stage, Terms
+from tb.weights.checkpoint import CHECKPOINT
+from tb.weights.pretrained import load_pretrained
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedLoss:
+    """Cross entropy on labelled videos: fine-tuning and the supervised-only baseline.
+
+    Attributes:
+        model: The classifier in training.
+    """
+
+    model: Classifier
+
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The only term of one labelled batch: "loss"."""
+        (batch,) = batches
+        logits = self.model(batch.views["clip"])
+        return {"loss": functional.cross_entropy(logits, batch.labels)}
+
+
+def new_classifier(manifest: Manifest, config: Config) -> Classifier:
+    """An untrained classifier of the data set's classes, the same for the same seed."""
+    torch.manual_seed(config.machine.seed)
+    backbone = build_backbone(config.backbone)
+    return to_channels_last(Classifier(backbone, len(manifest.classes), config.classify.dropout))
+
+
+def start_student(model: Classifier, config: Config, work: Path) -> str:
+    """Starts the backbone as `student.init` says.
+
+    Returns:
+        What identifies the start: the sha256 of the file, or "scratch".
+    """
+    init = config.student.init
+    if init == FROM_SCRATCH:
+        return init
+    path = work / init / CHECKPOINT if init in list(SELF_SUPERVISED) else Path(init)
+    return load_pretrained(path, model.backbone)
+
+
+def supervised_stage(
+    kind: StageKind, model: Classifier, manifest: Manifest, config: Config, optim: Optim, init: str
+) -> Stage:
+    """A stage that trains a classifier on the labelled videos alone.
+
+    Args:
+        kind: Its name.
+        model: Trained in place.
+        manifest: The data set.
+        config: All settings.
+        optim: The stage's.
+        init: Identifies the start of `model`.
+    """
+    return classifier_stage(
+        kind,
+        model,
+        manifest,
+        config,
+        optim=optim,
+        streams=(Stream(part="labelled", spec=clip_views(config)),),
+        loss=SupervisedLoss(model=model),
+        own_settings={"optim": optim.model_dump(mode="json"), "init": init},
+    )
+
+
+def classifier_stage(
+    kind: StageKind,
+    model: Classifier,
+    manifest: Manifest,
+    config: Config,
+    *,
+    optim: Optim,
+    streams: tuple[Stream, ...],
+    loss: Loss,
+    own_settings: Tree,
+    average: Classifier | None = None,
+) -> Stage:
+    """A stage that trains a classifier, with validation where `labels.validation` asks for it.
+
+    Args:
+        kind: Its name.
+        model: Trained in place.
+        manifest: The data set.
+        config: All settings.
+        optim: The stage's.
+        streams: The streams of its batches.
+        loss: Its loss.
+        own_settings: What its result depends on, beside labels and clips.
+        average: Holds the running mean of the weights.
+    """
+    validation = None
+    with ExitStack() as opened:  # closes the loaders again if one of them cannot be opened
+        loaders = tuple(
+            opened.enter_context(closing(open_stream(stream, manifest, config, optim)))
+            for stream in streams
+        )
+        if config.labels.validation:
+            validation = open_validation(model, manifest, config)
+            own_settings = own_settings | {"validated_on": evaluation_settings(config)}
+        opened.pop_all()
+    return Stage(
+        name=kind.value,
+        model=model,
+        classes=list(manifest.classes),
+        optim=optim,
+        loaders=loaders,
+        loss=loss,
+        settings=run_settings(
+            config,
+            manifest,
+            labels=label_settings(config),
+            classify=config.classify.model_dump(mode="json"),
+            **own_settings,
+        ),
+        average=average,
+        validate=validation,
+        validation_loader=None if validation is None else validation.loader,
+    )

@@ -1,0 +1,90 @@
+"""Stage 1, self-supervised: the two teachers and TCLR, from views of all training videos."""
+
+from dataclasses import dataclass
+
+import torch
+
+from loaders import Batch
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb import losses
+from tb.config.sections import Config, Pretrain
+from tb.kinds import Reduction, StageKind
+from tb.method.run_settings import run_settings
+from tb.method.streams import Stream, open_stream, pretrain_views
+from tb.networks.backbones import build_backbone
+from tb.networks.heads import Embedder, to_channels_last
+from tb.training.distributed import gather
+from tb.training.stage import Stage, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainLoss:
+    """L_I ("invariant"), L_D1 + L_D2 ("distinctive"), or all three ("tclr").
+
+    Attributes:
+        kind: Which of them.
+        model: The teacher in training.
+        settings: The section `pretrain`.
+    """
+
+    kind: StageKind
+    model: Embedder
+    settings: Pretrain
+
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The terms of one batch: "loss" and each of its parts."""
+        (batch,) = batches
+        num_videos, temperature = len(batch.keys), self.settings.temperature
+        # One forward per kind of view: batch norm sees all short views, then all long views.
+        short_clips, long_clips = batch.views["short"], batch.views["long"]
+        short = self.model(short_clips.flatten(0, 2)).view(*short_clips.shape[:3], -1)
+        features = self.model.backbone(long_clips.flatten(0, 1))
+        terms: Terms = {}
+        # Only what a loss needs goes through the head, because its batch norm counts everything
+        # that it sees. The losses need float32, also under autocast: at a temperature of 0.1 a
+        # logit in bfloat16 is off by 0.03.
+        if self.kind is not StageKind.DISTINCTIVE:
+            long = self.model.pooled(features).view(num_videos, 2, -1)
+            with torch.autocast(features.device.type, enabled=False):
+                # The negatives are other videos: those of all processes.
+                terms["L_I"] = losses.invariant_loss(gather(long), gather(short), temperature)
+        if self.kind is not StageKind.INVARIANT:
+            slices = self.model.slices(features)
+            slices = slices.view(num_videos, 2, *slices.shape[1:])
+            reduction = self.settings.pooled_reduction
+            with torch.autocast(features.device.type, enabled=False):
+                terms["L_D1"] = losses.distinctive_pooled_loss(short, temperature, reduction)
+                if reduction is Reduction.SUM:
+                    # The sum over the whole batch, of which this may be one piece.
+                    terms["L_D1"] = terms["L_D1"] * (self.settings.optim.batch_size / num_videos)
+                terms["L_D2"] = losses.distinctive_unpooled_loss(slices, short, temperature)
+        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+
+def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage:
+    """A stage of `tb.kinds.SELF_SUPERVISED`.
+
+    Raises:
+        InputError: There are fewer training videos than a batch takes.
+    """
+    optim = config.pretrain.optim
+    num_videos = len(config.labels.subset("all").rows(manifest))
+    if num_videos < optim.batch_size:
+        raise InputError(
+            f"{num_videos} training videos, but pretrain.optim.batch_size is "
+            f"{optim.batch_size}: a batch would be full of repeats; "
+            f"--set pretrain.optim.batch_size={max(2, num_videos // 2)}"
+        )
+    torch.manual_seed(config.machine.seed)
+    model = to_channels_last(Embedder(build_backbone(config.backbone)))
+    stream = Stream(part="all", spec=pretrain_views(config))
+    return Stage(
+        name=kind.value,
+        model=model,
+        classes=[],
+        optim=optim,
+        loaders=(open_stream(stream, manifest, config, optim),),
+        loss=PretrainLoss(kind=kind, model=model, settings=config.pretrain),
+        settings=run_settings(config, manifest, pretrain=config.pretrain.model_dump(mode="json")),
+    )

@@ -1,0 +1,38 @@
+"""The settings on which a run's result depends: a run resumes only under the same."""
+
+import hashlib
+from pathlib import Path
+
+from loaders.engines.choice import engine_name
+from shards.format.manifest import Manifest
+from tb.config.sections import Config
+from tb.config.tree import Tree
+from tb.networks.backbones import backbone_identity
+
+
+def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
+    """The settings of every stage, and those in `parts`."""
+    machine = config.machine
+    return {
+        "data": manifest.digest,
+        "backbone": backbone_identity(config.backbone),
+        "split": [config.labels.split, config.labels.split_number],
+        "machine": {
+            "seed": machine.seed,
+            "order": machine.order,
+            "engine": engine_name(machine.engine, machine.device),
+            "num_threads": machine.num_threads,
+        },
+        **parts,
+    }
+
+
+def label_settings(config: Config) -> Tree:
+    """The choice of labels. For a list, its content counts and not its place."""
+    labels = config.labels
+    settings: Tree = {"percent": labels.percent, "seed": labels.seed}
+    if labels.file is not None:
+        settings = {"file": hashlib.sha256(Path(labels.file).read_bytes()).hexdigest()}
+    if labels.validation:
+        settings |= {"seed": labels.seed, "validation": labels.validation}
+    return settings

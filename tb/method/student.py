@@ -1,0 +1,82 @@
+"""Stage 3: the student, which learns from labels and from the two frozen teachers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from loaders import Batch
+from shards.format.manifest import Manifest
+from tb import losses
+from tb.config.sections import Config, Student
+from tb.kinds import StageKind
+from tb.method.classification import classifier_stage, new_classifier, start_student
+from tb.method.streams import Stream, clip_views, training_device
+from tb.method.teachers import Teachers, load_teachers
+from tb.networks.heads import Classifier
+from tb.training.stage import Stage, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentLoss:
+    """L_sup + omega L_unsup.
+
+    Attributes:
+        student: The network in training.
+        teachers: The frozen teachers and their weights.
+        settings: The section `student`.
+    """
+
+    student: Classifier
+    teachers: Teachers
+    settings: Student
+
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """The terms of a labelled and an unlabelled batch: "loss", "L_sup" and "L_unsup"."""
+        labelled, unlabelled = batches
+        clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
+        rows = torch.cat([torch.from_numpy(batch.plan.rows) for batch in batches])
+
+        # The target p_T = s p_I + (1 - s) p_D; where one teacher has all the weight, its p.
+        with torch.no_grad():
+            probs = [teacher(clips).float().softmax(-1) for teacher in self.teachers.networks]
+            if len(probs) == 1:
+                target = probs[0]
+            else:
+                invariant, distinctive = probs
+                s = self.teachers.invariant_weight[rows].to(clips.device, non_blocking=True)
+                target = losses.mix_teachers(invariant, distinctive, s)
+
+        logits = self.student(clips).float()
+        labels = labelled.labels
+        supervised = functional.cross_entropy(logits[: len(labels)], labels)
+        distance = losses.distillation_loss(logits, target, self.settings.distance)
+        total = supervised + self.settings.omega * distance
+        return {"loss": total, "L_sup": supervised, "L_unsup": distance}
+
+
+def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
+    """The student of the teachers in `work`.
+
+    Raises:
+        InputError: A teacher or the start is missing, unfinished, or of another backbone.
+    """
+    teachers = load_teachers(manifest, config, work, training_device(config))
+    model = new_classifier(manifest, config)
+    init = start_student(model, config, work)
+    spec = clip_views(config)
+    return classifier_stage(
+        StageKind.STUDENT,
+        model,
+        manifest,
+        config,
+        optim=config.student.optim,
+        streams=(Stream(part="labelled", spec=spec), Stream(part="unlabelled", spec=spec)),
+        loss=StudentLoss(student=model, teachers=teachers, settings=config.student),
+        own_settings={
+            "student": config.student.model_dump(mode="json"),
+            "teachers": teachers.source,
+            "init": init,
+        },
+    )

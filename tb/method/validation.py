@@ -1,0 +1,63 @@
+"""Validation: a classifier in training on the labelled videos held out (`labels.validation`)."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from loaders import Loader
+from shards.format.manifest import Manifest
+from tb.config.sections import Config
+from tb.evaluation.clips import evaluation_loader, video_means
+from tb.networks.heads import Classifier
+from tb.training.distributed import join, mean
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Cross entropy and top-1 of the mean softmax, from the clips that `tb eval` would take.
+
+    Processes share the videos.
+
+    Attributes:
+        model: The classifier in training.
+        manifest: The data set.
+        loader: The videos held out.
+    """
+
+    model: Classifier
+    manifest: Manifest
+    loader: Loader
+
+    def __call__(self) -> dict[str, float]:
+        """Returns "val_loss" and "val_top1", the same on all processes."""
+        probabilities, rows = video_means(
+            self.loader,
+            lambda clips: self.model(clips).float().softmax(-1),
+            "validate",
+            quiet=True,
+        )
+        labels = self.manifest.labels[rows]
+        right = probabilities[np.arange(len(rows)), labels]
+        entropies = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
+        hits = probabilities.argmax(1) == labels
+        sums = torch.tensor([entropies.sum(), hits.sum(), len(rows)], device=self.loader.device)
+        loss, top1, number = mean(sums).tolist()
+        return {"val_loss": loss / number, "val_top1": top1 / number}
+
+
+def open_validation(model: Classifier, manifest: Manifest, config: Config) -> Validation:
+    """The validation of a classifier; the caller closes its loader."""
+    world, subset = join(), config.labels.subset("validation")
+    loader = evaluation_loader(manifest, config, subset, world)
+    if world.is_main:
+        logger.info(
+            "held out for validation: %d labelled videos, of %d of %d classes",
+            len(loader.rows),
+            len(set(manifest.labels[loader.rows].tolist())),
+            len(manifest.classes),
+        )
+    return Validation(model=model, manifest=manifest, loader=loader)

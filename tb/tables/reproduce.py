@@ -1,0 +1,124 @@
+"""`tb reproduce`: a table of the paper, from the request to the page of results."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.config.loading import load_config, preset_names
+from tb.tables import results
+from tb.tables.cost import cost_table
+from tb.tables.grid import Grid, findings, make_grid, run_grid
+from tb.tables.published import BACKBONES, PERCENTS, TABLES, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """A table on a data set; the attributes are the options of `tb reproduce`.
+
+    Attributes:
+        table: "main", "table1" or "table2".
+        dataset: A set of the paper, "demo", or the preset of another set.
+        backbone: "r50" or "r18", for the sets of the paper.
+        rows: Names of the rows. None: all.
+        percents: Percentages of labels. None: those of the paper, or of the preset.
+        seeds: Seeds 0, 1, ... of every row.
+        overrides: Settings for all runs, as `--set` takes them.
+    """
+
+    table: str
+    dataset: str = "demo"
+    backbone: str = "r50"
+    rows: tuple[str, ...] | None = None
+    percents: tuple[float, ...] | None = None
+    seeds: int = 1
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it runs on the demo's videos, which are made where they are missing."""
+        return self.dataset == "demo"
+
+    def grid(self) -> Grid:
+        """Its runs; InputError where an option is unknown."""
+        return make_grid(
+            self._rows(), self._presets(), num_seeds=self.seeds, overrides=self.overrides
+        )
+
+    def cost(self, manifest: Manifest, out: Path) -> str:
+        """What is left to run in `out`, and how long that would take, as text."""
+        return cost_table(self.grid(), manifest, out)
+
+    def run(
+        self, manifest: Manifest, out: Path, *, jobs: int, class_kinds: Mapping[str, Sequence[int]]
+    ) -> Path:
+        """Runs what is left, and writes OUT/results.md, .html and .png; returns the first.
+
+        Args:
+            manifest: The data set.
+            out: The folder of all runs.
+            jobs: Runs side by side on this machine.
+            class_kinds: As in `tb.tables.results.claims`.
+        """
+        grid = self.grid()
+        run_grid(grid, manifest, out, jobs=jobs)
+        evaluations = results.by_cell(grid.cells, findings(grid, manifest, out))
+        (path, *_) = results.write_results(
+            out,
+            title=f"{self.table} on {self.dataset}",
+            notes=results.notes(evaluations, manifest),
+            lines=results.table(self._rows(), evaluations, self.dataset, self.backbone),
+            comparisons=results.claims(evaluations, class_kinds),
+            command=self._command(),
+        )
+        return path
+
+    def _rows(self) -> tuple[Row, ...]:
+        if self.table not in TABLES:
+            raise InputError(f"no table {self.table!r}: choose one of {', '.join(TABLES)}")
+        rows = TABLES[self.table]
+        if self.rows is None:
+            return rows
+        known = [row.name for row in rows]
+        for name in self.rows:
+            if name not in known:
+                raise InputError(f"--rows {name}: {self.table} has no such row: {', '.join(known)}")
+        return tuple(row for row in rows if row.name in self.rows)
+
+    def _presets(self) -> dict[float, str]:
+        """Percentage of labels -> preset."""
+        dataset, wanted = self.dataset, self.percents
+        if dataset not in PERCENTS:
+            percent = load_config(self._own_preset()).labels.percent
+            return dict.fromkeys(wanted or (percent,), dataset)
+        if self.backbone not in BACKBONES:
+            raise InputError(f"--backbone {self.backbone}: choose one of {', '.join(BACKBONES)}")
+        presets = {p: f"{dataset}_{self.backbone}_{p:g}p" for p in PERCENTS[dataset]}
+        for percent in wanted or ():
+            if percent not in presets:
+                known = ", ".join(f"{p:g}" for p in presets)
+                raise InputError(f"--percents {percent:g}: {dataset} has {known}")
+        return {p: presets[p] for p in wanted or presets}
+
+    def _own_preset(self) -> str:
+        if self.dataset not in preset_names() and not Path(self.dataset).is_file():
+            known = [*PERCENTS, *(name for name in preset_names() if "_" not in name)]
+            raise InputError(
+                f"--dataset {self.dataset}: choose one of {', '.join(known)}, or give a preset's"
+                " file"
+            )
+        return self.dataset
+
+    def _command(self) -> str:
+        """The command line that gives the same result anywhere."""
+        words = ["tb", "reproduce", self.table, "--dataset", self.dataset]
+        words += ["--seeds", str(self.seeds)]
+        words += [] if self.is_demo else ["--shards", "SHARDS", "--backbone", self.backbone]
+        words += [] if self.rows is None else ["--rows", ",".join(self.rows)]
+        if self.percents is not None:
+            words += ["--percents", ",".join(f"{p:g}" for p in self.percents)]
+        for text in self.overrides:
+            words += ["--set", text]
+        return shlex.join([*words, "--out", "OUT"])

@@ -1,0 +1,36 @@
+"""The number format of forward and backward passes."""
+
+from enum import StrEnum
+
+import torch
+
+from tb.config.sections import Machine
+
+
+class Precision(StrEnum):
+    """What `machine.amp` comes to on a device."""
+
+    OFF = "off"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context of a forward pass."""
+        dtype = torch.float16 if self is Precision.FP16 else torch.bfloat16
+        return torch.autocast(device.type, dtype, enabled=self is not Precision.OFF)
+
+    @property
+    def loader_dtype(self) -> str:
+        """The loaders' dtype. Under autocast float16 is enough, and half the memory moves."""
+        return "float32" if self is Precision.OFF else "float16"
+
+
+def precision_of(machine: Machine, device: torch.device) -> Precision:
+    """The precision on a device under `machine.amp`."""
+    if machine.amp != "auto":
+        return Precision(machine.amp)
+    if device.type != "cuda":
+        return Precision.OFF
+    # Older GPUs emulate bfloat16, which is slow.
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return Precision.BF16 if has_bf16 else Precision.FP16

@@ -1,0 +1,68 @@
+"""A stage as the training loop sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loaders import Batch, Loader
+from tb.config.sections import Optim
+from tb.config.tree import Tree
+from tb.networks.heads import Classifier, Embedder
+
+Terms = dict[str, Tensor]
+"""Named scalars, among them "loss": what the gradient is taken of."""
+Loss = Callable[[tuple[Batch, ...]], Terms]
+"""One batch of every stream -> terms."""
+Validate = Callable[[], dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage trains, on what, and how.
+
+    Attributes:
+        name: Its folder inside the work folder.
+        model: Trained in place.
+        classes: Class names of a classifier, [] for an embedder.
+        optim: Steps, batch size, learning rate.
+        loaders: One for each stream; a step takes `optim.accumulate` batches of every stream.
+        loss: One batch of every stream -> terms.
+        settings: Everything that the result depends on; a run resumes only under the same.
+        average: A network like `model` that holds the running mean of its weights
+            (`optim.ema_decay`), for a loss that needs it.
+        validate: Measures `model`, in eval mode, on the videos held out. It gives named values,
+            the same on all processes, among them "val_loss", which is then the epoch's loss.
+        validation_loader: The loader of `validate`; it is closed with the others.
+    """
+
+    name: str
+    model: Embedder | Classifier
+    classes: list[str]
+    optim: Optim
+    loaders: tuple[Loader, ...]
+    loss: Loss
+    settings: Tree
+    average: Classifier | None = None
+    validate: Validate | None = None
+    validation_loader: Loader | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        device: torch.device = self.loaders[0].device
+        return device
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which the shortest stream (most often the labelled one) runs once."""
+        shortest = min(len(loader.rows) for loader in self.loaders)
+        return max(1, round(shortest / self.optim.batch_size))
+
+    def close(self) -> None:
+        """Closes its loaders."""
+        for loader in self.loaders:
+            loader.close()
+        if self.validation_loader is not None:
+            self.validation_loader.close()

@@ -1,0 +1,126 @@
+"""The state of a run: everything that changes while a stage trains, and that a checkpoint holds."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shards.errors import InputError
+from tb.config.tree import Tree, differences
+from tb.training.optimizer import Optimizer, Weights, copy_weights
+from tb.training.schedule import Schedule
+from tb.training.stage import Stage
+from tb.weights.checkpoint import keep_last, load_checkpoint, save_checkpoint
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """A stage in training.
+
+    Attributes:
+        stage: The stage.
+        path: Its checkpoint.
+        optimizer: Updates the weights.
+        schedule: Gives the learning rate.
+        best_loss: The lowest loss of an epoch, under `select` "best".
+        best_weights: The weights after that epoch.
+    """
+
+    stage: Stage
+    path: Path
+    optimizer: Optimizer
+    schedule: Schedule
+    best_loss: float = math.inf
+    best_weights: Weights | None = None
+
+    def needs_loss_after(self, step: int) -> bool:
+        """Whether something depends on the loss right after `step`, because an epoch ends there."""
+        return self.schedule.ends_epoch(step) and (
+            self.schedule.is_adaptive or self._selects_best or self.stage.validate is not None
+        )
+
+    def observe(self, step: int, loss: float) -> dict[str, float]:
+        """Takes the loss of `step`; at an epoch's end, keeps the weights if they are the best.
+
+        Returns:
+            What was measured on the held-out videos, and how long that took ("val_s"); {} where
+            nothing was.
+        """
+        found: dict[str, float] = {}
+        epoch_loss = self.schedule.observe(step, loss)
+        if epoch_loss is None:
+            return found
+        if self.stage.validate is not None:
+            began_s = time.perf_counter()
+            with self.optimizer.showing_weights(), torch.no_grad():
+                found = self.stage.validate()
+            found["val_s"] = time.perf_counter() - began_s
+            epoch_loss = found["val_loss"]
+        self.schedule.judge(step, epoch_loss)
+        if self._selects_best and epoch_loss < self.best_loss:
+            self.best_loss = epoch_loss
+            self.best_weights = copy_weights(self.optimizer.weights)
+        return found
+
+    @property
+    def _selects_best(self) -> bool:
+        return self.stage.optim.select == "best"
+
+    def save(self, step: int, num_kept: int) -> None:
+        """Writes the checkpoint after `step` steps; after the last step, it is the result."""
+        device = self.stage.device
+        state: dict[str, Any] = {
+            "stage": self.stage.name,
+            "backbone": self.stage.model.backbone.identity,
+            "classes": self.stage.classes,
+            "settings": json.dumps(self.stage.settings, sort_keys=True),
+            "step": step,
+            "steps": self.stage.optim.steps,
+            **self.optimizer.state(),
+            "schedule": self.schedule.state(),
+            "random": torch.get_rng_state(),
+        }
+        if device.type == "cuda":
+            state["cuda_random"] = torch.cuda.get_rng_state(device)
+        if self.best_weights is not None:
+            if step == self.stage.optim.steps:
+                state |= {"model": self.best_weights, "raw": state.get("raw", state["model"])}
+            else:
+                state["best"] = {"loss": self.best_loss, "weights": self.best_weights}
+        save_checkpoint(self.path, state)
+        keep_last(self.path, step, num_kept)
+
+    def resume(self) -> int:
+        """Loads the checkpoint, if there is one, and returns the run's next step."""
+        if not self.path.exists():
+            return 0
+        state, device = load_checkpoint(self.path), self.stage.device
+        _check_settings(self.path, json.loads(state["settings"]), self.stage.settings)
+        step = int(state["step"])
+        if step >= self.stage.optim.steps:
+            return step
+        self.optimizer.restore(state)
+        self.schedule.restore(state["schedule"])
+        torch.set_rng_state(state["random"])
+        if "cuda_random" in state and device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"], device)
+        if "best" in state:
+            best = state["best"]
+            self.best_loss = best["loss"]
+            self.best_weights = {name: value.to(device) for name, value in best["weights"].items()}
+        return step
+
+
+def _check_settings(path: Path, before: Tree, now: Tree) -> None:
+    changed = differences(before, now)
+    if changed:
+        key, old, new = changed[0]
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise InputError(
+            f"{path.parent}: holds a run with other settings: {key} was {old!r}, now {new!r}{more};"
+            " choose another --out, or delete that folder"
+        )

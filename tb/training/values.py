@@ -1,0 +1,127 @@
+"""The values of training steps: they stay on the device until several steps' are fetched at once.
+
+Reading a value from a GPU makes the CPU wait for all the work before it. So the loop keeps the
+scalars of its steps as tensors and fetches them together, in one transfer and, where several
+processes train, one message.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from loaders import Batch
+from tb.training.distributed import mean
+from tb.training.metrics import Row
+from tb.training.stage import Terms
+from tb.training.world import World
+
+
+@dataclass(kw_only=True)
+class StepValues:
+    """What one step leaves: its scalars on the device, and what the CPU knows of it.
+
+    Attributes:
+        step: Which step, from 0.
+        num_pieces: Pieces of its batch, one after the other.
+        terms: The means of the loss's terms over the pieces.
+        norm: The gradient's norm.
+        rate: The learning rate.
+        keys: Its videos in this process.
+        num_padded: Windows of this process that were extended by reflection.
+        wait_s: Seconds that it waited for batches.
+        step_s: Seconds that it took in all.
+        gpu_memory_mb: The peak so far, MiB; None on a CPU.
+    """
+
+    step: int
+    num_pieces: int
+    terms: Terms = field(default_factory=dict)
+    norm: Tensor = field(default_factory=lambda: torch.zeros(()))
+    rate: float = 0.0
+    keys: list[str] = field(default_factory=list)
+    num_padded: int = 0
+    wait_s: float = 0.0
+    step_s: float = 0.0
+    gpu_memory_mb: float | None = None
+    _began_s: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside as waiting for batches."""
+        began_s = time.perf_counter()
+        yield
+        self.wait_s += time.perf_counter() - began_s
+
+    def add(self, terms: Terms, batches: tuple[Batch, ...]) -> None:
+        """Takes the terms of one piece."""
+        for name, term in terms.items():
+            share = term.detach().float() / self.num_pieces
+            self.terms[name] = self.terms[name] + share if name in self.terms else share
+        self.keys += [key for batch in batches for key in batch.keys]
+        self.num_padded += int(sum(batch.plan.padded.sum() for batch in batches))
+
+    def end(self, rate: float, norm: Tensor) -> None:
+        """Takes the rate and the norm of the gradient, and stops the clock."""
+        self.rate, self.norm = rate, norm
+        if norm.is_cuda:
+            self.gpu_memory_mb = torch.cuda.max_memory_allocated(norm.device) / 2**20
+        self.step_s = time.perf_counter() - self._began_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedStep:
+    """A step's values as numbers, means over all processes.
+
+    Attributes:
+        step: Which step, from 0.
+        terms: The loss's terms and "grad_norm".
+        costs: The rate, the number of padded windows, and the step's times.
+        keys: Its videos in this process.
+    """
+
+    step: int
+    terms: Row
+    costs: Row
+    keys: list[str]
+
+
+def fetch(
+    steps: Sequence[StepValues], stop_requested: bool, world: World
+) -> tuple[list[FetchedStep], bool]:
+    """Fetches the values of some steps, which all processes do at the same step.
+
+    Args:
+        steps: One or more, in their order.
+        stop_requested: Whether this process is asked to stop.
+        world: The processes.
+
+    Returns:
+        The steps, and whether any process is asked to stop.
+    """
+    began_s = time.perf_counter()
+    device_values = torch.stack([value for x in steps for value in (*x.terms.values(), x.norm)])
+    known = torch.tensor([*(x.num_padded for x in steps), stop_requested]).to(device_values)
+    numbers = mean(torch.cat([device_values, known])).tolist()
+    # On a GPU the CPU runs ahead of its steps, and waits for them here.
+    wait_s = (time.perf_counter() - began_s) / len(steps)
+    *padded, stopping = numbers[len(device_values) :]
+    found = []
+    values = iter(numbers)
+    for x, num_padded in zip(steps, padded, strict=True):
+        step_s = x.step_s + wait_s
+        costs = {
+            "lr": x.rate,
+            "num_padded": round(num_padded * world.size),
+            "data_wait_s": x.wait_s,
+            "step_s": step_s,
+            "videos_per_s": len(x.keys) * world.size / step_s,
+        }
+        terms = {name: next(values) for name in (*x.terms, "grad_norm")}
+        if x.gpu_memory_mb is not None:
+            costs["gpu_memory_mb"] = x.gpu_memory_mb
+        found.append(FetchedStep(step=x.step, terms=terms, costs=costs, keys=x.keys))
+    return found, stopping > 0

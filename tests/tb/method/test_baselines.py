@@ -1,0 +1,167 @@
+import math
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from loaders import Batch
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb import losses
+from tb.config.loading import load_config
+from tb.config.sections import Config
+from tb.kinds import BASELINES, StageKind
+from tb.method.baselines import FixMatchLoss, baseline_stage
+from tb.networks.backbones import build_backbone
+from tb.networks.heads import Classifier
+from tb.training.loop import train
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.workflow.run import run_stage
+
+
+def slow_with_guesses(
+    logits: Tensor, labels: Tensor, guesses: Tensor, answers: Tensor, threshold: float
+) -> tuple[float, float]:
+    """Cross entropies written out, one video at a time."""
+
+    def cross_entropy(row: Tensor, label: int) -> float:
+        return math.log(sum(math.exp(float(x)) for x in row)) - float(row[label])
+
+    supervised = sum(cross_entropy(r, int(y)) for r, y in zip(logits, labels, strict=True))
+    unsupervised = 0.0
+    for guess, answer in zip(guesses, answers, strict=True):
+        probs = [math.exp(float(x)) for x in guess]
+        best = max(range(len(probs)), key=lambda k: probs[k])
+        if probs[best] / sum(probs) >= threshold:
+            unsupervised += cross_entropy(answer, best)
+    return supervised / len(logits), unsupervised / len(guesses)
+
+
+class Given(Classifier):
+    """A network that gives given logits whatever it sees."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(build_backbone("small"), logits.shape[1])
+        self.given = logits
+
+    def forward(self, clips: Tensor) -> Tensor:
+        assert len(clips) == len(self.given)
+        return self.given
+
+
+def fixmatch_terms(
+    logits: Tensor, labels: Tensor, guesses: Tensor, answers: Tensor, config: Config
+) -> dict[str, Tensor]:
+    """FixMatch's loss for given logits of labelled clips, weak views and strong views."""
+
+    def clips(number: int) -> Tensor:
+        return torch.zeros(number, 3, 1, 1, 1)
+
+    loss = FixMatchLoss(
+        model=Given(torch.cat([logits, guesses, answers])), settings=config.baselines
+    )
+    labelled = SimpleNamespace(
+        views={"clip": clips(len(logits))}, labels=labels, keys=[""] * len(logits)
+    )
+    unlabelled = SimpleNamespace(views={"weak": clips(len(guesses)), "strong": clips(len(answers))})
+    return loss((labelled, unlabelled))  # type: ignore[arg-type]
+
+
+def test_guesses_count_from_the_threshold_on_and_get_no_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 5, generator=generator)
+    guesses, answers = torch.randn(2, 16, 5, generator=generator) * 2
+    guesses.requires_grad_()
+    answers.requires_grad_()
+    labels = torch.tensor([0, 4, 2, 2])
+    config = load_config("demo", ["baselines.threshold=0.6", "baselines.pseudo_label_weight=0.5"])
+    terms = fixmatch_terms(logits, labels, guesses.detach(), answers.detach(), config)
+    supervised, unsupervised = slow_with_guesses(
+        logits, labels, guesses.detach(), answers.detach(), 0.6
+    )
+    assert 0 < terms["confident"].item() < 1
+    assert terms["L_sup"].item() == pytest.approx(supervised, abs=1e-5)
+    assert terms["L_unsup"].item() == pytest.approx(unsupervised, abs=1e-5)
+    assert terms["loss"].item() == pytest.approx(supervised + 0.5 * unsupervised, abs=1e-5)
+    loss, confident = losses.pseudo_label_loss(answers, guesses, 0.6)
+    assert loss.item() == terms["L_unsup"].item()
+    assert confident.item() == terms["confident"].item()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert guesses.grad is None
+    assert answers.grad is not None
+    counts = answers.grad.abs().sum(1) > 0
+    assert counts.float().mean().item() == pytest.approx(terms["confident"].item())
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_a_baseline_trains_and_is_a_classifier(
+    kind: str, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    path = run_stage(kind, manifest, config, tmp_path)
+    state = load_checkpoint(path)
+    assert path == tmp_path / kind / CHECKPOINT
+    assert state["step"] == config.student.optim.steps
+    assert state["classes"] == list(manifest.classes)
+
+
+def test_fixmatch_sees_one_clip_twice_augmented_by_its_own_settings(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    plain = {"crop_scale": [1.0, 1.0], "num_erase": 0}
+    settings = config.model_dump(mode="json")
+    for name in ("weak", "strong"):
+        settings["baselines"][name] = plain
+    still = Config.model_validate(settings)
+    stage = baseline_stage(StageKind.FIXMATCH, manifest, still, tmp_path)
+    with closing(stage.loaders[1].stream()) as stream:
+        views = next(stream).views
+    assert torch.equal(views["weak"], views["strong"])
+    settings["baselines"]["strong"] = plain | {"grey_p": 1.0}
+    grey = baseline_stage(StageKind.FIXMATCH, manifest, Config.model_validate(settings), tmp_path)
+    with closing(grey.loaders[1].stream()) as stream:
+        other = next(stream).views
+    assert torch.equal(other["weak"], views["weak"])
+    assert (other["strong"][:, 0] - other["strong"][:, 1]).abs().max() < 1e-5
+
+
+def test_unknown_names_are_refused(manifest: Manifest, config: Config, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no stage 'mixmatch': choose one of"):
+        run_stage("mixmatch", manifest, config, tmp_path)
+    with pytest.raises(InputError, match="that folder is another stage's"):
+        run_stage("fixmatch", manifest, config, tmp_path, name="student")
+    with pytest.raises(InputError, match="use lower-case letters"):
+        run_stage("fixmatch", manifest, config, tmp_path, name="../x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mean_teacher_is_the_running_mean_and_resumes_exactly(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    whole = run_stage("mean-teacher", manifest, config, tmp_path / "whole")
+    state = load_checkpoint(whole)
+    assert any(not torch.equal(state["model"][name], state["raw"][name]) for name in state["raw"])
+    stage = baseline_stage(StageKind.MEAN_TEACHER, manifest, config, tmp_path)
+    stopped = replace(stage, loss=stopping_after(3, stage.loss))
+    with pytest.raises(RuntimeError, match="enough"):
+        train(stopped, tmp_path / "parts", config)
+    assert load_checkpoint(tmp_path / "parts" / "mean-teacher" / CHECKPOINT)["step"] == 2
+    parts = run_stage("mean-teacher", manifest, config, tmp_path / "parts")
+    assert file_digest(parts) == file_digest(whole)
+
+
+def stopping_after(
+    num_calls: int, loss: Callable[[tuple[Batch, ...]], dict[str, Tensor]]
+) -> Callable[[tuple[Batch, ...]], dict[str, Tensor]]:
+    calls = iter(range(num_calls))
+
+    def limited(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        if next(calls, None) is None:
+            raise RuntimeError("enough")
+        return loss(batches)
+
+    return limited

@@ -1,0 +1,155 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from loaders import open_loader
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.config.sections import Config
+from tb.evaluation.accuracy import Evaluation
+from tb.evaluation.evaluate import evaluate
+from tb.method.streams import pretrain_views
+from tb.reports.report import verdict, write_report
+from tb.reports.view_sheet import contact_sheet
+
+
+class Links(HTMLParser):
+    """Collects what a page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        wanted = {"src", "href", "xlink:href"}
+        self.found += [value or "" for name, value in attrs if name in wanted]
+
+
+@pytest.fixture(scope="module")
+def report(
+    finished: Path, manifest: Manifest, config: Config, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    work = tmp_path_factory.mktemp("report") / "work"
+    shutil.copytree(finished, work)
+    return write_report(manifest, config, work, seconds=12.34)
+
+
+def test_result_holds_every_promised_entry(report: Path, manifest: Manifest) -> None:
+    result = json.loads((report.parent / "result.json").read_text())
+    assert result["chance_top1"] == pytest.approx(1 / 12)
+    for name in ("supervised", "invariant", "distinctive", "student"):
+        assert 0 <= result[f"{name}_top1"] <= 1
+    assert result["num_videos"] == {
+        "train": 24,
+        "labelled": 12,
+        "validation": 0,
+        "test": 12,
+    }
+    assert set(result["num_peeks"].values()) == {0}
+    assert 0 <= result["data_wait_fraction"] <= 1
+    assert (result["engine"], result["backbone"]) == ("fused", "small")
+    assert (result["seed"], result["seconds"]) == (0, 12.3)
+    assert result["data_digest"] == manifest.digest
+
+
+def test_a_second_look_at_the_test_list_is_told(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "work")
+    said = "Readings of it beside the one that counts"
+    assert said not in write_report(manifest, config, tmp_path / "work").read_text()
+    evaluation = config.evaluation.model_copy(update={"num_clips": 1})
+    other = config.model_copy(update={"evaluation": evaluation})
+    evaluate("student", manifest, other, tmp_path / "work", peek=True)
+    evaluate("student", manifest, config, tmp_path / "work")
+    page = write_report(manifest, config, tmp_path / "work").read_text()
+    assert re.search(said + r" \(--peek-test\):\s+1\.", page)
+    result = json.loads((tmp_path / "work" / "result.json").read_text())
+    assert result["num_peeks"] == {
+        "supervised": 0,
+        "invariant": 0,
+        "distinctive": 0,
+        "student": 1,
+    }
+
+
+def test_page_needs_nothing_but_itself(report: Path, manifest: Manifest) -> None:
+    page = report.read_text()
+    links = Links()
+    links.feed(page)
+    assert links.found
+    assert all(link.startswith(("data:", "#")) for link in links.found)
+    for name in manifest.classes:
+        assert name in page
+    for stage in ("invariant", "distinctive", "finetune-invariant", "supervised", "student"):
+        assert f"<td>{stage}</td>" in page
+    assert len(re.findall(r"<svg", page)) == 2
+
+
+def test_same_run_gives_the_same_page(report: Path, manifest: Manifest, config: Config) -> None:
+    before = report.read_text()
+    write_report(manifest, config, report.parent, seconds=12.34)
+    assert report.read_text() == before
+
+
+def test_other_settings_than_those_evaluated_are_refused(
+    report: Path, manifest: Manifest, config: Config
+) -> None:
+    settings = config.evaluation.model_copy(update={"num_clips": 3})
+    with pytest.raises(InputError, match="evaluated with other settings, data or weights"):
+        write_report(manifest, config.model_copy(update={"evaluation": settings}), report.parent)
+
+
+def outcome(stage: str, top1: float) -> Evaluation:
+    return Evaluation(
+        stage=stage,
+        split="test",
+        num_videos=100,
+        top1=top1,
+        top5=1.0,
+        class_top1=[],
+        confusion=[],
+        source={},
+    )
+
+
+def test_verdict_does_not_flatter() -> None:
+    found = {
+        "supervised": outcome("supervised", 0.5),
+        "invariant": outcome("invariant", 0.4),
+        "distinctive": outcome("distinctive", 0.3),
+        "student": outcome("student", 0.4),
+    }
+    text = verdict(found)
+    assert "10.0 points below the supervised-only baseline" in text
+    assert "level with the invariant teacher" in text
+    assert "10.0 points above the distinctive teacher" in text
+    assert "about 7.0 points" in text
+
+
+def test_contact_sheet_shows_the_first_batch_pixel_by_pixel(
+    manifest: Manifest, config: Config
+) -> None:
+    sheet = np.asarray(contact_sheet(manifest, config, num_videos=2))
+    loader = open_loader(manifest, pretrain_views(config), batch_size=2, dtype="uint8", seed=0)
+    batch = next(iter(loader.batches(0)))
+    for video in range(2):
+        clips = torch.cat([group[video].flatten(0, -5) for group in batch.views.values()])
+        for row, time in ((0, 0), (1, 3), (2, 1), (9, 2)):
+            thumb = clips[row, :, time].permute(1, 2, 0).repeat_interleave(2, 0)
+            thumb = thumb.repeat_interleave(2, 1).numpy()  # 16 px shown at 32
+            assert _appears(thumb, sheet)
+
+
+def _appears(thumb: np.ndarray, sheet: np.ndarray) -> bool:
+    height, width = thumb.shape[:2]
+    corners = (sheet == thumb[0, 0]).all(-1)[: 1 - height, : 1 - width]
+    return any(
+        np.array_equal(sheet[y : y + height, x : x + width], thumb) for y, x in np.argwhere(corners)
+    )

@@ -1,0 +1,161 @@
+"""The Python API, end to end on tiny shards: the same results as the commands."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tb
+from loaders import Subset, open_loader
+from loaders.plan import presets
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.config.loading import dump_yaml
+from tb.config.sections import Config
+from tb.demo.videos import DemoSize, write_demo_videos
+from tb.kinds import COMPARED
+from tb.tables.published import TABLES
+from tb.weights.checkpoint import CHECKPOINT, file_digest
+from tests.tb.conftest import QUICK
+
+
+def command(*words: object) -> str:
+    """What `tb` prints."""
+    line = [sys.executable, "-m", "tb.cli", *map(str, words)]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def work(finished: Path, tmp_path: Path) -> Path:
+    """A work folder in which every stage has run."""
+    shutil.copytree(finished, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def test_shard_writes_what_the_command_writes(tmp_path: Path) -> None:
+    size = DemoSize(train=2, test=1)
+    videos = tmp_path / "videos"
+    write_demo_videos(videos, size=size, seed=0, progress=lambda done, total: None)
+    report = tb.shard(videos / "train", out=tmp_path / "one", short_side=64, seed=3)
+    assert (report.num_videos, report.num_skipped) == (24, 0)
+    options = ("--root", videos / "train", "--out", tmp_path / "two", "--short-side", 64)
+    assert f"digest  {report.digest}" in command("shard", "folder", *options, "--seed", 3)
+    one, two = (
+        {path.name: file_digest(path) for path in (tmp_path / name).glob("*.tar")}
+        for name in ("one", "two")
+    )
+    assert one == two != {}
+
+
+def test_train_ends_with_the_command_s_weights(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    path = tb.train("supervised", shards=manifest.root, out=tmp_path, preset="demo", settings=QUICK)
+    assert path == tmp_path / "supervised" / CHECKPOINT
+    assert file_digest(path) == file_digest(finished / "supervised" / CHECKPOINT)
+    # The work folder remembers its settings.
+    assert (tmp_path / "config.yaml").read_text() == dump_yaml(config)
+    variant = tb.train(
+        "pseudo-label", shards=manifest.root, out=tmp_path, settings=["labels.seed=1"], name="other"
+    )
+    assert variant == tmp_path / "other" / CHECKPOINT
+
+
+def test_all_trains_evaluates_and_reports(manifest: Manifest, work: Path) -> None:
+    shards = manifest.root
+    (work / "report.html").unlink(missing_ok=True)
+    assert tb.train("all", shards=shards, out=work) == work / "report.html"
+    result = json.loads((work / "result.json").read_text())
+    assert result["student_top1"] == tb.evaluate("student", shards=shards, out=work).top1
+    assert tb.report(shards=shards, out=work) == work / "report.html"
+    printed = command("eval", "student", "--shards", shards, "--out", work)
+    assert f"student: top-1 {result['student_top1']:.1%}" in printed
+
+
+def test_probes_return_what_they_write(manifest: Manifest, work: Path) -> None:
+    places = {"shards": manifest.root, "out": work}
+    knn = tb.knn_probe("distinctive", **places, k=3)
+    linear = tb.linear_probe("distinctive", **places)
+    found = tb.retrieve("distinctive", **places)
+    folder = work / "distinctive"
+    for name, value in (
+        ("probe-knn-test", knn.top1),
+        ("probe-linear-test", linear.top1),
+    ):
+        assert json.loads((folder / f"{name}.json").read_text())["top1"] == value
+    assert json.loads((folder / "retrieval-test.json").read_text())["recall"] == found.recall
+    assert isinstance(found, tb.Retrieval)
+
+
+@pytest.mark.parametrize("stage", COMPARED)
+def test_a_loaded_classifier_predicts_as_the_evaluation_does(
+    manifest: Manifest, config: Config, work: Path, tmp_path: Path, stage: str
+) -> None:
+    result = tb.evaluate(stage, shards=manifest.root, out=work)
+    export = tmp_path / "weights.safetensors"
+    assert tb.export(work / stage, out=export)["stage"] == stage
+    clips = config.classify.clips
+    spec = presets.evaluation(
+        num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px, num_clips=2
+    )
+    loader = open_loader(
+        manifest, spec, subset=Subset(split="test"), batch_size=4, shuffle=False, device="cpu"
+    )
+    for path in (work / stage, work / stage / CHECKPOINT, export):
+        classifier = tb.load_classifier(path, device="cpu")
+        assert classifier.classes == tuple(manifest.classes)
+        assert not classifier.training
+        hits = []
+        for batch in loader.batches(0):
+            each = classifier(batch.views["clips"].flatten(0, 2))
+            assert each.shape[1] == len(classifier.classes)
+            assert torch.allclose(each.sum(1), torch.ones(len(each)))
+            assert not each.requires_grad
+            means = each.view(len(batch.keys), -1, each.shape[1]).mean(1)
+            hits += (means.argmax(1) == batch.labels).tolist()
+        assert sum(hits) / len(hits) == pytest.approx(result.top1)
+
+
+def test_what_is_no_classifier_is_refused(work: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without classes; fine-tune it first"):
+        tb.load_classifier(work / "invariant")
+    tb.export(work / "invariant", out=tmp_path / "trunk.safetensors")
+    with pytest.raises(InputError, match="without classes; fine-tune it first"):
+        tb.load_classifier(tmp_path / "trunk.safetensors")
+    with pytest.raises(InputError, match="no such checkpoint"):
+        tb.load_classifier(tmp_path / "none.pt")
+    with pytest.raises(InputError, match="no such file; make it with `tb export`"):
+        tb.load_classifier(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        tb.load_classifier(tmp_path / "bad.safetensors")
+
+
+def test_a_table_is_reproduced_in_python_too(manifest: Manifest, tmp_path: Path) -> None:
+    quick = tuple(text for text in QUICK if not text.startswith("labels.percent"))
+    wanted = tb.Reproduction(
+        table="table2", rows=("supervised",), percents=(50.0,), overrides=quick
+    )
+    path = tb.reproduce(wanted, out=tmp_path, shards=manifest.root)
+    assert path == tmp_path / "results.md"
+    assert "supervised only" in path.read_text()
+    assert "tb reproduce table2 --dataset demo --seeds 1 --rows supervised" in path.read_text()
+    assert {row.name for row in TABLES["table2"]} > {"supervised"}
+
+
+def test_options_that_mean_nothing_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+    places = {"shards": manifest.root, "out": tmp_path}
+    with pytest.raises(InputError, match="only 'all' has stages to run side by side"):
+        tb.train("student", **places, jobs=2)
+    with pytest.raises(InputError, match="init and name are for a single stage"):
+        tb.train("all", **places, name="mine")
+    with pytest.raises(InputError, match="--name only for the student and the baselines"):
+        tb.train("invariant", **places, name="mine")
+    with pytest.raises(InputError, match="--init is for fine-tuning"):
+        tb.train("student", **places, init="weights.pt")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        tb.nothing  # noqa: B018

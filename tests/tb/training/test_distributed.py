@@ -1,0 +1,168 @@
+"""Two processes that talk over gloo do what one does. Batch norm is frozen here: its statistics are
+each process's own (synchronised ones exist on GPUs only).
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.config.sections import Config, Optim
+from tb.training.metrics import METRICS, read_metrics
+from tb.training.world import World, meeting_point, world_from
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tests.tb.conftest import QUICK
+from tests.tb.ranks import STAGES, train_all
+
+
+def start_pair(*command: str) -> list[subprocess.Popen[str]]:
+    """Two processes of one world, without a launcher."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def finish(pair: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Exit code and stderr of each."""
+    errors = [process.communicate(timeout=120)[1] for process in pair]
+    return [(process.returncode, error) for process, error in zip(pair, errors, strict=True)]
+
+
+def moments(path: Path) -> Tensor:
+    """Adam's first moments of all weights, as one vector: a sum of gradients."""
+    state = load_checkpoint(path)["optimizer"]["state"]
+    return torch.cat([value["exp_avg"].flatten() for value in state.values()])
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(manifest: Manifest, tmp_path: Path) -> None:
+    pair = start_pair("-m", "tests.tb.ranks", str(manifest.root), str(tmp_path / "two"))
+    train_all(manifest, tmp_path / "one")
+    for code, error in finish(pair):
+        assert code == 0, error
+    for name in STAGES:
+        one, two = (tmp_path / world / name for world in ("one", "two"))
+        expected, found = moments(one / CHECKPOINT), moments(two / CHECKPOINT)
+        assert expected.norm() > 0
+        assert (found - expected).norm() < 1e-4 * expected.norm(), name
+        rows = zip(read_metrics(one / METRICS), read_metrics(two / METRICS), strict=True)
+        for row, other in rows:
+            for key in row.keys() - {"data_wait_s", "step_s", "videos_per_s", "val_s"}:
+                assert other[key] == pytest.approx(row[key], rel=1e-4), (name, key)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_rank_saves_and_ends_all_and_a_resume_ends_the_same(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    settings = (*QUICK, "student.optim.steps=30", "machine.checkpoint_steps=1000")
+    settings = (*settings, "machine.log_steps=2")  # it stops where values are fetched
+    command = ["-m", "tb.cli", "train", "supervised", "--shards", str(manifest.root)]
+    command += ["--preset", "demo", *(word for x in settings for word in ("--set", x)), "--out"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert [code for code, _ in finish(start_pair(*command, str(whole)))] == [0, 0]
+
+    pair = start_pair(*command, str(parts))
+    log, checkpoint = parts / "supervised" / METRICS, parts / "supervised" / CHECKPOINT
+    while len(read_metrics(log)) < 3 and all(process.poll() is None for process in pair):
+        time.sleep(0.01)
+    os.kill(pair[1].pid, signal.SIGTERM)
+    for code, error in finish(pair):
+        assert code == 143, error
+    saved = load_checkpoint(checkpoint)["step"]
+    assert 3 <= saved < 30
+    assert [row["step"] for row in read_metrics(log)] == list(range(saved))
+    shutil.copytree(parts, tmp_path / "alone")
+
+    assert [code for code, _ in finish(start_pair(*command, str(parts)))] == [0, 0]
+    assert file_digest(checkpoint) == file_digest(whole / "supervised" / CHECKPOINT)
+    # Another number of processes may go on too.
+    alone = [sys.executable, *command, str(tmp_path / "alone")]
+    done = subprocess.run(alone, capture_output=True, text=True, check=True)
+    assert f"goes on at step {saved} of 30" in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_evaluates_everything(manifest: Manifest, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "tb.cli"]
+    command += ["train", "all", "--shards", str(manifest.root), "--out", str(tmp_path)]
+    command += ["--preset", "demo", *(word for setting in QUICK for word in ("--set", setting))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").is_file()
+    assert (tmp_path / "similarity.parquet").is_file()
+    rows = read_metrics(tmp_path / "student" / METRICS)
+    assert [row["step"] for row in rows] == list(range(6))
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    optim = Optim(steps=1, batch_size=12, accumulate=2)
+    assert [optim.piece_size(size) for size in (1, 2, 3, 6)] == [6, 3, 2, 1]
+    with pytest.raises(InputError, match=r"batch_size is 12, for 4 process.*multiple of 8"):
+        optim.piece_size(4)
+
+
+def test_torchrun_goes_before_slurm_and_neither_is_one_process() -> None:
+    slurm = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1"}
+    torchrun = {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    assert world_from({}) == World(rank=0, size=1, local_rank=0)
+    assert world_from(slurm) == World(rank=5, size=8, local_rank=1)
+    assert world_from({**slurm, **torchrun}) == World(rank=2, size=4, local_rank=0, local_size=2)
+    # A batch script's own step, and `srun` with one task.
+    assert world_from({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}).size == 1
+    with pytest.raises(InputError, match="'RANK' is missing or wrong; start with"):
+        world_from({"WORLD_SIZE": "4"})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [("gpu[03-04,7],login1", "gpu03"), ("gpu[3,5]", "gpu3"), ("a1,a2", "a1"), ("node", "node")],
+)
+def test_slurm_s_first_host_is_where_processes_meet(hosts: str, first: str) -> None:
+    environ = {"SLURM_STEP_NODELIST": hosts, "SLURM_JOB_ID": "123456", "SLURM_STEP_ID": "2"}
+    assert meeting_point(environ) == (first, "23458")
+    assert meeting_point({**environ, "MASTER_ADDR": "here", "MASTER_PORT": "1"}) == ("here", "1")
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tb.training.world.num_cpus", lambda: 16)
+    world = World(rank=0, size=16, local_rank=0, local_size=8)
+    assert [world.num_workers(number) for number in (None, 3)] == [2, 3]
+    assert World().num_workers(None) is None
+
+
+def test_without_a_meeting_point_nobody_waits() -> None:
+    with pytest.raises(InputError, match="MASTER_ADDR is not set"):
+        meeting_point({})
+
+
+def test_a_device_of_its_own_for_each_process(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert World(rank=3, size=4, local_rank=1).device("auto") == "cuda:1"
+    assert World(rank=3, size=4, local_rank=3).device("cuda") == "cuda:1"  # one visible GPU each
+    assert World(rank=3, size=4, local_rank=1).device("cpu") == "cpu"
+    assert World().device("auto") == "auto"

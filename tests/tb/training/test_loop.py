@@ -1,0 +1,154 @@
+"""The training loop in real runs: resuming, stopping, refusing."""
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from loaders import Batch
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.config.loading import load_config, work_config
+from tb.config.sections import Config
+from tb.method.baselines import supervised_only_stage
+from tb.training.loop import train
+from tb.training.metrics import METRICS, read_metrics
+from tb.training.reporter import TrainingError
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.workflow.run import run_stage
+from tests.tb.stopping import StoppedError, stopping_at
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = load_checkpoint(path)["model"]
+    return state
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    a, b = weights(one), weights(two)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("steps_done", [1, 3])
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path, steps_done: int
+) -> None:
+    stage = supervised_only_stage(manifest, config)
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage, steps_done), tmp_path, config)
+    saved = load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"]
+    assert saved == steps_done - steps_done % 2  # a checkpoint every second step
+    again = supervised_only_stage(manifest, config)
+    calls = []
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        calls.append(batches[0].keys)
+        return again.loss(batches)
+
+    path = train(replace(again, loss=loss), tmp_path, config)
+    assert len(calls) == config.student.optim.steps - saved
+    assert same_weights(path, finished / "supervised" / CHECKPOINT)
+    assert file_digest(path) == file_digest(finished / "supervised" / CHECKPOINT)
+    one, two = (
+        [(row["step"], row["loss"], row["lr"]) for row in read_metrics(folder / METRICS)]
+        for folder in (path.parent, finished / "supervised")
+    )
+    assert one == two
+
+
+def test_a_killed_process_goes_on_to_the_same_weights(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "config.yaml"
+    settings.write_text((finished / "distinctive" / "config.yaml").read_text())
+    command = [sys.executable, "-m", "tb.cli", "train", "distinctive"]
+    command += ["--shards", str(manifest.root), "--out", str(tmp_path)]
+    command += ["--set", "machine.log_steps=1"]
+    log = tmp_path / "distinctive" / METRICS
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while len(read_metrics(log)) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < load_checkpoint(tmp_path / "distinctive" / CHECKPOINT)["step"] < 4
+    subprocess.run(command, check=True, capture_output=True)
+    names = ("distinctive", CHECKPOINT)
+    assert same_weights(tmp_path.joinpath(*names), finished.joinpath(*names))
+
+
+def test_sigterm_saves_the_step_in_progress_and_exits_with_143(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    patient = config.machine.model_copy(update={"checkpoint_steps": 1000})
+    stage = supervised_only_stage(manifest, config)
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return stage.loss(batches)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        train(replace(stage, loss=loss), tmp_path, config.model_copy(update={"machine": patient}))
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"] == 1
+    path = train(supervised_only_stage(manifest, config), tmp_path, config)
+    assert same_weights(path, finished / "supervised" / CHECKPOINT)
+
+
+def test_a_refused_setting_is_not_remembered(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(finished, work)
+    changed = load_config(str(work / "config.yaml"), ["student.optim.lr=0.5"])
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        run_stage("supervised", manifest, changed, work)
+    run_stage("supervised", manifest, work_config(work, None, []), work)
+
+
+def test_other_settings_are_refused_by_name(
+    manifest: Manifest, config: Config, finished: Path
+) -> None:
+    optim = config.student.optim.model_copy(update={"lr": 0.5})
+    student = config.student.model_copy(update={"optim": optim})
+    changed = config.model_copy(update={"student": student})
+    with pytest.raises(InputError, match=r"optim\.lr was 0\.003, now 0\.5.*another --out"):
+        run_stage("supervised", manifest, changed, finished)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    stage = supervised_only_stage(manifest, config)
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        return {"loss": stage.loss(batches)["loss"] * math.nan}
+
+    with pytest.raises(
+        TrainingError, match=r"loss is nan at step 0; videos of the batch: \w+_train"
+    ):
+        train(replace(stage, loss=loss), tmp_path, config)
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    from shards.files.lock import locked
+
+    folder = tmp_path / "supervised"
+    folder.mkdir()
+    with (
+        locked(folder / ".lock", "held by the test"),
+        pytest.raises(InputError, match="another process trains there"),
+    ):
+        train(supervised_only_stage(manifest, config), tmp_path, config)
