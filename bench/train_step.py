@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.train_variants import Variant, peak_flops, variants
 from loaders import open_loader
 from shards.files.publish import publish_bytes
 from tb import losses
@@ -44,72 +45,7 @@ from tb.training.precision import Precision
 PRETRAIN = tuple(kind.value for kind in SELF_SUPERVISED)
 STAGES = (*PRETRAIN, "finetune", "student")
 NUM_CLASSES = 101
-# Dense bfloat16 (V100: float16) operations per second, by a part of the device's name.
-PEAKS = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10": 125e12,
-    "RTX 4090": 165e12,
-    "V100": 125e12,
-}
 Batches = Iterator[tuple[Any, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """How a step is computed.
-
-    Attributes:
-        name: For the table.
-        channels_last: Weights and clips in channels_last_3d, else contiguous.
-        amp: "off", "bf16" or "fp16".
-        compiled: The backbone goes through torch.compile.
-        together: One forward per kind of view; otherwise one per view and per stream.
-        loader: Batches come from the real loader.
-    """
-
-    name: str
-    amp: str
-    channels_last: bool = True
-    compiled: bool = False
-    together: bool = True
-    loader: bool = False
-
-
-def variants(device: torch.device, stage: str, *, shards: bool, compiled: bool) -> list[Variant]:
-    """The variants to compare on a device, "ours" first."""
-    on_gpu = device.type == "cuda"
-    ours = Variant(name="ours", amp="bf16" if on_gpu else "off", compiled=on_gpu)
-    found = [
-        ours,
-        replace(
-            ours,
-            name="plain",
-            amp="fp16" if on_gpu else "off",
-            channels_last=False,
-            compiled=False,
-            together=False,
-        ),
-        replace(ours, name="contiguous", channels_last=False),
-    ]
-    if stage != "finetune":  # it has one view of one stream
-        found.append(replace(ours, name="forwards apart", together=False))
-    if on_gpu:
-        found.append(replace(ours, name="eager", compiled=False))
-        found.append(replace(ours, name="fp32", amp="off"))
-    else:
-        found.append(replace(ours, name="bf16", amp="bf16"))
-    found.append(replace(ours, name="fp16", amp="fp16"))
-    if compiled and not on_gpu:
-        found.append(replace(ours, name="compiled", compiled=True))
-    if shards:
-        found.append(replace(ours, name="loader", loader=True))
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +234,7 @@ def run_stage(job: Job, chosen: Sequence[Variant], rounds: int, steps: int) -> l
             for step in running:
                 step.measure(steps)
     plain = next((step.seconds for step in running if step.variant.name == "plain"), None)
-    num_flops, peak = _num_flops(job, chosen[0]), _peak(job.device)
+    num_flops, peak = _num_flops(job, chosen[0]), peak_flops(job.device)
     rows = []
     for step in running:
         seconds = statistics.median(step.seconds)
@@ -330,15 +266,6 @@ def _num_flops(job: Job, variant: Variant) -> float:
     with ExitStack() as stack:
         step = Step(small, replace(variant, compiled=False), stack)
         return step.num_flops() * job.batch_size / small.batch_size
-
-
-def _peak(device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    # The most exact of the names that fit.
-    fitting = sorted((part for part in PEAKS if part in name), key=len)
-    return PEAKS[fitting[-1]] if fitting else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.train_step import Job, Step, Variant, main
+from bench.train_step import Job, Step, main
+from bench.train_variants import Variant
 from shards.format.manifest import Manifest
 from tb.config.loading import load_config
 
