@@ -27,7 +27,7 @@ from bench.gpu_task import RECIPES, Found, Task
 from bench.gpu_throughput import throughput
 from loaders import ViewSpec, open_loader
 from loaders.engines.dali.nvdec import decoder_caps
-from loaders.plan import presets
+from loaders.plan import stage_views
 from shards.encode.recipe import Recipe
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
@@ -158,12 +158,12 @@ def parity(task: Task) -> Found:
 
 def _presets(size_px: int) -> dict[str, ViewSpec]:
     return {
-        "pretrain": presets.pretrain(size_px=size_px),
-        "student": presets.finetune(size_px=size_px),
-        "student_pair": presets.weak_strong(size_px=size_px),
-        "similarity": presets.similarity(size_px=size_px),
-        "eval": presets.evaluation(size_px=size_px, num_clips=3),
-        "eval 3 crops": presets.evaluation(size_px=size_px, num_clips=1, num_crops=3),
+        "pretrain": stage_views.pretrain(size_px=size_px),
+        "student": stage_views.finetune(size_px=size_px),
+        "student_pair": stage_views.weak_strong(size_px=size_px),
+        "similarity": stage_views.similarity(size_px=size_px),
+        "eval": stage_views.evaluation(size_px=size_px, num_clips=3),
+        "eval 3 crops": stage_views.evaluation(size_px=size_px, num_clips=1, num_crops=3),
     }
 
 

@@ -22,7 +22,7 @@ from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
 from loaders import TryLayouts
 from loaders.engines.choice import EngineName
-from loaders.plan.presets import PRESETS, view_spec
+from loaders.plan.stage_views import PRESETS, view_spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from av.video.frame import PictureType
 from bench.peers import torchcodec_decoder
 from loaders.decode import decode_frames
 from shards.encode.opening import open_video, video_stream
-from shards.encode.picture import filtered
+from shards.encode.picture_filters import filtered
 from shards.encode.probe import decoded, probe
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, check_decodes, transcode

@@ -32,13 +32,13 @@ from bench.train_variants import Variant, peak_flops, variants
 from loaders import open_loader
 from shards.files.publish import publish_bytes
 from tb import losses
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.config.sections import Config, Optim
-from tb.kinds import SELF_SUPERVISED, StageKind
 from tb.method.pretraining import PretrainLoss
 from tb.method.streams import clip_views, pretrain_views
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, Embedder, to_channels_last
+from tb.stage_kinds import SELF_SUPERVISED, StageKind
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision
 

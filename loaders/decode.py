@@ -29,7 +29,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from loaders.yuv import is_full_range, yuv_to_rgb
-from shards.format.packets import Window
+from shards.format.packet_index import Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
 # Decoding fewer frames than this costs less than a seek.

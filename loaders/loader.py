@@ -25,7 +25,7 @@ from loaders.faults import FaultLog, LoaderError, Skip, skip_policy
 from loaders.plan.draw import Plan
 from loaders.plan.order import Order
 from loaders.plan.planner import Planner
-from loaders.plan.presets import view_spec
+from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
 from loaders.profile import Profile, profile_batches
 from loaders.subset import Subset
@@ -272,7 +272,7 @@ def open_loader(
 
     Args:
         shards: Folder made by `tb shard`, its URL, or its manifest.
-        views: A preset's name (see `loaders.plan.presets.PRESETS`) or a `ViewSpec`.
+        views: A preset's name (see `loaders.plan.stage_views.PRESETS`) or a `ViewSpec`.
         subset: The videos to serve; the whole train split by default. In an "unlabelled" part all
             labels are -1.
 

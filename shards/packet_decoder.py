@@ -14,7 +14,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from shards.format.packets import Window
+from shards.format.packet_index import Window
 
 # Configurations differ by picture size, and most sets have a few.
 _MAX_OPEN = 8

@@ -16,7 +16,7 @@ from typing import Self
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from shards.format.packets import Packets, PacketsError, PacketsFile, Window, crc
+from shards.format.packet_index import Packets, PacketsError, PacketsFile, Window, crc
 
 _MAX_OPEN_SHARDS = 128
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import av
 
+from shards.encode.find_packets import find_packets
 from shards.encode.opening import VideoFaultError
-from shards.encode.packet_index import find_packets
 from shards.encode.picture_format import PictureFormat
 from shards.encode.transcode import check_decodes
 from shards.errors import InputError
 from shards.files.store import Store, open_store
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
-from shards.format.packets import PacketsError, PacketsFile, packets_name
+from shards.format.packet_index import PacketsError, PacketsFile, packets_name
 from shards.format.shard import Member, index_name, index_text, is_shard_name, key_json
 from shards.format.video import Video
 

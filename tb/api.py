@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from shards.format.manifest import Manifest
     from shards.ingestion.ingest import IngestReport
     from shards.sources.source import Dataset
+    from tb.config.differences import Tree
     from tb.config.sections import Config
-    from tb.config.tree import Tree
     from tb.evaluation.accuracy import Evaluation
     from tb.evaluation.probes import Retrieval
     from tb.tables.reproduce import Reproduction
@@ -107,7 +107,7 @@ def train(
     """`tb train`: trains a stage, or all of them, from the last checkpoints where there are some.
 
     Args:
-        stage: A stage (see `tb.kinds.StageKind`), e.g. "invariant", "finetune-invariant" or
+        stage: A stage (see `tb.stage_kinds.StageKind`), e.g. "invariant", "finetune-invariant" or
             "student"; or "all": every stage, the evaluation of the classifiers and the report.
         shards: The data set.
         out: The work folder.
@@ -317,7 +317,7 @@ def _open(
 ) -> "tuple[Manifest, Config, Path]":
     """The data set, the settings of the work folder, and its path."""
     from shards.format.manifest import read_manifest
-    from tb.config.loading import work_config
+    from tb.config.load_config import work_config
 
     name = None if preset is None else str(preset)
     return read_manifest(shards), work_config(Path(out), name, overrides), Path(out)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tb.kinds import Distance, Reduction
+from tb.stage_kinds import Distance, Reduction
 
 
 def nt_xent(u: Tensor, v: Tensor, temperature: float = 0.1) -> Tensor:

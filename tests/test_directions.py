@@ -18,18 +18,9 @@ ROOMS = {
         *("loader", "epoch_dataset"),
     ],
     "tb": [
-        *("kinds", "messages", "progress", "losses", "similarity", "config", "networks", "weights"),
-        *(
-            "training",
-            "evaluation",
-            "method",
-            "workflow",
-            "reports",
-            "tables",
-            "demo",
-            "api",
-            "cli",
-        ),
+        *("messages", "stage_kinds", "progress", "losses", "similarity", "config", "networks"),
+        *("weights", "training", "evaluation", "method", "workflow", "reports", "tables", "demo"),
+        *("api", "cli"),
     ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from bench.peers import Render, torchcodec_decoder
 from bench.peers.torchvision_views import crop_and_flip, erase
 from loaders.plan.draw import Plan
-from loaders.plan.presets import PRETRAIN_AUGMENT as AUGMENT
+from loaders.plan.stage_views import PRETRAIN_AUGMENT as AUGMENT
 
 
 def load() -> Render:

@@ -9,7 +9,7 @@ import torch
 
 from loaders.decode import DecodeError
 from loaders.plan.draw import Plan
-from shards.format.packets import Window
+from shards.format.packet_index import Window
 from shards.reader import ShardError, ShardReader
 
 RenderVideo = Callable[[bytes | Window, Plan, int, list[np.ndarray]], float]

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional
 from loaders.decode import decode_frames
 from loaders.plan.draw import Plan
 from loaders.yuv import is_bt709, is_full_range
-from shards.format.packets import Window
+from shards.format.packet_index import Window
 
 # FFmpeg's default RGB conversion is fast and off by a level on average. These flags make it round
 # correctly and interpolate chroma.

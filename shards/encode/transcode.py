@@ -20,14 +20,14 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
+from shards.encode.find_packets import decoded_alone, find_packets, has_same_pictures
 from shards.encode.opening import VideoFaultError, container_extension, open_video, video_stream
-from shards.encode.packet_index import decoded_alone, find_packets, has_same_pictures
-from shards.encode.picture import filtered
+from shards.encode.picture_filters import filtered
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.probe import Probe, decoded, probe
 from shards.encode.recipe import Recipe
 from shards.files.names import VIDEO_EXTENSIONS
-from shards.format.packets import Packets
+from shards.format.packet_index import Packets
 
 _MAX_ENCODED_FPS = 60
 # The disk, the network or the permissions are at fault, not the video.

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.errors import InputError
-from shards.files import cache
 from shards.files.addresses import local_path, remote_url
+from shards.files.fetch import copies_folder, fetch_file, fetch_shard
 from shards.files.parquet import read_table
 from shards.files.store import Store, open_store
 from shards.format.dataset_json import (
@@ -32,8 +32,8 @@ from shards.format.dataset_json import (
     read_dataset_json,
     write_dataset_json,
 )
-from shards.format.hostile import check_rows
-from shards.format.packets import packets_name
+from shards.format.manifest_checks import check_rows
+from shards.format.packet_index import packets_name
 from shards.format.video import COLUMNS, SCHEMA, Video, video_table
 
 MANIFEST_NAME = "manifest.parquet"
@@ -181,7 +181,7 @@ class Manifest:
             raise InputError(
                 f"{self.url}/{name}: not in {DATASET_NAME}; run `tb shard` again with another --out"
             )
-        return cache.fetch_shard(
+        return fetch_shard(
             self.url,
             self.root,
             name,
@@ -203,7 +203,7 @@ class Manifest:
         index = packets_name(name)
         if not self.url:
             return self.root / index
-        return cache.fetch_file(self.url, self.root, index, again=fetch_again)
+        return fetch_file(self.url, self.root, index, again=fetch_again)
 
     @cached_property
     def _shard_files(self) -> dict[str, ShardFile]:
@@ -300,7 +300,7 @@ def read_manifest(root: Path | str) -> Manifest:
         )
     check_rows(path, table, num_classes=len(about.classes))
     return Manifest(
-        root=folder or cache.copies_folder(about.digest),
+        root=folder or copies_folder(about.digest),
         name=about.name,
         classes=about.classes,
         table=table,

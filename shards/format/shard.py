@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shards.files.store import Store
-from shards.format.packets import Packets, packets_file, packets_name
+from shards.format.packet_index import Packets, packets_file, packets_name
 from shards.format.video import Video
 
 

@@ -25,7 +25,7 @@ from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_ski
 from shards.ingestion.collector import ShardCollector
 from shards.ingestion.fingerprint import fingerprint
 from shards.ingestion.journal import Journal, Note, Settings
-from shards.ingestion.out_folder import check_apart, disk_errors
+from shards.ingestion.out_checks import check_apart, disk_errors
 from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
 from shards.sources.source import Dataset, Source

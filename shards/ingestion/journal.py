@@ -13,7 +13,7 @@ from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
 from shards.files.lock import locked
 from shards.files.store import Store
-from shards.format.packets import packets_name
+from shards.format.packet_index import packets_name
 from shards.format.shard import index_name, is_shard_name, shard_name
 from shards.format.skipped import Skipped
 from shards.format.video import Video

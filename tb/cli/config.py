@@ -16,7 +16,7 @@ def show(
     set_: Set = None,
 ) -> None:
     """The resolved settings as YAML; without a preset, the paper's."""
-    from tb.config.loading import dump_yaml, load_config
+    from tb.config.load_config import dump_yaml, load_config
 
     typer.echo(dump_yaml(load_config(preset, set_ or [])), nl=False)
 
@@ -27,8 +27,8 @@ def diff(
     two: Annotated[str, typer.Argument(help="The same.")],
 ) -> None:
     """Where two sets of settings differ: one line each, by tabs."""
-    from tb.config.loading import CONFIG, load_config
-    from tb.config.tree import differences
+    from tb.config.differences import differences
+    from tb.config.load_config import CONFIG, load_config
 
     files = [(name, Path(name) / CONFIG) for name in (one, two)]
     sources = [str(file) if file.is_file() else name for name, file in files]
@@ -40,6 +40,6 @@ def diff(
 @config_app.command("presets")
 def presets() -> None:
     """The presets that come with the package."""
-    from tb.config.loading import preset_names
+    from tb.config.load_config import preset_names
 
     typer.echo("\n".join(preset_names()))

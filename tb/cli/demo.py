@@ -8,7 +8,7 @@ import typer
 from tb import api
 
 if TYPE_CHECKING:
-    from tb.config.tree import Tree
+    from tb.config.differences import Tree
 
 
 def demo_command(

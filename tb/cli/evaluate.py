@@ -32,7 +32,7 @@ def evaluate_command(
     )
     from shards.format.manifest import read_manifest
     from tb.evaluation.accuracy import class_table
-    from tb.evaluation.readings import num_readings
+    from tb.evaluation.held_out_readings import num_readings
 
     classes = read_manifest(shards).classes
     typer.echo(

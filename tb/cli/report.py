@@ -22,7 +22,7 @@ def views_command(
 ) -> None:
     """A contact sheet of what the networks see: the long and short views of a few videos."""
     from shards.format.manifest import read_manifest
-    from tb.config.loading import load_config
+    from tb.config.load_config import load_config
     from tb.reports.view_sheet import write_contact_sheet
 
     config = load_config(preset, set_ or [])

@@ -46,7 +46,7 @@ def ls(
 @runs_app.command()
 def show(run: Folder) -> None:
     """A run's last metrics, accuracies and settings."""
-    from tb.config.tree import flatten
+    from tb.config.differences import flatten
     from tb.reports.runs import read_run
 
     found = read_run(run)
@@ -61,7 +61,7 @@ def show(run: Folder) -> None:
 @runs_app.command()
 def compare(one: Folder, two: Folder) -> None:
     """Where the settings of two runs differ, and their last metrics side by side."""
-    from tb.config.tree import differences
+    from tb.config.differences import differences
     from tb.reports.runs import read_run, short_names
 
     runs = [read_run(one), read_run(two)]

@@ -8,7 +8,7 @@ import typer
 from shards.errors import InputError
 from tb import api
 from tb.cli.options import Out, Preset, Set, Shards
-from tb.kinds import BASELINES, StageKind, Teacher
+from tb.stage_kinds import BASELINES, StageKind, Teacher
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a stage of the method, or all of them.")
 

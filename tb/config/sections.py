@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from loaders import Subset
-from loaders.plan.presets import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
+from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import Augment
 from loaders.subset import Part
 from shards.errors import InputError
-from tb.kinds import Distance, Reduction, TeacherWeights
+from tb.stage_kinds import Distance, Reduction, TeacherWeights
 
 BackboneSetting = str | dict[str, Any]
 """A backbone's name, or options of PyTorchVideo's `create_resnet` (`tb.networks.backbones`)."""

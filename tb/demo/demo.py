@@ -15,8 +15,8 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
-from tb.config.loading import work_config
-from tb.config.tree import Tree
+from tb.config.differences import Tree
+from tb.config.load_config import work_config
 from tb.demo.videos import SIZES, write_demo_videos
 from tb.progress import ProgressBar
 from tb.reports.report import REPORT, RESULT, write_report

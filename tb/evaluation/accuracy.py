@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from shards.files.publish import publish_bytes
-from tb.config.tree import Tree
+from tb.config.differences import Tree
 
 TOP_K = 5
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from loaders import Loader, Subset, open_loader
-from loaders.plan import presets
+from loaders.plan import stage_views
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.progress import ProgressBar
@@ -32,7 +32,7 @@ def evaluation_loader(
     clips, settings = config.classify.clips, config.evaluation
     return open_loader(
         manifest,
-        presets.evaluation(
+        stage_views.evaluation(
             num_frames=clips.num_frames,
             stride=clips.stride,
             size_px=clips.size_px,

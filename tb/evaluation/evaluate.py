@@ -18,8 +18,8 @@ from shards.files.lock import locked
 from shards.files.parquet import publish_table
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
+from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.config.tree import Tree
 from tb.evaluation.accuracy import (
     Evaluation,
     class_table,
@@ -30,7 +30,7 @@ from tb.evaluation.accuracy import (
 )
 from tb.evaluation.clips import evaluation_loader, video_means
 from tb.evaluation.confusion import confusion_png
-from tb.evaluation.readings import check_unread, log_reading
+from tb.evaluation.held_out_readings import check_unread, log_reading
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.training.distributed import main_first

@@ -16,12 +16,12 @@ from torch.nn import functional
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
+from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.config.tree import Tree
 from tb.evaluation.accuracy import Evaluation, summarise, write_evaluation
 from tb.evaluation.evaluate import evaluation_source
 from tb.evaluation.features import Features, stage_features
-from tb.evaluation.readings import check_unread, log_reading
+from tb.evaluation.held_out_readings import check_unread, log_reading
 
 RECALLS = (1, 5, 10, 20, 50)
 _CHUNK = 1024  # queries compared with the whole gallery at a time

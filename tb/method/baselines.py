@@ -20,12 +20,11 @@ import torch
 from torch.nn import functional
 
 from loaders import Batch, ViewSpec
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.plan.views import Augment
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Baselines, Config
-from tb.kinds import FROM_SCRATCH, Distance, StageKind
 from tb.method.classification import (
     classifier_stage,
     new_classifier,
@@ -34,6 +33,7 @@ from tb.method.classification import (
 )
 from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
+from tb.stage_kinds import FROM_SCRATCH, Distance, StageKind
 from tb.training.stage import Stage, Terms
 
 
@@ -127,7 +127,7 @@ def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
 
 
 def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Path) -> Stage:
-    """A stage of `tb.kinds.BASELINES`; `work` holds the checkpoint that `student.init` names."""
+    """A stage of `BASELINES`; `work` holds the checkpoint that `student.init` names."""
     baseline, optim = _BASELINES[kind], config.student.optim
     if baseline.averages:
         optim = optim.model_copy(update={"ema_decay": config.baselines.ema_decay})
@@ -166,7 +166,7 @@ def _twice_alike(config: Config) -> ViewSpec:
 
 def _pair(config: Config, weak: Augment, strong: Augment) -> ViewSpec:
     clips = config.classify.clips
-    return presets.weak_strong(
+    return stage_views.weak_strong(
         num_frames=clips.num_frames,
         stride=clips.stride,
         size_px=clips.size_px,

@@ -9,15 +9,15 @@ from torch.nn import functional
 
 from loaders import Batch
 from shards.format.manifest import Manifest
+from tb.config.differences import Tree
 from tb.config.sections import Config, Optim
-from tb.config.tree import Tree
 from tb.evaluation.evaluate import evaluation_settings
-from tb.kinds import FROM_SCRATCH, SELF_SUPERVISED, StageKind
 from tb.method.run_settings import label_settings, run_settings
 from tb.method.streams import Stream, clip_views, open_stream
 from tb.method.validation import open_validation
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
+from tb.stage_kinds import FROM_SCRATCH, SELF_SUPERVISED, StageKind
 from tb.training.stage import Loss, Stage, Terms
 from tb.weights.checkpoint import CHECKPOINT
 from tb.weights.pretrained import load_pretrained

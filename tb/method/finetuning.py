@@ -4,8 +4,8 @@ from pathlib import Path
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.kinds import Teacher
 from tb.method.classification import new_classifier, supervised_stage
+from tb.stage_kinds import Teacher
 from tb.training.stage import Stage
 from tb.weights.pretrained import load_pretrained
 

@@ -9,11 +9,11 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Config, Pretrain
-from tb.kinds import Reduction, StageKind
 from tb.method.run_settings import run_settings
 from tb.method.streams import Stream, open_stream, pretrain_views
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Embedder, to_channels_last
+from tb.stage_kinds import Reduction, StageKind
 from tb.training.distributed import gather
 from tb.training.stage import Stage, Terms
 
@@ -63,7 +63,7 @@ class PretrainLoss:
 
 
 def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage:
-    """A stage of `tb.kinds.SELF_SUPERVISED`.
+    """A stage of `tb.stage_kinds.SELF_SUPERVISED`.
 
     Raises:
         InputError: There are fewer training videos than a batch takes.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from loaders.engines.choice import engine_name
 from shards.format.manifest import Manifest
+from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.config.tree import Tree
 from tb.networks.backbones import backbone_identity
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.kinds import BASELINES, SELF_SUPERVISED, StageKind, Teacher
 from tb.method.baselines import baseline_stage, supervised_only_stage
 from tb.method.finetuning import finetune_stage
 from tb.method.pretraining import pretrain_stage
 from tb.method.student import student_stage
+from tb.stage_kinds import BASELINES, SELF_SUPERVISED, StageKind, Teacher
 from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT
 

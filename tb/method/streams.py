@@ -7,7 +7,7 @@ import torch
 from loaders import Loader, TryLayouts, ViewSpec, open_loader
 from loaders.devices import usable_device
 from loaders.engines.choice import EngineName, engine_name
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.subset import Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -19,7 +19,7 @@ from tb.training.precision import precision_of
 def pretrain_views(config: Config) -> ViewSpec:
     """The long and short views of stage 1."""
     clips = config.pretrain.clips
-    return presets.pretrain(
+    return stage_views.pretrain(
         num_frames=clips.num_frames,
         stride=clips.stride,
         size_px=clips.size_px,
@@ -30,7 +30,7 @@ def pretrain_views(config: Config) -> ViewSpec:
 def clip_views(config: Config) -> ViewSpec:
     """The clip of stages 2 and 3."""
     clips = config.classify.clips
-    return presets.finetune(
+    return stage_views.finetune(
         num_frames=clips.num_frames,
         stride=clips.stride,
         size_px=clips.size_px,

@@ -10,11 +10,11 @@ from loaders import Batch
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Config, Student
-from tb.kinds import StageKind
 from tb.method.classification import classifier_stage, new_classifier, start_student
 from tb.method.streams import Stream, clip_views, training_device
 from tb.method.teachers import Teachers, load_teachers
 from tb.networks.heads import Classifier
+from tb.stage_kinds import StageKind
 from tb.training.stage import Stage, Terms
 
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from shards.format.manifest import Manifest
+from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.config.tree import Tree
-from tb.kinds import Teacher, TeacherWeights
-from tb.method.scores import cached_similarity, similarity_key
+from tb.method.similarity_scores import cached_similarity, similarity_key
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
+from tb.stage_kinds import Teacher, TeacherWeights
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
 

@@ -16,16 +16,16 @@ from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb import __version__
-from tb.config.loading import dump_yaml
+from tb.config.differences import Tree
+from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
-from tb.config.tree import Tree
 from tb.evaluation.accuracy import Evaluation, read_evaluation
 from tb.evaluation.evaluate import evaluation_source
-from tb.kinds import BASELINES, StageKind, Teacher
-from tb.method.scores import SIMILARITY, read_similarity
+from tb.method.similarity_scores import SIMILARITY, read_similarity
 from tb.networks.backbones import backbone_identity
 from tb.reports import plots
 from tb.reports.view_sheet import contact_sheet, png_bytes
+from tb.stage_kinds import BASELINES, StageKind, Teacher
 from tb.training.metrics import METRICS, Row, read_metrics
 
 REPORT, RESULT = "report.html", "result.json"

@@ -15,8 +15,8 @@ import yaml
 
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
-from tb.config.loading import CONFIG
-from tb.config.tree import Tree
+from tb.config.differences import Tree
+from tb.config.load_config import CONFIG
 from tb.training.metrics import METRICS, Row, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 

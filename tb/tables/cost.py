@@ -9,9 +9,9 @@ import torch
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config, Machine
-from tb.kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.method.baselines import supervised_only_stage
 from tb.method.pretraining import pretrain_stage
+from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.grid import Grid, Unit, findings
 from tb.training.precision import precision_of
 from tb.training.stage import Stage

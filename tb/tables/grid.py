@@ -26,11 +26,11 @@ from shards.errors import InputError
 from shards.files.lock import BusyError, locked
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.config.sections import Config, Machine
 from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
-from tb.kinds import FINETUNED, SELF_SUPERVISED, StageKind
+from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.published import Row
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.world import world_from

@@ -6,7 +6,7 @@ Source: TimeBalance (Dave, Rizve, Chen and Shah, CVPR 2023), main table and supp
 
 from dataclasses import dataclass, field
 
-from tb.kinds import StageKind
+from tb.stage_kinds import StageKind
 
 Percents = dict[float, float]  # percentage of labels -> top-1 in percent
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.loading import load_config, preset_names
+from tb.config.load_config import load_config, preset_names
 from tb.tables import results
 from tb.tables.cost import cost_table
 from tb.tables.grid import Grid, findings, make_grid, run_grid

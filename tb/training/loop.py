@@ -21,18 +21,18 @@ import torch
 from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.publish import publish_bytes
-from tb.config.loading import CONFIG, dump_yaml, remember_config
+from tb.config.load_config import CONFIG, dump_yaml, remember_config
 from tb.config.sections import Config
 from tb.training.distributed import barrier, join, mean, share_weights
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision, precision_of
 from tb.training.preparation import compile_backbones, compile_mode, prepare
 from tb.training.reporter import TrainingError, reporting
+from tb.training.run_state import RunState
 from tb.training.schedule import Schedule
 from tb.training.stage import Stage
-from tb.training.state import RunState
+from tb.training.step_values import StepValues
 from tb.training.tracking import check_installed
-from tb.training.values import StepValues
 from tb.training.world import World
 from tb.weights.checkpoint import CHECKPOINT
 

@@ -6,7 +6,7 @@ from torch import nn
 from shards.errors import InputError
 from tb.config.sections import Machine
 from tb.networks.backbones import Backbone
-from tb.training.memory import checkpoint_activations
+from tb.training.activation_checkpointing import checkpoint_activations
 from tb.training.stage import Stage
 from tb.training.world import World
 

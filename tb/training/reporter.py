@@ -14,9 +14,9 @@ from tb.training.distributed import barrier
 from tb.training.metrics import Row
 from tb.training.precision import Precision
 from tb.training.preemption import EXIT_CODE, Preemption, preemption
-from tb.training.state import RunState
+from tb.training.run_state import RunState
+from tb.training.step_values import FetchedStep, StepValues, fetch
 from tb.training.tracking import Tracker, tracking
-from tb.training.values import FetchedStep, StepValues, fetch
 from tb.training.world import World
 
 logger = logging.getLogger(__name__)

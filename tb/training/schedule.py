@@ -3,8 +3,8 @@
 import math
 from dataclasses import asdict, dataclass, field
 
+from tb.config.differences import Tree
 from tb.config.sections import Optim
-from tb.config.tree import Tree
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from loaders import Batch, Loader
+from tb.config.differences import Tree
 from tb.config.sections import Optim
-from tb.config.tree import Tree
 from tb.networks.heads import Classifier, Embedder
 
 Terms = dict[str, Tensor]

@@ -13,9 +13,9 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluate
-from tb.kinds import BASELINES, COMPARED, FINETUNED, FROM_SCRATCH, SELF_SUPERVISED, StageKind
 from tb.method.stages import build_stage
 from tb.networks.backbones import build_backbone
+from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, FROM_SCRATCH, SELF_SUPERVISED, StageKind
 from tb.training.loop import train
 from tb.weights.pretrained import load_pretrained
 from tb.workflow.children import child_pool

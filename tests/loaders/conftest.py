@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from loaders import Loader
-from loaders.plan.presets import pretrain
+from loaders.plan.stage_views import pretrain
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loaders import Batch, open_loader
-from loaders.plan.presets import finetune
+from loaders.plan.stage_views import finetune
 from loaders.plan.views import Augment, ViewGroup, ViewSpec
 from loaders.subset import Subset
 from shards.errors import InputError

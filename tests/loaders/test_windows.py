@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from loaders import LoaderError, Skip, ViewSpec, open_loader
 from loaders.decode import DecodeError, decode_frames
-from loaders.plan import presets
+from loaders.plan import stage_views
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
-from shards.format.packets import Window, packets_name
+from shards.format.packet_index import Window, packets_name
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardError, ShardReader
 from shards.sources.folder import from_folder
+from tests.loaders.columns import without_index
 from tests.loaders.numbered import numbered_paint, read_number
 from tests.make_videos import make_video
 
@@ -64,13 +65,6 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
         return read_manifest(out)
 
     return made
-
-
-def without_index(manifest: Manifest) -> Manifest:
-    """The same set, of which whole files are read."""
-    column = manifest.table.schema.get_field_index("packets_sha256")
-    empty = pa.array([""] * len(manifest))
-    return replace(manifest, table=manifest.table.set_column(column, "packets_sha256", empty))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -119,10 +113,10 @@ def test_windows_and_whole_files_give_the_same_batches(
     shards: Shards, recipe: str, engine: str
 ) -> None:
     specs = [
-        presets.pretrain(num_frames=4, size_px=32, num_slices=2),
-        presets.finetune(size_px=32),
-        presets.finetune(size_px=32, stride=None),
-        presets.evaluation(size_px=32, num_clips=3),
+        stage_views.pretrain(num_frames=4, size_px=32, num_slices=2),
+        stage_views.finetune(size_px=32),
+        stage_views.finetune(size_px=32, stride=None),
+        stage_views.evaluation(size_px=32, num_clips=3),
     ]
     for spec in specs:
         windows, whole = (

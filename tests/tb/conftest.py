@@ -7,7 +7,7 @@ import pytest
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from shards.format.manifest import Manifest, read_manifest
-from tb.config.loading import load_config
-from tb.kinds import StageKind
+from tb.config.load_config import load_config
 from tb.method.stages import build_stage
+from tb.stage_kinds import StageKind
 from tb.training.distributed import join, main_first
 from tb.training.loop import train
 from tb.training.stage import Stage

@@ -11,13 +11,13 @@ import torch
 
 import tb
 from loaders import Subset, open_loader
-from loaders.plan import presets
+from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.loading import dump_yaml
+from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
-from tb.kinds import COMPARED
+from tb.stage_kinds import COMPARED
 from tb.tables.published import TABLES
 from tb.weights.checkpoint import CHECKPOINT, file_digest
 from tests.tb.conftest import QUICK
@@ -99,7 +99,7 @@ def test_a_loaded_classifier_predicts_as_the_evaluation_does(
     export = tmp_path / "weights.safetensors"
     assert tb.export(work / stage, out=export)["stage"] == stage
     clips = config.classify.clips
-    spec = presets.evaluation(
+    spec = stage_views.evaluation(
         num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px, num_clips=2
     )
     loader = open_loader(

@@ -10,7 +10,7 @@ import torch
 from bench.train_step import Job, Step, main
 from bench.train_variants import Variant
 from shards.format.manifest import Manifest
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 
 
 def test_it_writes_a_row_for_every_variant(manifest: Manifest, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from loaders.engines.dali.lane import Lane
 from loaders.engines.dali.layout import DaliLayout
 from loaders.engines.dali.nvdec import NvdecError, check_decodable, decoder_caps
 from loaders.engines.dali.samples import Sample, SampleBatch
+from loaders.engines.dali.window_file import window_file
 from loaders.engines.engine import Rendered, StageTimes
 from loaders.engines.reference import frame_to_rgb
 from loaders.engines.threads import end_jobs
@@ -30,6 +31,7 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from shards.format.packet_index import Window
 from shards.reader import ShardReader
 
 # Batches that are read (and decoded by PyAV) before DALI needs them.
@@ -165,18 +167,22 @@ class DaliEngine:
 
     def _load(self, reader: ShardReader, plan: Plan, b: int) -> Sample:
         began_s = time.perf_counter()
-        row = int(plan.rows[b])
-        data = reader.read(row)
+        row, frames = int(plan.rows[b]), np.unique(plan.frames[b])
+        video = reader.read_frames(row, int(frames[0]), int(frames[-1]))
         read_s = time.perf_counter()
-        frames = np.unique(plan.frames[b])
-        if self.decodes:
-            pixels = np.frombuffer(data, np.uint8)
-        else:
-            decoded = dict(decode_frames(data, frames, int(plan.num_frames[b])))
+        first = 0
+        if not self.decodes:
+            decoded = dict(decode_frames(video, frames, int(plan.num_frames[b])))
             pixels = np.stack([frame_to_rgb(decoded[k]) for k in range(len(frames))])
+        elif isinstance(video, Window):
+            pixels = np.frombuffer(window_file(video), np.uint8)
+            first = video.gop_frames[0]
+        else:
+            pixels = np.frombuffer(video, np.uint8)
         return Sample(
             data=pixels,
             frames=frames.astype(np.int32),
+            first=first,
             is_wrong_bt709=self.decodes and bool(self.is_bt709[row]),
             times=StageTimes(read_s=read_s - began_s, decode_s=time.perf_counter() - read_s),
         )

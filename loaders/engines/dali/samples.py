@@ -22,8 +22,9 @@ class Sample:
     """One video that has been read.
 
     Attributes:
-        data: The whole file, uint8; or its (F, H, W, 3) pictures where DALI does not decode.
+        data: A file, uint8; or its (F, H, W, 3) pictures where DALI does not decode.
         frames: (F,) int32, the numbers of the frames that the views show, ascending.
+        first: The number of the file's first frame: 0, or that of the window.
         is_wrong_bt709: Whether its colours come out wrong. DALI treats all YUV as BT.601, so this
             is true for a BT.709 file that DALI decodes.
         times: Seconds that reading (and decoding) took.
@@ -31,6 +32,7 @@ class Sample:
 
     data: np.ndarray
     frames: np.ndarray
+    first: int
     is_wrong_bt709: bool
     times: StageTimes
 
@@ -78,7 +80,7 @@ class SampleBatch:
         corners, extents = np.split(plan.erase[rows].astype(np.float32), 2, axis=-1)
         return {
             "data": [sample.data for sample in samples],
-            "frames": [sample.frames for sample in samples],
+            "frames": [sample.frames - np.int32(sample.first) for sample in samples],
             "place": np.stack(place).astype(np.int32),
             "crop": crop.astype(np.int32),
             "region": region,

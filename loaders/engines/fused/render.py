@@ -10,7 +10,7 @@ from loaders.decode import decode_frames, frame_planes
 from loaders.engines.fused.kernel import gamma_curves, render_views
 from loaders.engines.fused.resampling import Filters, view_filters
 from loaders.plan.draw import Plan
-from shards.format.packets import Window
+from shards.format.packet_index import Window
 
 # Frames that are decoded before they are rendered: few, so that they stay in the cache and the
 # decoder uses their memory again, but more than one, because each turn has a fixed cost.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.plan.views import Augment, ViewSpec
 from shards.format.manifest import Manifest
 from tests.loaders.engines.parity import assert_parity, save_difference
@@ -30,16 +30,16 @@ EVERYTHING = Augment(
     erase_p=1.0,
 )
 SPECS = {
-    "pretrain": presets.pretrain(),
-    "pretrain 224": presets.pretrain(size_px=224),
-    "finetune": presets.finetune(),
-    "student pair": presets.weak_strong(),
-    "similarity": presets.similarity(),
-    "eval": presets.evaluation(num_clips=3),
-    "eval 3 crops": presets.evaluation(num_clips=2, num_crops=3, size_px=112),
-    "everything": presets.pretrain(augment=EVERYTHING),
-    "enlarged": presets.finetune(augment=EVERYTHING, size_px=300),
-    "shrunk": presets.finetune(augment=EVERYTHING, size_px=23),
+    "pretrain": stage_views.pretrain(),
+    "pretrain 224": stage_views.pretrain(size_px=224),
+    "finetune": stage_views.finetune(),
+    "student pair": stage_views.weak_strong(),
+    "similarity": stage_views.similarity(),
+    "eval": stage_views.evaluation(num_clips=3),
+    "eval 3 crops": stage_views.evaluation(num_clips=2, num_crops=3, size_px=112),
+    "everything": stage_views.pretrain(augment=EVERYTHING),
+    "enlarged": stage_views.finetune(augment=EVERYTHING, size_px=300),
+    "shrunk": stage_views.finetune(augment=EVERYTHING, size_px=23),
 }
 
 
@@ -49,7 +49,7 @@ def test_generated_videos(name: str, textured_shards: Manifest, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "spec", [presets.pretrain(), presets.finetune()], ids=lambda spec: spec.name
+    "spec", [stage_views.pretrain(), stage_views.finetune()], ids=lambda spec: spec.name
 )
 def test_real_clips(spec: ViewSpec, real_shards: Manifest, tmp_path: Path) -> None:
     assert_parity(real_shards, spec, tmp_path, batch_size=5)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.plan.draw import Plan, draw_plan
 from loaders.plan.views import Augment, ViewSpec
 
@@ -25,7 +25,7 @@ def draw(spec: ViewSpec, rows: np.ndarray, *, num_frames: int = 150, seed: int =
 
 
 def draw_many(augment: Augment) -> Plan:
-    return draw(presets.pretrain(augment=augment), np.arange(NUM_ROWS))
+    return draw(stage_views.pretrain(augment=augment), np.arange(NUM_ROWS))
 
 
 def assert_share(happened: np.ndarray, probability: float) -> None:

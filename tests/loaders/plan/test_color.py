@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from loaders.plan.color import hue_matrix, saturation_matrix
-from loaders.plan.presets import PRETRAIN_AUGMENT
+from loaders.plan.stage_views import PRETRAIN_AUGMENT
 from loaders.plan.views import Augment
 from tests.loaders.plan.drawing import (
     NUM_ROWS,

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.plan.draw import Plan, draw_plan
-from loaders.plan.presets import PRETRAIN_AUGMENT
+from loaders.plan.stage_views import PRETRAIN_AUGMENT
 from loaders.plan.views import MAX_ERASE, Augment
 from tests.loaders.plan.drawing import (
     HEIGHT,
@@ -25,13 +25,13 @@ from tests.loaders.plan.drawing import (
     rows=st.lists(st.integers(0, 10**7), min_size=1, max_size=6),
     epoch=st.integers(0, 2**40),
     seed=st.integers(0, 2**63 - 1),
-    preset=st.sampled_from(sorted(presets.PRESETS)),
+    preset=st.sampled_from(sorted(stage_views.PRESETS)),
     data=st.data(),
 )
 def test_a_row_depends_on_seed_epoch_and_video_only(
     rows: list[int], epoch: int, seed: int, preset: str, data: st.DataObject
 ) -> None:
-    spec = presets.view_spec(preset)
+    spec = stage_views.view_spec(preset)
 
     def plan(chosen: list[int]) -> Plan:
         array = np.array(chosen)
@@ -54,7 +54,7 @@ def test_a_row_depends_on_seed_epoch_and_video_only(
 
 
 def test_seed_and_epoch_are_not_interchangeable() -> None:
-    spec = presets.pretrain()
+    spec = stage_views.pretrain()
     draws = set()
     for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0)]:
         row, size = np.array([7]), np.array([200])
@@ -96,7 +96,7 @@ def test_crop_keeps_the_aspect_and_lies_anywhere_inside() -> None:
 @given(st.integers(8, 300), st.integers(0, MAX_ERASE))
 def test_erased_rectangles_measure_a_sixth_to_a_third(size_px: int, num_erase: int) -> None:
     augment = Augment(num_erase=num_erase, erase_p=1.0)
-    plan = draw(presets.pretrain(augment=augment, size_px=size_px), np.arange(20))
+    plan = draw(stage_views.pretrain(augment=augment, size_px=size_px), np.arange(20))
     assert plan.erase.shape == (20, 10, num_erase, 4)
     top, left, height, width = np.moveaxis(plan.erase, -1, 0)
     for first, extent in ((top, height), (left, width)):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.plan.draw import draw_plan
 from loaders.plan.window import reflect
 from tests.loaders.plan.drawing import HEIGHT, NUM_ROWS, assert_share, assert_uniform, draw
@@ -29,8 +29,8 @@ def test_whole_video_views_take_one_frame_of_each_segment(
     same = {"rows": np.arange(len(num)), "epochs": np.zeros(len(num), np.int64), "seed": 0}
     sizes = {"num_frames": num, "heights": np.full_like(num, 64), "widths": np.full_like(num, 64)}
     specs = [
-        presets.finetune(num_frames=num_frames, stride=None, size_px=16),
-        presets.evaluation(num_frames=num_frames, stride=None, size_px=16, num_clips=3),
+        stage_views.finetune(num_frames=num_frames, stride=None, size_px=16),
+        stage_views.evaluation(num_frames=num_frames, stride=None, size_px=16, num_clips=3),
     ]
     for spec in specs:
         plan = draw_plan(spec, **same, **sizes)
@@ -46,7 +46,7 @@ def test_reflect_walks_to_the_end_and_back(index: int, num_frames: int) -> None:
 
 
 def test_the_pretraining_window() -> None:
-    plan = draw(presets.pretrain(), np.arange(NUM_ROWS), num_frames=100)
+    plan = draw(stage_views.pretrain(), np.arange(NUM_ROWS), num_frames=100)
     start = plan.frames[:, 0, 0]
     assert start.min() == 0
     assert start.max() == 36
@@ -61,14 +61,14 @@ def test_the_pretraining_window() -> None:
 
 
 def test_short_videos_are_reflected_and_said_to_be() -> None:
-    plan = draw(presets.pretrain(), np.arange(3), num_frames=40)
+    plan = draw(stage_views.pretrain(), np.arange(3), num_frames=40)
     assert plan.padded.all()
     short = plan.frames[0, 2:6].ravel()
     np.testing.assert_array_equal(short, [*range(40), *range(38, 14, -1)])
 
 
 def test_evaluation_clips_run_from_the_first_to_the_last_possible() -> None:
-    plan = draw(presets.evaluation(num_crops=3), np.arange(2), num_frames=105)
+    plan = draw(stage_views.evaluation(num_crops=3), np.arange(2), num_frames=105)
     starts = plan.frames[0, :, 0].reshape(10, 3)
     np.testing.assert_array_equal(starts[:, 0], np.arange(10) * 10)
     assert (starts == starts[:, :1]).all()
@@ -80,7 +80,7 @@ def test_evaluation_clips_run_from_the_first_to_the_last_possible() -> None:
 
 
 def test_the_weak_and_the_strong_view_show_the_same_frames() -> None:
-    plan = draw(presets.weak_strong(), np.arange(NUM_ROWS))
+    plan = draw(stage_views.weak_strong(), np.arange(NUM_ROWS))
     np.testing.assert_array_equal(plan.frames[:, 0], plan.frames[:, 1])
     weak, strong = plan.color[:, 0], plan.color[:, 1]
     assert (weak == np.eye(3, 4)).all()
@@ -92,6 +92,6 @@ def test_the_weak_and_the_strong_view_show_the_same_frames() -> None:
 
 
 def test_similarity_clips_are_consecutive_and_in_the_middle() -> None:
-    plan = draw(presets.similarity(), np.arange(1), num_frames=100)
+    plan = draw(stage_views.similarity(), np.arange(1), num_frames=100)
     np.testing.assert_array_equal(plan.frames[0].ravel(), np.arange(18, 82))
     assert (plan.crop[0] == [24, 32, 192, 256]).all()

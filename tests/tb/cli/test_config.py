@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tb.cli import app
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 
 
 def tb(*arguments: object) -> str:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.cli import app
-from tb.config.loading import remember_config
+from tb.config.load_config import remember_config
 from tb.config.sections import Config
 from tb.evaluation.accuracy import read_evaluation
 from tests.tb.cli.test_commands import complaint

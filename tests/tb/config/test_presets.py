@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from tb.config.loading import load_config, preset_names
+from tb.config.load_config import load_config, preset_names
 from tb.config.sections import Config
 
 # Labelled videos in the papers' lists (UCF101 1 %: one a class).

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loaders import Subset, open_loader
-from loaders.plan import presets
+from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.accuracy import class_table, summarise
 from tb.evaluation.confusion import confusion_png
 from tb.evaluation.evaluate import evaluate
-from tb.evaluation.readings import LOG, num_readings
+from tb.evaluation.held_out_readings import LOG, num_readings
 from tb.method.baselines import supervised_only_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
@@ -191,7 +191,7 @@ def test_probabilities_are_those_of_an_independent_forward_pass(
 ) -> None:
     """The network in eval mode, each clip by itself, softmax averaged over clips."""
     clips = config.classify.clips
-    spec = presets.evaluation(
+    spec = stage_views.evaluation(
         num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px, num_clips=2
     )
     loader = open_loader(

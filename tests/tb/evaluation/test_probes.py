@@ -13,6 +13,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.features import stage_features
+from tb.evaluation.held_out_readings import LOG
 from tb.evaluation.probes import (
     fit_logistic,
     knn_probabilities,
@@ -21,7 +22,6 @@ from tb.evaluation.probes import (
     recall_at,
     retrieve,
 )
-from tb.evaluation.readings import LOG
 from tb.networks.backbones import build_backbone
 from tb.weights.checkpoint import load_checkpoint
 
@@ -134,7 +134,7 @@ def test_features_are_means_over_clips_of_an_independent_pass(
     work: Path, manifest: Manifest, config: Config
 ) -> None:
     from loaders import Subset, open_loader
-    from loaders.plan import presets
+    from loaders.plan import stage_views
 
     found = stage_features("distinctive", manifest, config, work, "test")
     assert found.rows.tolist() == manifest.indices("test").tolist()
@@ -149,7 +149,7 @@ def test_features_are_means_over_clips_of_an_independent_pass(
         }
     )
     clips = config.classify.clips
-    spec = presets.evaluation(
+    spec = stage_views.evaluation(
         num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px, num_clips=2
     )
     loader = open_loader(

@@ -13,12 +13,12 @@ from loaders import Batch
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import losses
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.config.sections import Config
-from tb.kinds import BASELINES, StageKind
 from tb.method.baselines import FixMatchLoss, baseline_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
+from tb.stage_kinds import BASELINES, StageKind
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage

@@ -4,8 +4,8 @@ import pytest
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.kinds import SELF_SUPERVISED
 from tb.method.pretraining import pretrain_stage
+from tb.stage_kinds import SELF_SUPERVISED
 
 
 @pytest.mark.parametrize("kind", SELF_SUPERVISED)

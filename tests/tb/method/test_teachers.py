@@ -8,12 +8,12 @@ import torch
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.kinds import Teacher, TeacherWeights
-from tb.method.scores import SIMILARITY, read_similarity
+from tb.method.similarity_scores import SIMILARITY, read_similarity
 from tb.method.student import StudentLoss
 from tb.method.teachers import load_teachers
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
+from tb.stage_kinds import Teacher, TeacherWeights
 from tb.weights.checkpoint import CHECKPOINT, load_model
 
 CPU = torch.device("cpu")

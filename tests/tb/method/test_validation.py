@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from loaders import open_loader
-from loaders.plan import presets
+from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.networks.backbones import build_backbone
@@ -44,7 +44,7 @@ def log_likelihood(weights: dict[str, Tensor], manifest: Manifest, config: Confi
     clips = config.classify.clips
     loader = open_loader(
         manifest,
-        presets.evaluation(
+        stage_views.evaluation(
             num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px, num_clips=2
         ),
         subset=config.labels.subset("validation"),

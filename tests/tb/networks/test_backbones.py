@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from shards.errors import InputError
-from tb.config.loading import dump_yaml, load_config
+from tb.config.load_config import dump_yaml, load_config
 from tb.networks.backbones import (
     BACKBONES,
     backbone_identity,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from loaders import Batch
 from shards.format.manifest import Manifest
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.training.loop import train

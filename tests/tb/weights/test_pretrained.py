@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.kinds import Teacher
 from tb.method.finetuning import finetune_stage
 from tb.networks.backbones import build_backbone, identified_backbone
 from tb.networks.heads import Classifier, Embedder
+from tb.stage_kinds import Teacher
 from tb.weights.checkpoint import file_digest
 from tb.weights.export import export_weights
 from tb.weights.pretrained import load_pretrained

@@ -9,7 +9,7 @@ from loaders import open_loader
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.method.streams import pretrain_views
 from tb.reports.view_sheet import write_contact_sheet
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint

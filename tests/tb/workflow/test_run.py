@@ -7,10 +7,10 @@ import pytest
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.loading import dump_yaml, load_config
+from tb.config.load_config import dump_yaml, load_config
 from tb.config.sections import Config
-from tb.kinds import StageKind
 from tb.method.pretraining import pretrain_stage
+from tb.stage_kinds import StageKind
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT
 from tb.workflow.run import run_all, run_stage, runner

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
@@ -62,4 +62,4 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 @pytest.fixture(scope="module")
 def tiny() -> ViewSpec:
     """Small pretraining views with every operation in them."""
-    return presets.pretrain(num_frames=4, size_px=16, num_slices=2, augment=EVERYTHING)
+    return stage_views.pretrain(num_frames=4, size_px=16, num_slices=2, augment=EVERYTHING)

@@ -18,9 +18,10 @@ import pytest
 import torch
 
 from loaders import Batch, DaliLayout, Loader, TryLayouts, open_loader
-from loaders.plan import presets
+from loaders.plan import stage_views
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
+from tests.loaders.columns import without_index
 from tests.loaders.engines.dali.conftest import NUM_VIDEOS, Shards
 from tests.loaders.engines.parity import assert_parity
 from tests.loaders.engines.test_parity import SPECS
@@ -32,12 +33,12 @@ CODECS = ("h264", "vp9", "mjpeg", "mpeg4")
 
 
 PRESETS = {
-    "pretrain": presets.pretrain(size_px=48),
-    "finetune": presets.finetune(size_px=48),
-    "student_pair": presets.weak_strong(size_px=48),
-    "similarity": presets.similarity(size_px=48),
-    "eval": presets.evaluation(size_px=48, num_clips=2),
-    "eval 3 crops": presets.evaluation(size_px=48, num_clips=1, num_crops=3),
+    "pretrain": stage_views.pretrain(size_px=48),
+    "finetune": stage_views.finetune(size_px=48),
+    "student_pair": stage_views.weak_strong(size_px=48),
+    "similarity": stage_views.similarity(size_px=48),
+    "eval": stage_views.evaluation(size_px=48, num_clips=2),
+    "eval 3 crops": stage_views.evaluation(size_px=48, num_clips=1, num_crops=3),
 }
 
 
@@ -273,3 +274,15 @@ def test_the_profile_reads(shards: Shards, tiny: ViewSpec, device: str) -> None:
     profile = loader.profile(num_batches=3)
     assert profile.stages.read_s > 0
     assert profile.stages.decode_s > 0
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "mjpeg"])
+def test_windows_and_whole_files_give_the_same_batches(
+    shards: Shards, codec: str, tiny: ViewSpec, device: str
+) -> None:
+    assert shards(codec).has_packets.all()
+    windows, whole = (
+        open_loader(manifest, tiny, engine="dali", device=device, batch_size=2, seed=5).batches(1)
+        for manifest in (shards(codec), without_index(shards(codec)))
+    )
+    assert all(_same(*pair) for pair in zip(windows, whole, strict=True))

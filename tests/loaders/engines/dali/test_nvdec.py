@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from loaders.engines.dali.nvdec import DecoderCaps, NvdecError, check_decodable, decoder_caps
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tests.loaders.columns import with_column
 
 # The answer of an H100 for H.264, 4:2:0, 8 bit.
 H264 = DecoderCaps(
@@ -20,13 +20,6 @@ H264 = DecoderCaps(
     max_macroblocks=65536,
 )
 NOTHING = replace(H264, is_supported=False)
-
-
-def with_column(manifest: Manifest, name: str, values: list[str]) -> Manifest:
-    """The manifest with another column."""
-    column = manifest.table.schema.get_field_index(name)
-    table = manifest.table.set_column(column, name, pa.array(values))
-    return replace(manifest, table=table)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import InputError
-from tb.config.loading import dump_yaml, load_config, preset_names, remember_config, work_config
+from tb.config.load_config import dump_yaml, load_config, preset_names, remember_config, work_config
 
 
 def test_every_preset_loads_and_survives_a_round_trip(tmp_path: Path) -> None:

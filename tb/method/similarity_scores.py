@@ -15,15 +15,15 @@ from torch import Tensor
 
 from loaders import Loader, open_loader
 from loaders.engines.choice import engine_name
-from loaders.plan import presets
+from loaders.plan import stage_views
 from shards.files.parquet import publish_table, read_table
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.kinds import Teacher
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Embedder, to_channels_last
 from tb.progress import ProgressBar
 from tb.similarity import temporal_similarity
+from tb.stage_kinds import Teacher
 from tb.training.distributed import main_first
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
@@ -127,7 +127,9 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
     clips, machine = config.pretrain.clips, config.machine
     return open_loader(
         manifest,
-        presets.similarity(num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px),
+        stage_views.similarity(
+            num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px
+        ),
         subset=config.labels.subset("all"),
         batch_size=_BATCH_SIZE,
         engine=machine.engine,

@@ -1,6 +1,6 @@
 """Settings as trees."""
 
-from tb.config.tree import differences, flatten
+from tb.config.differences import differences, flatten
 
 
 def test_differences_are_those_of_the_leaves() -> None:

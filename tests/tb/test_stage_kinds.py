@@ -2,7 +2,7 @@
 
 import pytest
 
-from tb.kinds import (
+from tb.stage_kinds import (
     BASELINES,
     COMPARED,
     FINETUNED,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from loaders.plan import presets
-from loaders.plan.presets import FINETUNE_AUGMENT, PRETRAIN_AUGMENT
+from loaders.plan import stage_views
+from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT
 from loaders.plan.views import Augment
 from shards.errors import InputError
 
@@ -59,10 +59,13 @@ def test_wrong_augmentation_is_named(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: presets.view_spec("pretraining"), "no views preset 'pretraining': choose one of"),
-        (lambda: presets.view_spec("pretrain", 4), "size_px is 4"),
-        (lambda: presets.evaluation(num_crops=2), "crops is 2"),
-        (lambda: presets.finetune(num_frames=0), "num_frames=0"),
+        (
+            lambda: stage_views.view_spec("pretraining"),
+            "no views preset 'pretraining': choose one of",
+        ),
+        (lambda: stage_views.view_spec("pretrain", 4), "size_px is 4"),
+        (lambda: stage_views.evaluation(num_crops=2), "crops is 2"),
+        (lambda: stage_views.finetune(num_frames=0), "num_frames=0"),
     ],
 )
 def test_wrong_views_are_named(make, reason: str) -> None:  # type: ignore[no-untyped-def]

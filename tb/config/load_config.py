@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.publish import publish_bytes
+from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.config.tree import Tree
 
 CONFIG = "config.yaml"
 _PRESETS_PACKAGE = "tb.presets"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shards.errors import InputError
-from tb.config.tree import Tree
+from tb.config.differences import Tree
 
 LOG = "evaluations.jsonl"
 

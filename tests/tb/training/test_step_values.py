@@ -12,13 +12,13 @@ from torch import Tensor
 
 from loaders import Batch
 from shards.format.manifest import Manifest
-from tb.config.loading import load_config
+from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.training.loop import train
 from tb.training.metrics import METRICS, Row, read_metrics
 from tb.training.reporter import TrainingError
-from tb.training.values import StepValues, fetch
+from tb.training.step_values import StepValues, fetch
 from tb.training.world import World
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from shards.errors import InputError
-from tb.config.tree import Tree, differences
+from tb.config.differences import Tree, differences
 from tb.training.optimizer import Optimizer, Weights, copy_weights
 from tb.training.schedule import Schedule
 from tb.training.stage import Stage

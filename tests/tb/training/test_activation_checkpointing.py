@@ -13,8 +13,8 @@ from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.networks.backbones import BACKBONES, build_backbone
 from tb.networks.heads import Classifier, Embedder
+from tb.training.activation_checkpointing import checkpoint_activations
 from tb.training.loop import train
-from tb.training.memory import checkpoint_activations
 from tb.training.preparation import prepare
 from tb.training.reporter import TrainingError
 from tb.training.world import World

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
 from shards.encode.opening import open_video, video_stream
-from shards.format.packets import Packets, Window, crc
+from shards.format.packet_index import Packets, Window, crc
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
 
