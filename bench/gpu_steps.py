@@ -53,7 +53,7 @@ def environment(task: Task) -> Found:
             "gpu": properties.name,
             "gpu_memory_mb": properties.total_memory // 2**20,
             "compute_capability": f"{properties.major}.{properties.minor}",
-            "nvdec_engines": decoder_caps(task.device, "h264").num_engines,
+            "nvdec_decoders": decoder_caps(task.device, "h264").num_decoders,
             "driver": Nvml(task.device).driver(),
         }
     return found
@@ -83,7 +83,7 @@ def capabilities(task: Task) -> Found:
         for name in names
     }
     return {
-        **{name: f"{told}; {told.num_engines} engines" for name, told in caps.items()},
+        **{name: f"{told}; {told.num_decoders} decoders" for name, told in caps.items()},
         "passed": all(caps[f"{recipe} yuv420p"].is_supported for recipe in RECIPES),
     }
 

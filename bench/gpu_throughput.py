@@ -86,8 +86,8 @@ def _cells(task: Task) -> Iterator[_Cell]:
     if task.is_dry:
         layouts, sizes = [2, 1], [32]
     else:
-        engines = max(1, decoder_caps(task.device, "h264").num_engines)
-        layouts, sizes = sorted({1, 2, 4, engines}, reverse=True), [224, 112]
+        decoders = max(1, decoder_caps(task.device, "h264").num_decoders)
+        layouts, sizes = sorted({1, 2, 4, decoders}, reverse=True), [224, 112]
     for size_px in sizes:
         for stage in _BATCH_SIZES:
             for number in layouts:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from loaders.profile import Profile as Profile
     from loaders.subset import Subset as Subset
 
-# These modules import torch and PyAV. They are imported when a name is first used, so that
 _MODULE_OF = {
     "Augment": "loaders.plan.views",
     "Batch": "loaders.batch",

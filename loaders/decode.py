@@ -96,8 +96,8 @@ def decode_frames(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yields (k, the frame with number frame_indices[k]) for k = 0, 1, ... as they are decoded.
 
-    If a seek turns out not to be exact, k starts again at 0, and the frames before are void. Let go
-    of a frame soon: a later frame then uses its memory, which is much cheaper than fresh memory.
+    If a seek was not exact, k starts again at 0: discard the earlier frames. Release each frame
+    soon, because a later one then uses its memory, which is much cheaper than fresh memory.
 
     Args:
         video: A window that holds these frames, or a whole file.
@@ -118,7 +118,7 @@ def decode_frames(
 
 
 def _open_decoders() -> PacketDecoders:
-    """This thread's."""
+    """The decoders of this thread."""
     if not hasattr(_of_thread, "decoders"):
         _of_thread.decoders = PacketDecoders()
     decoders: PacketDecoders = _of_thread.decoders

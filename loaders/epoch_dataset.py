@@ -42,6 +42,8 @@ class EpochDataset(IterableDataset[dict[str, torch.Tensor]]):
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         if get_worker_info() is not None:
-            raise InputError("DataLoader num_workers: give 0, the loader has threads of its own")
+            raise InputError(
+                "DataLoader: set num_workers=0, because the loader has its own threads"
+            )
         for batch in self.loader:
             yield {**batch.views, "labels": batch.labels, "valid": batch.valid}

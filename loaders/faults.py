@@ -15,7 +15,11 @@ from shards.reader import ShardError
 
 
 class LoaderError(InputError):
-    """A video cannot be read or decoded (the error names its key and shard), or too many cannot."""
+    """A loader cannot go on.
+
+    A video cannot be read or decoded (the message names its key and shard), too many cannot, or the
+    loader is closed or was moved to another position.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

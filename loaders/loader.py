@@ -67,7 +67,7 @@ class Loader:
         self._reader = reader
         self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
         self._epoch = self._batch = 0
-        self._iteration = 0  # counts; only the newest may go on
+        self._iteration = 0  # number of the newest iteration; older ones must not continue
         self._is_open = True
 
     def __enter__(self) -> Self:
@@ -83,8 +83,8 @@ class Loader:
 
     def __getstate__(self) -> None:
         raise InputError(
-            "a loader cannot be sent to another process; as to a DataLoader's num_workers: give 0, "
-            "the loader has threads of its own"
+            "a loader cannot be sent to another process; in a DataLoader set num_workers=0, "
+            "because the loader has its own threads"
         )
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class Loader:
 
     def _rest_of_epoch(self, iteration: int) -> Generator[Batch]:
         self._check_newest(iteration)
-        # A consumer that counts batches takes the last one and does not ask for the end.
+        # A consumer that counts batches stops after the last one, so its generator never ends.
         self._epoch, self._batch = self._position
         with closing(self.batches(self._epoch, self._batch)) as batches:
             for batch in batches:
@@ -188,7 +188,11 @@ class Loader:
         missing = {"epoch", "batch"} - state_dict.keys()
         if missing:
             raise InputError(f"the loader's state lacks {', '.join(sorted(missing))}")
-        self._move(int(state_dict["epoch"]), int(state_dict["batch"]))
+        try:
+            epoch, batch = int(state_dict["epoch"]), int(state_dict["batch"])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the loader's state has no usable position ({error})") from error
+        self._move(epoch, batch)
 
     def _identity(self) -> dict[str, str | int]:
         planner = self.planner
@@ -235,8 +239,7 @@ class Loader:
             return profile_batches(batches, num_batches, step)
 
     def _run(self, plans: Iterator[Plan]) -> Generator[Batch]:
-        if not self._is_open:
-            raise LoaderError("this loader is closed; open another one")
+        self._check_open()
         assembler = Assembler(
             manifest=self.manifest,
             spec=self.spec,
@@ -244,7 +247,17 @@ class Loader:
             device=self.device,
             faults=self._faults,
         )
-        return assembler.batches(self.engine.run(self._reader, plans))
+        return assembler.batches(self.engine.run(self._reader, self._while_open(plans)))
+
+    def _while_open(self, plans: Iterator[Plan]) -> Iterator[Plan]:
+        """The plans. The next one is an error once the loader is closed."""
+        for plan in plans:
+            self._check_open()
+            yield plan
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise LoaderError("this loader is closed; open another one")
 
 
 def open_loader(

@@ -47,6 +47,23 @@ class Subset:
             raise InputError(f"part is {self.part!r}: choose one of {', '.join(get_args(Part))}")
         if not 0 <= self.validation < 1:
             raise InputError(f"validation is {self.validation}: give a share from 0 to below 1")
+        self._refuse_what_means_nothing()
+
+    def _refuse_what_means_nothing(self) -> None:
+        for name, is_given in (
+            ("percent", self.percent != 100),
+            ("label_list", self.label_list is not None),
+            ("validation", bool(self.validation)),
+        ):
+            if is_given and self.part == "all":
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, which means nothing for part {self.part!r}: "
+                    "leave it out, or choose another part"
+                )
+        if self.label_list is not None and self.percent != 100:
+            raise InputError(
+                f"label_list and percent {self.percent:g} are both given: leave one of them out"
+            )
 
     def rows(self, manifest: Manifest) -> np.ndarray:
         """(N,) int64 manifest rows; raises InputError if none is left."""

@@ -107,3 +107,24 @@ def test_every_room_says_what_is_in_it(package: str) -> None:
         if path.parent.parent != ROOT and path.parent.name not in DATA_ONLY | {"cli"}:
             assert "Here: " in docstring, f"{path}: does not say what is here"
             assert "Not here: " in docstring, f"{path}: does not say what is not here"
+
+
+# Vector code.
+LONG_FILES = {"loaders/engines/fused/simd.py"}
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
+def test_functions_and_files_are_short(package: str) -> None:
+    """Or the docstring of a function says why it is long."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        text = path.read_text()
+        if str(path.relative_to(ROOT)) not in LONG_FILES:
+            assert text.count("\n") <= 400, f"{path}: more than 400 lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                docstring = node.body[0] if ast.get_docstring(node) else None
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if docstring is not None:
+                    lines -= (docstring.end_lineno or 0) - docstring.lineno + 1
+                says_why = " long " in (ast.get_docstring(node) or "")
+                assert lines <= 45 or says_why, f"{path}:{node.lineno}: {node.name}: {lines} lines"

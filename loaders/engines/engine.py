@@ -1,4 +1,4 @@
-"""`Engine`: the protocol of what executes plans, and `Rendered`, what it hands over."""
+"""The `Engine` protocol, and `Rendered`, the pixels of one batch."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass

@@ -45,18 +45,19 @@ class ThreadedEngine:
         """See `Engine`; the views are on the CPU."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._num_workers, thread_name_prefix="loader")
+        threads = self._threads
         pending: deque[_Pending] = deque()
         try:
             for plan in plans:
                 buffers = self._empty_views(plan)
                 jobs = {
-                    b: self._threads.submit(
+                    b: threads.submit(
                         self._read_and_render, reader, plan, b, [array[b] for array in buffers]
                     )
                     for b in np.flatnonzero(plan.rows >= 0).tolist()
                 }
                 pending.append((plan, buffers, jobs))
-                del buffers  # or this variable would keep the memory from being used again
+                del buffers  # this variable would keep the buffers in use
                 if len(pending) > _PREFETCH:
                     yield _collect_first(pending)
             while pending:

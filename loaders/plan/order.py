@@ -25,7 +25,7 @@ class Order(StrEnum):
     """The shards are shuffled, then the videos within each 8 consecutive shards. So only 8 shards
     are read at any time, and neighbours in a shard stay within a window of each other."""
     MANIFEST = "manifest"
-    """Not at all: the videos come as they lie in the shards."""
+    """Videos come in the order of the shards."""
 
 
 def epoch_order(

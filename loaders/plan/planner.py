@@ -48,7 +48,8 @@ class Planner:
             raise InputError(f"seed is {self.seed}: give a number in [0, 2**63)")
         if not 0 <= self.rank < self.world_size:
             raise InputError(
-                f"rank {self.rank} of world_size {self.world_size}: 0 <= rank < world_size"
+                f"rank is {self.rank} and world_size is {self.world_size}: give a rank from 0 to "
+                "world_size - 1"
             )
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ randomness. The views of the method's stages are in `presets`.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -122,6 +122,10 @@ class ViewSpec:
     def __post_init__(self) -> None:
         if self.size_px < 8:
             raise InputError(f"size_px is {self.size_px}: give 8 or more")
+        if self.start not in get_args(Start):
+            raise InputError(f"start is {self.start!r}: choose one of {', '.join(get_args(Start))}")
+        if self.start == "even" and not self.groups[0].shape:
+            raise InputError("start is 'even', but the first group has one clip: give it a shape")
         if self.crop_positions not in (1, 3):
             raise InputError(f"crops is {self.crop_positions}: give 1 or 3")
         if len({len(group.offsets[0]) for group in self.groups}) != 1:

@@ -1,4 +1,7 @@
-"""The frames that each view shows: where the window starts, and what follows the last frame."""
+"""The frames that each view shows: where the window starts, and what follows the last frame.
+
+Which offsets from the start a stage shows (64 frames for pretraining) is in `stage_views`.
+"""
 
 import numpy as np
 

@@ -46,11 +46,13 @@ class Labels(_Section):
 
     def subset(self, part: Part) -> Subset:
         """The training videos, or a part of them."""
+        if part == "all":
+            return self.of_split(self.split)
         return Subset(
             split=self.split,
             split_number=self.split_number,
             part=part,
-            percent=self.percent,
+            percent=self.percent if self.file is None else 100.0,
             label_seed=self.seed,
             label_list=self.file,
             validation=self.validation,

@@ -37,7 +37,7 @@ def test_the_dataset_refuses_worker_processes(
     workers: DataLoader[dict[str, torch.Tensor]] = DataLoader(
         dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn"
     )
-    with pytest.raises(InputError, match="num_workers: give 0"):
+    with pytest.raises(InputError, match="set num_workers=0"):
         next(iter(workers))
 
 

@@ -163,6 +163,8 @@ def test_a_state_of_another_data_set_or_of_nothing_is_refused(
         loader.load_state_dict(state)
     with pytest.raises(InputError, match="data is None"):
         loader.load_state_dict({})
+    with pytest.raises(InputError, match="no usable position"):
+        loader.load_state_dict({**loader.state_dict(), "epoch": "first"})
     with pytest.raises(InputError, match="start 99"):
         loader.load_state_dict({**loader.state_dict(), "batch": 99})
 
@@ -218,8 +220,21 @@ def test_a_closed_loader_says_so(loader: Loader) -> None:
             use()
 
 
+def test_what_is_still_running_when_a_loader_closes_ends_with_an_error(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    loader = open_loader(numbered_shards, tiny_views, batch_size=1)
+    running = [loader.batches(0), loader.stream(), iter(loader)]
+    for batches in running:
+        next(batches)
+    loader.close()
+    for batches in running:
+        with pytest.raises(LoaderError, match="closed"):
+            list(batches)
+
+
 def test_a_loader_does_not_travel_to_another_process(loader: Loader) -> None:
-    with pytest.raises(InputError, match="num_workers: give 0"):
+    with pytest.raises(InputError, match="set num_workers=0"):
         pickle.dumps(loader)
 
 

@@ -198,7 +198,7 @@ def test_labels_of_the_unlabelled_are_hidden(
     [
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"rank": 2, "world_size": 2}, "rank 2 of world_size 2"),
+        ({"rank": 2, "world_size": 2}, "rank is 2 and world_size is 2"),
         ({"dtype": "int8"}, "dtype is 'int8': choose one of float32"),
         ({"on_error": "ignore"}, "on_error is 'ignore'"),
         ({"order": "random"}, "order is 'random': choose global or windowed"),
@@ -232,3 +232,32 @@ def test_positions_outside_the_epoch_are_named(
     ):
         with pytest.raises(InputError, match=r"epoch|start"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"percent": 5}, "percent is 5, which means nothing for part 'all'"),
+        ({"label_list": "list.txt"}, "label_list is list.txt, which means nothing for part 'all'"),
+        ({"validation": 0.1}, "validation is 0.1, which means nothing for part 'all'"),
+        (
+            {"part": "labelled", "label_list": "a", "percent": 5},
+            "label_list and percent 5 are both",
+        ),
+    ],
+)
+def test_no_argument_of_a_subset_is_ignored(arguments: dict[str, object], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        Subset(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("start", "shape", "reason"),
+    [("center", (), "start is 'center': choose one of random, centre, even"), ("even", (), "even")],
+)
+def test_a_start_without_meaning_is_refused(
+    start: str, shape: tuple[int, ...], reason: str
+) -> None:
+    group = ViewGroup(name="clip", shape=shape, offsets=((0, 1),))
+    with pytest.raises(InputError, match=reason):
+        ViewSpec(name="a", groups=(group,), size_px=16, start=start, window=2)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The GPU engine: NVDEC decodes, DALI augments; on a CPU the same graph proves it.
+"""The GPU engine: NVDEC decodes and DALI augments. On a CPU the same graph runs for tests.
 
 Here: the engine, its graph, the layout of its pipelines, and the limits of NVDEC.
 Not here: the choice between this engine and others (`loaders.engines.choice`).

@@ -32,6 +32,7 @@ from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from shards.format.packet_index import Window
+from shards.format.video import ColorMatrix
 from shards.reader import ShardReader
 
 # Batches that are read (and decoded by PyAV) before DALI needs them.
@@ -58,7 +59,7 @@ def open_dali_engine(
     if device.type == "cuda":
         try:
             check_decodable(manifest, rows, partial(decoder_caps, device))
-            num_decoders = max(1, *(decoder_caps(device, codec).num_engines for codec in codecs))
+            num_decoders = max(1, *(decoder_caps(device, codec).num_decoders for codec in codecs))
         except NvdecError as error:
             raise InputError(f"engine dali on {device}: {error}; or choose fused") from error
         decodes, usual = True, DaliLayout(num_pipelines=num_decoders, depth=1)
@@ -69,7 +70,7 @@ def open_dali_engine(
         usual = DaliLayout(num_pipelines=1, depth=2)
     return DaliEngine(
         spec=spec,
-        is_bt709=manifest.color_matrices == "bt709",
+        is_bt709=manifest.color_matrices == ColorMatrix.BT709,
         dtype=dtype,
         device=device,
         batch_size=batch_size,
@@ -107,6 +108,7 @@ class DaliEngine:
     layout: DaliLayout
     _idle_lanes: list[Lane] = field(default_factory=list, init=False, repr=False)
     _threads: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
+    _is_closed: bool = field(default=False, init=False, repr=False)
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """See `Engine`; the views are on the device."""
@@ -115,7 +117,8 @@ class DaliEngine:
         lanes = [self._lane() for _ in range(self.layout.num_pipelines)]
         loading: deque[SampleBatch] = deque()  # oldest first, as below
         running: deque[Lane] = deque()  # of the batches in DALI
-        started = (self._start(self._threads, reader, plan) for plan in plans)
+        threads = self._threads
+        started = (self._start(threads, reader, plan) for plan in plans)
         try:
             for number, batch in enumerate(_ahead(started, loading)):
                 running.append(lanes[number % len(lanes)])
@@ -127,10 +130,12 @@ class DaliEngine:
         finally:
             end_jobs(job for batch in loading for job in batch.loading.values())
             # A lane with batches in it is thrown away, because the next run cannot use them.
-            self._idle_lanes += [lane for lane in lanes if lane.is_idle]
+            if not self._is_closed:
+                self._idle_lanes += [lane for lane in lanes if lane.is_idle]
 
     def close(self) -> None:
         """See `Engine`."""
+        self._is_closed = True
         self._idle_lanes.clear()
         return_unused_memory()
         if self._threads is not None:
@@ -189,7 +194,7 @@ class DaliEngine:
 
 
 def _ahead(batches: Iterator[SampleBatch], loading: deque[SampleBatch]) -> Iterator[SampleBatch]:
-    """The batches, each all there, while the next ones are in `loading`."""
+    """Yields batches whose videos have been read, while later ones are still being read."""
     for batch in batches:
         loading.append(batch)
         if len(loading) > _READ_AHEAD:

@@ -88,7 +88,7 @@ class Lane:
         batches, batch = self._batches, self._batches[0]
         reasons = {b: self._fault(batch, b) for b in batch.samples}
         if not any(reasons.values()):
-            raise error  # no sample is at fault, but memory, the driver, or a mistake in the graph
+            raise error  # each sample works alone, so memory, the driver or the graph is the cause
         for b, reason in reasons.items():
             if reason:
                 batch.errors[b] = DecodeError(reason)

@@ -44,14 +44,14 @@ class DecoderCaps:
 
     Attributes:
         is_supported: Whether it decodes them to 8-bit 4:2:0, which DALI needs.
-        num_engines: How many decoders on the chip do so.
+        num_decoders: How many decoders on the chip do so.
         min_size: The smallest (height, width).
         max_size: The largest (height, width).
         max_macroblocks: The largest height x width / 256.
     """
 
     is_supported: bool
-    num_engines: int
+    num_decoders: int
     min_size: tuple[int, int]
     max_size: tuple[int, int]
     max_macroblocks: int
@@ -81,7 +81,7 @@ class _Caps(ctypes.Structure):
         ("bits_minus_8", ctypes.c_uint),
         ("reserved1", ctypes.c_uint * 3),
         ("is_supported", ctypes.c_ubyte),
-        ("num_engines", ctypes.c_ubyte),
+        ("num_decoders", ctypes.c_ubyte),
         ("output_formats", ctypes.c_ushort),
         ("max_width", ctypes.c_uint),
         ("max_height", ctypes.c_uint),
@@ -103,7 +103,7 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
     caps = _Caps(codec=_CODECS.get(codec, -1), chroma=chroma, bits_minus_8=max(bits - 8, 0))
     if caps.codec < 0 or chroma < 0:
         return DecoderCaps(
-            is_supported=False, num_engines=0, min_size=(0, 0), max_size=(0, 0), max_macroblocks=0
+            is_supported=False, num_decoders=0, min_size=(0, 0), max_size=(0, 0), max_macroblocks=0
         )
     try:
         library = ctypes.CDLL("libnvcuvid.so.1")
@@ -121,7 +121,7 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
         raise NvdecError(f"cuvidGetDecoderCaps failed with CUDA error {status}")
     return DecoderCaps(
         is_supported=bool(caps.is_supported and caps.output_formats & _NV12),
-        num_engines=caps.num_engines,
+        num_decoders=caps.num_decoders,
         min_size=(caps.min_height, caps.min_width),
         max_size=(caps.max_height, caps.max_width),
         max_macroblocks=caps.max_macroblocks,

@@ -19,7 +19,7 @@ from shards.format.manifest import Manifest
 # The answer of an H100 for H.264, 4:2:0, 8 bit.
 H264 = DecoderCaps(
     is_supported=True,
-    num_engines=7,
+    num_decoders=7,
     min_size=(64, 48),
     max_size=(4096, 4096),
     max_macroblocks=65536,
@@ -30,7 +30,7 @@ NOTHING = replace(H264, is_supported=False)
 @pytest.mark.gpu
 def test_a_gpu_that_decodes_says_so() -> None:
     caps = decoder_caps(torch.device("cuda"), "h264")
-    assert caps.num_engines >= 1
+    assert caps.num_decoders >= 1
     assert caps.takes(256, 352)
     assert engine_name("auto") == "dali"
     assert engine_name("auto", "cpu") == "fused"

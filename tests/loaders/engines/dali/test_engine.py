@@ -8,16 +8,19 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from loaders import Batch, DaliLayout, Loader, TryLayouts, open_loader
+from loaders.engines.dali.graph import Graph
 from loaders.plan import stage_views
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
@@ -286,3 +289,26 @@ def test_windows_and_whole_files_give_the_same_batches(
         for manifest in (shards(codec), without_index(shards(codec)))
     )
     assert all(_same(*pair) for pair in zip(windows, whole, strict=True))
+
+
+def test_closing_gives_everything_back(
+    shards: Shards, tiny: ViewSpec, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
+    made = Graph.__init__
+
+    def recorded(self: Graph, *arguments: Any, **options: Any) -> None:
+        graphs.add(self)
+        made(self, *arguments, **options)
+
+    monkeypatch.setattr(Graph, "__init__", recorded)
+    before = threading.active_count()
+    loader = open_loader(shards("vp9"), tiny, engine="dali", device=device, batch_size=2)
+    list(loader)
+    left = loader.batches(0)
+    next(left)
+    assert len(graphs) > 0
+    loader.close()
+    left.close()
+    gc.collect()
+    assert (len(graphs), threading.active_count()) == (0, before)

@@ -14,7 +14,7 @@ from tests.loaders.columns import with_column
 # The answer of an H100 for H.264, 4:2:0, 8 bit.
 H264 = DecoderCaps(
     is_supported=True,
-    num_engines=7,
+    num_decoders=7,
     min_size=(64, 48),
     max_size=(4096, 4096),
     max_macroblocks=65536,
