@@ -18,6 +18,7 @@ PEERS = {
     "torchcodec": "bench.peers.with_torchcodec",
     "torchcodec-jitter": "bench.peers.with_torchcodec_jitter",
     "decord": "bench.peers.with_decord",
+    "spdl": "bench.peers.with_spdl",
     "pytorchvideo": "bench.peers.with_pytorchvideo",
     "opencv-pil": "bench.peers.with_opencv_pil",
     "dali-cpu": "bench.peers.with_dali_cpu",

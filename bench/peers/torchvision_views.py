@@ -27,7 +27,11 @@ def torchvision_views(
 
 
 def _view(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
-    clip = crop_and_flip(clip, plan, b, view)
+    return color_and_erase(crop_and_flip(clip, plan, b, view), plan, b, view)
+
+
+def color_and_erase(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
+    """(T, 3, S, S) uint8 to (3, T, S, S) float32: colour map, gamma, erased rectangles."""
     clip = functional.to_dtype(clip, torch.float32, scale=True)
     color = torch.from_numpy(plan.color[b, view]).to(clip.device)
     clip = torch.einsum("ck,tkhw->tchw", color[:, :3], clip).add_(color[:, 3].view(1, 3, 1, 1))
