@@ -9,16 +9,20 @@ damaged copy, it is fetched again.
 import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from shards.format.packet_index import Packets, PacketsError, PacketsFile, Window, crc
 
 _MAX_OPEN_SHARDS = 128
+
+T = TypeVar("T")
 
 
 class ShardError(InputError):
@@ -56,13 +60,7 @@ class ShardReader:
             ShardError: The shard is missing, too short or changed, or it is remote and cannot be
                 fetched.
         """
-        try:
-            return self._read(index)
-        except ShardError:
-            if not self._manifest.url:
-                raise
-        # The copy may be damaged, or the network failed for a moment: fetch it again.
-        return self._read(index, fetch_again=True)
+        return self._tried_twice(partial(self._read, index))
 
     def read_window(self, index: int, first: int, last: int) -> Window:
         """The GOPs that hold frames `first` to `last` of a video: one read, and their checksums.
@@ -75,12 +73,8 @@ class ShardReader:
         Raises:
             ShardError: As for `read`; where a checksum differs, it names the GOP.
         """
-        try:
-            return self._read_window(index, first, last)
-        except ShardError:
-            if not self._manifest.url:
-                raise
-        return self._read_window(index, first, last, fetch_again=True)
+        packets = self._tried_twice(partial(self._packets_of, index))
+        return self._tried_twice(partial(self._read_window, index, packets, first, last))
 
     def read_frames(self, index: int, first: int, last: int) -> bytes | Window:
         """The least that frames `first` to `last` of a video need.
@@ -92,14 +86,23 @@ class ShardReader:
             return self.read_window(index, first, last)
         return self.read(index)
 
+    def _tried_twice(self, read: Callable[[bool], T]) -> T:
+        """The result of `read`, which takes whether to fetch its remote file again."""
+        try:
+            return read(False)
+        except ShardError:
+            if not self._manifest.url:
+                raise
+        # The copy may be damaged, or the network failed for a moment.
+        return read(True)
+
     def _read_window(
-        self, index: int, first: int, last: int, *, fetch_again: bool = False
+        self, index: int, packets: Packets, first: int, last: int, fetch_again: bool
     ) -> Window:
-        packets = self._packets_of(index, fetch_again)
         gops, offsets = packets.gops(first, last), packets.offsets
         begin, end = int(packets.gop_frames[gops[0]]), packets.gop_end(gops[-1])
         num_bytes = int(offsets[end] - offsets[begin])
-        data = self._bytes(index, int(offsets[begin]), num_bytes, fetch_again=fetch_again)
+        data = self._bytes(index, int(offsets[begin]), num_bytes, fetch_again)
         inside = (offsets[begin : end + 1] - offsets[begin]).tolist()
         view = memoryview(data)
         for gop in gops:
@@ -148,13 +151,13 @@ class ShardReader:
                 self._packets.popitem(last=False)
         return file
 
-    def _read(self, index: int, *, fetch_again: bool = False) -> bytes:
-        data = self._bytes(index, 0, int(self._manifest.sizes[index]), fetch_again=fetch_again)
+    def _read(self, index: int, fetch_again: bool) -> bytes:
+        data = self._bytes(index, 0, int(self._manifest.sizes[index]), fetch_again)
         if hashlib.sha256(data).hexdigest() != self._sha256[index].as_py():
             raise self._error(index, "the bytes are not those that were written (sha256 differs)")
         return data
 
-    def _bytes(self, index: int, begin: int, size: int, *, fetch_again: bool) -> bytes:
+    def _bytes(self, index: int, begin: int, size: int, fetch_again: bool) -> bytes:
         """`size` bytes of a video from its byte `begin` on."""
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])

@@ -148,6 +148,10 @@ class PacketsFile:
             options = pa.ipc.IpcReadOptions(use_threads=False)
             batch = pa.ipc.open_file(pa.memory_map(str(path)), options=options).get_batch(0)
             batch.validate()
+            # Every place in this column is checked, because Arrow itself reads from there.
+            batch.column("extradata").validate(full=True)
+            if batch.column("extradata").null_count:
+                raise PacketsError("is not a packet index (a row has no extradata)")
             self._first_byte = batch.column("first_byte").to_numpy()
             self._extradata = batch.column("extradata")
             # Views of the mapped memory: where each row's numbers begin, and all numbers.
