@@ -171,7 +171,7 @@ def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
     flags = [part for name, value in options.items() for part in (f"-{name}", value)]
     return [
         *(ffmpeg, "-nostdin", "-loglevel", "error", "-y", "-i", str(path), "-an", "-vf", filters),
-        *("-c:v", recipe.how.encoder, *flags, "-x264-params", x264),
+        *("-c:v", recipe.codec_type.encoder, *flags, "-x264-params", x264),
     ]
 
 

@@ -259,7 +259,7 @@ def _table(tallies: list[Tally], decoders: list[str]) -> str:
         copied = recipe.codec == "copy"
         cells = [
             name,
-            "own" if copied else str(1 if recipe.codec == "mjpeg" else recipe.gop),
+            "own" if copied else str(recipe.gop or 1),
             "own" if copied else f"≤ {recipe.short_side_px}",
             f"{mean(tally.num_bytes) / 1000:.0f}",
             "-" if copied else f"{mean(tally.psnr):.1f}",

@@ -85,7 +85,7 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
     """
     try:
         probed = probe(path)
-        if recipe.how.keeps_files:
+        if recipe.codec_type.keeps_files:
             return _copy(path, probed)
         return _encode(path, _at_most_60_fps(probed), recipe)
     except VideoFaultError as error:
@@ -180,7 +180,7 @@ def _add_encoder(
     target: OutputContainer, frame: VideoFrame, fps: Fraction, recipe: Recipe
 ) -> VideoStream:
     """A stream for frames like this one."""
-    codec = recipe.how
+    codec = recipe.codec_type
     stream = target.add_stream(codec.encoder, rate=fps, options=recipe.encoder_options())
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, codec.pixel_format

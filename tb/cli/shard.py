@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from shards.encode.codecs import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from tb import api
 from tb.cli.shards import empty_classes, few, progress_bar, shards_app, size_text, split_counts
 
@@ -41,11 +42,19 @@ Codec = Annotated[
     str, typer.Option("--recipe", help="h264, hevc, vp9, mjpeg, or copy (files as they are).")
 ]
 Quality = Annotated[
-    int, typer.Option(help="CRF (mjpeg: quantiser), lower is better; -1 = the recipe's default.")
+    int | None,
+    typer.Option(help="CRF (mjpeg: quantiser), lower is better. Default: the recipe's own."),
 ]
-Gop = Annotated[int, typer.Option(help="Frames from one keyframe to the next.")]
+Gop = Annotated[
+    int | None,
+    typer.Option(help=f"Frames from one keyframe to the next. Default: {DEFAULT_GOP}."),
+]
 ShortSide = Annotated[
-    int, typer.Option(help="Upper bound of the shorter side, pixels, a multiple of 16.")
+    int | None,
+    typer.Option(
+        help="Upper bound of the shorter side, pixels, a multiple of 16."
+        f" Default: {DEFAULT_SHORT_SIDE_PX}."
+    ),
 ]
 MaxSeconds = Annotated[float | None, typer.Option(help="Cut longer videos (not with copy).")]
 ShardMb = Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)]
@@ -103,10 +112,10 @@ def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
 def _ingest(
     dataset: "Dataset",
     out: Out,
-    codec: Codec = "h264",
-    quality: Quality = -1,
-    gop: Gop = 16,
-    short_side: ShortSide = 256,
+    codec: Codec = DEFAULT_CODEC,
+    quality: Quality = None,
+    gop: Gop = None,
+    short_side: ShortSide = None,
     max_seconds: MaxSeconds = None,
     shard_mb: ShardMb = 128,
     seed: Seed = 0,
