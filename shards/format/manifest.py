@@ -63,9 +63,23 @@ class Manifest:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def videos(self, rows: Iterable[int] | np.ndarray) -> Iterator[Video]:
-        """Yields the videos of these rows."""
-        for row in self.table.take(pa.array(rows, pa.int64())).to_pylist():
+    def select(
+        self, *, class_name: str | None = None, split: str | None = None, split_number: int = 1
+    ) -> Iterator[Video]:
+        """Yields the videos of a class and a split.
+
+        Args:
+            class_name: Only this class; None means all.
+            split: Only this split, see `indices`; None means all videos.
+            split_number: Which split, counted from 1.
+
+        Raises:
+            InputError: There is no such class or split.
+        """
+        rows = np.arange(len(self)) if split is None else self.indices(split, split_number)
+        if class_name is not None:
+            rows = rows[self.labels[rows] == self.label_of(class_name)]
+        for row in self.table.take(pa.array(rows)).to_pylist():
             yield Video.from_row(row)
 
     def row_of(self, key: str) -> int:

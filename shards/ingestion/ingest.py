@@ -1,4 +1,4 @@
-"""Sources to a finished folder of shards: the order of the steps, and nothing else.
+"""`ingest`: sources become a finished folder of shards, also after an interruption.
 
 Workers encode and this process writes, in an order that the seed fixes. Every finished shard leaves
 a note in OUT/.ingest/. An interrupted run goes on after the last note and writes the same bytes as
@@ -278,11 +278,11 @@ class _Job:
         )
 
     def _about(self, collector: ShardCollector) -> DatasetJson:
-        """The content of dataset.json, but for the digests."""
+        """The content of dataset.json, except the digests."""
         return DatasetJson(
             name=self.dataset.name,
             num_videos=len(collector.videos),
-            counts=split_counts(collector.videos),
+            counts=split_counts(video.splits for video in collector.videos),
             digest="",
             manifest_sha256="",
             num_sources=len(self.dataset.sources),
@@ -306,7 +306,7 @@ def _reason(source: Source, problem: str | TranscodeError) -> tuple[str, bool]:
 
 
 def _refusal(source: Source, reason: str) -> InputError:
-    return InputError(f"{source.path}: {reason}; left out without --strict")
+    return InputError(f"{source.path}: {reason}; run without --strict to leave this video out")
 
 
 def _report(about: DatasetJson, *, num_resumed: int, already_done: bool = False) -> IngestReport:

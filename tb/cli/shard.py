@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from shards.encode.codecs import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from tb import api
-from tb.cli.shards import empty_classes, few, progress_bar, shards_app, size_text, split_counts
+from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
 
 if TYPE_CHECKING:
     from shards.ingestion.ingest import IngestReport
@@ -225,7 +225,7 @@ def kinetics400(
 
 
 def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
-    from shards.format.manifest import read_manifest
+    from shards.summary import summarize
 
     if report.already_done:
         typer.echo(f"{out}: already done by an earlier run")
@@ -235,11 +235,11 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         f"{report.num_videos} videos, {len(dataset.classes)} classes,"
         f" {report.num_shards} shards, {size_text(report.num_bytes)}"
     )
-    manifest = read_manifest(out)
-    if empty := empty_classes(manifest):
+    summary = summarize(out)
+    if empty := summary.empty_classes:
         typer.echo(f"warning: {len(empty)} classes without a video: {few(empty)}")
-    for number, counts in split_counts(manifest):
-        typer.echo(f"split {number}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    for number, text in split_texts(summary):
+        typer.echo(f"split {number}: {text}")
     for note in dataset.notes:
         typer.echo(note)
     if report.num_skipped or report.num_missing:
