@@ -1,4 +1,4 @@
-"""Encoded videos by row number, straight from the shards: one read, then a check of its digest.
+"""`ShardReader`: reads encoded videos by row number, with one read each, and checks their digest.
 
 Threads may share a reader: positional reads have no file position, and a descriptor closes only
 when its last reader is done. Every read is compared with the manifest, which costs about 1 ms per
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ShardError(InputError):
-    """A video could not be read as the manifest describes it; names the key and the shard."""
+    """A video could not be read as the manifest describes it; the message has its key and shard."""
 
 
 class ShardReader:
@@ -63,7 +63,7 @@ class ShardReader:
         return self._tried_twice(partial(self._read, index))
 
     def read_window(self, index: int, first: int, last: int) -> Window:
-        """The GOPs that hold frames `first` to `last` of a video: one read, and their checksums.
+        """The GOPs that hold frames `first` to `last` of a video, read at once and checked.
 
         Args:
             index: The row of a video that has a packet index (`Manifest.has_packets`).
@@ -77,17 +77,20 @@ class ShardReader:
         return self._tried_twice(partial(self._read_window, index, packets, first, last))
 
     def read_frames(self, index: int, first: int, last: int) -> bytes | Window:
-        """The least that frames `first` to `last` of a video need.
+        """The bytes that frames `first` to `last` of a video need, and no more.
 
-        A window where the video has a packet index, otherwise the whole file. Arguments and errors
-        as for `read_window`.
+        This is a window if the video has a packet index, otherwise the whole file. Arguments and
+        errors are those of `read_window`.
         """
         if self._manifest.has_packets[index]:
             return self.read_window(index, first, last)
         return self.read(index)
 
     def _tried_twice(self, read: Callable[[bool], T]) -> T:
-        """The result of `read`, which takes whether to fetch its remote file again."""
+        """The result of `read(False)`; if the shards are remote and it fails, of `read(True)`.
+
+        The argument of `read` says whether to fetch its file again.
+        """
         try:
             return read(False)
         except ShardError:

@@ -1,8 +1,8 @@
-"""Whether a folder of shards is what its manifest says. Every byte is read."""
+"""`verify`: compares every byte of a folder of shards with its manifest."""
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -25,12 +25,11 @@ from shards.format.shard import (
     shard_files,
 )
 from shards.format.video import Video
-
-Progress = Callable[[int, int, str], None]
+from shards.progress import Progress, no_progress
 
 
 def verify(
-    root: Path | str, *, decode: bool = False, progress: Progress | None = None
+    root: Path | str, *, decode: bool = False, progress: Progress = no_progress
 ) -> list[str]:
     """The problems that were found, one line each; empty if there are none.
 
@@ -45,7 +44,7 @@ def verify(
         progress: Called with (videos done, all videos, key).
 
     Raises:
-        InputError: `root` is not a folder of shards at all.
+        InputError: `root` is not a folder of shards.
     """
     manifest = read_manifest(root)
     store = open_store(root)
@@ -62,7 +61,7 @@ def verify(
     num_done = 0
     for name, videos in sorted(by_shard.items()):
         try:
-            # Not an earlier copy: the question is what others will fetch.
+            # Fetched again, because the remote file may be damaged where an earlier copy is not.
             path = manifest.shard_path(name, fetch_again=True)
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256_of.get(name):
@@ -72,8 +71,7 @@ def verify(
                     problems.append(f"{key} in {name}: {problem}")
                 else:
                     num_done += 1
-                    if progress:
-                        progress(num_done, len(manifest), key)
+                    progress(num_done, len(manifest), key)
         except InputError as error:
             problems.append(str(error))
         except (OSError, tarfile.TarError) as error:

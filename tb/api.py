@@ -70,6 +70,7 @@ def shard(
     from shards.encode.codecs import DEFAULT_CODEC
     from shards.encode.recipe import Recipe
     from shards.ingestion.ingest import ingest
+    from shards.progress import no_progress
     from shards.sources.folder import from_folder
 
     if isinstance(source, Path | str):
@@ -90,7 +91,7 @@ def shard(
         ray_address=ray,
         time_limit_s=time_limit,
         strict=strict,
-        progress=progress,
+        progress=progress or no_progress,
     )
 
 

@@ -1,8 +1,8 @@
 """The byte layout of a shard: a plain USTAR tar of KEY.<extension> and KEY.json, and its index.
 
 The bytes depend on the content alone: the order is fixed, and times and owners are zero. The stock
-`webdataset` library and `tarfile` read the result. The manifest has the offset of each video, so
-that we read it without either. The index is for DALI. `packet_index` describes the packet index.
+`webdataset` library and `tarfile` can read the result. We need neither, because the manifest has
+the offset of each video. The index is for DALI. `packet_index` describes the packet index.
 """
 
 import hashlib

@@ -126,7 +126,7 @@ def draw_labels(
         raise InputError(f"{manifest.where}: that split has no videos; see `tb shards info`")
     groups = [manifest.groups[row] for row in rows] if whole_groups else None
     if groups is not None and not any(groups):
-        raise InputError(f"{manifest.where}: no groups are known; leave out --groups")
+        raise InputError(f"{manifest.where}: no groups are known, so none can be kept whole")
     labelled = np.zeros(len(manifest), dtype=bool)
     keys = [manifest.keys[row] for row in rows]
     labelled[rows] = label_fraction(keys, manifest.labels[rows], percent, seed, groups)
@@ -170,7 +170,7 @@ def labels_from_list(
         names = [manifest.keys[row] for row in outside]
         raise InputError(
             f"{path}: {len(outside)} entries are outside the {where} ({examples(names)}); choose"
-            " another --split-number, or --split pool"
+            " another split number, or the split pool"
         )
     return LabelChoice(
         manifest=manifest,

@@ -76,7 +76,7 @@ def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     firsts = sorted(folder.glob("*_test_split1.txt"))
     if not firsts:
         raise InputError(
-            f"{folder}: no CLASS_test_split1.txt in it; --annotations takes the folder of HMDB51's"
+            f"{folder}: no CLASS_test_split1.txt in it; the annotations are the folder of HMDB51's"
             " 153 split files"
         )
     listed: dict[str, list[SplitName]] = {}

@@ -81,7 +81,7 @@ def _rows(annotations: Sequence[Path | str]) -> Iterator[tuple[str, dict[str, st
     """Yields (file and line, row, split) of all lists."""
     for path in map(Path, annotations):
         if not path.is_file():
-            raise InputError(f"{path}: no such file; --annotations takes Kinetics' CSV lists")
+            raise InputError(f"{path}: no such file; the annotations are Kinetics' CSV lists")
         words = re.split(r"[^a-z]+", path.stem.lower())
         by_name = next(filter(None, map(SplitName.of_word, words)), None)
         num_rows = 0

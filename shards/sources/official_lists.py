@@ -49,7 +49,7 @@ def list_lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise InputError(f"{path}: {reason}; --annotations takes the unpacked lists") from error
+        raise InputError(f"{path}: {reason}; the annotations are the unpacked lists") from error
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -28,7 +28,7 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; --csv takes a table with columns path,label")
+        raise InputError(f"{path}: no such file; give a table with the columns path,label")
     listed: list[VideoOnDisk] = []
     found: list[VideoOnDisk] = []
     missing: list[str] = []
