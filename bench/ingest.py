@@ -99,9 +99,9 @@ def _compare(dataset: Dataset, ffmpeg: str, scratch: Path, num_rounds: int) -> F
         with _WorkerMemory() as memory:
             shard.append(_timed(lambda out=out: ingest(dataset, out, recipe=recipe)))
         peak_mb = max(peak_mb, memory.peak_mb)
-        facts = json.loads((out / "dataset.json").read_text())
-        assert facts["num_skipped"] == 0, (out / "skipped.jsonl").read_text()
-        num_frames = facts["num_frames"]
+        about = json.loads((out / "dataset.json").read_text())
+        assert about["num_skipped"] == 0, (out / "skipped.jsonl").read_text()
+        num_frames = about["num_frames"]
         shutil.rmtree(out)
     best = min(ways, key=lambda way: statistics.median(wall for wall, _ in by_way[way]))
     rounds = list(zip(shard, by_way[best], strict=True))
@@ -171,7 +171,7 @@ def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
     flags = [part for name, value in options.items() for part in (f"-{name}", value)]
     return [
         *(ffmpeg, "-nostdin", "-loglevel", "error", "-y", "-i", str(path), "-an", "-vf", filters),
-        *("-c:v", recipe.how.encoder, *flags, "-x264-params", x264),
+        *("-c:v", recipe.codec_type.encoder, *flags, "-x264-params", x264),
     ]
 
 

@@ -118,17 +118,17 @@ def _measure(
 
 
 def _as_it_comes(path: Path) -> Encoded:
-    output, facts = io.BytesIO(), probe(path)
+    output, probed = io.BytesIO(), probe(path)
     num_frames = 0
     with open_video(path) as container, av.open(output, "w", format="mp4") as target:
         stream = video_stream(container)
-        encoder = target.add_stream("libx264", rate=facts.fps, options={"crf": "18"})
+        encoder = target.add_stream("libx264", rate=probed.fps, options={"crf": "18"})
         encoder.codec_context.thread_count = 1
-        given = filtered(decoded(container, stream, facts), stream, facts, _AS_IT_COMES)
+        given = filtered(decoded(container, stream, probed), stream, probed, _AS_IT_COMES)
         for index, frame in enumerate(given):
             if index == 0:
                 encoder.height, encoder.width = frame.height, frame.width
-            frame.pts, frame.time_base, frame.pict_type = index, 1 / facts.fps, PictureType.NONE
+            frame.pts, frame.time_base, frame.pict_type = index, 1 / probed.fps, PictureType.NONE
             target.mux(encoder.encode(frame))
             num_frames += 1
         target.mux(encoder.encode(None))
@@ -137,7 +137,7 @@ def _as_it_comes(path: Path) -> Encoded:
     return Encoded(
         data=data,
         num_frames=num_frames,
-        fps=facts.fps,
+        fps=probed.fps,
         height=height,
         width=width,
         codec="h264",
@@ -147,10 +147,10 @@ def _as_it_comes(path: Path) -> Encoded:
 
 def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
     squares, num_samples, ssim = 0.0, 0, []
-    facts = probe(path)
+    probed = probe(path)
     with open_video(path) as container:
         stream = video_stream(container)
-        given = filtered(decoded(container, stream, facts), stream, facts, recipe)
+        given = filtered(decoded(container, stream, probed), stream, probed, recipe)
         indices = np.arange(encoded.num_frames)
         for one, (_, other) in zip(
             given, decode_frames(encoded.data, indices, encoded.num_frames), strict=True
@@ -259,7 +259,7 @@ def _table(tallies: list[Tally], decoders: list[str]) -> str:
         copied = recipe.codec == "copy"
         cells = [
             name,
-            "own" if copied else str(1 if recipe.codec == "mjpeg" else recipe.gop),
+            "own" if copied else str(recipe.gop or 1),
             "own" if copied else f"≤ {recipe.short_side_px}",
             f"{mean(tally.num_bytes) / 1000:.0f}",
             "-" if copied else f"{mean(tally.psnr):.1f}",

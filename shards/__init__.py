@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from shards.format.video import Video as Video
     from shards.ingestion.ingest import IngestReport as IngestReport
     from shards.ingestion.ingest import ingest as ingest
+    from shards.labels.choice import LabelChoice as LabelChoice
+    from shards.labels.choice import draw_labels as draw_labels
+    from shards.labels.choice import labels_from_list as labels_from_list
     from shards.reader import ShardError as ShardError
     from shards.reader import ShardReader as ShardReader
     from shards.sources.folder import from_folder as from_folder
@@ -24,45 +27,63 @@ if TYPE_CHECKING:
     from shards.sources.source import Source as Source
     from shards.sources.table import from_csv as from_csv
     from shards.sources.ucf101 import from_ucf101 as from_ucf101
+    from shards.summary import ClassSummary as ClassSummary
+    from shards.summary import Spread as Spread
+    from shards.summary import Summary as Summary
+    from shards.summary import summarize as summarize
     from shards.verification import verify as verify
 
 _MODULE_OF = {
+    "ClassSummary": "shards.summary",
     "Dataset": "shards.sources.source",
     "IngestReport": "shards.ingestion.ingest",
     "InputError": "shards.errors",
+    "LabelChoice": "shards.labels.choice",
     "Manifest": "shards.format.manifest",
     "Recipe": "shards.encode.recipe",
     "ShardError": "shards.reader",
     "ShardReader": "shards.reader",
     "Source": "shards.sources.source",
+    "Spread": "shards.summary",
+    "Summary": "shards.summary",
     "Video": "shards.format.video",
+    "draw_labels": "shards.labels.choice",
     "from_csv": "shards.sources.table",
     "from_folder": "shards.sources.folder",
     "from_hmdb51": "shards.sources.hmdb51",
     "from_kinetics400": "shards.sources.kinetics400",
     "from_ucf101": "shards.sources.ucf101",
     "ingest": "shards.ingestion.ingest",
+    "labels_from_list": "shards.labels.choice",
     "read_manifest": "shards.format.manifest",
+    "summarize": "shards.summary",
     "verify": "shards.verification",
 }
 
 __all__ = [
+    "ClassSummary",
     "Dataset",
     "IngestReport",
     "InputError",
+    "LabelChoice",
     "Manifest",
     "Recipe",
     "ShardError",
     "ShardReader",
     "Source",
+    "Spread",
+    "Summary",
     "Video",
+    "draw_labels",
     "from_csv",
     "from_folder",
     "from_hmdb51",
     "from_kinetics400",
     "from_ucf101",
     "ingest",
+    "labels_from_list",
     "read_manifest",
+    "summarize",
     "verify",
 ]
 

@@ -1,9 +1,9 @@
-"""Packets to frames, with decoders that stay open: no container, no seek.
+"""Decodes packets to frames with decoders that stay open, without a container or a seek.
 
-A window begins at a keyframe and has no reordering, so every packet gives one frame at once. To
-open a decoder costs as much as to decode several frames, so one is kept for each configuration. It
-is flushed before each window. A decoder that fails is thrown away: a fault in one video never shows
-in the next.
+A window begins at a keyframe and has no reordering, so every packet gives one frame at once.
+Opening a decoder takes as long as decoding several frames, so one is kept for each configuration.
+It is flushed before each GOP. A decoder that fails is thrown away, so a fault in one video never
+shows in the next.
 """
 
 from bisect import bisect_left
@@ -21,7 +21,7 @@ _MAX_OPEN = 8
 
 
 class PacketDecodeError(Exception):
-    """A window does not decode to the frames that it promises; says why."""
+    """A window does not decode to the frames that it promises; the message says why."""
 
 
 class PacketDecoders:
@@ -40,14 +40,14 @@ class PacketDecoders:
         Raises:
             PacketDecodeError: A packet does not give its frame, or the picture has another size.
         """
-        kind = (window.codec, window.extradata)
-        decoder = self._open.pop(kind, None) or _opened(window)
+        configuration = (window.codec, window.extradata)
+        decoder = self._open.pop(configuration, None) or _opened(window)
         try:
             yield from _decoded(decoder, window, wanted)
         except av.FFmpegError as error:
             raise PacketDecodeError(f"cannot be decoded: {error.strerror or error}") from error
-        # Not reached by a decoder that has failed, or was left in the middle of a window.
-        self._open[kind] = decoder
+        # A decoder that has failed, or was left in the middle of a window, does not come here.
+        self._open[configuration] = decoder
         while len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
 

@@ -1,4 +1,4 @@
-"""Encoded videos by row number, straight from the shards: one read, then a check of its digest.
+"""`ShardReader`: reads encoded videos by row number, with one read each, and checks their digest.
 
 Threads may share a reader: positional reads have no file position, and a descriptor closes only
 when its last reader is done. Every read is compared with the manifest, which costs about 1 ms per
@@ -9,10 +9,12 @@ damaged copy, it is fetched again.
 import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -20,9 +22,11 @@ from shards.format.packet_index import Packets, PacketsError, PacketsFile, Windo
 
 _MAX_OPEN_SHARDS = 128
 
+T = TypeVar("T")
+
 
 class ShardError(InputError):
-    """A video could not be read as the manifest describes it; names the key and the shard."""
+    """A video could not be read as the manifest describes it; the message has its key and shard."""
 
 
 class ShardReader:
@@ -56,16 +60,10 @@ class ShardReader:
             ShardError: The shard is missing, too short or changed, or it is remote and cannot be
                 fetched.
         """
-        try:
-            return self._read(index)
-        except ShardError:
-            if not self._manifest.url:
-                raise
-        # The copy may be damaged, or the network failed for a moment: fetch it again.
-        return self._read(index, fetch_again=True)
+        return self._tried_twice(partial(self._read, index))
 
     def read_window(self, index: int, first: int, last: int) -> Window:
-        """The GOPs that hold frames `first` to `last` of a video: one read, and their checksums.
+        """The GOPs that hold frames `first` to `last` of a video, read at once and checked.
 
         Args:
             index: The row of a video that has a packet index (`Manifest.has_packets`).
@@ -75,31 +73,39 @@ class ShardReader:
         Raises:
             ShardError: As for `read`; where a checksum differs, it names the GOP.
         """
-        try:
-            return self._read_window(index, first, last)
-        except ShardError:
-            if not self._manifest.url:
-                raise
-        return self._read_window(index, first, last, fetch_again=True)
+        packets = self._tried_twice(partial(self._packets_of, index))
+        return self._tried_twice(partial(self._read_window, index, packets, first, last))
 
     def read_frames(self, index: int, first: int, last: int) -> bytes | Window:
-        """The least that frames `first` to `last` of a video need.
+        """The bytes that frames `first` to `last` of a video need, and no more.
 
-        A window where the video has a packet index, otherwise the whole file. Arguments and errors
-        as for `read_window`.
+        This is a window if the video has a packet index, otherwise the whole file. Arguments and
+        errors are those of `read_window`.
         """
         if self._manifest.has_packets[index]:
             return self.read_window(index, first, last)
         return self.read(index)
 
+    def _tried_twice(self, read: Callable[[bool], T]) -> T:
+        """The result of `read(False)`; if the shards are remote and it fails, of `read(True)`.
+
+        The argument of `read` says whether to fetch its file again.
+        """
+        try:
+            return read(False)
+        except ShardError:
+            if not self._manifest.url:
+                raise
+        # The copy may be damaged, or the network failed for a moment.
+        return read(True)
+
     def _read_window(
-        self, index: int, first: int, last: int, *, fetch_again: bool = False
+        self, index: int, packets: Packets, first: int, last: int, fetch_again: bool
     ) -> Window:
-        packets = self._packets_of(index, fetch_again)
         gops, offsets = packets.gops(first, last), packets.offsets
         begin, end = int(packets.gop_frames[gops[0]]), packets.gop_end(gops[-1])
         num_bytes = int(offsets[end] - offsets[begin])
-        data = self._bytes(index, int(offsets[begin]), num_bytes, fetch_again=fetch_again)
+        data = self._bytes(index, int(offsets[begin]), num_bytes, fetch_again)
         inside = (offsets[begin : end + 1] - offsets[begin]).tolist()
         view = memoryview(data)
         for gop in gops:
@@ -148,13 +154,13 @@ class ShardReader:
                 self._packets.popitem(last=False)
         return file
 
-    def _read(self, index: int, *, fetch_again: bool = False) -> bytes:
-        data = self._bytes(index, 0, int(self._manifest.sizes[index]), fetch_again=fetch_again)
+    def _read(self, index: int, fetch_again: bool) -> bytes:
+        data = self._bytes(index, 0, int(self._manifest.sizes[index]), fetch_again)
         if hashlib.sha256(data).hexdigest() != self._sha256[index].as_py():
             raise self._error(index, "the bytes are not those that were written (sha256 differs)")
         return data
 
-    def _bytes(self, index: int, begin: int, size: int, *, fetch_again: bool) -> bytes:
+    def _bytes(self, index: int, begin: int, size: int, fetch_again: bool) -> bytes:
         """`size` bytes of a video from its byte `begin` on."""
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])

@@ -1,8 +1,8 @@
-"""Whether a folder of shards is what its manifest says. Every byte is read."""
+"""`verify`: compares every byte of a folder of shards with its manifest."""
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -16,14 +16,20 @@ from shards.files.store import Store, open_store
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import PacketsError, PacketsFile, packets_name
-from shards.format.shard import Member, index_name, index_text, is_shard_name, key_json
+from shards.format.shard import (
+    Member,
+    index_name,
+    index_text,
+    is_shard_file,
+    key_json,
+    shard_files,
+)
 from shards.format.video import Video
-
-Progress = Callable[[int, int, str], None]
+from shards.progress import Progress, no_progress
 
 
 def verify(
-    root: Path | str, *, decode: bool = False, progress: Progress | None = None
+    root: Path | str, *, decode: bool = False, progress: Progress = no_progress
 ) -> list[str]:
     """The problems that were found, one line each; empty if there are none.
 
@@ -38,7 +44,7 @@ def verify(
         progress: Called with (videos done, all videos, key).
 
     Raises:
-        InputError: `root` is not a folder of shards at all.
+        InputError: `root` is not a folder of shards.
     """
     manifest = read_manifest(root)
     store = open_store(root)
@@ -48,13 +54,14 @@ def verify(
     by_shard: dict[str, dict[str, Video]] = {}
     for row in manifest.table.to_pylist():
         by_shard.setdefault(row["shard"], {})[row["key"]] = Video.from_row(row)
-    strays = {name for name in store.names() if is_shard_name(name)} - set(by_shard)
+    known = {file for name in by_shard for file in shard_files(name)}
+    strays = {name for name in store.names() if is_shard_file(name)} - known
     problems += [f"{name}: not in the manifest" for name in sorted(strays)]
     sha256_of = {shard.name: shard.sha256 for shard in read_dataset_json(root).shards}
     num_done = 0
     for name, videos in sorted(by_shard.items()):
         try:
-            # Not an earlier copy: the question is what others will fetch.
+            # Fetched again, because the remote file may be damaged where an earlier copy is not.
             path = manifest.shard_path(name, fetch_again=True)
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256_of.get(name):
@@ -64,8 +71,7 @@ def verify(
                     problems.append(f"{key} in {name}: {problem}")
                 else:
                     num_done += 1
-                    if progress:
-                        progress(num_done, len(manifest), key)
+                    progress(num_done, len(manifest), key)
         except InputError as error:
             problems.append(str(error))
         except (OSError, tarfile.TarError) as error:
@@ -110,15 +116,26 @@ def _shard_problems(
 def _packet_problems(
     manifest: Manifest, name: str, videos: list[Video]
 ) -> Iterator[tuple[str, str]]:
-    """Yields (key, problem) for each video whose row in the packet index is not its own."""
+    """Yields (key, problem) for each video whose row in the packet index is wrong.
+
+    The key is the name of the packet index if it is unusable or has too few or too many rows.
+    """
+    advice = "run `tb shard` again with another --out"
     try:
         file = PacketsFile(manifest.packets_path(name, fetch_again=True))
-        for place, video in enumerate(videos):
-            if video.packets_sha256 and file.row(place).sha256() != video.packets_sha256:
-                yield video.key, "its row in the packet index is not the one that was written"
     except (PacketsError, OSError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
-        yield packets_name(name), f"{problem}; run `tb shard` again with another --out"
+        yield packets_name(name), f"{problem}; {advice}"
+        return
+    if len(file) != len(videos):
+        yield packets_name(name), f"has {len(file)} rows for {len(videos)} videos; {advice}"
+    for place, video in enumerate(videos[: len(file)]):
+        packets = file.row(place)
+        if not video.packets_sha256:
+            if len(packets.sizes):
+                yield video.key, "its row in the packet index must be empty"
+        elif packets.sha256() != video.packets_sha256:
+            yield video.key, "its row in the packet index is not the one that was written"
 
 
 def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> Iterator[str]:

@@ -36,10 +36,10 @@ def shard(
     source: "Dataset | Path | str",
     *,
     out: Path | str,
-    recipe: str = "h264",
-    quality: int = -1,
-    gop: int = 16,
-    short_side: int = 256,
+    recipe: str | None = None,
+    quality: int | None = None,
+    gop: int | None = None,
+    short_side: int | None = None,
     max_seconds: float | None = None,
     shard_mb: int = 128,
     seed: int = 0,
@@ -54,10 +54,10 @@ def shard(
     Args:
         source: A folder of class folders, or what a function of `shards.sources` returned.
         out: The folder for the shards, made if missing, or a URL.
-        recipe: "h264", "hevc", "vp9", "mjpeg" or "copy".
-        quality: CRF (mjpeg: quantiser); lower is better. -1: the recipe's own.
-        gop: Frames from one keyframe to the next.
-        short_side: Upper bound of the shorter side, px.
+        recipe: "h264" (the default), "hevc", "vp9", "mjpeg" or "copy".
+        quality: CRF (mjpeg: quantiser); lower is better. None: the default of the recipe.
+        gop: Frames from one keyframe to the next. None: the default of the recipe.
+        short_side: Upper bound of the shorter side, px. None: the default of the recipe.
         max_seconds: Longer videos are cut. None: no limit.
         shard_mb: Size of a shard, MiB.
         seed: Seeds the order in the shards.
@@ -67,8 +67,10 @@ def shard(
         strict: Stop at the first bad video.
         progress: Called with (videos done, videos in all, key).
     """
+    from shards.encode.codecs import DEFAULT_CODEC
     from shards.encode.recipe import Recipe
     from shards.ingestion.ingest import ingest
+    from shards.progress import no_progress
     from shards.sources.folder import from_folder
 
     if isinstance(source, Path | str):
@@ -77,7 +79,7 @@ def shard(
         source,
         out,
         recipe=Recipe(
-            codec=recipe,
+            codec=recipe or DEFAULT_CODEC,
             quality=quality,
             gop=gop,
             short_side_px=short_side,
@@ -89,7 +91,7 @@ def shard(
         ray_address=ray,
         time_limit_s=time_limit,
         strict=strict,
-        progress=progress,
+        progress=progress or no_progress,
     )
 
 

@@ -1,23 +1,28 @@
-"""What differs from codec to codec: default quality, smallest side, pixel format, encoder options.
+"""What differs from codec to codec: defaults, smallest side, pixel format, encoder options.
 
-All encoders are set up alike, so that their output can be entered anywhere and decodes fast. They
-use one thread, because the bytes are then the same everywhere. They write closed groups of pictures
-of fixed length, no B-frames, no keyframes at scene cuts, and at most one reference frame. No frame
-then waits for a later one, and a decoder can go from one video to the next.
+All encoders follow the same rules, so that their output can be entered at any keyframe and decodes
+fast. They use one thread, because the bytes are then the same everywhere. They write closed groups
+of pictures of fixed length, no B-frames, no keyframes at scene cuts, and at most one reference
+frame. No frame then waits for a later one, and a decoder can go from one video to the next.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+DEFAULT_CODEC = "h264"
+DEFAULT_GOP = 16
+DEFAULT_SHORT_SIDE_PX = 256
+_DEFAULT_PRESET = "veryfast"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
-    """What a recipe says to an encoder.
+    """What a recipe tells an encoder.
 
     Attributes:
-        quality: On the scale of the encoder; lower is better.
-        gop: Frames from one keyframe to the next.
-        preset: x264's and x265's preset.
+        quality: The quality on the scale of the encoder; lower is better.
+        gop: Frames from one keyframe to the next; 0 for a codec with only keyframes.
+        preset: The preset of x264 or x265; "" for other encoders.
     """
 
     quality: int
@@ -64,7 +69,7 @@ def _vp9(settings: EncoderSettings) -> dict[str, str]:
         "keyint_min": str(settings.gop),
         "deadline": "good",
         "cpu-used": "5",
-        # Hidden frames that are shown later would be B-frames under another name.
+        # Without these two, the encoder writes hidden frames that are shown later, like B-frames.
         "lag-in-frames": "0",
         "auto-alt-ref": "0",
         "tile-columns": "0",
@@ -84,24 +89,33 @@ def _no_options(settings: EncoderSettings) -> dict[str, str]:
 class Codec:
     """A way to store videos.
 
+    A default that is None means that the codec has no such setting.
+
     Attributes:
         encoder: FFmpeg's name of the encoder; "" means that files are kept as they are.
-        default_quality: On the scale of the encoder; lower is better and larger.
+        default_quality: The quality on the scale of the encoder; lower is better and larger.
+        default_gop: Frames from one keyframe to the next.
+        default_short_side_px: The upper bound of the shorter side.
+        default_preset: The preset of the encoder.
         best_quality: The lowest quality number that is allowed.
         worst_quality: The highest quality number that is allowed.
         min_side_px: NVDEC refuses pictures with a side below this.
         options: The options of the encoder for some settings.
         pixel_format: FFmpeg's name of the stored pixel format.
-        only_matrix: The only color matrix that the codec knows; "" if it has tags for several.
+        only_matrix: The only color matrix of the codec, whatever a container says; "" if the codec
+            has tags for several.
         container_tag: The tag of the stream in the container; None means FFmpeg's choice.
     """
 
     encoder: str
-    default_quality: int
+    default_quality: int | None
     best_quality: int
     worst_quality: int
     min_side_px: int
     options: Callable[[EncoderSettings], dict[str, str]]
+    default_gop: int | None = DEFAULT_GOP
+    default_short_side_px: int | None = DEFAULT_SHORT_SIDE_PX
+    default_preset: str | None = None
     pixel_format: str = "yuv420p"
     only_matrix: str = ""
     container_tag: str | None = None
@@ -121,6 +135,7 @@ CODECS = {
     "h264": Codec(
         encoder="libx264",
         default_quality=18,
+        default_preset=_DEFAULT_PRESET,
         best_quality=1,  # 0 is lossless, in a profile that NVDEC does not decode
         worst_quality=51,
         min_side_px=64,
@@ -129,6 +144,7 @@ CODECS = {
     "hevc": Codec(
         encoder="libx265",
         default_quality=20,
+        default_preset=_DEFAULT_PRESET,
         best_quality=0,
         worst_quality=51,
         min_side_px=144,
@@ -146,6 +162,7 @@ CODECS = {
     "mjpeg": Codec(
         encoder="mjpeg",
         default_quality=3,
+        default_gop=None,
         best_quality=2,
         worst_quality=31,
         min_side_px=64,
@@ -155,10 +172,18 @@ CODECS = {
     ),
     "copy": Codec(
         encoder="",
-        default_quality=0,
+        default_quality=None,
+        default_gop=None,
+        default_short_side_px=None,
         best_quality=0,
         worst_quality=0,
         min_side_px=64,
         options=_no_options,
     ),
 }
+
+
+def only_matrix(codec_name: str) -> str:
+    """The only color matrix of the codec with FFmpeg's name `codec_name`; "" if it has several."""
+    codec = CODECS.get(codec_name)
+    return codec.only_matrix if codec else ""

@@ -1,7 +1,7 @@
 """Finds the packets of a stored video, and proves that each of its GOPs decodes by itself.
 
-The proof decodes every GOP alone, with the code that training uses, and compares each picture with
-that of the whole decode. So a loader need not prove anything: a window decodes exactly.
+The proof decodes every GOP alone, with the code that training uses. Each picture must be the same
+as in a decode of the whole file. A loader can then decode any window without a further check.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ def find_packets(data: bytes) -> Packets | None:
     """Where the frames of a stored video lie.
 
     Returns:
-        None where frames are reordered, do not lie side by side, or do not begin with a keyframe:
-        such a video has no packet index.
+        None if frames are reordered, do not lie side by side, or do not begin with a keyframe. Such
+        a video has no packet index.
 
     Raises:
         av.FFmpegError: It is not a video.
@@ -59,7 +59,7 @@ def decoded_alone(
     """Yields all frames of a video, each GOP decoded by itself.
 
     Args:
-        packets: Of the video.
+        packets: Where the frames of the video lie.
         data: The video.
         codec: FFmpeg's name.
         size: (height, width) in pixels.
@@ -83,7 +83,10 @@ def decoded_alone(
 
 
 def has_same_pictures(whole: Iterator[VideoFrame], alone: Iterator[VideoFrame]) -> bool:
-    """Whether both ways of decoding give the same pictures; errors of `whole` are passed on."""
+    """Whether both ways of decoding give the same pictures.
+
+    An error of `alone` means that they do not. An error of `whole` is raised.
+    """
     try:
         return all(
             one is not None and other is not None and _same(one, other)
@@ -94,18 +97,18 @@ def has_same_pictures(whole: Iterator[VideoFrame], alone: Iterator[VideoFrame]) 
 
 
 def _same(one: VideoFrame, other: VideoFrame) -> bool:
-    return _kind(one) == _kind(other) and all(
+    return _form(one) == _form(other) and all(
         np.array_equal(_pixels(ours), _pixels(theirs))
         for ours, theirs in zip(one.planes, other.planes, strict=True)
     )
 
 
-def _kind(frame: VideoFrame) -> tuple[str, int, int, int, int]:
+def _form(frame: VideoFrame) -> tuple[str, int, int, int, int]:
     tags = int(frame.colorspace), int(frame.color_range)
     return (frame.format.name, frame.height, frame.width, *tags)
 
 
 def _pixels(plane: VideoPlane) -> np.ndarray:
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    # 8 bits a sample; the rest of a row is padding.
+    # A sample has 8 bits. The rest of a row is padding.
     return np.asarray(rows[: plane.height, : plane.width])

@@ -33,7 +33,7 @@ def fit(
         short_side_px: The upper bound of the shorter side, a multiple of 16.
         min_side_px: The lower bound of both sides, a multiple of 16, at most short_side_px.
     """
-    # The long axis is squeezed and the other is not stretched: no pixels are invented.
+    # Squeeze the long axis and never stretch the short one, so that no pixels are invented.
     true_width = width * min(pixel_aspect, Fraction(1))
     true_height = height / max(pixel_aspect, Fraction(1))
     short = min(true_height, true_width)

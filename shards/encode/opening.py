@@ -1,6 +1,6 @@
-"""The one way to open a video, and the one rule which stream of a file counts.
+"""Opens a video, and chooses the stream of a file that counts.
 
-The rule: the best video stream, as FFmpeg ranks them. It is decoded in one thread, because many
+That is the best video stream, as FFmpeg ranks them. It is decoded in one thread, because many
 videos are decoded at a time.
 """
 

@@ -98,7 +98,7 @@ def _steps(
         *steps,
         *turns,
         ("scale", _scaling(frame, size, recipe)),
-        ("format", recipe.how.pixel_format),
+        ("format", recipe.codec_type.pixel_format),
         ("crop", f"{size.width}:{size.height}"),
         ("setsar", "1"),
     ]
@@ -106,12 +106,13 @@ def _steps(
 
 def _upright_fit(frame: VideoFrame, aspect: Fraction, recipe: Recipe, *, is_turned: bool) -> Fit:
     height, width = (frame.width, frame.height) if is_turned else (frame.height, frame.width)
+    assert recipe.short_side_px is not None  # only "copy" has none, and it uses no filters
     size = fit(
         height,
         width,
         1 / aspect if is_turned else aspect,
         recipe.short_side_px,
-        recipe.how.min_side_px,
+        recipe.codec_type.min_side_px,
     )
     if max(size.height, size.width) > MAX_SIDE_PX:
         raise VideoFaultError(
@@ -122,7 +123,7 @@ def _upright_fit(frame: VideoFrame, aspect: Fraction, recipe: Recipe, *, is_turn
 
 
 def _scaling(frame: VideoFrame, size: Fit, recipe: Recipe) -> str:
-    codec = recipe.how
+    codec = recipe.codec_type
     # bitexact: the same pixels on every CPU.
     scale = f"{size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     scale += f":out_range={'pc' if codec.is_full_range else 'tv'}"

@@ -6,12 +6,13 @@ from typing import Self
 from av.video import reformatter
 from av.video.stream import VideoStream
 
+from shards.encode.codecs import only_matrix
 from shards.format.video import ColorMatrix, ColorRange
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFormat:
-    """How the numbers of a picture are meant; the values are those of the columns of `Video`."""
+    """How to interpret the numbers of a picture; the fields are columns of `Video`."""
 
     pixel_format: str
     color_matrix: ColorMatrix
@@ -30,17 +31,17 @@ def picture_format(stream: VideoStream) -> PictureFormat:
     """The format of a stream that has been opened, from its headers; decodes no frame.
 
     A stream without tags is BT.601 and limited range, as FFmpeg's scaler assumes. The pixel format
-    is "" if only the frames say it.
+    is "" if the headers have none. A codec with only one matrix is decoded with it, whatever the
+    tags say.
     """
     context = stream.codec_context
     pixel_format = context.pix_fmt or ""
-    # JPEG is BT.601 by definition and is decoded as such, whatever the container says.
     has_bt709_tag = int(context.colorspace) == int(reformatter.Colorspace.ITU709)
     has_full_tag = int(context.color_range) == int(reformatter.ColorRange.JPEG)
-    is_bt709 = has_bt709_tag and context.name != "mjpeg"
+    tagged = ColorMatrix.BT709 if has_bt709_tag else ColorMatrix.BT601
     is_full = has_full_tag or pixel_format.startswith("yuvj")
     return PictureFormat(
         pixel_format=pixel_format,
-        color_matrix=ColorMatrix.BT709 if is_bt709 else ColorMatrix.BT601,
+        color_matrix=ColorMatrix(only_matrix(context.name) or tagged),
         color_range=ColorRange.FULL if is_full else ColorRange.LIMITED,
     )

@@ -1,4 +1,4 @@
-"""How many frames a file has and at which rate, from reading all its packets without decoding.
+"""How many frames a file has, and at which rate. It reads all packets and decodes none.
 
 Frame rates and counts in headers are often wrong; the timestamps of packets rarely are. So the
 frame rate comes from the timestamps, and so does whether it is constant.
@@ -33,8 +33,8 @@ class Probe:
     Attributes:
         num_packets: Packets that hold a picture.
         fps: Frames per second.
-        is_constant: Whether frame i is shown at i / fps, give or take one frame. The frames can
-            then be counted, and their timestamps do not matter.
+        is_constant: Whether frame i is shown at i / fps, at most one frame earlier or later. The
+            frames can then be counted, and their timestamps do not matter.
     """
 
     num_packets: int

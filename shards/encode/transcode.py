@@ -1,9 +1,10 @@
 """One video file to the bytes that go into a shard.
 
 One design choice: every picture that is promised has been decoded. The source is decoded in full
-to be encoded, and the result is decoded in full to be counted. A problem is an error with a reason.
-That costs about a third of the encoding time. A video is encoded in one thread: its bytes then
-depend only on the file, the recipe and the libraries, and other processes need the other cores.
+to encode it. The result is decoded in full to count its frames, and each of its GOPs by itself to
+prove the packet index. A problem is an error with a reason. A video is encoded in one thread: its
+bytes then depend only on the file, the recipe and the libraries, and other processes need the other
+cores.
 """
 
 import errno
@@ -30,7 +31,7 @@ from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.packet_index import Packets
 
 _MAX_ENCODED_FPS = 60
-# The disk, the network or the permissions are at fault, not the video.
+# The cause is the disk, the network or the permissions, not the video.
 _PASSING_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
     | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOTCONN, errno.EHOSTDOWN}
@@ -41,13 +42,15 @@ class TranscodeError(Exception):
     """A video cannot be used: "file name: reason".
 
     Attributes:
-        may_pass: Whether another try may succeed with the same file, because permissions, a disk
-            or a time limit were at fault.
+        may_pass: Whether another try may succeed with the same file, because the cause was the
+            permissions, a disk or a time limit.
+        is_missing: Whether there is no such file where the video was to be encoded.
     """
 
-    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+    def __init__(self, message: str, *, may_pass: bool = False, is_missing: bool = False) -> None:
         super().__init__(message)
         self.may_pass = may_pass
+        self.is_missing = is_missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
     """
     try:
         probed = probe(path)
-        if recipe.how.keeps_files:
+        if recipe.codec_type.keeps_files:
             return _copy(path, probed)
         return _encode(path, _at_most_60_fps(probed), recipe)
     except VideoFaultError as error:
@@ -93,7 +96,9 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
     except (av.FFmpegError, OSError) as error:
         # strerror has no path, so the recorded reason is the same on every machine.
         raise TranscodeError(
-            f"{path.name}: {error.strerror or error}", may_pass=error.errno in _PASSING_ERRORS
+            f"{path.name}: {error.strerror or error}",
+            may_pass=error.errno in _PASSING_ERRORS,
+            is_missing=error.errno == errno.ENOENT,
         ) from error
 
 
@@ -125,7 +130,7 @@ def _copy(path: Path, probed: Probe) -> Encoded:
 
 
 def _at_most_60_fps(probed: Probe) -> Probe:
-    """The rate at which the encoder works: frames of faster videos are left out."""
+    """The same with a rate of at most 60: the encoder leaves out frames of faster videos."""
     if probed.fps <= _MAX_ENCODED_FPS:
         return probed
     return replace(probed, fps=Fraction(_MAX_ENCODED_FPS), is_constant=False)
@@ -180,7 +185,7 @@ def _add_encoder(
     target: OutputContainer, frame: VideoFrame, fps: Fraction, recipe: Recipe
 ) -> VideoStream:
     """A stream for frames like this one."""
-    codec = recipe.how
+    codec = recipe.codec_type
     stream = target.add_stream(codec.encoder, rate=fps, options=recipe.encoder_options())
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, codec.pixel_format

@@ -1,11 +1,12 @@
-"""dataset.json: what there is to know of a finished folder of shards as a whole.
+"""dataset.json: what a finished folder of shards holds, as a whole.
 
 It is written last, so a folder that has one is complete.
 """
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from shards.errors import InputError
 from shards.files.addresses import local_path
 from shards.files.store import Store, open_store
 from shards.format.shard import is_shard_name
-from shards.format.video import Video
+from shards.format.video import SplitName
 
 DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 2
@@ -21,7 +22,13 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFile:
-    """A shard as it was written: file name, size in bytes, hex SHA-256."""
+    """A shard as it was written.
+
+    Attributes:
+        name: Its file name.
+        num_bytes: Its size.
+        sha256: The hex SHA-256 of its bytes.
+    """
 
     name: str
     num_bytes: int
@@ -67,13 +74,17 @@ class DatasetJson:
     classes: tuple[str, ...]
 
 
-def split_counts(videos: Iterable[Video]) -> tuple[dict[str, int], ...]:
-    """For each split number {membership: number of videos}; "" is counted as "unused"."""
-    counts: list[dict[str, int]] = []
-    for video in videos:
-        counts += [{} for _ in range(len(video.splits) - len(counts))]
-        for count, split in zip(counts, video.splits, strict=False):
-            count[split or "unused"] = count.get(split or "unused", 0) + 1
+def split_counts(memberships: Iterable[Sequence[str]]) -> tuple[dict[str, int], ...]:
+    """For each split number {`SplitName.text`: number of videos}, without empty ones.
+
+    Args:
+        memberships: `Video.splits` of each video.
+    """
+    counts: list[Counter[str]] = []
+    for splits in memberships:
+        counts += [Counter() for _ in range(len(splits) - len(counts))]
+        for count, split in zip(counts, splits, strict=False):
+            count[SplitName(split).text] += 1
     return tuple(dict(sorted(count.items())) for count in counts)
 
 

@@ -9,8 +9,9 @@ file too, which is compared at each reading.
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from shards.format.dataset_json import (
 )
 from shards.format.manifest_checks import check_rows
 from shards.format.packet_index import packets_name
-from shards.format.video import COLUMNS, SCHEMA, Video, video_table
+from shards.format.video import COLUMNS, SCHEMA, SplitQuery, Video, video_table
 
 MANIFEST_NAME = "manifest.parquet"
 
@@ -62,6 +63,54 @@ class Manifest:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def select(
+        self, *, class_name: str | None = None, split: str | None = None, split_number: int = 1
+    ) -> Iterator[Video]:
+        """Yields the videos of a class and a split.
+
+        Args:
+            class_name: Only this class; None means all.
+            split: Only this split, see `indices`; None means all videos.
+            split_number: Which split, counted from 1.
+
+        Raises:
+            InputError: There is no such class or split.
+        """
+        rows = np.arange(len(self)) if split is None else self.indices(split, split_number)
+        if class_name is not None:
+            rows = rows[self.labels[rows] == self.label_of(class_name)]
+        for row in self.table.take(pa.array(rows)).to_pylist():
+            yield Video.from_row(row)
+
+    def row_of(self, key: str) -> int:
+        """The row of the video with this key.
+
+        Raises:
+            InputError: There is none; the message has the closest key.
+        """
+        if key not in self.keys:
+            close = get_close_matches(key, self.keys, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"see `tb shards ls {self.where}`"
+            raise InputError(f"{self.where}: no video {key!r}; {hint}")
+        return self.keys.index(key)
+
+    def label_of(self, class_name: str) -> int:
+        """The label of a class.
+
+        Raises:
+            InputError: There is no class of that name.
+        """
+        if class_name not in self.classes:
+            raise InputError(
+                f"{self.where}: no class {class_name!r}; see `tb shards info {self.where}`"
+            )
+        return self.classes.index(class_name)
+
+    @property
+    def where(self) -> Path | str:
+        """The URL or the folder that was given, for messages."""
+        return self.url or self.root
+
     def video(self, index: int) -> Video:
         """The row at `index`."""
         return Video.from_row({name: self.table.column(name)[index].as_py() for name in COLUMNS})
@@ -76,20 +125,21 @@ class Manifest:
         """The rows whose membership in a split is `split`, ascending: (M,) int64.
 
         Args:
-            split: "train", "val", "test", "" (unused), or "pool". "pool" means "train" or unused:
-                the official lists of HMDB51 leave 1,666 videos unused, and the papers on
-                semi-supervised learning take these as unlabelled videos too.
+            split: "train", "val", "test", "" (unused), or "pool"; see `SplitQuery`.
             number: Which split, counted from 1.
 
         Raises:
-            InputError: There is no split of that number.
+            InputError: There is no split of that name or number.
         """
+        names = [query for query in SplitQuery if query]
+        if split not in set(SplitQuery):
+            raise InputError(f"split {split!r}: choose one of {', '.join(names)}")
         if not 1 <= number <= self.num_split_numbers:
             raise InputError(
                 f"{self.root}: split number {number} of {self.name!r}: there are"
                 f" {self.num_split_numbers}; choose 1 to {self.num_split_numbers}"
             )
-        wanted = ("train", "") if split == "pool" else (split,)
+        wanted = SplitQuery(split).memberships
         memberships = pc.list_element(self.table.column("splits"), number - 1)
         members = pc.is_in(memberships, value_set=pa.array(wanted)).to_numpy()
         return np.flatnonzero(members).astype(np.int64)
@@ -275,7 +325,7 @@ def read_manifest(root: Path | str) -> Manifest:
 
     Raises:
         InputError: The folder is missing, unfinished or unreadable, its two files disagree, or its
-            rows hold what no row may hold (see `hostile`).
+            rows have values that no row may have (see `manifest_checks`).
     """
     about, folder = read_dataset_json(root), local_path(root)
     store = open_store(root)

@@ -1,8 +1,8 @@
-"""What the rows of a manifest may not contain, because it may come from a stranger.
+"""Which values the rows of a manifest may have, because a manifest may come from a stranger.
 
-Keys and shard names become file names, and offsets and sizes become reads. So a manifest is
-refused as a whole if one of its rows could reach a file outside its folder or make a program that
-reads it compute nonsense. Whether the videos are what the rows say is for `shards.verification`.
+Keys and shard names become file names, and offsets and sizes become reads. A row with a bad value
+could make a program read a file outside the folder, or compute nonsense. One such row is enough to
+refuse the whole manifest. Whether the videos are what the rows say is for `shards.verification`.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.errors import InputError
-from shards.format.video import SPLIT_NAMES, ColorMatrix, ColorRange
+from shards.format.video import ColorMatrix, ColorRange, SplitName
 
 # Column -> what all of its texts must match.
 _PATTERNS = {
@@ -59,7 +59,7 @@ def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
         good = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, greatest))
         _check(path, table, name, good)
     members = pc.list_flatten(table.column("splits"))
-    if strange := set(pc.unique(members).to_pylist()) - set(SPLIT_NAMES):
+    if strange := set(pc.unique(members).to_pylist()) - set(SplitName):
         name = str(min(map(str, strange)))
         raise InputError(
             f"{path}: a row is in the split {name!r}; run `tb shard` again with another --out"

@@ -1,20 +1,20 @@
 """The packet index of a shard: where each frame of a video lies, so that a window is a byte range.
 
 `tb shard` stores videos as short closed groups of pictures (GOPs) without reordering. So frame n is
-packet n, the packets lie one after the other, and the frames of a window are one run of bytes that
-begins at a keyframe. The index says where. It is an Arrow IPC file beside the shard, one row a
-video, and is memory-mapped: what is not used costs no memory.
+packet n, and the packets lie one after the other. The frames of a window are then one run of bytes
+that begins at a keyframe. The index is an Arrow IPC file beside the shard, with one row for each
+video. It is memory-mapped, so rows that are not used take no memory.
 
 | column | type | meaning |
 |---|---|---|
 | `first_byte` | int64 | bytes from the video's first byte to its first packet |
-| `sizes` | list of uint16 or uint32 | bytes of each frame's packet; the packets lie side by side |
+| `sizes` | list of uint16 or uint32 | bytes of each frame's packet |
 | `gop_frames` | list of uint32 | the number of each GOP's first frame; the first is 0 |
 | `checksums` | list of uint32 | the CRC-32 (as zlib computes it) of each GOP's packets |
 | `extradata` | binary | the decoder's configuration, as FFmpeg takes it |
 
-A video without an index has an empty row. The manifest has the SHA-256 of each row's content, and
-so the digest of the data set covers the index.
+A video without an index has an empty row. The manifest has the SHA-256 of each row's content, so
+the digest of the data set covers the index.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _LISTS = ("sizes", "gop_frames", "checksums")
 
 
 class PacketsError(ValueError):
-    """A packet index is not what it must be; says why."""
+    """A packet index cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +65,7 @@ class Packets:
         return self.first_byte + np.concatenate([[0], ends]).astype(np.int64)
 
     def sha256(self) -> str:
-        """The hex digest of the content, however it is stored."""
+        """The hex SHA-256 of the content; the width of the stored integers does not matter."""
         numbers = [np.array([self.first_byte, len(self.sizes), len(self.gop_frames)])]
         numbers += [self.sizes, self.gop_frames, self.checksums]
         hasher = hashlib.sha256(np.concatenate(numbers).astype("<i8").tobytes())
@@ -78,14 +78,17 @@ class Packets:
         return range(int(begin) - 1, int(end))
 
     def gop_end(self, gop: int) -> int:
-        """The number of the frame behind a GOP's last frame."""
+        """The number of the frame after the last frame of a GOP."""
         is_last = gop + 1 == len(self.gop_frames)
         return len(self.sizes) if is_last else int(self.gop_frames[gop + 1])
 
     def check(self, num_frames: int, num_bytes: int) -> None:
-        """Raises PacketsError where they cannot be those of a video of that many frames and bytes.
+        """Checks that they can belong to a video of that many frames and bytes.
 
-        A file may come from a stranger: nothing outside the video may be read.
+        A file may come from a stranger, and nothing outside the video may be read.
+
+        Raises:
+            PacketsError: They cannot.
         """
         starts, sizes = self.gop_frames, self.sizes
         if len(sizes) != num_frames or len(starts) != len(self.checksums) or not len(starts):
@@ -143,11 +146,15 @@ class PacketsFile:
             PacketsError: It is not a packet index.
             OSError: It cannot be opened.
         """
-        path.stat()  # raises an error with a reason, which Arrow's has not
+        path.stat()  # if there is no such file, this raises a clearer error than Arrow does
         try:
             options = pa.ipc.IpcReadOptions(use_threads=False)
             batch = pa.ipc.open_file(pa.memory_map(str(path)), options=options).get_batch(0)
             batch.validate()
+            # Every place in this column is checked, because Arrow itself reads from there.
+            batch.column("extradata").validate(full=True)
+            if batch.column("extradata").null_count:
+                raise PacketsError("is not a packet index (a row has no extradata)")
             self._first_byte = batch.column("first_byte").to_numpy()
             self._extradata = batch.column("extradata")
             # Views of the mapped memory: where each row's numbers begin, and all numbers.
@@ -192,8 +199,8 @@ class Window:
         extradata: The decoder's configuration.
         gop_frames: The number of each GOP's first frame, ascending.
         data: The packets of all these GOPs, one after the other.
-        offsets: (F + 1,) where each frame's packet begins in `data`, and where the last one ends;
-            the first of the F frames is number `gop_frames[0]`.
+        offsets: F + 1 numbers: where the packet of each frame begins in `data`, and where the last
+            packet ends. The first of the F frames is number `gop_frames[0]`.
     """
 
     codec: str

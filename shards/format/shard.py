@@ -1,8 +1,8 @@
 """The byte layout of a shard: a plain USTAR tar of KEY.<extension> and KEY.json, and its index.
 
 The bytes depend on the content alone: the order is fixed, and times and owners are zero. The stock
-`webdataset` library and `tarfile` read the result. The manifest has the offset of each video, so
-that we read it without either. The index is for DALI. Beside it lies the packet index (`packets`).
+`webdataset` library and `tarfile` can read the result. We need neither, because the manifest has
+the offset of each video. The index is for DALI. `packet_index` describes the packet index.
 """
 
 import hashlib
@@ -47,6 +47,16 @@ def is_shard_name(name: str) -> bool:
 def index_name(name: str) -> str:
     """The file name of a shard's index."""
     return name.removesuffix(".tar") + ".idx"
+
+
+def shard_files(name: str) -> tuple[str, str, str]:
+    """The file names of a shard, its index and its packet index."""
+    return name, index_name(name), packets_name(name)
+
+
+def is_shard_file(name: str) -> bool:
+    """Whether a file of that name would be a shard, an index or a packet index."""
+    return name in shard_files(name.partition(".")[0] + ".tar") and name.startswith("shard-")
 
 
 def index_text(samples: Sequence[Sequence[Member]]) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from shards.errors import InputError
 from shards.files.store import Store
 
 SKIPPED_NAME = "skipped.jsonl"
@@ -49,6 +50,16 @@ def write_skipped(store: Store, skipped: Iterable[Skipped], missing: Iterable[st
 
 
 def read_skipped(store: Store) -> list[Skipped]:
-    """The list: first the videos that could not be used, then those that are not on disk."""
-    lines = (store.read(SKIPPED_NAME) or b"").decode().splitlines()
-    return [Skipped(**json.loads(line)) for line in lines]
+    """The list: first the videos that could not be used, then those that are not on disk.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    try:
+        lines = (store.read(SKIPPED_NAME) or b"").decode().splitlines()
+        return [Skipped(**json.loads(line)) for line in lines]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{store.name}/{SKIPPED_NAME}: unreadable ({error}); run `tb shard` again with another"
+            " --out"
+        ) from error

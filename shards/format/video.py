@@ -27,8 +27,47 @@ class ColorRange(StrEnum):
     FULL = "full"
 
 
-# Names of memberships in a split; "" means that the split does not use the video.
-SPLIT_NAMES = ("train", "val", "test", "")
+class SplitName(StrEnum):
+    """The membership of a video in a split."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    UNUSED = ""
+
+    @property
+    def text(self) -> str:
+        """The name, for people."""
+        return str(self) or "unused"
+
+    @classmethod
+    def of_word(cls, word: str) -> "SplitName | None":
+        """The membership that a word in the name of a folder or in a list means, if any."""
+        lower = word.lower()
+        if lower in ("valid", "validate", "validation"):
+            return cls.VAL
+        return cls(lower) if lower in set(cls) - {cls.UNUSED} else None
+
+
+class SplitQuery(StrEnum):
+    """Which videos of a split are wanted: those of one membership, or of the pool.
+
+    The pool is all that is not for validation or testing. The official lists of HMDB51 leave 1,666
+    videos unused, and the papers on semi-supervised learning take these as unlabelled videos too.
+    """
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    UNUSED = ""
+    POOL = "pool"
+
+    @property
+    def memberships(self) -> tuple[SplitName, ...]:
+        """The memberships of the videos that are wanted."""
+        if self is SplitQuery.POOL:
+            return (SplitName.TRAIN, SplitName.UNUSED)
+        return (SplitName(self),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +77,7 @@ class Video:
     Attributes:
         key: The unique name of the video, see `shards.sources.keys`.
         label: The index of its class.
-        splits: Its membership in split number 1, 2, ...: one of SPLIT_NAMES for each.
+        splits: Its membership in split number 1, 2, ...: a SplitName for each.
         group: Videos of one group belong together, as takes of one scene do; "" if unknown.
         num_frames: How many frames it decodes to.
         fps_num: Frames per second, the numerator; `fps` gives the fraction.

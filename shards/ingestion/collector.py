@@ -1,4 +1,4 @@
-"""Encoded videos, one after the other, into shards, with a note for each finished shard."""
+"""`ShardCollector`: puts encoded videos into shards and notes each finished shard."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class ShardCollector:
     Attributes:
         videos: The rows so far, with those of an interrupted run.
         skipped: The videos that were left out so far, with those of an interrupted run.
-        position: How many sources have been dealt with.
+        position: How many sources are stored or left out.
         shards: The shards that are published.
     """
 
@@ -101,7 +101,7 @@ class ShardCollector:
         self._first_video, self._first_skipped = len(self.videos), len(self.skipped)
 
     def _video(self, source: Source, encoded: Encoded) -> Video:
-        """The row, but for its place in the shards."""
+        """The row of a video, without its place in the shards."""
         return Video(
             key=source.key,
             label=source.label,

@@ -1,4 +1,4 @@
-"""What an ingestion was asked to do, as one hash: does a second run want the same?"""
+"""One hash of the task of an ingestion, which shows whether a second run has the same task."""
 
 import hashlib
 import json
@@ -11,9 +11,9 @@ from shards.sources.source import Dataset
 
 
 def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -> str:
-    """The hex SHA-256 of everything that decides what the shards hold, but for the videos' bytes.
+    """The hex SHA-256 of everything that decides what the shards hold, except the videos' bytes.
 
-    Of each video only the size counts, because reading terabytes twice would take too long.
+    Only the size of each video counts, because reading terabytes twice would take too long.
     """
     sources = [
         (

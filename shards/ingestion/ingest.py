@@ -1,4 +1,4 @@
-"""Sources to a finished folder of shards: the order of the steps, and nothing else.
+"""`ingest`: sources become a finished folder of shards, also after an interruption.
 
 Workers encode and this process writes, in an order that the seed fixes. Every finished shard leaves
 a note in OUT/.ingest/. An interrupted run goes on after the last note and writes the same bytes as
@@ -28,12 +28,12 @@ from shards.ingestion.journal import Journal, Note, Settings
 from shards.ingestion.out_checks import check_apart, disk_errors
 from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
+from shards.progress import Progress, no_progress
 from shards.sources.source import Dataset, Source
 
 DEFAULT_SHARD_BYTES = 128 << 20
 DEFAULT_TIME_LIMIT_S = 900.0
 
-Progress = Callable[[int, int, str], None]
 Results = Generator[Encoded | TranscodeError, None, None]
 Encode = Callable[[list[Path]], Results]
 
@@ -74,7 +74,7 @@ def ingest(
     ray_address: str | None = None,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
     strict: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> IngestReport:
     """Writes the data set as shards into `out`, or finishes what an interrupted run began.
 
@@ -115,7 +115,7 @@ def ingest(
         seed=seed,
         shard_bytes=shard_bytes,
         strict=strict,
-        progress=progress or _no_progress,
+        progress=progress,
         encode=partial(_encoded, recipe, workers, ray_address, time_limit_s),
         fingerprint=fingerprint(dataset, recipe, seed, shard_bytes),
     )
@@ -141,10 +141,6 @@ def _check_arguments(
         raise InputError(f"seed {seed}: must not be below 0")
     if not dataset.sources:
         raise InputError(f"{dataset.name}: there are no videos to store")
-
-
-def _no_progress(num_done: int, num_sources: int, key: str) -> None:
-    pass
 
 
 def _encoded(
@@ -278,11 +274,11 @@ class _Job:
         )
 
     def _about(self, collector: ShardCollector) -> DatasetJson:
-        """The content of dataset.json, but for the digests."""
+        """The content of dataset.json, except the digests."""
         return DatasetJson(
             name=self.dataset.name,
             num_videos=len(collector.videos),
-            counts=split_counts(collector.videos),
+            counts=split_counts(video.splits for video in collector.videos),
             digest="",
             manifest_sha256="",
             num_sources=len(self.dataset.sources),
@@ -306,7 +302,7 @@ def _reason(source: Source, problem: str | TranscodeError) -> tuple[str, bool]:
 
 
 def _refusal(source: Source, reason: str) -> InputError:
-    return InputError(f"{source.path}: {reason}; left out without --strict")
+    return InputError(f"{source.path}: {reason}; run without --strict to leave this video out")
 
 
 def _report(about: DatasetJson, *, num_resumed: int, already_done: bool = False) -> IngestReport:

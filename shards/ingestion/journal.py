@@ -13,8 +13,7 @@ from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
 from shards.files.lock import locked
 from shards.files.store import Store
-from shards.format.packet_index import packets_name
-from shards.format.shard import index_name, is_shard_name, shard_name
+from shards.format.shard import is_shard_name, shard_files, shard_name
 from shards.format.skipped import Skipped
 from shards.format.video import Video
 
@@ -120,8 +119,7 @@ class Journal:
             end += 1
         # The last one first: a crash must not leave notes without those before them.
         for index in reversed(range(first, end)):
-            name = shard_name(index)
-            for file in (_note_name(index), name, index_name(name), packets_name(name)):
+            for file in (_note_name(index), *shard_files(shard_name(index))):
                 self._store.remove(file)
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""The folder for the shards: whether they may be written there, and why not."""
+"""Checks the folder for the shards, and explains errors of the disk."""
 
 import errno
 from collections.abc import Iterator
@@ -39,5 +39,7 @@ def disk_errors(out: str) -> Iterator[None]:
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "choose an --out that you may write to"
         else:
-            advice = "repair that and run again, or choose another --out; finished shards are kept"
+            advice = (
+                "remove the cause and run again, or choose another --out; finished shards are kept"
+            )
         raise InputError(f"{error.filename or out}: {error.strerror}; {advice}") from error

@@ -20,7 +20,6 @@ from shards.errors import InputError
 from shards.ingestion.worker import Worker
 
 _LOOK_AHEAD_PER_CPU = 4
-_NO_SUCH_FILE = "No such file or directory"
 
 
 def encode_all_on_ray(
@@ -64,13 +63,13 @@ def _connected(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise InputError("--ray: Ray is not installed; pip install 'timebalance[ray]'") from error
+        raise InputError("Ray is not installed; pip install 'timebalance[ray]'") from error
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"--ray {address}: no Ray cluster there; start one with `ray start --head`, or give"
-            " another address"
+            f"Ray address {address}: no Ray cluster there; start one with `ray start --head`, or"
+            " give another address"
         ) from error
     return ray
 
@@ -85,14 +84,14 @@ def _result(ray: Any, path: Path, answer: Any) -> Encoded | TranscodeError:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(
-            f"--ray: {path}: {reason}; are the nodes up, and is timebalance installed on all?"
+            f"Ray: {path}: {reason}; are the nodes up, and is timebalance installed on all?"
         ) from error
     if versions != library_versions():
         raise InputError(
-            f"--ray: a node has {versions}, this machine {library_versions()}: the bytes would"
+            f"Ray: a node has {versions}, this machine {library_versions()}: the bytes would"
             " depend on who encodes what; install the same versions everywhere"
         )
-    if isinstance(result, TranscodeError) and _NO_SUCH_FILE in str(result) and path.exists():
+    if isinstance(result, TranscodeError) and result.is_missing and path.exists():
         raise InputError(
             f"{path}: a node of the cluster does not see it; the videos must lie in a folder that"
             " all nodes have under the same path"

@@ -1,11 +1,11 @@
 """Encoding in another process, and what happens when that process dies.
 
-A worker is a plain child process. It reads pickled (path, recipe) from its standard input and
-answers on its standard output. `multiprocessing` would not do. "spawn" and "forkserver" run the
-script of the caller again in every child, which breaks scripts without an `if __name__` guard and
-notebooks. "fork" copies a parent that may have threads and locks. Our child imports only
-`shards.ingestion.worker`. When it dies, we know exactly which video it was encoding. When its
-parent is killed, it ends by itself.
+A worker is a plain child process. It reads a pickled (path, recipe) from its standard input and
+answers on its standard output. `multiprocessing` does not fit. Its "spawn" and "forkserver" run the
+script of the caller again in every child, which breaks notebooks and scripts without an `if
+__name__` guard. Its "fork" copies a parent that may have threads and locks. Our child imports only
+`shards.ingestion.worker`. When it dies, we know which video it was encoding. When its parent is
+killed, it ends by itself.
 """
 
 import os
@@ -55,7 +55,7 @@ class Worker:
             return TranscodeError(f"{path.name}: crashed the decoder twice ({cause})")
         raise InputError(
             f"{path}: the worker process ended twice while working on it ({cause}; out of memory?):"
-            " run again with fewer --workers, or remove the video"
+            " run again with fewer workers, or remove the video"
         )
 
     def _encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
@@ -81,7 +81,7 @@ class Worker:
             code = _end(process)
             if is_late.is_set():
                 return TranscodeError(
-                    f"{path.name}: not done within {time_limit_s:g} s; see --time-limit",
+                    f"{path.name}: not done within {time_limit_s:g} s; raise the time limit",
                     may_pass=True,
                 )
             raise _WorkerDiedError(code) from error
@@ -154,7 +154,7 @@ def _answer(path: Path, recipe: Recipe) -> Encoded | TranscodeError:
     except TranscodeError as error:
         return error
     except MemoryError:
-        raise  # The video is not at fault: the process ends, and the parent tries again.
+        raise  # The video is not the cause: the process ends, and the parent tries again.
     except Exception as error:
         # One file among thousands that crashes a library must not stop the rest; it is listed.
         return TranscodeError(f"{path.name}: {type(error).__name__}: {error}")

@@ -8,14 +8,7 @@ from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
 from shards.files.names import has_video_name
 from shards.format.dataset_json import DATASET_NAME
-
-_SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+from shards.format.video import SplitName
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -42,17 +35,18 @@ def class_folders(root: Path) -> list[Path]:
     return folders
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """{"train": path, ...} if every sub-folder of root has the name of a split, else {}."""
+def split_folders(root: Path) -> dict[SplitName, Path]:
+    """{SplitName.TRAIN: path, ...} if every sub-folder of root has the name of a split, else {}."""
     folders = [path for path in _visible(root) if path.is_dir() and not _is_shards_folder(path)]
     # All of them must have such a name: a data set of vehicles may have the class "train".
-    if not folders or any(path.name.lower() not in _SPLIT_FOLDERS for path in folders):
+    if not folders or any(SplitName.of_word(path.name) is None for path in folders):
         return {}
     if all(not any(child.is_dir() for child in _visible(path)) for path in folders):
         return {}
-    by_split: dict[str, Path] = {}
+    by_split: dict[SplitName, Path] = {}
     for path in sorted(folders):
-        split = _SPLIT_FOLDERS[path.name.lower()]
+        split = SplitName.of_word(path.name)
+        assert split is not None
         if split in by_split:
             raise InputError(f"{path}: {by_split[split].name} means the same split; merge the two")
         by_split[split] = path

@@ -7,11 +7,12 @@ import numpy as np
 
 from shards.errors import InputError
 from shards.files.names import valid_unicode
+from shards.format.video import SplitName
 from shards.labels.fraction import seeded_ranks
 from shards.sources.class_folders import class_folders, find_videos, split_folders
 from shards.sources.source import (
     Dataset,
-    Found,
+    VideoOnDisk,
     build,
     check_class_sizes,
     existing_folder,
@@ -43,22 +44,24 @@ def from_folder(
     """
     root = existing_folder(root)
     if not 0 <= test_percent < 100:
-        raise InputError(f"--test-percent {test_percent}: give a percentage from 0 to below 100")
+        raise InputError(
+            f"{root}: test percent {test_percent}: give a percentage from 0 to below 100"
+        )
     by_split = split_folders(root)
     if by_split and test_percent:
         raise InputError(
-            f"{root}: holds split folders ({', '.join(sorted(by_split))}), so --test-percent"
-            " has nothing to decide: leave it out"
+            f"{root}: holds split folders ({', '.join(sorted(by_split))}), so the test"
+            " percentage has nothing to decide: leave it out"
         )
     fault = link_fault(root, follow_links)
     found = [
-        Found(
+        VideoOnDisk(
             path=path,
             class_name=valid_unicode(class_folder.name),
             splits=(split,),
             fault=fault(path),
         )
-        for split, top in (by_split or {"train": root}).items()
+        for split, top in (by_split or {SplitName.TRAIN: root}).items()
         for class_folder in class_folders(top)
         for path in find_videos(class_folder)
     ]
@@ -78,11 +81,13 @@ def _draw_test(dataset: Dataset, test_percent: float, seed: int) -> Dataset:
         name = dataset.classes[int(sizes.argmin())]
         raise InputError(
             f"{dataset.root}: class {name!r} has one video, which cannot be both train and test:"
-            " add one, or leave out --test-percent"
+            " add one, or leave out the test percentage"
         )
     num_test = np.clip(np.floor(sizes * test_percent / 100 + 0.5), 1, sizes - 1)
     sources = tuple(
-        replace(source, splits=("test" if rank < num_test[source.label] else "train",))
+        replace(
+            source, splits=(SplitName.TEST if rank < num_test[source.label] else SplitName.TRAIN,)
+        )
         for source, rank in zip(dataset.sources, ranks, strict=True)
     )
     return replace(dataset, sources=sources)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.format.video import SplitName
 from shards.sources.class_folders import class_folders
 from shards.sources.official_lists import (
     NUM_SPLITS,
@@ -14,7 +15,7 @@ from shards.sources.official_lists import (
 from shards.sources.recognise import HMDB51_NAME
 from shards.sources.source import (
     Dataset,
-    Found,
+    VideoOnDisk,
     build,
     check_class_sizes,
     existing_folder,
@@ -22,7 +23,7 @@ from shards.sources.source import (
 )
 
 _COUNTS = (51, 6_766)  # classes, videos
-_SPLIT_OF_CODE = {"0": "", "1": "train", "2": "test"}
+_SPLIT_OF_CODE = {"0": SplitName.UNUSED, "1": SplitName.TRAIN, "2": SplitName.TEST}
 
 
 def from_hmdb51(
@@ -57,7 +58,7 @@ def from_hmdb51(
         match = HMDB51_NAME.fullmatch(path.stem)
         start = match["start"] if match else path.stem
         found.append(
-            Found(
+            VideoOnDisk(
                 path=path,
                 class_name=class_name,
                 splits=listed[name],
@@ -75,10 +76,10 @@ def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     firsts = sorted(folder.glob("*_test_split1.txt"))
     if not firsts:
         raise InputError(
-            f"{folder}: no CLASS_test_split1.txt in it; --annotations takes the folder of HMDB51's"
+            f"{folder}: no CLASS_test_split1.txt in it; the annotations are the folder of HMDB51's"
             " 153 split files"
         )
-    listed: dict[str, list[str]] = {}
+    listed: dict[str, list[SplitName]] = {}
     for first in firsts:
         class_name = first.name.removesuffix("_test_split1.txt")
         for index in range(NUM_SPLITS):
@@ -88,5 +89,7 @@ def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
                 if code not in _SPLIT_OF_CODE:
                     raise InputError(f"{path}: {line!r}: should read NAME.avi 0, 1 or 2")
                 key = f"{class_name}/{name.strip().removesuffix('.avi')}"
-                listed.setdefault(key, [""] * NUM_SPLITS)[index] = _SPLIT_OF_CODE[code]
+                listed.setdefault(key, [SplitName.UNUSED] * NUM_SPLITS)[index] = _SPLIT_OF_CODE[
+                    code
+                ]
     return {name: tuple(splits) for name, splits in listed.items()}

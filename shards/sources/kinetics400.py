@@ -9,18 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.format.video import SplitName
 from shards.sources.class_folders import find_videos
 from shards.sources.recognise import KINETICS_NAME, recognise
-from shards.sources.source import Dataset, Found, build, existing_folder, link_fault
+from shards.sources.source import Dataset, VideoOnDisk, build, existing_folder, link_fault
 from shards.sources.table import csv_rows
-
-_SPLIT_OF_WORD = {
-    "train": "train",
-    "val": "val",
-    "validate": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 def from_kinetics400(
@@ -49,7 +42,7 @@ def from_kinetics400(
         if (m := KINETICS_NAME.fullmatch(p.stem))
     }
     fault = link_fault(root, follow_links)
-    found: list[Found] = []
+    found: list[VideoOnDisk] = []
     missing: list[str] = []
     classes: set[str] = set()
     line_of: dict[Path | str, str] = {}
@@ -66,7 +59,7 @@ def from_kinetics400(
             missing.append(name)
             continue
         found.append(
-            Found(
+            VideoOnDisk(
                 path=path,
                 class_name=row["label"],
                 splits=(split,),
@@ -88,12 +81,12 @@ def _rows(annotations: Sequence[Path | str]) -> Iterator[tuple[str, dict[str, st
     """Yields (file and line, row, split) of all lists."""
     for path in map(Path, annotations):
         if not path.is_file():
-            raise InputError(f"{path}: no such file; --annotations takes Kinetics' CSV lists")
+            raise InputError(f"{path}: no such file; the annotations are Kinetics' CSV lists")
         words = re.split(r"[^a-z]+", path.stem.lower())
-        by_name = next((_SPLIT_OF_WORD[word] for word in words if word in _SPLIT_OF_WORD), None)
+        by_name = next(filter(None, map(SplitName.of_word, words)), None)
         num_rows = 0
         for line, row in csv_rows(path, ("label", "youtube_id", "time_start")):
-            split = _SPLIT_OF_WORD.get(row["split"].lower()) if row.get("split") else by_name
+            split = SplitName.of_word(row["split"]) if row.get("split") else by_name
             if split is None:
                 raise InputError(
                     f"{path}, line {line}: no split; add a column split with train, val or test"

@@ -11,7 +11,7 @@ from pathlib import Path
 from shards.errors import InputError
 from shards.sources.class_folders import class_folders, find_videos
 from shards.sources.recognise import recognise
-from shards.sources.source import Found
+from shards.sources.source import VideoOnDisk
 
 NUM_SPLITS = 3
 
@@ -25,7 +25,8 @@ def videos_by_class(root: Path, name: str, pattern: re.Pattern[str]) -> list[tup
         pattern: It matches the stems of the videos of this data set.
 
     Raises:
-        InputError: No name fits, so this is not the data set; the message says what it looks like.
+        InputError: No name fits, so this is another data set. The message names the data set that
+            the folder looks like.
     """
     try:
         tops = class_folders(root)
@@ -48,21 +49,21 @@ def list_lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise InputError(f"{path}: {reason}; --annotations takes the unpacked lists") from error
+        raise InputError(f"{path}: {reason}; the annotations are the unpacked lists") from error
     return [line.strip() for line in lines if line.strip()]
 
 
-def missing_videos(found: Iterable[Found], listed: dict[str, tuple[str, ...]]) -> list[str]:
+def missing_videos(found: Iterable[VideoOnDisk], listed: dict[str, tuple[str, ...]]) -> list[str]:
     """The names that the lists have and the disk does not, sorted."""
     return sorted(listed.keys() - {list_name(video) for video in found})
 
 
-def list_name(video: Found) -> str:
+def list_name(video: VideoOnDisk) -> str:
     """The name of a video in `listed`: class/stem."""
     return f"{video.class_name}/{video.path.stem}"
 
 
-def part_notes(name: str, found: Sequence[Found], counts: tuple[int, int]) -> list[str]:
+def part_notes(name: str, found: Sequence[VideoOnDisk], counts: tuple[int, int]) -> list[str]:
     """A note if this is only a part of the data set.
 
     Args:

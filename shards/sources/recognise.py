@@ -1,6 +1,7 @@
 """Which data set a folder looks like, by the names in it; for messages about a wrong root."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from shards.sources.class_folders import find_videos, split_folders
@@ -14,21 +15,46 @@ KINETICS_NAME = re.compile(r"(?P<id>[\w-]{11})_(?P<start>\d{1,6})_\d{1,6}", re.A
 _PACKED = (".rar", ".zip", ".gz", ".tar")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """A public data set.
+
+    Attributes:
+        name: Its name.
+        pattern: It matches the stems of its videos.
+        example: The name of a file, for messages.
+        needs_class_folders: Whether the root must hold the class folders themselves.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    example: str
+    needs_class_folders: bool = True
+
+
+_KNOWN = (
+    _Known(name="UCF101", pattern=UCF101_NAME, example="v_Class_gNN_cNN.avi"),
+    _Known(name="HMDB51", pattern=HMDB51_NAME, example="MOVIE_class_f_cm_np1_fr_med_N.avi"),
+    _Known(
+        name="Kinetics400",
+        pattern=KINETICS_NAME,
+        example="ID_START_END.mp4",
+        needs_class_folders=False,
+    ),
+)
+
+
 def recognise(root: Path) -> str:
     """What a folder looks like, and what to do with it: a part of a message."""
     videos = find_videos(root)
-    for name, pattern, example in (
-        ("UCF101", UCF101_NAME, "v_Class_gNN_cNN.avi"),
-        ("HMDB51", HMDB51_NAME, "MOVIE_class_f_cm_np1_fr_med_N.avi"),
-        ("Kinetics400", KINETICS_NAME, "ID_START_END.mp4"),
-    ):
-        fitting = [path for path in videos if pattern.fullmatch(path.stem)]
+    for known in _KNOWN:
+        fitting = [path for path in videos if known.pattern.fullmatch(path.stem)]
         if len(fitting) > len(videos) / 2:
-            if name != "Kinetics400" and (top := fitting[0].parent.parent) != root:
-                return f"the class folders of {name} are further down; give --root {top}"
+            if known.needs_class_folders and (top := fitting[0].parent.parent) != root:
+                return f"the class folders of {known.name} are further down; give {top} as the root"
             return (
-                f"this looks like {name}: class folders hold {example}; use `tb shard"
-                f" {name.lower()}`"
+                f"this looks like {known.name}: class folders hold {known.example}; use `tb shard"
+                f" {known.name.lower()}`"
             )
     packed = sorted(p.name for p in root.iterdir() if p.suffix in _PACKED)
     if packed and not videos:

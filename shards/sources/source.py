@@ -24,7 +24,7 @@ class Source:
         path: The file.
         key: Its unique name in the shards.
         label: The index of its class.
-        splits: Its membership in split number 1, 2, ...: "train", "val", "test" or "" (unused).
+        splits: Its membership in split number 1, 2, ...: a SplitName for each.
         group: Videos of one group belong together, as takes of one scene do; "" if unknown.
         fault: Why the file must not even be opened; "" for almost all.
     """
@@ -66,8 +66,16 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A video on disk before it has a key and a label; see `Source` for the rest."""
+class VideoOnDisk:
+    """A video on disk before it has a key and a label.
+
+    Attributes:
+        path: The file.
+        class_name: The name of its class.
+        splits: See `Source`.
+        group: See `Source`.
+        fault: See `Source`.
+    """
 
     path: Path
     class_name: str
@@ -84,9 +92,9 @@ def existing_folder(root: Path | str) -> Path:
     """
     root = Path(root)
     if not root.exists():
-        raise InputError(f"{root}: no such folder; check --root")
+        raise InputError(f"{root}: no such folder; check the root")
     if not root.is_dir():
-        raise InputError(f"{root}: is a file; --root takes the folder that holds the class folders")
+        raise InputError(f"{root}: is a file; the root is the folder that holds the class folders")
     return root
 
 
@@ -103,7 +111,7 @@ def link_fault(root: Path, follow_links: bool) -> Callable[[Path], str]:
 
 
 def check_class_sizes(
-    origin: Path, names: Iterable[str], found: Sequence[Found], min_per_class: int
+    origin: Path, names: Iterable[str], found: Sequence[VideoOnDisk], min_per_class: int
 ) -> None:
     """Checks that every class has enough videos, and at least one.
 
@@ -131,7 +139,7 @@ def check_class_sizes(
 def build(
     name: str,
     root: Path,
-    found: Sequence[Found],
+    found: Sequence[VideoOnDisk],
     *,
     classes: Iterable[str] = (),
     missing: Iterable[str] = (),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.names import valid_unicode
-from shards.format.video import SPLIT_NAMES
-from shards.sources.source import Dataset, Found, build, check_class_sizes
+from shards.format.video import SplitName
+from shards.sources.source import Dataset, VideoOnDisk, build, check_class_sizes
 
 
 def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
@@ -28,9 +28,9 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; --csv takes a table with columns path,label")
-    listed: list[Found] = []
-    found: list[Found] = []
+        raise InputError(f"{path}: no such file; give a table with the columns path,label")
+    listed: list[VideoOnDisk] = []
+    found: list[VideoOnDisk] = []
     missing: list[str] = []
     line_of: dict[str, int] = {}
     for line, row in csv_rows(path, ("path", "label")):
@@ -42,10 +42,10 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
             raise InputError(f"{where}: {row['path']} is already on line {line_of[place]}")
         line_of[place] = line
         split = row.get("split", "train")
-        if split not in SPLIT_NAMES:
+        if split not in set(SplitName):
             raise InputError(f"{where}: split {split!r}: write train, val, test or nothing")
         listed.append(
-            Found(
+            VideoOnDisk(
                 path=video,
                 class_name=row["label"],
                 splits=(split,),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.format.video import SplitName
 from shards.sources.class_folders import class_folders
 from shards.sources.official_lists import (
     NUM_SPLITS,
@@ -19,7 +20,7 @@ from shards.sources.official_lists import (
 from shards.sources.recognise import UCF101_NAME
 from shards.sources.source import (
     Dataset,
-    Found,
+    VideoOnDisk,
     build,
     check_class_sizes,
     existing_folder,
@@ -31,7 +32,7 @@ _NUM_GROUPS = 25
 _GROUPS_PER_TEST_LIST = 7
 
 
-def official_splits(group: int) -> tuple[str, str, str]:
+def official_splits(group: int) -> tuple[SplitName, SplitName, SplitName]:
     """Membership of one group in the official splits 1, 2 and 3.
 
     The rule: test lists 1, 2 and 3 have groups 1-7, 8-14 and 15-21. Each train list has the rest.
@@ -45,7 +46,9 @@ def official_splits(group: int) -> tuple[str, str, str]:
     if not 1 <= group <= _NUM_GROUPS:
         raise InputError(f"UCF101 group {group}: groups run from 1 to 25; check the file names")
     test_list = (group - 1) // _GROUPS_PER_TEST_LIST
-    one, two, three = ("test" if test_list == number else "train" for number in range(NUM_SPLITS))
+    one, two, three = (
+        SplitName.TEST if test_list == number else SplitName.TRAIN for number in range(NUM_SPLITS)
+    )
     return one, two, three
 
 
@@ -80,7 +83,7 @@ def from_ucf101(
                 " it, or use `tb shard folder`"
             )
         found.append(
-            Found(
+            VideoOnDisk(
                 path=path,
                 class_name=class_name,
                 splits=official_splits(int(match["group"])),
@@ -100,23 +103,28 @@ def from_ucf101(
 
 def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     """{"Class/v_Class_gNN_cNN": membership in splits 1 to 3} from the six list files."""
-    listed: dict[str, list[str]] = {}
+    listed: dict[str, list[SplitName]] = {}
     for index in range(NUM_SPLITS):
-        for split in ("train", "test"):
+        for split in (SplitName.TRAIN, SplitName.TEST):
             for line in list_lines(folder / f"{split}list0{index + 1}.txt"):
                 name = Path(line.split(" ")[0]).with_suffix("").as_posix()
-                splits = listed.setdefault(name, [""] * NUM_SPLITS)
+                splits = listed.setdefault(name, [SplitName.UNUSED] * NUM_SPLITS)
                 splits[index] = split
     return {name: tuple(splits) for name, splits in listed.items()}
 
 
 def _check_agreement(
-    found: Iterable[Found], listed: dict[str, tuple[str, ...]], folder: Path
+    found: Iterable[VideoOnDisk], listed: dict[str, tuple[str, ...]], folder: Path
 ) -> None:
     for video in found:
         name = list_name(video)
         if listed.get(name) != video.splits:
             raise InputError(
-                f"{name}: the lists in {folder} put it into {listed.get(name, 'no split')}, the"
-                f" official rule into {video.splits}; are these UCF101's action recognition lists?"
+                f"{name}: the lists in {folder} put it into"
+                f" {_text(listed.get(name, ())) or 'no split'}, the official rule into"
+                f" {_text(video.splits)}; are these UCF101's action recognition lists?"
             )
+
+
+def _text(splits: Iterable[str]) -> str:
+    return ", ".join(SplitName(split).text for split in splits)

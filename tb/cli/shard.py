@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from shards.encode.codecs import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from tb import api
-from tb.cli.shards import empty_classes, few, progress_bar, shards_app, size_text, split_counts
+from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
 
 if TYPE_CHECKING:
     from shards.ingestion.ingest import IngestReport
@@ -41,11 +42,19 @@ Codec = Annotated[
     str, typer.Option("--recipe", help="h264, hevc, vp9, mjpeg, or copy (files as they are).")
 ]
 Quality = Annotated[
-    int, typer.Option(help="CRF (mjpeg: quantiser), lower is better; -1 = the recipe's default.")
+    int | None,
+    typer.Option(help="CRF (mjpeg: quantiser), lower is better. Default: the recipe's own."),
 ]
-Gop = Annotated[int, typer.Option(help="Frames from one keyframe to the next.")]
+Gop = Annotated[
+    int | None,
+    typer.Option(help=f"Frames from one keyframe to the next. Default: {DEFAULT_GOP}."),
+]
 ShortSide = Annotated[
-    int, typer.Option(help="Upper bound of the shorter side, pixels, a multiple of 16.")
+    int | None,
+    typer.Option(
+        help="Upper bound of the shorter side, pixels, a multiple of 16."
+        f" Default: {DEFAULT_SHORT_SIDE_PX}."
+    ),
 ]
 MaxSeconds = Annotated[float | None, typer.Option(help="Cut longer videos (not with copy).")]
 ShardMb = Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)]
@@ -103,10 +112,10 @@ def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
 def _ingest(
     dataset: "Dataset",
     out: Out,
-    codec: Codec = "h264",
-    quality: Quality = -1,
-    gop: Gop = 16,
-    short_side: ShortSide = 256,
+    codec: Codec = DEFAULT_CODEC,
+    quality: Quality = None,
+    gop: Gop = None,
+    short_side: ShortSide = None,
     max_seconds: MaxSeconds = None,
     shard_mb: ShardMb = 128,
     seed: Seed = 0,
@@ -216,7 +225,7 @@ def kinetics400(
 
 
 def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
-    from shards.format.manifest import read_manifest
+    from shards.summary import summarize
 
     if report.already_done:
         typer.echo(f"{out}: already done by an earlier run")
@@ -226,11 +235,11 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         f"{report.num_videos} videos, {len(dataset.classes)} classes,"
         f" {report.num_shards} shards, {size_text(report.num_bytes)}"
     )
-    manifest = read_manifest(out)
-    if empty := empty_classes(manifest):
+    summary = summarize(out)
+    if empty := summary.empty_classes:
         typer.echo(f"warning: {len(empty)} classes without a video: {few(empty)}")
-    for number, counts in split_counts(manifest):
-        typer.echo(f"split {number}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    for number, text in split_texts(summary):
+        typer.echo(f"split {number}: {text}")
     for note in dataset.notes:
         typer.echo(note)
     if report.num_skipped or report.num_missing:

@@ -12,11 +12,9 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.table import Table
 
-    from shards.format.dataset_json import DatasetJson
-    from shards.format.manifest import Manifest
+    from shards.summary import Spread, Summary
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
 
@@ -32,15 +30,14 @@ def info(
     root: Root,
 ) -> None:
     """Classes, splits, durations, sizes, bytes and codecs."""
-    from shards.format.dataset_json import read_dataset_json
-    from shards.format.manifest import read_manifest
+    from shards.summary import summarize
 
-    manifest = read_manifest(root)
+    summary = summarize(root)
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PIPE_WIDTH)
-    console.print(_overview(manifest, read_dataset_json(root)))
-    console.print(_class_table(manifest))
+    console.print(_overview(summary))
+    console.print(_class_table(summary))
 
 
 @shards_app.command()
@@ -76,23 +73,21 @@ def ls(
     split_number: Annotated[int, typer.Option(help="Which official split, from 1.")] = 1,
 ) -> None:
     """One line per video: key, class, splits, frames, fps, size, bytes, shard (by tabs)."""
-    from shards.errors import InputError
     from shards.format.manifest import read_manifest
 
     manifest = read_manifest(root)
-    if class_name is not None and class_name not in manifest.classes:
-        raise InputError(f"{root}: no class {class_name!r}; see `tb shards info {root}`")
-    table = manifest.table
-    if split is not None:
-        table = table.take(manifest.indices(split, split_number))
-    for video in table.to_pylist():
-        name = manifest.classes[video["label"]]
-        if class_name in (None, name):
-            splits = ",".join(split or "-" for split in video["splits"])
-            fps = f"{video['fps_num'] / video['fps_den']:g}"
-            size = f"{video['width']}x{video['height']}"
-            fields = (video["key"], name, splits, video["num_frames"], fps, size)
-            typer.echo("\t".join(map(str, (*fields, video["size"], video["shard"]))))
+    for video in manifest.select(class_name=class_name, split=split, split_number=split_number):
+        fields = (
+            video.key,
+            manifest.classes[video.label],
+            ",".join(split or "-" for split in video.splits),
+            video.num_frames,
+            f"{float(video.fps):g}",
+            f"{video.width}x{video.height}",
+            video.size,
+            video.shard,
+        )
+        typer.echo("\t".join(map(str, fields)))
 
 
 @shards_app.command()
@@ -105,64 +100,24 @@ def show(
     num_tiles: Annotated[int, typer.Option(help="How many frames to draw.", min=1)] = 16,
 ) -> None:
     """Everything that the manifest knows of one video."""
-    from difflib import get_close_matches
-
-    from shards.errors import InputError
     from shards.format.manifest import read_manifest
+    from shards.format.video import SplitName
 
     manifest = read_manifest(root)
-    if key not in manifest.keys:
-        close = get_close_matches(key, manifest.keys, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"see `tb shards ls {root}`"
-        raise InputError(f"{root}: no video {key!r}; {hint}")
-    row = manifest.keys.index(key)
+    row = manifest.row_of(key)
     video = manifest.video(row)
     fields = video.to_row()
     del fields["fps_num"], fields["fps_den"]
     fields["fps"] = video.fps
     fields["class"] = manifest.classes[video.label]
-    fields["splits"] = ", ".join(split or "unused" for split in video.splits)
+    fields["splits"] = ", ".join(SplitName(split).text for split in video.splits)
     for name, value in fields.items():
         typer.echo(f"{name:<13} {value}")
     if contact_sheet:
-        _draw_contact_sheet(manifest, row, contact_sheet, num_tiles)
+        from tb.reports.frame_sheet import write_contact_sheet
 
-
-def _draw_contact_sheet(manifest: "Manifest", row: int, path: Path, num_tiles: int) -> None:
-    import io
-
-    from shards.errors import InputError
-    from shards.files.publish import publish_bytes
-    from shards.reader import ShardReader
-    from tb.reports.frame_sheet import contact_sheet
-
-    with ShardReader(manifest) as reader:
-        sheet = contact_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
-    png = io.BytesIO()
-    sheet.save(png, format="PNG")
-    try:
-        publish_bytes(path, png.getvalue())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; choose another file") from error
-    typer.echo(f"{'sheet':<13} {path}")
-
-
-def split_counts(manifest: "Manifest") -> list[tuple[int, dict[str, int]]]:
-    """(split number, {"train": number of videos, ...}) for each split, without empty ones."""
-    result = []
-    for number in range(1, manifest.num_split_numbers + 1):
-        counts = {
-            name or "unused": len(manifest.indices(name, number))
-            for name in ("train", "val", "test", "")
-        }
-        result.append((number, {name: n for name, n in counts.items() if n}))
-    return result
-
-
-def empty_classes(manifest: "Manifest") -> list[str]:
-    """Classes that have a label but no video."""
-    present = set(manifest.labels.tolist())
-    return [name for label, name in enumerate(manifest.classes) if label not in present]
+        write_contact_sheet(contact_sheet, manifest, row, num_tiles)
+        typer.echo(f"{'sheet':<13} {contact_sheet}")
 
 
 def size_text(num_bytes: int) -> str:
@@ -188,69 +143,57 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         yield progress
 
 
-def _overview(manifest: "Manifest", about: "DatasetJson") -> "Table":
-    import numpy as np
+def _overview(summary: "Summary") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(manifest.name), show_header=False)
+    table = Table(title=escape(summary.name), show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # or the digest would be cut off
-    seconds = manifest.num_frames / manifest.fps
-    sizes = np.unique(np.stack([manifest.widths, manifest.heights], axis=1), axis=0)
-    rates = np.unique(np.round(manifest.fps, 2))
-    lost = f"{about.num_skipped} skipped"
-    if about.num_missing:
-        lost += f", {about.num_missing} missing"
-    empty = empty_classes(manifest)
+    lost = f"{summary.num_skipped} skipped"
+    if summary.num_missing:
+        lost += f", {summary.num_missing} missing"
+    empty = summary.empty_classes
     lost_classes = escape(f" ({len(empty)} without a video: {few(empty)})") if empty else ""
+    frames, seconds = summary.frames, summary.seconds
     rows = {
-        "videos": f"{len(manifest)} ({lost})",
-        "classes": f"{len(manifest.classes)}{lost_classes}",
-    }
-    for number, counts in split_counts(manifest):
-        rows[f"split {number}"] = ", ".join(f"{n} {name}" for name, n in counts.items())
-    rows |= {
-        "frames": f"{manifest.num_frames.sum()} ({_spread(manifest.num_frames)} per video)",
-        "duration": f"{seconds.sum() / 3600:.2f} h ({_spread(seconds, '.1f')} s per video)",
-        "frame rate": f"{few([f'{rate:g}' for rate in rates])} fps",
-        "size": few([f"{width}x{height}" for width, height in sizes]),
-        "codec": ", ".join(sorted(set(manifest.codecs))),
-        "pixels": ", ".join(sorted(set(_pixel_kinds(manifest)))),
-        "bytes": f"{size_text(int(manifest.sizes.sum()))} in {len(manifest.shard_names)} shards",
-        "digest": manifest.digest,
+        "videos": f"{summary.num_videos} ({lost})",
+        "classes": f"{len(summary.classes)}{lost_classes}",
+        **{f"split {number}": text for number, text in split_texts(summary)},
+        "frames": f"{frames.total} ({_spread_text(frames)} per video)",
+        "duration": f"{seconds.total / 3600:.2f} h ({_spread_text(seconds, '.1f')} s per video)",
+        "frame rate": f"{few([f'{rate:g}' for rate in summary.rates])} fps",
+        "size": few([f"{width}x{height}" for width, height in summary.sizes]),
+        "codec": ", ".join(summary.codecs),
+        "pixels": ", ".join(summary.pixels),
+        "bytes": f"{size_text(summary.num_bytes)} in {summary.num_shards} shards",
+        "digest": summary.digest,
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
 
 
-def _pixel_kinds(manifest: "Manifest") -> Iterator[str]:
-    columns = (manifest.pixel_formats, manifest.color_matrices, manifest.color_ranges)
-    for pixel_format, matrix, color_range in zip(*columns, strict=True):
-        yield f"{pixel_format} {matrix} {color_range}"
-
-
-def _class_table(manifest: "Manifest") -> "Table":
-    import numpy as np
+def _class_table(summary: "Summary") -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("label", "class", "videos", "frames", "median s")
-    seconds = manifest.num_frames / manifest.fps
-    for label, name in enumerate(manifest.classes):
-        rows = np.flatnonzero(manifest.labels == label)
-        median = f"{np.median(seconds[rows]):.1f}" if len(rows) else "-"
-        num_frames = manifest.num_frames[rows].sum()
-        table.add_row(str(label), escape(name), str(len(rows)), str(num_frames), median)
+    for one in summary.classes:
+        median = "-" if one.median_s is None else f"{one.median_s:.1f}"
+        counts = (str(one.num_videos), str(one.num_frames))
+        table.add_row(str(one.label), escape(one.name), *counts, median)
     return table
 
 
-def _spread(values: "np.ndarray", form: str = "g") -> str:
-    import numpy as np
+def split_texts(summary: "Summary") -> Iterator[tuple[int, str]]:
+    """Yields (split number, "9537 train, 3783 test") for each split."""
+    for number, counts in enumerate(summary.splits, 1):
+        yield number, ", ".join(f"{count} {name.text}" for name, count in counts.items())
 
-    low, middle, high = np.percentile(np.asarray(values), [0, 50, 100])
-    return f"{low:{form}} to {high:{form}}, median {middle:{form}}"
+
+def _spread_text(spread: "Spread", form: str = "g") -> str:
+    return f"{spread.least:{form}} to {spread.greatest:{form}}, median {spread.median:{form}}"
 
 
 def few(names: list[str], limit: int = 6) -> str:

@@ -2,10 +2,16 @@
 
 import io
 from math import ceil, sqrt
+from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image, ImageDraw
+
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from shards.reader import ShardReader
 
 _TILE_WIDTH_PX = 240
 _MARGIN_PX = 4
@@ -34,6 +40,29 @@ def contact_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Im
         sheet.paste(tile, (x, y))
         draw.text((x, y + height), str(index), fill="black")
     return sheet
+
+
+def write_contact_sheet(path: Path, manifest: Manifest, row: int, num_tiles: int = 16) -> None:
+    """Draws frames of a stored video into a PNG file.
+
+    Args:
+        path: The file.
+        manifest: The shards.
+        row: The row of the video.
+        num_tiles: How many frames to draw.
+
+    Raises:
+        ShardError: The video cannot be read.
+        InputError: The file cannot be written.
+    """
+    with ShardReader(manifest) as reader:
+        sheet = contact_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
+    png = io.BytesIO()
+    sheet.save(png, format="PNG")
+    try:
+        publish_bytes(path, png.getvalue())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; choose another file") from error
 
 
 def _frames(data: bytes, wanted: set[int]) -> dict[int, Image.Image]:

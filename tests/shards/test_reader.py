@@ -1,11 +1,17 @@
-"""The reader gives the bytes that `tarfile` finds, and names a shard that is damaged."""
+"""The reader gives the bytes that `tarfile` finds, and names a shard that is damaged.
+
+Of a remote set it fetches again only the file that was damaged.
+"""
 
 import tarfile
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from shards.format.manifest import Manifest
+from shards.files.remote_store import RemoteStore
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.packet_index import packets_name
 from shards.reader import ShardError, ShardReader
 
 
@@ -46,3 +52,63 @@ def test_a_damaged_or_missing_shard_is_named_by_the_reader(
         (tmp_path / video.shard).write_bytes(data)
         with pytest.raises(ShardError, match="sha256 differs"):
             reader.read(0)
+
+
+@pytest.fixture
+def remote(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Manifest, list[str]]:
+    """The shards behind a URL, and a list of the files that have been fetched from there."""
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/reader"
+    files = fsspec.filesystem("memory")
+    for path in manifest.root.iterdir():
+        if path.is_file():
+            files.pipe_file(f"/{tmp_path.name}/reader/{path.name}", path.read_bytes())
+    fetched: list[str] = []
+    get_file = RemoteStore.get_file
+
+    def counted(store: RemoteStore, name: str, target: Path) -> None:
+        fetched.append(name)
+        get_file(store, name, target)
+
+    monkeypatch.setattr(RemoteStore, "get_file", counted)
+    return read_manifest(url), fetched
+
+
+def test_only_the_file_that_is_damaged_is_fetched_again(
+    remote: tuple[Manifest, list[str]],
+) -> None:
+    manifest, fetched = remote
+    video = manifest.video(0)
+    index = packets_name(video.shard)
+    with ShardReader(manifest) as reader:
+        expected = reader.read_window(0, 0, 3)
+    assert sorted(fetched) == sorted([index, video.shard])
+    for name in (index, video.shard):
+        fetched.clear()
+        copy = manifest.root / name
+        data = bytearray(copy.read_bytes())
+        if name == video.shard:
+            data[video.offset : video.offset + video.size] = bytes(video.size)
+        else:
+            data = data[: len(data) // 2]
+        copy.write_bytes(data)
+        with ShardReader(manifest) as reader:
+            assert reader.read_window(0, 0, 3) == expected
+        assert fetched == [name]
+
+
+def test_a_file_that_is_damaged_at_its_source_is_fetched_twice(
+    remote: tuple[Manifest, list[str]],
+) -> None:
+    manifest, fetched = remote
+    index = packets_name(manifest.video(0).shard)
+    files = fsspec.filesystem("memory")
+    files.pipe_file(manifest.url.removeprefix("memory:/") + f"/{index}", b"nothing")
+    with (
+        ShardReader(manifest) as reader,
+        pytest.raises(ShardError, match="packet index is not a packet index"),
+    ):
+        reader.read_window(0, 0, 3)
+    assert fetched == [index, index]

@@ -16,6 +16,7 @@ from shards.format.manifest import (
     read_manifest,
     write_manifest,
 )
+from shards.format.packet_index import PacketsFile, packets_file, packets_name
 from shards.format.shard import index_name
 from shards.verification import verify
 
@@ -78,6 +79,60 @@ def test_a_changed_or_missing_index_is_found(manifest: Manifest, root: Path) -> 
     problems = "\n".join(verify(root))
     assert f"{first.name} in {manifest.shard_names[0]}: disagrees" in problems
     assert f"{second.name} in {manifest.shard_names[1]}: is missing" in problems
+
+
+def test_a_missing_packet_index_is_found(manifest: Manifest, root: Path) -> None:
+    name = packets_name(manifest.shard_names[0])
+    (root / name).unlink()
+    assert [problem for problem in verify(root) if name in problem] == verify(root)
+    assert f"{name} in {manifest.shard_names[0]}: No such file" in verify(root)[0]
+
+
+def test_the_packet_index_of_another_shard_is_found(manifest: Manifest, root: Path) -> None:
+    first, second = manifest.shard_names[:2]
+    shutil.copy(root / packets_name(second), root / packets_name(first))
+    problems = verify(root)
+    num_videos = manifest.table.column("shard").to_pylist().count(first)
+    assert len(problems) == num_videos
+    assert all(
+        f" in {first}: its row in the packet index is not the one" in problem
+        for problem in problems
+    )
+
+
+def test_every_wrong_row_of_a_packet_index_is_found(manifest: Manifest, root: Path) -> None:
+    path = root / packets_name(manifest.shard_names[0])
+    keys = [video.key for video in map(manifest.video, range(len(manifest)))]
+    file = PacketsFile(path)
+    rows = [file.row(place) for place in range(len(file))]
+    rows[0] = replace(rows[0], first_byte=rows[0].first_byte + 1)
+    rows[1] = replace(rows[1], extradata=b"other")
+    path.write_bytes(packets_file([*rows, rows[0]]))
+    problems = "\n".join(verify(root))
+    assert f"{path.name} in {manifest.shard_names[0]}: has {len(rows) + 1} rows" in problems
+    for key in keys[:2]:
+        assert f"{key} in {manifest.shard_names[0]}: its row in the packet index is not" in problems
+    path.write_bytes(packets_file(rows[:1]))
+    assert f"has 1 rows for {len(rows)} videos" in "\n".join(verify(root))
+
+
+def test_a_row_for_a_video_without_a_packet_index_is_found(manifest: Manifest, root: Path) -> None:
+    videos = [manifest.video(row) for row in range(len(manifest))]
+    videos[0] = replace(videos[0], packets_sha256="")
+    (root / ".ingest").mkdir()
+    write_manifest(open_store(root), videos, read_dataset_json(root))
+    assert verify(root) == [
+        f"{videos[0].key} in {videos[0].shard}: its row in the packet index must be empty"
+    ]
+
+
+def test_stray_indices_are_found(root: Path) -> None:
+    for name in ("shard-000999.idx", "shard-000999.packets.arrow", "notes.idx"):
+        (root / name).write_bytes(b"")
+    assert verify(root) == [
+        "shard-000999.idx: not in the manifest",
+        "shard-000999.packets.arrow: not in the manifest",
+    ]
 
 
 def test_swapped_shards_are_found(manifest: Manifest, root: Path) -> None:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def test_the_default_quality_is_good_and_a_worse_one_smaller(tmp_path: Path, cod
         tmp_path / "a.mkv", num_frames=12, height=144, width=144, paint=paint, codec="ffv1"
     )
     images = np.stack([paint(index) for index in range(12)])
-    good, poor = (transcode(path, Recipe(codec=codec, quality=q)) for q in (-1, 31))
+    good, poor = (transcode(path, Recipe(codec=codec, quality=q)) for q in (None, 31))
     assert _psnr(_rgb(good.data), images) > 30
     assert len(poor.data) < len(good.data)
 
@@ -337,8 +337,42 @@ def test_a_picture_that_changes_size_is_refused(tmp_path: Path) -> None:
         {"max_seconds": 0.0},
         {"max_seconds": float("inf")},
         {"codec": "copy", "max_seconds": 3.0},
+        {"quality": -1},
     ],
 )
 def test_impossible_recipes_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"^recipe"):
-        replace(Recipe(), **wrong)  # type: ignore[arg-type]
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("codec", "argument", "value"),
+    [
+        ("copy", "quality", 0),
+        ("copy", "gop", 16),
+        ("copy", "short_side_px", 256),
+        ("copy", "max_seconds", 3.0),
+        ("copy", "preset", "veryfast"),
+        ("mjpeg", "gop", 16),
+        ("mjpeg", "preset", "veryfast"),
+        ("vp9", "preset", "veryfast"),
+    ],
+)
+def test_an_argument_that_a_codec_does_not_have_is_refused(
+    codec: str, argument: str, value: object
+) -> None:
+    words = argument.removesuffix("_px").replace("_", " ")
+    with pytest.raises(InputError, match=f"^recipe {codec}: it has no {words}; leave that out"):
+        Recipe(codec=codec, **{argument: value})  # type: ignore[arg-type]
+
+
+def test_a_recipe_has_the_defaults_of_its_codec() -> None:
+    common = {"gop": 16, "short_side_px": 256, "max_seconds": None, "preset": "veryfast"}
+    assert asdict(Recipe()) == {"codec": "h264", "quality": 18, **common}
+    assert asdict(Recipe(codec="hevc")) == {"codec": "hevc", "quality": 20, **common}
+    vp9 = {**common, "codec": "vp9", "quality": 24, "preset": None}
+    assert asdict(Recipe(codec="vp9")) == vp9
+    assert asdict(Recipe(codec="mjpeg")) == {**vp9, "codec": "mjpeg", "quality": 3, "gop": None}
+    copy = Recipe(codec="copy")
+    assert {value for name, value in asdict(copy).items() if name != "codec"} == {None}
+    assert replace(copy) == copy

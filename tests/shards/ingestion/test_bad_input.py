@@ -108,7 +108,7 @@ def test_a_decoder_that_does_not_end_is_ended(tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = ingest(from_folder(root), out, time_limit_s=4, workers=1)
     assert (report.num_videos, report.num_skipped) == (3, 1)
-    assert "not done within 4 s; see --time-limit" in (out / SKIPPED_NAME).read_text()
+    assert "not done within 4 s; raise the time limit" in (out / SKIPPED_NAME).read_text()
     again = CliRunner().invoke(shard_app, ["folder", "--root", str(root), "--out", str(out)])
     assert "1 of them for reasons that may have passed" in again.output
 

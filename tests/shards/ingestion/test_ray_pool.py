@@ -74,7 +74,7 @@ def test_no_cluster_is_one_line(many: Path, tmp_path: Path) -> None:
         arguments = ["folder", "--root", str(many), "--out", str(tmp_path / "out"), *ray]
         CliRunner().invoke(shard_app, arguments, catch_exceptions=False)
 
-    assert "--ray auto: no Ray cluster there" in fault_of(run, "--ray")
-    assert "--ray auto: no Ray cluster there" in fault_of(run, "--ray", "--strict")
+    assert "Ray address auto: no Ray cluster there" in fault_of(run, "--ray")
+    assert "Ray address auto: no Ray cluster there" in fault_of(run, "--ray", "--strict")
     run()
     assert len(read_manifest(tmp_path / "out")) == 40

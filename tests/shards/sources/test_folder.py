@@ -68,16 +68,20 @@ def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("names", "options", "expected"),
     [
-        (None, {}, "no such folder; check --root"),
+        (None, {}, "no such folder; check the root"),
         ([], {}, "is empty; put one folder per class"),
         (["x.mp4"], {}, "holds 1 videos but no class folders"),
         (["notes.txt"], {}, "holds files but no class folders"),
         (["a/1.mp4", "a/2.mp4", "x.mp4"], {}, "x.mp4: lies outside any class folder"),
         (["a/1.mp4"], {}, "class 'a' has 1 video(s), needs 2: add videos or remove the class, or"),
         (["a/1.mp4", "a/2.mp4", "b/notes.txt"], {}, "class 'b' has 0 video(s)"),
-        (["train/a/1.mp4"], {"test_percent": 5}, "holds split folders (train), so --test-percent"),
+        (
+            ["train/a/1.mp4"],
+            {"test_percent": 5},
+            "folders (train), so the test percentage",
+        ),
         (["val/a/1.mp4", "valid/a/2.mp4"], {}, "val means the same split"),
-        (["a/1.mp4"], {"test_percent": 100}, "--test-percent 100"),
+        (["a/1.mp4"], {"test_percent": 100}, "test percent 100"),
         (["a/1.mp4"], {"test_percent": 9, "min_per_class": 1}, "cannot be both train and test"),
     ],
 )
@@ -94,7 +98,7 @@ def test_folders_that_are_not_a_data_set(
 
 
 def test_a_file_is_not_a_root(tmp_path: Path) -> None:
-    assert "is a file; --root takes the folder" in fault_of(from_folder, touch(tmp_path, "x") / "x")
+    assert "is a file; the root is the folder" in fault_of(from_folder, touch(tmp_path, "x") / "x")
 
 
 def test_one_video_is_enough_where_one_says_so(tmp_path: Path) -> None:

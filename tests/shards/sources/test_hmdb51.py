@@ -49,7 +49,7 @@ def test_hmdb51_from_its_lists(tmp_path: Path) -> None:
     ("names", "expected"),
     [
         (["YoYo/v_YoYo_g01_c01.avi"], "looks like UCF101: class folders hold v_Class_gNN_cNN.avi"),
-        (["all/wave/M_wave_f_nm_np1_fr_med_2.avi"], "further down; give --root {root}/all"),
+        (["all/wave/M_wave_f_nm_np1_fr_med_2.avi"], "further down; give {root}/all as the root"),
         (["wave.rar"], "holds packed files (e.g. wave.rar)"),
         (["wave/New_wave_f_nm_np1_fr_med_26.avi"], "not in wave_test_splitN.txt"),
     ],

@@ -60,4 +60,4 @@ def test_listed_videos_that_do_not_exist_are_missing(tmp_path: Path) -> None:
 
 
 def test_no_table(tmp_path: Path) -> None:
-    assert "no such file; --csv takes a table" in fault_of(from_csv, tmp_path / "x.csv")
+    assert "no such file; give a table" in fault_of(from_csv, tmp_path / "x.csv")

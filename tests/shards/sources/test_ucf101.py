@@ -33,7 +33,7 @@ def test_ucf101_needs_no_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["UCF-101/YoYo/v_YoYo_g01_c01.avi"], "further down; give --root {root}/UCF-101"),
+        (["UCF-101/YoYo/v_YoYo_g01_c01.avi"], "further down; give {root}/UCF-101 as the root"),
         (["wave/Movie_wave_f_nm_np1_fr_med_26.avi"], "looks like HMDB51: class folders hold"),
         (["abseiling/abcdefghijk_000001_000011.mp4"], "looks like Kinetics400"),
         (["train/a/1.mp4"], "holds split folders"),

@@ -42,7 +42,7 @@ def test_help_names_every_command() -> None:
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
-    assert "no such folder; check --root" in complaint(
+    assert "no such folder; check the root" in complaint(
         "shard", "folder", "--root", tmp_path / "none", "--out", tmp_path / "out"
     )
     (tmp_path / "empty").mkdir()

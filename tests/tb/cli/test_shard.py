@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
+from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from tb.cli.shard import shard_app, shards_app
 from tests.make_videos import make_video
@@ -70,10 +71,17 @@ def test_shard_csv_with_all_options(videos: Path, tmp_path: Path) -> None:
         rows = [(path, path.parent.name) for path in sorted(videos.rglob("*.mp4"))]
         csv.writer(file).writerows([("path", "label"), *rows])
     options = "--seed 3 --workers 1 --short-side 64 --shard-mb 1 --max-seconds 0.4 --strict"
-    options += " --recipe mjpeg --quality 9 --gop 4"
-    _run(shard_app, "csv", "--csv", table, "--out", out, *options.split())
+    arguments = ["csv", "--csv", table, "--out", out, *options.split()]
+    mjpeg = ["--recipe", "mjpeg", "--quality", 9]
+    assert "recipe mjpeg: it has no gop" in _fault(shard_app, *arguments, *mjpeg, "--gop", 4)
+    _run(shard_app, *arguments, *mjpeg)
     video = read_manifest(out).video(0)
     assert (video.codec, video.height, video.num_frames) == ("mjpeg", 64, 10)
+    arguments[arguments.index(out)] = other = tmp_path / "other"
+    _run(shard_app, *arguments, "--recipe", "h264", "--quality", 30, "--gop", 4)
+    manifest = read_manifest(other)
+    with ShardReader(manifest) as reader:
+        assert reader.read_window(0, 0, 9).gop_frames == (0, 4, 8)
 
 
 def test_shard_ucf101(tmp_path: Path) -> None:

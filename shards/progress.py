@@ -1,0 +1,10 @@
+"""`Progress`: the type of the functions that show how far an ingestion or a verification is."""
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int, str], None]
+"""Called with (videos done, all videos, key)."""
+
+
+def no_progress(num_done: int, num_videos: int, key: str) -> None:
+    """Shows nothing."""
