@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from tb.evaluation.accuracy import Evaluation as Evaluation
     from tb.evaluation.probes import Retrieval as Retrieval
     from tb.tables.reproduce import Reproduction as Reproduction
+    from tb.version import __version__ as __version__
     from tb.weights.classifier import TrainedClassifier as TrainedClassifier
-
-__version__ = "0.1.0"
 
 _MODULE_OF = {
     "Evaluation": "tb.evaluation.accuracy",
@@ -34,6 +33,7 @@ _MODULE_OF = {
     "Reproduction": "tb.tables.reproduce",
     "Retrieval": "tb.evaluation.probes",
     "TrainedClassifier": "tb.weights.classifier",
+    "__version__": "tb.version",
     "evaluate": "tb.api",
     "export": "tb.api",
     "knn_probe": "tb.api",
@@ -52,6 +52,7 @@ __all__ = [
     "Reproduction",
     "Retrieval",
     "TrainedClassifier",
+    "__version__",
     "evaluate",
     "export",
     "knn_probe",

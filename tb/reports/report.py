@@ -15,7 +15,6 @@ from loaders.engines.choice import engine_name
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb import __version__
 from tb.config.differences import Tree
 from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
@@ -27,6 +26,7 @@ from tb.reports import plots
 from tb.reports.view_sheet import contact_sheet, png_bytes
 from tb.stage_kinds import BASELINES, StageKind, Teacher
 from tb.training.metrics import METRICS, Row, read_metrics
+from tb.version import __version__
 
 REPORT, RESULT = "report.html", "result.json"
 # Name in result.json -> the stage whose classifier was evaluated.

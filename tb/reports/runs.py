@@ -14,9 +14,9 @@ import numpy as np
 import yaml
 
 from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from tb.config.differences import Tree
 from tb.config.load_config import CONFIG
+from tb.named_paths import write_named_file
 from tb.training.metrics import METRICS, Row, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 
@@ -124,7 +124,7 @@ def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
     """Writes a picture of one metric over the steps of several runs, smoothed.
 
     Raises:
-        InputError: A run does not have that metric.
+        InputError: A run does not have that metric, or `png` cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -146,4 +146,4 @@ def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
     axes.legend(frameon=False)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
-    publish_bytes(png, data.getvalue())
+    write_named_file(png, data.getvalue(), "png")

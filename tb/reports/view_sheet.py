@@ -9,11 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from loaders import Batch, Loader, open_loader
-from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.method.streams import pretrain_views
+from tb.named_paths import write_named_file
 
 _THUMB_PX = 32
 _LABEL_PX = 48
@@ -65,10 +64,7 @@ def write_contact_sheet(
 ) -> None:
     """Writes `contact_sheet` as a PNG file; InputError where `path` cannot be written."""
     data = png_bytes(contact_sheet(manifest, config, num_videos=num_videos))
-    try:
-        publish_bytes(path, data)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; choose another --png") from error
+    write_named_file(path, data, "png")
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -30,6 +30,7 @@ from tb.config.load_config import load_config
 from tb.config.sections import Config, Machine
 from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
+from tb.named_paths import make_named_folder
 from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.published import Row
 from tb.training.metrics import METRICS, read_metrics
@@ -195,7 +196,7 @@ def _run_units(grid: Grid, manifest: Manifest, out: Path) -> None:
 def _try(unit: Unit, manifest: Manifest, out: Path) -> bool:
     """Runs a unit, unless another runner has it; returns whether it ran."""
     lock = out / "locks" / f"{unit.key.replace('/', '.')}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_named_folder(lock.parent, "out")
     try:
         with locked(lock, f"{unit.key}: another runner has it"):
             if _finding(unit, manifest, out) is None:
