@@ -23,8 +23,8 @@ def views_command(
     """A contact sheet of what the networks see: the long and short views of a few videos."""
     from shards.format.manifest import read_manifest
     from tb.config.load_config import load_config
-    from tb.reports.view_sheet import write_contact_sheet
+    from tb.reports.view_sheet import write_view_sheet
 
     config = load_config(preset, set_ or [])
-    write_contact_sheet(read_manifest(shards), config, png, num_videos=num_videos)
+    write_view_sheet(read_manifest(shards), config, png, num_videos=num_videos)
     typer.echo(png)

@@ -134,10 +134,10 @@ def _draw_contact_sheet(manifest: "Manifest", row: int, path: Path, num_tiles: i
     from shards.errors import InputError
     from shards.files.publish import publish_bytes
     from shards.reader import ShardReader
-    from tb.reports.frame_sheet import contact_sheet
+    from tb.reports.frame_sheet import frame_sheet
 
     with ShardReader(manifest) as reader:
-        sheet = contact_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
+        sheet = frame_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
     png = io.BytesIO()
     sheet.save(png, format="PNG")
     try:

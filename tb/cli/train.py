@@ -69,7 +69,7 @@ def student(
 
 @train_app.command()
 def baseline(
-    kind: Annotated[str, typer.Argument(help="pseudo-label, fixmatch or mean-teacher.")],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(BASELINES)}.")],
     shards: Shards,
     out: Out,
     name: Name = None,

@@ -43,7 +43,7 @@ class Evaluation:
     num_peeks: int = 0
 
 
-def summarise(
+def measure_accuracy(
     probabilities: np.ndarray,
     labels: np.ndarray,
     num_classes: int,

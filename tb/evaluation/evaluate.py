@@ -24,8 +24,8 @@ from tb.evaluation.accuracy import (
     Evaluation,
     class_table,
     csv_of,
+    measure_accuracy,
     read_evaluation,
-    summarise,
     write_evaluation,
 )
 from tb.evaluation.clips import evaluation_loader, video_means
@@ -83,7 +83,7 @@ def _evaluate(stage: str, manifest: Manifest, config: Config, work: Path, peek: 
         raise InputError(f"{folder}: the checkpoint was replaced just now; run this again")
     probabilities, rows = _predict(model, f"evaluate {stage}", manifest, config)
     labels = manifest.labels[rows]
-    result = summarise(
+    result = measure_accuracy(
         probabilities, labels, len(manifest.classes), stage=stage, split=split, source=source
     )
     num_peeks = log_reading(folder, "eval", split, result.top1, source, peek=peek)

@@ -18,7 +18,7 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.evaluation.accuracy import Evaluation, summarise, write_evaluation
+from tb.evaluation.accuracy import Evaluation, measure_accuracy, write_evaluation
 from tb.evaluation.evaluate import evaluation_source
 from tb.evaluation.features import Features, stage_features
 from tb.evaluation.held_out_readings import check_unread, log_reading
@@ -274,7 +274,7 @@ def _record(
     source = {**evaluation_source(folder, manifest, config), "labels": labels, **settings}
     if not peek:
         check_unread(folder, f"probe {probe}", split, source)
-    result = summarise(
+    result = measure_accuracy(
         probabilities.numpy(),
         queries.labels.numpy(),
         len(manifest.classes),

@@ -12,7 +12,7 @@ _MARGIN_PX = 4
 _CAPTION_PX = 14
 
 
-def contact_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Image:
+def frame_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Image:
     """Frames with their numbers, left to right and top to bottom.
 
     Args:

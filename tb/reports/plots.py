@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tb.training.metrics import Row
+from tb.training.metrics import MetricsRow
 
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
@@ -23,7 +23,7 @@ _OTHER = (
 _STYLE: Any = {"svg.hashsalt": "timebalance", "font.size": 9, "axes.spines.top": False}
 
 
-def training_curves(metrics: dict[str, list[Row]]) -> str:
+def training_curves(metrics: dict[str, list[MetricsRow]]) -> str:
     """The loss and its terms over the steps, smoothed: one panel for each stage."""
     num_rows = math.ceil(len(metrics) / _NUM_COLUMNS)
     with matplotlib.rc_context(_STYLE):
@@ -43,7 +43,7 @@ def training_curves(metrics: dict[str, list[Row]]) -> str:
         return _svg(figure)
 
 
-def similarity(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
+def similarity_boxes(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
     """The distribution of the similarity score, one box for each class.
 
     Args:

@@ -17,7 +17,7 @@ from shards.errors import InputError
 from tb.config.differences import Tree
 from tb.config.load_config import CONFIG
 from tb.named_paths import write_named_file
-from tb.training.metrics import METRICS, Row, read_metrics
+from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 
 _LAST = 50  # steps over which the last values are averaged
@@ -39,7 +39,7 @@ class Run:
 
     folder: Path
     config: Tree
-    rows: list[Row]
+    rows: list[MetricsRow]
     step: int
     steps: int | None
     results: dict[str, Tree]
@@ -50,7 +50,7 @@ class Run:
         return sum(row["step_s"] + row.get("val_s", 0.0) for row in self.rows)
 
     @property
-    def final(self) -> Row:
+    def final(self) -> MetricsRow:
         """The means of the last steps' metrics, the last validation, the accuracies by split."""
         last = self.rows[-_LAST:]
         names = [name for name in (last[-1] if last else {}) if name not in _NOT_FINAL]
@@ -66,7 +66,7 @@ class Run:
         return means
 
 
-def _validation(row: Row) -> Row:
+def _validation(row: MetricsRow) -> MetricsRow:
     """The values that only an epoch's last row has."""
     return {name: value for name, value in row.items() if name.startswith("val_")}
 

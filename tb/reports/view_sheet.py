@@ -21,7 +21,7 @@ _GAP_PX = 14
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def contact_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
+def view_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
     """One column for each video: its 2 long and 2 x 4 short views, as pretraining sees them.
 
     The videos are those of the first batch of epoch 0. Under every frame is its number in the
@@ -59,11 +59,11 @@ def _loader(manifest: Manifest, config: Config, num_videos: int) -> Loader:
     )
 
 
-def write_contact_sheet(
+def write_view_sheet(
     manifest: Manifest, config: Config, path: Path, *, num_videos: int = 3
 ) -> None:
-    """Writes `contact_sheet` as a PNG file; InputError where `path` cannot be written."""
-    data = png_bytes(contact_sheet(manifest, config, num_videos=num_videos))
+    """Writes `view_sheet` as a PNG file; InputError where `path` cannot be written."""
+    data = png_bytes(view_sheet(manifest, config, num_videos=num_videos))
     write_named_file(path, data, "png")
 
 

@@ -32,7 +32,7 @@ from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
 from tb.named_paths import make_named_folder
 from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
-from tb.tables.published import Row
+from tb.tables.published import TableRow
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.world import world_from
 from tb.workflow.children import child_pool
@@ -88,7 +88,7 @@ class Finding:
 class Cell:
     """A place in the table: the unit whose accuracy stands there."""
 
-    row: Row
+    row: TableRow
     percent: float
     seed: int
     unit: str
@@ -103,7 +103,7 @@ class Grid:
 
 
 def make_grid(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     presets: dict[float, str],
     *,
     num_seeds: int,

@@ -11,7 +11,7 @@ from tb.config.load_config import load_config, preset_names
 from tb.tables import results
 from tb.tables.cost import cost_table
 from tb.tables.grid import Grid, findings, make_grid, run_grid
-from tb.tables.published import BACKBONES, PERCENTS, TABLES, Row
+from tb.tables.published import BACKBONES, PERCENTS, TABLES, TableRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,13 @@ class Reproduction:
             out,
             title=f"{self.table} on {self.dataset}",
             notes=results.notes(evaluations, manifest),
-            lines=results.table(self._rows(), evaluations, self.dataset, self.backbone),
+            rows=results.table(self._rows(), evaluations, self.dataset, self.backbone),
             comparisons=results.claims(evaluations, class_kinds),
             command=self._command(),
         )
         return path
 
-    def _rows(self) -> tuple[Row, ...]:
+    def _rows(self) -> tuple[TableRow, ...]:
         if self.table not in TABLES:
             raise InputError(f"no table {self.table!r}: choose one of {', '.join(TABLES)}")
         rows = TABLES[self.table]

@@ -11,7 +11,7 @@ from shards.errors import InputError
 from tb.config.sections import Config, Machine
 from tb.progress import ProgressBar
 from tb.training.distributed import barrier
-from tb.training.metrics import Row
+from tb.training.metrics import MetricsRow
 from tb.training.precision import Precision
 from tb.training.preemption import EXIT_CODE, Preemption, preemption
 from tb.training.run_state import RunState
@@ -91,14 +91,14 @@ class Reporter:
         _check_finite(checked, step, self._run.path)
         measured = self._run.observe(step.step, step.terms["loss"])
         _check_finite(measured, step, self._run.path)
-        row: Row = {"step": step.step, **step.terms, **measured, **step.costs}
+        row: MetricsRow = {"step": step.step, **step.terms, **measured, **step.costs}
         if self._precision is Precision.FP16:
             row["overflowed"] = int(overflowed)
         if self.tracker is not None:
             self.tracker.write(row)
 
 
-def _check_finite(values: Row, step: FetchedStep, path: Path) -> None:
+def _check_finite(values: MetricsRow, step: FetchedStep, path: Path) -> None:
     for name in ("loss", "grad_norm", "val_loss"):
         value = values.get(name, 0.0)
         if not math.isfinite(value):

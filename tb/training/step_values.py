@@ -15,7 +15,7 @@ from torch import Tensor
 
 from loaders import Batch
 from tb.training.distributed import mean
-from tb.training.metrics import Row
+from tb.training.metrics import MetricsRow
 from tb.training.stage import Terms
 from tb.training.world import World
 
@@ -84,8 +84,8 @@ class FetchedStep:
     """
 
     step: int
-    terms: Row
-    costs: Row
+    terms: MetricsRow
+    costs: MetricsRow
     keys: list[str]
 
 

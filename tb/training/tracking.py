@@ -12,10 +12,10 @@ from pathlib import Path
 
 from shards.errors import InputError
 from tb.config.sections import Config, Machine
-from tb.training.metrics import METRICS, MetricsLog, Row
+from tb.training.metrics import METRICS, MetricsLog, MetricsRow
 
 TENSORBOARD = "tensorboard"
-Sink = Callable[[Row], None]
+Sink = Callable[[MetricsRow], None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Tracker:
     log: MetricsLog
     sinks: tuple[Sink, ...]
 
-    def write(self, row: Row) -> None:
+    def write(self, row: MetricsRow) -> None:
         """Writes a row everywhere."""
         self.log.write(row)
         for sink in self.sinks:
@@ -82,7 +82,7 @@ def _tensorboard(folder: Path, first: int) -> Iterator[Sink]:
     # Readers then ignore what an earlier, killed process wrote from this step on.
     with SummaryWriter(str(folder), purge_step=first) as writer:  # type: ignore[no-untyped-call]
 
-        def write(row: Row) -> None:
+        def write(row: MetricsRow) -> None:
             for name, value in row.items():
                 if name != "step":
                     writer.add_scalar(name, value, int(row["step"]))  # type: ignore[no-untyped-call]
