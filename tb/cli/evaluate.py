@@ -30,22 +30,18 @@ def evaluate_command(
     result = api.evaluate(
         stage, shards=shards, out=out, preset=preset, settings=set_ or [], peek_test=peek_test
     )
-    from shards.format.manifest import read_manifest
     from tb.evaluation.accuracy import class_table
-    from tb.evaluation.held_out_readings import num_readings
 
-    classes = read_manifest(shards).classes
     typer.echo(
         f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of {result.num_videos}"
-        f" videos of split {result.split!r} (chance {1 / len(classes):.1%})"
+        f" videos of split {result.split!r} (chance {result.chance:.1%})"
     )
-    _tell_classes(class_table(result, classes))
+    _tell_classes(class_table(result))
     typer.echo(f"see {out / stage}/classes-{result.split}.csv, confusion-{result.split}.png")
-    readings = num_readings(out / stage, result.split)
-    if readings > 1:
+    if result.num_readings > 1:
         typer.echo(
-            f"note: split {result.split!r} was looked at {readings} times with this stage; see"
-            f" {out / stage}/evaluations.jsonl"
+            f"note: split {result.split!r} was looked at {result.num_readings} times with this stage;"
+            f" see {out / stage}/evaluations.jsonl"
         )
 
 

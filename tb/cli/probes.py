@@ -100,5 +100,5 @@ def _tell(probe: str, result: "Evaluation") -> None:
     typer.echo(
         f"{result.stage}, {probe}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of"
         f" {result.num_videos} videos of split {result.split!r}"
-        f" (chance {1 / len(result.class_top1):.1%})"
+        f" (chance {result.chance:.1%})"
     )
