@@ -29,7 +29,7 @@ def demo_command(
 
     Run it again after an interruption: it goes on from where it was.
     """
-    _tell(out, api.demo(out, size=size, seed=seed))
+    _tell(out, api.run_demo(out, size=size, seed=seed))
 
 
 def _tell(out: Path, result: "Tree") -> None:

@@ -40,8 +40,8 @@ def evaluate_command(
     typer.echo(f"see {out / stage}/classes-{result.split}.csv, confusion-{result.split}.png")
     if result.num_readings > 1:
         typer.echo(
-            f"note: split {result.split!r} was looked at {result.num_readings} times with this stage;"
-            f" see {out / stage}/evaluations.jsonl"
+            f"note: split {result.split!r} was looked at {result.num_readings} times with this"
+            f" stage; see {out / stage}/evaluations.jsonl"
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from shards.errors import InputError
-from tb.config.differences import Tree
+from tb.config.differences import Tree, differences
 from tb.config.load_config import CONFIG
 from tb.named_paths import write_named_file
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
@@ -48,6 +48,11 @@ class Run:
     def seconds(self) -> float:
         """The time of all steps, with waiting for data, and of validation."""
         return sum(row["step_s"] + row.get("val_s", 0.0) for row in self.rows)
+
+    @property
+    def wait_fraction(self) -> float:
+        """The share of `seconds` that was spent waiting for data; 0 without steps."""
+        return sum(row["data_wait_s"] for row in self.rows) / self.seconds if self.rows else 0.0
 
     @property
     def final(self) -> MetricsRow:
@@ -108,6 +113,32 @@ def find_runs(roots: Sequence[Path]) -> list[Run]:
             raise InputError(f"{root}: no such folder")
     folders = {path.parent for root in roots for path in root.rglob(METRICS)}
     return [read_run(folder) for folder in sorted(folders)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunComparison:
+    """Two runs side by side.
+
+    Attributes:
+        names: Their short names.
+        settings: The settings that differ: (name, value in the first, value in the second).
+        metrics: Name -> the `final` values of both; None where a run does not have it.
+    """
+
+    names: tuple[str, str]
+    settings: list[tuple[str, object, object]]
+    metrics: dict[str, tuple[float | None, float | None]]
+
+
+def compare_runs(one: Run, two: Run) -> RunComparison:
+    """Compares the settings and the last metrics of two runs."""
+    first, second = short_names([one, two])
+    a, b = one.final, two.final
+    return RunComparison(
+        names=(first, second),
+        settings=differences(one.config, two.config),
+        metrics={name: (a.get(name), b.get(name)) for name in a | b},
+    )
 
 
 def short_names(runs: Sequence[Run]) -> list[str]:
