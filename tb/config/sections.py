@@ -1,5 +1,6 @@
 """Every setting with its default (the paper's) and its range: one class for each section."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,6 +14,38 @@ from tb.stage_kinds import Distance, Reduction, TeacherWeights
 
 BackboneSetting = str | dict[str, Any]
 """A backbone's name, or options of PyTorchVideo's `create_resnet` (`tb.networks.backbones`)."""
+
+
+class LrSchedule(StrEnum):
+    """The learning rate after the warm-up."""
+
+    PLATEAU = "plateau"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class Select(StrEnum):
+    """Which weights are a stage's result."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+class Amp(StrEnum):
+    """The number format of forward and backward passes."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    OFF = "off"
+
+
+class Compile(StrEnum):
+    """Whether torch.compile is used."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class _Section(BaseModel):
@@ -108,12 +141,12 @@ class Optim(_Section):
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    schedule: LrSchedule = LrSchedule.PLATEAU
     patience: int = Field(5, ge=1)
     accumulate: int = Field(1, ge=1)
     clip_norm: float | None = Field(None, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    select: Literal["last", "best"] = "last"
+    select: Select = Select.LAST
 
     def piece_size(self, num_processes: int) -> int:
         """The videos of one stream that a process takes at a time.
@@ -260,8 +293,8 @@ class Machine(_Section):
     num_threads: int | None = Field(None, ge=1)
     tune: bool = False
     gpu_memory_mb: float | None = Field(None, gt=0)
-    amp: Annotated[Literal["auto", "bf16", "fp16", "off"], _UNQUOTED] = "auto"
-    compile: Annotated[Literal["auto", "on", "off"], _UNQUOTED] = "auto"
+    amp: Annotated[Amp, _UNQUOTED] = Amp.AUTO
+    compile: Annotated[Compile, _UNQUOTED] = Compile.AUTO
     compile_mode: Literal[
         "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
     ] = "default"

@@ -22,6 +22,7 @@ from torch.nn import functional
 from loaders import Batch, ViewSpec
 from loaders.plan import stage_views
 from loaders.plan.views import Augment
+from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Baselines, Config
@@ -33,7 +34,7 @@ from tb.method.classification import (
 )
 from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
-from tb.stage_kinds import FROM_SCRATCH, Distance, StageKind
+from tb.stage_kinds import BASELINES, FROM_SCRATCH, Distance, StageKind
 from tb.training.stage import Stage, Terms
 
 
@@ -126,8 +127,20 @@ def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
     )
 
 
+def check_baseline(kind: StageKind, config: Config) -> None:
+    """Raises InputError where the student's settings ask for what a baseline cannot do."""
+    decay = config.student.optim.ema_decay
+    if kind in BASELINES and _BASELINES[kind].averages and decay is not None:
+        raise InputError(
+            f"student.optim.ema_decay is {decay:g}, but the running mean of {kind} has the decay"
+            f" baselines.ema_decay ({config.baselines.ema_decay:g}): --set"
+            " student.optim.ema_decay=null, and baselines.ema_decay as wanted"
+        )
+
+
 def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Path) -> Stage:
     """A stage of `BASELINES`; `work` holds the checkpoint that `student.init` names."""
+    check_baseline(kind, config)
     baseline, optim = _BASELINES[kind], config.student.optim
     if baseline.averages:
         optim = optim.model_copy(update={"ema_decay": config.baselines.ema_decay})

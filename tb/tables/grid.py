@@ -30,6 +30,7 @@ from tb.config.load_config import load_config
 from tb.config.sections import Config, Machine
 from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
+from tb.method.baselines import check_baseline
 from tb.named_paths import make_named_folder
 from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.published import TableRow
@@ -116,6 +117,9 @@ def make_grid(
         presets: Percentage of labels -> preset.
         num_seeds: Seeds 0, 1, ... of every cell.
         overrides: Settings for all runs, as `--set` takes them.
+
+    Raises:
+        InputError: As in `load_config`, or a baseline cannot run with these settings.
     """
     units: dict[str, Unit] = {}
     cells = []
@@ -139,6 +143,7 @@ def _add(
     units: dict[str, Unit], kind: StageKind, name: str, config: Config, place: tuple[str, str]
 ) -> Unit:
     """Adds a unit after all that it needs; the same unit is added once."""
+    check_baseline(kind, config)
     pretrain, labels = place
     needed = kind.needs(config.student.teachers, config.student.init)
     unit = Unit(

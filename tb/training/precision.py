@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import torch
 
-from tb.config.sections import Machine
+from tb.config.sections import Amp, Machine
 
 
 class Precision(StrEnum):
@@ -27,7 +27,7 @@ class Precision(StrEnum):
 
 def precision_of(machine: Machine, device: torch.device) -> Precision:
     """The precision on a device under `machine.amp`."""
-    if machine.amp != "auto":
+    if machine.amp != Amp.AUTO:
         return Precision(machine.amp)
     if device.type != "cuda":
         return Precision.OFF
