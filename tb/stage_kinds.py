@@ -99,7 +99,7 @@ _TITLES = {
 SELF_SUPERVISED = (StageKind.INVARIANT, StageKind.DISTINCTIVE, StageKind.TCLR)
 FINETUNED = (StageKind.FINETUNE_INVARIANT, StageKind.FINETUNE_DISTINCTIVE)
 BASELINES = (StageKind.PSEUDO_LABEL, StageKind.FIXMATCH, StageKind.MEAN_TEACHER)
-"""The semi-supervised ones."""
+"""The semi-supervised baselines."""
 COMPARED = (StageKind.SUPERVISED, *FINETUNED, StageKind.STUDENT)
 """The classifiers that `tb train all` evaluates and its report compares; the student is last."""
 

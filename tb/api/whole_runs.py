@@ -58,7 +58,7 @@ def _table_manifest(wanted: "Reproduction", shards: Path | str | None, out: Path
         return read_manifest(shards)
     if not wanted.is_demo:
         raise InputError(
-            f"--shards is missing: shard the set first, as in `tb shard {wanted.dataset}`"
+            f"shards is missing (--shards): shard the set first, as in `tb shard {wanted.dataset}`"
         )
     from tb.demo.demo import demo_shards
 

@@ -115,7 +115,9 @@ def train(
     manifest, config, work = open_work(shards, out, preset, settings)
     if stage != ALL:
         if jobs != 1:
-            raise InputError(f"jobs is {jobs}, but only 'all' has stages to run side by side")
+            raise InputError(
+                f"jobs (--jobs) is {jobs}, but only 'all' has stages to run side by side"
+            )
         return run_stage(
             stage, manifest, config, work, init=None if init is None else Path(init), name=name
         )

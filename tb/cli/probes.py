@@ -31,7 +31,9 @@ def knn(
     preset: Preset = None,
     set_: Set = None,
     k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
-    temperature: Annotated[float, typer.Option(help="Of their weights.", min=1e-3)] = 0.07,
+    temperature: Annotated[
+        float, typer.Option(help="The temperature of their weights.", min=1e-3)
+    ] = 0.07,
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:

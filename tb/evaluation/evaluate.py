@@ -1,8 +1,7 @@
 """Stage 4, `tb eval`: video-level accuracy of a classifier on a held-out split.
 
-The softmax is averaged over the clips and crops of a video. The split is read here and nowhere
-else, and once, because no choice may depend on it. A second reading must be declared, and the
-record shows it.
+The softmax is averaged over the clips and crops of a video. The split is read once, because no
+choice may depend on it. A second reading must be declared, and the record shows it.
 """
 
 from contextlib import closing
@@ -57,7 +56,7 @@ def evaluate(
 
     Raises:
         InputError: The stage has no classifier, is not trained, or is of another backbone or other
-            classes; or the split is empty; or it was read already, and this is no `peek`.
+            classes; or the split is empty; or it was read already and `peek` is False.
     """
     folder = work / stage
     if not (folder / CHECKPOINT).is_file():

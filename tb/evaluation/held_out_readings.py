@@ -49,7 +49,7 @@ def check_unread(folder: Path, what: Reading, split: str, source: Tree) -> None:
             raise InputError(
                 f"{folder}: split {split!r} was read on {line['at']} already ({what}), with other "
                 f"weights or settings (top-1 {line['top1']:.1%}); held-out videos are for one "
-                "reading: --peek-test reads them again, and the record says so"
+                "reading: peek_test (--peek-test) reads them again, and the record says so"
             )
 
 

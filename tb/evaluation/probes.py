@@ -1,4 +1,4 @@
-"""What a frozen backbone's features are worth: k-NN, a linear classifier, video retrieval.
+"""Measures a frozen backbone's features: k-NN, a linear classifier, video retrieval.
 
 The gallery (the videos to learn from, or to find) are training videos. The queries are the videos
 of `evaluation.split`.
@@ -76,7 +76,7 @@ def knn_probe(
 
     Raises:
         InputError: The stage is not trained or of another backbone, or a split is empty; or the
-            split was read already, with other settings, and this is no `peek`.
+            split was read already with other settings, and `peek` is False.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
     probabilities = knn_probabilities(

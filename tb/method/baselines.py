@@ -1,7 +1,7 @@
-"""The baselines: the student's network, start, labels, batches and steps, but no teachers.
+"""The baselines: like the student in network, start, labels, batches and steps, without teachers.
 
-    supervised     The labelled videos alone, from scratch.
-    pseudo-label   Lee, ICML workshop 2013: its own confident predictions are labels.
+    supervised     It learns from the labelled videos alone, from scratch.
+    pseudo-label   Lee, ICML workshop 2013: its own confident predictions count as labels.
     fixmatch       Sohn et al., NeurIPS 2020, on clips: confident predictions for the weakly
                    augmented view of a clip are labels for its strongly augmented view.
     mean-teacher   Tarvainen and Valpola, NeurIPS 2017: agreement with the running mean of its own

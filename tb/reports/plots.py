@@ -9,16 +9,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tb.training.metrics import MetricsRow
+from tb.training.metrics import MetricsRow, is_loss_term
 
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
-# The columns of a run's metrics that are not terms of its loss.
-_OTHER = (
-    *("step", "lr", "data_wait_s", "step_s", "videos_per_s", "num_padded", "loss"),
-    *("grad_norm", "gpu_memory_mb", "overflowed", "confident"),
-)
 # Fixed ids: the same run gives the same page.
 _STYLE: Any = {"svg.hashsalt": "timebalance", "font.size": 9, "axes.spines.top": False}
 
@@ -31,7 +26,7 @@ def training_curves(metrics: dict[str, list[MetricsRow]]) -> str:
         for place, (name, rows) in enumerate(metrics.items()):
             axes = figure.add_subplot(num_rows, _NUM_COLUMNS, place + 1)
             steps = np.array([row["step"] for row in rows])
-            terms = [term for term in rows[0] if term not in _OTHER]
+            terms = [term for term in rows[0] if is_loss_term(term)]
             for term in ["loss", *terms]:
                 x, y = smooth(steps, np.array([row[term] for row in rows]))
                 axes.plot(x, y, label=term, linewidth=2 if term == "loss" else 1)

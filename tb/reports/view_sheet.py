@@ -1,4 +1,4 @@
-"""A picture of what the networks see: the long and short views of a few videos, frame by frame."""
+"""A picture of what the networks see: all frames of the long and short views of a few videos."""
 
 import io
 from contextlib import closing

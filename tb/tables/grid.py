@@ -1,4 +1,4 @@
-"""The runs behind a table: a grid that any number of runners share; each run happens once.
+"""The runs behind a table. Any number of runners share the grid, and each run happens once.
 
     OUT/seed-0/pretrain/{invariant,distinctive,...}     labels unused: once for each seed
     OUT/seed-0/labels-10/{invariant -> ../pretrain/invariant, ..., finetune-*, supervised, ROW}
@@ -160,7 +160,7 @@ def run_grid(grid: Grid, manifest: Manifest, out: Path, *, jobs: int = 1) -> Non
     """Runs units until all are done, by this runner or others.
 
     Args:
-        grid: What to run.
+        grid: The grid.
         manifest: The data set.
         out: The grid's folder.
         jobs: Runners on this machine. With more than one, the calling script needs an

@@ -16,7 +16,7 @@ class TableRow:
     """One line of a table.
 
     Attributes:
-        name: For --rows, and the folder of what it trains.
+        name: Its name for --rows, and the folder of the stage that it trains.
         title: Its title in the table.
         kind: The stage whose accuracy it is.
         overrides: The settings in which it differs from the preset.

@@ -144,7 +144,10 @@ def _run_steps(
 
 
 def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bool) -> None:
-    """Writes the settings and, before the first step, a checkpoint: the folder belongs to them."""
+    """Writes the settings and, before the first step, a checkpoint.
+
+    So no run with other settings uses the folder.
+    """
     if remember:
         remember_config(folder.parent, config)
     if first == 0:

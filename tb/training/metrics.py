@@ -13,6 +13,11 @@ MetricsRow = dict[str, float]
 """The values of one step, by name."""
 
 
+def is_loss_term(name: str) -> bool:
+    """Whether a metric is a term of the loss: L_I, L_sup, ..."""
+    return name.startswith("L_")
+
+
 class MetricsLog:
     """Appends rows to a file.
 

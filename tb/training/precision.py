@@ -8,7 +8,7 @@ from tb.config.sections import Amp, Machine
 
 
 class Precision(StrEnum):
-    """What `machine.amp` comes to on a device."""
+    """The number format on a device, after "auto" is resolved."""
 
     OFF = "off"
     BF16 = "bf16"
@@ -21,7 +21,7 @@ class Precision(StrEnum):
 
     @property
     def loader_dtype(self) -> str:
-        """The loaders' dtype. Under autocast float16 is enough, and half the memory moves."""
+        """The loaders' dtype. Under autocast, float16 is enough and moves half the memory."""
         return "float32" if self is Precision.OFF else "float16"
 
 

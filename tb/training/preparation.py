@@ -1,4 +1,4 @@
-"""Networks made ready for training: device, recomputation, synchronised batch norm, compilation."""
+"""Prepares networks for training: device, recomputation, synchronised batch norm, compilation."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""What happens to the values of steps: checked, judged, logged, and a checkpoint now and then."""
+"""Checks and logs the values of steps, and writes checkpoints."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ from tb.training.world import World
 
 logger = logging.getLogger(__name__)
 
-# In a row. Each of them halves the scale of float16 losses, which begins at 65536.
+# So many steps in a row. Each halves the scale of float16 losses, which begins at 65536.
 _MAX_OVERFLOWS = 20
 
 
@@ -33,8 +33,8 @@ class Reporter:
     """Takes the steps of a run; `reporting` opens one.
 
     Values are fetched every `machine.log_steps` steps, and before everything that needs them: the
-    end of an epoch that is judged, a checkpoint, the last step. Several processes agree there on
-    whether to stop; a single one stops after the step in which it is asked to.
+    end of an epoch whose loss counts, a checkpoint, the last step. There, several processes agree
+    on whether to stop. A single process stops after the step in which it is asked to.
     """
 
     def __init__(

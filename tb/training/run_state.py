@@ -1,4 +1,4 @@
-"""The state of a run: everything that changes while a stage trains, and that a checkpoint holds."""
+"""The state of a run: all that changes while a stage trains. A checkpoint holds it."""
 
 import json
 import math

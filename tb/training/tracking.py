@@ -1,4 +1,4 @@
-"""Where a run's rows go: metrics.jsonl always, TensorBoard by default, Weights & Biases on request.
+"""Writes a run's rows to metrics.jsonl, and if wanted to TensorBoard and Weights & Biases.
 
 Trackers are imported where they are used, because they are heavy.
 """
@@ -24,7 +24,7 @@ class Tracker:
 
     Attributes:
         log: The run's metrics.jsonl.
-        sinks: TensorBoard and Weights & Biases, as far as they are wanted.
+        sinks: TensorBoard and Weights & Biases, if they are wanted.
     """
 
     log: MetricsLog
@@ -61,7 +61,7 @@ def tracking(folder: Path, config: Config, *, first: int) -> Iterator[Tracker]:
 
     Args:
         folder: The run's folder.
-        config: `config.machine` says which trackers; they are told all settings.
+        config: `config.machine` says which trackers; they record all settings.
         first: 0, or the step at which a resumed run goes on.
     """
     machine = config.machine

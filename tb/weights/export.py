@@ -1,4 +1,4 @@
-"""Trained weights for other programs: safetensors files with the stock networks' names."""
+"""Writes trained weights for other programs: safetensors files with the stock networks' names."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 SUFFIX = ".safetensors"
 _TRUNK = "backbone.trunk."
 _FC = "fc."
-# Where the stock network, with the same weights, computes something else.
+# For stock networks that compute something else with the same weights.
 _NOTES = {
     "r3d_18": "trained with layer4 keeping the time resolution (stride 1, dilation 2 in time): the "
     "stock network strides there, so it loads these weights and gives other outputs"

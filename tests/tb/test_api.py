@@ -153,9 +153,11 @@ def test_options_that_mean_nothing_are_refused(manifest: Manifest, tmp_path: Pat
         tb.train("student", **places, jobs=2)
     with pytest.raises(InputError, match="init and name are for a single stage"):
         tb.train("all", **places, name="mine")
-    with pytest.raises(InputError, match="--name only for the student and the baselines"):
+    with pytest.raises(
+        InputError, match=r"name \(--name\) is for the student and the baselines only"
+    ):
         tb.train("invariant", **places, name="mine")
-    with pytest.raises(InputError, match="--init is for fine-tuning"):
+    with pytest.raises(InputError, match=r"init \(--init\) is for fine-tuning"):
         tb.train("student", **places, init="weights.pt")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tb.nothing  # noqa: B018
