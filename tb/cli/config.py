@@ -15,7 +15,7 @@ def show(
     preset: Annotated[str | None, typer.Argument(help="Preset's name or YAML file.")] = None,
     set_: Set = None,
 ) -> None:
-    """The resolved settings as YAML; without a preset, the paper's."""
+    """Print the resolved settings as YAML; without a preset, the paper's."""
     typer.echo(api.show_settings(preset, set_ or []), nl=False)
 
 
@@ -31,5 +31,5 @@ def diff(
 
 @config_app.command("presets")
 def presets() -> None:
-    """The presets that come with the package."""
+    """List the presets that come with the package."""
     typer.echo("\n".join(api.preset_names()))

@@ -21,10 +21,10 @@ def evaluate_command(
     set_: Set = None,
     peek_test: PeekTest = False,
 ) -> None:
-    """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split).
+    """Stage 4: measure video-level top-1 and top-5 on the held-out split (evaluation.split).
 
     WORK/STAGE gets the predictions, a table of classes and a picture of what was taken for what.
-    Held-out videos are for one reading: another one, with other weights or settings, needs
+    Held-out videos are for one reading. A second one, with other weights or settings, needs
     --peek-test.
     """
     result = api.evaluate(

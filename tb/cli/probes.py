@@ -1,4 +1,4 @@
-"""`tb probe knn|linear` and `tb retrieve`: what a frozen backbone's features are worth."""
+"""`tb probe knn|linear` and `tb retrieve`: measure a frozen backbone's features."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +37,7 @@ def knn(
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:
-    """Weighted k-nearest neighbours by cosine: videos of evaluation.split among training videos."""
+    """Classify videos of evaluation.split by their nearest training videos (cosine, weighted)."""
     result = api.knn_probe(
         stage,
         shards=shards,
@@ -65,7 +65,7 @@ def linear(
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:
-    """Logistic regression on training videos, tested on evaluation.split."""
+    """Train a logistic regression on training videos, and test it on evaluation.split."""
     result = api.linear_probe(
         stage,
         shards=shards,
@@ -87,7 +87,7 @@ def retrieve_command(
     set_: Set = None,
     peek_test: PeekTest = False,
 ) -> None:
-    """Video retrieval: R@k of evaluation.split's videos among all training videos."""
+    """Retrieve videos: R@k of evaluation.split's videos among all training videos."""
     found = api.retrieve(
         stage, shards=shards, out=out, preset=preset, settings=set_ or [], peek_test=peek_test
     )

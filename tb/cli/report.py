@@ -20,7 +20,7 @@ def views_command(
     set_: Set = None,
     num_videos: Annotated[int, typer.Option(help="How many videos.", min=1)] = 3,
 ) -> None:
-    """A contact sheet of what the networks see: the long and short views of a few videos."""
+    """Draw what the networks see: the long and short views of a few videos."""
     path = api.views(
         shards=shards, png=png, preset=preset, settings=set_ or [], num_videos=num_videos
     )

@@ -18,7 +18,7 @@ runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, and compare the
 
 Folder = Annotated[Path, typer.Argument(help="A run: WORK/STAGE.")]
 
-# For a pipe. Rich's own 80 columns would break long paths in two.
+# The width for a pipe, because Rich's 80 columns would break long paths in two.
 _PIPE_WIDTH = 160
 
 
@@ -26,7 +26,7 @@ _PIPE_WIDTH = 160
 def ls(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Work folders.")],
 ) -> None:
-    """One line per run in and below some folders."""
+    """List the runs in and below some folders, one per line."""
     from tb.reports.runs import short_names
 
     runs = api.find_runs(*folders)
@@ -48,7 +48,7 @@ def ls(
 
 @runs_app.command()
 def show(run: Folder) -> None:
-    """A run's last metrics, accuracies and settings."""
+    """Print a run's last metrics, accuracies and settings."""
     from tb.config.differences import flatten
 
     found = api.read_run(run)
@@ -62,7 +62,7 @@ def show(run: Folder) -> None:
 
 @runs_app.command()
 def compare(one: Folder, two: Folder) -> None:
-    """Where the settings of two runs differ, and their last metrics side by side."""
+    """Print where the settings of two runs differ, and their last metrics side by side."""
     found = api.compare_runs(one, two)
     console = _console()
     if found.settings:

@@ -148,8 +148,10 @@ def write_evaluation(path: Path, result: Evaluation) -> None:
 
 def read_evaluation(path: Path) -> Evaluation | None:
     """The content of an eval-SPLIT.json; None where there is none, or one of another version."""
-    if not path.is_file():
-        return None
-    tree = json.loads(path.read_text())
+    return evaluation_from(json.loads(path.read_text())) if path.is_file() else None
+
+
+def evaluation_from(tree: Tree) -> Evaluation | None:
+    """An evaluation from its JSON; None where another version of this program wrote it."""
     known = {field.name for field in fields(Evaluation)}
     return Evaluation(**tree) if set(tree) == known else None

@@ -28,7 +28,7 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
 from tb.config.sections import Config, Machine
-from tb.evaluation.accuracy import Evaluation
+from tb.evaluation.accuracy import Evaluation, evaluation_from
 from tb.evaluation.evaluate import evaluate
 from tb.method.baselines import check_baseline
 from tb.named_paths import make_named_folder
@@ -272,9 +272,10 @@ def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
     if not path.is_file():
         return None
     tree = json.loads(path.read_text())
-    evaluation = tree.pop("evaluation")
-    finding = Finding(**tree, evaluation=None if evaluation is None else Evaluation(**evaluation))
-    if finding.source != _source(unit, manifest):
+    evaluation = evaluation_from(tree.pop("evaluation") or {})
+    finding = Finding(**tree, evaluation=evaluation)
+    is_old = unit.kind.is_classifier and evaluation is None
+    if is_old or finding.source != _source(unit, manifest):
         raise InputError(
             f"{path}: made with other settings or data; choose another --out, or delete {out}"
         )

@@ -147,6 +147,17 @@ def test_a_table_is_reproduced_in_python_too(manifest: Manifest, tmp_path: Path)
     assert {row.name for row in TABLES["table2"]} > {"supervised"}
 
 
+def test_the_command_of_an_own_preset_names_no_backbone(manifest: Manifest, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("base: demo\n")
+    wanted = tb.Reproduction(
+        table="table2", dataset=str(preset), rows=("supervised",), overrides=QUICK[1:]
+    )
+    page = tb.reproduce(wanted, out=tmp_path / "out", shards=manifest.root).read_text()
+    assert f"tb reproduce table2 --dataset {preset} --seeds 1 --shards SHARDS --rows" in page
+    assert "--backbone" not in page
+
+
 def test_options_that_mean_nothing_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     places = {"shards": manifest.root, "out": tmp_path}
     with pytest.raises(InputError, match="only 'all' has stages to run side by side"):
