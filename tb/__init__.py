@@ -7,25 +7,37 @@ when it is first used, so `import tb` takes no time.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from tb.version import __version__  # noqa: F401 (for `tb.__version__`)
+
 if TYPE_CHECKING:
     from shards.errors import InputError as InputError
     from shards.ingestion.ingest import IngestReport as IngestReport
-    from tb.api import evaluate as evaluate
-    from tb.api import export as export
-    from tb.api import knn_probe as knn_probe
-    from tb.api import linear_probe as linear_probe
-    from tb.api import load_classifier as load_classifier
-    from tb.api import report as report
-    from tb.api import reproduce as reproduce
-    from tb.api import retrieve as retrieve
-    from tb.api import shard as shard
-    from tb.api import train as train
+    from tb.api.inspection import compare_runs as compare_runs
+    from tb.api.inspection import compare_settings as compare_settings
+    from tb.api.inspection import find_runs as find_runs
+    from tb.api.inspection import plot_runs as plot_runs
+    from tb.api.inspection import preset_names as preset_names
+    from tb.api.inspection import read_run as read_run
+    from tb.api.inspection import show_settings as show_settings
+    from tb.api.inspection import views as views
+    from tb.api.whole_runs import reproduce as reproduce
+    from tb.api.whole_runs import reproduce_cost as reproduce_cost
+    from tb.api.whole_runs import run_demo as run_demo
+    from tb.api.work_folder import evaluate as evaluate
+    from tb.api.work_folder import export as export
+    from tb.api.work_folder import knn_probe as knn_probe
+    from tb.api.work_folder import linear_probe as linear_probe
+    from tb.api.work_folder import load_classifier as load_classifier
+    from tb.api.work_folder import report as report
+    from tb.api.work_folder import retrieve as retrieve
+    from tb.api.work_folder import shard as shard
+    from tb.api.work_folder import train as train
     from tb.evaluation.accuracy import Evaluation as Evaluation
     from tb.evaluation.probes import Retrieval as Retrieval
+    from tb.reports.runs import Run as Run
+    from tb.reports.runs import RunComparison as RunComparison
     from tb.tables.reproduce import Reproduction as Reproduction
     from tb.weights.classifier import TrainedClassifier as TrainedClassifier
-
-__version__ = "0.1.0"
 
 _MODULE_OF = {
     "Evaluation": "tb.evaluation.accuracy",
@@ -33,17 +45,29 @@ _MODULE_OF = {
     "InputError": "shards.errors",
     "Reproduction": "tb.tables.reproduce",
     "Retrieval": "tb.evaluation.probes",
+    "Run": "tb.reports.runs",
+    "RunComparison": "tb.reports.runs",
     "TrainedClassifier": "tb.weights.classifier",
-    "evaluate": "tb.api",
-    "export": "tb.api",
-    "knn_probe": "tb.api",
-    "linear_probe": "tb.api",
-    "load_classifier": "tb.api",
-    "report": "tb.api",
-    "reproduce": "tb.api",
-    "retrieve": "tb.api",
-    "shard": "tb.api",
-    "train": "tb.api",
+    "compare_runs": "tb.api.inspection",
+    "compare_settings": "tb.api.inspection",
+    "evaluate": "tb.api.work_folder",
+    "export": "tb.api.work_folder",
+    "find_runs": "tb.api.inspection",
+    "knn_probe": "tb.api.work_folder",
+    "linear_probe": "tb.api.work_folder",
+    "load_classifier": "tb.api.work_folder",
+    "plot_runs": "tb.api.inspection",
+    "preset_names": "tb.api.inspection",
+    "read_run": "tb.api.inspection",
+    "report": "tb.api.work_folder",
+    "reproduce": "tb.api.whole_runs",
+    "reproduce_cost": "tb.api.whole_runs",
+    "retrieve": "tb.api.work_folder",
+    "run_demo": "tb.api.whole_runs",
+    "shard": "tb.api.work_folder",
+    "show_settings": "tb.api.inspection",
+    "train": "tb.api.work_folder",
+    "views": "tb.api.inspection",
 }
 __all__ = [
     "Evaluation",
@@ -51,17 +75,29 @@ __all__ = [
     "InputError",
     "Reproduction",
     "Retrieval",
+    "Run",
+    "RunComparison",
     "TrainedClassifier",
+    "compare_runs",
+    "compare_settings",
     "evaluate",
     "export",
+    "find_runs",
     "knn_probe",
     "linear_probe",
     "load_classifier",
+    "plot_runs",
+    "preset_names",
+    "read_run",
     "report",
     "reproduce",
+    "reproduce_cost",
     "retrieve",
+    "run_demo",
     "shard",
+    "show_settings",
     "train",
+    "views",
 ]
 
 

@@ -23,7 +23,7 @@ def nt_xent(u: Tensor, v: Tensor, temperature: float = 0.1) -> Tensor:
     Args:
         u: (N, D) normalised. Extra leading axes are independent problems; they are averaged.
         v: The same shape as `u`.
-        temperature: t.
+        temperature: The t of the formula, above 0.
     """
     return _nt_xent(u, v, temperature).mean()
 
@@ -48,7 +48,7 @@ def invariant_loss(long: Tensor, short: Tensor, temperature: float = 0.1) -> Ten
     Args:
         long: (B, 2, D) the two augmentations of the long clip.
         short: (B, 2, C, D) the two augmentations of the C short clips (C = 4).
-        temperature: t.
+        temperature: The t of the formula, above 0.
     """
     num_clips = short.shape[2]
     views = short.flatten(1, 2).transpose(0, 1)  # (2C, B, D)
@@ -68,7 +68,7 @@ def distinctive_pooled_loss(
 
     Args:
         short: (B, 2, C, D) the two augmentations of the C short clips.
-        temperature: t.
+        temperature: The t of the formula, above 0.
         reduction: "mean" over the batch (ours), or "sum" as in the released code, which makes the
             term grow with the batch size.
 
@@ -88,7 +88,7 @@ def distinctive_unpooled_loss(slices: Tensor, short: Tensor, temperature: float 
     Args:
         slices: (B, 2, C, D) temporal slices of the long clip's unpooled feature map, embedded.
         short: (B, 2, C, D) the short clips.
-        temperature: t.
+        temperature: The t of the formula, above 0.
     """
     logits = torch.einsum("bitd,bjsd->bijts", slices, short) / temperature
     aligned = logits.diagonal(dim1=-2, dim2=-1)
@@ -152,7 +152,7 @@ def pseudo_label_loss(answers: Tensor, guesses: Tensor, threshold: float) -> tup
     FixMatch, Sohn et al. 2020).
 
     Args:
-        answers: (U, K) logits that are to agree with the guesses.
+        answers: (U, K) logits that should agree with the guesses.
         guesses: (U, K) logits whose argmax is the pseudo-label; no gradient flows into them.
         threshold: The probability from which a guess counts, in [0, 1].
 

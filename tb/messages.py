@@ -7,9 +7,10 @@ _PACKAGES = ("shards", "loaders", "tb")
 
 
 def show() -> None:
-    """Writes our packages' messages from INFO on to stderr, as plain lines; again: no change.
+    """Writes our packages' messages from INFO on to stderr, as plain lines.
 
-    Of the processes that torchrun or srun started, only rank 0 shows more than warnings.
+    A second call changes nothing. Where torchrun or srun started several processes, only rank 0
+    shows more than warnings.
     """
     is_main = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
     for name in _PACKAGES:

@@ -1,7 +1,6 @@
-"""The progress of long work: a live bar on a terminal, or else a line every few seconds."""
+"""Shows the progress of long work: a live bar on a terminal, elsewhere a line every few seconds."""
 
 import os
-import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -10,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN = "TB_PLAIN_PROGRESS"
-"""Environment variable: lines on a terminal too. Processes that run side by side set it."""
+"""An environment variable. If it is set, there are lines on a terminal too, as processes that run
+side by side need them."""
 
 _LINE_EVERY_S = 5.0
 
@@ -65,4 +65,5 @@ class ProgressBar:
         if self._first < done < self._total:
             pace = (now - self._started_s) / (done - self._first)
             left = f"  {pace * (self._total - done):.0f} s left"
-        print(f"{self._title:<24} {done}/{self._total}{left}  {note}", file=sys.stderr, flush=True)
+        line = f"{self._title:<24} {done}/{self._total}{left}  {note}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 FROM_SCRATCH = "scratch"
 """The value of `student.init` for an untrained start."""
+_FINETUNE = "finetune-"
 
 
 class Reduction(StrEnum):
@@ -52,6 +53,16 @@ class StageKind(StrEnum):
         return 2 if self in FINETUNED else 3
 
     @property
+    def full_name(self) -> str:
+        """Its name on pages, in tables and in the command line's results."""
+        return _TITLES[self]
+
+    @property
+    def result_name(self) -> str:
+        """Its name in result.json: "supervised", "invariant", "distinctive", "student", ..."""
+        return self.value.removeprefix(_FINETUNE)
+
+    @property
     def is_classifier(self) -> bool:
         """Whether it trains a classifier, which ends in an accuracy."""
         return self.phase > 1
@@ -73,12 +84,24 @@ class StageKind(StrEnum):
         return start
 
 
+_TITLES = {
+    StageKind.INVARIANT: "invariant teacher",
+    StageKind.DISTINCTIVE: "distinctive teacher",
+    StageKind.TCLR: "TCLR",
+    StageKind.FINETUNE_INVARIANT: "invariant teacher, fine-tuned",
+    StageKind.FINETUNE_DISTINCTIVE: "distinctive teacher, fine-tuned",
+    StageKind.SUPERVISED: "supervised only, same labels",
+    StageKind.STUDENT: "student",
+    StageKind.PSEUDO_LABEL: "pseudo-label",
+    StageKind.FIXMATCH: "FixMatch on clips",
+    StageKind.MEAN_TEACHER: "Mean Teacher",
+}
 SELF_SUPERVISED = (StageKind.INVARIANT, StageKind.DISTINCTIVE, StageKind.TCLR)
 FINETUNED = (StageKind.FINETUNE_INVARIANT, StageKind.FINETUNE_DISTINCTIVE)
 BASELINES = (StageKind.PSEUDO_LABEL, StageKind.FIXMATCH, StageKind.MEAN_TEACHER)
-"""The semi-supervised ones."""
+"""The semi-supervised baselines."""
 COMPARED = (StageKind.SUPERVISED, *FINETUNED, StageKind.STUDENT)
-"""The classifiers that `tb train all` evaluates and its report compares."""
+"""The classifiers that `tb train all` evaluates and its report compares; the student is last."""
 
 
 class Teacher(StrEnum):
@@ -95,7 +118,7 @@ class Teacher(StrEnum):
     @property
     def finetuned(self) -> StageKind:
         """The stage that makes it a classifier."""
-        return StageKind(f"finetune-{self.value}")
+        return StageKind(f"{_FINETUNE}{self.value}")
 
 
 class TeacherWeights(StrEnum):

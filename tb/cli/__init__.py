@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from shards.errors import InputError
-from tb import __version__, messages
+from tb import messages
 from tb.cli.config import config_app
 from tb.cli.demo import demo_command
 from tb.cli.evaluate import evaluate_command
@@ -23,6 +23,7 @@ from tb.cli.runs import runs_app
 from tb.cli.shard import shard_app, shards_app
 from tb.cli.split import split_command
 from tb.cli.train import train_app
+from tb.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,

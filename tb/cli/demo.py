@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tb import api
+from tb.stage_kinds import COMPARED
 
 if TYPE_CHECKING:
     from tb.config.differences import Tree
@@ -28,18 +29,13 @@ def demo_command(
 
     Run it again after an interruption: it goes on from where it was.
     """
-    _tell(out, api.demo(out, size=size, seed=seed))
+    _tell(out, api.run_demo(out, size=size, seed=seed))
 
 
 def _tell(out: Path, result: "Tree") -> None:
     typer.echo(f"\n{'':<34}top-1")
-    for title, name in (
-        ("chance", "chance"),
-        ("supervised only, same labels", "supervised"),
-        ("invariant teacher, fine-tuned", "invariant"),
-        ("distinctive teacher, fine-tuned", "distinctive"),
-        ("student", "student"),
-    ):
+    rows = [("chance", "chance"), *((kind.full_name, kind.result_name) for kind in COMPARED)]
+    for title, name in rows:
         typer.echo(f"{title:<34}{result[f'{name}_top1']:.1%}")
     typer.echo(
         f"\n{result['num_videos']['labelled']} of {result['num_videos']['train']} training videos"

@@ -21,31 +21,27 @@ def evaluate_command(
     set_: Set = None,
     peek_test: PeekTest = False,
 ) -> None:
-    """Stage 4: video-level top-1 and top-5 on the held-out split (evaluation.split).
+    """Stage 4: measure video-level top-1 and top-5 on the held-out split (evaluation.split).
 
     WORK/STAGE gets the predictions, a table of classes and a picture of what was taken for what.
-    Held-out videos are for one reading: another one, with other weights or settings, needs
+    Held-out videos are for one reading. A second one, with other weights or settings, needs
     --peek-test.
     """
     result = api.evaluate(
         stage, shards=shards, out=out, preset=preset, settings=set_ or [], peek_test=peek_test
     )
-    from shards.format.manifest import read_manifest
     from tb.evaluation.accuracy import class_table
-    from tb.evaluation.held_out_readings import num_readings
 
-    classes = read_manifest(shards).classes
     typer.echo(
         f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of {result.num_videos}"
-        f" videos of split {result.split!r} (chance {1 / len(classes):.1%})"
+        f" videos of split {result.split!r} (chance {result.chance:.1%})"
     )
-    _tell_classes(class_table(result, classes))
+    _tell_classes(class_table(result))
     typer.echo(f"see {out / stage}/classes-{result.split}.csv, confusion-{result.split}.png")
-    readings = num_readings(out / stage, result.split)
-    if readings > 1:
+    if result.num_readings > 1:
         typer.echo(
-            f"note: split {result.split!r} was looked at {readings} times with this stage; see"
-            f" {out / stage}/evaluations.jsonl"
+            f"note: split {result.split!r} was looked at {result.num_readings} times with this"
+            f" stage; see {out / stage}/evaluations.jsonl"
         )
 
 

@@ -1,4 +1,4 @@
-"""`tb probe knn|linear` and `tb retrieve`: what a frozen backbone's features are worth."""
+"""`tb probe knn|linear` and `tb retrieve`: measure a frozen backbone's features."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,11 +31,13 @@ def knn(
     preset: Preset = None,
     set_: Set = None,
     k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
-    temperature: Annotated[float, typer.Option(help="Of their weights.", min=1e-3)] = 0.07,
+    temperature: Annotated[
+        float, typer.Option(help="The temperature of their weights.", min=1e-3)
+    ] = 0.07,
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:
-    """Weighted k-nearest neighbours by cosine: videos of evaluation.split among training videos."""
+    """Classify videos of evaluation.split by their nearest training videos (cosine, weighted)."""
     result = api.knn_probe(
         stage,
         shards=shards,
@@ -63,7 +65,7 @@ def linear(
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:
-    """Logistic regression on training videos, tested on evaluation.split."""
+    """Train a logistic regression on training videos, and test it on evaluation.split."""
     result = api.linear_probe(
         stage,
         shards=shards,
@@ -85,7 +87,7 @@ def retrieve_command(
     set_: Set = None,
     peek_test: PeekTest = False,
 ) -> None:
-    """Video retrieval: R@k of evaluation.split's videos among all training videos."""
+    """Retrieve videos: R@k of evaluation.split's videos among all training videos."""
     found = api.retrieve(
         stage, shards=shards, out=out, preset=preset, settings=set_ or [], peek_test=peek_test
     )
@@ -100,5 +102,5 @@ def _tell(probe: str, result: "Evaluation") -> None:
     typer.echo(
         f"{result.stage}, {probe}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of"
         f" {result.num_videos} videos of split {result.split!r}"
-        f" (chance {1 / len(result.class_top1):.1%})"
+        f" (chance {result.chance:.1%})"
     )

@@ -20,11 +20,8 @@ def views_command(
     set_: Set = None,
     num_videos: Annotated[int, typer.Option(help="How many videos.", min=1)] = 3,
 ) -> None:
-    """A contact sheet of what the networks see: the long and short views of a few videos."""
-    from shards.format.manifest import read_manifest
-    from tb.config.load_config import load_config
-    from tb.reports.view_sheet import write_contact_sheet
-
-    config = load_config(preset, set_ or [])
-    write_contact_sheet(read_manifest(shards), config, png, num_videos=num_videos)
-    typer.echo(png)
+    """Draw what the networks see: the long and short views of a few videos."""
+    path = api.views(
+        shards=shards, png=png, preset=preset, settings=set_ or [], num_videos=num_videos
+    )
+    typer.echo(path)

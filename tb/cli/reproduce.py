@@ -1,4 +1,4 @@
-"""`tb reproduce`: the paper's tables, run."""
+"""`tb reproduce`: runs the paper's tables."""
 
 from pathlib import Path
 from typing import Annotated

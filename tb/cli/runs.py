@@ -8,6 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tb import api
+from tb.cli.options import Png
+
 if TYPE_CHECKING:
     from tb.reports.runs import Run
 
@@ -15,7 +18,7 @@ runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, and compare the
 
 Folder = Annotated[Path, typer.Argument(help="A run: WORK/STAGE.")]
 
-# For a pipe. Rich's own 80 columns would break long paths in two.
+# The width for a pipe, because Rich's 80 columns would break long paths in two.
 _PIPE_WIDTH = 160
 
 
@@ -23,10 +26,10 @@ _PIPE_WIDTH = 160
 def ls(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Work folders.")],
 ) -> None:
-    """One line per run in and below some folders."""
-    from tb.reports.runs import find_runs, short_names
+    """List the runs in and below some folders, one per line."""
+    from tb.reports.runs import short_names
 
-    runs = find_runs(folders)
+    runs = api.find_runs(*folders)
     splits = sorted({split for run in runs for split in run.results})
     table = Table("run", box=None)
     for name in (
@@ -45,11 +48,10 @@ def ls(
 
 @runs_app.command()
 def show(run: Folder) -> None:
-    """A run's last metrics, accuracies and settings."""
+    """Print a run's last metrics, accuracies and settings."""
     from tb.config.differences import flatten
-    from tb.reports.runs import read_run
 
-    found = read_run(run)
+    found = api.read_run(run)
     console = _console()
     steps = "?" if found.steps is None else found.steps
     console.print(f"{run}: {found.step} of {steps} steps saved, {found.seconds / 60:.1f} minutes")
@@ -60,46 +62,37 @@ def show(run: Folder) -> None:
 
 @runs_app.command()
 def compare(one: Folder, two: Folder) -> None:
-    """Where the settings of two runs differ, and their last metrics side by side."""
-    from tb.config.differences import differences
-    from tb.reports.runs import read_run, short_names
-
-    runs = [read_run(one), read_run(two)]
-    names = short_names(runs)
-    changed = [(name, str(a), str(b)) for name, a, b in differences(runs[0].config, runs[1].config)]
+    """Print where the settings of two runs differ, and their last metrics side by side."""
+    found = api.compare_runs(one, two)
     console = _console()
-    if changed:
-        console.print(_table(("setting", *names), changed))
+    if found.settings:
+        changed = [(name, str(a), str(b)) for name, a, b in found.settings]
+        console.print(_table(("setting", *found.names), changed))
     else:
         console.print("the settings are the same")
-    first, second = (run.final for run in runs)
-    rows = [(name, _number(first.get(name)), _number(second.get(name))) for name in first | second]
-    console.print(_table(("metric", *names), rows))
+    rows = [(name, _number(a), _number(b)) for name, (a, b) in found.metrics.items()]
+    console.print(_table(("metric", *found.names), rows))
 
 
 @runs_app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs: WORK/STAGE.")],
-    png: Annotated[Path, typer.Option(help="The picture to write.")],
+    png: Png,
     metric: Annotated[str, typer.Option(help="Which column of metrics.jsonl.")] = "loss",
 ) -> None:
     """Draw one metric of several runs over their steps."""
-    from tb.reports.runs import plot_runs, read_run
-
-    plot_runs([read_run(run) for run in runs], png, metric)
-    typer.echo(png)
+    typer.echo(api.plot_runs(*runs, png=png, metric=metric))
 
 
 def _cells(run: "Run") -> list[str]:
     final, steps = run.final, "?" if run.steps is None else run.steps
     if not run.rows:
         return [f"{run.step}/{steps}", "", "", "", ""]
-    waiting = sum(row["data_wait_s"] for row in run.rows) / run.seconds
     return [
         f"{run.step}/{steps}",
         f"{final['loss']:.3f}",
         f"{final['videos_per_s']:.1f}",
-        f"{waiting:.0%}",
+        f"{run.wait_fraction:.0%}",
         f"{run.seconds / 60:.1f}",
     ]
 

@@ -114,9 +114,9 @@ def show(
     for name, value in fields.items():
         typer.echo(f"{name:<13} {value}")
     if contact_sheet:
-        from tb.reports.frame_sheet import write_contact_sheet
+        from tb.reports.frame_sheet import write_frame_sheet
 
-        write_contact_sheet(contact_sheet, manifest, row, num_tiles)
+        write_frame_sheet(contact_sheet, manifest, row, num_tiles)
         typer.echo(f"{'sheet':<13} {contact_sheet}")
 
 

@@ -20,19 +20,19 @@ Name = Annotated[
 
 @train_app.command()
 def invariant(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1: the temporally invariant teacher, L_I, labels unused."""
+    """Stage 1: train the temporally invariant teacher with L_I; labels are unused."""
     api.train(StageKind.INVARIANT, shards=shards, out=out, preset=preset, settings=set_ or [])
 
 
 @train_app.command()
 def distinctive(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1: the temporally distinctive teacher, L_D1 + L_D2, labels unused."""
+    """Stage 1: train the temporally distinctive teacher with L_D1 + L_D2; labels are unused."""
     api.train(StageKind.DISTINCTIVE, shards=shards, out=out, preset=preset, settings=set_ or [])
 
 
 @train_app.command()
 def tclr(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1 with all three terms: a start for the student (student.init=tclr)."""
+    """Stage 1 with all three terms: train a start for the student (student.init=tclr)."""
     api.train(StageKind.TCLR, shards=shards, out=out, preset=preset, settings=set_ or [])
 
 
@@ -47,7 +47,7 @@ def finetune(
     preset: Preset = None,
     set_: Set = None,
 ) -> None:
-    """Stage 2: a teacher on the labelled videos, cross entropy."""
+    """Stage 2: train a teacher on the labelled videos with cross entropy."""
     api.train(
         teacher.finetuned, shards=shards, out=out, preset=preset, settings=set_ or [], init=init
     )
@@ -57,7 +57,7 @@ def finetune(
 def student(
     shards: Shards, out: Out, name: Name = None, preset: Preset = None, set_: Set = None
 ) -> None:
-    """Stage 3: the student, taught by both teachers weighted per video.
+    """Stage 3: train the student with both teachers, weighted for each video.
 
     Variants, with --set: student.teachers=stretched, equal, invariant or distinctive;
     student.distance=kl or js; student.init=scratch, invariant, distinctive, tclr or a file.
@@ -69,14 +69,14 @@ def student(
 
 @train_app.command()
 def baseline(
-    kind: Annotated[str, typer.Argument(help="pseudo-label, fixmatch or mean-teacher.")],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(BASELINES)}.")],
     shards: Shards,
     out: Out,
     name: Name = None,
     preset: Preset = None,
     set_: Set = None,
 ) -> None:
-    """Another semi-supervised method: the student's network, labels, batches and steps."""
+    """Train with another semi-supervised method, on the student's network, labels and steps."""
     if kind not in list(BASELINES):
         raise InputError(f"no baseline {kind!r}: choose one of {', '.join(BASELINES)}")
     api.train(kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
@@ -84,7 +84,7 @@ def baseline(
 
 @train_app.command()
 def supervised(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """The baseline: the student's network and budget on the labelled videos alone."""
+    """Train the student's network on the labelled videos alone, for as many steps."""
     api.train(StageKind.SUPERVISED, shards=shards, out=out, preset=preset, settings=set_ or [])
 
 
@@ -96,7 +96,7 @@ def train_all(
     set_: Set = None,
     jobs: Annotated[int, typer.Option(help="Stages to run side by side.", min=1)] = 1,
 ) -> None:
-    """Every stage in order, the baseline, their evaluation and the report.
+    """Train every stage in order and the baseline, evaluate them and write the report.
 
     Run it again after an interruption: finished stages are kept, a started one goes on.
     """

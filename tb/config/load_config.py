@@ -16,7 +16,7 @@ from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.publish import publish_bytes
 from tb.config.differences import Tree
-from tb.config.sections import Config
+from tb.config.sections import Compile, Config, LrSchedule, Machine
 
 CONFIG = "config.yaml"
 _PRESETS_PACKAGE = "tb.presets"
@@ -33,7 +33,8 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
         overrides: Assignments "section.key=value", with values in YAML.
 
     Raises:
-        InputError: Unknown preset or key (the nearest one is suggested), or a value out of range.
+        InputError: Unknown preset or key (the nearest one is suggested), a value out of range, or
+            one that no other setting lets count.
     """
     tree = Config().model_dump()
     for name, changes in _preset_chain(preset):
@@ -41,11 +42,13 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
     for text in overrides:
         _merge(tree, _assignment(text), f"--set {text}")
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"config {where} = {first['input']!r}: {first['msg']}") from None
+    _refuse_unused(config)
+    return config
 
 
 def work_config(work: Path, preset: str | None, overrides: Sequence[str]) -> Config:
@@ -70,6 +73,29 @@ def remember_config(work: Path, config: Config) -> None:
     with locked(work / ".lock", f"{work}: another process holds it", patience_s=60):
         if not path.is_file() or path.read_text() != text:
             publish_bytes(path, text.encode())
+
+
+def _refuse_unused(config: Config) -> None:
+    """Raises InputError where a setting was changed that has no effect beside another one."""
+    machine, plain = config.machine, Machine()
+    if machine.gpu_memory_mb is not None and not machine.tune:
+        raise InputError(
+            f"machine.gpu_memory_mb is {machine.gpu_memory_mb:g}, but it counts only while layouts"
+            " are tried: --set machine.tune=true, or machine.gpu_memory_mb=null"
+        )
+    if machine.compile_mode != plain.compile_mode and machine.compile == Compile.OFF:
+        raise InputError(
+            f"machine.compile_mode is {machine.compile_mode!r}, but machine.compile is 'off': --set"
+            f" machine.compile=on, or machine.compile_mode={plain.compile_mode}"
+        )
+    for name in ("pretrain", "finetune", "student"):
+        optim, before = getattr(config, name).optim, getattr(Config(), name).optim.patience
+        if optim.patience != before and optim.schedule != LrSchedule.PLATEAU:
+            raise InputError(
+                f"{name}.optim.patience is {optim.patience}, but {name}.optim.schedule is"
+                f" {optim.schedule.value!r}, which has no patience: --set"
+                f" {name}.optim.schedule=plateau, or {name}.optim.patience={before}"
+            )
 
 
 def preset_names() -> list[str]:

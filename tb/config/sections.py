@@ -1,5 +1,6 @@
 """Every setting with its default (the paper's) and its range: one class for each section."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,6 +14,38 @@ from tb.stage_kinds import Distance, Reduction, TeacherWeights
 
 BackboneSetting = str | dict[str, Any]
 """A backbone's name, or options of PyTorchVideo's `create_resnet` (`tb.networks.backbones`)."""
+
+
+class LrSchedule(StrEnum):
+    """The learning rate after the warm-up."""
+
+    PLATEAU = "plateau"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class Select(StrEnum):
+    """Which weights are a stage's result."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+class Amp(StrEnum):
+    """The number format of forward and backward passes."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    OFF = "off"
+
+
+class Compile(StrEnum):
+    """Whether torch.compile is used."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class _Section(BaseModel):
@@ -30,7 +63,7 @@ class Labels(_Section):
         validation: The share of the labelled videos that no classifier trains on, in [0, 1). With
             such videos, "plateau" and "best" use the loss on them.
         split: "train", or "pool" (HMDB51: all videos that are not for testing).
-        split_number: Which official split, from 1.
+        split_number: The number of the official split, from 1.
     """
 
     percent: float = Field(20.0, gt=0, le=100)
@@ -64,7 +97,7 @@ class Clips(_Section):
 
     Attributes:
         num_frames: Frames of the clip.
-        stride: Every how many frames of the video one is taken.
+        stride: The step from one frame of the clip to the next, in frames of the video.
         size_px: Height and width of the clip.
         augment: Ranges and probabilities of the augmentation.
     """
@@ -91,12 +124,12 @@ class Optim(_Section):
         steps: Steps of the stage.
         batch_size: Videos of a step and stream, over all processes together.
         lr: The learning rate after the warm-up.
-        weight_decay: Adam's.
-        warmup_steps: Steps over which the rate rises linearly.
-        schedule: The rate after the warm-up. "plateau" halves it when an epoch's loss has not
-            improved for `patience` epochs, "cosine" lets it fall to zero at the last step,
+        weight_decay: Adam's weight decay.
+        warmup_steps: The rate rises linearly over so many steps.
+        schedule: The rate after the warm-up. "plateau" halves it when the loss of `patience` epochs
+            has not been lower than before, "cosine" lets it fall to zero at the last step,
             "constant" keeps it.
-        patience: See `schedule`.
+        patience: Epochs without a lower loss before "plateau" halves the rate.
         accumulate: Pieces of a batch, one after the other. The gradient is the mean over the
             pieces, but batch norm and the losses that compare videos see one piece at a time.
         clip_norm: The largest norm of the gradient. Null: no limit.
@@ -110,12 +143,12 @@ class Optim(_Section):
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    schedule: LrSchedule = LrSchedule.PLATEAU
     patience: int = Field(5, ge=1)
     accumulate: int = Field(1, ge=1)
     clip_norm: float | None = Field(None, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    select: Literal["last", "best"] = "last"
+    select: Select = Select.LAST
 
     def piece_size(self, num_processes: int) -> int:
         """The videos of one stream that a process takes at a time.
@@ -141,7 +174,7 @@ class Pretrain(_Section):
     Attributes:
         clips: The short clips; the long clip spans them all.
         optim: Steps and optimiser.
-        temperature: t of the contrastive losses.
+        temperature: The temperature t of the contrastive losses.
         pooled_reduction: Whether L_D1 is the mean or the sum over the videos of a batch.
     """
 
@@ -174,14 +207,16 @@ class Student(_Section):
     Attributes:
         optim: Steps and optimiser, for the baselines too. `batch_size` counts labelled videos; as
             many unlabelled ones come with them (none for the supervised-only baseline).
-        init: The start of the backbone: "scratch", "invariant", "distinctive", "tclr" or a file.
-        teachers: Weights of the two teachers. "similarity" weighs them by each video's temporal
-            similarity (the paper). "stretched" maps these scores linearly onto 0 to 1 over the
-            training set. "equal" takes both equally, "invariant" and "distinctive" one alone.
-        omega: Weight of the distance to the teachers' mixture. The released code has 100 x
-            (unlabelled) and 50 x (labelled) a mean over batch and classes. With about 100 classes
-            that is an omega of 1 and 0.5 here.
-        distance: Between the student and the mixture: "l2", "kl" or "js".
+        init: What the backbone starts from: "scratch", "invariant", "distinctive", "tclr" or a
+            file.
+        teachers: How the two teachers are weighted. "similarity" uses each video's temporal
+            similarity, as the paper does. "stretched" maps these scores linearly onto 0 to 1 over
+            the training set. "equal" gives both the same weight. "invariant" and "distinctive" use
+            one teacher alone.
+        omega: Weight of the distance to the teachers' mixture. The released code multiplies a mean
+            over batch and classes by 100 (unlabelled videos) and 50 (labelled ones). With about
+            100 classes, that is an omega of 1 and 0.5 here.
+        distance: The distance between the student and the mixture: "l2", "kl" or "js".
     """
 
     optim: Optim = Optim(steps=40_000, batch_size=16, warmup_steps=2_400)
@@ -262,8 +297,8 @@ class Machine(_Section):
     num_threads: int | None = Field(None, ge=1)
     tune: bool = False
     gpu_memory_mb: float | None = Field(None, gt=0)
-    amp: Annotated[Literal["auto", "bf16", "fp16", "off"], _UNQUOTED] = "auto"
-    compile: Annotated[Literal["auto", "on", "off"], _UNQUOTED] = "auto"
+    amp: Annotated[Amp, _UNQUOTED] = Amp.AUTO
+    compile: Annotated[Compile, _UNQUOTED] = Compile.AUTO
     compile_mode: Literal[
         "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
     ] = "default"

@@ -52,7 +52,7 @@ def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
         InputError: The size is unknown, or OUT holds a demo with another size or seed.
     """
     if size not in SIZES:
-        raise InputError(f"--size {size}: choose one of {', '.join(SIZES)}")
+        raise InputError(f"size (--size) is {size!r}: choose one of {', '.join(SIZES)}")
     _claim(out, size, seed)
     counts = SIZES[size]
     with ProgressBar("videos", counts.num_videos) as bar:

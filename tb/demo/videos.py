@@ -1,12 +1,12 @@
 """The demo's videos: twelve classes, drawn frame by frame and encoded as real H.264 files.
 
-Four classes are told apart by *appearance*, whatever the moment (a temporally invariant
-representation serves); the object drifts slowly in a random direction:
+Four classes differ in *appearance*, which is the same at every moment, so a temporally invariant
+representation can tell them apart. The object drifts slowly in a random direction:
 
     ring, cross, stripes, checker       the object's shape or texture
 
-Eight classes show the same plain disc and are told apart only by *motion* or by the *order of
-events* (a temporally distinctive representation serves):
+Eight classes show the same plain disc and differ only in *motion* or in the *order of events*, so
+a temporally distinctive representation is needed:
 
     left, right                         the disc crosses the picture and comes in again
     clockwise, anticlockwise            the disc runs round in a circle
@@ -53,7 +53,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSize:
-    """Videos of each class; "tiny" only shows that everything runs, and learns nothing.
+    """The number of videos of each class. "tiny" shows that everything runs, but learns nothing.
 
     Attributes:
         train: Training videos of a class.

@@ -22,6 +22,7 @@ class Evaluation:
     Attributes:
         stage: Folder name of the trained stage.
         split: The split on which it was measured.
+        classes: Names of the K classes.
         num_videos: Videos in that split.
         top1: Share of videos whose most probable class is right.
         top5: Share whose label is among the five most probable classes (or all, if fewer); a class
@@ -30,10 +31,12 @@ class Evaluation:
         confusion: Counts of videos, as confusion[label][prediction].
         source: What the numbers depend on: checkpoint, data and settings.
         num_peeks: Readings of the split so far that were declared as peeks.
+        num_readings: Readings of the split so far with this stage, by whatever command.
     """
 
     stage: str
     split: str
+    classes: list[str]
     num_videos: int
     top1: float
     top5: float
@@ -41,12 +44,18 @@ class Evaluation:
     confusion: list[list[int]]
     source: Tree
     num_peeks: int = 0
+    num_readings: int = 0
+
+    @property
+    def chance(self) -> float:
+        """The top-1 accuracy of guessing."""
+        return 1 / len(self.classes)
 
 
-def summarise(
+def measure_accuracy(
     probabilities: np.ndarray,
     labels: np.ndarray,
-    num_classes: int,
+    classes: Sequence[str],
     *,
     stage: str,
     split: str,
@@ -57,11 +66,12 @@ def summarise(
     Args:
         probabilities: (N, K) float rows that sum to 1.
         labels: (N,) int64 in [0, K).
-        num_classes: K.
-        stage: Of the result.
-        split: Of the result.
-        source: Of the result.
+        classes: Names of the K classes.
+        stage: The result's `stage`.
+        split: The result's `split`.
+        source: The result's `source`.
     """
+    num_classes = len(classes)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     hits = ranked[:, 0] == labels
     among_first = (ranked[:, :TOP_K] == labels[:, None]).any(axis=1)
@@ -72,6 +82,7 @@ def summarise(
     return Evaluation(
         stage=stage,
         split=split,
+        classes=list(classes),
         num_videos=len(labels),
         top1=float(hits.mean()),
         top5=float((among_first & is_possible).mean()),
@@ -102,10 +113,10 @@ class ClassRow:
     num_mistaken: int
 
 
-def class_table(result: Evaluation, classes: Sequence[str]) -> list[ClassRow]:
+def class_table(result: Evaluation) -> list[ClassRow]:
     """One row for each class, in their order."""
     rows = []
-    for label, name in enumerate(classes):
+    for label, name in enumerate(result.classes):
         counts = np.array(result.confusion[label])
         num_videos, counts[label] = int(counts.sum()), 0
         worst = int(counts.argmax())
@@ -114,7 +125,7 @@ def class_table(result: Evaluation, classes: Sequence[str]) -> list[ClassRow]:
                 name=name,
                 num_videos=num_videos,
                 top1=result.class_top1[label],
-                mistaken_for=classes[worst] if counts[worst] else None,
+                mistaken_for=result.classes[worst] if counts[worst] else None,
                 num_mistaken=int(counts[worst]),
             )
         )
@@ -136,5 +147,11 @@ def write_evaluation(path: Path, result: Evaluation) -> None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """The content of an eval-SPLIT.json; None where there is none."""
-    return Evaluation(**json.loads(path.read_text())) if path.is_file() else None
+    """The content of an eval-SPLIT.json; None where there is none, or one of another version."""
+    return evaluation_from(json.loads(path.read_text())) if path.is_file() else None
+
+
+def evaluation_from(tree: Tree) -> Evaluation | None:
+    """An evaluation from its JSON; None where another version of this program wrote it."""
+    known = {field.name for field in fields(Evaluation)}
+    return Evaluation(**tree) if set(tree) == known else None

@@ -1,4 +1,4 @@
-"""Videos as evaluation sees them: many clips of one decode, whose outputs are averaged."""
+"""Evaluation takes many clips from one decode of each video, and averages their outputs."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def evaluation_loader(
     Args:
         manifest: The data set.
         config: `config.evaluation` and `config.classify.clips` say which clips.
-        subset: Which videos.
+        subset: The videos.
         world: The processes that share the videos. Default: this process has all of them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The picture of what was taken for what: confusion-SPLIT.png."""
+"""The picture of the confusions: which class was predicted for which."""
 
 import io
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-# The picture shows its numbers, and its names, up to so many classes.
+# With more classes than these, the picture leaves out its numbers, and its names.
 _MAX_COUNTS, _MAX_NAMES = 20, 120
 
 

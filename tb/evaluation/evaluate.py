@@ -1,8 +1,7 @@
 """Stage 4, `tb eval`: video-level accuracy of a classifier on a held-out split.
 
-The softmax is averaged over the clips and crops of a video. The split is read here and nowhere
-else, and once, because no choice may depend on it. A second reading must be declared, and the
-record shows it.
+The softmax is averaged over the clips and crops of a video. The split is read once, because no
+choice may depend on it. A second reading must be declared, and the record shows it.
 """
 
 from contextlib import closing
@@ -24,13 +23,13 @@ from tb.evaluation.accuracy import (
     Evaluation,
     class_table,
     csv_of,
+    measure_accuracy,
     read_evaluation,
-    summarise,
     write_evaluation,
 )
 from tb.evaluation.clips import evaluation_loader, video_means
 from tb.evaluation.confusion import confusion_png
-from tb.evaluation.held_out_readings import check_unread, log_reading
+from tb.evaluation.held_out_readings import Reading, check_unread, log_reading, num_readings
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.training.distributed import main_first
@@ -57,7 +56,7 @@ def evaluate(
 
     Raises:
         InputError: The stage has no classifier, is not trained, or is of another backbone or other
-            classes; or the split is empty; or it was read already, and this is no `peek`.
+            classes; or the split is empty; or it was read already and `peek` is False.
     """
     folder = work / stage
     if not (folder / CHECKPOINT).is_file():
@@ -74,20 +73,20 @@ def _evaluate(stage: str, manifest: Manifest, config: Config, work: Path, peek: 
     source = evaluation_source(folder, manifest, config)
     before = read_evaluation(path)
     if before is not None and before.source == source:
-        return before
+        return replace(before, num_readings=num_readings(folder, split))
     if not peek:
-        check_unread(folder, "eval", split, source)
+        check_unread(folder, Reading.EVALUATION, split, source)
     model = _classifier(folder / CHECKPOINT, manifest, config, unfinished=peek)
     if evaluation_source(folder, manifest, config) != source:
         # The run is still training, and has just saved another checkpoint.
         raise InputError(f"{folder}: the checkpoint was replaced just now; run this again")
     probabilities, rows = _predict(model, f"evaluate {stage}", manifest, config)
     labels = manifest.labels[rows]
-    result = summarise(
-        probabilities, labels, len(manifest.classes), stage=stage, split=split, source=source
+    result = measure_accuracy(
+        probabilities, labels, manifest.classes, stage=stage, split=split, source=source
     )
-    num_peeks = log_reading(folder, "eval", split, result.top1, source, peek=peek)
-    result = replace(result, num_peeks=num_peeks)
+    num_peeks = log_reading(folder, Reading.EVALUATION, split, result.top1, source, peek=peek)
+    result = replace(result, num_peeks=num_peeks, num_readings=num_readings(folder, split))
     table = pa.table(
         {
             "key": [manifest.keys[row] for row in rows.tolist()],
@@ -96,7 +95,7 @@ def _evaluate(stage: str, manifest: Manifest, config: Config, work: Path, peek: 
         }
     )
     publish_table(folder / f"predictions-{split}.parquet", table)
-    publish_bytes(folder / f"classes-{split}.csv", csv_of(class_table(result, manifest.classes)))
+    publish_bytes(folder / f"classes-{split}.csv", csv_of(class_table(result)))
     picture = confusion_png(np.array(result.confusion), manifest.classes)
     publish_bytes(folder / f"confusion-{split}.png", picture)
     write_evaluation(path, result)

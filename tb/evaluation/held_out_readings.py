@@ -7,6 +7,7 @@ other weights or settings must be declared (`peek`), and the record keeps it.
 import hashlib
 import json
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from shards.errors import InputError
@@ -15,14 +16,28 @@ from tb.config.differences import Tree
 LOG = "evaluations.jsonl"
 
 
-def check_unread(folder: Path, what: str, split: str, source: Tree) -> None:
+class Reading(StrEnum):
+    """What a split is read for; each has one reading."""
+
+    EVALUATION = "eval"
+    KNN_PROBE = "probe knn"
+    LINEAR_PROBE = "probe linear"
+    RETRIEVAL = "retrieval"
+
+    @property
+    def probe_name(self) -> str:
+        """A probe's name on the command line and in file names."""
+        return self.value.removeprefix("probe ")
+
+
+def check_unread(folder: Path, what: Reading, split: str, source: Tree) -> None:
     """Raises InputError if the split was already read for another result than that of `source`.
 
     Peeks do not count.
 
     Args:
         folder: The stage's folder.
-        what: "eval", or the probe's name; each has one reading.
+        what: What the split is read for.
         split: The split to be read. Training videos may always be read.
         source: What the result will depend on.
     """
@@ -34,12 +49,12 @@ def check_unread(folder: Path, what: str, split: str, source: Tree) -> None:
             raise InputError(
                 f"{folder}: split {split!r} was read on {line['at']} already ({what}), with other "
                 f"weights or settings (top-1 {line['top1']:.1%}); held-out videos are for one "
-                "reading: --peek-test reads them again, and the record says so"
+                "reading: peek_test (--peek-test) reads them again, and the record says so"
             )
 
 
 def log_reading(
-    folder: Path, what: str, split: str, top1: float, source: Tree, *, peek: bool = False
+    folder: Path, what: Reading, split: str, top1: float, source: Tree, *, peek: bool = False
 ) -> int:
     """Adds a line to the record; call it before the result is shown or written anywhere.
 
@@ -52,7 +67,7 @@ def log_reading(
         peek: Whether the reading was declared as one that does not count.
 
     Returns:
-        How many peeks of this kind there were so far.
+        The number of peeks for `what` so far.
     """
     line = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""What a frozen backbone's features are worth: k-NN, a linear classifier, video retrieval.
+"""Measures a frozen backbone's features: k-NN, a linear classifier, video retrieval.
 
 The gallery (the videos to learn from, or to find) are training videos. The queries are the videos
 of `evaluation.split`.
@@ -18,10 +18,10 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.evaluation.accuracy import Evaluation, summarise, write_evaluation
+from tb.evaluation.accuracy import Evaluation, measure_accuracy, write_evaluation
 from tb.evaluation.evaluate import evaluation_source
 from tb.evaluation.features import Features, stage_features
-from tb.evaluation.held_out_readings import check_unread, log_reading
+from tb.evaluation.held_out_readings import Reading, check_unread, log_reading, num_readings
 
 RECALLS = (1, 5, 10, 20, 50)
 _CHUNK = 1024  # queries compared with the whole gallery at a time
@@ -76,7 +76,7 @@ def knn_probe(
 
     Raises:
         InputError: The stage is not trained or of another backbone, or a split is empty; or the
-            split was read already, with other settings, and this is no `peek`.
+            split was read already with other settings, and `peek` is False.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
     probabilities = knn_probabilities(
@@ -88,7 +88,9 @@ def knn_probe(
         temperature=temperature,
     )
     settings = {"k": k, "temperature": temperature, "all_labels": all_labels}
-    return _record("knn", stage, manifest, config, work, probabilities, queries, settings, peek)
+    return _record(
+        Reading.KNN_PROBE, stage, manifest, config, work, probabilities, queries, settings, peek
+    )
 
 
 def linear_probe(
@@ -114,7 +116,9 @@ def linear_probe(
     )
     probabilities = ((queries.vectors - mean) / scale @ weight.T + bias).softmax(-1)
     settings = {"l2": l2, "all_labels": all_labels}
-    return _record("linear", stage, manifest, config, work, probabilities, queries, settings, peek)
+    return _record(
+        Reading.LINEAR_PROBE, stage, manifest, config, work, probabilities, queries, settings, peek
+    )
 
 
 def retrieve(
@@ -129,9 +133,9 @@ def retrieve(
     folder, split = work / stage, config.evaluation.split
     source = evaluation_source(folder, manifest, config)
     if not peek:
-        check_unread(folder, "retrieval", split, source)
+        check_unread(folder, Reading.RETRIEVAL, split, source)
     recall = recall_at(queries.vectors, queries.labels, gallery.vectors, gallery.labels, ks=RECALLS)
-    log_reading(folder, "retrieval", split, recall[1], source, peek=peek)
+    log_reading(folder, Reading.RETRIEVAL, split, recall[1], source, peek=peek)
     result = Retrieval(
         stage=stage,
         split=split,
@@ -259,7 +263,7 @@ def _gallery_and_queries(
 
 
 def _record(
-    probe: str,
+    probe: Reading,
     stage: str,
     manifest: Manifest,
     config: Config,
@@ -273,16 +277,16 @@ def _record(
     labels = config.labels.model_dump(mode="json")
     source = {**evaluation_source(folder, manifest, config), "labels": labels, **settings}
     if not peek:
-        check_unread(folder, f"probe {probe}", split, source)
-    result = summarise(
+        check_unread(folder, probe, split, source)
+    result = measure_accuracy(
         probabilities.numpy(),
         queries.labels.numpy(),
-        len(manifest.classes),
+        manifest.classes,
         stage=stage,
         split=split,
-        source={"probe": probe, **source},
+        source={"probe": probe.probe_name, **source},
     )
-    num_peeks = log_reading(folder, f"probe {probe}", split, result.top1, source, peek=peek)
-    result = replace(result, num_peeks=num_peeks)
-    write_evaluation(folder / f"probe-{probe}-{split}.json", result)
+    num_peeks = log_reading(folder, probe, split, result.top1, source, peek=peek)
+    result = replace(result, num_peeks=num_peeks, num_readings=num_readings(folder, split))
+    write_evaluation(folder / f"probe-{probe.probe_name}-{split}.json", result)
     return result

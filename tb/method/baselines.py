@@ -1,7 +1,7 @@
-"""The baselines: the student's network, start, labels, batches and steps, but no teachers.
+"""The baselines: like the student in network, start, labels, batches and steps, without teachers.
 
-    supervised     The labelled videos alone, from scratch.
-    pseudo-label   Lee, ICML workshop 2013: its own confident predictions are labels.
+    supervised     It learns from the labelled videos alone, from scratch.
+    pseudo-label   Lee, ICML workshop 2013: its own confident predictions count as labels.
     fixmatch       Sohn et al., NeurIPS 2020, on clips: confident predictions for the weakly
                    augmented view of a clip are labels for its strongly augmented view.
     mean-teacher   Tarvainen and Valpola, NeurIPS 2017: agreement with the running mean of its own
@@ -22,6 +22,7 @@ from torch.nn import functional
 from loaders import Batch, ViewSpec
 from loaders.plan import stage_views
 from loaders.plan.views import Augment
+from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Baselines, Config
@@ -33,7 +34,7 @@ from tb.method.classification import (
 )
 from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
-from tb.stage_kinds import FROM_SCRATCH, Distance, StageKind
+from tb.stage_kinds import BASELINES, FROM_SCRATCH, Distance, StageKind
 from tb.training.stage import Stage, Terms
 
 
@@ -126,8 +127,20 @@ def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
     )
 
 
+def check_baseline(kind: StageKind, config: Config) -> None:
+    """Raises InputError where the student's settings ask for what a baseline cannot do."""
+    decay = config.student.optim.ema_decay
+    if kind in BASELINES and _BASELINES[kind].averages and decay is not None:
+        raise InputError(
+            f"student.optim.ema_decay is {decay:g}, but the running mean of {kind} has the decay"
+            f" baselines.ema_decay ({config.baselines.ema_decay:g}): --set"
+            " student.optim.ema_decay=null, and baselines.ema_decay as wanted"
+        )
+
+
 def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Path) -> Stage:
     """A stage of `BASELINES`; `work` holds the checkpoint that `student.init` names."""
+    check_baseline(kind, config)
     baseline, optim = _BASELINES[kind], config.student.optim
     if baseline.averages:
         optim = optim.model_copy(update={"ema_decay": config.baselines.ema_decay})

@@ -1,4 +1,4 @@
-"""What all stages that train a classifier share: its network, its start, its settings."""
+"""What all stages that train a classifier share: the network, its start and its settings."""
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -66,12 +66,12 @@ def supervised_stage(
     """A stage that trains a classifier on the labelled videos alone.
 
     Args:
-        kind: Its name.
+        kind: The stage; its name is the folder's.
         model: Trained in place.
         manifest: The data set.
         config: All settings.
-        optim: The stage's.
-        init: Identifies the start of `model`.
+        optim: The stage's section `optim`.
+        init: What identifies the start of `model`, as `start_student` returns it.
     """
     return classifier_stage(
         kind,
@@ -100,11 +100,11 @@ def classifier_stage(
     """A stage that trains a classifier, with validation where `labels.validation` asks for it.
 
     Args:
-        kind: Its name.
+        kind: The stage; its name is the folder's.
         model: Trained in place.
         manifest: The data set.
         config: All settings.
-        optim: The stage's.
+        optim: The stage's section `optim`.
         streams: The streams of its batches.
         loss: Its loss.
         own_settings: What its result depends on, beside labels and clips.

@@ -23,7 +23,7 @@ class PretrainLoss:
     """L_I ("invariant"), L_D1 + L_D2 ("distinctive"), or all three ("tclr").
 
     Attributes:
-        kind: Which of them.
+        kind: The stage, which decides the terms.
         model: The teacher in training.
         settings: The section `pretrain`.
     """
@@ -47,7 +47,7 @@ class PretrainLoss:
         if self.kind is not StageKind.DISTINCTIVE:
             long = self.model.pooled(features).view(num_videos, 2, -1)
             with torch.autocast(features.device.type, enabled=False):
-                # The negatives are other videos: those of all processes.
+                # The negatives are the other videos of all processes.
                 terms["L_I"] = losses.invariant_loss(gather(long), gather(short), temperature)
         if self.kind is not StageKind.INVARIANT:
             slices = self.model.slices(features)

@@ -1,4 +1,4 @@
-"""All stages by their kind: which function builds which."""
+"""Builds the stage of a kind."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def build_stage(
     """A stage, ready for `tb.training.loop.train`.
 
     Args:
-        kind: Which stage.
+        kind: The stage.
         manifest: The data set.
         config: Its settings.
         work: The work folder, which holds the stages that it needs.

@@ -48,8 +48,8 @@ class Stream:
     """Some of the training videos, as some views.
 
     Attributes:
-        part: Which of the training videos.
-        spec: The views.
+        part: The part of the training videos.
+        spec: The views of each video.
     """
 
     part: Part
@@ -60,10 +60,10 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
     """The loader of this process's share of a stream; the caller closes it.
 
     Args:
-        stream: Which videos, as which views.
+        stream: The videos and their views.
         manifest: The data set.
         config: Labels, seed and machine.
-        optim: The stage's; it has the batch size.
+        optim: The stage's section `optim`, for the batch size.
     """
     world, device, machine = join(), training_device(config), config.machine
     layout = None

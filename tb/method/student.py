@@ -38,7 +38,7 @@ class StudentLoss:
         clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
         rows = torch.cat([torch.from_numpy(batch.plan.rows) for batch in batches])
 
-        # The target p_T = s p_I + (1 - s) p_D; where one teacher has all the weight, its p.
+        # The target is p_T = s p_I + (1 - s) p_D. If one teacher has all the weight, it is its p.
         with torch.no_grad():
             probs = [teacher(clips).float().softmax(-1) for teacher in self.teachers.networks]
             if len(probs) == 1:

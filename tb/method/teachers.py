@@ -36,9 +36,9 @@ class Teachers:
 def load_teachers(manifest: Manifest, config: Config, work: Path, device: torch.device) -> Teachers:
     """The teachers and weights that `student.teachers` asks for.
 
-    "similarity" weighs the teachers per video as the paper does. "stretched" makes the lowest score
-    of the training set 0 and the highest 1 (ours: raw scores rarely come near 0). "equal" (half
-    each) and one teacher alone are ablations.
+    "similarity" weighs the teachers for each video, as the paper does. "stretched" makes the lowest
+    score of the training set 0 and the highest 1. It is this project's, because raw scores rarely
+    come near 0. "equal" (half each) and one teacher alone are ablations.
 
     Raises:
         InputError: A teacher is missing, unfinished, or of another backbone or other classes.

@@ -1,4 +1,7 @@
-"""Validation: a classifier in training on the labelled videos held out (`labels.validation`)."""
+"""Validation: measures a classifier in training on held-out labelled videos.
+
+`labels.validation` holds them out.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Cross entropy and top-1 of the mean softmax, from the clips that `tb eval` would take.
+    """Measures cross entropy and top-1 of the mean softmax, on the clips that `tb eval` would take.
 
     Processes share the videos.
 

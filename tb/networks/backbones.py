@@ -1,4 +1,4 @@
-"""Backbones: what every network begins with, by name or by PyTorchVideo's options.
+"""Backbones, with which every network begins: by name, or by PyTorchVideo's options.
 
 Every backbone maps (N, 3, T, H, W) to (N, C, 4, 1, 1): four temporal slices. The pooled feature is
 their mean, so one forward pass gives the pooled and the unpooled embeddings.
@@ -83,8 +83,8 @@ class _SpatialStride(nn.Conv3d):
 def _small() -> Backbone:
     """A 3D-ResNet-8 with a stem of 8 channels, for clips of 32 px; it learns in a minute.
 
-    Seven 3D convolutions from end to end. No library has such a network, so its weights keep their
-    own names.
+    It has seven 3D convolutions from end to end. No library has such a network, so its weights have
+    names of this project.
     """
     from torchvision.models.video.resnet import BasicBlock
 

@@ -8,17 +8,16 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
+from tb.named_paths import write_named_file
 
 _TILE_WIDTH_PX = 240
 _MARGIN_PX = 4
 _CAPTION_PX = 14
 
 
-def contact_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Image:
+def frame_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Image:
     """Frames with their numbers, left to right and top to bottom.
 
     Args:
@@ -42,7 +41,7 @@ def contact_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Im
     return sheet
 
 
-def write_contact_sheet(path: Path, manifest: Manifest, row: int, num_tiles: int = 16) -> None:
+def write_frame_sheet(path: Path, manifest: Manifest, row: int, num_tiles: int = 16) -> None:
     """Draws frames of a stored video into a PNG file.
 
     Args:
@@ -56,13 +55,10 @@ def write_contact_sheet(path: Path, manifest: Manifest, row: int, num_tiles: int
         InputError: The file cannot be written.
     """
     with ShardReader(manifest) as reader:
-        sheet = contact_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
+        sheet = frame_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
     png = io.BytesIO()
     sheet.save(png, format="PNG")
-    try:
-        publish_bytes(path, png.getvalue())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; choose another file") from error
+    write_named_file(path, png.getvalue(), "contact-sheet")
 
 
 def _frames(data: bytes, wanted: set[int]) -> dict[int, Image.Image]:

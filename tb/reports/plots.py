@@ -9,21 +9,16 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tb.training.metrics import Row
+from tb.training.metrics import MetricsRow, is_loss_term
 
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
-# The columns of a run's metrics that are not terms of its loss.
-_OTHER = (
-    *("step", "lr", "data_wait_s", "step_s", "videos_per_s", "num_padded", "loss"),
-    *("grad_norm", "gpu_memory_mb", "overflowed", "confident"),
-)
 # Fixed ids: the same run gives the same page.
 _STYLE: Any = {"svg.hashsalt": "timebalance", "font.size": 9, "axes.spines.top": False}
 
 
-def training_curves(metrics: dict[str, list[Row]]) -> str:
+def training_curves(metrics: dict[str, list[MetricsRow]]) -> str:
     """The loss and its terms over the steps, smoothed: one panel for each stage."""
     num_rows = math.ceil(len(metrics) / _NUM_COLUMNS)
     with matplotlib.rc_context(_STYLE):
@@ -31,7 +26,7 @@ def training_curves(metrics: dict[str, list[Row]]) -> str:
         for place, (name, rows) in enumerate(metrics.items()):
             axes = figure.add_subplot(num_rows, _NUM_COLUMNS, place + 1)
             steps = np.array([row["step"] for row in rows])
-            terms = [term for term in rows[0] if term not in _OTHER]
+            terms = [term for term in rows[0] if is_loss_term(term)]
             for term in ["loss", *terms]:
                 x, y = smooth(steps, np.array([row[term] for row in rows]))
                 axes.plot(x, y, label=term, linewidth=2 if term == "loss" else 1)
@@ -43,7 +38,7 @@ def training_curves(metrics: dict[str, list[Row]]) -> str:
         return _svg(figure)
 
 
-def similarity(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
+def similarity_boxes(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
     """The distribution of the similarity score, one box for each class.
 
     Args:

@@ -15,7 +15,6 @@ from loaders.engines.choice import engine_name
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from tb import __version__
 from tb.config.differences import Tree
 from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
@@ -24,27 +23,15 @@ from tb.evaluation.evaluate import evaluation_source
 from tb.method.similarity_scores import SIMILARITY, read_similarity
 from tb.networks.backbones import backbone_identity
 from tb.reports import plots
-from tb.reports.view_sheet import contact_sheet, png_bytes
-from tb.stage_kinds import BASELINES, StageKind, Teacher
-from tb.training.metrics import METRICS, Row, read_metrics
+from tb.reports.view_sheet import png_bytes, view_sheet
+from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
+from tb.training.metrics import METRICS, MetricsRow, read_metrics
+from tb.version import __version__
 
 REPORT, RESULT = "report.html", "result.json"
-# Name in result.json -> the stage whose classifier was evaluated.
-ROWS = {
-    "supervised": StageKind.SUPERVISED,
-    "invariant": Teacher.INVARIANT.finetuned,
-    "distinctive": Teacher.DISTINCTIVE.finetuned,
-    "student": StageKind.STUDENT,
-}
-TITLES = {
-    "supervised": "supervised only (from scratch, same labels)",
-    "invariant": "invariant teacher, fine-tuned",
-    "distinctive": "distinctive teacher, fine-tuned",
-    "student": "student (both teachers, all videos)",
-}
-Found = dict[str, Evaluation]
-"""By the names of `ROWS`."""
-Metrics = dict[str, list[Row]]
+Found = dict[StageKind, Evaluation]
+"""The evaluations of the `COMPARED` classifiers, in their order."""
+Metrics = dict[str, list[MetricsRow]]
 """Stage -> its rows, one for each step."""
 
 
@@ -65,11 +52,11 @@ def write_report(
     Raises:
         InputError: A classifier has not been evaluated.
     """
-    found = {name: _evaluation(work / stage, manifest, config) for name, stage in ROWS.items()}
+    found = {kind: _evaluation(work / kind, manifest, config) for kind in COMPARED}
     of_the_method = [kind for kind in StageKind if kind not in BASELINES]
     metrics = {kind.value: read_metrics(work / kind / METRICS) for kind in of_the_method}
     metrics = {name: rows for name, rows in metrics.items() if rows}
-    result = summarise(manifest, config, found, metrics, seconds)
+    result = result_tree(manifest, config, found, metrics, seconds)
     publish_bytes(work / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     page = _page(manifest, config, work, result, found, metrics)
     publish_bytes(work / REPORT, page.encode())
@@ -89,7 +76,7 @@ def _evaluation(folder: Path, manifest: Manifest, config: Config) -> Evaluation:
     return found
 
 
-def summarise(
+def result_tree(
     manifest: Manifest,
     config: Config,
     found: Found,
@@ -102,18 +89,18 @@ def summarise(
         "seed": config.machine.seed,
         "seconds": None if seconds is None else round(seconds, 1),
         "chance_top1": 1 / len(manifest.classes),
-        **{f"{name}_top1": evaluation.top1 for name, evaluation in found.items()},
-        **{f"{name}_top5": evaluation.top5 for name, evaluation in found.items()},
+        **{f"{kind.result_name}_top1": evaluation.top1 for kind, evaluation in found.items()},
+        **{f"{kind.result_name}_top5": evaluation.top5 for kind, evaluation in found.items()},
         "num_videos": {
             "train": len(labels.subset("all").rows(manifest)),
             "labelled": len(labels.subset("labelled").rows(manifest)),
             "validation": len(labels.subset("validation").rows(manifest))
             if labels.validation
             else 0,
-            "test": found["student"].num_videos,
+            "test": found[StageKind.STUDENT].num_videos,
         },
         "test_split": config.evaluation.split,
-        "num_peeks": {name: evaluation.num_peeks for name, evaluation in found.items()},
+        "num_peeks": {kind.result_name: evaluation.num_peeks for kind, evaluation in found.items()},
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
         "engine": engine_name(config.machine.engine, config.machine.device),
@@ -123,11 +110,11 @@ def summarise(
     }
 
 
-def _total(rows: list[Row], name: str) -> int:
+def _total(rows: list[MetricsRow], name: str) -> int:
     return int(sum(row[name] for row in rows))
 
 
-def _wait_fraction(*runs: list[Row]) -> float:
+def _wait_fraction(*runs: list[MetricsRow]) -> float:
     """The share of all steps' time that was spent waiting for data."""
     rows = [row for run in runs for row in run]
     return sum(row["data_wait_s"] for row in rows) / sum(row["step_s"] for row in rows)
@@ -144,17 +131,18 @@ def _page(
     environment = Environment(
         loader=PackageLoader("tb"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    sheet = png_bytes(contact_sheet(manifest, config))
+    sheet = png_bytes(view_sheet(manifest, config))
     return environment.get_template(REPORT).render(
         name=manifest.name,
         version=__version__,
         result=result,
         split=config.evaluation.split,
-        num_test=found["student"].num_videos,
+        num_test=found[StageKind.STUDENT].num_videos,
         num_peeks=sum(evaluation.num_peeks for evaluation in found.values()),
         num_classes=len(manifest.classes),
         rows=_accuracy_rows(found),
         verdict=verdict(found),
+        compared=[kind.result_name for kind in found],
         class_rows=[
             (name, [e.class_top1[label] for e in found.values()])
             for label, name in enumerate(manifest.classes)
@@ -169,8 +157,8 @@ def _page(
 
 def _accuracy_rows(found: Found) -> list[Tree]:
     return [
-        {"title": TITLES[name], "top1": e.top1, "top5": e.top5, "error": _error(e)}
-        for name, e in found.items()
+        {"title": kind.full_name, "top1": e.top1, "top5": e.top5, "error": _error(e)}
+        for kind, e in found.items()
     ]
 
 
@@ -193,7 +181,7 @@ def _similarity_plot(manifest: Manifest, work: Path) -> str | None:
     if scores is None:
         return None
     rows = np.flatnonzero(~scores.isnan().numpy())
-    return plots.similarity(scores.numpy()[rows], manifest.labels[rows], manifest.classes)
+    return plots.similarity_boxes(scores.numpy()[rows], manifest.labels[rows], manifest.classes)
 
 
 def _error(evaluation: Evaluation) -> float:
@@ -204,15 +192,13 @@ def _error(evaluation: Evaluation) -> float:
 
 def verdict(found: Found) -> str:
     """The student against the others in one sentence, with the standard error."""
-    student = found["student"]
-    noise = math.hypot(_error(student), _error(found["supervised"]))
+    student = found[StageKind.STUDENT]
+    noise = math.hypot(_error(student), _error(found[StageKind.SUPERVISED]))
     parts = []
-    for name, title in (
-        ("supervised", "supervised-only baseline"),
-        ("invariant", "invariant teacher"),
-        ("distinctive", "distinctive teacher"),
-    ):
-        gap = student.top1 - found[name].top1
+    for kind in COMPARED[:-1]:
+        name = kind.result_name
+        title = f"{name} teacher" if kind in FINETUNED else f"{name}-only baseline"
+        gap = student.top1 - found[kind].top1
         word = "above" if gap > 0 else "below" if gap < 0 else "level with"
         size = f"{abs(gap) * 100:.1f} points " if gap else ""
         parts.append(f"{size}{word} the {title}")

@@ -14,10 +14,10 @@ import numpy as np
 import yaml
 
 from shards.errors import InputError
-from shards.files.publish import publish_bytes
-from tb.config.differences import Tree
+from tb.config.differences import Tree, differences
 from tb.config.load_config import CONFIG
-from tb.training.metrics import METRICS, Row, read_metrics
+from tb.named_paths import write_named_file
+from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 
 _LAST = 50  # steps over which the last values are averaged
@@ -39,7 +39,7 @@ class Run:
 
     folder: Path
     config: Tree
-    rows: list[Row]
+    rows: list[MetricsRow]
     step: int
     steps: int | None
     results: dict[str, Tree]
@@ -50,7 +50,12 @@ class Run:
         return sum(row["step_s"] + row.get("val_s", 0.0) for row in self.rows)
 
     @property
-    def final(self) -> Row:
+    def wait_fraction(self) -> float:
+        """The share of `seconds` that was spent waiting for data; 0 without steps."""
+        return sum(row["data_wait_s"] for row in self.rows) / self.seconds if self.rows else 0.0
+
+    @property
+    def final(self) -> MetricsRow:
         """The means of the last steps' metrics, the last validation, the accuracies by split."""
         last = self.rows[-_LAST:]
         names = [name for name in (last[-1] if last else {}) if name not in _NOT_FINAL]
@@ -66,7 +71,7 @@ class Run:
         return means
 
 
-def _validation(row: Row) -> Row:
+def _validation(row: MetricsRow) -> MetricsRow:
     """The values that only an epoch's last row has."""
     return {name: value for name, value in row.items() if name.startswith("val_")}
 
@@ -110,6 +115,32 @@ def find_runs(roots: Sequence[Path]) -> list[Run]:
     return [read_run(folder) for folder in sorted(folders)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunComparison:
+    """Two runs side by side.
+
+    Attributes:
+        names: Their short names.
+        settings: The settings that differ: (name, value in the first, value in the second).
+        metrics: Name -> the `final` values of both; None where a run does not have it.
+    """
+
+    names: tuple[str, str]
+    settings: list[tuple[str, object, object]]
+    metrics: dict[str, tuple[float | None, float | None]]
+
+
+def compare_runs(one: Run, two: Run) -> RunComparison:
+    """Compares the settings and the last metrics of two runs."""
+    first, second = short_names([one, two])
+    a, b = one.final, two.final
+    return RunComparison(
+        names=(first, second),
+        settings=differences(one.config, two.config),
+        metrics={name: (a.get(name), b.get(name)) for name in a | b},
+    )
+
+
 def short_names(runs: Sequence[Run]) -> list[str]:
     """The runs' paths without the folders that all of them share."""
     parts = [run.folder.resolve().parts for run in runs]
@@ -124,7 +155,7 @@ def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
     """Writes a picture of one metric over the steps of several runs, smoothed.
 
     Raises:
-        InputError: A run does not have that metric.
+        InputError: A run does not have that metric, or `png` cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -146,4 +177,4 @@ def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
     axes.legend(frameon=False)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
-    publish_bytes(png, data.getvalue())
+    write_named_file(png, data.getvalue(), "png")

@@ -1,4 +1,4 @@
-"""A picture of what the networks see: the long and short views of a few videos, frame by frame."""
+"""A picture of what the networks see: all frames of the long and short views of a few videos."""
 
 import io
 from contextlib import closing
@@ -9,11 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from loaders import Batch, Loader, open_loader
-from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.method.streams import pretrain_views
+from tb.named_paths import write_named_file
 
 _THUMB_PX = 32
 _LABEL_PX = 48
@@ -22,7 +21,7 @@ _GAP_PX = 14
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def contact_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
+def view_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
     """One column for each video: its 2 long and 2 x 4 short views, as pretraining sees them.
 
     The videos are those of the first batch of epoch 0. Under every frame is its number in the
@@ -60,15 +59,12 @@ def _loader(manifest: Manifest, config: Config, num_videos: int) -> Loader:
     )
 
 
-def write_contact_sheet(
+def write_view_sheet(
     manifest: Manifest, config: Config, path: Path, *, num_videos: int = 3
 ) -> None:
-    """Writes `contact_sheet` as a PNG file; InputError where `path` cannot be written."""
-    data = png_bytes(contact_sheet(manifest, config, num_videos=num_videos))
-    try:
-        publish_bytes(path, data)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; choose another --png") from error
+    """Writes `view_sheet` as a PNG file; InputError where `path` cannot be written."""
+    data = png_bytes(view_sheet(manifest, config, num_videos=num_videos))
+    write_named_file(path, data, "png")
 
 
 def png_bytes(image: Image.Image) -> bytes:

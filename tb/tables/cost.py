@@ -1,4 +1,4 @@
-"""What a table's runs would cost, from measured steps."""
+"""Estimates the cost of a table's runs, from measured steps."""
 
 import time
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The runs behind a table: a grid that any number of runners share; each run happens once.
+"""The runs behind a table. Any number of runners share the grid, and each run happens once.
 
     OUT/seed-0/pretrain/{invariant,distinctive,...}     labels unused: once for each seed
     OUT/seed-0/labels-10/{invariant -> ../pretrain/invariant, ..., finetune-*, supervised, ROW}
@@ -28,10 +28,12 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
 from tb.config.sections import Config, Machine
-from tb.evaluation.accuracy import Evaluation
+from tb.evaluation.accuracy import Evaluation, evaluation_from
 from tb.evaluation.evaluate import evaluate
+from tb.method.baselines import check_baseline
+from tb.named_paths import make_named_folder
 from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
-from tb.tables.published import Row
+from tb.tables.published import TableRow
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.world import world_from
 from tb.workflow.children import child_pool
@@ -87,7 +89,7 @@ class Finding:
 class Cell:
     """A place in the table: the unit whose accuracy stands there."""
 
-    row: Row
+    row: TableRow
     percent: float
     seed: int
     unit: str
@@ -102,7 +104,7 @@ class Grid:
 
 
 def make_grid(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     presets: dict[float, str],
     *,
     num_seeds: int,
@@ -115,6 +117,9 @@ def make_grid(
         presets: Percentage of labels -> preset.
         num_seeds: Seeds 0, 1, ... of every cell.
         overrides: Settings for all runs, as `--set` takes them.
+
+    Raises:
+        InputError: As in `load_config`, or a baseline cannot run with these settings.
     """
     units: dict[str, Unit] = {}
     cells = []
@@ -138,6 +143,7 @@ def _add(
     units: dict[str, Unit], kind: StageKind, name: str, config: Config, place: tuple[str, str]
 ) -> Unit:
     """Adds a unit after all that it needs; the same unit is added once."""
+    check_baseline(kind, config)
     pretrain, labels = place
     needed = kind.needs(config.student.teachers, config.student.init)
     unit = Unit(
@@ -154,7 +160,7 @@ def run_grid(grid: Grid, manifest: Manifest, out: Path, *, jobs: int = 1) -> Non
     """Runs units until all are done, by this runner or others.
 
     Args:
-        grid: What to run.
+        grid: The grid.
         manifest: The data set.
         out: The grid's folder.
         jobs: Runners on this machine. With more than one, the calling script needs an
@@ -195,7 +201,7 @@ def _run_units(grid: Grid, manifest: Manifest, out: Path) -> None:
 def _try(unit: Unit, manifest: Manifest, out: Path) -> bool:
     """Runs a unit, unless another runner has it; returns whether it ran."""
     lock = out / "locks" / f"{unit.key.replace('/', '.')}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_named_folder(lock.parent, "out")
     try:
         with locked(lock, f"{unit.key}: another runner has it"):
             if _finding(unit, manifest, out) is None:
@@ -266,9 +272,10 @@ def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
     if not path.is_file():
         return None
     tree = json.loads(path.read_text())
-    evaluation = tree.pop("evaluation")
-    finding = Finding(**tree, evaluation=None if evaluation is None else Evaluation(**evaluation))
-    if finding.source != _source(unit, manifest):
+    evaluation = evaluation_from(tree.pop("evaluation") or {})
+    finding = Finding(**tree, evaluation=evaluation)
+    is_old = unit.kind.is_classifier and evaluation is None
+    if is_old or finding.source != _source(unit, manifest):
         raise InputError(
             f"{path}: made with other settings or data; choose another --out, or delete {out}"
         )

@@ -6,17 +6,17 @@ Source: TimeBalance (Dave, Rizve, Chen and Shah, CVPR 2023), main table and supp
 
 from dataclasses import dataclass, field
 
-from tb.stage_kinds import StageKind
+from tb.stage_kinds import BASELINES, FINETUNED, FROM_SCRATCH, Distance, StageKind, TeacherWeights
 
 Percents = dict[float, float]  # percentage of labels -> top-1 in percent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TableRow:
     """One line of a table.
 
     Attributes:
-        name: For --rows, and the folder of what it trains.
+        name: Its name for --rows, and the folder of the stage that it trains.
         title: Its title in the table.
         kind: The stage whose accuracy it is.
         overrides: The settings in which it differs from the preset.
@@ -55,83 +55,78 @@ _SCRATCH: dict[tuple[str, str], Percents] = {
     (_K400, "r18"): {10: 54.4},
 }
 
-SUPERVISED = Row(name="supervised", title="supervised only", kind=StageKind.SUPERVISED)
-TIMEBALANCE = Row(name="timebalance", title="TimeBalance (similarity weights, L2)", paper=_MAIN)
-_BASELINES = (
-    SUPERVISED,
-    Row(name="pseudo-label", title="pseudo-label", kind=StageKind.PSEUDO_LABEL),
-    Row(name="fixmatch", title="FixMatch on clips", kind=StageKind.FIXMATCH),
-    Row(name="mean-teacher", title="Mean Teacher", kind=StageKind.MEAN_TEACHER),
+
+def _stage_row(kind: StageKind) -> TableRow:
+    """The row of a stage with the preset's settings."""
+    return TableRow(name=kind.value, title=kind.full_name, kind=kind)
+
+
+SUPERVISED = _stage_row(StageKind.SUPERVISED)
+TIMEBALANCE = TableRow(
+    name="timebalance", title="TimeBalance (similarity weights, L2)", paper=_MAIN
 )
-_TEACHERS = (
-    Row(
-        name="finetune-invariant",
-        title="invariant teacher, fine-tuned",
-        kind=StageKind.FINETUNE_INVARIANT,
-    ),
-    Row(
-        name="finetune-distinctive",
-        title="distinctive teacher, fine-tuned",
-        kind=StageKind.FINETUNE_DISTINCTIVE,
-    ),
+_BASELINES = (SUPERVISED, *map(_stage_row, BASELINES))
+_TEACHERS = tuple(map(_stage_row, FINETUNED))
+
+
+def _teachers_row(name: str, title: str, teachers: TeacherWeights) -> TableRow:
+    return TableRow(name=name, title=title, overrides=(f"student.teachers={teachers}",))
+
+
+INVARIANT_ONLY = _teachers_row(
+    "invariant-only", "student of the invariant teacher alone", TeacherWeights.INVARIANT
+)
+DISTINCTIVE_ONLY = _teachers_row(
+    "distinctive-only", "student of the distinctive teacher alone", TeacherWeights.DISTINCTIVE
+)
+EQUAL_WEIGHTS = _teachers_row(
+    "equal-weights", "student of both, weights fixed at 0.5", TeacherWeights.EQUAL
 )
 _TARGETS = (
-    Row(
-        name="invariant-only",
-        title="student of the invariant teacher alone",
-        overrides=("student.teachers=invariant",),
+    INVARIANT_ONLY,
+    DISTINCTIVE_ONLY,
+    _teachers_row(
+        "stretched-weights",
+        "student of both, similarity stretched to 0 ... 1",
+        TeacherWeights.STRETCHED,
     ),
-    Row(
-        name="distinctive-only",
-        title="student of the distinctive teacher alone",
-        overrides=("student.teachers=distinctive",),
-    ),
-    Row(
-        name="stretched-weights",
-        title="student of both, similarity stretched to 0 ... 1",
-        overrides=("student.teachers=stretched",),
-    ),
-    Row(
-        name="equal-weights",
-        title="student of both, weights fixed at 0.5",
-        overrides=("student.teachers=equal",),
-    ),
+    EQUAL_WEIGHTS,
 )
 _DISTANCES = (
-    Row(
+    TableRow(
         name="timebalance-kl",
         title="TimeBalance, KL divergence",
-        overrides=("student.distance=kl",),
+        overrides=(f"student.distance={Distance.KL}",),
         paper={(_UCF, "r50"): {5: 52.62, 20: 82.76, 50: 84.50}},
     ),
-    Row(
+    TableRow(
         name="timebalance-js",
         title="TimeBalance, JS divergence",
-        overrides=("student.distance=js",),
+        overrides=(f"student.distance={Distance.JS}",),
         paper={(_UCF, "r50"): {5: 50.91, 20: 82.10, 50: 83.94}},
     ),
 )
-_L2 = Row(
-    name="timebalance",
+_L2 = TableRow(
+    name=TIMEBALANCE.name,
     title="TimeBalance, L2",
     paper={(_UCF, "r50"): {5: 53.48, 20: 83.15, 50: 85.02}},
 )
 _INITS = (
-    Row(
+    TableRow(
         name="timebalance-scratch",
         title="student from scratch",
-        overrides=("student.init=scratch",),
+        overrides=(f"student.init={FROM_SCRATCH}",),
         paper=_SCRATCH,
     ),
-    Row(
+    TableRow(
         name="timebalance-tclr",
         title="student from a TCLR checkpoint",
-        overrides=("student.init=tclr",),
+        overrides=(f"student.init={StageKind.TCLR}",),
         paper=_MAIN,
     ),
 )
 
-TABLES: dict[str, tuple[Row, ...]] = {
+TABLES: dict[str, tuple[TableRow, ...]] = {
     # The method against other ways to use the same labels and videos.
     "main": (*_BASELINES, TIMEBALANCE),
     # What the target is made of: the supplement's table 1 (distances), with the choice of teachers.

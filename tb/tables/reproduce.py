@@ -11,7 +11,7 @@ from tb.config.load_config import load_config, preset_names
 from tb.tables import results
 from tb.tables.cost import cost_table
 from tb.tables.grid import Grid, findings, make_grid, run_grid
-from tb.tables.published import BACKBONES, PERCENTS, TABLES, Row
+from tb.tables.published import BACKBONES, PERCENTS, TABLES, TableRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class Reproduction:
         table: "main", "table1" or "table2".
         dataset: A set of the paper, "demo", or the preset of another set.
         backbone: "r50" or "r18", for the sets of the paper.
-        rows: Names of the rows. None: all.
-        percents: Percentages of labels. None: those of the paper, or of the preset.
+        rows: Names of the rows to run. None: all rows.
+        percents: Percentages of labels. None: the paper's, or the preset's.
         seeds: Seeds 0, 1, ... of every row.
         overrides: Settings for all runs, as `--set` takes them.
     """
@@ -69,13 +69,13 @@ class Reproduction:
             out,
             title=f"{self.table} on {self.dataset}",
             notes=results.notes(evaluations, manifest),
-            lines=results.table(self._rows(), evaluations, self.dataset, self.backbone),
+            rows=results.table(self._rows(), evaluations, self.dataset, self.backbone),
             comparisons=results.claims(evaluations, class_kinds),
             command=self._command(),
         )
         return path
 
-    def _rows(self) -> tuple[Row, ...]:
+    def _rows(self) -> tuple[TableRow, ...]:
         if self.table not in TABLES:
             raise InputError(f"no table {self.table!r}: choose one of {', '.join(TABLES)}")
         rows = TABLES[self.table]
@@ -84,7 +84,10 @@ class Reproduction:
         known = [row.name for row in rows]
         for name in self.rows:
             if name not in known:
-                raise InputError(f"--rows {name}: {self.table} has no such row: {', '.join(known)}")
+                raise InputError(
+                    f"rows (--rows): {self.table} has no row {name!r}; choose from"
+                    f" {', '.join(known)}"
+                )
         return tuple(row for row in rows if row.name in self.rows)
 
     def _presets(self) -> dict[float, str]:
@@ -94,20 +97,24 @@ class Reproduction:
             percent = load_config(self._own_preset()).labels.percent
             return dict.fromkeys(wanted or (percent,), dataset)
         if self.backbone not in BACKBONES:
-            raise InputError(f"--backbone {self.backbone}: choose one of {', '.join(BACKBONES)}")
+            raise InputError(
+                f"backbone (--backbone) is {self.backbone!r}: choose one of {', '.join(BACKBONES)}"
+            )
         presets = {p: f"{dataset}_{self.backbone}_{p:g}p" for p in PERCENTS[dataset]}
         for percent in wanted or ():
             if percent not in presets:
                 known = ", ".join(f"{p:g}" for p in presets)
-                raise InputError(f"--percents {percent:g}: {dataset} has {known}")
+                raise InputError(
+                    f"percents (--percents) has {percent:g}, but {dataset} has only {known}"
+                )
         return {p: presets[p] for p in wanted or presets}
 
     def _own_preset(self) -> str:
         if self.dataset not in preset_names() and not Path(self.dataset).is_file():
             known = [*PERCENTS, *(name for name in preset_names() if "_" not in name)]
             raise InputError(
-                f"--dataset {self.dataset}: choose one of {', '.join(known)}, or give a preset's"
-                " file"
+                f"dataset (--dataset) is {self.dataset!r}: choose one of {', '.join(known)}, or"
+                " give a preset's file"
             )
         return self.dataset
 
@@ -115,7 +122,9 @@ class Reproduction:
         """The command line that gives the same result anywhere."""
         words = ["tb", "reproduce", self.table, "--dataset", self.dataset]
         words += ["--seeds", str(self.seeds)]
-        words += [] if self.is_demo else ["--shards", "SHARDS", "--backbone", self.backbone]
+        words += [] if self.is_demo else ["--shards", "SHARDS"]
+        # The preset of another set names its backbone itself.
+        words += ["--backbone", self.backbone] if self.dataset in PERCENTS else []
         words += [] if self.rows is None else ["--rows", ",".join(self.rows)]
         if self.percents is not None:
             words += ["--percents", ",".join(f"{p:g}" for p in self.percents)]

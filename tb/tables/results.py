@@ -13,8 +13,15 @@ from matplotlib.figure import Figure
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.evaluation.accuracy import Evaluation
+from tb.stage_kinds import BASELINES, FINETUNED, StageKind
 from tb.tables.grid import Cell, Finding
-from tb.tables.published import Row
+from tb.tables.published import (
+    DISTINCTIVE_ONLY,
+    EQUAL_WEIGHTS,
+    INVARIANT_ONLY,
+    TIMEBALANCE,
+    TableRow,
+)
 
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
 _T95 = (
@@ -49,16 +56,16 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """A row of the table.
+class ResultRow:
+    """What stands in one row of the table.
 
     Attributes:
-        row: The row.
+        title: Its title.
         ours: Percentage of labels -> top-1 in percent over seeds; without those that have not run.
         paper: Percentage of labels -> published top-1 in percent.
     """
 
-    row: Row
+    title: str
     ours: dict[float, Estimate]
     paper: dict[float, float]
 
@@ -97,22 +104,24 @@ def by_cell(cells: Iterable[Cell], found: Mapping[str, Finding]) -> Evaluations:
     }
 
 
-def table(rows: Sequence[Row], evaluations: Evaluations, dataset: str, backbone: str) -> list[Line]:
-    """One line for each row, in the table's order."""
-    lines = []
+def table(
+    rows: Sequence[TableRow], evaluations: Evaluations, dataset: str, backbone: str
+) -> list[ResultRow]:
+    """The results of the rows, in the table's order."""
+    results = []
     for row in rows:
         values: dict[float, list[float]] = {}
         for (name, percent, _), evaluation in evaluations.items():
             if name == row.name:
                 values.setdefault(percent, []).append(100 * evaluation.top1)
-        lines.append(
-            Line(
-                row=row,
+        results.append(
+            ResultRow(
+                title=row.title,
                 ours={percent: estimate(found) for percent, found in values.items()},
                 paper=row.paper.get((dataset, backbone), {}),
             )
         )
-    return lines
+    return results
 
 
 def compare(
@@ -162,36 +171,36 @@ def claims(evaluations: Evaluations, class_kinds: Mapping[str, Sequence[int]]) -
         class_kinds: "appearance" and "motion" -> class indices, for a data set with such kinds of
             classes; else empty.
     """
+    student = TIMEBALANCE.name
     found = [
         compare(
             "the student is better than supervised training alone",
-            "timebalance",
-            ["supervised"],
+            student,
+            [StageKind.SUPERVISED],
             evaluations,
         ),
         compare(
             "the student is better than the best other semi-supervised method",
-            "timebalance",
-            ["pseudo-label", "fixmatch", "mean-teacher"],
+            student,
+            BASELINES,
             evaluations,
         ),
         compare(
             "two teachers are better than the better one alone",
-            "timebalance",
-            ["invariant-only", "distinctive-only"],
+            student,
+            [INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name],
             evaluations,
         ),
         compare(
             "similarity weights are better than fixed ones",
-            "timebalance",
-            ["equal-weights"],
+            student,
+            [EQUAL_WEIGHTS.name],
             evaluations,
         ),
     ]
-    teachers = ("finetune-invariant", "finetune-distinctive")
-    for kind, (one, other) in (("appearance", teachers), ("motion", teachers[::-1])):
+    for kind, (one, other) in (("appearance", FINETUNED), ("motion", FINETUNED[::-1])):
         if kind in class_kinds:
-            claim = f"the {one.removeprefix('finetune-')} teacher is better on {kind} classes"
+            claim = f"the {one.result_name} teacher is better on {kind} classes"
             found.append(compare_on(claim, one, other, class_kinds[kind], evaluations))
     return [comparison for comparison in found if comparison is not None]
 
@@ -215,7 +224,7 @@ def write_results(
     *,
     title: str,
     notes: Sequence[str],
-    lines: Sequence[Line],
+    rows: Sequence[ResultRow],
     comparisons: Sequence[Comparison],
     command: str,
 ) -> list[Path]:
@@ -225,11 +234,11 @@ def write_results(
         out: The grid's folder.
         title: The heading.
         notes: Sentences about the data and the seeds.
-        lines: The table.
+        rows: The table.
         comparisons: The claims.
         command: The command that gives the same.
     """
-    percents = sorted({percent for line in lines for percent in (*line.ours, *line.paper)})
+    percents = sorted({percent for row in rows for percent in (*row.ours, *row.paper)})
     environment = Environment(
         loader=PackageLoader("tb"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -237,14 +246,14 @@ def write_results(
         title=title,
         notes=notes,
         percents=percents,
-        lines=lines,
+        rows=rows,
         comparisons=comparisons,
         command=command,
     )
     files = {
-        "results.md": markdown(title, notes, percents, lines, comparisons, command).encode(),
+        "results.md": markdown(title, notes, percents, rows, comparisons, command).encode(),
         "results.html": page.encode(),
-        "results.png": _picture(title, percents, lines),
+        "results.png": _picture(title, percents, rows),
     }
     for name, content in files.items():
         publish_bytes(out / name, content)
@@ -255,7 +264,7 @@ def markdown(
     title: str,
     notes: Sequence[str],
     percents: Sequence[float],
-    lines: Sequence[Line],
+    rows: Sequence[ResultRow],
     comparisons: Sequence[Comparison],
     command: str,
 ) -> str:
@@ -263,9 +272,9 @@ def markdown(
     text = [f"# {title}", "", *(f"{note}\n" for note in notes), "```", command, "```", ""]
     head = ["top-1, %", *(f"{percent:g} % of labels" for percent in percents)]
     text += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for line in lines:
-        cells = [_cell(line, percent) for percent in percents]
-        text.append("| " + " | ".join([line.row.title, *cells]) + " |")
+    for row in rows:
+        cells = [_cell(row, percent) for percent in percents]
+        text.append("| " + " | ".join([row.title, *cells]) + " |")
     if comparisons:
         text += ["", "| claim | difference, points | verdict |", "| --- | --- | --- |"]
         for found in comparisons:
@@ -273,28 +282,28 @@ def markdown(
     return "\n".join(text) + "\n"
 
 
-def _cell(line: Line, percent: float) -> str:
-    ours = str(line.ours[percent]) if percent in line.ours else "-"
-    return f"{ours} (paper: {line.paper[percent]:g})" if percent in line.paper else ours
+def _cell(row: ResultRow, percent: float) -> str:
+    ours = str(row.ours[percent]) if percent in row.ours else "-"
+    return f"{ours} (paper: {row.paper[percent]:g})" if percent in row.paper else ours
 
 
 def _signed(found: Estimate) -> str:
     return f"{found.mean:+.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
 
 
-def _picture(title: str, percents: Sequence[float], lines: Sequence[Line]) -> bytes:
-    figure = Figure(figsize=(9, 1.5 + 0.34 * len(lines) * max(1, len(percents))))
+def _picture(title: str, percents: Sequence[float], rows: Sequence[ResultRow]) -> bytes:
+    figure = Figure(figsize=(9, 1.5 + 0.34 * len(rows) * max(1, len(percents))))
     axes = figure.add_subplot()
     ticks, labels = [], []
-    for place, (percent, line) in enumerate((p, line) for p in percents for line in lines):
+    for place, (percent, row) in enumerate((p, row) for p in percents for row in rows):
         y = -place - percents.index(percent)
         ticks.append(y)
-        labels.append(f"{line.row.title}, {percent:g} %")
-        if percent in line.ours:
-            found = line.ours[percent]
+        labels.append(f"{row.title}, {percent:g} %")
+        if percent in row.ours:
+            found = row.ours[percent]
             axes.barh(y, found.mean, xerr=found.half or 0, color="#bcd0e8", ecolor="#2b6cb0")
-        if percent in line.paper:
-            axes.plot(line.paper[percent], y, "D", color="#d9822b")
+        if percent in row.paper:
+            axes.plot(row.paper[percent], y, "D", color="#d9822b")
     axes.set_yticks(ticks, labels)
     axes.set_xlabel("top-1, % (bars: ours, 95 % interval over seeds; diamonds: the paper)")
     axes.set_title(title)

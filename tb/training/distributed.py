@@ -1,7 +1,7 @@
 """Several processes that train together.
 
 Each process takes its share of every step's videos. One `all_reduce` a step averages the gradients,
-after the backward pass and not during it: that costs some overlap, and keeps the training loop the
+after the backward pass and not during it. That loses some overlap, but the training loop stays the
 same for one process and for many. Only rank 0 writes.
 """
 
@@ -36,7 +36,9 @@ def join() -> World:
     if world.size == 1:
         return world
     if parent_process() is not None:
-        raise InputError("--jobs starts its own processes: leave it out under torchrun or srun")
+        raise InputError(
+            "jobs (--jobs) starts its own processes: leave it out under torchrun or srun"
+        )
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = meeting_point(os.environ)
     backend = "gloo"
     if torch.cuda.is_available():

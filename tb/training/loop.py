@@ -23,6 +23,7 @@ from shards.files.lock import locked
 from shards.files.publish import publish_bytes
 from tb.config.load_config import CONFIG, dump_yaml, remember_config
 from tb.config.sections import Config
+from tb.named_paths import make_named_folder
 from tb.training.distributed import barrier, join, mean, share_weights
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision, precision_of
@@ -62,7 +63,7 @@ def train(stage: Stage, work: Path, config: Config, *, remember: bool = True) ->
         stack.enter_context(closing(stage))
         check_installed(config.machine)
         folder, world = work / stage.name, join()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_named_folder(folder, "out")
         if world.is_main:
             complaint = f"{folder}: another process trains there"
             # The child of a killed process needs a moment to notice that.
@@ -143,7 +144,10 @@ def _run_steps(
 
 
 def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bool) -> None:
-    """Writes the settings and, before the first step, a checkpoint: the folder belongs to them."""
+    """Writes the settings and, before the first step, a checkpoint.
+
+    So no run with other settings uses the folder.
+    """
     if remember:
         remember_config(folder.parent, config)
     if first == 0:

@@ -9,7 +9,13 @@ from typing import Self
 from shards.files.publish import publish_bytes
 
 METRICS = "metrics.jsonl"
-Row = dict[str, float]
+MetricsRow = dict[str, float]
+"""The values of one step, by name."""
+
+
+def is_loss_term(name: str) -> bool:
+    """Whether a metric is a term of the loss: L_I, L_sup, ..."""
+    return name.startswith("L_")
 
 
 class MetricsLog:
@@ -35,7 +41,7 @@ class MetricsLog:
     ) -> None:
         self._file.close()
 
-    def write(self, row: Row) -> None:
+    def write(self, row: MetricsRow) -> None:
         """Appends a row, without a buffer in this process."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
@@ -45,11 +51,11 @@ class MetricsLog:
         os.fsync(self._file.fileno())
 
 
-def read_metrics(path: Path) -> list[Row]:
+def read_metrics(path: Path) -> list[MetricsRow]:
     """The rows of a log, without a last line that a kill cut short; [] where there is no log."""
     if not path.exists():
         return []
-    rows: list[Row] = []
+    rows: list[MetricsRow] = []
     for line in path.read_text().splitlines():
         try:
             rows.append(json.loads(line))

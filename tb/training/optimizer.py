@@ -1,4 +1,4 @@
-"""Adam, and what surrounds its step: scaled losses, clipping, the running mean of the weights."""
+"""Adam, with scaled losses, clipping and the running mean of the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +105,7 @@ class Optimizer:
                 self._model.load_state_dict(raw)
 
     def state(self) -> dict[str, Any]:
-        """Its part of a checkpoint: "model" is `weights`; "raw" the trained ones, if others."""
+        """Its part of a checkpoint: "model" is `weights`, "raw" the trained ones if they differ."""
         state = {"model": self.weights, "optimizer": self._adam.state_dict()}
         if self._ema is not None:
             state["raw"] = self._model.state_dict()

@@ -4,11 +4,11 @@ from enum import StrEnum
 
 import torch
 
-from tb.config.sections import Machine
+from tb.config.sections import Amp, Machine
 
 
 class Precision(StrEnum):
-    """What `machine.amp` comes to on a device."""
+    """The number format on a device, after "auto" is resolved."""
 
     OFF = "off"
     BF16 = "bf16"
@@ -21,13 +21,13 @@ class Precision(StrEnum):
 
     @property
     def loader_dtype(self) -> str:
-        """The loaders' dtype. Under autocast float16 is enough, and half the memory moves."""
+        """The loaders' dtype. Under autocast, float16 is enough and moves half the memory."""
         return "float32" if self is Precision.OFF else "float16"
 
 
 def precision_of(machine: Machine, device: torch.device) -> Precision:
     """The precision on a device under `machine.amp`."""
-    if machine.amp != "auto":
+    if machine.amp != Amp.AUTO:
         return Precision(machine.amp)
     if device.type != "cuda":
         return Precision.OFF

@@ -14,7 +14,7 @@ class Preemption:
     """Whether SIGTERM has come.
 
     Attributes:
-        requested: It has; whoever reads this saves and ends the process.
+        requested: True after SIGTERM; the loop then saves and ends the process.
     """
 
     requested: bool = False

@@ -1,10 +1,10 @@
-"""Networks made ready for training: device, recomputation, synchronised batch norm, compilation."""
+"""Prepares networks for training: device, recomputation, synchronised batch norm, compilation."""
 
 import torch
 from torch import nn
 
 from shards.errors import InputError
-from tb.config.sections import Machine
+from tb.config.sections import Compile, Machine
 from tb.networks.backbones import Backbone
 from tb.training.activation_checkpointing import checkpoint_activations
 from tb.training.stage import Stage
@@ -31,7 +31,9 @@ def prepare(stage: Stage, machine: Machine, world: World) -> None:
 
 def compile_mode(machine: Machine, device: torch.device) -> str:
     """torch.compile's mode, or `NOT_COMPILED`."""
-    is_on = machine.compile == "on" or (machine.compile == "auto" and device.type == "cuda")
+    is_on = machine.compile == Compile.ON or (
+        machine.compile == Compile.AUTO and device.type == "cuda"
+    )
     return machine.compile_mode if is_on else NOT_COMPILED
 
 

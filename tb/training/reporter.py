@@ -1,4 +1,4 @@
-"""What happens to the values of steps: checked, judged, logged, and a checkpoint now and then."""
+"""Checks and logs the values of steps, and writes checkpoints."""
 
 import logging
 import math
@@ -11,7 +11,7 @@ from shards.errors import InputError
 from tb.config.sections import Config, Machine
 from tb.progress import ProgressBar
 from tb.training.distributed import barrier
-from tb.training.metrics import Row
+from tb.training.metrics import MetricsRow
 from tb.training.precision import Precision
 from tb.training.preemption import EXIT_CODE, Preemption, preemption
 from tb.training.run_state import RunState
@@ -21,7 +21,7 @@ from tb.training.world import World
 
 logger = logging.getLogger(__name__)
 
-# In a row. Each of them halves the scale of float16 losses, which begins at 65536.
+# So many steps in a row. Each halves the scale of float16 losses, which begins at 65536.
 _MAX_OVERFLOWS = 20
 
 
@@ -33,8 +33,8 @@ class Reporter:
     """Takes the steps of a run; `reporting` opens one.
 
     Values are fetched every `machine.log_steps` steps, and before everything that needs them: the
-    end of an epoch that is judged, a checkpoint, the last step. Several processes agree there on
-    whether to stop; a single one stops after the step in which it is asked to.
+    end of an epoch whose loss counts, a checkpoint, the last step. There, several processes agree
+    on whether to stop. A single process stops after the step in which it is asked to.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class Reporter:
         _check_finite(checked, step, self._run.path)
         measured = self._run.observe(step.step, step.terms["loss"])
         _check_finite(measured, step, self._run.path)
-        row: Row = {"step": step.step, **step.terms, **measured, **step.costs}
+        row: MetricsRow = {"step": step.step, **step.terms, **measured, **step.costs}
         if self._precision is Precision.FP16:
             row["overflowed"] = int(overflowed)
         if self.tracker is not None:
             self.tracker.write(row)
 
 
-def _check_finite(values: Row, step: FetchedStep, path: Path) -> None:
+def _check_finite(values: MetricsRow, step: FetchedStep, path: Path) -> None:
     for name in ("loss", "grad_norm", "val_loss"):
         value = values.get(name, 0.0)
         if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""The state of a run: everything that changes while a stage trains, and that a checkpoint holds."""
+"""The state of a run: all that changes while a stage trains. A checkpoint holds it."""
 
 import json
 import math
@@ -11,6 +11,7 @@ import torch
 
 from shards.errors import InputError
 from tb.config.differences import Tree, differences
+from tb.config.sections import Select
 from tb.training.optimizer import Optimizer, Weights, copy_weights
 from tb.training.schedule import Schedule
 from tb.training.stage import Stage
@@ -68,7 +69,7 @@ class RunState:
 
     @property
     def _selects_best(self) -> bool:
-        return self.stage.optim.select == "best"
+        return self.stage.optim.select == Select.BEST
 
     def save(self, step: int, num_kept: int) -> None:
         """Writes the checkpoint after `step` steps; after the last step, it is the result."""

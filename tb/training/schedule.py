@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from tb.config.differences import Tree
-from tb.config.sections import Optim
+from tb.config.sections import LrSchedule, Optim
 
 
 @dataclass(kw_only=True)
@@ -31,7 +31,7 @@ class Schedule:
         """The rate to use at `step` (0-based)."""
         warmup = self.optim.warmup_steps
         rate = self.optim.lr * min(1.0, (step + 1) / (warmup + 1))
-        if self.optim.schedule == "cosine":
+        if self.optim.schedule == LrSchedule.COSINE:
             share = max(0, step - warmup) / max(1, self.optim.steps - warmup)
             rate *= (1 + math.cos(math.pi * share)) / 2
         return rate * self.factor
@@ -39,7 +39,7 @@ class Schedule:
     @property
     def is_adaptive(self) -> bool:
         """Whether the rate depends on the epochs' losses."""
-        return self.optim.schedule == "plateau"
+        return self.optim.schedule == LrSchedule.PLATEAU
 
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the last one of an epoch."""

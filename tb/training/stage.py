@@ -12,7 +12,7 @@ from tb.config.sections import Optim
 from tb.networks.heads import Classifier, Embedder
 
 Terms = dict[str, Tensor]
-"""Named scalars, among them "loss": what the gradient is taken of."""
+"""Named scalars: "loss", whose gradient is taken, its terms ("L_..."), and others to be logged."""
 Loss = Callable[[tuple[Batch, ...]], Terms]
 """One batch of every stream -> terms."""
 Validate = Callable[[], dict[str, float]]
@@ -20,11 +20,11 @@ Validate = Callable[[], dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What a stage trains, on what, and how.
+    """A network, its data and its loss.
 
     Attributes:
         name: Its folder inside the work folder.
-        model: Trained in place.
+        model: The network, which is trained in place.
         classes: Class names of a classifier, [] for an embedder.
         optim: Steps, batch size, learning rate.
         loaders: One for each stream; a step takes `optim.accumulate` batches of every stream.
@@ -32,8 +32,8 @@ class Stage:
         settings: Everything that the result depends on; a run resumes only under the same.
         average: A network like `model` that holds the running mean of its weights
             (`optim.ema_decay`), for a loss that needs it.
-        validate: Measures `model`, in eval mode, on the videos held out. It gives named values,
-            the same on all processes, among them "val_loss", which is then the epoch's loss.
+        validate: Measures `model`, in eval mode, on the videos held out. It returns named values,
+            the same on all processes. One of them is "val_loss", which is then the epoch's loss.
         validation_loader: The loader of `validate`; it is closed with the others.
     """
 

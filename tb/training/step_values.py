@@ -1,4 +1,4 @@
-"""The values of training steps: they stay on the device until several steps' are fetched at once.
+"""The values of training steps, which stay on the device until those of several are fetched.
 
 Reading a value from a GPU makes the CPU wait for all the work before it. So the loop keeps the
 scalars of its steps as tensors and fetches them together, in one transfer and, where several
@@ -15,26 +15,26 @@ from torch import Tensor
 
 from loaders import Batch
 from tb.training.distributed import mean
-from tb.training.metrics import Row
+from tb.training.metrics import MetricsRow
 from tb.training.stage import Terms
 from tb.training.world import World
 
 
 @dataclass(kw_only=True)
 class StepValues:
-    """What one step leaves: its scalars on the device, and what the CPU knows of it.
+    """The values of one step: scalars on the device, and numbers that the CPU knows.
 
     Attributes:
-        step: Which step, from 0.
-        num_pieces: Pieces of its batch, one after the other.
+        step: The number of the step, from 0.
+        num_pieces: Pieces that its batch is taken in, one after the other.
         terms: The means of the loss's terms over the pieces.
         norm: The gradient's norm.
         rate: The learning rate.
-        keys: Its videos in this process.
+        keys: The keys of its videos in this process.
         num_padded: Windows of this process that were extended by reflection.
-        wait_s: Seconds that it waited for batches.
+        wait_s: Seconds for which it waited for batches.
         step_s: Seconds that it took in all.
-        gpu_memory_mb: The peak so far, MiB; None on a CPU.
+        gpu_memory_mb: The peak of the GPU memory so far, MiB; None on a CPU.
     """
 
     step: int
@@ -77,30 +77,30 @@ class FetchedStep:
     """A step's values as numbers, means over all processes.
 
     Attributes:
-        step: Which step, from 0.
+        step: The number of the step, from 0.
         terms: The loss's terms and "grad_norm".
         costs: The rate, the number of padded windows, and the step's times.
-        keys: Its videos in this process.
+        keys: The keys of its videos in this process.
     """
 
     step: int
-    terms: Row
-    costs: Row
+    terms: MetricsRow
+    costs: MetricsRow
     keys: list[str]
 
 
 def fetch(
     steps: Sequence[StepValues], stop_requested: bool, world: World
 ) -> tuple[list[FetchedStep], bool]:
-    """Fetches the values of some steps, which all processes do at the same step.
+    """Fetches the values of some steps; all processes call it after the same step.
 
     Args:
         steps: One or more, in their order.
-        stop_requested: Whether this process is asked to stop.
+        stop_requested: Whether this process was asked to stop.
         world: The processes.
 
     Returns:
-        The steps, and whether any process is asked to stop.
+        The steps, and whether any process was asked to stop.
     """
     began_s = time.perf_counter()
     device_values = torch.stack([value for x in steps for value in (*x.terms.values(), x.norm)])

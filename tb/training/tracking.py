@@ -1,4 +1,4 @@
-"""Where a run's rows go: metrics.jsonl always, TensorBoard by default, Weights & Biases on request.
+"""Writes a run's rows to metrics.jsonl, and if wanted to TensorBoard and Weights & Biases.
 
 Trackers are imported where they are used, because they are heavy.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from shards.errors import InputError
 from tb.config.sections import Config, Machine
-from tb.training.metrics import METRICS, MetricsLog, Row
+from tb.training.metrics import METRICS, MetricsLog, MetricsRow
 
 TENSORBOARD = "tensorboard"
-Sink = Callable[[Row], None]
+Sink = Callable[[MetricsRow], None]
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Tracker:
 
     Attributes:
         log: The run's metrics.jsonl.
-        sinks: TensorBoard and Weights & Biases, as far as they are wanted.
+        sinks: TensorBoard and Weights & Biases, if they are wanted.
     """
 
     log: MetricsLog
     sinks: tuple[Sink, ...]
 
-    def write(self, row: Row) -> None:
+    def write(self, row: MetricsRow) -> None:
         """Writes a row everywhere."""
         self.log.write(row)
         for sink in self.sinks:
@@ -61,7 +61,7 @@ def tracking(folder: Path, config: Config, *, first: int) -> Iterator[Tracker]:
 
     Args:
         folder: The run's folder.
-        config: `config.machine` says which trackers; they are told all settings.
+        config: `config.machine` says which trackers; they record all settings.
         first: 0, or the step at which a resumed run goes on.
     """
     machine = config.machine
@@ -82,7 +82,7 @@ def _tensorboard(folder: Path, first: int) -> Iterator[Sink]:
     # Readers then ignore what an earlier, killed process wrote from this step on.
     with SummaryWriter(str(folder), purge_step=first) as writer:  # type: ignore[no-untyped-call]
 
-        def write(row: Row) -> None:
+        def write(row: MetricsRow) -> None:
             for name, value in row.items():
                 if name != "step":
                     writer.add_scalar(name, value, int(row["step"]))  # type: ignore[no-untyped-call]

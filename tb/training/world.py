@@ -16,7 +16,7 @@ class World:
         rank: Its number, from 0.
         size: How many processes there are.
         local_rank: Its number among those that share its machine's cores.
-        local_size: How many these are.
+        local_size: The number of those.
     """
 
     rank: int = 0
@@ -30,7 +30,7 @@ class World:
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """The device that `machine.device` means in this process: of several GPUs, its own."""
+        """The device that `machine.device` means in this process. Each process has its own GPU."""
         import torch
 
         num_gpus = torch.cuda.device_count()
@@ -46,7 +46,7 @@ class World:
 
 
 def world_from(environ: Mapping[str, str]) -> World:
-    """The world that torchrun (first) or srun describes; of one process where neither does.
+    """The world that torchrun (first) or srun describes; one process where neither does.
 
     Raises:
         InputError: The description is incomplete.

@@ -112,10 +112,11 @@ def load_model(
         path: The checkpoint.
         model: Receives the weights.
         classes: The data set's classes; [] for a self-supervised checkpoint.
-        unfinished: The run need not have reached its last step.
+        unfinished: Accept a run that has not reached its last step.
 
     Raises:
-        InputError: Another backbone or other classes, an unfinished run, or not readable.
+        InputError: The checkpoint is of another backbone, other classes or an unfinished run, or it
+            is not readable.
     """
     state = load_checkpoint(path)
     _check_backbone(path, state, model.backbone)

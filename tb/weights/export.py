@@ -1,4 +1,4 @@
-"""Trained weights for other programs: safetensors files with the stock networks' names."""
+"""Writes trained weights for other programs: safetensors files with the stock networks' names."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from safetensors.torch import save
 
 from shards.errors import InputError
-from shards.files.publish import publish_bytes
+from tb.named_paths import write_named_file
 from tb.networks.backbones import identified_backbone
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 
 SUFFIX = ".safetensors"
 _TRUNK = "backbone.trunk."
 _FC = "fc."
-# Where the stock network, with the same weights, computes something else.
+# For stock networks that compute something else with the same weights.
 _NOTES = {
     "r3d_18": "trained with layer4 keeping the time resolution (stride 1, dilation 2 in time): the "
     "stock network strides there, so it loads these weights and gives other outputs"
@@ -36,7 +36,8 @@ def export_weights(run: Path, out: Path) -> dict[str, str]:
         source (the checkpoint's hex sha256) and, where the stock network differs, note.
 
     Raises:
-        InputError: There is no readable checkpoint, or `out` has another suffix.
+        InputError: There is no readable checkpoint, or `out` has another suffix or
+            cannot be written.
     """
     if out.suffix != SUFFIX:
         raise InputError(f"{out}: name it *{SUFFIX}")
@@ -59,7 +60,7 @@ def export_weights(run: Path, out: Path) -> dict[str, str]:
     }
     if identity in _NOTES:
         metadata["note"] = _NOTES[identity]
-    publish_bytes(out, _sorted_header(save(tensors, metadata)))
+    write_named_file(out, _sorted_header(save(tensors, metadata)), "out")
     return metadata
 
 

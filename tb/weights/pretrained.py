@@ -1,4 +1,4 @@
-"""Weights from a file into a backbone.
+"""Loads weights from a file into a backbone.
 
 The file is a checkpoint of this program, an export of it, or a state dict of the stock network
 (torchvision's `r3d_18`, PyTorchVideo's resnets) as `.pt`, `.pth` or `.safetensors`.

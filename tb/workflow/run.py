@@ -1,4 +1,4 @@
-"""Which stage comes after which: the method from pretraining to the last evaluation, resumable."""
+"""Runs the stages in order, from pretraining to the last evaluation. It can be resumed."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -61,13 +61,19 @@ def run_stage(
     kind = stage_kind(kind)
     name = name or kind.value
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise InputError(f"--name {name}: use lower-case letters, digits, '.', '_' and '-'")
+        raise InputError(
+            f"name (--name) is {name!r}: use lower-case letters, digits, '.', '_' and '-'"
+        )
     if name != kind and name in list(StageKind):
-        raise InputError(f"--name {name}: that folder is another stage's; choose another name")
+        raise InputError(
+            f"name (--name) is {name!r}, which is another stage's folder; choose another"
+        )
     if name != kind and kind not in (StageKind.STUDENT, *BASELINES):
-        raise InputError(f"--name only for the student and the baselines; leave it out for {kind}")
+        raise InputError(
+            f"name (--name) is for the student and the baselines only; leave it out for {kind}"
+        )
     if init is not None and kind not in FINETUNED:
-        raise InputError(f"--init is for fine-tuning; leave it out for {kind}")
+        raise InputError(f"init (--init) is for fine-tuning; leave it out for {kind}")
     stage = build_stage(kind, manifest, config, work, init=init)
     return train(replace(stage, name=name), work, config, remember=name == kind)
 
@@ -79,7 +85,7 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
         manifest: The data set.
         config: Its settings.
         work: The work folder.
-        jobs: Stages that may run side by side where they do not need each other. Results do not
+        jobs: So many stages run side by side where they do not need each other. Results do not
             depend on it. With more than one, the calling script needs an `if __name__` guard.
 
     Raises:

@@ -17,7 +17,7 @@ from shards.format.manifest import Manifest
 from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
-from tb.stage_kinds import COMPARED
+from tb.stage_kinds import COMPARED, Teacher
 from tb.tables.published import TABLES
 from tb.weights.checkpoint import CHECKPOINT, file_digest
 from tests.tb.conftest import QUICK
@@ -147,15 +147,52 @@ def test_a_table_is_reproduced_in_python_too(manifest: Manifest, tmp_path: Path)
     assert {row.name for row in TABLES["table2"]} > {"supervised"}
 
 
+def test_the_command_of_an_own_preset_names_no_backbone(manifest: Manifest, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("base: demo\n")
+    wanted = tb.Reproduction(
+        table="table2", dataset=str(preset), rows=("supervised",), overrides=QUICK[1:]
+    )
+    page = tb.reproduce(wanted, out=tmp_path / "out", shards=manifest.root).read_text()
+    assert f"tb reproduce table2 --dataset {preset} --seeds 1 --shards SHARDS --rows" in page
+    assert "--backbone" not in page
+
+
 def test_options_that_mean_nothing_are_refused(manifest: Manifest, tmp_path: Path) -> None:
     places = {"shards": manifest.root, "out": tmp_path}
     with pytest.raises(InputError, match="only 'all' has stages to run side by side"):
         tb.train("student", **places, jobs=2)
     with pytest.raises(InputError, match="init and name are for a single stage"):
         tb.train("all", **places, name="mine")
-    with pytest.raises(InputError, match="--name only for the student and the baselines"):
+    with pytest.raises(
+        InputError, match=r"name \(--name\) is for the student and the baselines only"
+    ):
         tb.train("invariant", **places, name="mine")
-    with pytest.raises(InputError, match="--init is for fine-tuning"):
+    with pytest.raises(InputError, match=r"init \(--init\) is for fine-tuning"):
         tb.train("student", **places, init="weights.pt")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tb.nothing  # noqa: B018
+
+
+def test_views_runs_and_settings_are_those_of_the_commands(
+    manifest: Manifest, work: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    sheet = {"preset": "demo", "settings": QUICK, "num_videos": 1}
+    assert tb.views(shards=manifest.root, png=one, **sheet) == one
+    words = [word for text in QUICK for word in ("--set", text)]
+    places = ("--shards", manifest.root, "--png", two)
+    command("views", *places, "--preset", "demo", "--num-videos", 1, *words)
+    assert one.read_bytes() == two.read_bytes()
+    runs = tb.find_runs(work)
+    assert {run.folder.name for run in runs} == {*COMPARED, *(x.pretrained for x in Teacher)}
+    assert tb.read_run(work / "student") in runs
+    found = tb.compare_runs(work / "student", work / "supervised")
+    assert found.names == ("student", "supervised")
+    assert found.settings == []
+    assert found.metrics["L_unsup"][1] is None
+    assert tb.plot_runs(work / "student", png=one, metric="loss") == one
+    assert tb.show_settings("demo") == command("config", "show", "demo")
+    changed = tb.compare_settings("demo", work)
+    assert ("labels.percent", 10.0, 50.0) in changed
+    assert "demo" in tb.preset_names()

@@ -101,7 +101,7 @@ def test_unknown_settings_presets_and_stages(manifest: Manifest, tmp_path: Path)
     assert "no baseline 'nope': choose" in complaint("train", "baseline", "nope", *common)
     assert "no table 'nope'" in complaint("reproduce", "nope", "--out", tmp_path)
     wrong = complaint("reproduce", "main", "--out", tmp_path, "--dataset", "ucf")
-    assert "--dataset ucf: choose one of ucf101" in wrong
+    assert "dataset (--dataset) is 'ucf': choose one of ucf101" in wrong
     assert (
         "no such file"
         in complaint(

@@ -47,7 +47,7 @@ def test_eval_names_the_worst_classes_and_counts_the_looks(work: Path, manifest:
     other = (*common, "--set", "evaluation.num_clips=1")
     refused = CliRunner().invoke(app, list(map(str, other)))
     assert isinstance(refused.exception, InputError)
-    assert "--peek-test reads them again" in str(refused.exception)
+    assert "(--peek-test) reads them again" in str(refused.exception)
     again = tb(*other, "--peek-test")
     assert "note: split 'test' was looked at 2 times with this stage" in again
 

@@ -105,3 +105,27 @@ def test_on_and_off_need_no_quotes() -> None:
     assert load_config("demo", ["machine.compile='off'"]).machine.compile == "off"
     with pytest.raises(InputError, match=r"config machine\.amp"):
         load_config("demo", ["machine.amp=on"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "message", "way_out"),
+    [
+        (["machine.gpu_memory_mb=100"], "machine.gpu_memory_mb is 100", "machine.tune=true"),
+        (
+            ["machine.compile=off", "machine.compile_mode=max-autotune"],
+            "machine.compile_mode is 'max-autotune'",
+            "machine.compile=on",
+        ),
+        (
+            ["finetune.optim.schedule=cosine", "finetune.optim.patience=3"],
+            "finetune.optim.patience is 3",
+            "finetune.optim.schedule=plateau",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_refused(texts: list[str], message: str, way_out: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(None, texts)
+    assert message in str(caught.value)
+    assert way_out in str(caught.value)
+    load_config(None, [texts[-1], way_out])

@@ -18,7 +18,7 @@ from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.evaluation.accuracy import class_table, summarise
+from tb.evaluation.accuracy import class_table, measure_accuracy
 from tb.evaluation.confusion import confusion_png
 from tb.evaluation.evaluate import evaluate
 from tb.evaluation.held_out_readings import LOG, num_readings
@@ -34,7 +34,8 @@ def test_counts_agree_with_a_slow_count(seed: int, num_videos: int, num_classes:
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet(np.ones(num_classes), num_videos)
     labels = rng.integers(0, num_classes, num_videos)
-    found = summarise(probabilities, labels, num_classes, stage="s", split="test", source={})
+    classes = [str(c) for c in range(num_classes)]
+    found = measure_accuracy(probabilities, labels, classes, stage="s", split="test", source={})
     best = [max(range(num_classes), key=lambda c: row[c]) for row in probabilities]
     assert found.top1 == pytest.approx(np.mean([b == y for b, y in zip(best, labels, strict=True)]))
     higher = [sum(p > row[y] for p in row) for row, y in zip(probabilities, labels, strict=True)]
@@ -48,7 +49,9 @@ def test_counts_agree_with_a_slow_count(seed: int, num_videos: int, num_classes:
 def test_a_class_of_probability_0_is_not_among_the_five() -> None:
     probabilities = np.array([[1.0, 0.0, 0.0]])
     for label, top5 in ((0, 1.0), (1, 0.0)):
-        found = summarise(probabilities, np.array([label]), 3, stage="s", split="test", source={})
+        found = measure_accuracy(
+            probabilities, np.array([label]), ["a", "b", "c"], stage="s", split="test", source={}
+        )
         assert (found.top1, found.top5) == (top5, top5)
 
 
@@ -56,8 +59,10 @@ def test_the_class_table_names_the_most_frequent_mistake() -> None:
     # Class a: 2 right, 1 taken for b, 2 for c. Class b: all right. Class c: no videos.
     predictions = np.array([0, 0, 1, 2, 2, 1])
     labels = np.array([0, 0, 0, 0, 0, 1])
-    found = summarise(np.eye(3)[predictions], labels, 3, stage="s", split="test", source={})
-    a, b, c = class_table(found, ["a", "b", "c"])
+    found = measure_accuracy(
+        np.eye(3)[predictions], labels, ["a", "b", "c"], stage="s", split="test", source={}
+    )
+    a, b, c = class_table(found)
     assert (a.num_videos, a.top1, a.mistaken_for, a.num_mistaken) == (5, 0.4, "c", 2)
     assert (b.num_videos, b.top1, b.mistaken_for, b.num_mistaken) == (1, 1.0, None, 0)
     assert (c.num_videos, c.top1, c.mistaken_for, c.num_mistaken) == (0, None, None, 0)
@@ -101,6 +106,7 @@ def test_the_split_is_read_once_and_further_looks_are_on_record(
     for _ in range(2):  # the second call reads the first one's result
         assert evaluate("student", manifest, three, tmp_path, peek=True).num_peeks == 1
     assert num_readings(folder, "test") == 2
+    assert evaluate("student", manifest, three, tmp_path, peek=True).num_readings == 2
     assert num_readings(folder, "val") == 0
     assert num_readings(tmp_path, "test") == 0
     # The reading that counted may be repeated; the record keeps the peek in between.

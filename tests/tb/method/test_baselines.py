@@ -165,3 +165,12 @@ def stopping_after(
         return loss(batches)
 
     return limited
+
+
+def test_mean_teacher_has_one_decay(manifest: Manifest, config: Config, tmp_path: Path) -> None:
+    optim = config.student.optim.model_copy(update={"ema_decay": 0.9})
+    student = config.student.model_copy(update={"optim": optim})
+    both = config.model_copy(update={"student": student})
+    with pytest.raises(InputError, match=r"student\.optim\.ema_decay is 0\.9"):
+        baseline_stage(StageKind.MEAN_TEACHER, manifest, both, tmp_path)
+    baseline_stage(StageKind.FIXMATCH, manifest, both, tmp_path).close()

@@ -20,7 +20,7 @@ from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.reports.runs import read_run
 from tb.training.loop import train
-from tb.training.metrics import METRICS, Row, read_metrics
+from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.training.reporter import TrainingError
 from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
@@ -35,7 +35,7 @@ def settings(*more: str) -> Config:
     return load_config("demo", (*QUICK, labels, "machine.tensorboard=false", *more))
 
 
-def rows(path: Path) -> list[Row]:
+def rows(path: Path) -> list[MetricsRow]:
     return read_metrics(path.parent / METRICS)
 
 

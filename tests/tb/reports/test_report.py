@@ -16,7 +16,8 @@ from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
 from tb.method.streams import pretrain_views
 from tb.reports.report import verdict, write_report
-from tb.reports.view_sheet import contact_sheet
+from tb.reports.view_sheet import view_sheet
+from tb.stage_kinds import StageKind
 
 
 class Links(HTMLParser):
@@ -110,6 +111,7 @@ def outcome(stage: str, top1: float) -> Evaluation:
     return Evaluation(
         stage=stage,
         split="test",
+        classes=[],
         num_videos=100,
         top1=top1,
         top5=1.0,
@@ -120,12 +122,13 @@ def outcome(stage: str, top1: float) -> Evaluation:
 
 
 def test_verdict_does_not_flatter() -> None:
-    found = {
-        "supervised": outcome("supervised", 0.5),
-        "invariant": outcome("invariant", 0.4),
-        "distinctive": outcome("distinctive", 0.3),
-        "student": outcome("student", 0.4),
+    top1 = {
+        StageKind.SUPERVISED: 0.5,
+        StageKind.FINETUNE_INVARIANT: 0.4,
+        StageKind.FINETUNE_DISTINCTIVE: 0.3,
+        StageKind.STUDENT: 0.4,
     }
+    found = {kind: outcome(kind, share) for kind, share in top1.items()}
     text = verdict(found)
     assert "10.0 points below the supervised-only baseline" in text
     assert "level with the invariant teacher" in text
@@ -133,10 +136,10 @@ def test_verdict_does_not_flatter() -> None:
     assert "about 7.0 points" in text
 
 
-def test_contact_sheet_shows_the_first_batch_pixel_by_pixel(
+def test_the_view_sheet_shows_the_first_batch_pixel_by_pixel(
     manifest: Manifest, config: Config
 ) -> None:
-    sheet = np.asarray(contact_sheet(manifest, config, num_videos=2))
+    sheet = np.asarray(view_sheet(manifest, config, num_videos=2))
     loader = open_loader(manifest, pretrain_views(config), batch_size=2, dtype="uint8", seed=0)
     batch = next(iter(loader.batches(0)))
     for video in range(2):

@@ -13,7 +13,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.tables.cost import cost_table
 from tb.tables.grid import Finding, Grid, findings, make_grid, run_grid
-from tb.tables.published import TABLES, Row
+from tb.tables.published import TABLES, TableRow
 from tests.tb.conftest import QUICK
 
 TABLE1 = {row.name: row for row in TABLES["table1"]}
@@ -57,7 +57,7 @@ def test_a_row_needs_the_teachers_that_it_uses(name: str, needs: list[str]) -> N
 
 
 def test_a_start_from_a_checkpoint_is_needed_too() -> None:
-    rows = [Row(name="row", title="", overrides=("student.init=tclr",))]
+    rows = [TableRow(name="row", title="", overrides=("student.init=tclr",))]
     grid = make_grid(rows, {50.0: "demo"}, num_seeds=1, overrides=QUICK_GRID)
     assert "seed-0/pretrain/tclr" in grid.units[-1].needs
 

@@ -3,7 +3,7 @@ import statistics
 import pytest
 
 from tb.evaluation.accuracy import Evaluation
-from tb.tables.published import BACKBONES, PERCENTS, TABLES, TIMEBALANCE, Row
+from tb.tables.published import BACKBONES, PERCENTS, TABLES, TIMEBALANCE, TableRow
 from tb.tables.results import Comparison, Estimate, claims, estimate, markdown, table
 
 
@@ -11,6 +11,7 @@ def accuracy(top1: float, class_top1: list[float | None] | None = None) -> Evalu
     return Evaluation(
         stage="",
         split="test",
+        classes=[],
         num_videos=100,
         top1=top1,
         top5=1.0,
@@ -93,7 +94,7 @@ def test_page_sets_the_papers_number_beside_ours() -> None:
 
 
 def test_published_numbers_belong_to_known_sets_and_percentages() -> None:
-    rows: list[Row] = [row for rows in TABLES.values() for row in rows]
+    rows: list[TableRow] = [row for rows in TABLES.values() for row in rows]
     numbers = [
         (place, percent, value)
         for row in rows

@@ -14,7 +14,7 @@ from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.training.loop import train
-from tb.training.metrics import METRICS, Row, read_metrics
+from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.training.reporter import TrainingError
 from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
@@ -38,7 +38,7 @@ def moments(path: Path) -> Tensor:
     return torch.cat([value["exp_avg"].flatten() for value in state.values()])
 
 
-def rows(path: Path) -> list[Row]:
+def rows(path: Path) -> list[MetricsRow]:
     return read_metrics(path.parent / METRICS)
 
 

@@ -16,7 +16,7 @@ from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.training.loop import train
-from tb.training.metrics import METRICS, Row, read_metrics
+from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.training.reporter import TrainingError
 from tb.training.step_values import StepValues, fetch
 from tb.training.world import World
@@ -31,7 +31,7 @@ def settings(*more: str) -> Config:
     return load_config("demo", (*QUICK, *base, *more))
 
 
-def untimed(path: Path) -> list[Row]:
+def untimed(path: Path) -> list[MetricsRow]:
     rows = read_metrics(path.parent / METRICS)
     return [{name: x for name, x in row.items() if name not in TIMES} for row in rows]
 

@@ -11,7 +11,7 @@ from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tb.config.load_config import load_config
 from tb.method.streams import pretrain_views
-from tb.reports.view_sheet import write_contact_sheet
+from tb.reports.view_sheet import write_view_sheet
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tb.workflow.run import run_stage
 from tests.tb.conftest import QUICK
@@ -50,7 +50,7 @@ def test_loader_shows_pictures(clips: Manifest) -> None:
 
 def test_contact_sheet_and_one_training_step(clips: Manifest, tmp_path: Path) -> None:
     config = load_config("demo", [*QUICK, "pretrain.optim.steps=1"])
-    write_contact_sheet(clips, config, tmp_path / "sheet.png")
+    write_view_sheet(clips, config, tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     run_stage("distinctive", clips, config, tmp_path)
     assert load_checkpoint(tmp_path / "distinctive" / CHECKPOINT)["step"] == 1

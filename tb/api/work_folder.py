@@ -1,13 +1,4 @@
-"""What the command line does, as functions; `import tb` offers them.
-
-Options are keyword arguments with the names of the command line's. `shards` is a folder of finished
-shards or its URL, `out` the work folder, `preset` a preset's name or YAML file. `settings` are
-assignments as `--set` takes them: ["labels.percent=5"]. The work folder remembers its settings, so
-`preset` and `settings` are needed once. Every function raises `InputError`, with one line that says
-what to do, where something that the caller gave is missing or wrong.
-
-Heavy modules are imported inside the functions: the command line answers before they load.
-"""
+"""A data set and a work folder: sharding, training, measuring, exporting."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,16 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
+from tb.api.opening import open_work
 
 if TYPE_CHECKING:
-    from shards.format.manifest import Manifest
     from shards.ingestion.ingest import IngestReport
     from shards.sources.source import Dataset
-    from tb.config.differences import Tree
-    from tb.config.sections import Config
     from tb.evaluation.accuracy import Evaluation
     from tb.evaluation.probes import Retrieval
-    from tb.tables.reproduce import Reproduction
     from tb.weights.classifier import TrainedClassifier
 
 ALL = "all"
@@ -126,10 +114,12 @@ def train(
     from tb.training.distributed import join
     from tb.workflow.run import run_all, run_stage
 
-    manifest, config, work = _open(shards, out, preset, settings)
+    manifest, config, work = open_work(shards, out, preset, settings)
     if stage != ALL:
         if jobs != 1:
-            raise InputError(f"jobs is {jobs}, but only 'all' has stages to run side by side")
+            raise InputError(
+                f"jobs (--jobs) is {jobs}, but only 'all' has stages to run side by side"
+            )
         return run_stage(
             stage, manifest, config, work, init=None if init is None else Path(init), name=name
         )
@@ -165,7 +155,7 @@ def evaluate(
     """
     from tb.evaluation.evaluate import evaluate as evaluate_stage
 
-    manifest, config, work = _open(shards, out, preset, settings)
+    manifest, config, work = open_work(shards, out, preset, settings)
     return evaluate_stage(stage, manifest, config, work, peek=peek_test)
 
 
@@ -184,7 +174,7 @@ def knn_probe(
     """`tb probe knn`: see `tb.evaluation.probes.knn_probe`."""
     from tb.evaluation import probes
 
-    manifest, config, work = _open(shards, out, preset, settings)
+    manifest, config, work = open_work(shards, out, preset, settings)
     return probes.knn_probe(
         stage,
         manifest,
@@ -211,7 +201,7 @@ def linear_probe(
     """`tb probe linear`: see `tb.evaluation.probes.linear_probe`."""
     from tb.evaluation import probes
 
-    manifest, config, work = _open(shards, out, preset, settings)
+    manifest, config, work = open_work(shards, out, preset, settings)
     return probes.linear_probe(
         stage, manifest, config, work, l2=l2, all_labels=all_labels, peek=peek_test
     )
@@ -229,7 +219,7 @@ def retrieve(
     """`tb retrieve`: see `tb.evaluation.probes.retrieve`."""
     from tb.evaluation import probes
 
-    manifest, config, work = _open(shards, out, preset, settings)
+    manifest, config, work = open_work(shards, out, preset, settings)
     return probes.retrieve(stage, manifest, config, work, peek=peek_test)
 
 
@@ -243,7 +233,7 @@ def report(
     """`tb report`: writes OUT/report.html and OUT/result.json; returns the first."""
     from tb.reports.report import write_report
 
-    manifest, config, work = _open(shards, out, preset, settings)
+    manifest, config, work = open_work(shards, out, preset, settings)
     return write_report(manifest, config, work)
 
 
@@ -273,80 +263,3 @@ def export(run: Path | str, *, out: Path | str) -> dict[str, str]:
     from tb.weights.export import export_weights
 
     return export_weights(Path(run), Path(out))
-
-
-def demo(out: Path | str, *, size: str = "small", seed: int = 0) -> "Tree":
-    """`tb demo`: made-up videos through the whole method; returns the content of OUT/result.json.
-
-    Args:
-        out: The folder for everything, made if missing.
-        size: "tiny", "small" or "medium".
-        seed: Seeds the videos and the training.
-    """
-    from tb.demo.demo import run_demo
-
-    return run_demo(Path(out), size=size, seed=seed)
-
-
-def reproduce(
-    wanted: "Reproduction", *, out: Path | str, shards: Path | str | None = None, jobs: int = 1
-) -> Path:
-    """`tb reproduce`: trains and evaluates every row of a table of the paper.
-
-    Args:
-        wanted: The table, as in Reproduction(table="main", dataset="ucf101", seeds=3).
-        out: The folder of all runs; several runners may share it.
-        shards: The data set; the demo makes its own.
-        jobs: Runs side by side on this machine.
-
-    Returns:
-        OUT/results.md, with our numbers beside the published ones.
-    """
-    manifest = _table_manifest(wanted, shards, Path(out))
-    kinds = _class_kinds(wanted, list(manifest.classes))
-    return wanted.run(manifest, Path(out), jobs=jobs, class_kinds=kinds)
-
-
-def reproduce_cost(
-    wanted: "Reproduction", *, out: Path | str, shards: Path | str | None = None
-) -> str:
-    """`tb reproduce --dry-run`: the runs that `reproduce` would make, and their hours, as text."""
-    return wanted.cost(_table_manifest(wanted, shards, Path(out)), Path(out))
-
-
-def _open(
-    shards: Path | str, out: Path | str, preset: Path | str | None, overrides: Sequence[str]
-) -> "tuple[Manifest, Config, Path]":
-    """The data set, the settings of the work folder, and its path."""
-    from shards.format.manifest import read_manifest
-    from tb.config.load_config import work_config
-
-    name = None if preset is None else str(preset)
-    return read_manifest(shards), work_config(Path(out), name, overrides), Path(out)
-
-
-def _table_manifest(wanted: "Reproduction", shards: Path | str | None, out: Path) -> "Manifest":
-    from shards.format.manifest import read_manifest
-
-    wanted.grid()  # refuses unknown options before the demo's videos are made
-    if shards is not None:
-        return read_manifest(shards)
-    if not wanted.is_demo:
-        raise InputError(
-            f"--shards is missing: shard the set first, as in `tb shard {wanted.dataset}`"
-        )
-    from tb.demo.demo import demo_shards
-
-    return demo_shards(out, size="small", seed=0)
-
-
-def _class_kinds(wanted: "Reproduction", classes: list[str]) -> dict[str, list[int]]:
-    """The class indices of the demo's two kinds of classes; empty for other sets."""
-    from tb.demo.videos import APPEARANCE_CLASSES
-
-    if not wanted.is_demo:
-        return {}
-    kinds: dict[str, list[int]] = {"appearance": [], "motion": []}
-    for label, name in enumerate(classes):
-        kinds["appearance" if name in APPEARANCE_CLASSES else "motion"].append(label)
-    return kinds

@@ -1,0 +1,35 @@
+"""What the command line does, as functions; `import tb` offers them.
+
+Here: one function for each command.
+Not here: `tb split` and `tb shards ...`, which read shards only (see `shards`).
+
+Options are keyword arguments with the names of the command line's. `shards` is a folder of finished
+shards or its URL, `out` the work folder, `preset` a preset's name or YAML file. `settings` are
+assignments as `--set` takes them: ["labels.percent=5"]. The work folder remembers its settings, so
+`preset` and `settings` are needed once. Every function raises `InputError`, with one line that says
+what to do, where something that the caller gave is missing or wrong.
+
+Heavy modules are imported inside the functions: the command line answers before they load.
+"""
+
+from tb.api.inspection import compare_runs as compare_runs
+from tb.api.inspection import compare_settings as compare_settings
+from tb.api.inspection import find_runs as find_runs
+from tb.api.inspection import plot_runs as plot_runs
+from tb.api.inspection import preset_names as preset_names
+from tb.api.inspection import read_run as read_run
+from tb.api.inspection import show_settings as show_settings
+from tb.api.inspection import views as views
+from tb.api.whole_runs import reproduce as reproduce
+from tb.api.whole_runs import reproduce_cost as reproduce_cost
+from tb.api.whole_runs import run_demo as run_demo
+from tb.api.work_folder import ALL as ALL
+from tb.api.work_folder import evaluate as evaluate
+from tb.api.work_folder import export as export
+from tb.api.work_folder import knn_probe as knn_probe
+from tb.api.work_folder import linear_probe as linear_probe
+from tb.api.work_folder import load_classifier as load_classifier
+from tb.api.work_folder import report as report
+from tb.api.work_folder import retrieve as retrieve
+from tb.api.work_folder import shard as shard
+from tb.api.work_folder import train as train

@@ -1,0 +1,94 @@
+"""Views, runs and settings, to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tb.api.opening import resolve
+
+if TYPE_CHECKING:
+    from tb.reports.runs import Run, RunComparison
+
+
+def views(
+    *,
+    shards: Path | str,
+    png: Path | str,
+    preset: Path | str | None = None,
+    settings: Sequence[str] = (),
+    num_videos: int = 3,
+) -> Path:
+    """`tb views`: writes a picture of what the networks see, and returns its path.
+
+    Args:
+        shards: The data set.
+        png: The picture to write.
+        preset: Settings.
+        settings: Settings that go over the preset's.
+        num_videos: How many videos, 1 or more.
+    """
+    from shards.format.manifest import read_manifest
+    from tb.reports.view_sheet import write_view_sheet
+
+    config = resolve(preset, settings)
+    write_view_sheet(read_manifest(shards), config, Path(png), num_videos=num_videos)
+    return Path(png)
+
+
+def find_runs(*folders: Path | str) -> "list[Run]":
+    """`tb runs ls`: all runs in and below some folders, by path."""
+    from tb.reports import runs
+
+    return runs.find_runs([Path(folder) for folder in folders])
+
+
+def read_run(folder: Path | str) -> "Run":
+    """`tb runs show`: one run, WORK/STAGE."""
+    from tb.reports import runs
+
+    return runs.read_run(Path(folder))
+
+
+def compare_runs(one: Path | str, two: Path | str) -> "RunComparison":
+    """`tb runs compare`: where the settings of two runs differ, and their last metrics."""
+    from tb.reports import runs
+
+    return runs.compare_runs(read_run(one), read_run(two))
+
+
+def plot_runs(*folders: Path | str, png: Path | str, metric: str = "loss") -> Path:
+    """`tb runs plot`: writes a picture of one metric of some runs, and returns its path."""
+    from tb.reports import runs
+
+    runs.plot_runs([read_run(folder) for folder in folders], Path(png), metric)
+    return Path(png)
+
+
+def show_settings(preset: Path | str | None = None, settings: Sequence[str] = ()) -> str:
+    """`tb config show`: the resolved settings as YAML; without a preset, the paper's."""
+    from tb.config.load_config import dump_yaml
+
+    return dump_yaml(resolve(preset, settings))
+
+
+def compare_settings(one: Path | str, two: Path | str) -> list[tuple[str, object, object]]:
+    """`tb config diff`: the settings that differ, as (name, value in one, value in two).
+
+    Args:
+        one: A preset's name, a YAML file, or a work folder.
+        two: The same.
+    """
+    from tb.config.differences import differences
+    from tb.config.load_config import CONFIG
+
+    files = [(name, Path(name) / CONFIG) for name in (one, two)]
+    configs = [resolve(file if file.is_file() else name) for name, file in files]
+    first, second = (config.model_dump(mode="json") for config in configs)
+    return differences(first, second)
+
+
+def preset_names() -> list[str]:
+    """`tb config presets`: the presets that come with the package."""
+    from tb.config import load_config
+
+    return load_config.preset_names()

@@ -1,0 +1,47 @@
+"""Files and folders that the user named: a path that cannot be written becomes one line."""
+
+import os
+from errno import EISDIR
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+
+
+def write_named_file(path: Path, data: bytes, argument: str) -> None:
+    """Makes `data` the content of a file.
+
+    Args:
+        path: The file.
+        data: Its whole content.
+        argument: The argument that named it, e.g. "png".
+
+    Raises:
+        InputError: The file cannot be written, for example because its folder is missing.
+    """
+    try:
+        if path.is_dir():  # before an unfinished file is left beside it
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+        publish_bytes(path, data)
+    except OSError as error:
+        raise _refused(path, error, argument) from error
+
+
+def make_named_folder(path: Path, argument: str) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Args:
+        path: The folder.
+        argument: The argument that named it or one above it, e.g. "out".
+
+    Raises:
+        InputError: It cannot be made, for example because a file has that name.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error, argument) from error
+
+
+def _refused(path: Path, error: OSError, argument: str) -> InputError:
+    return InputError(f"{path}: {error.strerror}; choose another {argument} (--{argument})")
