@@ -1,10 +1,14 @@
 """What several tests share."""
 
+import io
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from shards.errors import InputError
 from shards.sources.source import Dataset
@@ -53,3 +57,26 @@ def counts(dataset: Dataset) -> list[tuple[int, int]]:
 def first_splits(dataset: Dataset) -> Counter[str]:
     """How many videos have which membership in split 1."""
     return Counter(source.splits[0] for source in dataset.sources)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """{name: content} of the files in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for children in lists for child in children.split()]
+
+
+def decoded_frames(data: bytes) -> Iterator[VideoFrame]:
+    """Yields the frames of an encoded video."""
+    with av.open(io.BytesIO(data)) as container:
+        yield from container.decode(video=0)
+
+
+def decoded_rgb(data: bytes) -> np.ndarray:
+    """(N, H, W, 3) float64, the frames of an encoded video."""
+    frames = [frame.to_ndarray(format="rgb24") for frame in decoded_frames(data)]
+    return np.stack(frames).astype(float)

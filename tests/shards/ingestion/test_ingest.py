@@ -1,7 +1,6 @@
 """Ingestion: the same digest whatever the workers; bad videos are listed; wrong input is named."""
 
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,26 +15,7 @@ from shards.sources.table import from_csv
 from shards.verification import verify
 from tests.make_videos import make_video
 from tests.shards import damage
-
-
-def _tree(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def test_every_byte_is_the_same_whatever_the_number_of_workers(
-    videos: Path, tmp_path: Path
-) -> None:
-    trees = []
-    for workers in (1, 3):
-        out = tmp_path / f"out{workers}"
-        ingest(from_folder(videos), out, workers=workers, shard_bytes=100_000)
-        trees.append(_tree(out))
-    assert trees[0] == trees[1]
-    assert len([name for name in trees[0] if name.endswith(".tar")]) > 1
+from tests.shards.helpers import files_in
 
 
 def test_the_digest_depends_on_recipe_and_seed_but_not_on_the_place_on_disk(
@@ -64,29 +44,14 @@ def test_the_order_is_shuffled(videos: Path, tmp_path: Path) -> None:
     assert keys != sorted(keys)
 
 
-def test_shards_keep_to_their_size(videos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    report = ingest(from_folder(videos), out, shard_bytes=60_000)
-    sizes = [path.stat().st_size for path in sorted(out.glob("*.tar"))]
-    assert report.num_shards == len(sizes) > 2
-    # A tar is padded to a multiple of 10 KiB.
-    assert max(sizes) <= 60_000 + 10_240
-    assert sum(sizes) == report.num_bytes
-
-
-def test_a_video_larger_than_a_shard_gets_its_own(videos: Path, tmp_path: Path) -> None:
-    report = ingest(from_folder(videos), tmp_path / "out", shard_bytes=1)
-    assert report.num_shards == report.num_videos == 10
-
-
 def test_a_second_run_changes_nothing(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = ingest(from_folder(videos), out)
-    before = _tree(out)
+    before = files_in(out)
     second = ingest(from_folder(videos), out)
     assert second.already_done
     assert second.digest == first.digest
-    assert _tree(out) == before
+    assert files_in(out) == before
 
 
 @pytest.fixture
@@ -106,10 +71,10 @@ def test_strict_stops_at_a_bad_video_and_can_be_taken_back(mixed: Path, tmp_path
             ingest(from_folder(mixed), out, strict=True)
     resumed = ingest(from_folder(mixed), out)
     assert resumed.digest == ingest(from_folder(mixed), tmp_path / "other").digest
-    before = _tree(out)
+    before = files_in(out)
     with pytest.raises(InputError, match=r"mixed/a/cut\.mp4: .* without --strict"):
         ingest(from_folder(mixed), out, strict=True)
-    assert _tree(out) == before
+    assert files_in(out) == before
 
 
 def test_a_class_with_nothing_usable_stays_with_no_video(mixed: Path, tmp_path: Path) -> None:
@@ -231,26 +196,6 @@ def test_a_csv_whose_videos_are_partly_there(videos: Path, tmp_path: Path) -> No
     assert _skipped(out) == {f"{videos}/spin/spin77.mp4", "gone/0.mp4", "gone/1.mp4"}
     assert read_manifest(out).classes == ("jump", "spin")
     assert ingest(from_csv(table), out, strict=True).already_done
-
-
-def test_copies_have_the_extension_of_their_container_whatever_their_names(tmp_path: Path) -> None:
-    names = ["a.json", "b", "c.m p4", "d." + "x" * 150, "e.mp4", "f.MP4", "g."]
-    for index, name in enumerate(names):
-        make_video(tmp_path / "v.mp4", num_frames=4, seed=index).rename(tmp_path / name)
-    make_video(tmp_path / "v.mkv", num_frames=4).rename(tmp_path / "i.dat")
-    table, out = tmp_path / "set.csv", tmp_path / "out"
-    rows = [f"{name},x" for name in [*names, "i.dat"]]
-    table.write_text("\n".join(["path,label", *rows]))
-    ingest(from_csv(table), out, recipe=Recipe(codec="copy"))
-    with tarfile.open(out / "shard-000000.tar") as tar:
-        members = sorted(tar.getnames())
-    keys = read_manifest(out).keys
-    parts = {key: sorted(n.partition(".")[2] for n in members if n.startswith(key)) for key in keys}
-    assert parts.pop("i") == ["json", "mkv"]
-    assert list(parts.values()) == [["json", "mp4"]] * 7
-    lines = (out / "shard-000000.idx").read_text().splitlines()[1:]
-    assert all(len(line.split(" ")) == 8 for line in lines)
-    assert verify(out, decode=True) == []
 
 
 _SPLITS = list(enumerate(("train", "val", "test", "")))

@@ -61,7 +61,7 @@ def test_what_is_not_hmdb51(tmp_path: Path, names: list[str], expected: str) -> 
 
 def test_hmdb51_lists_that_are_none(tmp_path: Path) -> None:
     root = touch(tmp_path / "set", *(f"wave/{name}.avi" for name in _WAVES))
-    assert "takes the folder of HMDB51's 153" in fault_of(from_hmdb51, root, touch(tmp_path / "no"))
+    assert "are the folder of HMDB51's" in fault_of(from_hmdb51, root, touch(tmp_path / "no"))
     lists = _hmdb_lists(tmp_path / "lists", dict.fromkeys(_WAVES, (1, 7, 1)))
     assert "should read NAME.avi 0, 1 or 2" in fault_of(from_hmdb51, root, lists)
     (lists / "wave_test_split2.txt").unlink()

@@ -1,0 +1,64 @@
+"""Recipes: the defaults of each codec, and what is refused."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from shards.encode.recipe import Recipe
+from shards.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"codec": "h266"},
+        {"quality": 52},
+        {"quality": 0},
+        {"codec": "mjpeg", "quality": 1},
+        {"codec": "hevc", "short_side_px": 128},
+        {"gop": 0},
+        {"short_side_px": 100},
+        {"short_side_px": 48},
+        {"preset": "placebo"},
+        {"max_seconds": 0.0},
+        {"max_seconds": float("inf")},
+        {"codec": "copy", "max_seconds": 3.0},
+        {"quality": -1},
+    ],
+)
+def test_impossible_recipes_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"^recipe"):
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("codec", "argument", "value"),
+    [
+        ("copy", "quality", 0),
+        ("copy", "gop", 16),
+        ("copy", "short_side_px", 256),
+        ("copy", "max_seconds", 3.0),
+        ("copy", "preset", "veryfast"),
+        ("mjpeg", "gop", 16),
+        ("mjpeg", "preset", "veryfast"),
+        ("vp9", "preset", "veryfast"),
+    ],
+)
+def test_an_argument_that_a_codec_does_not_have_is_refused(
+    codec: str, argument: str, value: object
+) -> None:
+    words = argument.removesuffix("_px").replace("_", " ")
+    with pytest.raises(InputError, match=f"^recipe {codec}: it has no {words}; leave that out"):
+        Recipe(codec=codec, **{argument: value})  # type: ignore[arg-type]
+
+
+def test_a_recipe_has_the_defaults_of_its_codec() -> None:
+    common = {"gop": 16, "short_side_px": 256, "max_seconds": None, "preset": "veryfast"}
+    assert asdict(Recipe()) == {"codec": "h264", "quality": 18, **common}
+    assert asdict(Recipe(codec="hevc")) == {"codec": "hevc", "quality": 20, **common}
+    vp9 = {**common, "codec": "vp9", "quality": 24, "preset": None}
+    assert asdict(Recipe(codec="vp9")) == vp9
+    assert asdict(Recipe(codec="mjpeg")) == {**vp9, "codec": "mjpeg", "quality": 3, "gop": None}
+    copy = Recipe(codec="copy")
+    assert {value for name, value in asdict(copy).items() if name != "codec"} == {None}
+    assert replace(copy) == copy
