@@ -1,4 +1,4 @@
-"""Paths and URLs are told apart."""
+"""Paths and URLs are kept apart."""
 
 import os
 from pathlib import Path
