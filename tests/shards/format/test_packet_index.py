@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,4 +111,17 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.packets.arrow"
     path.write_bytes(content)
     with pytest.raises(PacketsError, match="is not a packet index"):
+        PacketsFile(path)
+
+
+def test_a_row_without_extradata_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.packets.arrow"
+    with pa.ipc.open_file(pa.py_buffer(packets_file([None, None]))) as file:
+        batch = file.get_batch(0)
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    columns["extradata"] = pa.array([b"", None], pa.binary())
+    batch = pa.record_batch(columns)
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(PacketsError, match="a row has no extradata"):
         PacketsFile(path)
