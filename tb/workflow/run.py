@@ -66,7 +66,7 @@ def run_stage(
         )
     if name != kind and name in list(StageKind):
         raise InputError(
-            f"name (--name) is {name!r}, which is another stage's folder; choose another"
+            f"name (--name) is {name!r}, but that folder is another stage's; choose another"
         )
     if name != kind and kind not in (StageKind.STUDENT, *BASELINES):
         raise InputError(
