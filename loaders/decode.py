@@ -13,7 +13,6 @@ after the seek must have the timestamp that is listed for its number. Otherwise 
 from its start and the frames are counted, which is slow but never wrong.
 """
 
-import io
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from loaders.yuv import is_full_range, yuv_to_rgb
+from shards.encode.opening import VideoFaultError, open_video, video_stream
 from shards.format.packet_index import Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
@@ -110,7 +110,7 @@ def decode_frames(
     wanted = frame_indices.tolist()
     if isinstance(video, Window):
         try:
-            yield from enumerate(_open_decoders().frames(video, wanted))
+            yield from enumerate(_alike(_open_decoders().frames(video, wanted)))
         except PacketDecodeError as error:
             raise DecodeError(str(error)) from error
         return
@@ -200,11 +200,10 @@ def _presentation_times(
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
-    with av.open(io.BytesIO(data), "r") as container:
-        if not container.streams.video:
-            raise DecodeError("has no video stream")
-        stream = container.streams.video[0]
-        # One thread per video: many videos are decoded at once, and frame threads add latency.
-        stream.codec_context.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
+    with open_video(data) as container:
+        try:
+            # The same rule as at ingestion, so that the frames are those that were verified.
+            stream = video_stream(container)
+        except VideoFaultError as error:
+            raise DecodeError(f"cannot be decoded: {error}") from error
         yield container, stream

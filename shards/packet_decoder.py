@@ -18,6 +18,8 @@ from shards.format.packet_index import Window
 
 # Configurations differ by picture size, and most sets have a few.
 _MAX_OPEN = 8
+# FFmpeg counts blocks of pixels, so a small picture may need more than its own number.
+_LEAST_MAX_PIXELS = 1 << 20
 
 
 class PacketDecodeError(Exception):
@@ -28,7 +30,9 @@ class PacketDecoders:
     """The open decoders of one thread."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[str, bytes], VideoCodecContext] = OrderedDict()
+        self._open: OrderedDict[tuple[str, bytes, tuple[int, int]], VideoCodecContext] = (
+            OrderedDict()
+        )
 
     def frames(self, window: Window, wanted: Sequence[int]) -> Iterator[VideoFrame]:
         """Yields the wanted frames of a window. GOPs without a wanted frame are not decoded.
@@ -40,7 +44,7 @@ class PacketDecoders:
         Raises:
             PacketDecodeError: A packet does not give its frame, or the picture has another size.
         """
-        configuration = (window.codec, window.extradata)
+        configuration = (window.codec, window.extradata, window.size)
         decoder = self._open.pop(configuration, None) or _opened(window)
         try:
             yield from _decoded(decoder, window, wanted)
@@ -53,8 +57,15 @@ class PacketDecoders:
 
 
 def _opened(window: Window) -> VideoCodecContext:
-    decoder = av.CodecContext.create(window.codec, "r")
-    assert isinstance(decoder, VideoCodecContext)
+    try:
+        decoder = av.CodecContext.create(window.codec, "r")
+    except ValueError as error:
+        raise PacketDecodeError(f"there is no decoder for {window.codec!r} here") from error
+    if not isinstance(decoder, VideoCodecContext):
+        raise PacketDecodeError(f"{window.codec!r} is not a video codec")
+    # A stream from a stranger may say that its pictures are larger than the manifest does.
+    height, width = window.size
+    decoder.options = {"max_pixels": str(max(height * width, _LEAST_MAX_PIXELS))}
     decoder.extradata = window.extradata or None
     # One thread, because many videos are decoded at a time; frame threads would add a delay.
     decoder.thread_type, decoder.thread_count = "NONE", 1

@@ -144,15 +144,14 @@ class ShardReader:
 
     def _packets_file(self, shard_index: int, fetch_again: bool) -> PacketsFile:
         with self._lock:
-            file = None if fetch_again else self._packets.pop(shard_index, None)
-        if file is None:  # not under the lock, because fetching takes long
-            name = self._manifest.shard_names[shard_index]
-            file = PacketsFile(self._manifest.packets_path(name, fetch_again=fetch_again))
+            file = None if fetch_again else _used(self._packets, shard_index)
+        if file is not None:
+            return file
+        # Not under the lock, because fetching takes long.
+        name = self._manifest.shard_names[shard_index]
+        file = PacketsFile(self._manifest.packets_path(name, fetch_again=fetch_again))
         with self._lock:
-            self._packets[shard_index] = file
-            while len(self._packets) > _MAX_OPEN_SHARDS:
-                self._packets.popitem(last=False)
-        return file
+            return _kept(self._packets, shard_index, file, replace=fetch_again)
 
     def _read(self, index: int, fetch_again: bool) -> bytes:
         data = self._bytes(index, 0, int(self._manifest.sizes[index]), fetch_again)
@@ -165,9 +164,8 @@ class ShardReader:
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
         try:
-            if fetch_again:
-                self._fetch_again(shard_index)
-            data = self._descriptor(shard_index).read(size, int(manifest.offsets[index]) + begin)
+            descriptor = self._descriptor(shard_index, fetch_again)
+            data = descriptor.read(size, int(manifest.offsets[index]) + begin)
         except OSError as error:
             raise self._error(index, error.strerror or str(error)) from error
         except InputError as error:  # it cannot be fetched
@@ -180,29 +178,40 @@ class ShardReader:
         video = self._manifest.video(index)
         return ShardError(f"{video.key} in {self._manifest.root / video.shard}: {problem}")
 
-    def _fetch_again(self, shard_index: int) -> None:
-        name = self._manifest.shard_names[shard_index]
-        self._manifest.shard_path(name, fetch_again=True)
-        with self._lock:
-            self._open.pop(shard_index, None)
-
     def close(self) -> None:
         """Closes the shards; a later read opens them again."""
         with self._lock:
             self._open.clear()
             self._packets.clear()
 
-    def _descriptor(self, shard_index: int) -> "_Descriptor":
+    def _descriptor(self, shard_index: int, fetch_again: bool) -> "_Descriptor":
         with self._lock:
-            descriptor = self._open.pop(shard_index, None)
-        if descriptor is None:  # not under the lock, because fetching a remote shard takes long
-            name = self._manifest.shard_names[shard_index]
-            descriptor = _Descriptor(self._manifest.shard_path(name))
+            descriptor = None if fetch_again else _used(self._open, shard_index)
+        if descriptor is not None:
+            return descriptor
+        # Not under the lock, because fetching a remote shard takes long.
+        name = self._manifest.shard_names[shard_index]
+        descriptor = _Descriptor(self._manifest.shard_path(name, fetch_again=fetch_again))
         with self._lock:
-            self._open[shard_index] = descriptor
-            while len(self._open) > _MAX_OPEN_SHARDS:
-                self._open.popitem(last=False)
-        return descriptor
+            return _kept(self._open, shard_index, descriptor, replace=fetch_again)
+
+
+def _used(kept: OrderedDict[int, T], shard_index: int) -> T | None:
+    """What is kept for a shard; it is then the last to be given up."""
+    if shard_index in kept:
+        kept.move_to_end(shard_index)
+    return kept.get(shard_index)
+
+
+def _kept(kept: OrderedDict[int, T], shard_index: int, new: T, *, replace: bool) -> T:
+    """Keeps something for a shard: what another thread keeps there already, unless `replace`."""
+    if replace or shard_index not in kept:
+        kept[shard_index] = new
+    kept.move_to_end(shard_index)
+    chosen = kept[shard_index]
+    while len(kept) > _MAX_OPEN_SHARDS:
+        kept.popitem(last=False)
+    return chosen
 
 
 class _Descriptor:

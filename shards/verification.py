@@ -91,6 +91,9 @@ def _shard_problems(
             if key not in videos:
                 yield key, "not in the manifest"
                 continue
+            if not member.isreg() or member.issparse() or member.size > path.stat().st_size:
+                yield key, f"{member.name} is not a plain file"
+                continue
             place = Member(name=member.name, offset=member.offset_data, size=member.size)
             samples.setdefault(key, []).append(place)
             file = tar.extractfile(member)
@@ -124,7 +127,7 @@ def _packet_problems(
     try:
         file = PacketsFile(manifest.packets_path(name, fetch_again=True))
     except (PacketsError, OSError) as error:
-        problem = error.strerror if isinstance(error, OSError) else error
+        problem = getattr(error, "strerror", None) or error
         yield packets_name(name), f"{problem}; {advice}"
         return
     if len(file) != len(videos):
@@ -147,7 +150,7 @@ def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> I
         return
     try:
         packets = find_packets(data) if video.packets_sha256 else None
-    except av.FFmpegError as error:
+    except (VideoFaultError, av.FFmpegError) as error:
         yield str(error)
         return
     if video.packets_sha256 and (packets is None or packets.sha256() != video.packets_sha256):

@@ -68,7 +68,7 @@ class ThreadedEngine:
     def close(self) -> None:
         """See `Engine`."""
         if self._threads is not None:
-            self._threads.shutdown()
+            self._threads.shutdown(cancel_futures=True)
             self._threads = None
 
     def _empty_views(self, plan: Plan) -> list[np.ndarray]:

@@ -23,6 +23,8 @@ _PATTERNS = {
     "color_matrix": f"^({'|'.join(ColorMatrix)})$",
     "color_range": f"^({'|'.join(ColorRange)})$",
 }
+_INDEXED_CODECS = ["h264", "hevc", "vp9", "mjpeg"]
+_MAX_INDEXED_SIDE_PX = 2**16 - 1
 # Column -> its least and greatest number.
 _LIMITS = {
     "label": (0, 2**31),
@@ -58,6 +60,7 @@ def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
         greatest = min(greatest, num_classes - 1) if name == "label" else greatest
         good = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, greatest))
         _check(path, table, name, good)
+    _check_indexed(path, table)
     members = pc.list_flatten(table.column("splits"))
     if strange := set(pc.unique(members).to_pylist()) - set(SplitName):
         name = str(min(map(str, strange)))
@@ -69,6 +72,16 @@ def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
         raise InputError(
             f"{path}: two rows have the same key; run `tb shard` again with another --out"
         )
+
+
+def _check_indexed(path: str, table: pa.Table) -> None:
+    """Rows with a packet index are decoded without a container, which only some videos can be."""
+    has_none = pc.equal(table.column("packets_sha256"), "")
+    is_known = pc.is_in(table.column("codec"), value_set=pa.array(_INDEXED_CODECS))
+    _check(path, table, "codec", pc.or_(has_none, is_known))
+    for side in ("height", "width"):
+        is_small = pc.less_equal(table.column(side), _MAX_INDEXED_SIDE_PX)
+        _check(path, table, side, pc.or_(has_none, is_small))
 
 
 def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> None:

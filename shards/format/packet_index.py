@@ -95,8 +95,24 @@ class Packets:
             raise PacketsError(f"has {len(sizes)} frames in {len(starts)} GOPs")
         if starts[0] != 0 or (np.diff(starts) < 1).any() or starts[-1] >= num_frames:
             raise PacketsError("has GOPs that are not in order")
-        if (sizes < 1).any() or self.first_byte < 0 or self.offsets[-1] > num_bytes:
+        # Each number by itself first: a sum of 64-bit numbers may wrap around.
+        is_inside = (
+            0 <= self.first_byte <= num_bytes and 1 <= sizes.min() <= sizes.max() <= num_bytes
+        )
+        if not is_inside or self.first_byte + sum(sizes.tolist()) > num_bytes:
             raise PacketsError("reaches beyond the video")
+
+
+def _schema(size_type: pa.DataType) -> pa.Schema:
+    return pa.schema(
+        [
+            ("first_byte", pa.int64()),
+            ("sizes", pa.list_(size_type)),
+            ("gop_frames", pa.list_(pa.uint32())),
+            ("checksums", pa.list_(pa.uint32())),
+            ("extradata", pa.binary()),
+        ]
+    )
 
 
 def crc(data: bytes | memoryview) -> int:
@@ -121,15 +137,11 @@ def packets_file(rows: Sequence[Packets | None]) -> bytes:
     filled = [none if row is None else row for row in rows]
     largest = max((int(row.sizes.max(initial=0)) for row in filled), default=0)
     size_type = pa.uint16() if largest < 2**16 else pa.uint32()
-    batch = pa.record_batch(
-        {
-            "first_byte": pa.array([row.first_byte for row in filled], pa.int64()),
-            "sizes": pa.array([row.sizes for row in filled], pa.list_(size_type)),
-            "gop_frames": pa.array([row.gop_frames for row in filled], pa.list_(pa.uint32())),
-            "checksums": pa.array([row.checksums for row in filled], pa.list_(pa.uint32())),
-            "extradata": pa.array([row.extradata for row in filled], pa.binary()),
-        }
-    )
+    schema = _schema(size_type)
+    columns = [
+        pa.array([getattr(row, field.name) for row in filled], field.type) for field in schema
+    ]
+    batch = pa.record_batch(columns, schema=schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -149,7 +161,10 @@ class PacketsFile:
         path.stat()  # if there is no such file, this raises a clearer error than Arrow does
         try:
             options = pa.ipc.IpcReadOptions(use_threads=False)
-            batch = pa.ipc.open_file(pa.memory_map(str(path)), options=options).get_batch(0)
+            file = pa.ipc.open_file(pa.memory_map(str(path)), options=options)
+            if not any(file.schema.equals(_schema(width)) for width in (pa.uint16(), pa.uint32())):
+                raise PacketsError("is not a packet index (it has other columns)")
+            batch = file.get_batch(0)
             batch.validate()
             # Every place in this column is checked, because Arrow itself reads from there.
             batch.column("extradata").validate(full=True)
@@ -162,7 +177,10 @@ class PacketsFile:
                 (batch.column(name).offsets.to_numpy(), batch.column(name).values.to_numpy())
                 for name in _LISTS
             ]
-        except (pa.ArrowException, KeyError, AttributeError) as error:
+        except PacketsError:
+            raise
+        # Arrow's OSErrors have no reason of the system's: the file itself is damaged.
+        except (pa.ArrowException, ValueError, OSError) as error:
             raise PacketsError(f"is not a packet index ({error})") from error
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,7 +155,7 @@ def test_frames_past_the_end_are_an_error(shard_video: bytes) -> None:
 
 
 def test_a_file_without_pictures_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
+    path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
@@ -162,3 +163,30 @@ def test_a_file_without_pictures_says_so(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
     with pytest.raises(DecodeError, match="no video stream"):
         dict(decode_frames(path.read_bytes(), np.array([0]), 1))
+
+
+def test_of_two_streams_the_one_that_was_verified_is_decoded(tmp_path: Path) -> None:
+    """A file may have a small preview before its video; `tb shard` verified the video."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        preview = container.add_stream("mpeg4", rate=25, options={"g": "12"})
+        preview.width = preview.height = 32
+        video = container.add_stream("mpeg4", rate=25, options={"g": "12"})
+        video.height, video.width = HEIGHT, WIDTH
+        video.disposition = Disposition.default
+        paint = numbered_paint(HEIGHT, WIDTH)
+        for number in range(NUM_FRAMES):
+            black = np.zeros((32, 32, 3), np.uint8)
+            container.mux(preview.encode(av.VideoFrame.from_ndarray(black, format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(paint(number), format="rgb24")
+            container.mux(video.encode(picture))
+        for stream in (preview, video):
+            container.mux(stream.encode(None))
+    assert _numbers(path.read_bytes(), [0, 7, 44]) == [0, 7, 44]
+
+
+def test_a_playlist_opens_no_other_file(shard_video: bytes, tmp_path: Path) -> None:
+    (tmp_path / "other.mp4").write_bytes(shard_video)
+    playlist = f"ffconcat version 1.0\nfile {tmp_path}/other.mp4\n".encode()
+    with pytest.raises(DecodeError, match="cannot be decoded"):
+        dict(decode_frames(playlist, np.array([0]), NUM_FRAMES))

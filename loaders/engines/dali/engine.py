@@ -139,7 +139,7 @@ class DaliEngine:
         self._idle_lanes.clear()
         return_unused_memory()
         if self._threads is not None:
-            self._threads.shutdown()
+            self._threads.shutdown(cancel_futures=True)
             self._threads = None
 
     def _lane(self) -> Lane:

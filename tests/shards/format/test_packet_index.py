@@ -98,6 +98,9 @@ def _packets(**changes: object) -> Packets:
         ({"first_byte": 49}, "beyond the video"),
         ({"sizes": np.array([100, 10, 20, 90, 0])}, "beyond the video"),
         ({"sizes": np.array([2**40, 10, 20, 90, 9])}, "beyond the video"),
+        # In 64 bits, these sums are negative.
+        ({"sizes": np.array([2**62, 2**62, 20, 90, 9])}, "beyond the video"),
+        ({"first_byte": 2**63 - 1}, "beyond the video"),
     ],
 )
 def test_nonsense_is_refused(changes: dict[str, object], reason: str) -> None:
@@ -110,6 +113,26 @@ def test_nonsense_is_refused(changes: dict[str, object], reason: str) -> None:
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.packets.arrow"
     path.write_bytes(content)
+    with pytest.raises(PacketsError, match="is not a packet index"):
+        PacketsFile(path)
+
+
+@pytest.mark.parametrize("num_batches", [0, 1])
+def test_a_file_with_other_columns_is_refused(tmp_path: Path, num_batches: int) -> None:
+    path = tmp_path / "a.packets.arrow"
+    batch = pa.record_batch({"other": [1]})
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        for _ in range(num_batches):
+            writer.write_batch(batch)
+    with pytest.raises(PacketsError, match="other columns"):
+        PacketsFile(path)
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.packets.arrow"
+    with pa.ipc.open_file(pa.py_buffer(packets_file([None]))) as file:
+        schema = file.schema
+    pa.ipc.new_file(str(path), schema).close()
     with pytest.raises(PacketsError, match="is not a packet index"):
         PacketsFile(path)
 
