@@ -25,10 +25,12 @@ class Tracker:
     Attributes:
         log: The run's metrics.jsonl.
         sinks: TensorBoard and Weights & Biases, if they are wanted.
+        flushes: Write out what a sink still holds in memory.
     """
 
     log: MetricsLog
     sinks: tuple[Sink, ...]
+    flushes: tuple[Callable[[], object], ...] = ()
 
     def write(self, row: MetricsRow) -> None:
         """Writes a row everywhere."""
@@ -37,8 +39,10 @@ class Tracker:
             sink(row)
 
     def sync(self) -> None:
-        """Forces the log to disk; call it before a checkpoint that relies on it."""
+        """Writes all rows to disk; call it before a checkpoint, where a resumed run starts."""
         self.log.sync()
+        for flush in self.flushes:
+            flush()
 
 
 def check_installed(machine: Machine) -> None:
@@ -67,16 +71,19 @@ def tracking(folder: Path, config: Config, *, first: int) -> Iterator[Tracker]:
     machine = config.machine
     with ExitStack() as stack:
         log = stack.enter_context(MetricsLog(folder / METRICS, keep=first))
-        sinks = []
+        sinks: list[Sink] = []
+        flushes: list[Callable[[], object]] = []
         if machine.tensorboard:
-            sinks.append(stack.enter_context(_tensorboard(folder / TENSORBOARD, first)))
+            sink, flush = stack.enter_context(_tensorboard(folder / TENSORBOARD, first))
+            sinks.append(sink)
+            flushes.append(flush)
         if machine.wandb is not None:
             sinks.append(stack.enter_context(_wandb(folder, machine.wandb, config)))
-        yield Tracker(log, tuple(sinks))
+        yield Tracker(log, tuple(sinks), tuple(flushes))
 
 
 @contextmanager
-def _tensorboard(folder: Path, first: int) -> Iterator[Sink]:
+def _tensorboard(folder: Path, first: int) -> Iterator[tuple[Sink, Callable[[], object]]]:
     from torch.utils.tensorboard import SummaryWriter
 
     # Readers then ignore what an earlier, killed process wrote from this step on.
@@ -87,7 +94,7 @@ def _tensorboard(folder: Path, first: int) -> Iterator[Sink]:
                 if name != "step":
                     writer.add_scalar(name, value, int(row["step"]))  # type: ignore[no-untyped-call]
 
-        yield write
+        yield write, writer.flush
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 
-_SLOW_S = 0.03
+# Far more than the other stages take, also while other programs run.
+_SLOW_S = 0.2
 
 
 def _slow(function: Any, augment_s: float | None = None) -> Any:
@@ -31,9 +32,9 @@ def test_the_slow_stage_is_named(
         slow = _slow(render.render_video, augment_s=_SLOW_S if stage == "augment" else 0.0)
         monkeypatch.setattr(render, "render_video", slow)
     if stage == "read":
-        monkeypatch.setattr(ShardReader, "read", _slow(ShardReader.read))
+        monkeypatch.setattr(ShardReader, "read_frames", _slow(ShardReader.read_frames))
     loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=1)
-    step = (lambda _: time.sleep(0.5)) if stage == "consumer" else None
+    step = (lambda _: time.sleep(5 * _SLOW_S)) if stage == "consumer" else None
     profile = loader.profile(num_batches=4, step=step)
     assert profile.verdict == f"{stage}-bound"
     assert profile.num_videos == 8

@@ -48,6 +48,14 @@ def test_tensorboard_shows_each_step_once_after_a_resume(config: Config, tmp_pat
     assert set(events.Tags()["scalars"]) == {"loss", "lr"}
 
 
+def test_tensorboard_has_the_rows_before_a_checkpoint(config: Config, tmp_path: Path) -> None:
+    with tracking(tmp_path, config, first=0) as tracker:
+        tracker.write({"step": 0, "loss": 1.0})
+        tracker.sync()
+        events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+        assert [event.value for event in events.Scalars("loss")] == [1.0]
+
+
 def test_tensorboard_can_be_switched_off(config: Config, tmp_path: Path) -> None:
     with tracking(tmp_path, with_machine(config, tensorboard=False), first=0) as tracker:
         tracker.write({"step": 0, "loss": 1.0})
