@@ -193,7 +193,14 @@ class ShardReader:
         name = self._manifest.shard_names[shard_index]
         descriptor = _Descriptor(self._manifest.shard_path(name, fetch_again=fetch_again))
         with self._lock:
+            self._close_removed_copies()
             return _kept(self._open, shard_index, descriptor, replace=fetch_again)
+
+    def _close_removed_copies(self) -> None:
+        """An open file takes its space until it is closed; see `shards.files.cache_limit`."""
+        if self._manifest.url:
+            for index in [index for index, one in self._open.items() if one.is_removed()]:
+                del self._open[index]
 
 
 def _used(kept: OrderedDict[int, T], shard_index: int) -> T | None:
@@ -224,6 +231,10 @@ class _Descriptor:
     def __del__(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+    def is_removed(self) -> bool:
+        """Whether the file has no name any more."""
+        return os.fstat(self._fd).st_nlink == 0
 
     def read(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes; fewer only at the end of the file."""

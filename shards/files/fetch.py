@@ -2,7 +2,7 @@
 
 There is one folder for each data set, named by the digest of its content. So equal data sets share
 their copies, wherever they lie. A shard is fetched when it is first needed, by one process at a
-time. Nothing is ever removed here: the user decides that.
+time. Copies are removed only where the user sets a limit (`shards.files.cache_limit`).
 """
 
 import hashlib
@@ -11,12 +11,18 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.addresses import cache_root
+from shards.files.cache_limit import cache_limit_bytes, make_room, note_use
 from shards.files.lock import locked
 from shards.files.remote_store import RemoteStore
 
 
 def copies_folder(digest: str) -> Path:
-    """The folder for copies of the data set with this digest; created if missing."""
+    """The folder for copies of the data set with this digest; created if missing.
+
+    Raises:
+        InputError: The folder cannot be created, or the cache has a senseless limit.
+    """
+    cache_limit_bytes()  # refused here, not in the middle of an epoch
     folder = cache_root() / "shards" / digest[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +59,9 @@ def fetch_shard(
                 " `tb shard` again with another --out"
             )
 
-    return _fetch(url, folder, name, again=again, num_bytes=num_bytes, check=check)
+    path = _fetch(url, folder, name, again=again, num_bytes=num_bytes, check=check)
+    note_use(path)
+    return path
 
 
 def fetch_file(url: str, folder: Path, name: str, *, again: bool = False) -> Path:
@@ -94,6 +102,8 @@ def _fetch(
         if is_here():
             return path  # another process was faster
         unfinished = folder / f"{name}.unfinished"
+        if num_bytes is not None:
+            make_room(num_bytes)
         try:
             RemoteStore(url).get_file(name, unfinished)
             check(unfinished)

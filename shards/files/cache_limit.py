@@ -1,0 +1,62 @@
+"""A limit to the space that copies of remote shards take: $TIMEBALANCE_CACHE_GB, none by default.
+
+The copies that were opened longest ago are removed first. A program that has one open can go on
+reading it. It closes that copy when it opens its next shard, and only then is the space free.
+"""
+
+import contextlib
+import math
+import os
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.addresses import cache_root
+
+_VARIABLE = "TIMEBALANCE_CACHE_GB"
+_SHARDS = "shards/*/*.tar"
+
+
+def note_use(copy: Path) -> None:
+    """Remembers that a copy was used now."""
+    with contextlib.suppress(FileNotFoundError):  # another process may have removed it just now
+        os.utime(copy)
+
+
+def make_room(num_bytes: int) -> None:
+    """Removes copies of shards until so many bytes more are within the limit, or none is left.
+
+    Raises:
+        InputError: The limit is not a positive number.
+    """
+    limit = cache_limit_bytes()
+    if limit is None:
+        return
+    copies = []
+    for path in cache_root().glob(_SHARDS):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            copies.append((status.st_mtime_ns, path, status.st_size))
+    excess = sum(size for _, _, size in copies) + num_bytes - limit
+    for _, path, size in sorted(copies):
+        if excess <= 0:
+            break
+        path.unlink(missing_ok=True)
+        excess -= size
+
+
+def cache_limit_bytes() -> float | None:
+    """The limit; None if there is none.
+
+    Raises:
+        InputError: The limit is not a positive number.
+    """
+    text = os.environ.get(_VARIABLE)
+    if not text:
+        return None
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = math.nan
+    if not 0 < gigabytes < math.inf:
+        raise InputError(f"{_VARIABLE} must be a positive number of gigabytes, not {text!r}")
+    return gigabytes * 1e9
