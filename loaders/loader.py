@@ -269,6 +269,7 @@ def open_loader(
     seed: int = 0,
     shuffle: bool = True,
     order: Literal["global", "windowed"] | None = None,
+    cache: bool = True,
     rank: int = 0,
     world_size: int = 1,
     size_px: int | None = None,
@@ -294,6 +295,8 @@ def open_loader(
         shuffle: True for a new order each epoch, False for the manifest's order.
         order: How to shuffle: "global" (the default), or "windowed", which reads nearly
             sequentially, for remote or spinning storage (see `loaders.plan.order`).
+        cache: For remote shards: whether each shard is copied to this machine when it is first
+            needed. False requests only the bytes that are shown, again in each epoch.
         rank: This process's place among `world_size`.
         world_size: Number of processes that share each global batch.
 
@@ -325,7 +328,7 @@ def open_loader(
         rank=rank,
         world_size=world_size,
     )
-    placed, reader = usable_device(device), ShardReader(manifest)
+    placed, reader = usable_device(device), ShardReader(manifest, cache=cache)
     workers = num_cpus() if num_workers is None else num_workers
     chosen = engine_name(engine, str(placed))
     if engine == "auto" and rank == 0:

@@ -4,6 +4,9 @@ Threads may share a reader: positional reads have no file position, and a descri
 when its last reader is done. Every read is compared with the manifest, which costs about 1 ms per
 MB. A damaged shard is then an error with a name, never a strange picture. If a remote shard has a
 damaged copy, it is fetched again.
+
+Remote shards are copied whole when they are first needed. Without this cache, each read is a
+request for the bytes it needs, and nothing is kept but the packet indices.
 """
 
 import hashlib
@@ -17,6 +20,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from shards.errors import InputError
+from shards.files.remote_store import RemoteStore
 from shards.format.manifest import Manifest
 from shards.format.packet_index import Packets, PacketsError, PacketsFile, Window, crc
 
@@ -32,8 +36,20 @@ class ShardError(InputError):
 class ShardReader:
     """Reads videos of one manifest; close it when done, or use it as a context manager."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, *, cache: bool = True) -> None:
+        """Opens nothing yet.
+
+        Args:
+            manifest: Says where the videos lie.
+            cache: Whether remote shards are copied to this machine. False is for them only.
+
+        Raises:
+            InputError: `cache` is False, but the shards are local.
+        """
+        if not cache and not manifest.url:
+            raise InputError(f"cache is False, but {manifest.root} is not remote: leave cache out")
         self._manifest = manifest
+        self._uncached = None if cache else RemoteStore(str(manifest.url))
         # Kept in Arrow, because Python strings would be many times as large.
         self._sha256 = manifest.table.column("sha256").combine_chunks()
         self._codec = manifest.table.column("codec").combine_chunks()
@@ -163,9 +179,12 @@ class ShardReader:
         """`size` bytes of a video from its byte `begin` on."""
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
+        place = int(manifest.offsets[index]) + begin
         try:
-            descriptor = self._descriptor(shard_index, fetch_again)
-            data = descriptor.read(size, int(manifest.offsets[index]) + begin)
+            if self._uncached:
+                data = self._uncached.read_range(manifest.shard_names[shard_index], place, size)
+            else:
+                data = self._descriptor(shard_index, fetch_again).read(size, place)
         except OSError as error:
             raise self._error(index, error.strerror or str(error)) from error
         except InputError as error:  # it cannot be fetched
@@ -176,7 +195,8 @@ class ShardReader:
 
     def _error(self, index: int, problem: str) -> ShardError:
         video = self._manifest.video(index)
-        return ShardError(f"{video.key} in {self._manifest.root / video.shard}: {problem}")
+        folder = self._manifest.url if self._uncached else self._manifest.root
+        return ShardError(f"{video.key} in {folder}/{video.shard}: {problem}")
 
     def close(self) -> None:
         """Closes the shards; a later read opens them again."""

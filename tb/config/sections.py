@@ -270,6 +270,8 @@ class Machine(_Section):
         seed: Seeds networks, order and augmentation.
         order: How training videos are shuffled. "windowed" reads eight shards at a time, for remote
             or spinning storage.
+        cache: Whether remote shards are copied to this machine. False, for remote shards only,
+            requests the bytes that are shown, again in each epoch.
         device: A torch device, or "auto".
         engine: The loader's engine, or "auto".
         num_workers: The loader's threads. Null: one for each core.
@@ -291,6 +293,7 @@ class Machine(_Section):
 
     seed: int = Field(0, ge=0)
     order: Literal["global", "windowed"] = "global"
+    cache: bool = True
     device: str = "auto"
     engine: str = "auto"
     num_workers: int | None = Field(None, ge=1)

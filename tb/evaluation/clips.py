@@ -41,6 +41,7 @@ def evaluation_loader(
         ),
         subset=subset,
         batch_size=settings.batch_size,
+        cache=config.machine.cache,
         engine=config.machine.engine,
         device=world.device(config.machine.device),
         num_workers=world.num_workers(config.machine.num_workers),

@@ -132,6 +132,7 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
         ),
         subset=config.labels.subset("all"),
         batch_size=_BATCH_SIZE,
+        cache=machine.cache,
         engine=machine.engine,
         device=machine.device,
         num_workers=machine.num_workers,

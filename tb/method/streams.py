@@ -84,6 +84,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         dtype=precision_of(machine, device).loader_dtype,
         seed=machine.seed,
         order=machine.order,
+        cache=machine.cache,
         rank=world.rank,
         world_size=world.size,
         num_workers=world.num_workers(machine.num_workers),

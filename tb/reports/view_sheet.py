@@ -52,6 +52,7 @@ def _loader(manifest: Manifest, config: Config, num_videos: int) -> Loader:
         pretrain_views(config),
         subset=config.labels.subset("all"),
         batch_size=num_videos,
+        cache=config.machine.cache,
         engine=config.machine.engine,
         device="cpu",
         dtype="uint8",

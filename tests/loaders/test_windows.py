@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -225,3 +226,19 @@ def _flipped(path: Path) -> bytes:
         sizes = file.get_batch(0).column("sizes").values.to_numpy().tobytes()
     data[bytes(data).index(sizes)] ^= 1
     return bytes(data)
+
+
+def test_batches_without_a_cache_are_the_same(
+    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
+    local, url = shards("h264"), f"memory://{tmp_path.name}/shards"
+    fsspec.filesystem("memory").put(f"{local.root}/", f"{url}/", recursive=True)
+    with (
+        open_loader(local, "student", batch_size=2, size_px=32) as expected,
+        open_loader(url, "student", batch_size=2, size_px=32, cache=False) as found,
+    ):
+        for one, other in zip(expected, found, strict=True):
+            assert one.keys == other.keys
+            assert torch.equal(one.views["clip"], other.views["clip"])
+    assert not list((tmp_path / "cache").rglob("*.tar"))

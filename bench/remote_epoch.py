@@ -1,0 +1,212 @@
+"""Epochs over shards behind S3: whole shards copied to this machine, or only the bytes shown.
+
+An S3 server (moto) on loopback serves a copy of the shards. Three ways take turns in each round: a
+first epoch with an empty cache, a second one with all copies there, and an epoch without a cache
+(`cache=False`). A second table adds a delay to each request, as a distant server has one. The
+server takes part of the same cores, so only ratios within a table mean something.
+
+"Shown" are the packets of the frames from the first to the last one that a sample has. Fetched
+bytes over shown bytes say what the rest costs: frames back to the keyframe and on to the end of the
+group of pictures, and packet indices. Manifests are not counted.
+
+    python -m bench.remote_epoch --shards DIR [--views student] [--size 112] [--order windowed]
+        [--workers 8] [--delays-ms 0 20] [--rounds 3]
+
+Needs `pip install 'timebalance[dev]'`.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from threading import Lock
+from typing import Any
+
+from loaders import open_loader
+from shards.files.remote_store import RemoteStore
+from shards.files.store import open_store
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.packet_index import PacketsFile
+
+_URL = "s3://bench/shards"
+_FIRST, _SECOND, _UNCACHED = "copies, first epoch", "copies, next epochs", "no cache, each epoch"
+
+
+@dataclass
+class Traffic:
+    """Counts the requests of a `RemoteStore`, and delays each one."""
+
+    delay_s: float = 0.0
+    requests: int = 0
+    num_bytes: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def count(self, num_bytes: int) -> None:
+        time.sleep(self.delay_s)
+        with self._lock:
+            self.requests += 1
+            self.num_bytes += num_bytes
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One measured epoch."""
+
+    videos_per_s: float
+    requests: int
+    fetched_over_shown: float
+
+
+def main() -> None:
+    """Starts the server, runs the rounds, and prints a table for each delay."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--views", default="student")
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--order", choices=["global", "windowed"], default="windowed")
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--delays-ms", type=float, nargs="+", default=[0, 20])
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    local = read_manifest(arguments.shards)
+    if not local.has_packets.all():
+        sys.exit(f"bench.remote_epoch: {local.root} has videos without a packet index")
+    with _s3_server():
+        _upload(local.root)
+        traffic = _counted()
+        for delay_ms in arguments.delays_ms:
+            traffic.delay_s = delay_ms / 1000
+            found: dict[str, list[Epoch]] = {}
+            for _ in range(arguments.rounds):
+                with tempfile.TemporaryDirectory() as cache:
+                    os.environ["TIMEBALANCE_CACHE"] = cache
+                    for name in (_FIRST, _SECOND):
+                        found.setdefault(name, []).append(_epoch(arguments, traffic, cache=True))
+                with tempfile.TemporaryDirectory() as cache:
+                    os.environ["TIMEBALANCE_CACHE"] = cache
+                    found.setdefault(_UNCACHED, []).append(_epoch(arguments, traffic, cache=False))
+            print(_table(delay_ms, found))
+
+
+def _epoch(arguments: argparse.Namespace, traffic: Traffic, *, cache: bool) -> Epoch:
+    manifest = read_manifest(_URL)
+    shown: list[tuple[int, int, int]] = []
+    traffic.requests = traffic.num_bytes = 0
+    with open_loader(
+        manifest,
+        arguments.views,
+        size_px=arguments.size,
+        order=arguments.order,
+        cache=cache,
+        num_workers=arguments.workers,
+        engine="fused",
+        device="cpu",
+    ) as loader:
+        began_s = time.perf_counter()
+        for batch in loader:
+            plan = batch.plan
+            shown += [
+                (int(row), int(frames.min()), int(frames.max()))
+                for row, frames in zip(plan.rows, plan.frames, strict=True)
+                if row >= 0
+            ]
+        wall_s = time.perf_counter() - began_s
+    requests, fetched = traffic.requests, traffic.num_bytes
+    return Epoch(
+        videos_per_s=len(shown) / wall_s,
+        requests=requests,
+        fetched_over_shown=fetched / _shown_bytes(manifest, shown),
+    )
+
+
+def _shown_bytes(manifest: Manifest, shown: list[tuple[int, int, int]]) -> int:
+    files = [PacketsFile(manifest.packets_path(name)) for name in manifest.shard_names]
+    total = 0
+    for row, first, last in shown:
+        shard = int(manifest.shard_index[row])
+        offsets = files[shard].row(row - int(manifest.shard_starts[shard])).offsets
+        total += int(offsets[last + 1] - offsets[first])
+    return total
+
+
+def _counted() -> Traffic:
+    """Lets every read of a `RemoteStore` count itself."""
+    traffic = Traffic()
+    read_range, get_file = RemoteStore.read_range, RemoteStore.get_file
+
+    def counted_range(store: RemoteStore, name: str, begin: int, num_bytes: int) -> bytes:
+        data = read_range(store, name, begin, num_bytes)
+        traffic.count(len(data))
+        return data
+
+    def counted_file(store: RemoteStore, name: str, target: Path) -> None:
+        get_file(store, name, target)
+        traffic.count(target.stat().st_size)
+
+    changed: Any = RemoteStore
+    changed.read_range, changed.get_file = counted_range, counted_file
+    return traffic
+
+
+@contextmanager
+def _s3_server() -> Iterator[None]:
+    import fsspec
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ.update(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="anyone",
+        AWS_SECRET_ACCESS_KEY="anything",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline_s = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline_s:
+                    sys.exit("bench.remote_epoch: moto's server does not start")
+                time.sleep(0.1)
+        fsspec.filesystem("s3").mkdir("bench")
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _upload(root: Path) -> None:
+    store = open_store(_URL)
+    for path in sorted(root.iterdir()):
+        if path.is_file():
+            store.put_bytes(path.name, path.read_bytes())
+
+
+def _table(delay_ms: float, found: dict[str, list[Epoch]]) -> str:
+    lines = [
+        f"{delay_ms:g} ms more per request",
+        f"{'':22}{'videos/s':>10}{'requests':>10}{'fetched/shown':>15}",
+    ]
+    for name, epochs in found.items():
+        speed = median(epoch.videos_per_s for epoch in epochs)
+        requests = median(epoch.requests for epoch in epochs)
+        share = median(epoch.fetched_over_shown for epoch in epochs)
+        lines.append(f"{name:22}{speed:10.1f}{requests:10.0f}{share:15.2f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The bench of remote epochs runs, and its figures are those of its three ways to read."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shards.format.manifest import Manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_one_round(textured_shards: Manifest) -> None:
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    command = [
+        *[sys.executable, "-m", "bench.remote_epoch", "--shards", str(textured_shards.root)],
+        *["--size", "32", "--rounds", "1", "--delays-ms", "0"],
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {line[:22].strip(): line[22:].split() for line in done.stdout.splitlines()[2:]}
+    num_files = 2 * len(textured_shards.shard_names)  # each with its packet index
+    assert int(rows["copies, first epoch"][1]) == num_files
+    assert rows["copies, next epochs"][1:] == ["0", "0.00"]
+    num_requests = len(textured_shards) + num_files // 2
+    assert int(rows["no cache, each epoch"][1]) == num_requests
+    # A window is never larger than its video.
+    assert 1 <= float(rows["no cache, each epoch"][2]) <= float(rows["copies, first epoch"][2])
