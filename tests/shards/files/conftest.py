@@ -51,5 +51,7 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anyone")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        # fsspec keeps its connections, also those to another test's address.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         fsspec.filesystem("s3").mkdir(name)
     return f"{request.param}://{name}/data/set"
