@@ -17,19 +17,16 @@ Needs `pip install 'timebalance[dev]'`.
 
 import argparse
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from threading import Lock
 from typing import Any
 
+from bench.s3_server import CREDENTIALS, s3_server
 from loaders import open_loader
 from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
@@ -79,7 +76,8 @@ def main() -> None:
     local = read_manifest(arguments.shards)
     if not local.has_packets.all():
         sys.exit(f"bench.remote_epoch: {local.root} has videos without a packet index")
-    with _s3_server():
+    with s3_server() as endpoint:
+        os.environ.update(AWS_ENDPOINT_URL=endpoint, **CREDENTIALS)
         _upload(local.root)
         traffic = _counted()
         for delay_ms in arguments.delays_ms:
@@ -156,39 +154,10 @@ def _counted() -> Traffic:
     return traffic
 
 
-@contextmanager
-def _s3_server() -> Iterator[None]:
+def _upload(root: Path) -> None:
     import fsspec
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ.update(
-        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
-        AWS_ACCESS_KEY_ID="anyone",
-        AWS_SECRET_ACCESS_KEY="anything",
-        AWS_DEFAULT_REGION="us-east-1",
-    )
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline_s = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline_s:
-                    sys.exit("bench.remote_epoch: moto's server does not start")
-                time.sleep(0.1)
-        fsspec.filesystem("s3").mkdir("bench")
-        yield
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _upload(root: Path) -> None:
+    fsspec.filesystem("s3").mkdir("bench")
     store = open_store(_URL)
     for path in sorted(root.iterdir()):
         if path.is_file():

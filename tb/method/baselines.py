@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from loaders import Batch, ViewSpec
@@ -56,6 +57,21 @@ class _BaselineLoss(ABC):
     def __call__(self, batches: tuple[Batch, ...]) -> Terms:
         """The terms of a labelled and an unlabelled batch."""
 
+    def _pseudo_label_terms(
+        self, logits: Tensor, labels: Tensor, answers: Tensor, guesses: Tensor
+    ) -> Terms:
+        """Cross entropy on labels, and of answers on confident guesses."""
+        supervised = functional.cross_entropy(logits, labels)
+        unsupervised, confident = losses.pseudo_label_loss(
+            answers, guesses, self.settings.threshold
+        )
+        return {
+            "loss": supervised + self.settings.pseudo_label_weight * unsupervised,
+            "L_sup": supervised,
+            "L_unsup": unsupervised,
+            "confident": confident,
+        }
+
 
 class PseudoLabelLoss(_BaselineLoss):
     """Cross entropy on labels, and on its own confident predictions for unlabelled clips."""
@@ -65,17 +81,7 @@ class PseudoLabelLoss(_BaselineLoss):
         labelled, unlabelled = batches
         clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
         logits, guesses = self.model(clips).float().split([len(x.keys) for x in batches])
-        supervised = functional.cross_entropy(logits, labelled.labels)
-        unsupervised, confident = losses.pseudo_label_loss(
-            guesses, guesses, self.settings.threshold
-        )
-        total = supervised + self.settings.pseudo_label_weight * unsupervised
-        return {
-            "loss": total,
-            "L_sup": supervised,
-            "L_unsup": unsupervised,
-            "confident": confident,
-        }
+        return self._pseudo_label_terms(logits, labelled.labels, guesses, guesses)
 
 
 class FixMatchLoss(_BaselineLoss):
@@ -89,17 +95,7 @@ class FixMatchLoss(_BaselineLoss):
         clips = torch.cat([labelled.views["clip"], weak, strong])
         sizes = [len(labelled.keys), len(weak), len(strong)]
         logits, guesses, answers = self.model(clips).float().split(sizes)
-        supervised = functional.cross_entropy(logits, labelled.labels)
-        unsupervised, confident = losses.pseudo_label_loss(
-            answers, guesses, self.settings.threshold
-        )
-        total = supervised + self.settings.pseudo_label_weight * unsupervised
-        return {
-            "loss": total,
-            "L_sup": supervised,
-            "L_unsup": unsupervised,
-            "confident": confident,
-        }
+        return self._pseudo_label_terms(logits, labelled.labels, answers, guesses)
 
 
 class MeanTeacherLoss(_BaselineLoss):
