@@ -187,7 +187,7 @@ def _plain_dali(task: Task, stage: str, size_px: int, recipe: str) -> _Cell:
             )
             spec = _loader(task, stage, size_px, recipe, "fused").spec
             clips = []
-            for offsets in spec.offsets():
+            for offsets in spec.offsets:
                 clip = fn.decoders.video(
                     encoded,
                     device="mixed" if on_gpu else "cpu",

@@ -27,7 +27,7 @@ import numpy as np
 from av.video.frame import PictureType
 
 from bench.peers import torchcodec_decoder
-from loaders.decode import decode_frames
+from loaders.decode import decoded_frames
 from shards.encode.opening import open_video, video_stream
 from shards.encode.picture_filters import filtered
 from shards.encode.probe import decoded, probe
@@ -152,9 +152,8 @@ def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
         stream = video_stream(container)
         given = filtered(decoded(container, stream, probed), stream, probed, recipe)
         indices = np.arange(encoded.num_frames)
-        for one, (_, other) in zip(
-            given, decode_frames(encoded.data, indices, encoded.num_frames), strict=True
-        ):
+        stored = decoded_frames(encoded.data, indices, encoded.num_frames)
+        for one, other in zip(given, stored, strict=True):
             for plane, (a, b) in enumerate(zip(_planes(one), _planes(other), strict=True)):
                 squares += float(np.sum((a - b) ** 2))
                 num_samples += a.size
@@ -191,7 +190,7 @@ def _ssim(one: np.ndarray, other: np.ndarray) -> float:
 
 def _pyav(encoded: Encoded, start: int, length: int) -> object:
     indices = np.arange(start, start + length)
-    return [frame for _, frame in decode_frames(encoded.data, indices, encoded.num_frames)]
+    return decoded_frames(encoded.data, indices, encoded.num_frames)
 
 
 def _torchcodec() -> dict[str, Decode]:

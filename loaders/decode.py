@@ -24,13 +24,12 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from loaders.yuv import is_full_range, yuv_to_rgb
+from loaders.yuv import frame_color
 from shards.encode.opening import VideoFaultError, open_video, video_stream
 from shards.format.packet_index import Window
-from shards.packet_decoder import PacketDecodeError, PacketDecoders
+from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, hand_over
 
 # Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8
@@ -70,10 +69,9 @@ class Planes:
 
 def frame_planes(frames: list[VideoFrame]) -> Planes:
     """The planes of the frames of one video; frames in another format are converted to 4:2:0."""
-    full = is_full_range(frames[0])
-    to_rgb = yuv_to_rgb(frames[0]).astype(np.float32)
+    color = frame_color(frames[0])
     if frames[0].format.name not in PLANAR_420:
-        range_ = ColorRange.JPEG if full else ColorRange.MPEG
+        range_ = color.range
         frames = [
             frame.reformat(format="yuv420p", src_color_range=range_, dst_color_range=range_)
             for frame in frames
@@ -86,35 +84,51 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
         addresses=np.ascontiguousarray(places[..., 0]),
         strides=np.ascontiguousarray(places[..., 1]),
         size=(frames[0].height, frames[0].width),
-        luma_range=(np.uint8(0), np.uint8(255)) if full else (np.uint8(16), np.uint8(235)),
-        to_rgb=to_rgb,
+        luma_range=color.luma_range,
+        to_rgb=color.to_rgb,
     )
 
 
 def decode_frames(
-    video: bytes | Window, frame_indices: np.ndarray, num_frames: int
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Yields (k, the frame with number frame_indices[k]) for k = 0, 1, ... as they are decoded.
+    video: bytes | Window, frame_indices: np.ndarray, num_frames: int, use: UseFrames
+) -> None:
+    """Decodes frames and calls `use(k, frames)`: frame i of `frames` is frame_indices[k + i].
 
-    If a seek was not exact, k starts again at 0: discard the earlier frames. Release each frame
-    soon, because a later one then uses its memory, which is much cheaper than fresh memory.
+    The calls come in order, k = 0 first. If a seek was not exact, k starts again at 0: discard what
+    came before.
 
     Args:
         video: A window that holds these frames, or a whole file.
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
+        use: Called with up to 16 frames at a time.
 
     Raises:
         DecodeError: The bytes do not decode, or end before the last frame, or the size changes.
     """
     wanted = frame_indices.tolist()
-    if isinstance(video, Window):
-        try:
-            yield from enumerate(_alike(_open_decoders().frames(video, wanted)))
-        except PacketDecodeError as error:
-            raise DecodeError(str(error)) from error
-        return
-    yield from _decode_file(video, wanted, num_frames)
+    try:
+        if isinstance(video, Window):
+            hand_over(_open_decoders().frames(video, wanted), use)
+        else:
+            _decode_file(video, wanted, num_frames, use)
+    except PacketDecodeError as error:
+        raise DecodeError(str(error)) from error
+    except av.FFmpegError as error:
+        raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
+
+
+def decoded_frames(
+    video: bytes | Window, frame_indices: np.ndarray, num_frames: int
+) -> list[VideoFrame]:
+    """The frames of `decode_frames`, all in memory at once: simpler, but slower."""
+    decoded: list[VideoFrame] = []
+
+    def use(k: int, frames: list[VideoFrame]) -> None:
+        decoded[k:] = frames
+
+    decode_frames(video, frame_indices, num_frames, use)
+    return decoded
 
 
 def _open_decoders() -> PacketDecoders:
@@ -125,20 +139,12 @@ def _open_decoders() -> PacketDecoders:
     return decoders
 
 
-def _decode_file(
-    data: bytes, wanted: list[int], num_frames: int
-) -> Iterator[tuple[int, VideoFrame]]:
-    try:
-        if wanted[0] >= _SEEK_FROM:
-            num_found = 0
-            for frame in _alike(_decode_after_seek(data, wanted, num_frames)):
-                yield num_found, frame
-                num_found += 1
-            if num_found == len(wanted):
-                return
-        yield from enumerate(_alike(_decode_from_start(data, wanted)))
-    except av.FFmpegError as error:
-        raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
+def _decode_file(data: bytes, wanted: list[int], num_frames: int, use: UseFrames) -> None:
+    if wanted[0] >= _SEEK_FROM:
+        num_found = hand_over(_alike(_decode_after_seek(data, wanted, num_frames)), use)
+        if num_found == len(wanted):
+            return
+    hand_over(_alike(_decode_from_start(data, wanted)), use)
 
 
 def _alike(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:

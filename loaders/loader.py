@@ -247,13 +247,17 @@ class Loader:
             device=self.device,
             faults=self._faults,
         )
-        return assembler.batches(self.engine.run(self._reader, self._while_open(plans)))
+        rendered = self.engine.run(self._reader, plans)
+        return self._while_open(assembler.batches(rendered))
 
-    def _while_open(self, plans: Iterator[Plan]) -> Iterator[Plan]:
-        """The plans. The next one is an error once the loader is closed."""
-        for plan in plans:
+    def _while_open(self, batches: Generator[Batch]) -> Generator[Batch]:
+        """The batches. The next one is an error once the loader is closed."""
+        with closing(batches):
             self._check_open()
-            yield plan
+            for batch in batches:
+                yield batch
+                del batch  # its memory is used again
+                self._check_open()
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -3,6 +3,8 @@
 Source: ITU-R BT.601 and BT.709.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
@@ -26,27 +28,48 @@ _BT601, _BT709 = _difference_to_rgb(0.299, 0.114), _difference_to_rgb(0.2126, 0.
 BT601_TO_BT709 = (_BT709 @ np.linalg.inv(_BT601)).astype(np.float32)
 
 
-def yuv_to_rgb(frame: VideoFrame) -> np.ndarray:
-    """(3, 4) map of 8-bit (Y, U, V) in [0, 255] to RGB in [0, 1].
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameColor:
+    """What the tags of a frame say about its colours.
+
+    Attributes:
+        matrix: BT.709 or BT.601.
+        range: Limited (MPEG) or full (JPEG).
+        luma_range: The luma of black and of white, uint8: (16, 235), or (0, 255) for full range.
+        to_rgb: (3, 4) float32 map of 8-bit (Y, U, V) in [0, 255] to RGB in [0, 1].
+    """
+
+    matrix: Colorspace
+    range: ColorRange
+    luma_range: tuple[np.uint8, np.uint8]
+    to_rgb: np.ndarray
+
+
+def frame_color(frame: VideoFrame) -> FrameColor:
+    """The colours of a frame.
 
     The range is limited unless the frame is tagged as full. A frame without tags is BT.601, as in
     FFmpeg's scaler.
     """
-    if is_full_range(frame):
-        luma_gain, chroma_gain, black = 1 / 255, 1 / 255, 0.0
-    else:
-        luma_gain, chroma_gain, black = 1 / 219, 1 / 224, 16.0
+    is_full = frame.format.name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
+    return _COLORS[int(frame.colorspace) == Colorspace.ITU709, is_full]
+
+
+def _frame_color(is_bt709: bool, is_full: bool) -> FrameColor:
+    luma_gain, chroma_gain, black = (1 / 255, 1 / 255, 0) if is_full else (1 / 219, 1 / 224, 16)
     gains = np.array([luma_gain, chroma_gain, chroma_gain])
-    matrix = (_BT709 if is_bt709(frame) else _BT601) * gains
+    matrix = (_BT709 if is_bt709 else _BT601) * gains
     offset = -matrix @ np.array([black, 128.0, 128.0])
-    return np.concatenate([matrix, offset[:, None]], axis=1)
+    return FrameColor(
+        matrix=Colorspace.ITU709 if is_bt709 else Colorspace.ITU601,
+        range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+        luma_range=(np.uint8(0), np.uint8(255)) if is_full else (np.uint8(16), np.uint8(235)),
+        to_rgb=np.concatenate([matrix, offset[:, None]], axis=1).astype(np.float32),
+    )
 
 
-def is_bt709(frame: VideoFrame) -> bool:
-    """Whether the frame is tagged BT.709."""
-    return int(frame.colorspace) == int(Colorspace.ITU709)
-
-
-def is_full_range(frame: VideoFrame) -> bool:
-    """Whether luma runs from 0 to 255 and not from 16 to 235."""
-    return frame.format.name.startswith("yuvj") or int(frame.color_range) == int(ColorRange.JPEG)
+_COLORS = {
+    (is_bt709, is_full): _frame_color(is_bt709, is_full)
+    for is_bt709 in (False, True)
+    for is_full in (False, True)
+}

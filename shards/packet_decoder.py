@@ -8,7 +8,8 @@ shows in the next.
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import av
 from av.video.codeccontext import VideoCodecContext
@@ -16,8 +17,18 @@ from av.video.frame import VideoFrame
 
 from shards.format.packet_index import Window
 
+UseFrames = Callable[[int, list[VideoFrame]], None]
+"""Takes some of the wanted frames: (the place of the first one among all wanted frames, frames).
+
+The decoder uses the memory of frames again once nobody refers to them. That is much cheaper than
+fresh memory, so keep no frame longer than the call.
+"""
+
 # Configurations differ by picture size, and most sets have a few.
 _MAX_OPEN = 8
+# Frames that are handed over at a time: few, so that they stay in the cache and their memory is
+# used again, but more than one, because each turn has a fixed cost.
+_TURN = 16
 # FFmpeg counts blocks of pixels, so a small picture may need more than its own number.
 _LEAST_MAX_PIXELS = 1 << 20
 
@@ -42,9 +53,10 @@ class PacketDecoders:
             wanted: Frame numbers of the video, ascending, all of them in the window.
 
         Raises:
-            PacketDecodeError: A packet does not give its frame, or the picture has another size.
+            PacketDecodeError: A packet does not give its frame, or the picture size or format
+                changes.
         """
-        configuration = (window.codec, window.extradata, window.size)
+        configuration = (window.codec, window.place.extradata, window.size)
         decoder = self._open.pop(configuration, None) or _opened(window)
         try:
             yield from _decoded(decoder, window, wanted)
@@ -54,6 +66,16 @@ class PacketDecoders:
         self._open[configuration] = decoder
         while len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
+
+
+def hand_over(frames: Iterator[VideoFrame], use: UseFrames) -> int:
+    """Hands frames to `use`, up to 16 at a time, and returns how many there were."""
+    num_frames = 0
+    while turn := list(islice(frames, _TURN)):
+        use(num_frames, turn)
+        num_frames += len(turn)
+        del turn  # the next frames take this memory
+    return num_frames
 
 
 def _opened(window: Window) -> VideoCodecContext:
@@ -66,7 +88,7 @@ def _opened(window: Window) -> VideoCodecContext:
     # A stream from a stranger may say that its pictures are larger than the manifest does.
     height, width = window.size
     decoder.options = {"max_pixels": str(max(height * width, _LEAST_MAX_PIXELS))}
-    decoder.extradata = window.extradata or None
+    decoder.extradata = window.place.extradata or None
     # One thread, because many videos are decoded at a time; frame threads would add a delay.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     return decoder
@@ -75,9 +97,10 @@ def _opened(window: Window) -> VideoCodecContext:
 def _decoded(
     decoder: VideoCodecContext, window: Window, wanted: Sequence[int]
 ) -> Iterator[VideoFrame]:
-    base, offsets, data = window.gop_frames[0], window.offsets, window.data
-    ends = [*window.gop_frames[1:], base + len(offsets) - 1]
-    for first, end in zip(window.gop_frames, ends, strict=True):
+    starts, offsets, data = window.place.gop_frames, window.place.offsets, window.data
+    base, ends = starts[0], [*starts[1:], starts[0] + len(offsets) - 1]
+    pixel_format = None
+    for first, end in zip(starts, ends, strict=True):
         numbers = set(wanted[bisect_left(wanted, first) : bisect_left(wanted, end)])
         if not numbers:
             continue
@@ -87,7 +110,9 @@ def _decoded(
             frames = decoder.decode(av.Packet(data[offsets[place] : offsets[place + 1]]))
             if len(frames) != 1 or frames[0].is_corrupt:
                 raise PacketDecodeError(f"frame {number} does not decode")
-            if (frames[0].height, frames[0].width) != window.size:
-                raise PacketDecodeError("the picture size changes within the window")
+            frame = frames.pop()
+            pixel_format = pixel_format or frame.format.name
+            if ((frame.height, frame.width), frame.format.name) != (window.size, pixel_format):
+                raise PacketDecodeError("the picture size or format changes within the window")
             if number in numbers:
-                yield frames[0]
+                yield frame

@@ -11,6 +11,7 @@ request for the bytes it needs, and nothing is kept but the packet indices.
 
 import hashlib
 import os
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,7 @@ from typing import Self, TypeVar
 from shards.errors import InputError
 from shards.files.remote_store import RemoteStore
 from shards.format.manifest import Manifest
-from shards.format.packet_index import Packets, PacketsError, PacketsFile, Window, crc
+from shards.format.packet_index import ByteRange, PacketsError, PacketsFile, Window
 
 _MAX_OPEN_SHARDS = 128
 
@@ -89,8 +90,8 @@ class ShardReader:
         Raises:
             ShardError: As for `read`; where a checksum differs, it names the GOP.
         """
-        packets = self._tried_twice(partial(self._packets_of, index))
-        return self._tried_twice(partial(self._read_window, index, packets, first, last))
+        place = self._tried_twice(partial(self._byte_range, index, first, last))
+        return self._tried_twice(partial(self._read_window, index, place))
 
     def read_frames(self, index: int, first: int, last: int) -> bytes | Window:
         """The bytes that frames `first` to `last` of a video need, and no more.
@@ -115,18 +116,14 @@ class ShardReader:
         # The copy may be damaged, or the network failed for a moment.
         return read(True)
 
-    def _read_window(
-        self, index: int, packets: Packets, first: int, last: int, fetch_again: bool
-    ) -> Window:
-        gops, offsets = packets.gops(first, last), packets.offsets
-        begin, end = int(packets.gop_frames[gops[0]]), packets.gop_end(gops[-1])
-        num_bytes = int(offsets[end] - offsets[begin])
-        data = self._bytes(index, int(offsets[begin]), num_bytes, fetch_again)
-        inside = (offsets[begin : end + 1] - offsets[begin]).tolist()
-        view = memoryview(data)
-        for gop in gops:
-            start, stop = int(packets.gop_frames[gop]) - begin, packets.gop_end(gop) - begin
-            if crc(view[inside[start] : inside[stop]]) != packets.checksums[gop]:
+    def _read_window(self, index: int, place: ByteRange, fetch_again: bool) -> Window:
+        data = self._bytes(index, place.begin, place.offsets[-1], fetch_again)
+        view, base = memoryview(data), place.gop_frames[0]
+        begins = [place.offsets[frame - base] for frame in place.gop_frames]
+        ends = [*begins[1:], len(data)]
+        gops = zip(begins, ends, place.checksums, strict=True)
+        for gop, (begin, end, checksum) in enumerate(gops, place.first_gop):
+            if zlib.crc32(view[begin:end]) != checksum:
                 raise self._error(
                     index, f"GOP {gop} is not the bytes that were written (checksum differs)"
                 )
@@ -134,29 +131,29 @@ class ShardReader:
         return Window(
             codec=self._codec[index].as_py(),
             size=(int(height), int(width)),
-            extradata=packets.extradata,
-            gop_frames=tuple(packets.gop_frames[gops.start : gops.stop].tolist()),
+            place=place,
             data=data,
-            offsets=tuple(inside),
         )
 
-    def _packets_of(self, index: int, fetch_again: bool) -> Packets:
-        """The packets of a video, checked against its row of the manifest."""
+    def _byte_range(self, index: int, first: int, last: int, fetch_again: bool) -> ByteRange:
+        """Where a window lies, by a packet index that is checked against the manifest."""
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
         try:
-            file = self._packets_file(shard_index, fetch_again)
-            packets = file.row(index - int(manifest.shard_starts[shard_index]))
-            packets.check(int(manifest.num_frames[index]), int(manifest.sizes[index]))
+            return self._packets_file(shard_index, fetch_again).byte_range(
+                index - int(manifest.shard_starts[shard_index]),
+                first,
+                last,
+                num_frames=int(manifest.num_frames[index]),
+                num_bytes=int(manifest.sizes[index]),
+                sha256=self._packets_sha256[index].as_py(),
+            )
         except OSError as error:
             raise self._error(index, f"packet index: {error.strerror or error}") from error
         except PacketsError as error:
             raise self._error(index, f"the packet index {error}") from error
         except InputError as error:  # it cannot be fetched
             raise self._error(index, str(error)) from error
-        if packets.sha256() != self._packets_sha256[index].as_py():
-            raise self._error(index, "the packet index is not the one that was written")
-        return packets
 
     def _packets_file(self, shard_index: int, fetch_again: bool) -> PacketsFile:
         with self._lock:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bench.peers import Render
-from loaders.decode import decode_frames
+from loaders.decode import decoded_frames
 from loaders.engines.reference import frame_to_rgb
 from loaders.plan.draw import Plan
 
@@ -72,8 +72,8 @@ def _graph(size: int) -> Any:
 def _inputs(data: bytes, plan: Plan, b: int) -> dict[str, list[np.ndarray]]:
     needed, place = np.unique(plan.frames[b], return_inverse=True)
     place = place.reshape(plan.frames[b].shape)
-    frames = dict(decode_frames(data, needed, int(plan.num_frames[b])))
-    rgb = np.stack([frame_to_rgb(frames[k]) for k in range(len(needed))])
+    frames = decoded_frames(data, needed, int(plan.num_frames[b]))
+    rgb = np.stack([frame_to_rgb(frame) for frame in frames])
     crop, color = plan.crop[b].astype(np.float32), plan.color[b]
     rectangle = plan.erase[b].reshape(len(place), -1, 4).astype(np.float32)
     return {

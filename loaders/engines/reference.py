@@ -5,12 +5,12 @@ import time
 import av
 import numpy as np
 import torch
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Interpolation
 from torchvision.transforms.v2 import functional
 
-from loaders.decode import decode_frames
+from loaders.decode import decoded_frames
 from loaders.plan.draw import Plan
-from loaders.yuv import is_bt709, is_full_range
+from loaders.yuv import frame_color
 from shards.format.packet_index import Window
 
 # FFmpeg's default RGB conversion is fast and off by a level on average. These flags make it round
@@ -26,8 +26,8 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
-    frames = dict(decode_frames(video, needed, int(plan.num_frames[b])))
-    rgb = np.stack([frame_to_rgb(frames[k]) for k in range(len(needed))])
+    frames = decoded_frames(video, needed, int(plan.num_frames[b]))
+    rgb = np.stack([frame_to_rgb(frame) for frame in frames])
     pictures = torch.from_numpy(rgb).movedim(-1, 1)
     began_s = time.perf_counter()
     for index, view in enumerate(view for group in out for view in group):
@@ -41,10 +41,11 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
 
 def frame_to_rgb(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8 RGB from FFmpeg's scaler, with the frame's matrix and range."""
+    color = frame_color(frame)
     return frame.reformat(
         format="rgb24",
-        src_colorspace=Colorspace.ITU709 if is_bt709(frame) else Colorspace.ITU601,
-        src_color_range=ColorRange.JPEG if is_full_range(frame) else ColorRange.MPEG,
+        src_colorspace=color.matrix,
+        src_color_range=color.range,
         dst_color_range=ColorRange.JPEG,
         interpolation=_EXACT,
     ).to_ndarray()

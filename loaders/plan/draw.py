@@ -119,8 +119,9 @@ def draw_plan(
 def _views_by_augment(spec: ViewSpec) -> Iterator[tuple[slice, Augment]]:
     """Neighbouring views with the same augmentation, together."""
     first = 0
-    for augment, groups in groupby(spec.groups, key=spec.augment_of):
-        last = first + sum(len(group.offsets) for group in groups)
+    groups = zip(spec.groups, spec.augments, strict=True)
+    for augment, alike in groupby(augment for group, augment in groups for _ in group.offsets):
+        last = first + len(list(alike))
         yield slice(first, last), augment
         first = last
 
@@ -136,7 +137,7 @@ def _draw_views(
     is_grey = uniform[:, :, _GREY_P] < augment.grey_p
     has_gamma = is_grey & (uniform[:, :, _GAMMA_P] < augment.gamma_p)
     gamma = np.where(has_gamma, _scale(uniform[:, :, _GAMMA], augment.gamma), 1.0)
-    num_erase = max(spec.augment_of(group).num_erase for group in spec.groups)
+    num_erase = max(one.num_erase for one in spec.augments)
     return (
         _crops(uniform, augment, heights, widths),
         uniform[:, :, _FLIP] < augment.flip_p,

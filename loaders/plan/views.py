@@ -2,10 +2,11 @@
 
 One `ViewSpec` describes a stage's input completely: a table of frame offsets, the start of the
 window (or of each clip), the output size and the ranges of the augmentation. It holds no
-randomness. The views of the method's stages are in `presets`.
+randomness. The views of the method's stages are in `loaders.plan.stage_views`.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -131,20 +132,22 @@ class ViewSpec:
         if len({len(group.offsets[0]) for group in self.groups}) != 1:
             raise ValueError(f"{self.name}: groups differ in frames per view")
 
-    @property
+    @cached_property
     def num_views(self) -> int:
         """Views per video, over all groups."""
         return sum(len(group.offsets) for group in self.groups)
 
-    @property
+    @cached_property
     def num_frames(self) -> int:
         """Frames per view."""
         return len(self.groups[0].offsets[0])
 
-    def augment_of(self, group: ViewGroup) -> Augment:
-        """How the group's views are augmented."""
-        return group.augment or self.augment
+    @cached_property
+    def augments(self) -> tuple[Augment, ...]:
+        """How each group's views are augmented."""
+        return tuple(group.augment or self.augment for group in self.groups)
 
+    @cached_property
     def offsets(self) -> np.ndarray:
         """(num_views, num_frames) int64 offsets from each view's start, groups in order."""
         return np.array([row for group in self.groups for row in group.offsets], dtype=np.int64)

@@ -26,7 +26,7 @@ def frame_numbers(
     if spec.whole:
         raw = _one_of_each_segment(spec, num_frames, window_u)
     else:
-        raw = _starts(spec, num_frames, window_u)[:, :, None] + spec.offsets()[None]
+        raw = _starts(spec, num_frames, window_u)[:, :, None] + spec.offsets[None]
     return reflect(raw, counts), np.asarray((raw >= counts).any(axis=(1, 2)))
 
 

@@ -4,6 +4,7 @@ The proof decodes every GOP alone, with the code that training uses. Each pictur
 as in a decode of the whole file. A loader can then decode any window without a further check.
 """
 
+import zlib
 from collections.abc import Iterator
 from itertools import pairwise, zip_longest
 
@@ -12,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
 from shards.encode.opening import open_video, video_stream
-from shards.format.packet_index import Packets, Window, crc
+from shards.format.packet_index import Packets, Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
 
@@ -48,7 +49,7 @@ def find_packets(data: bytes) -> Packets | None:
         first_byte=int(positions[0]),
         sizes=sizes,
         gop_frames=np.array(keyframes),
-        checksums=np.array([crc(view[begin:end]) for begin, end in gops]),
+        checksums=np.array([zlib.crc32(view[begin:end]) for begin, end in gops]),
         extradata=extradata,
     )
 
@@ -68,16 +69,13 @@ def decoded_alone(
         PacketDecodeError: A GOP does not decode by itself.
     """
     decoders = PacketDecoders()
-    for gop, first in enumerate(packets.gop_frames.tolist()):
-        end = packets.gop_end(gop)
-        offsets = packets.offsets[first : end + 1]
+    for first, end in zip(packets.gop_frames.tolist(), packets.gop_ends.tolist(), strict=True):
+        place = packets.byte_range(first, end - 1)
         window = Window(
             codec=codec,
             size=size,
-            extradata=packets.extradata,
-            gop_frames=(first,),
-            data=data[offsets[0] : offsets[-1]],
-            offsets=tuple((offsets - offsets[0]).tolist()),
+            place=place,
+            data=data[place.begin : place.begin + place.offsets[-1]],
         )
         yield from decoders.frames(window, range(first, end))
 

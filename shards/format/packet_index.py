@@ -18,7 +18,6 @@ the digest of the data set covers the index.
 """
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,15 +71,25 @@ class Packets:
         hasher.update(self.extradata)
         return hasher.hexdigest()
 
-    def gops(self, first: int, last: int) -> range:
-        """The numbers of the GOPs that hold frames `first` to `last`, both included."""
-        begin, end = np.searchsorted(self.gop_frames, [first, last], side="right")
-        return range(int(begin) - 1, int(end))
+    @property
+    def gop_ends(self) -> np.ndarray:
+        """(G,) int64, the number of the frame after each GOP."""
+        return np.append(self.gop_frames[1:], len(self.sizes))
 
-    def gop_end(self, gop: int) -> int:
-        """The number of the frame after the last frame of a GOP."""
-        is_last = gop + 1 == len(self.gop_frames)
-        return len(self.sizes) if is_last else int(self.gop_frames[gop + 1])
+    def byte_range(self, first: int, last: int) -> "ByteRange":
+        """The GOPs that hold frames `first` to `last`, both included."""
+        begin, end = np.searchsorted(self.gop_frames, [first, last], side="right")
+        gops = slice(int(begin) - 1, int(end))
+        frames = slice(int(self.gop_frames[gops.start]), int(self.gop_ends[gops.stop - 1]))
+        offsets = self.offsets[frames.start : frames.stop + 1]
+        return ByteRange(
+            begin=int(offsets[0]),
+            offsets=tuple((offsets - offsets[0]).tolist()),
+            first_gop=gops.start,
+            gop_frames=tuple(self.gop_frames[gops].tolist()),
+            checksums=tuple(self.checksums[gops].tolist()),
+            extradata=self.extradata,
+        )
 
     def check(self, num_frames: int, num_bytes: int) -> None:
         """Checks that they can belong to a video of that many frames and bytes.
@@ -113,11 +122,6 @@ def _schema(size_type: pa.DataType) -> pa.Schema:
             ("extradata", pa.binary()),
         ]
     )
-
-
-def crc(data: bytes | memoryview) -> int:
-    """The checksum of a GOP's bytes."""
-    return zlib.crc32(data)
 
 
 def packets_name(shard_name: str) -> str:
@@ -206,6 +210,49 @@ class PacketsFile:
             extradata=self._extradata[place].as_py(),
         )
 
+    def byte_range(
+        self, place: int, first: int, last: int, *, num_frames: int, num_bytes: int, sha256: str
+    ) -> "ByteRange":
+        """Where the window from frame `first` to `last` of the video at `place` in the shard lies.
+
+        Args:
+            place: The video's place in the shard.
+            first: Number of the first frame.
+            last: Number of the last frame.
+            num_frames: How many frames the video has.
+            num_bytes: The size of the video.
+            sha256: The digest of the video's row.
+
+        Raises:
+            PacketsError: There is no such row, or it is not the one that was written.
+        """
+        packets = self.row(place)
+        packets.check(num_frames, num_bytes)
+        if packets.sha256() != sha256:
+            raise PacketsError("is not the one that was written")
+        return packets.byte_range(first, last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByteRange:
+    """Where whole GOPs of one video lie, which are one run of bytes, and what is in them.
+
+    Attributes:
+        begin: Bytes from the video's first byte to the first packet.
+        offsets: F + 1 numbers: bytes from `begin` to the packet of each frame, and to their end.
+        first_gop: The number of the first GOP.
+        gop_frames: The number of each GOP's first frame, ascending.
+        checksums: The CRC-32 of each GOP's bytes.
+        extradata: The decoder's configuration.
+    """
+
+    begin: int
+    offsets: tuple[int, ...]
+    first_gop: int
+    gop_frames: tuple[int, ...]
+    checksums: tuple[int, ...]
+    extradata: bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
@@ -214,16 +261,11 @@ class Window:
     Attributes:
         codec: FFmpeg's name.
         size: (height, width) in pixels.
-        extradata: The decoder's configuration.
-        gop_frames: The number of each GOP's first frame, ascending.
+        place: Where the GOPs lie in the video and in `data`.
         data: The packets of all these GOPs, one after the other.
-        offsets: F + 1 numbers: where the packet of each frame begins in `data`, and where the last
-            packet ends. The first of the F frames is number `gop_frames[0]`.
     """
 
     codec: str
     size: tuple[int, int]
-    extradata: bytes
-    gop_frames: tuple[int, ...]
+    place: ByteRange
     data: bytes
-    offsets: tuple[int, ...]

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from loaders.decode import PLANAR_420, decode_frames
+from loaders.decode import PLANAR_420, decoded_frames
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
 from loaders.engines.dali.layout import DaliLayout
@@ -177,11 +177,11 @@ class DaliEngine:
         read_s = time.perf_counter()
         first = 0
         if not self.decodes:
-            decoded = dict(decode_frames(video, frames, int(plan.num_frames[b])))
-            pixels = np.stack([frame_to_rgb(decoded[k]) for k in range(len(frames))])
+            decoded = decoded_frames(video, frames, int(plan.num_frames[b]))
+            pixels = np.stack([frame_to_rgb(frame) for frame in decoded])
         elif isinstance(video, Window):
             pixels = np.frombuffer(window_file(video), np.uint8)
-            first = video.gop_frames[0]
+            first = video.place.gop_frames[0]
         else:
             pixels = np.frombuffer(video, np.uint8)
         return Sample(

@@ -16,7 +16,7 @@ from nvidia.dali import Pipeline, backend, fn, types
 from nvidia.dali import math as dali_math
 from torch.utils.dlpack import from_dlpack
 
-from loaders.plan.views import ViewGroup, ViewSpec
+from loaders.plan.views import Augment, ViewSpec
 
 # The codecs that DALI decodes on the CPU. Its FFmpeg is built without the others.
 CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
@@ -115,11 +115,10 @@ def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
 
 def _input_names(spec: ViewSpec, decodes: bool) -> tuple[str, ...]:
     """The names of the inputs that are used, because DALI warns of the others."""
-    augments = [spec.augment_of(group) for group in spec.groups]
     names = ["data", "place", "crop", "region", "color"]
     names += ["frames"] * decodes
-    names += ["gamma"] * any(augment.gamma_p for augment in augments)
-    names += ["erase"] * any(augment.num_erase for augment in augments)
+    names += ["gamma"] * any(augment.gamma_p for augment in spec.augments)
+    names += ["erase"] * any(augment.num_erase for augment in spec.augments)
     return tuple(names)
 
 
@@ -138,19 +137,18 @@ def _window(inputs: Inputs, on_gpu: bool, decodes: bool) -> Any:
 
 def _outputs(spec: ViewSpec, dtype: str, on_gpu: bool, inputs: Inputs) -> list[Any]:
     outputs, first = [], 0
-    for group in spec.groups:
+    for group, augment in zip(spec.groups, spec.augments, strict=True):
         numbers = range(first, first + len(group.offsets))
         first = numbers.stop
-        views = fn.stack(*(_view(spec, group, v, on_gpu, inputs) for v in numbers))
+        views = fn.stack(*(_view(spec, augment, v, on_gpu, inputs) for v in numbers))
         if dtype == "uint8":
             views = views * 255.0
         outputs.append(views if dtype == "float32" else fn.cast(views, dtype=_DTYPES[dtype]))
     return outputs
 
 
-def _view(spec: ViewSpec, group: ViewGroup, v: int, on_gpu: bool, inputs: Inputs) -> Any:
+def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs) -> Any:
     """View `v`: N (T, S, S, 3) float32 in [0, 1]."""
-    augment = spec.augment_of(group)
     clip = fn.sequence_rearrange(inputs["data"], new_order=inputs["place"][v])
     # The crop is cut first, because resizing a region would also read the pixels around it.
     corner, extent = inputs["crop"][v, 0], inputs["crop"][v, 1]

@@ -26,9 +26,11 @@ _SAMPLE_ENTRIES: dict[str, tuple[bytes, bytes | None]] = {
 
 
 def window_file(window: Window) -> bytes:
-    """An MP4 file whose frame n is frame `window.gop_frames[0] + n` of the video."""
-    sizes = np.diff(window.offsets)
-    keyframes = np.array(window.gop_frames) - window.gop_frames[0] + 1  # MP4 counts from 1
+    """An MP4 file whose frame n is frame `window.place.gop_frames[0] + n` of the video."""
+    sizes = np.diff(window.place.offsets)
+    keyframes = (
+        np.array(window.place.gop_frames) - window.place.gop_frames[0] + 1
+    )  # MP4 counts from 1
     start = _box(b"ftyp", b"isom" + struct.pack(">I", 512) + b"isomiso2mp41")
     # Where the pictures begin depends on the length of the boxes before them, and that length does
     # not depend on the place.
@@ -44,7 +46,7 @@ def _sample_entry(window: Window) -> bytes:
     picture = struct.pack(">6xH16xHH", 1, width, height)
     # 72 dpi, one frame a sample, no name, 24 bits a pixel.
     rest = struct.pack(">IIIH32sHh", 0x480000, 0x480000, 0, 1, b"", 0x18, -1)
-    box = b"" if configuration is None else _box(configuration, window.extradata)
+    box = b"" if configuration is None else _box(configuration, window.place.extradata)
     return _box(kind, picture, rest, box)
 
 

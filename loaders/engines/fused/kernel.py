@@ -10,8 +10,6 @@ speed is that the inner loops are hand-written vector code (`simd`), and their c
 addresses.
 """
 
-from typing import Any
-
 import numba
 import numpy as np
 
@@ -27,7 +25,6 @@ from loaders.engines.fused.resampling import (
 )
 from loaders.engines.fused.simd import (
     COLUMNS,
-    GAMMA_LEVELS,
     LANES,
     LINE,
     address,
@@ -76,7 +73,8 @@ def render_views(  # type: ignore[no-untyped-def]
         frames: (V, T) int64 indices into the N frames; an index outside [0, N) is not rendered.
         filters: The `loaders.engines.fused.resampling.Filters` of the V views.
         colors: (V, 3, 4) float32, RGB to RGB; the result is clipped to [0, 1].
-        curves: (C, GAMMA_LEVELS) tables that apply after the clip, see `gamma_curves`.
+        curves: (C, GAMMA_LEVELS) tables that apply after the clip, see
+            `loaders.engines.fused.gamma`.
         curve_of: (V,) int64, each view's row of `curves`; -1 for none.
         erases: (V, E, 4) int64 top, left, height, width in output pixels, set to 0.
         out: (V, T, S, S, 3), contiguous: uint8, float32 in [0, 1], or uint16 for the bits of
@@ -124,24 +122,6 @@ def render_views(  # type: ignore[no-untyped-def]
                     _lay_out(pixels, 3 * size, block)
                     _erase(erases, v, row, num_rows, size, block)
                     _stream(block, num_rows * out.strides[2], target + row * out.strides[2])
-
-
-def gamma_curves(gammas: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Tables of value ** gamma in the output's type, for the views that have a gamma.
-
-    Args:
-        gammas: (V,) exponents; 1 for none.
-        dtype: uint8, float32 or float16.
-
-    Returns:
-        curves: (C, GAMMA_LEVELS) for equidistant values in [0, 1]; uint16 bits for float16.
-        curve_of: (V,) int64, each view's row of `curves`; -1 for none.
-    """
-    drawn = gammas != 1
-    values = np.linspace(0, 1, GAMMA_LEVELS, dtype=np.float32) ** gammas[drawn, None]
-    curves = (values * 255 + 0.5 if dtype == np.uint8 else values).astype(dtype)
-    curve_of = np.where(drawn, np.cumsum(drawn) - 1, -1)
-    return curves.view(np.uint16) if dtype == np.float16 else curves, curve_of
 
 
 @_jit  # type: ignore[untyped-decorator]

@@ -63,16 +63,16 @@ def test_the_gops_of_a_window_cover_it_and_no_more(packets: Packets, data: st.Da
     num_frames = len(packets.sizes)
     first = data.draw(st.integers(0, num_frames - 1))
     last = data.draw(st.integers(first, num_frames - 1))
-    gops = packets.gops(first, last)
-    covered = [
-        number
-        for gop in range(len(packets.gop_frames))
-        for number in range(int(packets.gop_frames[gop]), packets.gop_end(gop))
-    ]
-    assert covered == list(range(num_frames))
-    for gop in range(len(packets.gop_frames)):
-        start, end = int(packets.gop_frames[gop]), packets.gop_end(gop)
-        assert (gop in gops) == (start <= last and end > first)
+    place = packets.byte_range(first, last)
+    starts = packets.gop_frames.tolist()
+    ends = [*starts[1:], num_frames]
+    shown = [gop for gop in range(len(starts)) if starts[gop] <= last and ends[gop] > first]
+    assert list(range(place.first_gop, place.first_gop + len(place.gop_frames))) == shown
+    assert list(place.gop_frames) == [starts[gop] for gop in shown]
+    assert list(place.checksums) == [packets.checksums[gop] for gop in shown]
+    frames = slice(starts[shown[0]], ends[shown[-1]])
+    assert np.diff(place.offsets).tolist() == packets.sizes[frames].tolist()
+    assert place.begin == packets.first_byte + packets.sizes[: frames.start].sum()
 
 
 def _packets(**changes: object) -> Packets:

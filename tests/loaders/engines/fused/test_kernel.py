@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional
 
-from loaders.engines.fused.kernel import gamma_curves, render_views
+from loaders.engines.fused.gamma import gamma_curves
+from loaders.engines.fused.kernel import render_views
 from loaders.engines.fused.resampling import axis_filter, view_filters
 
 Y_ONLY = np.array([[1 / 255, 0, 0, 0]] * 3, np.float32)
