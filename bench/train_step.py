@@ -38,6 +38,7 @@ from tb.method.pretraining import PretrainLoss
 from tb.method.streams import clip_views, pretrain_views
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, Embedder, to_channels_last
+from tb.similarity import mix_teachers
 from tb.stage_kinds import SELF_SUPERVISED, StageKind
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision
@@ -144,7 +145,7 @@ class Step:
                 torch.cat([net(part).float().softmax(-1) for part in clips])
                 for net in self._teachers
             )
-            target = losses.mix_teachers(one, two, torch.full((len(one),), 0.5).to(one))
+            target = mix_teachers(one, two, torch.full((len(one),), 0.5).to(one))
         return loss + losses.distillation_loss(logits, target)
 
 

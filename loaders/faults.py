@@ -1,6 +1,7 @@
 """Videos that cannot be read or decoded: raise an error, or skip, count and list them.
 
-A bad video is never swapped for another one, because that would change the data in silence.
+A loader raises unless `open_loader(on_error=...)` says otherwise, and so does training. A bad
+video is never swapped for another one, because that would change the data in silence.
 """
 
 import json

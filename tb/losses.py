@@ -133,18 +133,6 @@ def distillation_loss(
             assert_never(chosen)
 
 
-def mix_teachers(invariant: Tensor, distinctive: Tensor, similarity: Tensor) -> Tensor:
-    """p_T = s p_I + (1 - s) p_D: the more alike a video's clips, the more the invariant counts.
-
-    Args:
-        invariant: (B, K) probabilities p_I.
-        distinctive: (B, K) probabilities p_D.
-        similarity: (B,) s of each video, in [0, 1].
-    """
-    weight = similarity[:, None].to(invariant.dtype)
-    return weight * invariant + (1 - weight) * distinctive
-
-
 def pseudo_label_loss(answers: Tensor, guesses: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Cross entropy of answers against the guesses that are confident enough to count as labels.
 

@@ -1,4 +1,4 @@
-"""What differs from codec to codec: defaults, smallest side, pixel format, encoder options.
+"""What differs from codec to codec: limits, pixel format, encoder options. Defaults: `recipe`.
 
 All encoders follow the same rules, so that their output can be entered at any keyframe and decodes
 fast. They use one thread, because the bytes are then the same everywhere. They write closed groups
@@ -8,11 +8,6 @@ frame. No frame then waits for a later one, and a decoder can go from one video 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-DEFAULT_CODEC = "h264"
-DEFAULT_GOP = 16
-DEFAULT_SHORT_SIDE_PX = 256
-_DEFAULT_PRESET = "veryfast"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +84,8 @@ def _no_options(settings: EncoderSettings) -> dict[str, str]:
 class Codec:
     """A way to store videos.
 
-    A default that is None means that the codec has no such setting.
-
     Attributes:
         encoder: FFmpeg's name of the encoder; "" means that files are kept as they are.
-        default_quality: The quality on the scale of the encoder; lower is better and larger.
-        default_gop: Frames from one keyframe to the next.
-        default_short_side_px: The upper bound of the shorter side.
-        default_preset: The preset of the encoder.
         best_quality: The lowest quality number that is allowed.
         worst_quality: The highest quality number that is allowed.
         min_side_px: NVDEC refuses pictures with a side below this.
@@ -108,14 +97,10 @@ class Codec:
     """
 
     encoder: str
-    default_quality: int | None
     best_quality: int
     worst_quality: int
     min_side_px: int
     options: Callable[[EncoderSettings], dict[str, str]]
-    default_gop: int | None = DEFAULT_GOP
-    default_short_side_px: int | None = DEFAULT_SHORT_SIDE_PX
-    default_preset: str | None = None
     pixel_format: str = "yuv420p"
     only_matrix: str = ""
     container_tag: str | None = None
@@ -134,8 +119,6 @@ class Codec:
 CODECS = {
     "h264": Codec(
         encoder="libx264",
-        default_quality=18,
-        default_preset=_DEFAULT_PRESET,
         best_quality=1,  # 0 is lossless, in a profile that NVDEC does not decode
         worst_quality=51,
         min_side_px=64,
@@ -143,8 +126,6 @@ CODECS = {
     ),
     "hevc": Codec(
         encoder="libx265",
-        default_quality=20,
-        default_preset=_DEFAULT_PRESET,
         best_quality=0,
         worst_quality=51,
         min_side_px=144,
@@ -153,7 +134,6 @@ CODECS = {
     ),
     "vp9": Codec(
         encoder="libvpx-vp9",
-        default_quality=24,
         best_quality=0,
         worst_quality=63,
         min_side_px=128,
@@ -161,8 +141,6 @@ CODECS = {
     ),
     "mjpeg": Codec(
         encoder="mjpeg",
-        default_quality=3,
-        default_gop=None,
         best_quality=2,
         worst_quality=31,
         min_side_px=64,
@@ -172,9 +150,6 @@ CODECS = {
     ),
     "copy": Codec(
         encoder="",
-        default_quality=None,
-        default_gop=None,
-        default_short_side_px=None,
         best_quality=0,
         worst_quality=0,
         min_side_px=64,

@@ -1,14 +1,36 @@
-"""`Recipe`: how videos are stored, and which choices are allowed. `codecs` has the defaults."""
+"""`Recipe`: how videos are stored, its defaults, and which choices are allowed."""
 
 from dataclasses import dataclass
 
-from shards.encode.codecs import CODECS, DEFAULT_CODEC, Codec, EncoderSettings
+from shards.encode.codecs import CODECS, Codec, EncoderSettings
 from shards.encode.geometry import STEP_PX
 from shards.errors import InputError
 
+DEFAULT_CODEC = "h264"
+DEFAULT_GOP = 16
+DEFAULT_SHORT_SIDE_PX = 256
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 _MAX_SHORT_SIDE_PX = 2160
 _MAX_GOP = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Defaults:
+    """The defaults of a codec, see `Recipe`; None means that it has no such setting."""
+
+    quality: int | None
+    preset: str | None = None
+    gop: int | None = DEFAULT_GOP
+    short_side_px: int | None = DEFAULT_SHORT_SIDE_PX
+
+
+_DEFAULTS = {
+    "h264": _Defaults(quality=18, preset="veryfast"),
+    "hevc": _Defaults(quality=20, preset="veryfast"),
+    "vp9": _Defaults(quality=24),
+    "mjpeg": _Defaults(quality=3, gop=None),
+    "copy": _Defaults(quality=None, gop=None, short_side_px=None),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +46,7 @@ class Recipe:
             B-frames and audio, with sides that are multiples of 16. DALI decodes all of them on
             the GPU, and vp9 and mjpeg on the CPU too.
         quality: The quality on the scale of the encoder, where lower is better and larger: CRF 1 to
-            51 for h264, 0 to 51 for hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg. The
-            defaults are 18, 20, 24 and 3.
+            51 for h264, 0 to 51 for hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg.
         gop: Frames from one keyframe to the next, 16 by default. Decoding of a window starts at
             most gop - 1 frames early.
         short_side_px: The upper bound of the shorter side, a multiple of 16, 256 by default.
@@ -46,11 +67,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise InputError(f"recipe {self.codec!r}: choose one of {', '.join(CODECS)}")
-        codec = self.codec_type
-        self._fill("quality", codec.default_quality)
-        self._fill("gop", codec.default_gop)
-        self._fill("short_side_px", codec.default_short_side_px)
-        self._fill("preset", codec.default_preset)
+        codec, defaults = self.codec_type, _DEFAULTS[self.codec]
+        for name in ("quality", "gop", "short_side_px", "preset"):
+            self._fill(name, getattr(defaults, name))
         if codec.keeps_files:
             self._fill("max_seconds", None)
         self._check(codec)

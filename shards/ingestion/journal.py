@@ -1,6 +1,8 @@
 """What a killed ingestion leaves in OUT/.ingest/: its settings, and a note for each finished shard.
 
-A remote folder has its journal too, so another machine can go on. Only the lock is local.
+Beside these there may be a lock, files named *.unfinished, and a finished shard without a note. The
+next run replaces them. A remote folder has its journal too, so another machine can go on. Only the
+lock is local.
 """
 
 import json

@@ -55,8 +55,7 @@ def shard(
         strict: Stop at the first bad video.
         progress: Called with (videos done, videos in all, key).
     """
-    from shards.encode.codecs import DEFAULT_CODEC
-    from shards.encode.recipe import Recipe
+    from shards.encode.recipe import DEFAULT_CODEC, Recipe
     from shards.ingestion.ingest import ingest
     from shards.progress import no_progress
     from shards.sources.folder import from_folder

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from shards.encode.codecs import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
+from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from tb import api
 from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
 

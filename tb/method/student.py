@@ -14,6 +14,7 @@ from tb.method.classification import classifier_stage, new_classifier, start_stu
 from tb.method.streams import Stream, clip_views, training_device
 from tb.method.teachers import Teachers, load_teachers
 from tb.networks.heads import Classifier
+from tb.similarity import mix_teachers
 from tb.stage_kinds import StageKind
 from tb.training.stage import Stage, Terms
 
@@ -46,7 +47,7 @@ class StudentLoss:
             else:
                 invariant, distinctive = probs
                 s = self.teachers.invariant_weight[rows].to(clips.device, non_blocking=True)
-                target = losses.mix_teachers(invariant, distinctive, s)
+                target = mix_teachers(invariant, distinctive, s)
 
         logits = self.student(clips).float()
         labels = labelled.labels

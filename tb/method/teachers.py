@@ -9,7 +9,7 @@ from torch import Tensor
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.method.similarity_scores import cached_similarity, similarity_key
+from tb.method.similarity_cache import cached_similarity, similarity_key
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.stage_kinds import Teacher, TeacherWeights

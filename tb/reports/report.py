@@ -20,7 +20,7 @@ from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
 from tb.evaluation.accuracy import Evaluation, read_evaluation
 from tb.evaluation.evaluate import evaluation_source
-from tb.method.similarity_scores import SIMILARITY, read_similarity
+from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.networks.backbones import backbone_identity
 from tb.reports import plots
 from tb.reports.view_sheet import png_bytes, view_sheet

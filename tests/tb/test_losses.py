@@ -147,9 +147,3 @@ def test_gradients() -> None:
         assert torch.autograd.gradcheck(
             lambda x, kind=kind: losses.distillation_loss(x, target, kind), (logits,)
         )
-
-
-def test_similar_clips_trust_the_invariant_teacher() -> None:
-    invariant, distinctive = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[0.0, 1.0]] * 3)
-    mixed = losses.mix_teachers(invariant, distinctive, torch.tensor([1.0, 0.0, 0.25]))
-    assert mixed.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]]

@@ -12,7 +12,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
 from tb.config.sections import Config
-from tb.method.similarity_scores import SIMILARITY, read_similarity
+from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.method.student import student_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier

@@ -8,7 +8,7 @@ import torch
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.method.similarity_scores import SIMILARITY, read_similarity
+from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.method.student import StudentLoss
 from tb.method.teachers import load_teachers
 from tb.networks.backbones import build_backbone

@@ -7,7 +7,7 @@ import torch
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.method.similarity_scores import SIMILARITY, cached_similarity, read_similarity
+from tb.method.similarity_cache import SIMILARITY, cached_similarity, read_similarity
 
 
 def test_covers_the_training_videos_and_no_others(finished: Path, manifest: Manifest) -> None:
