@@ -17,8 +17,9 @@ Render = Callable[[bytes, Plan, int], list[torch.Tensor]]
 PEERS = {
     "torchcodec": "bench.peers.with_torchcodec",
     "torchcodec-jitter": "bench.peers.with_torchcodec_jitter",
-    "decord": "bench.peers.with_decord",
+    "decord2": "bench.peers.with_decord2",
     "spdl": "bench.peers.with_spdl",
+    "video-reader-rs": "bench.peers.with_video_reader",
     "pytorchvideo": "bench.peers.with_pytorchvideo",
     "opencv-pil": "bench.peers.with_opencv_pil",
     "dali-cpu": "bench.peers.with_dali_cpu",

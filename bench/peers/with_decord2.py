@@ -1,4 +1,4 @@
-"""decord, then torchvision v2."""
+"""decord2 (its module is `decord`), then torchvision v2."""
 
 import io
 

@@ -1,0 +1,129 @@
+"""Compares two decoders of windows: PyAV's decoders that stay open, and torchcodec's blocks.
+
+    python -m bench.window_decoders --shards DIR --views student
+
+Both get the same windows and give the same planes, which is checked first. torchcodec takes packets
+only from its own demuxer, and its decoder belongs to one file. So each window becomes a small MP4
+file (see `loaders.engines.dali.window_file`), and a demuxer and a decoder are opened for it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from loaders import open_loader
+from loaders.decode import decode_frames, decoded_frames, frame_planes
+from loaders.engines.dali.window_file import window_file
+from shards.errors import InputError
+from shards.format.packet_index import Window
+from shards.reader import ShardReader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A window, the (N,) numbers of the frames that its views show, and the video's length."""
+
+    window: Window
+    needed: np.ndarray
+    num_frames: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shards", type=Path, required=True, help="A folder made by `tb shard`.")
+    parser.add_argument("--views", default="student", help="The preset of the views.")
+    parser.add_argument("--videos", type=int, default=60, help="Windows per round.")
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    jobs = list(_jobs(args.shards, args.views, args.videos))
+    decoders: dict[str, Callable[[Job], object]] = {"PyAV": _pyav, "torchcodec": _torchcodec}
+    for job in jobs[:10]:
+        _check_same(job)
+    print(f"{args.views}, {len(jobs)} windows, {args.rounds} rounds: medians a window")
+    for num_threads in (1, 2):
+        rounds = [
+            {name: _timed(decode, jobs, num_threads) for name, decode in decoders.items()}
+            for _ in range(args.rounds)
+        ]
+        for name in decoders:
+            cpu_ms, wall_ms = (median(one[name][i] for one in rounds) for i in range(2))
+            print(f"{num_threads} threads  {name:10}  {cpu_ms:6.2f} CPU ms  {wall_ms:6.2f} ms")
+
+
+def _jobs(shards: Path, views: str, num_videos: int) -> Iterator[Job]:
+    with (
+        open_loader(shards, views, size_px=112, batch_size=1, engine="reference") as loader,
+        ShardReader(loader.manifest) as reader,
+    ):
+        if not loader.manifest.has_packets.all():
+            raise InputError(f"{shards}: some videos have no packet index")
+        for plan in islice(loader.plans(0), num_videos):
+            needed, row = np.unique(plan.frames[0]), int(plan.rows[0])
+            yield Job(
+                window=reader.read_window(row, int(needed[0]), int(needed[-1])),
+                needed=needed,
+                num_frames=int(plan.num_frames[0]),
+            )
+
+
+def _pyav(job: Job) -> None:
+    def use(_: int, frames: list[VideoFrame]) -> None:
+        frame_planes(frames)
+
+    decode_frames(job.window, job.needed, job.num_frames, use)
+
+
+def _torchcodec(job: Job) -> list[Any]:
+    """The planes of each frame that is needed: three (H, W) uint8 tensors."""
+    # The module is private in 0.17.
+    from torchcodec.decoders._blocks import Demuxer
+
+    demuxer = Demuxer(window_file(job.window))
+    decoder = demuxer.streams[0].make_decoder(device="cpu")
+    needed = set((job.needed - job.window.place.gop_frames[0]).tolist())
+    planes, number = [], 0
+    for packet in demuxer:
+        for frame in decoder.decode(packet):
+            if number in needed:
+                planes.append(frame.planes)
+            number += 1
+        if len(planes) == len(needed):
+            return planes
+    for frame in decoder.drain():
+        if number in needed:
+            planes.append(frame.planes)
+        number += 1
+    return planes
+
+
+def _check_same(job: Job) -> None:
+    frames = decoded_frames(job.window, job.needed, job.num_frames)
+    for frame, planes in zip(frames, _torchcodec(job), strict=True):
+        luma = frame.to_ndarray()[: frame.height]
+        if not np.array_equal(luma, planes[0].numpy()):
+            raise InputError("the two decoders do not give the same pictures")
+
+
+def _timed(
+    decode: Callable[[Job], object], jobs: list[Job], num_threads: int
+) -> tuple[float, float]:
+    """(CPU ms, elapsed ms) for each window."""
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(num_threads) as threads:
+        for _ in threads.map(decode, jobs):
+            pass
+    cpu_s, wall_s = time.process_time() - began_cpu_s, time.perf_counter() - began_s
+    return cpu_s / len(jobs) * 1e3, wall_s / len(jobs) * 1e3
+
+
+if __name__ == "__main__":
+    main()
