@@ -1,9 +1,12 @@
 """Memory for batches, used again and again."""
 
+import math
 import sys
 from threading import Lock
 
 import numpy as np
+
+_LINE = 64  # bytes of a cache line
 
 
 class BufferPool:
@@ -11,6 +14,7 @@ class BufferPool:
 
     Fresh memory costs a page fault every 4 KB, which takes as long as a third of the augmentation.
     A tensor made from an array refers to it, so nothing writes to a batch that the consumer keeps.
+    An array begins with a cache line.
     """
 
     def __init__(self, max_arrays: int) -> None:
@@ -23,11 +27,20 @@ class BufferPool:
         """An array of this shape and type; its content is undefined."""
         with self._lock:
             for index in range(len(self._arrays)):
-                # Two references remain: the pool's list and the argument of getrefcount.
+                # Two references remain: the pool's list and the argument of getrefcount. Parts of
+                # an array refer only to its memory.
                 free = sys.getrefcount(self._arrays[index]) == 2
                 known = self._arrays[index]
+                free = free and sys.getrefcount(known.base) == 2
                 if free and known.shape == shape and known.dtype == dtype:
                     return known
-            array = np.empty(shape, dtype)
+            array = _aligned(shape, dtype)
             self._arrays = [*self._arrays[-self._max_arrays :], array]
             return array
+
+
+def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(num_bytes + _LINE, np.uint8)
+    begin = -memory.ctypes.data % _LINE
+    return memory[begin : begin + num_bytes].view(dtype).reshape(shape)

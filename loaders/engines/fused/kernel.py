@@ -32,6 +32,7 @@ from loaders.engines.fused.simd import (
     color_columns,
     mix_rows,
     stream_line,
+    stream_transpose,
     transpose,
     widen_row,
 )
@@ -89,6 +90,8 @@ def render_views(  # type: ignore[no-untyped-def]
     levels = np.empty((3 * padded(size), LANES), np.int16)
     block = np.empty(LANES * 3 * size + LANES, out.dtype)
     offsets = np.empty(LANES, np.int64)
+    # Then 16 rows of 16 values are 16 whole cache lines, which need no other place before.
+    fills_lines = out.itemsize == LINE // LANES and size % LANES == 0 and address(out) % LINE == 0
     sums_to_rgb = to_rgb.copy()
     sums_to_rgb[:, :3] /= np.float32(_BYTE_STEP)
     # Frames are the outer loop: a frame is still in the cache when the next view needs it.
@@ -118,10 +121,13 @@ def render_views(  # type: ignore[no-untyped-def]
                     else:
                         _color(columns, filters, v, sums_to_rgb, colors, has_color, levels)
                         _look_up(levels, curves, curve_of[v], pixels)
-                    num_rows = min(LANES, size - row)
-                    _lay_out(pixels, 3 * size, block)
-                    _erase(erases, v, row, num_rows, size, block)
-                    _stream(block, num_rows * out.strides[2], target + row * out.strides[2])
+                    _erase(erases, v, row, pixels)
+                    place = target + row * out.strides[2]
+                    if fills_lines:
+                        _stream_rows(pixels, out.strides[2], place)
+                    else:
+                        _lay_out(pixels, 3 * size, block)
+                        _stream(block, min(LANES, size - row) * out.strides[2], place)
 
 
 @_jit  # type: ignore[untyped-decorator]
@@ -216,14 +222,22 @@ def _lay_out(pixels, width, block):  # type: ignore[no-untyped-def]
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _erase(erases, v, first_row, num_rows, size, block):  # type: ignore[no-untyped-def]
+def _stream_rows(pixels, stride, target):  # type: ignore[no-untyped-def]
+    """`pixels` (W, 16) as 16 rows of W values `stride` bytes apart, past the caches."""
+    for x in range(0, pixels.shape[0], LANES):
+        source = address(pixels) + x * pixels.strides[0]
+        stream_transpose(source, target + x * pixels.itemsize, stride, pixels[0, 0])
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _erase(erases, v, first_row, pixels):  # type: ignore[no-untyped-def]
+    """Sets what lies in rectangles to 0, in 16 rows of pixels (3 R, 16)."""
     for e in range(erases.shape[1]):
         top, height = erases[v, e, 0] - first_row, erases[v, e, 2]
         left, width = erases[v, e, 1], erases[v, e, 3]
-        for row in range(max(top, 0), min(top + height, num_rows)):
-            begin = (row * size + left) * 3
-            for i in range(begin, begin + 3 * width):
-                block[i] = 0
+        for i in range(3 * left, 3 * (left + width)):
+            for row in range(max(top, 0), min(top + height, LANES)):
+                pixels[i, row] = 0
 
 
 @_inlined  # type: ignore[untyped-decorator]

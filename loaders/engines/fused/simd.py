@@ -211,14 +211,23 @@ def transpose(_context: Any, _source: Any, _out: Any, _out_stride: Any, sample: 
 
     The rows of `source` are next to each other; `out_stride` is in bytes.
     """
+    return _transposition(sample, _store)
 
+
+@intrinsic  # type: ignore[untyped-decorator]
+def stream_transpose(_context: Any, _source: Any, _out: Any, _out_stride: Any, sample: Any) -> Any:
+    """Like `transpose` for 4-byte types, past the caches. Each row of `out` is one cache line."""
+    return _transposition(sample, _stream)
+
+
+def _transposition(sample: Any, put: Callable[[Builder, Value, Value], None]) -> Any:
     def body(
         builder: Builder, source: Value, out: Value, out_stride: Value, _sample: Value
     ) -> None:
         vector = ir.VectorType(_TYPE_OF[sample], LANES)
         rows = [_load(builder, _element(builder, source, i, vector)) for i in range(LANES)]
         for i, row in enumerate(_transpose(builder, rows)):
-            _store(builder, row, _row(builder, out, out_stride, i, vector))
+            put(builder, row, _row(builder, out, out_stride, i, vector))
 
     return _procedure(3, body, sample)
 
@@ -232,9 +241,7 @@ def stream_line(_context: Any, _source: Any, _out: Any) -> Any:
 
     def body(builder: Builder, source: Value, out: Value) -> None:
         value = _load(builder, _element(builder, source, 0, _FLOATS))
-        stored = builder.store(value, _element(builder, out, 0, _FLOATS))
-        stored.align = LINE
-        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_I32, 1)]))
+        _stream(builder, value, _element(builder, out, 0, _FLOATS))
 
     return _procedure(2, body)
 
@@ -401,6 +408,12 @@ def _load(builder: Builder, pointer: Value) -> Value:
 
 def _store(builder: Builder, value: Value, pointer: Value) -> None:
     builder.store(value, pointer).align = 1
+
+
+def _stream(builder: Builder, value: Value, pointer: Value) -> None:
+    stored = builder.store(value, pointer)
+    stored.align = LINE
+    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_I32, 1)]))
 
 
 def _broadcast(builder: Builder, pointer: Value) -> Value:

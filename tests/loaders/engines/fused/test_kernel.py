@@ -280,6 +280,33 @@ def test_a_view_depends_on_no_other_and_on_no_grouping_of_frames(
     np.testing.assert_array_equal(apart, together)
 
 
+@pytest.mark.parametrize("size_px", [16, 48, 50])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_the_place_of_the_output_in_memory_does_not_matter(size_px: int, dtype: str) -> None:
+    """An output that begins with a cache line may be written in another way."""
+    rng = np.random.default_rng(size_px)
+    frames = [_planes(rng, 60, 90) for _ in range(2)]
+    shape = (2, 2, size_px, size_px, 3)
+    outs = []
+    for begin in (0, 16):
+        memory = np.full(int(np.prod(shape)) * 4 + 128, 77, np.uint8)
+        first = -memory.ctypes.data % 64 + begin
+        num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        outs.append(memory[first : first + num_bytes].view(dtype).reshape(shape))
+        _render_views(
+            frames,
+            np.array([[0, 1], [1, 1]]),
+            np.array([[3, 5, 50, 60], [0, 0, 60, 90]]),
+            outs[-1],
+            flips=np.array([True, False]),
+            erases=np.array([[[1, 2, 5, 4], [0, 0, 0, 0]], [[9, 9, 7, 7], [12, 0, 4, 16]]]),
+        )
+        assert (memory[:first] == 77).all()
+        assert (memory[first + num_bytes :] == 77).all()
+    assert (outs[0][0, :, 1:6, 2:6] == 0).all()
+    np.testing.assert_array_equal(outs[0], outs[1])
+
+
 @pytest.mark.slow
 def test_a_plain_cpu_gives_the_same_pixels(tmp_path: Path) -> None:
     """Compiled for any x86-64 or arm64: other registers, and no instruction for float16."""
