@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-RECIPES = ("h264", "hevc", "vp9", "mjpeg")
+# The recipes that DALI decodes on a GPU.
+RECIPES = ("h264", "hevc", "vp9")
 Found = dict[str, Any]
 
 

@@ -1,10 +1,15 @@
-"""The oracle: PyAV to RGB, then torchvision and plain torch, one operation per line. Slow."""
+"""The oracle: PyAV to RGB, then torchvision and plain torch, one operation per line. Slow.
+
+There are two, because chroma samples have two places. FFmpeg puts them on the left luma sample of
+their pair, as MPEG-2 and H.264 say. DALI on a GPU puts them in the centre of their four pixels.
+"""
 
 import time
+from collections.abc import Callable
 
-import av
 import numpy as np
 import torch
+from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from torchvision.transforms.v2 import functional
 
@@ -24,10 +29,25 @@ _EXACT = (
 
 def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """See `loaders.engines.engine.RenderVideo`."""
+    return _render(video, plan, b, out, frame_to_rgb)
+
+
+def render_centred(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+    """Like `render_video`, with chroma samples where DALI puts them on a GPU."""
+    return _render(video, plan, b, out, centred_frame_to_rgb)
+
+
+def _render(
+    video: bytes | Window,
+    plan: Plan,
+    b: int,
+    out: list[np.ndarray],
+    to_rgb: Callable[[VideoFrame], np.ndarray],
+) -> float:
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
     frames = decoded_frames(video, needed, int(plan.num_frames[b]))
-    rgb = np.stack([frame_to_rgb(frame) for frame in frames])
+    rgb = np.stack([to_rgb(frame) for frame in frames])
     pictures = torch.from_numpy(rgb).movedim(-1, 1)
     began_s = time.perf_counter()
     for index, view in enumerate(view for group in out for view in group):
@@ -39,7 +59,7 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
     return time.perf_counter() - began_s
 
 
-def frame_to_rgb(frame: av.VideoFrame) -> np.ndarray:
+def frame_to_rgb(frame: VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8 RGB from FFmpeg's scaler, with the frame's matrix and range."""
     color = frame_color(frame)
     return frame.reformat(
@@ -49,6 +69,27 @@ def frame_to_rgb(frame: av.VideoFrame) -> np.ndarray:
         dst_color_range=ColorRange.JPEG,
         interpolation=_EXACT,
     ).to_ndarray()
+
+
+def centred_frame_to_rgb(frame: VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an 8-bit 4:2:0 frame, chroma interpolated from the pixels' centres."""
+    height, width = frame.height, frame.width
+    planes = [
+        torch.frombuffer(plane, dtype=torch.uint8).view(-1, plane.line_size)[
+            : plane.height, : plane.width
+        ]
+        for plane in frame.planes
+    ]
+    luma, *chroma = (plane.float()[None, None] for plane in planes)
+    double = [2 * size for size in planes[1].shape]  # an odd picture has half a sample more
+    full = [
+        torch.nn.functional.interpolate(plane, double, mode="bilinear")[..., :height, :width]
+        for plane in chroma
+    ]
+    yuv = torch.cat([luma, *full], dim=1)[0]
+    to_rgb = torch.from_numpy(frame_color(frame).to_rgb)
+    rgb = torch.einsum("ck,khw->hwc", to_rgb[:, :3], yuv) + to_rgb[:, 3]
+    return np.asarray((rgb * 255).round().clamp(0, 255).byte().numpy())
 
 
 def _augment(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:

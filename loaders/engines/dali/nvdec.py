@@ -1,9 +1,11 @@
-"""What a GPU's video decoder (NVDEC) takes, checked before the first batch.
+"""What a GPU's video decoder (NVDEC) takes through DALI, checked before the first batch.
 
-The driver is asked (`cuvidGetDecoderCaps`), because DALI would fail in the middle of an epoch.
+DALI has a list of codecs, whatever the driver takes. For these the driver is asked
+(`cuvidGetDecoderCaps`), because DALI would fail in the middle of an epoch.
 """
 
 import ctypes
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +16,11 @@ import torch
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
-# cudaVideoCodec of the codecs that DALI hands to NVDEC, by FFmpeg's names.
+_logger = logging.getLogger(__name__)
+
+# The codecs that DALI 2.4 decodes on a GPU, by FFmpeg's names. It refuses JPEG, which NVDEC takes.
+GPU_CODECS = frozenset({"mpeg4", "h264", "hevc", "vp8", "vp9", "av1"})
+# cudaVideoCodec by FFmpeg's names.
 _CODECS = {"mpeg4": 2, "h264": 4, "mjpeg": 5, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
 # FFmpeg's pixel formats: (cudaVideoChromaFormat, bits).
 _PIXEL_FORMATS = {
@@ -32,6 +38,9 @@ _PIXEL_FORMATS = {
 }
 _NV12 = 1 << 0  # the only surface that DALI converts to RGB
 _MACROBLOCK_PIXELS = 256
+# DALI keeps a decoder for the next video only if the coded size, which is a multiple of this, is
+# the picture's size.
+_CODED_STEP_PX = 16
 
 
 class NvdecError(Exception):
@@ -131,24 +140,45 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
 def check_decodable(
     manifest: Manifest, rows: np.ndarray, caps_of: Callable[[str, str], DecoderCaps]
 ) -> None:
-    """Raises InputError if NVDEC does not take all of a manifest's `rows`.
+    """Raises InputError if DALI and NVDEC do not take all of a manifest's `rows`.
+
+    It warns of picture sizes that DALI decodes slowly.
 
     Args:
         manifest: The manifest of the shards.
         rows: (N,) int, the rows that will be served.
         caps_of: (codec, pixel format) -> what this GPU takes.
     """
+    advice = "run `tb shard ... --recipe h264` into another folder, or choose the engine fused"
     codecs, formats = manifest.codecs[rows], manifest.pixel_formats[rows]
     for codec, pixel_format in sorted(set(zip(codecs.tolist(), formats.tolist(), strict=True))):
-        caps = caps_of(codec, pixel_format)
         chosen = rows[(codecs == codec) & (formats == pixel_format)]
+        kind = f"in {codec} {pixel_format}"
+        if codec not in GPU_CODECS:
+            raise InputError(
+                f"{manifest.root}: {len(chosen)} videos {kind}, which DALI does not decode on a "
+                f"GPU (it takes {', '.join(sorted(GPU_CODECS))}); {advice}"
+            )
+        caps = caps_of(codec, pixel_format)
         sizes = np.stack([manifest.heights[chosen], manifest.widths[chosen]], axis=1)
         kinds, counts = np.unique(sizes, axis=0, return_counts=True)
         refused = [not caps.takes(*size) for size in kinds.tolist()]
         if any(refused):
             height, width = kinds[refused][0]
             raise InputError(
-                f"{manifest.root}: {counts[refused].sum()} videos in {codec} {pixel_format}, e.g. "
-                f"of {width}x{height} px, are not for this GPU's video decoder ({caps}); run "
-                "`tb shard ... --recipe h264` into another folder, or choose the engine fused"
+                f"{manifest.root}: {counts[refused].sum()} videos {kind}, e.g. of "
+                f"{width}x{height} px, are not for this GPU's video decoder ({caps}); {advice}"
             )
+    _warn_of_new_decoders(manifest, rows)
+
+
+def _warn_of_new_decoders(manifest: Manifest, rows: np.ndarray) -> None:
+    sides = np.stack([manifest.heights[rows], manifest.widths[rows]], axis=1)
+    uneven = (sides % _CODED_STEP_PX != 0).any(axis=1)
+    if uneven.any():
+        height, width = sides[uneven][0]
+        _logger.warning(
+            "%s: %d videos, e.g. of %dx%d px, have sides that are not multiples of %d; DALI opens "
+            "a new decoder for each, which takes 50 to 70 ms; every recipe but copy avoids this",
+            *(manifest.root, int(uneven.sum()), width, height, _CODED_STEP_PX),
+        )

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 
+from loaders.engines.dali.nvdec import GPU_CODECS
 from loaders.plan import stage_views
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
@@ -63,3 +64,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 def tiny() -> ViewSpec:
     """Small pretraining views with every operation in them."""
     return stage_views.pretrain(num_frames=4, size_px=16, num_slices=2, augment=EVERYTHING)
+
+
+def skip_undecoded(codec: str, device: str) -> None:
+    """Skips the test if DALI does not decode the codec on that device."""
+    if device == "cuda" and codec not in GPU_CODECS:
+        pytest.skip(f"DALI does not decode {codec} on a GPU")

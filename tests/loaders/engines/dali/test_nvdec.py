@@ -1,10 +1,12 @@
 """The formats that NVDEC takes, and the videos that are refused before the first batch."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from nvidia.dali import backend
 
 from loaders.engines.dali.nvdec import DecoderCaps, NvdecError, check_decodable, decoder_caps
 from shards.errors import InputError
@@ -98,3 +100,37 @@ def test_each_pixel_format_of_a_codec_is_asked_for(numbered_shards: Manifest) ->
     with pytest.raises(InputError, match="2 videos in h264 yuv444p"):
         check_decodable(mixed, np.arange(11), lambda _, pixel_format: caps[pixel_format])
     check_decodable(mixed, np.arange(9), lambda _, pixel_format: caps[pixel_format])
+
+
+def test_a_codec_that_dali_refuses_is_refused_whatever_the_driver_takes(
+    numbered_shards: Manifest,
+) -> None:
+    mixed = with_column(numbered_shards, "codec", ["mjpeg"] * 3 + ["h264"] * 8)
+    message = r"3 videos in mjpeg yuv420p, which DALI does not decode on a GPU .*--recipe h264"
+    with pytest.raises(InputError, match=message):
+        check_decodable(mixed, np.arange(11), lambda *_: H264)
+    check_decodable(mixed, np.arange(3, 11), lambda *_: H264)
+
+
+def test_sizes_that_need_new_decoders_are_named(
+    numbered_shards: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = np.arange(11)
+    check_decodable(numbered_shards, rows, lambda *_: H264)
+    assert not caplog.records
+    check_decodable(
+        with_column(numbered_shards, "height", [96] * 9 + [90, 120]), rows, lambda *_: H264
+    )
+    assert "2 videos, e.g. of" in caplog.text
+    assert "multiples of 16" in caplog.text
+
+
+def test_libraries_that_the_graph_does_not_use_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DALI warns of cuFFT and NPP; under this project's filters that is no error."""
+    monkeypatch.setattr(backend, "cuda_checked", False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "GPU is not available")
+        backend.check_cuda_runtime()
+    assert backend.cuda_checked
