@@ -334,9 +334,9 @@ def open_loader(
     )
     placed, reader = usable_device(device), ShardReader(manifest, cache=cache)
     workers = num_cpus() if num_workers is None else num_workers
-    chosen = engine_name(engine, str(placed))
+    chosen = engine_name(engine, str(placed), manifest.distinct_codecs)
     if engine == "auto" and rank == 0:
-        _say_why(str(placed))
+        _say_why(str(placed), manifest.distinct_codecs)
     opened = open_engine(chosen, planner, reader, dtype, placed, workers, layout)
     labels = subset.visible_labels(manifest)
     return Loader(
@@ -356,7 +356,7 @@ def _order(shuffle: bool, order: str | None) -> Order:
 
 
 @lru_cache
-def _say_why(device: str) -> None:
-    """Logs once per process which engine was chosen."""
-    name, reason = auto_engine(device)
+def _say_why(device: str, codecs: frozenset[str]) -> None:
+    """Logs once per process and choice which engine was chosen."""
+    name, reason = auto_engine(device, codecs)
     _logger.info("loader: engine %s (%s)", name, reason)

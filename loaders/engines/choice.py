@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
-from loaders.engines.dali.nvdec import NvdecError, decoder_caps
+from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
@@ -30,40 +30,50 @@ class EngineName(StrEnum):
     """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
 
 
-def engine_name(engine: str, device: str = "auto") -> EngineName:
-    """The engine that `engine` ("auto" or a name) stands for on this machine and `device`.
+def engine_name(
+    engine: str, device: str = "auto", codecs: frozenset[str] = frozenset({"h264"})
+) -> EngineName:
+    """The engine that `engine` ("auto" or a name) stands for on this machine.
+
+    Args:
+        engine: "auto" or a name.
+        device: A torch device, or "auto".
+        codecs: The codecs of the videos, by FFmpeg's names (`Manifest.distinct_codecs`).
 
     Raises:
         InputError: There is no engine of that name.
     """
     if engine == "auto":
-        return auto_engine(device)[0]
+        return auto_engine(device, codecs)[0]
     if engine not in list(EngineName):
         raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
     return EngineName(engine)
 
 
 @lru_cache
-def auto_engine(device: str) -> tuple[EngineName, str]:
-    """(engine, why): dali if a GPU decodes H.264 and DALI is installed, otherwise fused."""
-    obstacle = _obstacle_to_dali(device)
+def auto_engine(device: str, codecs: frozenset[str]) -> tuple[EngineName, str]:
+    """(engine, why): dali if DALI is installed and decodes all codecs on a GPU, otherwise fused."""
+    obstacle = _obstacle_to_dali(device, codecs)
     if obstacle:
         return EngineName.FUSED, obstacle
     return EngineName.DALI, "this GPU decodes video"
 
 
-def _obstacle_to_dali(device: str) -> str:
+def _obstacle_to_dali(device: str, codecs: frozenset[str]) -> str:
     if not torch.cuda.is_available():
         return "there is no CUDA device"
     if device != "auto" and torch.device(device).type != "cuda":
         return f"the device is {device}"
     if not dali_is_installed():
         return "DALI is not installed: pip install 'timebalance[dali]'"
+    if not codecs <= GPU_CODECS:
+        return f"DALI does not decode {', '.join(sorted(codecs - GPU_CODECS))} on a GPU"
+    place = torch.device("cuda" if device == "auto" else device)
     try:
-        caps = decoder_caps(torch.device("cuda" if device == "auto" else device), "h264")
+        refused = [codec for codec in sorted(codecs) if not decoder_caps(place, codec).is_supported]
     except NvdecError as error:
         return str(error)
-    return "" if caps.is_supported else "its decoder takes no H.264"
+    return f"its decoder takes no {', '.join(refused)}" if refused else ""
 
 
 def dali_is_installed() -> bool:

@@ -185,6 +185,11 @@ class Manifest:
         return self._text_column("codec")
 
     @cached_property
+    def distinct_codecs(self) -> frozenset[str]:
+        """The codecs of all videos, FFmpeg's names."""
+        return frozenset(pc.unique(self.table.column("codec")).to_pylist())
+
+    @cached_property
     def pixel_formats(self) -> np.ndarray:
         """(N,) str objects, FFmpeg's names."""
         return self._text_column("pixel_format")

@@ -110,7 +110,9 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
         "evaluation": evaluation_settings(config),
         "clips": config.classify.clips.model_dump(mode="json", exclude={"augment"}),
         "split_number": config.labels.split_number,
-        "engine": engine_name(config.machine.engine, config.machine.device),
+        "engine": engine_name(
+            config.machine.engine, config.machine.device, manifest.distinct_codecs
+        ),
     }
 
 

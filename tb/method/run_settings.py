@@ -20,7 +20,7 @@ def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
         "machine": {
             "seed": machine.seed,
             "order": machine.order,
-            "engine": engine_name(machine.engine, machine.device),
+            "engine": engine_name(machine.engine, machine.device, manifest.distinct_codecs),
             "num_threads": machine.num_threads,
         },
         **parts,

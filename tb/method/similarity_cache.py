@@ -93,7 +93,7 @@ def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
         [file_digest(work / teacher.pretrained / CHECKPOINT) for teacher in Teacher],
         [clips.num_frames, clips.stride, clips.size_px],
         [config.labels.split, config.labels.split_number],
-        engine_name(config.machine.engine, config.machine.device),
+        engine_name(config.machine.engine, config.machine.device, manifest.distinct_codecs),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

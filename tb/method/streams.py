@@ -68,7 +68,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
     world, device, machine = join(), training_device(config), config.machine
     layout = None
     if machine.tune:
-        if engine_name(machine.engine, str(device)) != EngineName.DALI:
+        if engine_name(machine.engine, str(device), manifest.distinct_codecs) != EngineName.DALI:
             raise InputError(
                 "machine.tune tries layouts of the engine dali, which does not run here; "
                 "--set machine.tune=false"

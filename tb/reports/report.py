@@ -103,7 +103,9 @@ def result_tree(
         "num_peeks": {kind.result_name: evaluation.num_peeks for kind, evaluation in found.items()},
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
-        "engine": engine_name(config.machine.engine, config.machine.device),
+        "engine": engine_name(
+            config.machine.engine, config.machine.device, manifest.distinct_codecs
+        ),
         "backbone": backbone_identity(config.backbone),
         "labels_percent": None if labels.file else labels.percent,
         "data_digest": manifest.digest,

@@ -54,7 +54,7 @@ def test_auto_is_fused_without_a_gpu_and_says_why_once(
     ("installed", "caps", "expected"),
     [
         (True, H264, ("dali", "this GPU decodes video")),
-        (True, NOTHING, ("fused", "its decoder takes no H.264")),
+        (True, NOTHING, ("fused", "its decoder takes no h264")),
         (True, NvdecError("libnvcuvid.so.1 is missing"), ("fused", "libnvcuvid.so.1 is missing")),
         (False, H264, ("fused", "DALI is not installed: pip install 'timebalance[dali]'")),
     ],
@@ -74,9 +74,12 @@ def test_auto_on_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(engines, "dali_is_installed", lambda: installed)
     monkeypatch.setattr(engines, "decoder_caps", told)
-    choice = auto_engine.__wrapped__
-    assert choice("auto") == choice("cuda:0") == expected
-    assert choice("cpu") == ("fused", "the device is cpu")
+    choice, h264 = auto_engine.__wrapped__, frozenset({"h264"})
+    assert choice("auto", h264) == choice("cuda:0", h264) == expected
+    assert choice("cpu", h264) == ("fused", "the device is cpu")
+    if installed:
+        why = "DALI does not decode mjpeg on a GPU"
+        assert choice("cuda:0", h264 | {"mjpeg"}) == ("fused", why)
 
 
 def test_dali_without_dali_names_the_extra(
