@@ -83,7 +83,8 @@ class Step:
             self.model, optim, job.device, scales_loss=precision is Precision.FP16
         )
         if variant.compiled:
-            self.model.backbone.compile(dynamic=False)
+            for network in (self.model, *self._teachers):
+                network.backbone.compile(dynamic=False)
         self._autocast = precision.autocast(job.device)
         self._batches = _loaded(job, variant, stack) if variant.loader else _synthetic(job, variant)
         self.seconds: list[float] = []

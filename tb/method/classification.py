@@ -96,6 +96,7 @@ def classifier_stage(
     loss: Loss,
     own_settings: Tree,
     average: Classifier | None = None,
+    frozen: tuple[Classifier, ...] = (),
 ) -> Stage:
     """A stage that trains a classifier, with validation where `labels.validation` asks for it.
 
@@ -109,6 +110,7 @@ def classifier_stage(
         loss: Its loss.
         own_settings: What its result depends on, beside labels and clips.
         average: Holds the running mean of the weights.
+        frozen: Other networks that the loss runs.
     """
     validation = None
     with ExitStack() as opened:  # closes the loaders again if one of them cannot be opened
@@ -135,6 +137,7 @@ def classifier_stage(
             **own_settings,
         ),
         average=average,
+        frozen=frozen,
         validate=validation,
         validation_loader=None if validation is None else validation.loader,
     )

@@ -80,4 +80,5 @@ def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
             "teachers": teachers.source,
             "init": init,
         },
+        frozen=teachers.networks,
     )

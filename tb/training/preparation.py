@@ -38,10 +38,14 @@ def compile_mode(machine: Machine, device: torch.device) -> str:
 
 
 def compile_backbones(stage: Stage, mode: str) -> None:
-    """Compiles the model's backbones, unless `mode` is `NOT_COMPILED`."""
+    """Compiles the backbones of all networks that a step runs, unless `mode` is `NOT_COMPILED`."""
     if mode == NOT_COMPILED:
         return
-    for module in stage.model.modules():
-        if isinstance(module, Backbone):
-            # A stage has few shapes: one graph for each kind of view, one for validation.
-            module.compile(mode=mode, dynamic=False)
+    networks = [stage.model, *stage.frozen]
+    if stage.average is not None:
+        networks.append(stage.average)
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, Backbone):
+                # A stage has few shapes: one graph for each kind of view, one for validation.
+                module.compile(mode=mode, dynamic=False)

@@ -32,6 +32,7 @@ class Stage:
         settings: Everything that the result depends on; a run resumes only under the same.
         average: A network like `model` that holds the running mean of its weights
             (`optim.ema_decay`), for a loss that needs it.
+        frozen: Other networks that the loss runs, which are not trained.
         validate: Measures `model`, in eval mode, on the videos held out. It returns named values,
             the same on all processes. One of them is "val_loss", which is then the epoch's loss.
         validation_loader: The loader of `validate`; it is closed with the others.
@@ -45,6 +46,7 @@ class Stage:
     loss: Loss
     settings: Tree
     average: Classifier | None = None
+    frozen: tuple[Classifier, ...] = ()
     validate: Validate | None = None
     validation_loader: Loader | None = None
 
