@@ -1,0 +1,132 @@
+"""`Advice`: the measurements, and the candidate to take."""
+
+import json
+from dataclasses import dataclass
+
+from shards.errors import InputError
+from tb.advice.candidates import options_of
+from tb.advice.measure import Measured, Measurements
+
+AS_FAST = 1.05
+"""Candidates that take up to 5 % more than the fastest one count as equally fast."""
+BYTES_PER_GB = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a choice must keep to.
+
+    Attributes:
+        max_gb: The room for all shards, in GB of 10^9 bytes. None: that of the videos themselves.
+        min_psnr_db: The least PSNR of the views, dB.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    max_gb: float | None
+    min_psnr_db: float
+
+    def __post_init__(self) -> None:
+        if self.max_gb is not None and not 0 < self.max_gb < float("inf"):
+            raise InputError(f"max_gb is {self.max_gb:g} (--max-gb): give a number above 0")
+        if not 0 < self.min_psnr_db < float("inf"):
+            raise InputError(f"min_psnr is {self.min_psnr_db:g} (--min-psnr): give dB, above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What was measured on some of a user's videos, and what follows from it.
+
+    Attributes:
+        views: The name of the views.
+        size_px: Height and width of a view.
+        num_videos: How many videos the whole set has.
+        source_bytes: The size of their files.
+        found: The measurements.
+        limits: What the choice must keep to.
+    """
+
+    views: str
+    size_px: int
+    num_videos: int
+    source_bytes: int
+    found: Measurements
+    limits: Limits
+
+    @property
+    def room_bytes(self) -> float:
+        """How much all shards may take."""
+        max_gb = self.limits.max_gb
+        return self.source_bytes if max_gb is None else max_gb * BYTES_PER_GB
+
+    @property
+    def choice(self) -> Measured:
+        """The fastest candidate within the limits; of several that are as fast, the smallest.
+
+        Without `max_gb`, it is the smallest candidate if none is as small as the videos themselves.
+
+        Raises:
+            InputError: No candidate is within the limits.
+        """
+        close = self._close()
+        smallest = min(close, key=lambda one: one.set_bytes)
+        fitting = [one for one in close if one.set_bytes <= self.room_bytes]
+        if not fitting and self.limits.max_gb is None:
+            return smallest
+        if not fitting:
+            raise InputError(
+                f"max_gb is {self.limits.max_gb:g} (--max-gb): the smallest candidate with"
+                f" {self.limits.min_psnr_db:g} dB, {smallest.name}, needs"
+                f" {smallest.set_bytes / BYTES_PER_GB:.3g} GB; give more room, or a lower"
+                " --min-psnr"
+            )
+        fastest_ms = min(one.cpu_ms for one in fitting)
+        as_fast = [one for one in fitting if one.cpu_ms <= fastest_ms * AS_FAST]
+        return min(as_fast, key=lambda one: one.set_bytes)
+
+    def _close(self) -> list[Measured]:
+        """The candidates whose views are close enough to the source."""
+        least_db = self.limits.min_psnr_db
+        close = [one for one in self.found.measured if one.psnr_db >= least_db]
+        if not close:
+            best = max(self.found.measured, key=lambda one: one.psnr_db)
+            raise InputError(
+                f"min_psnr is {least_db:g} dB (--min-psnr): the closest candidate, {best.name}, has"
+                f" {best.psnr_db:.1f} dB; give less"
+            )
+        return close
+
+    def to_json(self) -> str:
+        """All of it as JSON text; "choice" is null if no candidate is within the limits."""
+        try:
+            choice: Measured | None = self.choice
+        except InputError:
+            choice = None
+        content = {
+            "views": self.views,
+            "size_px": self.size_px,
+            "num_videos": self.num_videos,
+            "source_bytes": self.source_bytes,
+            "num_tried": self.found.num_videos,
+            "max_gb": self.limits.max_gb,
+            "min_psnr_db": self.limits.min_psnr_db,
+            "choice": choice and choice.name,
+            "candidates": [_row(one) for one in self.found.measured],
+            "left_out": self.found.left_out,
+            "skipped": {entry.source: entry.reason for entry in self.found.skipped},
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def _row(one: Measured) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "options": options_of(one.recipe),
+        "bytes_per_video": one.bytes_per_video,
+        "set_bytes": one.set_bytes,
+        "videos_per_s": one.videos_per_s,
+        "cpu_ms": one.cpu_ms,
+        # JSON has no infinity.
+        "psnr_db": None if one.psnr_db == float("inf") else one.psnr_db,
+    }

@@ -1,0 +1,103 @@
+"""The picture of an advice: room against time, a dot for each candidate."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from shards.errors import InputError
+from tb.advice.advice import Advice
+from tb.advice.measure import Measured
+
+_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_MARKERS = {"h264": "o", "hevc": "^", "vp9": "v", "mjpeg": "s", "copy": "D"}
+_INK, _SOFT = "#333333", "#b0b0b0"
+_LINE_PX, _DPI = 21, 120
+_WIDTH_IN, _MIN_HEIGHT_IN = 10.0, 5.0
+_MARGIN_IN = 1.3
+
+
+def chart_png(advice: Advice) -> bytes:
+    """A PNG file: bytes per video to the right, processor time per video upwards, PSNR as colour.
+
+    The names stand in a column on the right, from the slowest to the fastest, so none covers
+    another one. The chosen one is bold.
+    """
+    measured = sorted(advice.found.measured, key=lambda one: (one.cpu_ms, one.bytes_per_video))
+    height_in = max(_MIN_HEIGHT_IN, len(measured) * _LINE_PX / _DPI + _MARGIN_IN)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_IN, height_in))
+        axes = figure.add_axes((0.08, 0.12, 0.52, 0.78))
+        axes.set_xscale("log")
+        axes.set_xlabel("kB per video, log scale")
+        axes.set_ylabel("CPU ms per video")
+        axes.set_title(
+            f"{advice.views} at {advice.size_px} px, {advice.found.num_videos} of"
+            f" {advice.num_videos} videos"
+        )
+        _dots(figure, axes, measured)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.1)
+        _names(axes, measured, _chosen_name(advice))
+        used = [codec for codec in _MARKERS if any(m.recipe.codec == codec for m in measured)]
+        marks = [
+            Line2D([], [], color=_INK, marker=_MARKERS[codec], linestyle="", label=codec)
+            for codec in used
+        ]
+        axes.legend(handles=marks, frameon=False, loc="lower right")
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=_DPI)
+    return data.getvalue()
+
+
+def _chosen_name(advice: Advice) -> str:
+    try:
+        return advice.choice.name
+    except InputError:
+        return ""
+
+
+def _dots(figure: Figure, axes: Axes, measured: Sequence[Measured]) -> None:
+    """A dot for each candidate; "copy" loses nothing, so it has no colour."""
+    finite = [one.psnr_db for one in measured if one.psnr_db != float("inf")]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    dots = None
+    for one in measured:
+        x, y, marker = one.bytes_per_video / 1000, one.cpu_ms, _MARKERS[one.recipe.codec]
+        if one.psnr_db == float("inf"):
+            axes.scatter([x], [y], marker=marker, s=60, facecolors="white", edgecolors=_INK)
+        else:
+            dots = axes.scatter(
+                *([x], [y], 60, [one.psnr_db]),
+                marker=marker,
+                vmin=low,
+                vmax=high,
+                cmap="viridis",
+                zorder=2,
+            )
+    if dots is not None:
+        figure.colorbar(dots, cax=figure.add_axes((0.93, 0.12, 0.015, 0.78)), label="PSNR dB")
+
+
+def _names(axes: Axes, measured: Sequence[Measured], chosen: str) -> None:
+    """The names in a column, in the order of the dots, with a line from each dot to its name."""
+    # A list of one name would stand at the bottom.
+    heights = np.linspace(0.0, 1.0, len(measured)) if len(measured) > 1 else np.array([0.5])
+    for one, height in zip(measured, heights.tolist(), strict=True):
+        axes.annotate(
+            one.name,
+            xy=(one.bytes_per_video / 1000, one.cpu_ms),
+            xytext=(1.06, height),
+            textcoords="axes fraction",
+            va="center",
+            color=_INK,
+            weight="bold" if one.name == chosen else "normal",
+            arrowprops={"arrowstyle": "-", "color": _SOFT, "linewidth": 0.6, "shrinkB": 4},
+            annotation_clip=False,
+            zorder=1,
+        )
