@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from loaders.plan.views import ViewSpec
-from shards.encode.codecs import CODECS
+from shards.encode.codecs import CODECS, DEFAULT_SHORT_SIDE_PX
 from shards.encode.geometry import STEP_PX
 from shards.encode.recipe import MAX_SHORT_SIDE_PX, Recipe
 from shards.errors import InputError
@@ -23,13 +23,14 @@ def reference(spec: ViewSpec) -> Recipe:
     Raises:
         InputError: The views are larger than any picture that is stored.
     """
-    return Recipe(quality=_NEARLY_LOSSLESS, short_side_px=_useful_sides(spec)[-1])
+    side_px = max(_useful_sides(spec)[-1], DEFAULT_SHORT_SIDE_PX)
+    return Recipe(quality=_NEARLY_LOSSLESS, short_side_px=side_px)
 
 
 def candidates(spec: ViewSpec, largest_px: int) -> list[Recipe]:
-    """The recipes to try, those that are chosen most often first.
+    """The recipes to try, the likeliest first.
 
-    The first one is the default of `tb shard`.
+    The first one stores what `tb shard` does by default.
 
     Args:
         spec: The views.
@@ -37,15 +38,19 @@ def candidates(spec: ViewSpec, largest_px: int) -> list[Recipe]:
             not tried, because they would store the same pictures.
     """
     sides = sorted({min(side, largest_px) for side in _useful_sides(spec)})
-    default = Recipe()
-    assert default.short_side_px is not None
+    second = sides[min(1, len(sides) - 1)]
     recipes = [
-        Recipe(short_side_px=min(default.short_side_px, largest_px)),
+        Recipe(short_side_px=min(DEFAULT_SHORT_SIDE_PX, largest_px)),
         *(Recipe(short_side_px=side) for side in sides),
         *(Recipe(short_side_px=side, gop=gop) for side in sides[:2] for gop in _GOPS),
         *(Recipe(codec="mjpeg", short_side_px=side) for side in sides[:2]),
         Recipe(codec="copy"),
-        *(_at_least(codec, sides[min(1, len(sides) - 1)]) for codec in ("hevc", "vp9")),
+        # Smaller videos would be enlarged.
+        *(
+            Recipe(codec=codec, short_side_px=max(second, CODECS[codec].min_side_px))
+            for codec in ("hevc", "vp9")
+            if CODECS[codec].min_side_px <= largest_px
+        ),
         *(Recipe(codec="mjpeg", short_side_px=side) for side in sides[2:]),
         *(Recipe(short_side_px=side, gop=gop) for side in sides[2:] for gop in _GOPS),
     ]
@@ -68,10 +73,6 @@ def options_of(recipe: Recipe) -> list[str]:
     if recipe.short_side_px is not None:
         words += ["--short-side", str(recipe.short_side_px)]
     return words
-
-
-def _at_least(codec: str, side_px: int) -> Recipe:
-    return Recipe(codec=codec, short_side_px=max(side_px, CODECS[codec].min_side_px))
 
 
 def _useful_sides(spec: ViewSpec) -> list[int]:

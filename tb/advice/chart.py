@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from shards.errors import InputError
 from tb.advice.advice import Advice
@@ -17,6 +17,8 @@ from tb.advice.measure import Measured
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _MARKERS = {"h264": "o", "hevc": "^", "vp9": "v", "mjpeg": "s", "copy": "D"}
 _INK, _SOFT = "#333333", "#b0b0b0"
+# From the middle of the name's left edge.
+_LEADER = {"arrowstyle": "-", "color": _SOFT, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkB": 4}
 _LINE_PX, _DPI = 21, 120
 _WIDTH_IN, _MIN_HEIGHT_IN = 10.0, 5.0
 _MARGIN_IN = 1.3
@@ -32,24 +34,19 @@ def chart_png(advice: Advice) -> bytes:
     height_in = max(_MIN_HEIGHT_IN, len(measured) * _LINE_PX / _DPI + _MARGIN_IN)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH_IN, height_in))
-        axes = figure.add_axes((0.08, 0.12, 0.52, 0.78))
+        axes = figure.add_axes((0.08, 0.12, 0.58, 0.78), xlabel="kB/video", ylabel="CPU ms/video")
         axes.set_xscale("log")
-        axes.set_xlabel("kB per video, log scale")
-        axes.set_ylabel("CPU ms per video")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
         axes.set_title(
             f"{advice.views} at {advice.size_px} px, {advice.found.num_videos} of"
-            f" {advice.num_videos} videos"
+            f" {advice.num_videos} videos; the choice is bold"
         )
         _dots(figure, axes, measured)
-        axes.set_ylim(bottom=0)
-        axes.margins(x=0.1)
         _names(axes, measured, _chosen_name(advice))
-        used = [codec for codec in _MARKERS if any(m.recipe.codec == codec for m in measured)]
-        marks = [
-            Line2D([], [], color=_INK, marker=_MARKERS[codec], linestyle="", label=codec)
-            for codec in used
-        ]
-        axes.legend(handles=marks, frameon=False, loc="lower right")
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=_DPI)
     return data.getvalue()
@@ -81,7 +78,7 @@ def _dots(figure: Figure, axes: Axes, measured: Sequence[Measured]) -> None:
                 zorder=2,
             )
     if dots is not None:
-        figure.colorbar(dots, cax=figure.add_axes((0.93, 0.12, 0.015, 0.78)), label="PSNR dB")
+        figure.colorbar(dots, cax=figure.add_axes((0.9, 0.12, 0.015, 0.78)), label="PSNR dB")
 
 
 def _names(axes: Axes, measured: Sequence[Measured], chosen: str) -> None:
@@ -92,12 +89,12 @@ def _names(axes: Axes, measured: Sequence[Measured], chosen: str) -> None:
         axes.annotate(
             one.name,
             xy=(one.bytes_per_video / 1000, one.cpu_ms),
-            xytext=(1.06, height),
+            xytext=(1.08, height),
             textcoords="axes fraction",
             va="center",
             color=_INK,
             weight="bold" if one.name == chosen else "normal",
-            arrowprops={"arrowstyle": "-", "color": _SOFT, "linewidth": 0.6, "shrinkB": 4},
+            arrowprops=_LEADER,
             annotation_clip=False,
             zorder=1,
         )
