@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import dataclass
+from math import inf, isfinite
 
 from shards.errors import InputError
-from tb.advice.candidates import options_of
 from tb.advice.measure import Measured, Measurements
 
 AS_FAST = 1.05
@@ -17,7 +17,7 @@ class Limits:
     """What a choice must keep to.
 
     Attributes:
-        max_gb: The room for all shards, in GB of 10^9 bytes. None: that of the videos themselves.
+        max_gb: The space for all shards, in GB of 10^9 bytes. None: that of the videos themselves.
         min_psnr_db: The least PSNR of the views, dB.
 
     Raises:
@@ -28,9 +28,9 @@ class Limits:
     min_psnr_db: float
 
     def __post_init__(self) -> None:
-        if self.max_gb is not None and not 0 < self.max_gb < float("inf"):
+        if self.max_gb is not None and not 0 < self.max_gb < inf:
             raise InputError(f"max_gb is {self.max_gb:g} (--max-gb): give a number above 0")
-        if not 0 < self.min_psnr_db < float("inf"):
+        if not 0 < self.min_psnr_db < inf:
             raise InputError(f"min_psnr is {self.min_psnr_db:g} (--min-psnr): give dB, above 0")
 
 
@@ -55,7 +55,7 @@ class Advice:
     limits: Limits
 
     @property
-    def room_bytes(self) -> float:
+    def space_bytes(self) -> float:
         """How much all shards may take."""
         max_gb = self.limits.max_gb
         return self.source_bytes if max_gb is None else max_gb * BYTES_PER_GB
@@ -71,14 +71,14 @@ class Advice:
         """
         close = self._close()
         smallest = min(close, key=lambda one: one.set_bytes)
-        fitting = [one for one in close if one.set_bytes <= self.room_bytes]
+        fitting = [one for one in close if one.set_bytes <= self.space_bytes]
         if not fitting and self.limits.max_gb is None:
             return smallest
         if not fitting:
             raise InputError(
                 f"max_gb is {self.limits.max_gb:g} (--max-gb): the smallest candidate with"
                 f" {self.limits.min_psnr_db:g} dB, {smallest.name}, needs"
-                f" {smallest.set_bytes / BYTES_PER_GB:.3g} GB; give more room, or a lower"
+                f" {smallest.set_bytes / BYTES_PER_GB:.3g} GB; give more space, or a lower"
                 " --min-psnr"
             )
         fastest_ms = min(one.cpu_ms for one in fitting)
@@ -122,11 +122,11 @@ class Advice:
 def _row(one: Measured) -> dict[str, object]:
     return {
         "name": one.name,
-        "options": options_of(one.recipe),
+        "options": one.options,
         "bytes_per_video": one.bytes_per_video,
         "set_bytes": one.set_bytes,
         "videos_per_s": one.videos_per_s,
         "cpu_ms": one.cpu_ms,
         # JSON has no infinity.
-        "psnr_db": None if one.psnr_db == float("inf") else one.psnr_db,
+        "psnr_db": one.psnr_db if isfinite(one.psnr_db) else None,
     }

@@ -1,7 +1,8 @@
-"""The picture of an advice: room against time, a dot for each candidate."""
+"""The picture of an advice: space against time, a dot for each candidate."""
 
 import io
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import matplotlib
@@ -61,12 +62,12 @@ def _chosen_name(advice: Advice) -> str:
 
 def _dots(figure: Figure, axes: Axes, measured: Sequence[Measured]) -> None:
     """A dot for each candidate; "copy" loses nothing, so it has no colour."""
-    finite = [one.psnr_db for one in measured if one.psnr_db != float("inf")]
+    finite = [one.psnr_db for one in measured if one.psnr_db != inf]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     dots = None
     for one in measured:
         x, y, marker = one.bytes_per_video / 1000, one.cpu_ms, _MARKERS[one.recipe.codec]
-        if one.psnr_db == float("inf"):
+        if one.psnr_db == inf:
             axes.scatter([x], [y], marker=marker, s=60, facecolors="white", edgecolors=_INK)
         else:
             dots = axes.scatter(

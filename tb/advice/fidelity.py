@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import inf, log10
 
 import numpy as np
 import torch
@@ -70,8 +71,6 @@ def upright_sizes(sources: Sequence[Source]) -> dict[str, UprightSize]:
 def psnr_db(candidate: Served, other: Served, sizes: dict[str, UprightSize]) -> float:
     """PSNR of all views of epoch 0 together, with 1 as the peak; infinite if they are equal.
 
-    Views that the reference does not show completely are left out.
-
     Args:
         candidate: The videos to judge.
         other: The reference. It holds the same videos, maybe more.
@@ -81,24 +80,21 @@ def psnr_db(candidate: Served, other: Served, sizes: dict[str, UprightSize]) -> 
     total, num_views = 0.0, 0
     engine = other.loader.engine
     with (
-        closing(engine.run(candidate.reader, (plan for plan, _, _ in pairs))) as ours,
-        closing(engine.run(other.reader, (plan for _, plan, _ in pairs))) as theirs,
+        closing(engine.run(candidate.reader, (plan for plan, _ in pairs))) as ours,
+        closing(engine.run(other.reader, (plan for _, plan in pairs))) as theirs,
     ):
-        for one, two, (_, _, is_shown) in zip(ours, theirs, pairs, strict=True):
+        for one, two in zip(ours, theirs, strict=True):
             for error in [*one.errors.values(), *two.errors.values()]:
                 raise error
-            views = zip(_views(one.views), _views(two.views), is_shown.T, strict=True)
-            for a, b, counts in views:
+            is_video = one.plan.rows >= 0
+            for a, b in zip(_views(one.views), _views(two.views), strict=True):
                 squares = np.square(a - b, dtype=np.float64).mean(axis=(1, 2, 3, 4))
-                total += float(squares[counts].sum())
-                num_views += int(counts.sum())
-    mean = total / max(num_views, 1)
-    return float(-10 * np.log10(mean)) if mean else float("inf")
+                total += float(squares[is_video].sum())
+                num_views += int(is_video.sum())
+    return -10 * log10(total / num_views) if total else inf
 
 
-def common_crops(
-    crops: np.ndarray, one: Fit, two: Fit
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def common_crops(crops: np.ndarray, one: Fit, two: Fit) -> tuple[np.ndarray, np.ndarray]:
     """Crops that show the same part of a picture in two stored forms of it.
 
     Args:
@@ -107,52 +103,46 @@ def common_crops(
         two: The second form, of the same source.
 
     Returns:
-        (V, 4) int64 crops in the first form, moved by a few pixels; (V, 4) int64 crops in the
-        second form; and (V,) bool: whether both forms show the part. If not, the crops are those
-        of the whole pictures.
+        (V, 4) int64 crops in the first form, moved by up to three pixels and cut to what the second
+        form shows; and (V, 4) int64 crops in the second form.
     """
-    begin = crops[:, :2]
-    near = np.stack([begin, begin + crops[:, 2:]]) + _MOVES  # (moves, 2 ends, V, 2 axes)
-    ratio = (two.scaled_height / one.scaled_height, two.scaled_width / one.scaled_width)
-    exact = np.add(near, (one.top, one.left)) * ratio - (two.top, two.left)
-    there = np.rint(exact).astype(np.int64)
-    is_outside = (near < 0) | (near > (one.height, one.width))
-    is_outside |= (there < 0) | (there > (two.height, two.width))
-    cost = np.abs(exact - there) + _COST_OF_A_MOVE * np.abs(_MOVES) + is_outside
-    best = cost.argmin(axis=0)[None]
-    ours, theirs, outside = (
-        np.take_along_axis(ends, best, axis=0)[0] for ends in (near, there, is_outside)
+    origin, other_origin = np.array((one.top, one.left)), np.array((two.top, two.left))
+    size, other_size = np.array((one.height, one.width)), np.array((two.height, two.width))
+    ratio = np.divide((two.scaled_height, two.scaled_width), (one.scaled_height, one.scaled_width))
+    low = np.maximum(np.ceil(other_origin / ratio - origin), 0)
+    high = np.minimum(np.floor((other_origin + other_size) / ratio - origin), size)
+    edges = np.stack([crops[:, :2], crops[:, :2] + crops[:, 2:]])
+    near = np.clip(edges + _MOVES, low, high).astype(np.int64)  # (moves, 2 edges, V, 2 axes)
+    exact = (near + origin) * ratio - other_origin
+    error_px = np.abs(exact - np.rint(exact)) + _COST_OF_A_MOVE * np.abs(near - edges)
+    best = error_px.argmin(axis=0)[None]
+    ours, theirs = (
+        np.take_along_axis(there, best, axis=0)[0]
+        for there in (near, np.rint(exact).astype(np.int64))
     )
-    is_shown = ~outside.any(axis=(0, 2))
-    pairs = ((ours, one), (theirs, two))
-    for ends, _ in pairs:
-        is_shown &= (ends[1] > ends[0]).all(axis=1)
-    found = [
-        np.where(
-            is_shown[:, None],
-            np.concatenate([ends[0], ends[1] - ends[0]], axis=1),
-            (0, 0, form.height, form.width),
-        )
-        for ends, form in pairs
-    ]
-    return found[0], found[1], is_shown
+    return _crops(ours, size), _crops(theirs, other_size)
+
+
+def _crops(edges: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(2, V, 2) edges as (V, 4) crops of at least a pixel in a picture of (height, width)."""
+    begin = np.clip(edges[0], 0, size - 1)
+    return np.concatenate([begin, np.clip(edges[1], begin + 1, size) - begin], axis=1)
 
 
 def _on_both(
     plan: Plan, candidate: Served, other: Served, sizes: dict[str, UprightSize]
-) -> tuple[Plan, Plan, np.ndarray]:
-    """Plans that show the same from both, near the given one, and (B, V) bool: whether they do."""
+) -> tuple[Plan, Plan]:
+    """Plans that show the same from both, near the given one."""
     rows = np.full_like(plan.rows, -1)
     crop, other_crop = plan.crop.copy(), plan.crop.copy()
-    is_shown = np.zeros(crop.shape[:2], dtype=bool)
     for b in np.flatnonzero(plan.rows >= 0).tolist():
         key = candidate.loader.manifest.keys[plan.rows[b]]
         rows[b] = other.loader.manifest.row_of(key)
         # All recipes that encode store the same frames.
         assert other.loader.manifest.num_frames[rows[b]] == plan.num_frames[b]
         one, two = candidate.fit(sizes[key]), other.fit(sizes[key])
-        crop[b], other_crop[b], is_shown[b] = common_crops(plan.crop[b], one, two)
-    return replace(plan, crop=crop), replace(plan, rows=rows, crop=other_crop), is_shown
+        crop[b], other_crop[b] = common_crops(plan.crop[b], one, two)
+    return replace(plan, crop=crop), replace(plan, rows=rows, crop=other_crop)
 
 
 def _views(groups: Sequence[torch.Tensor]) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ candidates share one engine, because the buffers of many would not fit into memo
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +17,7 @@ from loaders import open_loader
 from loaders.decode import DecodeError
 from loaders.engines.engine import Engine
 from loaders.plan.views import ViewSpec
-from shards.encode.recipe import Recipe
+from shards.encode.recipe import MAX_SHORT_SIDE_PX, Recipe
 from shards.errors import InputError
 from shards.files.store import open_store
 from shards.format.dataset_json import read_dataset_json
@@ -26,7 +27,7 @@ from shards.ingestion.ingest import IngestReport, ingest
 from shards.progress import Progress
 from shards.reader import ShardError, ShardReader
 from shards.sources.source import Dataset
-from tb.advice.candidates import candidates, name_of, reference
+from tb.advice.candidates import candidates, name_of, options_of, reference
 from tb.advice.fidelity import Served, psnr_db, upright_sizes
 from tb.advice.sample import Sample
 
@@ -61,6 +62,11 @@ class Measured:
     def name(self) -> str:
         """What tells it from the others."""
         return name_of(self.recipe)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of `tb shard` that store videos like this."""
+        return options_of(self.recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +121,13 @@ def measure(
         source, skipped = bench.store_source()
         usable = sample.without({entry.key for entry in skipped})
         stored, left_out = bench.store_candidates(usable, source, late_s)
-        psnrs_db = bench.compare(usable, source, stored, left_out)
-        measured = bench.time(source.loader.engine, stored, psnrs_db)
+        psnrs_db, unreadable = bench.compare(usable, source, stored)
+        measured = bench.timed(source.loader.engine, stored, psnrs_db)
     return Measurements(
         measured=measured,
         num_videos=len(usable.sources),
         skipped=skipped,
-        left_out=left_out,
+        left_out=left_out | unreadable,
     )
 
 
@@ -149,7 +155,7 @@ class _Bench:
         """The videos as the reference stores them, and those that cannot be used."""
         recipe, out = reference(self.spec), self.folder / "reference"
         try:
-            self._ingest(self.sample.dataset, recipe, out, "storing the reference", 0, 1)
+            self._ingest(self.sample.dataset, recipe, out, 0, "the reference")
         except InputError:
             skipped = read_skipped(open_store(out)) if out.is_dir() else []
             if not skipped:
@@ -174,7 +180,7 @@ class _Bench:
             if stored and time.monotonic() > late_s:
                 left_out[name] = "the time was too short (--minutes, --videos)"
                 continue
-            report = self._ingest(usable, recipe, out, name, index + 1, len(recipes) + 1)
+            report = self._ingest(usable, recipe, out, index + 1, name)
             if report.num_skipped:
                 left_out[name] = f"it cannot store {report.num_skipped} of the videos"
             else:
@@ -182,24 +188,24 @@ class _Bench:
         return stored, left_out
 
     def compare(
-        self, usable: Dataset, source: Served, stored: list[Served], left_out: dict[str, str]
-    ) -> dict[Recipe, float]:
-        """The PSNR of each candidate that can be rendered, dB; it also warms everything up."""
+        self, usable: Dataset, source: Served, stored: list[Served]
+    ) -> tuple[dict[Recipe, float], dict[str, str]]:
+        """PSNR of each candidate, dB, and which ones cannot be rendered; it warms everything up."""
         sizes = upright_sizes(usable.sources)
-        found = {}
+        psnrs_db, unreadable = {}, {}
         for index, served in enumerate(stored):
             self._show(_STORED, _COMPARED, index / len(stored), f"comparing {served.name}")
             try:
                 if served.recipe.codec_type.keeps_files:
                     _render(source.loader.engine, served, epoch=0)
-                    found[served.recipe] = float("inf")
+                    psnrs_db[served.recipe] = inf
                 else:
-                    found[served.recipe] = psnr_db(served, source, sizes)
+                    psnrs_db[served.recipe] = psnr_db(served, source, sizes)
             except (DecodeError, ShardError) as error:
-                left_out[served.name] = f"the loader cannot read it: {error}"
-        return found
+                unreadable[served.name] = f"the loader cannot read it: {error}"
+        return psnrs_db, unreadable
 
-    def time(
+    def timed(
         self, engine: Engine, stored: list[Served], psnrs_db: dict[Recipe, float]
     ) -> list[Measured]:
         """Times the candidates that have a PSNR: rounds in turn, of which medians count."""
@@ -228,12 +234,13 @@ class _Bench:
         )
 
     def _ingest(
-        self, dataset: Dataset, recipe: Recipe, out: Path, name: str, index: int, num: int
+        self, dataset: Dataset, recipe: Recipe, out: Path, index: int, name: str
     ) -> IngestReport:
-        """Stores a data set as number `index` of `num`."""
+        """Stores a data set, as number `index` of the reference and the candidates."""
+        num = 1 + len(candidates(self.spec, MAX_SHORT_SIDE_PX))
 
         def progress(num_done: int, num_videos: int, key: str) -> None:
-            self._show(0, _STORED, (index + num_done / num_videos) / num, name)
+            self._show(0, _STORED, (index + num_done / num_videos) / num, f"storing {name}")
 
         return ingest(dataset, out, recipe=recipe, workers=self.workers, progress=progress)
 

@@ -39,7 +39,7 @@ def _advise(
     ] = None,
     max_gb: Annotated[
         float | None,
-        typer.Option(help="Room for all shards, GB. Default: that of the videos themselves."),
+        typer.Option(help="Space for all shards, GB. Default: that of the videos themselves."),
     ] = None,
     min_psnr: Annotated[
         float, typer.Option(help="Least PSNR of the views against those of the source, dB.")
@@ -97,10 +97,8 @@ def _print(advice: "Advice", given: Given, out: Path) -> None:
     if refusal is not None:
         raise refusal
     assert chosen is not None
-    from tb.advice.candidates import options_of
-
     typer.echo(f"choice   {chosen.name}: {_why(advice, chosen)}")
-    words = ["tb", "shard", *given.words, *options_of(chosen.recipe), "--out", str(out / "shards")]
+    words = ["tb", "shard", *given.words, *chosen.options, "--out", str(out / "shards")]
     typer.echo(f"run      {shlex.join(words)}")
 
 
@@ -118,9 +116,9 @@ def _line(one: "Measured") -> str:
 def _why(advice: "Advice", chosen: "Measured") -> str:
     """The rule that led to the choice."""
     within = (
-        f"at least {advice.limits.min_psnr_db:g} dB and at most {_size_text(advice.room_bytes)}"
+        f"at least {advice.limits.min_psnr_db:g} dB and at most {_size_text(advice.space_bytes)}"
     )
-    if chosen.set_bytes > advice.room_bytes:
+    if chosen.set_bytes > advice.space_bytes:
         return f"none has {within}, so the smallest with that PSNR"
     return f"the fastest with {within}"
 

@@ -23,6 +23,14 @@ from tests.shards import damage
 # Crops of one size only: few candidates.
 VIEWS = ("--views", "similarity", "--size", 32, "--workers", 1)
 
+# A shell that runs the tests in the background makes programs ignore Ctrl-C.
+_WITH_CTRL_C = """
+import signal
+from tb.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -164,8 +172,9 @@ def test_an_out_that_cannot_be_made_and_videos_that_cannot_be_used(tmp_path: Pat
 
 def test_ctrl_c_leaves_no_shards(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "tb.cli", "advise", "folder", "--root", videos, "--out", out]
-    process = subprocess.Popen([*map(str, [*command, *VIEWS])], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", _WITH_CTRL_C, "advise", "folder", "--root", videos]
+    words = [str(word) for word in (*command, "--out", out, *VIEWS)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while not list(out.glob("trial-*/0/*.tar")):
         assert process.poll() is None
         time.sleep(0.01)
