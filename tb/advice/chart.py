@@ -20,6 +20,7 @@ _MARKERS = {"h264": "o", "hevc": "^", "vp9": "v", "mjpeg": "s", "copy": "D"}
 _INK, _SOFT = "#333333", "#b0b0b0"
 # From the middle of the name's left edge.
 _LEADER = {"arrowstyle": "-", "color": _SOFT, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkB": 4}
+_TICKS = (1, 1.5, 2, 3, 4, 5, 7)
 _LINE_PX, _DPI = 21, 120
 _WIDTH_IN, _MIN_HEIGHT_IN = 10.0, 5.0
 _MARGIN_IN = 1.3
@@ -39,7 +40,7 @@ def chart_png(advice: Advice) -> bytes:
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_locator(LogLocator(subs=_TICKS))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("")
         axes.set_title(

@@ -4,7 +4,7 @@ The source stands there as the reference: nearly lossless, and as large as any v
 views of both show the same frames and the same part of the picture, mirrored, coloured and erased
 alike. This needs care with the crops of a plan, which are whole pixels of the stored picture. A
 shift of a quarter of a pixel costs more than the encoding. So each edge of a crop is moved by up to
-three pixels, to where it meets an edge between two pixels of the reference best.
+eight pixels, to where it meets an edge between two pixels of the reference best.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from tb.advice.candidates import name_of
 UprightSize = tuple[int, int, Fraction]
 """Height and width of upright pictures of a source, and the width of a pixel / its height."""
 
-_MOVES = np.arange(-3, 4)[:, None, None, None]
+_MOVES = np.arange(-8, 9)[:, None, None, None]
 _COST_OF_A_MOVE = 1e-6  # in pixels of error: between equals, the nearest wins
 
 
@@ -103,7 +103,7 @@ def common_crops(crops: np.ndarray, one: Fit, two: Fit) -> tuple[np.ndarray, np.
         two: The second form, of the same source.
 
     Returns:
-        (V, 4) int64 crops in the first form, moved by up to three pixels and cut to what the second
+        (V, 4) int64 crops in the first form, moved by up to eight pixels and cut to what the second
         form shows; and (V, 4) int64 crops in the second form.
     """
     origin, other_origin = np.array((one.top, one.left)), np.array((two.top, two.left))

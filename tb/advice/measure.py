@@ -178,7 +178,7 @@ class _Bench:
         for index, recipe in enumerate(recipes):
             name, out = name_of(recipe), self.folder / str(index)
             if stored and time.monotonic() > late_s:
-                left_out[name] = "the time was too short (--minutes, --videos)"
+                left_out[name] = "no time for it: give more --minutes, or fewer --videos"
                 continue
             report = self._ingest(usable, recipe, out, index + 1, name)
             if report.num_skipped:

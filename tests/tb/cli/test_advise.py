@@ -126,7 +126,7 @@ def test_no_time_leaves_one_candidate_and_a_tight_budget_none(videos: Path, tmp_
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, InputError)
     assert "max_gb is 1e-06 (--max-gb): the smallest candidate with 20 dB" in str(done.exception)
-    assert "left out: mjpeg ≤64: the time was too short" in done.stdout
+    assert "left out: mjpeg ≤64: no time for it" in done.stdout
     found = json.loads((tmp_path / "advice.json").read_text())
     assert found["choice"] is None
     assert [row["name"] for row in found["candidates"]] == ["h264 gop 16 ≤96"]
