@@ -7,9 +7,11 @@ from math import inf, isfinite
 from shards.errors import InputError
 from tb.advice.measure import Measured, Measurements
 
-AS_FAST = 1.05
-"""Candidates that take up to 5 % more than the fastest one count as equally fast."""
 BYTES_PER_GB = 1e9
+# Candidates that take up to 5 % more than the fastest one count as equally fast.
+_AS_FAST = 1.05
+# Without a budget, speed is worth twice the space.
+_WORTH_IT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,8 @@ class Limits:
     """What a choice must keep to.
 
     Attributes:
-        max_gb: The space for all shards, in GB of 10^9 bytes. None: that of the videos themselves.
+        max_gb: The space for all shards, in GB of 10^9 bytes. None: twice what the
+            smallest candidate with the PSNR takes.
         min_psnr_db: The least PSNR of the views, dB.
 
     Raises:
@@ -56,25 +59,26 @@ class Advice:
 
     @property
     def space_bytes(self) -> float:
-        """How much all shards may take."""
-        max_gb = self.limits.max_gb
-        return self.source_bytes if max_gb is None else max_gb * BYTES_PER_GB
+        """How much all shards may take; without `max_gb`, twice what the smallest candidate takes.
+
+        Raises:
+            InputError: No candidate is close enough to the source.
+        """
+        if self.limits.max_gb is not None:
+            return self.limits.max_gb * BYTES_PER_GB
+        return _WORTH_IT * min(one.set_bytes for one in self._close())
 
     @property
     def choice(self) -> Measured:
         """The fastest candidate within the limits; of several that are as fast, the smallest.
 
-        Without `max_gb`, it is the smallest candidate if none is as small as the videos themselves.
-
         Raises:
             InputError: No candidate is within the limits.
         """
         close = self._close()
-        smallest = min(close, key=lambda one: one.set_bytes)
         fitting = [one for one in close if one.set_bytes <= self.space_bytes]
-        if not fitting and self.limits.max_gb is None:
-            return smallest
         if not fitting:
+            smallest = min(close, key=lambda one: one.set_bytes)
             raise InputError(
                 f"max_gb is {self.limits.max_gb:g} (--max-gb): the smallest candidate with"
                 f" {self.limits.min_psnr_db:g} dB, {smallest.name}, needs"
@@ -82,7 +86,7 @@ class Advice:
                 " --min-psnr"
             )
         fastest_ms = min(one.cpu_ms for one in fitting)
-        as_fast = [one for one in fitting if one.cpu_ms <= fastest_ms * AS_FAST]
+        as_fast = [one for one in fitting if one.cpu_ms <= fastest_ms * _AS_FAST]
         return min(as_fast, key=lambda one: one.set_bytes)
 
     def _close(self) -> list[Measured]:

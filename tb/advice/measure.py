@@ -33,6 +33,8 @@ from tb.advice.sample import Sample
 
 _BATCH_SIZE = 4
 _NUM_ROUNDS = 5
+_MIN_TRIED = 2
+"""However little time there is: the default of `tb shard`, and a smaller size."""
 _STORED, _COMPARED = 0.6, 0.7
 """Shares of the time after which all videos should be stored, and compared."""
 
@@ -123,11 +125,18 @@ def measure(
         stored, left_out = bench.store_candidates(usable, source, late_s)
         psnrs_db, unreadable = bench.compare(usable, source, stored)
         measured = bench.timed(source.loader.engine, stored, psnrs_db)
+    left_out |= unreadable
+    if not measured:
+        name, reason = next(iter(left_out.items()))
+        raise InputError(
+            f"{sample.dataset.root}: no recipe can be tried, e.g. {name}: {reason}; check that the"
+            " videos do not change in the meantime"
+        )
     return Measurements(
         measured=measured,
         num_videos=len(usable.sources),
         skipped=skipped,
-        left_out=left_out | unreadable,
+        left_out=left_out,
     )
 
 
@@ -177,8 +186,8 @@ class _Bench:
         left_out = {}
         for index, recipe in enumerate(recipes):
             name, out = name_of(recipe), self.folder / str(index)
-            if stored and time.monotonic() > late_s:
-                left_out[name] = "no time for it: give more --minutes, or fewer --videos"
+            if len(stored) >= _MIN_TRIED and time.monotonic() > late_s:
+                left_out[name] = "no time left: give more --minutes, or fewer --videos"
                 continue
             report = self._ingest(usable, recipe, out, index + 1, name)
             if report.num_skipped:

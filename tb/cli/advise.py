@@ -39,7 +39,7 @@ def _advise(
     ] = None,
     max_gb: Annotated[
         float | None,
-        typer.Option(help="Space for all shards, GB. Default: that of the videos themselves."),
+        typer.Option(help="Space for all shards, GB. Default: twice the smallest choice."),
     ] = None,
     min_psnr: Annotated[
         float, typer.Option(help="Least PSNR of the views against those of the source, dB.")
@@ -91,13 +91,14 @@ def _print(advice: "Advice", given: Given, out: Path) -> None:
     typer.echo()
     for entry in found.skipped:
         typer.echo(f"cannot be used: {entry.source}: {entry.reason}")
-    for name, reason in found.left_out.items():
-        typer.echo(f"left out: {name}: {reason}")
+    for reason in dict.fromkeys(found.left_out.values()):
+        names = [name for name, why in found.left_out.items() if why == reason]
+        typer.echo(f"not tried: {', '.join(names)}: {reason}")
     typer.echo(f"advice   {out / 'advice.json'}\npicture  {out / 'advice.png'}")
     if refusal is not None:
         raise refusal
     assert chosen is not None
-    typer.echo(f"choice   {chosen.name}: {_why(advice, chosen)}")
+    typer.echo(f"choice   {chosen.name}: {_why(advice)}")
     words = ["tb", "shard", *given.words, *chosen.options, "--out", str(out / "shards")]
     typer.echo(f"run      {shlex.join(words)}")
 
@@ -113,14 +114,12 @@ def _line(one: "Measured") -> str:
     )
 
 
-def _why(advice: "Advice", chosen: "Measured") -> str:
+def _why(advice: "Advice") -> str:
     """The rule that led to the choice."""
-    within = (
-        f"at least {advice.limits.min_psnr_db:g} dB and at most {_size_text(advice.space_bytes)}"
-    )
-    if chosen.set_bytes > advice.space_bytes:
-        return f"none has {within}, so the smallest with that PSNR"
-    return f"the fastest with {within}"
+    limits = advice.limits
+    twice = "" if limits.max_gb is not None else ", twice what the smallest such one takes"
+    space = _size_text(advice.space_bytes)
+    return f"the fastest with at least {limits.min_psnr_db:g} dB and at most {space}{twice}"
 
 
 def _size_text(num_bytes: float) -> str:

@@ -34,13 +34,12 @@ def _advice(
     *measured: Measured,
     max_gb: float | None = None,
     min_psnr_db: float = 35,
-    source_bytes: int = 69_000_000,
 ) -> Advice:
     return Advice(
         views="student",
         size_px=112,
         num_videos=100,
-        source_bytes=source_bytes,
+        source_bytes=69_000_000,
         found=Measurements(measured=list(measured), num_videos=8, skipped=[], left_out={}),
         limits=Limits(max_gb=max_gb, min_psnr_db=min_psnr_db),
     )
@@ -54,10 +53,10 @@ def test_the_fastest_that_fits_and_of_equals_the_smallest() -> None:
     assert _advice(*ALL, max_gb=0.022).choice is MIDDLE  # 22 MB exactly
 
 
-def test_without_a_budget_the_videos_themselves_are_it() -> None:
-    assert _advice(*ALL).choice is MIDDLE
-    assert _advice(*ALL, source_bytes=75_000_000).choice is FAST
-    assert _advice(*ALL, source_bytes=1_000_000).choice is MIDDLE  # the smallest above 35 dB
+def test_without_a_budget_it_is_twice_the_smallest() -> None:
+    assert _advice(*ALL).choice is MIDDLE  # FAST takes 75 MB, twice 22 MB is less
+    assert _advice(LARGE, FAST).choice is FAST  # twice 45 MB is more
+    assert _advice(*ALL, min_psnr_db=30).space_bytes == 26e6
 
 
 def test_a_budget_below_the_smallest_is_refused_by_name() -> None:

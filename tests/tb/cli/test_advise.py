@@ -119,17 +119,20 @@ def test_larger_pictures_are_closer_to_the_source(run: Run) -> None:
     assert psnr_db["h264 gop 16 ≤64"] < psnr_db["h264 gop 16 ≤96"]
 
 
-def test_no_time_leaves_one_candidate_and_a_tight_budget_none(videos: Path, tmp_path: Path) -> None:
+def test_no_time_leaves_two_candidates_and_a_tight_budget_none(
+    videos: Path, tmp_path: Path
+) -> None:
     command = ["advise", "folder", "--root", videos, "--out", tmp_path, *VIEWS, "--videos", 2]
     command += ["--minutes", 1e-6, "--max-gb", 1e-6, "--min-psnr", 20]
     arguments = [str(word) for word in command]
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, InputError)
     assert "max_gb is 1e-06 (--max-gb): the smallest candidate with 20 dB" in str(done.exception)
-    assert "left out: mjpeg ≤64: no time for it" in done.stdout
+    assert "not tried: h264 gop 8 ≤64, h264 gop 32 ≤64, mjpeg ≤64, copy: no time" in done.stdout
     found = json.loads((tmp_path / "advice.json").read_text())
     assert found["choice"] is None
-    assert [row["name"] for row in found["candidates"]] == ["h264 gop 16 ≤96"]
+    tried = [row["name"] for row in found["candidates"]]
+    assert tried == ["h264 gop 16 ≤96", "h264 gop 16 ≤64"]
 
 
 @pytest.mark.parametrize(
