@@ -19,8 +19,8 @@ class Limits:
     """What a choice must keep to.
 
     Attributes:
-        max_gb: The space for all shards, in GB of 10^9 bytes. None: twice what the
-            smallest candidate with the PSNR takes.
+        max_gb: The space for all shards, in GB of 10^9 bytes. None: twice what the smallest
+            candidate with that PSNR needs.
         min_psnr_db: The least PSNR of the views, dB.
 
     Raises:

@@ -105,7 +105,7 @@ def advise(
         out: The folder for advice.json and advice.png, made if missing.
         views: What is cut from a video: a name that `open_loader` takes, or a ViewSpec.
         size: Height and width of a view, px. None: the size that the views have.
-        max_gb: The space for all shards, GB. None: twice what the smallest choice takes.
+        max_gb: The space for all shards, GB. None: twice what the smallest needs.
         min_psnr: The least PSNR of the views against those of the source, dB.
         videos: How many videos are tried.
         minutes: About how long it may take; the least likely recipes are left out.

@@ -39,7 +39,7 @@ def _advise(
     ] = None,
     max_gb: Annotated[
         float | None,
-        typer.Option(help="Space for all shards, GB. Default: twice the smallest choice."),
+        typer.Option(help="Space for all shards, GB. Default: twice what the smallest needs."),
     ] = None,
     min_psnr: Annotated[
         float, typer.Option(help="Least PSNR of the views against those of the source, dB.")

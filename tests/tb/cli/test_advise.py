@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 import tb
 from shards.errors import InputError
 from shards.format.manifest import read_manifest
+from shards.sources.folder import from_folder
+from tb.advice.sample import draw_sample
 from tb.cli import app
 from tests.make_videos import make_video
 from tests.shards import damage
@@ -133,6 +135,12 @@ def test_no_time_leaves_two_candidates_and_a_tight_budget_none(
     assert found["choice"] is None
     tried = [row["name"] for row in found["candidates"]]
     assert tried == ["h264 gop 16 ≤96", "h264 gop 16 ≤64"]
+    # The whole set shrinks as the sample does.
+    source_bytes = draw_sample(from_folder(videos), 2).source_bytes()
+    assert source_bytes < found["source_bytes"]
+    for row in found["candidates"]:
+        num_bytes = row["bytes_per_video"] * found["num_tried"]
+        assert row["set_bytes"] == round(num_bytes * found["source_bytes"] / source_bytes)
 
 
 @pytest.mark.parametrize(
