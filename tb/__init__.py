@@ -12,6 +12,7 @@ from tb.version import __version__  # noqa: F401 (for `tb.__version__`)
 if TYPE_CHECKING:
     from shards.errors import InputError as InputError
     from shards.ingestion.ingest import IngestReport as IngestReport
+    from tb.advice.advice import Advice as Advice
     from tb.api.inspection import compare_runs as compare_runs
     from tb.api.inspection import compare_settings as compare_settings
     from tb.api.inspection import find_runs as find_runs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tb.api.whole_runs import reproduce as reproduce
     from tb.api.whole_runs import reproduce_cost as reproduce_cost
     from tb.api.whole_runs import run_demo as run_demo
+    from tb.api.work_folder import advise as advise
     from tb.api.work_folder import evaluate as evaluate
     from tb.api.work_folder import export as export
     from tb.api.work_folder import knn_probe as knn_probe
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tb.weights.classifier import TrainedClassifier as TrainedClassifier
 
 _MODULE_OF = {
+    "Advice": "tb.advice.advice",
     "Evaluation": "tb.evaluation.accuracy",
     "IngestReport": "shards.ingestion.ingest",
     "InputError": "shards.errors",
@@ -48,6 +51,7 @@ _MODULE_OF = {
     "Run": "tb.reports.runs",
     "RunComparison": "tb.reports.runs",
     "TrainedClassifier": "tb.weights.classifier",
+    "advise": "tb.api.work_folder",
     "compare_runs": "tb.api.inspection",
     "compare_settings": "tb.api.inspection",
     "evaluate": "tb.api.work_folder",
@@ -70,6 +74,7 @@ _MODULE_OF = {
     "views": "tb.api.inspection",
 }
 __all__ = [
+    "Advice",
     "Evaluation",
     "IngestReport",
     "InputError",
@@ -78,6 +83,7 @@ __all__ = [
     "Run",
     "RunComparison",
     "TrainedClassifier",
+    "advise",
     "compare_runs",
     "compare_settings",
     "evaluate",

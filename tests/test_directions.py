@@ -30,7 +30,7 @@ ROOMS = {
             "networks",
         ),
         *("weights", "training", "evaluation", "method", "workflow", "reports", "tables", "demo"),
-        *("api", "cli"),
+        *("advice", "api", "cli"),
     ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")

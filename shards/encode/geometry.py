@@ -16,6 +16,16 @@ class Fit:
     height: int
     width: int
 
+    @property
+    def top(self) -> int:
+        """Rows that the crop removes above; even, because a row of colour covers two of luma."""
+        return round((self.scaled_height - self.height) / 2) // 2 * 2
+
+    @property
+    def left(self) -> int:
+        """Columns that the crop removes on the left; even, for the same reason."""
+        return round((self.scaled_width - self.width) / 2) // 2 * 2
+
 
 def fit(
     height: int, width: int, pixel_aspect: Fraction, short_side_px: int, min_side_px: int = 64

@@ -74,7 +74,7 @@ def _build_graph(frame: VideoFrame, stream: VideoStream, probed: Probe, recipe: 
         f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
     )
     nodes = [graph.add("buffer", source)]
-    for name, arguments in _steps(frame, aspect, probed, recipe):
+    for name, arguments in _steps(frame, stream, probed, recipe):
         nodes.append(graph.add(name, arguments or None))
     nodes.append(graph.add("buffersink"))
     graph.link_nodes(*nodes).configure()
@@ -82,11 +82,11 @@ def _build_graph(frame: VideoFrame, stream: VideoStream, probed: Probe, recipe: 
 
 
 def _steps(
-    frame: VideoFrame, aspect: Fraction, probed: Probe, recipe: Recipe
+    frame: VideoFrame, stream: VideoStream, probed: Probe, recipe: Recipe
 ) -> list[tuple[str, str]]:
     """(filter, its arguments) in order: rate, deinterlacing, turning, scaling, cropping."""
     turns = upright_filters(_display_matrix(frame))
-    size = _upright_fit(frame, aspect, recipe, is_turned=("transpose" in dict(turns)))
+    size = _upright_fit(frame, stream, recipe)
     steps = []
     if not probed.is_constant:
         # The rate first, because dropped frames need not be scaled.
@@ -99,21 +99,23 @@ def _steps(
         *turns,
         ("scale", _scaling(frame, size, recipe)),
         ("format", recipe.codec_type.pixel_format),
-        ("crop", f"{size.width}:{size.height}"),
+        ("crop", f"{size.width}:{size.height}:{size.left}:{size.top}"),
         ("setsar", "1"),
     ]
 
 
-def _upright_fit(frame: VideoFrame, aspect: Fraction, recipe: Recipe, *, is_turned: bool) -> Fit:
-    height, width = (frame.width, frame.height) if is_turned else (frame.height, frame.width)
+def upright_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int, Fraction]:
+    """(height, width, width of a pixel / its height) of a decoded frame that is turned upright."""
+    aspect = _pixel_aspect(stream)
+    if "transpose" in dict(upright_filters(_display_matrix(frame))):
+        return frame.width, frame.height, 1 / aspect
+    return frame.height, frame.width, aspect
+
+
+def _upright_fit(frame: VideoFrame, stream: VideoStream, recipe: Recipe) -> Fit:
     assert recipe.short_side_px is not None  # only "copy" has none, and it uses no filters
-    size = fit(
-        height,
-        width,
-        1 / aspect if is_turned else aspect,
-        recipe.short_side_px,
-        recipe.codec_type.min_side_px,
-    )
+    height, width, aspect = upright_size(frame, stream)
+    size = fit(height, width, aspect, recipe.short_side_px, recipe.codec_type.min_side_px)
     if max(size.height, size.width) > MAX_SIDE_PX:
         raise VideoFaultError(
             f"pictures of {width}x{height} px are too elongated: with short side"

@@ -10,7 +10,7 @@ DEFAULT_CODEC = "h264"
 DEFAULT_GOP = 16
 DEFAULT_SHORT_SIDE_PX = 256
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
-_MAX_SHORT_SIDE_PX = 2160
+MAX_SHORT_SIDE_PX = 2160
 _MAX_GOP = 250
 
 
@@ -93,10 +93,10 @@ class Recipe:
             )
         if self.gop is not None and not 1 <= self.gop <= _MAX_GOP:
             raise InputError(f"recipe: gop {self.gop}: choose 1 to {_MAX_GOP}")
-        if side is not None and (not least <= side <= _MAX_SHORT_SIDE_PX or side % STEP_PX):
+        if side is not None and (not least <= side <= MAX_SHORT_SIDE_PX or side % STEP_PX):
             raise InputError(
                 f"recipe: short side {side}: choose a multiple of {STEP_PX} from {least} to"
-                f" {_MAX_SHORT_SIDE_PX} for {self.codec}"
+                f" {MAX_SHORT_SIDE_PX} for {self.codec}"
             )
         if self.preset is not None and self.preset not in _PRESETS:
             raise InputError(f"recipe: preset {self.preset!r}: choose one of {', '.join(_PRESETS)}")

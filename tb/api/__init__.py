@@ -24,6 +24,7 @@ from tb.api.whole_runs import reproduce as reproduce
 from tb.api.whole_runs import reproduce_cost as reproduce_cost
 from tb.api.whole_runs import run_demo as run_demo
 from tb.api.work_folder import ALL as ALL
+from tb.api.work_folder import advise as advise
 from tb.api.work_folder import evaluate as evaluate
 from tb.api.work_folder import export as export
 from tb.api.work_folder import knn_probe as knn_probe

@@ -1,4 +1,4 @@
-"""A data set and a work folder: sharding, training, measuring, exporting."""
+"""A data set and a work folder: advice, sharding, training, measuring, exporting."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,8 +9,10 @@ from shards.errors import InputError
 from tb.api.opening import open_work
 
 if TYPE_CHECKING:
+    from loaders.plan.views import ViewSpec
     from shards.ingestion.ingest import IngestReport
     from shards.sources.source import Dataset
+    from tb.advice.advice import Advice
     from tb.evaluation.accuracy import Evaluation
     from tb.evaluation.probes import Retrieval
     from tb.weights.classifier import TrainedClassifier
@@ -78,6 +80,52 @@ def shard(
         ray_address=ray,
         time_limit_s=time_limit,
         strict=strict,
+        progress=progress or no_progress,
+    )
+
+
+def advise(
+    source: "Dataset | Path | str",
+    *,
+    out: Path | str,
+    views: "ViewSpec | str" = "student",
+    size: int | None = None,
+    max_gb: float | None = None,
+    min_psnr: float = 35.0,
+    videos: int = 24,
+    minutes: float = 2.0,
+    workers: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> "Advice":
+    """`tb advise`: tries recipes of `shard` on some of the videos; its `choice` is the one to take.
+
+    Args:
+        source: A folder of class folders, or what a function of `shards.sources` returned.
+        out: The folder for advice.json and advice.png, made if missing.
+        views: What is cut from a video: a name that `open_loader` takes, or a ViewSpec.
+        size: Height and width of a view, px. None: the size that the views have.
+        max_gb: The space for all shards, GB. None: twice what the smallest needs.
+        min_psnr: The least PSNR of the views against those of the source, dB.
+        videos: How many videos are tried.
+        minutes: About how long it may take; the least likely recipes are left out.
+        workers: Processes that encode, and threads that make views. None: one for each CPU.
+        progress: Called with (percent done, 100, what is being done).
+    """
+    from shards.progress import no_progress
+    from shards.sources.folder import from_folder
+    from tb.advice.advice import Limits
+    from tb.advice.advise import advise as advise_on
+
+    limits = Limits(max_gb=max_gb, min_psnr_db=min_psnr)
+    return advise_on(
+        from_folder(Path(source)) if isinstance(source, Path | str) else source,
+        Path(out),
+        views,
+        size_px=size,
+        num_videos=videos,
+        limits=limits,
+        minutes=minutes,
+        workers=workers,
         progress=progress or no_progress,
     )
 

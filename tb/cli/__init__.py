@@ -12,6 +12,7 @@ import typer
 
 from shards.errors import InputError
 from tb import messages
+from tb.cli.advise import advise_app
 from tb.cli.config import config_app
 from tb.cli.demo import demo_command
 from tb.cli.evaluate import evaluate_command
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(shard_app, name="shard")
 app.add_typer(shards_app, name="shards")
+app.add_typer(advise_app, name="advise")
 app.command("split")(split_command)
 app.add_typer(train_app, name="train")
 app.command("eval")(evaluate_command)

@@ -4,9 +4,6 @@ What each command needs is imported inside it, because `tb --help` must not wait
 Results go to standard output, progress and errors to standard error.
 """
 
-from collections.abc import Callable
-from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +12,7 @@ from typer.core import TyperCommand
 from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from tb import api
 from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
+from tb.cli.sources import Given, Seed, commands_over_sources
 
 if TYPE_CHECKING:
     from shards.ingestion.ingest import IngestReport
@@ -28,12 +26,6 @@ shard_app = typer.Typer(
 
 _NUM_REASONS_SHOWN = 5
 
-# What to read.
-Root = Annotated[Path, typer.Option(help="The folder with the class folders.")]
-MinPerClass = Annotated[int, typer.Option(help="Refuse classes with fewer videos.", min=1)]
-FollowLinks = Annotated[
-    bool, typer.Option("--follow-links", help="Also take videos outside the root that links reach.")
-]
 # How to store it.
 Out = Annotated[
     str, typer.Option(help="Folder for the shards, created if missing; or a URL such as s3://...")
@@ -58,9 +50,6 @@ ShortSide = Annotated[
 ]
 MaxSeconds = Annotated[float | None, typer.Option(help="Cut longer videos (not with copy).")]
 ShardMb = Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)]
-Seed = Annotated[
-    int, typer.Option(help="Seed of the order in the shards and of random splits.", min=0)
-]
 # How to run.
 Workers = Annotated[
     int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
@@ -89,28 +78,8 @@ class _SourceCommand(TyperCommand):
         return super().parse_args(ctx, full)
 
 
-def _ingesting(read: "Callable[..., Dataset]") -> Callable[..., None]:
-    """A command that ingests the data set which `read` returns; it has the options of both."""
-
-    def command(**options: object) -> None:
-        dataset = read(**{name: options[name] for name in signature(read).parameters})
-        names = [name for name in signature(_ingest).parameters if name != "dataset"]
-        _ingest(dataset, **{name: options[name] for name in names})  # type: ignore[arg-type]
-
-    parameters = {**signature(_ingest).parameters, **signature(read).parameters}
-    del parameters["dataset"]
-    # A signature must have required options first.
-    ordered = sorted(parameters.values(), key=lambda p: p.default is not p.empty)
-    command.__signature__ = signature(read).replace(  # type: ignore[attr-defined]
-        parameters=[p.replace(kind=p.KEYWORD_ONLY) for p in ordered], return_annotation=None
-    )
-    command.__annotations__ = {p.name: p.annotation for p in ordered}
-    command.__name__, command.__doc__ = read.__name__, read.__doc__
-    return command
-
-
 def _ingest(
-    dataset: "Dataset",
+    given: Given,
     out: Out,
     codec: Codec = DEFAULT_CODEC,
     quality: Quality = None,
@@ -126,7 +95,7 @@ def _ingest(
 ) -> None:
     with progress_bar("shard") as progress:
         report = api.shard(
-            dataset,
+            given.dataset,
             out=out,
             recipe=codec,
             quality=quality,
@@ -141,87 +110,10 @@ def _ingest(
             strict=strict,
             progress=progress,
         )
-    _print_summary(dataset, out, report)
+    _print_summary(given.dataset, out, report)
 
 
-@shard_app.command(cls=_SourceCommand)
-@_ingesting
-def folder(
-    root: Root,
-    test_percent: Annotated[
-        float, typer.Option(help="Share of each class that becomes the test split.")
-    ] = 0.0,
-    seed: Seed = 0,
-    min_per_class: MinPerClass = 2,
-    follow_links: FollowLinks = False,
-) -> "Dataset":
-    """Class folders, optionally below train/, val/, test/ folders."""
-    from shards.sources.folder import from_folder
-
-    return from_folder(
-        root,
-        test_percent=test_percent,
-        seed=seed,
-        min_per_class=min_per_class,
-        follow_links=follow_links,
-    )
-
-
-@shard_app.command(cls=_SourceCommand)
-@_ingesting
-def csv(
-    csv: Annotated[
-        Path, typer.Option(help="Table with columns path,label and optional split,group.")
-    ],
-    min_per_class: MinPerClass = 2,
-) -> "Dataset":
-    """The videos listed in a CSV file; paths are relative to the file's folder."""
-    from shards.sources.table import from_csv
-
-    return from_csv(csv, min_per_class=min_per_class)
-
-
-@shard_app.command(cls=_SourceCommand)
-@_ingesting
-def ucf101(
-    root: Root,
-    annotations: Annotated[
-        Path | None, typer.Option(help="Folder of the official lists; they must agree.")
-    ] = None,
-    follow_links: FollowLinks = False,
-) -> "Dataset":
-    """UCF101 as unpacked, with its three official splits; needs no list files."""
-    from shards.sources.ucf101 import from_ucf101
-
-    return from_ucf101(root, annotations, follow_links=follow_links)
-
-
-@shard_app.command(cls=_SourceCommand)
-@_ingesting
-def hmdb51(
-    root: Root,
-    annotations: Annotated[Path, typer.Option(help="Folder of the 153 official lists.")],
-    follow_links: FollowLinks = False,
-) -> "Dataset":
-    """HMDB51 as unpacked, with its three official splits."""
-    from shards.sources.hmdb51 import from_hmdb51
-
-    return from_hmdb51(root, annotations, follow_links=follow_links)
-
-
-@shard_app.command(cls=_SourceCommand)
-@_ingesting
-def kinetics400(
-    root: Annotated[Path, typer.Option(help="Folder with the videos, e.g. class/ID_START_END.mp4")],
-    annotations: Annotated[
-        list[Path], typer.Option(help="Official list, train.csv or val.csv; give it twice.")
-    ],
-    follow_links: FollowLinks = False,
-) -> "Dataset":
-    """Kinetics-400 as downloaded; videos that are missing are listed."""
-    from shards.sources.kinetics400 import from_kinetics400
-
-    return from_kinetics400(root, annotations, follow_links=follow_links)
+commands_over_sources(shard_app, _ingest, cls=_SourceCommand)
 
 
 def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
