@@ -3,7 +3,7 @@
 Threads may share a reader: positional reads have no file position, and a descriptor closes only
 when its last reader is done. Every read is compared with the manifest, which costs about 1 ms per
 MB. A damaged shard is then an error with a name, never a strange picture. If a remote shard has a
-damaged copy, it is fetched again.
+damaged copy, it is fetched again, once (`shards.copies`).
 
 Remote shards are copied whole when they are first needed. Without this cache, each read is a
 request for the bytes it needs, and nothing is kept but the packet indices.
@@ -19,7 +19,9 @@ from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
+from shards.copies import Copies
 from shards.errors import InputError
+from shards.files.machine_errors import MachineError, shortages_named
 from shards.files.remote_store import RemoteStore
 from shards.format.manifest import Manifest
 from shards.format.packet_index import Packets, PacketsError, PacketsFile, Window, crc
@@ -50,6 +52,7 @@ class ShardReader:
             raise InputError(f"cache is False, but {manifest.root} is not remote: leave cache out")
         self._manifest = manifest
         self._uncached = None if cache else RemoteStore(str(manifest.url))
+        self._copies = Copies(manifest)
         # Kept in Arrow, because Python strings would be many times as large.
         self._sha256 = manifest.table.column("sha256").combine_chunks()
         self._codec = manifest.table.column("codec").combine_chunks()
@@ -75,6 +78,7 @@ class ShardReader:
         Raises:
             ShardError: The shard is missing, too short or changed, or it is remote and cannot be
                 fetched.
+            MachineError: This machine lacks space, open files or memory.
         """
         return self._tried_twice(partial(self._read, index))
 
@@ -148,6 +152,8 @@ class ShardReader:
             file = self._packets_file(shard_index, fetch_again)
             packets = file.row(index - int(manifest.shard_starts[shard_index]))
             packets.check(int(manifest.num_frames[index]), int(manifest.sizes[index]))
+        except MachineError:  # not the video's fault
+            raise
         except OSError as error:
             raise self._error(index, f"packet index: {error.strerror or error}") from error
         except PacketsError as error:
@@ -165,7 +171,7 @@ class ShardReader:
             return file
         # Not under the lock, because fetching takes long.
         name = self._manifest.shard_names[shard_index]
-        file = PacketsFile(self._manifest.packets_path(name, fetch_again=fetch_again))
+        file = PacketsFile(self._copies.packets(name, is_damaged=fetch_again))
         with self._lock:
             return _kept(self._packets, shard_index, file, replace=fetch_again)
 
@@ -185,6 +191,8 @@ class ShardReader:
                 data = self._uncached.read_range(manifest.shard_names[shard_index], place, size)
             else:
                 data = self._descriptor(shard_index, fetch_again).read(size, place)
+        except MachineError:  # not the video's fault
+            raise
         except OSError as error:
             raise self._error(index, error.strerror or str(error)) from error
         except InputError as error:  # it cannot be fetched
@@ -200,6 +208,7 @@ class ShardReader:
 
     def close(self) -> None:
         """Closes the shards; a later read opens them again."""
+        self._copies = Copies(self._manifest)  # forgets which files were damaged
         with self._lock:
             self._open.clear()
             self._packets.clear()
@@ -211,7 +220,7 @@ class ShardReader:
             return descriptor
         # Not under the lock, because fetching a remote shard takes long.
         name = self._manifest.shard_names[shard_index]
-        descriptor = _Descriptor(self._manifest.shard_path(name, fetch_again=fetch_again))
+        descriptor = _Descriptor(self._copies.shard(name, is_damaged=fetch_again))
         with self._lock:
             self._close_removed_copies()
             return _kept(self._open, shard_index, descriptor, replace=fetch_again)
@@ -246,7 +255,8 @@ class _Descriptor:
 
     def __init__(self, path: Path) -> None:
         self._fd = -1
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with shortages_named(path):
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         if self._fd >= 0:

@@ -18,7 +18,8 @@ _SHARDS = "shards/*/*.tar"
 
 def note_use(copy: Path) -> None:
     """Remembers that a copy was used now."""
-    with contextlib.suppress(FileNotFoundError):  # another process may have removed it just now
+    # Another process may have removed it just now, or it belongs to another user.
+    with contextlib.suppress(OSError):
         os.utime(copy)
 
 
