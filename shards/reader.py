@@ -12,7 +12,7 @@ request for the bytes it needs, and nothing is kept but the packet indices.
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -21,6 +21,7 @@ from typing import Self, TypeVar
 
 from shards.copies import Copies
 from shards.errors import InputError
+from shards.files.cache_limit import note_use
 from shards.files.machine_errors import MachineError, shortages_named
 from shards.files.remote_store import RemoteStore
 from shards.format.manifest import Manifest
@@ -105,6 +106,27 @@ class ShardReader:
         if self._manifest.has_packets[index]:
             return self.read_window(index, first, last)
         return self.read(index)
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether it copies remote shards to this machine."""
+        return bool(self._manifest.url) and self._uncached is None
+
+    def fetch(self, shard_index: int, keep: Iterable[int] = ()) -> None:
+        """Copies a remote shard and its packet index to this machine, if they are not here.
+
+        Args:
+            shard_index: An index into the manifest's `shard_names`.
+            keep: Shards that count as used now, so that their copies do not give way to this one.
+
+        Raises:
+            InputError: They cannot be fetched.
+        """
+        names = self._manifest.shard_names
+        for index in keep:
+            note_use(self._manifest.root / names[index])
+        self._copies.packets(names[shard_index])
+        self._copies.shard(names[shard_index])
 
     def _tried_twice(self, read: Callable[[bool], T]) -> T:
         """The result of `read(False)`; if the shards are remote and it fails, of `read(True)`.

@@ -14,7 +14,18 @@ ROOMS = {
         *("encode", "ingestion", "copies", "reader", "verification", "summary"),
     ],
     "loaders": [
-        *("yuv", "decode", "plan", "engines", "subset", "faults", "batch", "profile", "devices"),
+        *(
+            "yuv",
+            "decode",
+            "plan",
+            "engines",
+            "subset",
+            "faults",
+            "batch",
+            "prefetch",
+            "profile",
+            "devices",
+        ),
         *("loader", "epoch_dataset"),
     ],
     "tb": [

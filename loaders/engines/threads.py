@@ -32,6 +32,8 @@ _Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
 class ThreadedEngine:
     """Executes plans of one `ViewSpec` on the CPU, with `render_video` in `num_workers` threads."""
 
+    reads_ahead = _PREFETCH
+
     def __init__(
         self, render_video: RenderVideo, spec: ViewSpec, *, dtype: str, num_workers: int
     ) -> None:

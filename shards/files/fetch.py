@@ -9,11 +9,12 @@ process leaves an unfinished file here; a later fetch removes it (`shards.files.
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.addresses import cache_root
-from shards.files.cache_limit import cache_limit_bytes, make_room, note_use
+from shards.files.cache_limit import cache_limit_bytes, note_use, room_for
 from shards.files.lock import locked
 from shards.files.machine_errors import machine_error
 from shards.files.publish import unfinished_file
@@ -120,11 +121,11 @@ def _fetch(
                 return path  # another process was faster
             if not again:
                 path.unlink(missing_ok=True)  # a copy of another size is of no use
-            if num_bytes is not None:
-                make_room(num_bytes)
-            with unfinished_file(path) as unfinished:
+            room = nullcontext() if num_bytes is None else room_for(path, num_bytes)
+            with room, unfinished_file(path) as unfinished:
                 RemoteStore(url).get_file(name, unfinished)
                 check(unfinished)
+                note_use(unfinished)
                 unfinished.replace(path)
     except OSError as error:
         raise machine_error(folder, error) from error

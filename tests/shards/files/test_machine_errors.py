@@ -15,6 +15,7 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
+from shards.verification import verify
 
 _READ = """
 import resource, sys
@@ -81,6 +82,8 @@ def test_a_cache_that_cannot_be_written_is_named(url: str, videos: Path, cache: 
         pytest.raises(MachineError, match=f"{remote.root}: Not a directory; {advice}"),
     ):
         reader.read_window(0, 0, 1)
+    with pytest.raises(MachineError, match=f"{remote.root}: Not a directory; {advice}"):
+        verify(url)
 
 
 def test_too_few_open_files_are_named(manifest: Manifest) -> None:
