@@ -58,7 +58,7 @@ class Engine(Protocol):
     """Executes plans. It owns threads and decoders from its first run until it is closed.
 
     Attributes:
-        reads_ahead: When a run asks for plan k, it has read all videos up to plan
+        reads_ahead: When a run asks for plan k, it has read all videos up to those of plan
             k - reads_ahead - 1.
     """
 

@@ -243,7 +243,7 @@ def test_two_iterations_at_once_do_not_share_memory(
 
 
 def test_memory_is_used_again(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
-    loader = open_loader(numbered_shards, tiny_views, batch_size=2)
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=2)
     places = {batch.views["long"].data_ptr() for batch in islice(loader.stream(), 50)}
     assert len(places) <= 5
 
