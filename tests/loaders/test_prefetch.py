@@ -158,8 +158,9 @@ def test_an_epoch_that_goes_on_in_the_middle_fetches_only_what_is_left(
     with opened(batch_size=2, rank=1, world_size=2) as loader:
         rows = [plan.rows for plan in loader.plans(0, 5)]
         assert len(list(loader.batches(0, 5))) == len(rows) == len(loader) - 5
-    expected = loader.manifest.shard_index[np.concatenate(rows)[np.concatenate(rows) >= 0]]
-    assert sorted(fetched) == sorted(expected.tolist())
+        expected = loader.manifest.shard_index[[row for row in np.concatenate(rows) if row >= 0]]
+        uses = [use.shard for use in loader.planner.uses_of_epoch(0, 5)]
+    assert sorted(fetched) == sorted(expected.tolist()) == sorted(uses)
 
 
 def test_each_shard_is_fetched_once_an_epoch_within_the_limit(

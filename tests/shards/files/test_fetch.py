@@ -91,26 +91,25 @@ def test_a_damaged_copy_is_fetched_again(remote: Manifest, own_cache: Path) -> N
 
 
 def test_eight_threads_that_meet_a_damaged_copy_fetch_it_once(
-    remote: Manifest, fetched: Counter[str]
+    remote: Manifest, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = _copy_of(remote)
     good = copy.read_bytes()
-    for _ in range(2):  # each damage costs one fetch
-        copy.unlink()
-        copy.write_bytes(bytes(len(good)))
-        fetched.clear()
-        together = Barrier(8)
-        with ShardReader(remote) as reader, ThreadPoolExecutor(8) as threads:
+    copy.write_bytes(bytes(len(good)))
+    all_met_it, shard = Barrier(8, timeout=60), Copies.shard
 
-            def read(row: int, reader: ShardReader, together: Barrier) -> int:
-                together.wait()
-                return len(reader.read(row))
+    def met(copies: Copies, name: str, *, is_damaged: bool = False) -> Path:
+        if is_damaged:
+            all_met_it.wait()
+        return shard(copies, name, is_damaged=is_damaged)
 
-            jobs = [threads.submit(read, row, reader, together) for row in range(8)]
-            sizes = [job.result() for job in jobs]
-        assert sizes == remote.sizes[:8].tolist()
-        assert fetched == {_SHARD: 1}
-        assert copy.read_bytes() == good
+    monkeypatch.setattr(Copies, "shard", met)
+    fetched.clear()
+    with ShardReader(remote) as reader, ThreadPoolExecutor(8) as threads:
+        sizes = [len(data) for data in threads.map(reader.read, range(8))]
+    assert sizes == remote.sizes[:8].tolist()
+    assert fetched == {_SHARD: 1}
+    assert copy.read_bytes() == good
 
 
 def test_a_damaged_original_is_fetched_once_and_never_used(
