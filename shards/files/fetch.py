@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from shards.errors import InputError
 from shards.files.addresses import cache_root
 from shards.files.cache_limit import cache_limit_bytes, note_use, room_for
 from shards.files.lock import locked
@@ -25,16 +24,15 @@ def copies_folder(digest: str) -> Path:
     """The folder for copies of the data set with this digest; created if missing.
 
     Raises:
-        InputError: The folder cannot be created, or the cache has a senseless limit.
+        MachineError: The folder cannot be created.
+        InputError: The cache has a senseless limit.
     """
     cache_limit_bytes()  # refused here, not in the middle of an epoch
     folder = cache_root() / "shards" / digest[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"{folder}: {error.strerror}; set TIMEBALANCE_CACHE to a folder for copies"
-        ) from error
+        raise machine_error(folder, error) from error
     return folder
 
 
