@@ -111,13 +111,7 @@ class Prefetcher:
             thread.start()
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while self._is_open and (job := self._next_job()) is None:
-                    self._changed.wait()
-                if not self._is_open:
-                    return
-            assert job is not None
+        while (job := self._wait_for_job()) is not None:
             run, shard, held = job
             try:
                 self._reader.fetch(shard, keep=held)
@@ -126,11 +120,15 @@ class Prefetcher:
             except Exception as error:
                 run.failure = error
 
-    def _next_job(self) -> "tuple[_Run, int, list[int]] | None":
-        for run in self._runs:
-            shard = run.ahead.take(run.step)
-            if shard is not None:
-                return run, shard, list(run.ahead.held)
+    def _wait_for_job(self) -> "tuple[_Run, int, list[int]] | None":
+        """A run, the shard to fetch and those to keep; None when the prefetcher is closed."""
+        with self._changed:
+            while self._is_open:
+                for run in self._runs:
+                    shard = run.ahead.take(run.step)
+                    if shard is not None:
+                        return run, shard, list(run.ahead.held)
+                self._changed.wait()
         return None
 
 

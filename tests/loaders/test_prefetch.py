@@ -211,6 +211,18 @@ def test_an_error_shows_at_the_read_that_needs_the_shard(
         assert list(loader.bad) == [remote.keys[int(remote.shard_starts[bad])]]
 
 
+def test_an_error_of_the_program_is_not_silent(
+    opened: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("shards.reader.ShardReader.fetch", fails)
+    with opened() as loader, pytest.raises(ZeroDivisionError, match="a bug"):
+        for _ in loader.stream():
+            pass
+
+
 def _prefetching_threads() -> list[str]:
     return [one.name for one in threading.enumerate() if one.name.startswith("prefetch")]
 
