@@ -1,9 +1,10 @@
 """Epochs over shards behind S3: whole shards copied to this machine, or only the bytes shown.
 
-An S3 server (moto) on loopback serves a copy of the shards. Three ways take turns in each round: a
-first epoch with an empty cache, a second one with all copies there, and an epoch without a cache
-(`cache=False`). A second table adds a delay to each request, as a distant server has one. The
-server takes part of the same cores, so only ratios within a table mean something.
+An S3 server (moto) on loopback serves a copy of the shards. Four ways take turns in each round: a
+first epoch with an empty cache where no shard is fetched ahead, a first epoch as it is, a second
+one with all copies there, and an epoch without a cache (`cache=False`). Further tables add a delay
+to each request, as a distant server has one. The server takes part of the same cores, so only
+ratios within a table mean something.
 
 "Shown" are the packets of the frames from the first to the last one that a sample has. Fetched
 bytes over shown bytes say what the rest costs: frames back to the keyframe and on to the end of the
@@ -27,14 +28,16 @@ from threading import Lock
 from typing import Any
 
 from bench.s3_server import CREDENTIALS, s3_server
-from loaders import open_loader
+from loaders import open_loader, prefetch
+from loaders.prefetch import SHARDS_AHEAD as _SHARDS_AHEAD
 from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import PacketsFile
 
 _URL = "s3://bench/shards"
-_FIRST, _SECOND, _UNCACHED = "copies, first epoch", "copies, next epochs", "no cache, each epoch"
+_ON_DEMAND, _FIRST = "first, none ahead", "copies, first epoch"
+_SECOND, _UNCACHED = "copies, next epochs", "no cache, each epoch"
 
 
 @dataclass
@@ -84,18 +87,17 @@ def main() -> None:
             traffic.delay_s = delay_ms / 1000
             found: dict[str, list[Epoch]] = {}
             for _ in range(arguments.rounds):
-                with tempfile.TemporaryDirectory() as cache:
-                    os.environ["TIMEBALANCE_CACHE"] = cache
-                    for name in (_FIRST, _SECOND):
-                        found.setdefault(name, []).append(_epoch(arguments, traffic, cache=True))
-                with tempfile.TemporaryDirectory() as cache:
-                    os.environ["TIMEBALANCE_CACHE"] = cache
-                    found.setdefault(_UNCACHED, []).append(_epoch(arguments, traffic, cache=False))
+                for names in ((_ON_DEMAND,), (_FIRST, _SECOND), (_UNCACHED,)):
+                    with tempfile.TemporaryDirectory() as cache:
+                        os.environ["TIMEBALANCE_CACHE"] = cache
+                        for name in names:
+                            found.setdefault(name, []).append(_epoch(arguments, traffic, name))
             print(_table(delay_ms, found))
 
 
-def _epoch(arguments: argparse.Namespace, traffic: Traffic, *, cache: bool) -> Epoch:
+def _epoch(arguments: argparse.Namespace, traffic: Traffic, name: str) -> Epoch:
     manifest = read_manifest(_URL)
+    prefetch.SHARDS_AHEAD = 0 if name == _ON_DEMAND else _SHARDS_AHEAD
     shown: list[tuple[int, int, int]] = []
     traffic.requests = traffic.num_bytes = 0
     with open_loader(
@@ -103,7 +105,7 @@ def _epoch(arguments: argparse.Namespace, traffic: Traffic, *, cache: bool) -> E
         arguments.views,
         size_px=arguments.size,
         order=arguments.order,
-        cache=cache,
+        cache=name != _UNCACHED,
         num_workers=arguments.workers,
         engine="fused",
         device="cpu",

@@ -27,6 +27,7 @@ from loaders.plan.order import Order
 from loaders.plan.planner import Planner
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
+from loaders.prefetch import Prefetcher
 from loaders.profile import Profile, profile_batches
 from loaders.subset import Subset
 from shards.cpus import num_cpus
@@ -65,6 +66,7 @@ class Loader:
         self.manifest, self.planner, self.engine = planner.manifest, planner, engine
         self.labels, self.device = labels, device
         self._reader = reader
+        self._ahead = Prefetcher(planner, reader, reads_ahead=engine.reads_ahead)
         self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
         self._epoch = self._batch = 0
         self._iteration = 0  # number of the newest iteration; older ones must not continue
@@ -92,6 +94,7 @@ class Loader:
         self._is_open = False
         self._iteration += 1
         self.engine.close()
+        self._ahead.close()
         self._reader.close()
 
     @property
@@ -218,14 +221,14 @@ class Loader:
             InputError: There is no such position.
             LoaderError: While iterating: a bad video, or too many of them.
         """
-        return self._run(self.planner.epoch(epoch, start))
+        return self._run(self._ahead.epoch(epoch, start))
 
     def stream(self, start: int = 0) -> Generator[Batch]:
         """Yields batches without end from step `start` on; nothing is padded or dropped.
 
         It does not move the loader's own position. It raises the same errors as `batches`.
         """
-        return self._run(self.planner.stream(start))
+        return self._run(self._ahead.stream(start))
 
     def plans(self, epoch: int, start: int = 0) -> Iterator[Plan]:
         """The plans of `batches(epoch, start)`, without reading a video."""

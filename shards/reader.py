@@ -3,7 +3,7 @@
 Threads may share a reader: positional reads have no file position, and a descriptor closes only
 when its last reader is done. Every read is compared with the manifest, which costs about 1 ms per
 MB. A damaged shard is then an error with a name, never a strange picture. If a remote shard has a
-damaged copy, it is fetched again.
+damaged copy, it is fetched again, once (`shards.copies`).
 
 Remote shards are copied whole when they are first needed. Without this cache, each read is a
 request for the bytes it needs, and nothing is kept but the packet indices.
@@ -13,14 +13,17 @@ import hashlib
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
+from shards.copies import Copies
 from shards.errors import InputError
+from shards.files.cache_limit import note_use
+from shards.files.machine_errors import MachineError, shortages_named
 from shards.files.remote_store import RemoteStore
 from shards.format.manifest import Manifest
 from shards.format.packet_index import ByteRange, PacketsError, PacketsFile, Window
@@ -51,6 +54,7 @@ class ShardReader:
             raise InputError(f"cache is False, but {manifest.root} is not remote: leave cache out")
         self._manifest = manifest
         self._uncached = None if cache else RemoteStore(str(manifest.url))
+        self._copies = Copies(manifest)
         # Kept in Arrow, because Python strings would be many times as large.
         self._sha256 = manifest.table.column("sha256").combine_chunks()
         self._codec = manifest.table.column("codec").combine_chunks()
@@ -76,6 +80,7 @@ class ShardReader:
         Raises:
             ShardError: The shard is missing, too short or changed, or it is remote and cannot be
                 fetched.
+            MachineError: This machine lacks space, open files or memory.
         """
         return self._tried_twice(partial(self._read, index))
 
@@ -102,6 +107,27 @@ class ShardReader:
         if self._manifest.has_packets[index]:
             return self.read_window(index, first, last)
         return self.read(index)
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether it copies remote shards to this machine."""
+        return bool(self._manifest.url) and self._uncached is None
+
+    def fetch(self, shard_index: int, keep: Iterable[int] = ()) -> None:
+        """Copies a remote shard and its packet index to this machine, if they are not here.
+
+        Args:
+            shard_index: An index into the manifest's `shard_names`.
+            keep: Shards that count as used now, so that their copies do not give way to this one.
+
+        Raises:
+            InputError: They cannot be fetched.
+        """
+        names = self._manifest.shard_names
+        for index in keep:
+            note_use(self._manifest.root / names[index])
+        self._copies.packets(names[shard_index])
+        self._copies.shard(names[shard_index])
 
     def _tried_twice(self, read: Callable[[bool], T]) -> T:
         """The result of `read(False)`; if the shards are remote and it fails, of `read(True)`.
@@ -148,6 +174,8 @@ class ShardReader:
                 num_bytes=int(manifest.sizes[index]),
                 sha256=self._packets_sha256[index].as_py(),
             )
+        except MachineError:  # not the video's fault
+            raise
         except OSError as error:
             raise self._error(index, f"packet index: {error.strerror or error}") from error
         except PacketsError as error:
@@ -162,7 +190,7 @@ class ShardReader:
             return file
         # Not under the lock, because fetching takes long.
         name = self._manifest.shard_names[shard_index]
-        file = PacketsFile(self._manifest.packets_path(name, fetch_again=fetch_again))
+        file = PacketsFile(self._copies.packets(name, is_damaged=fetch_again))
         with self._lock:
             return _kept(self._packets, shard_index, file, replace=fetch_again)
 
@@ -182,6 +210,8 @@ class ShardReader:
                 data = self._uncached.read_range(manifest.shard_names[shard_index], place, size)
             else:
                 data = self._descriptor(shard_index, fetch_again).read(size, place)
+        except MachineError:  # not the video's fault
+            raise
         except OSError as error:
             raise self._error(index, error.strerror or str(error)) from error
         except InputError as error:  # it cannot be fetched
@@ -197,6 +227,7 @@ class ShardReader:
 
     def close(self) -> None:
         """Closes the shards; a later read opens them again."""
+        self._copies = Copies(self._manifest)  # forgets which files were damaged
         with self._lock:
             self._open.clear()
             self._packets.clear()
@@ -208,7 +239,7 @@ class ShardReader:
             return descriptor
         # Not under the lock, because fetching a remote shard takes long.
         name = self._manifest.shard_names[shard_index]
-        descriptor = _Descriptor(self._manifest.shard_path(name, fetch_again=fetch_again))
+        descriptor = _Descriptor(self._copies.shard(name, is_damaged=fetch_again))
         with self._lock:
             self._close_removed_copies()
             return _kept(self._open, shard_index, descriptor, replace=fetch_again)
@@ -243,7 +274,8 @@ class _Descriptor:
 
     def __init__(self, path: Path) -> None:
         self._fd = -1
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with shortages_named(path):
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         if self._fd >= 0:

@@ -12,6 +12,7 @@ from shards.encode.opening import VideoFaultError
 from shards.encode.picture_format import PictureFormat
 from shards.encode.transcode import check_decodes
 from shards.errors import InputError
+from shards.files.machine_errors import MachineError
 from shards.files.store import Store, open_store
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
@@ -45,6 +46,7 @@ def verify(
 
     Raises:
         InputError: `root` is not a folder of shards.
+        MachineError: This machine lacks space for the copies, open files or memory.
     """
     manifest = read_manifest(root)
     store = open_store(root)
@@ -72,6 +74,8 @@ def verify(
                 else:
                     num_done += 1
                     progress(num_done, len(manifest), key)
+        except MachineError:  # the shards may be good
+            raise
         except InputError as error:
             problems.append(str(error))
         except (OSError, tarfile.TarError) as error:

@@ -11,10 +11,21 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     "shards": [
         *("errors", "cpus", "progress", "files", "format", "packet_decoder", "labels", "sources"),
-        *("encode", "ingestion", "reader", "verification", "summary"),
+        *("encode", "ingestion", "copies", "reader", "verification", "summary"),
     ],
     "loaders": [
-        *("yuv", "decode", "plan", "engines", "subset", "faults", "batch", "profile", "devices"),
+        *(
+            "yuv",
+            "decode",
+            "plan",
+            "engines",
+            "subset",
+            "faults",
+            "batch",
+            "prefetch",
+            "profile",
+            "devices",
+        ),
         *("loader", "epoch_dataset"),
     ],
     "tb": [

@@ -121,7 +121,13 @@ def open_engine(
         from loaders.engines.fused.render import render_video
     else:
         from loaders.engines.reference import render_video
-    return ThreadedEngine(render_video, planner.spec, dtype=dtype, num_workers=num_workers)
+    return ThreadedEngine(
+        render_video,
+        planner.spec,
+        dtype=dtype,
+        batch_size=planner.batch_size,
+        num_workers=num_workers,
+    )
 
 
 def _open_dali(

@@ -22,8 +22,11 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
 
-# Batches in flight while another is consumed: enough to hide a slow video, few enough for memory.
-_PREFETCH = 2
+# Batches in flight behind the one that is collected: at least 2, to hide a slow video, and more if
+# the threads need more for two videos each. The views of these further batches take at most 2 GiB.
+_MIN_BATCHES_AHEAD = 2
+_VIDEOS_PER_THREAD = 2
+_MAX_BYTES_AHEAD = 2 * 2**30
 
 # A plan, its buffers, and the job of each row of the plan.
 _Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
@@ -33,13 +36,28 @@ class ThreadedEngine:
     """Executes plans of one `ViewSpec` on the CPU, with `render_video` in `num_workers` threads."""
 
     def __init__(
-        self, render_video: RenderVideo, spec: ViewSpec, *, dtype: str, num_workers: int
+        self,
+        render_video: RenderVideo,
+        spec: ViewSpec,
+        *,
+        dtype: str,
+        batch_size: int,
+        num_workers: int,
     ) -> None:
-        """The threads start with the first run; `dtype` is NumPy's name of the views' type."""
+        """The threads start with the first run.
+
+        Args:
+            render_video: Renders one video.
+            spec: The views.
+            dtype: NumPy's name of the views' type.
+            batch_size: Rows of a plan.
+            num_workers: Number of threads.
+        """
         self._render_video, self._spec = render_video, spec
         self._dtype, self._num_workers = dtype, num_workers
+        self.reads_ahead = batches_ahead(spec, dtype, batch_size, num_workers)
         self._threads: ThreadPoolExecutor | None = None
-        self._buffers = BufferPool(max_arrays=4 * (_PREFETCH + 2))
+        self._buffers = BufferPool(max_arrays=len(spec.groups) * (self.reads_ahead + 2))
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """See `Engine`; the views are on the CPU."""
@@ -58,7 +76,7 @@ class ThreadedEngine:
                 }
                 pending.append((plan, buffers, jobs))
                 del buffers  # this variable would keep the buffers in use
-                if len(pending) > _PREFETCH:
+                if len(pending) > self.reads_ahead:
                     yield _collect_first(pending)
             while pending:
                 yield _collect_first(pending)
@@ -92,6 +110,15 @@ class ThreadedEngine:
             decode_s=time.perf_counter() - read_s - augment_s,
             augment_s=augment_s,
         )
+
+
+def batches_ahead(spec: ViewSpec, dtype: str, batch_size: int, num_workers: int) -> int:
+    """How many batches are in flight behind the one that is collected."""
+    num_views = sum(len(group.offsets) for group in spec.groups)
+    clip_bytes = spec.num_frames * spec.size_px**2 * 3 * np.dtype(dtype).itemsize
+    within_memory = _MAX_BYTES_AHEAD // (batch_size * num_views * clip_bytes)
+    enough = -(-_VIDEOS_PER_THREAD * num_workers // batch_size)
+    return max(_MIN_BATCHES_AHEAD, min(enough, within_memory))
 
 
 def end_jobs(jobs: Iterable[Future[Any]]) -> None:

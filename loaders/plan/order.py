@@ -7,6 +7,7 @@ ranks.
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,6 +60,47 @@ def epoch_order(
     window = place_of_shard[shard] // _WINDOW_SHARDS
     # One sort key: first the window, then a random place in it.
     return np.argsort(window + generator.random(num_videos), kind="stable")
+
+
+class ShardUse(NamedTuple):
+    """The steps of the first and the last batch that shows a video of a shard."""
+
+    shard: int
+    first: int
+    last: int
+
+
+def shard_uses(
+    shards: np.ndarray,
+    order: np.ndarray,
+    *,
+    begin: int = 0,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[ShardUse]:
+    """When one rank uses the shards of an epoch, in the order of their first videos.
+
+    Args:
+        shards: (N,) the shard of each video, from 0.
+        order: (N,) the order of the epoch.
+        begin: How many videos of a stream come before this epoch; 0 for an epoch by itself.
+        batch_size: Videos per batch and rank.
+        rank: The rank.
+        world_size: The number of ranks.
+    """
+    slices = (begin + np.arange(len(order))) // batch_size
+    is_ours = slices % world_size == rank
+    steps, used = slices[is_ours] // world_size, shards[order[is_ours]]
+    places = np.arange(len(used))
+    first = np.full(int(shards.max(initial=-1)) + 1, -1)
+    last = first.copy()
+    # If an index occurs several times, NumPy keeps the value that is assigned last.
+    first[used[::-1]], last[used] = places[::-1], places
+    there = np.flatnonzero(first >= 0)
+    there = there[np.argsort(first[there])]
+    columns = (there, steps[first[there]], steps[last[there]])
+    return [ShardUse(*row) for row in np.stack(columns, axis=1).tolist()]
 
 
 def num_batches(num_videos: int, *, batch_size: int, world_size: int = 1) -> int:

@@ -11,7 +11,15 @@ from functools import lru_cache
 import numpy as np
 
 from loaders.plan.draw import Plan, draw_plan
-from loaders.plan.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
+from loaders.plan.order import (
+    Order,
+    ShardUse,
+    epoch_batch,
+    epoch_order,
+    num_batches,
+    shard_uses,
+    stream_batch,
+)
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -79,6 +87,21 @@ class Planner:
             raise InputError(f"start is {start}: steps count from 0")
         return self._stream(start)
 
+    def uses_of_epoch(self, epoch: int, start: int = 0) -> Iterator[ShardUse]:
+        """The shards of `epoch(epoch, start)` in the order of their first use; steps are batches.
+
+        A shard may have been used before `start` too.
+        """
+        yield from (use for use in self._uses(epoch, begin=0) if use.last >= start)
+
+    def uses_of_stream(self, start: int = 0) -> Iterator[ShardUse]:
+        """The same for `stream(start)`; a shard comes once for each epoch."""
+        epoch = start * self.world_size * self.batch_size // len(self.rows)
+        while True:
+            uses = self._uses(epoch, begin=epoch * len(self.rows))
+            yield from (use for use in uses if use.last >= start)
+            epoch += 1
+
     def plan(self, rows: np.ndarray, epochs: np.ndarray) -> Plan:
         """The plan of any (B,) manifest rows in their (B,) epochs; row -1 is padding."""
         return draw_plan(
@@ -119,6 +142,16 @@ class Planner:
             )
             yield self.plan(self.rows[positions], epochs)
             step += 1
+
+    def _uses(self, epoch: int, *, begin: int) -> list[ShardUse]:
+        return shard_uses(
+            self.manifest.shard_index[self.rows],
+            self._order(epoch),
+            begin=begin,
+            batch_size=self.batch_size,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
 
     def _order(self, epoch: int) -> np.ndarray:
         shards = self.manifest.shard_index[self.rows] if self.order == Order.WINDOWED else None

@@ -2,28 +2,54 @@
 
 The copies that were opened longest ago are removed first. A program that has one open can go on
 reading it. It closes that copy when it opens its next shard, and only then is the space free.
+Shards that a process is fetching count in full; those that other processes are fetching do not.
 """
 
 import contextlib
 import math
 import os
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from threading import Lock
 
 from shards.errors import InputError
 from shards.files.addresses import cache_root
 
 _VARIABLE = "TIMEBALANCE_CACHE_GB"
 _SHARDS = "shards/*/*.tar"
+# The shards that this process is fetching, and their bytes.
+_reserved: dict[Path, int] = {}
+_reserving = Lock()
 
 
 def note_use(copy: Path) -> None:
     """Remembers that a copy was used now."""
-    with contextlib.suppress(FileNotFoundError):  # another process may have removed it just now
-        os.utime(copy)
+    now_ns = time.time_ns()  # finer than the clock of most file systems
+    # Another process may have removed it just now, or it belongs to another user.
+    with contextlib.suppress(OSError):
+        os.utime(copy, ns=(now_ns, now_ns))
 
 
-def make_room(num_bytes: int) -> None:
+@contextlib.contextmanager
+def room_for(copy: Path, num_bytes: int) -> Iterator[None]:
+    """Makes room for a shard that is fetched in this block; see `make_room`."""
+    try:
+        with _reserving:
+            _reserved[copy] = num_bytes
+            make_room(sum(_reserved.values()), besides=_reserved.keys())
+        yield
+    finally:
+        with _reserving:
+            _reserved.pop(copy, None)
+
+
+def make_room(num_bytes: int, besides: Collection[Path] = ()) -> None:
     """Removes copies of shards until so many bytes more are within the limit, or none is left.
+
+    Args:
+        num_bytes: Bytes.
+        besides: Copies that are not counted and not removed.
 
     Raises:
         InputError: The limit is not a positive number.
@@ -35,7 +61,8 @@ def make_room(num_bytes: int) -> None:
     for path in cache_root().glob(_SHARDS):
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
-            copies.append((status.st_mtime_ns, path, status.st_size))
+            if path not in besides:
+                copies.append((status.st_mtime_ns, path, status.st_size))
     excess = sum(size for _, _, size in copies) + num_bytes - limit
     for _, path, size in sorted(copies):
         if excess <= 0:

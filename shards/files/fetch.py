@@ -2,34 +2,37 @@
 
 There is one folder for each data set, named by the digest of its content. So equal data sets share
 their copies, wherever they lie. A shard is fetched when it is first needed, by one process at a
-time. Copies are removed only where the user sets a limit (`shards.files.cache_limit`).
+time. Copies are removed only where the user sets a limit (`shards.files.cache_limit`). A killed
+process leaves an unfinished file here; a later fetch removes it (`shards.files.publish`).
 """
 
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
-from shards.errors import InputError
 from shards.files.addresses import cache_root
-from shards.files.cache_limit import cache_limit_bytes, make_room, note_use
+from shards.files.cache_limit import cache_limit_bytes, note_use, room_for
 from shards.files.lock import locked
-from shards.files.remote_store import RemoteStore
+from shards.files.machine_errors import machine_error
+from shards.files.publish import unfinished_file
+from shards.files.remote_store import OriginalError, RemoteStore
 
 
 def copies_folder(digest: str) -> Path:
     """The folder for copies of the data set with this digest; created if missing.
 
     Raises:
-        InputError: The folder cannot be created, or the cache has a senseless limit.
+        MachineError: The folder cannot be created.
+        InputError: The cache has a senseless limit.
     """
     cache_limit_bytes()  # refused here, not in the middle of an epoch
     folder = cache_root() / "shards" / digest[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"{folder}: {error.strerror}; set TIMEBALANCE_CACHE to a folder for copies"
-        ) from error
+        raise machine_error(folder, error) from error
     return folder
 
 
@@ -44,17 +47,19 @@ def fetch_shard(
         name: The file name of the shard.
         num_bytes: The size of the shard.
         sha256: The hex digest of the shard.
-        again: Fetch it even if there is a copy.
+        again: Fetch it even if there is a copy now.
 
     Raises:
-        InputError: It cannot be fetched, or its bytes have another digest.
+        OriginalError: The remote file is gone, or its bytes have another digest.
+        MachineError: The copy cannot be written.
+        InputError: It cannot be fetched for another reason.
     """
 
     def check(unfinished: Path) -> None:
         with unfinished.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
-            raise InputError(
+            raise OriginalError(
                 f"{url}/{name}: not the bytes that were written (sha256 differs); run"
                 " `tb shard` again with another --out"
             )
@@ -71,10 +76,12 @@ def fetch_file(url: str, folder: Path, name: str, *, again: bool = False) -> Pat
         url: The remote folder.
         folder: The folder with the copies.
         name: The file name.
-        again: Fetch it even if there is a copy.
+        again: Fetch it even if there is a copy now.
 
     Raises:
-        InputError: It cannot be fetched.
+        OriginalError: There is no such remote file.
+        MachineError: The copy cannot be written.
+        InputError: It cannot be fetched for another reason.
     """
     return _fetch(url, folder, name, again=again, num_bytes=None, check=lambda _: None)
 
@@ -90,24 +97,34 @@ def _fetch(
 ) -> Path:
     path = folder / name
 
-    def is_here() -> bool:
-        if again or not path.is_file():
-            return False
-        return num_bytes is None or path.stat().st_size == num_bytes
-
-    if is_here():
-        return path
-    # Processes that want the same file wait for the first one.
-    with locked(folder / f"{name}.lock", f"{path}: locked", patience_s=float("inf")):
-        if is_here():
-            return path  # another process was faster
-        unfinished = folder / f"{name}.unfinished"
-        if num_bytes is not None:
-            make_room(num_bytes)
+    def found() -> os.stat_result | None:
         try:
-            RemoteStore(url).get_file(name, unfinished)
-            check(unfinished)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+            return path.stat()
+        except FileNotFoundError:
+            return None
+
+    def is_here() -> bool:
+        now = found()
+        if now is None or (replaced is not None and now.st_ino == replaced.st_ino):
+            return False
+        return num_bytes is None or now.st_size == num_bytes
+
+    try:
+        replaced = found() if again else None
+        if is_here():
+            return path
+        # Processes that want the same file wait for the first one.
+        with locked(folder / f"{name}.lock", f"{path}: locked", patience_s=float("inf")):
+            if is_here():
+                return path  # another process was faster
+            if not again:
+                path.unlink(missing_ok=True)  # a copy of another size is of no use
+            room = nullcontext() if num_bytes is None else room_for(path, num_bytes)
+            with room, unfinished_file(path) as unfinished:
+                RemoteStore(url).get_file(name, unfinished)
+                check(unfinished)
+                note_use(unfinished)
+                unfinished.replace(path)
+    except OSError as error:
+        raise machine_error(folder, error) from error
     return path

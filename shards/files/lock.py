@@ -62,5 +62,7 @@ def locked(path: Path, message: str, *, patience_s: float = 0.0) -> Iterator[Non
 def _warn(folder: Path) -> None:
     """Warns once for each folder."""
     logger.warning(
-        "%s: this file system has no locks; do not let two processes write there at once", folder
+        "%s: this file system has no locks: do not run two commands that write there at once;"
+        " only copies of remote shards are safe",
+        folder,
     )

@@ -1,7 +1,21 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all.
+
+A file is written under an unfinished name and then renamed. Every writer has an unfinished name of
+its own, so two writers of one file never mix their bytes, also where the file system has no locks.
+"""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
+
+UNFINISHED = ".unfinished"
+"""How unfinished names end."""
+_UNFINISHED_NAME = re.compile(rf".+\.[0-9a-f]{{16}}{re.escape(UNFINISHED)}")
+# A writer that is alive writes more often than this, even over a slow network.
+_ABANDONED_S = 3600
 
 
 def publish_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
@@ -11,14 +25,14 @@ def publish_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
         path: The final name.
         data: The whole content.
         scratch: The folder for the unfinished file, on the same file system; by default the
-            folder of `path`.
+            folder of `path`. Its owner removes what killed writers leave there.
     """
-    unfinished = (scratch or path.parent) / f"{path.name}.unfinished"
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    publish_file(unfinished, path)
+    with unfinished_file(path, scratch) as unfinished:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        publish_file(unfinished, path)
 
 
 def publish_file(unfinished: Path, path: Path) -> None:
@@ -29,3 +43,40 @@ def publish_file(unfinished: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def unfinished_file(path: Path, scratch: Path | None = None) -> Iterator[Path]:
+    """Yields a new, empty file for the content of `path`; it is removed unless it was renamed.
+
+    A killed writer leaves its file. Without `scratch`, files in this folder to which nobody has
+    written for an hour are removed too.
+
+    Args:
+        path: The final name.
+        scratch: The folder for the unfinished file; by default the folder of `path`.
+    """
+    unfinished = (scratch or path.parent) / unfinished_name(path.name)
+    unfinished.touch(exist_ok=False)
+    try:
+        if scratch is None:
+            _remove_abandoned(unfinished)
+        yield unfinished
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def unfinished_name(name: str) -> str:
+    """A name for the unfinished file `name`, another one at each call."""
+    return f"{name}.{token_hex(8)}{UNFINISHED}"
+
+
+def _remove_abandoned(newest: Path) -> None:
+    """Removes unfinished files beside `newest`, which was written just now, if they are old."""
+    # Both times come from the clock of the file system, which may be another machine's.
+    now_s = newest.stat().st_mtime
+    for path in newest.parent.glob(f"*{UNFINISHED}"):
+        with suppress(OSError):  # another writer may have removed it, or it belongs to another user
+            is_ours = _UNFINISHED_NAME.fullmatch(path.name) is not None
+            if is_ours and now_s - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()

@@ -13,9 +13,15 @@ from typing import Any
 
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME, cache_root
+from shards.files.machine_errors import is_shortage, machine_error
+from shards.files.publish import UNFINISHED, unfinished_name
 
 # Which extra of this package brings the library for a kind of URL.
 _EXTRA_OF_SCHEME = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
+
+class OriginalError(InputError):
+    """A remote file is gone, or has other bytes than were written. Another try does not help."""
 
 
 class RemoteStore:
@@ -59,14 +65,28 @@ class RemoteStore:
         unfinished.unlink()
 
     def get_file(self, name: str, target: Path) -> None:
-        """Copies a file to this machine."""
+        """Copies a file to this machine.
+
+        Args:
+            name: The file.
+            target: A file that exists and may be overwritten.
+
+        Raises:
+            OriginalError: There is no such file.
+            MachineError: The target's disk is full, or this machine lacks something else.
+            InputError: The network or the server failed.
+        """
         with _remote_errors(f"{self.name}/{name}"):
             try:
                 self._files.get_file(self._path(name), str(target))
             except FileNotFoundError as error:
-                raise InputError(
+                raise OriginalError(
                     f"{self.name}/{name}: no such file; run `tb shard` again with another --out"
                 ) from error
+            except OSError as error:
+                if is_shortage(error):
+                    raise machine_error(target.parent, error) from error
+                raise
 
     def read_range(self, name: str, begin: int, num_bytes: int) -> bytes:
         """Some bytes of a file, in one request; fewer only at its end."""
@@ -84,6 +104,9 @@ class RemoteStore:
         with _remote_errors(self.name):
             if self._files.exists(self._path(SCRATCH_NAME)):
                 self._files.rm(self._path(SCRATCH_NAME), recursive=True)
+        for name in self.names():
+            if name.endswith(UNFINISHED):
+                self.remove(name)
 
     @contextmanager
     def _appearing(self, name: str) -> Iterator[str]:
@@ -92,7 +115,7 @@ class RemoteStore:
         if not self._moves:
             yield path
             return
-        aside = f"{path}.unfinished"
+        aside = unfinished_name(path)
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
         yield aside
         self.remove(name)  # not every backend overwrites a file when it moves another one

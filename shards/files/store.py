@@ -42,7 +42,7 @@ class Store(Protocol):
         """Removes a file if it is there."""
 
     def clear(self) -> None:
-        """Removes the folder `SCRATCH_NAME`, in the store and on this machine."""
+        """Removes what unfinished runs left: the folder `SCRATCH_NAME`, here and in the store."""
 
 
 def open_store(root: Path | str) -> Store:

@@ -219,6 +219,16 @@ class Manifest:
         """The file names of the shards, ascending."""
         return tuple(sorted(pc.unique(self.table.column("shard")).to_pylist()))
 
+    @cached_property
+    def shard_bytes(self) -> np.ndarray:
+        """(number of shards,) int64, the size of each shard's file.
+
+        Raises:
+            InputError: dataset.json cannot be read, or a shard is not in it.
+        """
+        sizes = [self._shard_file(name).num_bytes for name in self.shard_names]
+        return np.array(sizes, dtype=np.int64)
+
     def shard_path(self, name: str, *, fetch_again: bool = False) -> Path:
         """The shard as a local file; a remote one is fetched if there is no copy.
 
@@ -231,11 +241,7 @@ class Manifest:
         """
         if not self.url:
             return self.root / name
-        shard = self._shard_files.get(name)
-        if shard is None:
-            raise InputError(
-                f"{self.url}/{name}: not in {DATASET_NAME}; run `tb shard` again with another --out"
-            )
+        shard = self._shard_file(name)
         return fetch_shard(
             self.url,
             self.root,
@@ -259,6 +265,15 @@ class Manifest:
         if not self.url:
             return self.root / index
         return fetch_file(self.url, self.root, index, again=fetch_again)
+
+    def _shard_file(self, name: str) -> ShardFile:
+        shard = self._shard_files.get(name)
+        if shard is None:
+            raise InputError(
+                f"{self.where}/{name}: not in {DATASET_NAME}; run `tb shard` again with another"
+                " --out"
+            )
+        return shard
 
     @cached_property
     def _shard_files(self) -> dict[str, ShardFile]:

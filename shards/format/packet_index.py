@@ -26,6 +26,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from shards.files.machine_errors import shortages_named
+
 _LISTS = ("sizes", "gop_frames", "checksums")
 
 
@@ -160,12 +162,15 @@ class PacketsFile:
 
         Raises:
             PacketsError: It is not a packet index.
+            MachineError: This machine lacks open files or memory.
             OSError: It cannot be opened.
         """
         path.stat()  # if there is no such file, this raises a clearer error than Arrow does
         try:
             options = pa.ipc.IpcReadOptions(use_threads=False)
-            file = pa.ipc.open_file(pa.memory_map(str(path)), options=options)
+            with shortages_named(path):
+                mapped = pa.memory_map(str(path))
+            file = pa.ipc.open_file(mapped, options=options)
             if not any(file.schema.equals(_schema(width)) for width in (pa.uint16(), pa.uint32())):
                 raise PacketsError("is not a packet index (it has other columns)")
             batch = file.get_batch(0)

@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shards.files.publish import unfinished_name
 from shards.files.store import Store
 from shards.format.packet_index import Packets, packets_file, packets_name
 from shards.format.video import Video
@@ -101,7 +102,7 @@ class ShardWriter:
     def __init__(self, store: Store, name: str) -> None:
         """Opens an unfinished file in the scratch folder of the store, which must exist."""
         self._store, self._name = store, name
-        self._unfinished = store.scratch / f"{name}.unfinished"
+        self._unfinished = store.scratch / unfinished_name(name)
         self._file = self._unfinished.open("wb")
         self._samples: list[tuple[Member, Member]] = []
         self._packets: list[Packets | None] = []

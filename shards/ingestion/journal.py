@@ -14,6 +14,7 @@ from typing import Self
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
 from shards.files.lock import locked
+from shards.files.publish import UNFINISHED
 from shards.files.store import Store
 from shards.format.shard import is_shard_name, shard_files, shard_name
 from shards.format.skipped import Skipped
@@ -104,7 +105,7 @@ class Journal:
             )
         else:
             self._store.put_bytes(_SETTINGS_NAME, json.dumps(asdict(settings)).encode())
-        for unfinished in self._store.scratch.glob("*.unfinished"):
+        for unfinished in self._store.scratch.glob(f"*{UNFINISHED}"):
             unfinished.unlink()
         notes = list(self._read_notes())
         self.forget(len(notes))

@@ -30,6 +30,7 @@ import av
 import numpy as np
 
 from shards.cpus import num_cpus
+from shards.files.publish import unfinished_file
 from tb.workflow.children import child_pool
 
 APPEARANCE_CLASSES = ("checker", "cross", "ring", "stripes")
@@ -106,9 +107,9 @@ def _write_video(job: tuple[str, tuple[int, int, int, int]]) -> None:
     path, key = Path(job[0]), job[1]
     frames = draw_video(CLASSES[key[2]], np.random.default_rng(list(key)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    encode(unfinished, frames)
-    unfinished.replace(path)
+    with unfinished_file(path) as unfinished:
+        encode(unfinished, frames)
+        unfinished.replace(path)
 
 
 def encode(path: Path, frames: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from shards.errors import InputError
-from shards.files.publish import publish_file
+from shards.files.publish import publish_file, unfinished_file
 from tb.networks.backbones import Backbone
 from tb.networks.heads import Classifier, Embedder
 
@@ -22,12 +22,12 @@ CHECKPOINT = "checkpoint.pt"
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes `state` under a temporary name, then renames: a kill leaves the previous file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        torch.save(_interned({"format": FORMAT, **state}), file)
-        file.flush()
-        os.fsync(file.fileno())
-    publish_file(unfinished, path)
+    with unfinished_file(path) as unfinished:
+        with unfinished.open("wb") as file:
+            torch.save(_interned({"format": FORMAT, **state}), file)
+            file.flush()
+            os.fsync(file.fileno())
+        publish_file(unfinished, path)
 
 
 def _interned(value: Any) -> Any:

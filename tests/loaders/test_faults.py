@@ -102,6 +102,23 @@ def test_a_remote_shard_that_is_gone_is_skipped_and_named(
     assert all(f"{key} in " in reason for key, reason in loader.bad.items())
 
 
+def test_a_cache_that_cannot_be_written_is_no_bad_video(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
+    url = f"memory://{tmp_path.name}/shards"
+    fsspec.filesystem("memory").put(f"{numbered_shards.root}/", f"{url}/", recursive=True)
+    loader = open_loader(url, tiny_views, on_error=Skip(max_bad_share=1.0))
+    loader.manifest.root.rmdir()
+    loader.manifest.root.touch()
+    with pytest.raises(InputError, match=r"cache.*: Not a directory; set TIMEBALANCE_CACHE"):
+        list(loader.batches(0))
+    assert not loader.bad
+
+
 def test_too_many_bad_videos_fail_the_run(copied: Manifest, tiny_views: ViewSpec) -> None:
     for row in (1, 4, 7):
         _damage(copied, row)
@@ -226,7 +243,7 @@ def test_two_iterations_at_once_do_not_share_memory(
 
 
 def test_memory_is_used_again(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
-    loader = open_loader(numbered_shards, tiny_views, batch_size=2)
+    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=2)
     places = {batch.views["long"].data_ptr() for batch in islice(loader.stream(), 50)}
     assert len(places) <= 5
 

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -96,6 +97,8 @@ class DaliEngine:
         num_decoders: Video decoders on the GPU; 1 on the CPU.
         layout: The number of pipelines and of batches in each.
     """
+
+    reads_ahead: ClassVar[int] = _READ_AHEAD
 
     spec: ViewSpec
     is_bt709: np.ndarray

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.plan.order import Order, epoch_batch, epoch_order, num_batches, stream_batch
+from loaders.plan.order import (
+    Order,
+    epoch_batch,
+    epoch_order,
+    num_batches,
+    shard_uses,
+    stream_batch,
+)
 
 sizes = st.integers(1, 200)
 worlds = st.integers(1, 5)
@@ -133,3 +140,35 @@ def test_ten_million_videos_are_planned_in_bounded_memory(order: Order) -> None:
             positions, planned[step * batch_size : (step + 1) * batch_size]
         )
         assert set(epochs.tolist()) == {0}
+
+
+@given(
+    shards=st.lists(st.integers(0, 12), min_size=1, max_size=60),
+    batch_size=batch_sizes,
+    world=worlds.flatmap(lambda size: st.tuples(st.integers(0, size - 1), st.just(size))),
+    epoch=st.integers(0, 3),
+)
+def test_shard_uses_are_what_the_batches_of_a_rank_show(
+    shards: list[int], batch_size: int, world: tuple[int, int], epoch: int
+) -> None:
+    num, array, (rank, world_size) = len(shards), np.array(shards), world
+    options = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
+
+    def order_of(epoch: int) -> np.ndarray:
+        return epoch_order(num, seed=7, epoch=epoch)
+
+    seen: dict[int, list[int]] = {}
+    for step in range(num_batches(num, batch_size=batch_size, world_size=world_size)):
+        for place in epoch_batch(order_of(epoch), step, **options):
+            if place >= 0:
+                seen.setdefault(shards[place], []).append(step)
+    expected = [(shard, steps[0], steps[-1]) for shard, steps in seen.items()]
+    assert shard_uses(array, order_of(epoch), **options) == expected
+
+    seen.clear()
+    for step in range((epoch + 1) * num // (batch_size * world_size) + 2):
+        places, epochs = stream_batch(num, step, order_of, **options)
+        for place in places[epochs == epoch]:
+            seen.setdefault(shards[place], []).append(step)
+    expected = [(shard, steps[0], steps[-1]) for shard, steps in seen.items()]
+    assert shard_uses(array, order_of(epoch), begin=epoch * num, **options) == expected

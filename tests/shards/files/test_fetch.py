@@ -1,19 +1,81 @@
-"""A damaged copy is fetched again; a damaged original is never used."""
+"""A damaged copy is fetched again, once; a damaged original is never used, and fetched once."""
 
+import errno
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier, Lock
 
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from shards.copies import Copies
+from shards.files import fetch
+from shards.files.lock import locked
+from shards.files.publish import UNFINISHED
+from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
-from shards.format.manifest import read_manifest
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.packet_index import packets_name
 from shards.ingestion.ingest import ingest
-from shards.reader import ShardReader
+from shards.reader import ShardError, ShardReader
 from shards.sources.folder import from_folder
 from shards.verification import verify
 from tests.shards.helpers import fault_of
 
+_SHARD = "shard-000000.tar"
 
-def test_a_damaged_copy_is_fetched_again(url: str, videos: Path, own_cache: Path) -> None:
-    ingest(from_folder(videos), url)
-    remote = read_manifest(url)
+
+@pytest.fixture(scope="module")
+def one_shard(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten videos in one shard."""
+    out = tmp_path_factory.mktemp("one")
+    ingest(from_folder(videos), out)
+    return out
+
+
+@pytest.fixture
+def remote(url: str, one_shard: Path) -> Manifest:
+    """The same behind a URL."""
+    for path in one_shard.iterdir():
+        open_store(url).put_bytes(path.name, path.read_bytes())
+    return read_manifest(url)
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file has been requested."""
+    requests: Counter[str] = Counter()
+    lock, get_file = Lock(), RemoteStore.get_file
+
+    def counted(store: RemoteStore, name: str, target: Path) -> None:
+        with lock:
+            requests[name] += 1
+        get_file(store, name, target)
+
+    monkeypatch.setattr(RemoteStore, "get_file", counted)
+    return requests
+
+
+def _copy_of(remote: Manifest) -> Path:
+    with ShardReader(remote) as reader:
+        reader.read(0)
+    return remote.root / _SHARD
+
+
+def _damage_original(remote: Manifest, name: str) -> None:
+    store = open_store(remote.url)
+    data = bytearray(store.read(name) or b"")
+    data[len(data) // 2] ^= 1
+    store.put_bytes(name, bytes(data))
+
+
+def test_a_damaged_copy_is_fetched_again(remote: Manifest, own_cache: Path) -> None:
     with ShardReader(remote) as reader:
         expected = reader.read(0)
     (copy,) = own_cache.rglob("*.tar")
@@ -25,21 +87,162 @@ def test_a_damaged_copy_is_fetched_again(url: str, videos: Path, own_cache: Path
     copy.write_bytes(data[:1000])
     with ShardReader(remote) as reader:
         assert reader.read(0) == expected
-    assert not list(own_cache.rglob("*.unfinished"))
+    assert not list(own_cache.rglob(f"*{UNFINISHED}"))
 
 
-def test_a_damaged_original_is_never_used(url: str, videos: Path, own_cache: Path) -> None:
-    ingest(from_folder(videos), url)
-    name = "shard-000000.tar"
-    data = bytearray(open_store(url).read(name) or b"")
-    data[5000] ^= 1
-    open_store(url).put_bytes(name, bytes(data))
-    with ShardReader(read_manifest(url)) as reader:
-        message = fault_of(reader.read, 0)
+def test_eight_threads_that_meet_a_damaged_copy_fetch_it_once(
+    remote: Manifest, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = _copy_of(remote)
+    good = copy.read_bytes()
+    copy.write_bytes(bytes(len(good)))
+    all_met_it, shard = Barrier(8, timeout=60), Copies.shard
+
+    def met(copies: Copies, name: str, *, is_damaged: bool = False) -> Path:
+        if is_damaged:
+            all_met_it.wait()
+        return shard(copies, name, is_damaged=is_damaged)
+
+    monkeypatch.setattr(Copies, "shard", met)
+    fetched.clear()
+    with ShardReader(remote) as reader, ThreadPoolExecutor(8) as threads:
+        sizes = [len(data) for data in threads.map(reader.read, range(8))]
+    assert sizes == remote.sizes[:8].tolist()
+    assert fetched == {_SHARD: 1}
+    assert copy.read_bytes() == good
+
+
+def test_a_damaged_original_is_fetched_once_and_never_used(
+    remote: Manifest, fetched: Counter[str], own_cache: Path
+) -> None:
+    _damage_original(remote, _SHARD)
     problem = (
-        f"{url}/{name}: not the bytes that were written (sha256 differs); run"
+        f"{remote.url}/{_SHARD}: not the bytes that were written (sha256 differs); run"
         " `tb shard` again with another --out"
     )
-    assert problem in message
+    with ShardReader(remote) as reader:
+        for row in range(len(remote)):
+            assert problem in fault_of(reader.read, row)
+            assert problem in fault_of(reader.read_window, row, 0, 1)
+    assert fetched == {_SHARD: 1, packets_name(_SHARD): 1}
     assert not list(own_cache.rglob("*.tar"))
-    assert verify(url) == [problem]
+    assert verify(remote.url) == [problem]
+
+
+def test_an_original_that_is_gone_is_requested_once(
+    remote: Manifest, fetched: Counter[str]
+) -> None:
+    open_store(remote.url).remove(_SHARD)
+    with ShardReader(remote) as reader:
+        for row in range(len(remote)):
+            assert "no such file" in fault_of(reader.read, row)
+    assert fetched == {_SHARD: 1}
+
+
+def test_a_packet_index_that_is_damaged_at_its_source_is_fetched_twice(
+    remote: Manifest, fetched: Counter[str]
+) -> None:
+    """It has no digest of its own, so only the second copy shows that the original is damaged."""
+    index = packets_name(_SHARD)
+    open_store(remote.url).put_bytes(index, b"nothing")
+    with ShardReader(remote) as reader:
+        for row in range(len(remote)):
+            assert "packet index is not a packet index" in fault_of(reader.read_window, row, 0, 1)
+    assert fetched == {index: 2}
+
+
+def test_good_videos_of_a_damaged_copy_are_read_when_the_original_is_damaged_too(
+    remote: Manifest, fetched: Counter[str]
+) -> None:
+    copy = _copy_of(remote)
+    _damage_original(remote, _SHARD)
+    video = remote.video(3)
+    with copy.open("r+b") as file:
+        file.seek(video.offset)
+        file.write(bytes(video.size))
+    fetched.clear()
+    with ShardReader(remote) as reader:
+        for row in range(len(remote)):
+            if row == 3:
+                assert "sha256 differs" in fault_of(reader.read, row)
+            else:
+                assert len(reader.read(row)) == remote.sizes[row]
+    assert fetched == {_SHARD: 1}
+
+
+class _UnsteadyLine(LocalFileSystem):
+    """A server's file system that cannot be reached for a while."""
+
+    protocol = "unsteady"
+    failures_left = 0
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        if path.startswith("unsteady://"):
+            path = "/" + path.removeprefix("unsteady://")
+        return str(LocalFileSystem._strip_protocol(path))
+
+    def get_file(self, rpath: str, lpath: str, *args: object, **options: object) -> None:
+        _UnsteadyLine.failures_left -= 1
+        if _UnsteadyLine.failures_left >= 0:
+            raise OSError(errno.ECONNRESET, "the line broke")
+        Path(lpath).write_bytes(Path(rpath).read_bytes())
+
+
+def test_a_network_that_comes_back_is_tried_again(manifest: Manifest) -> None:
+    fsspec.register_implementation("unsteady", _UnsteadyLine, clobber=True)
+    remote = read_manifest(f"unsteady:/{manifest.root}")
+    with ShardReader(remote) as reader:
+        _UnsteadyLine.failures_left = 1
+        expected = reader.read(0)  # the second try of this read
+        remote.shard_path(remote.shard_names[0]).unlink()
+        reader.close()
+        _UnsteadyLine.failures_left = 2
+        with pytest.raises(ShardError, match="the line broke; check the address"):
+            reader.read(0)
+        assert reader.read(0) == expected
+
+
+def test_a_copy_that_another_process_has_replaced_is_not_fetched_again(
+    remote: Manifest, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = _copy_of(remote)
+    good = copy.read_bytes()
+    copy.write_bytes(bytes(len(good)))
+
+    @contextmanager
+    def behind_another(path: Path, message: str, *, patience_s: float) -> Iterator[None]:
+        fresh = copy.with_name("fresh")
+        fresh.write_bytes(good)
+        with locked(path, message, patience_s=patience_s):
+            fresh.replace(copy)
+            yield
+
+    monkeypatch.setattr(fetch, "locked", behind_another)
+    fetched.clear()
+    assert Copies(remote).shard(_SHARD, is_damaged=True).read_bytes() == good
+    assert not fetched
+
+
+def test_two_fetches_at_once_without_locks_do_not_collide(
+    remote: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have written all their bytes before either goes on, as without a lock they may."""
+    together, get_file = Barrier(2), RemoteStore.get_file
+
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    def at_once(store: RemoteStore, name: str, target: Path) -> None:
+        get_file(store, name, target)
+        together.wait(timeout=60)
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(RemoteStore, "get_file", at_once)
+    with ThreadPoolExecutor(2) as threads:
+        jobs = [threads.submit(remote.shard_path, _SHARD) for _ in range(2)]
+        paths = {job.result() for job in jobs}
+    (copy,) = paths
+    with ShardReader(remote) as reader:
+        assert len(reader.read(0)) == remote.sizes[0]
+    assert {path.name for path in copy.parent.iterdir()} == {_SHARD, f"{_SHARD}.lock"}

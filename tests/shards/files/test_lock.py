@@ -112,7 +112,8 @@ def test_a_file_system_without_locks_is_warned_of_once(
             with locked(tmp_path / "lock", "busy"):
                 pass
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path}: this file system has no locks; do not let two processes write there at once"
+        f"{tmp_path}: this file system has no locks: do not run two commands that write there at"
+        " once; only copies of remote shards are safe"
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 

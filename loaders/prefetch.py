@@ -1,0 +1,200 @@
+"""`Prefetcher`: the next shards of a remote set are fetched while the current ones are read.
+
+The order of an epoch is known in advance, and so is when each shard is used first and last. In the
+order "windowed" eight shards are read at a time, and the next eight are needed almost at once. So
+they are fetched ahead. Where copies have a limit, a shard is fetched ahead only if it has room
+beside those that are read now and those fetched before it.
+
+In the order "global" nearly every shard is needed from the first batches to the last, so there is
+nothing to fetch ahead.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Condition, Thread
+
+import numpy as np
+
+from loaders.plan.draw import Plan
+from loaders.plan.order import Order, ShardUse
+from loaders.plan.planner import Planner
+from shards.errors import InputError
+from shards.files.cache_limit import cache_limit_bytes
+from shards.reader import ShardReader
+
+SHARDS_AHEAD = 8
+"""Shards that are fetched before they are needed: the whole next window of a windowed order."""
+# Enough to fill a line; the threads that decode fetch too.
+_NUM_THREADS = 2
+
+
+class Prefetcher:
+    """Gives a planner's plans, and fetches the shards that the next ones need.
+
+    It owns threads from the first plan of a remote set until it is closed.
+    """
+
+    def __init__(self, planner: Planner, reader: ShardReader, *, reads_ahead: int) -> None:
+        """Fetches nothing yet.
+
+        Args:
+            planner: Says which plan comes when.
+            reader: Reads the shards.
+            reads_ahead: See `Engine`.
+        """
+        self._planner, self._reader, self._reads_ahead = planner, reader, reads_ahead
+        self._is_useful = reader.has_copies and planner.order != Order.GLOBAL
+        self._is_open = True
+        self._runs: list[_Run] = []
+        self._threads: list[Thread] = []
+        self._changed = Condition()  # held to read or change any of these
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Plan]:
+        """See `Planner.epoch`."""
+        plans = self._planner.epoch(epoch, start)
+        return self._followed(plans, self._planner.uses_of_epoch(epoch, start), start)
+
+    def stream(self, start: int = 0) -> Iterator[Plan]:
+        """See `Planner.stream`."""
+        plans = self._planner.stream(start)
+        return self._followed(plans, self._planner.uses_of_stream(start), start)
+
+    def close(self) -> None:
+        """Gives back the threads, once the shards that they are fetching have arrived."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify_all()
+            threads, self._threads = self._threads, []
+        for thread in threads:
+            thread.join()
+
+    def _followed(
+        self, plans: Iterator[Plan], uses: Iterator[ShardUse], start: int
+    ) -> Iterator[Plan]:
+        return self._fetching(plans, uses, start) if self._is_useful else plans
+
+    def _fetching(
+        self, plans: Iterator[Plan], uses: Iterator[ShardUse], start: int
+    ) -> Iterator[Plan]:
+        run = _Run(ahead=self._shards_ahead(uses), step=start)
+        try:
+            for step, plan in enumerate(plans, start):
+                with self._changed:
+                    if run.failure is not None:
+                        raise run.failure
+                    if step == start:
+                        self._begin(run)
+                    run.step = step
+                    self._changed.notify_all()
+                yield plan
+        finally:
+            with self._changed, suppress(ValueError):  # it may not have begun
+                self._runs.remove(run)
+
+    def _shards_ahead(self, uses: Iterator[ShardUse]) -> "ShardsAhead":
+        manifest, limit_bytes = self._planner.manifest, cache_limit_bytes()
+        no_limit = limit_bytes is None
+        return ShardsAhead(
+            uses,
+            np.zeros(len(manifest.shard_names)) if no_limit else manifest.shard_bytes,
+            limit_bytes=limit_bytes or 0,
+            reads_ahead=self._reads_ahead,
+        )
+
+    def _begin(self, run: "_Run") -> None:
+        self._runs.append(run)
+        while self._is_open and len(self._threads) < _NUM_THREADS:
+            # A program that ends does not wait for them.
+            thread = Thread(target=self._work, name="prefetch", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        while (job := self._wait_for_job()) is not None:
+            run, shard, held = job
+            try:
+                self._reader.fetch(shard, keep=held)
+            except InputError:
+                pass  # The read that needs the shard meets it too, and knows the video.
+            except Exception as error:
+                run.failure = error
+
+    def _wait_for_job(self) -> "tuple[_Run, int, list[int]] | None":
+        """A run, the shard to fetch and those to keep; None when the prefetcher is closed."""
+        with self._changed:
+            while self._is_open:
+                for run in self._runs:
+                    shard = run.ahead.take(run.step)
+                    if shard is not None:
+                        return run, shard, list(run.ahead.held)
+                self._changed.wait()
+        return None
+
+
+class ShardsAhead:
+    """Says which shard to fetch next.
+
+    Attributes:
+        held: Shard -> its use: those that are read now, and those that were taken and come later.
+    """
+
+    def __init__(
+        self,
+        uses: Iterator[ShardUse],
+        sizes: np.ndarray,
+        *,
+        limit_bytes: float,
+        reads_ahead: int = 0,
+    ) -> None:
+        """Takes nothing yet.
+
+        Args:
+            uses: The uses of shards, by their first step.
+            sizes: (number of shards,) bytes; all 0 if there is no limit.
+            limit_bytes: What the held shards may take together.
+            reads_ahead: A shard is held for so many steps after its last use.
+        """
+        self._uses, self._sizes = uses, sizes
+        self._limit_bytes, self._reads_ahead = limit_bytes, reads_ahead
+        self._next = next(uses, None)
+        self.held: dict[int, ShardUse] = {}
+
+    def take(self, step: int) -> int | None:
+        """A shard that is used first after `step` and has room; None if none may be fetched now.
+
+        `step` must not become smaller from call to call. A shard that is needed at `step` is held
+        and not returned, because the threads that read it fetch it at once.
+        """
+        self.held = {
+            shard: use for shard, use in self.held.items() if use.last >= step - self._reads_ahead
+        }
+        while (use := self._next) is not None:
+            is_needed = use.first <= step
+            if not is_needed and not self._has_room(use.shard, step):
+                return None
+            self.held[use.shard] = use
+            self._next = next(self._uses, None)
+            if not is_needed:
+                return use.shard
+        return None
+
+    def _has_room(self, shard: int, step: int) -> bool:
+        num_ahead = sum(use.first > step for use in self.held.values())
+        num_bytes = sum(int(self._sizes[one]) for one in {*self.held, shard})
+        return num_ahead < SHARDS_AHEAD and num_bytes <= self._limit_bytes
+
+
+@dataclass(kw_only=True, eq=False)
+class _Run:
+    """An iteration over plans.
+
+    Attributes:
+        ahead: Its shards.
+        step: The number of its newest plan.
+        failure: An error of the program, not of the shards, for the iteration to raise.
+    """
+
+    ahead: ShardsAhead
+    step: int
+    failure: Exception | None = None
