@@ -17,14 +17,14 @@ import argparse
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, median
 
 import av
 import numpy as np
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 
 from bench.peers import torchcodec_decoder
 from loaders.decode import decode_frames
@@ -152,9 +152,7 @@ def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
         stream = video_stream(container)
         given = filtered(decoded(container, stream, probed), stream, probed, recipe)
         indices = np.arange(encoded.num_frames)
-        for one, (_, other) in zip(
-            given, decode_frames(encoded.data, indices, encoded.num_frames), strict=True
-        ):
+        for one, (_, other) in zip(given, _decoded(encoded, indices), strict=True):
             for plane, (a, b) in enumerate(zip(_planes(one), _planes(other), strict=True)):
                 squares += float(np.sum((a - b) ** 2))
                 num_samples += a.size
@@ -189,9 +187,14 @@ def _ssim(one: np.ndarray, other: np.ndarray) -> float:
     return float((numerator / denominator).mean())
 
 
+def _decoded(encoded: Encoded, indices: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
+    size = (encoded.height, encoded.width)
+    return decode_frames(encoded.data, indices, encoded.num_frames, size)
+
+
 def _pyav(encoded: Encoded, start: int, length: int) -> object:
     indices = np.arange(start, start + length)
-    return [frame for _, frame in decode_frames(encoded.data, indices, encoded.num_frames)]
+    return [frame for _, frame in _decoded(encoded, indices)]
 
 
 def _torchcodec() -> dict[str, Decode]:

@@ -92,7 +92,7 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
 
 
 def decode_frames(
-    video: bytes | Window, frame_indices: np.ndarray, num_frames: int
+    video: bytes | Window, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yields (k, the frame with number frame_indices[k]) for k = 0, 1, ... as they are decoded.
 
@@ -103,18 +103,20 @@ def decode_frames(
         video: A window that holds these frames, or a whole file.
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
+        size: (height, width) of its pictures, in pixels.
 
     Raises:
-        DecodeError: The bytes do not decode, or end before the last frame, or the size changes.
+        DecodeError: The bytes do not decode, or end before the last frame, or a picture has another
+            size, or the pixel format changes.
     """
     wanted = frame_indices.tolist()
     if isinstance(video, Window):
         try:
-            yield from enumerate(_alike(_open_decoders().frames(video, wanted)))
+            yield from enumerate(_alike(_open_decoders().frames(video, wanted), size))
         except PacketDecodeError as error:
             raise DecodeError(str(error)) from error
         return
-    yield from _decode_file(video, wanted, num_frames)
+    yield from _decode_file(video, wanted, num_frames, size)
 
 
 def _open_decoders() -> PacketDecoders:
@@ -126,28 +128,35 @@ def _open_decoders() -> PacketDecoders:
 
 
 def _decode_file(
-    data: bytes, wanted: list[int], num_frames: int
+    data: bytes, wanted: list[int], num_frames: int, size: Sequence[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
     try:
         if wanted[0] >= _SEEK_FROM:
             num_found = 0
-            for frame in _alike(_decode_after_seek(data, wanted, num_frames)):
+            for frame in _alike(_decode_after_seek(data, wanted, num_frames), size):
                 yield num_found, frame
                 num_found += 1
             if num_found == len(wanted):
                 return
-        yield from enumerate(_alike(_decode_from_start(data, wanted)))
+        yield from enumerate(_alike(_decode_from_start(data, wanted), size))
     except av.FFmpegError as error:
         raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
 
 
-def _alike(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """The same frames; raises DecodeError where their size or format changes."""
-    kind = None
+def _alike(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:
+    """The same frames; raises DecodeError where one has another size or format."""
+    height, width = size
+    pixel_format = ""
     for frame in frames:
-        kind = kind or (frame.height, frame.width, frame.format.name)
-        if kind != (frame.height, frame.width, frame.format.name):
-            raise DecodeError("the picture size or format changes within the window")
+        # A crop that was planned for a larger picture would read beyond this one.
+        if (frame.height, frame.width) != (height, width):
+            raise DecodeError(
+                f"a picture of {frame.height}x{frame.width}, where the manifest has"
+                f" {height}x{width} (height x width)"
+            )
+        pixel_format = pixel_format or frame.format.name
+        if frame.format.name != pixel_format:
+            raise DecodeError("the pixel format changes within the window")
         yield frame
 
 

@@ -26,7 +26,7 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
-    frames = dict(decode_frames(video, needed, int(plan.num_frames[b])))
+    frames = dict(decode_frames(video, needed, int(plan.num_frames[b]), plan.sizes[b].tolist()))
     rgb = np.stack([frame_to_rgb(frames[k]) for k in range(len(needed))])
     pictures = torch.from_numpy(rgb).movedim(-1, 1)
     began_s = time.perf_counter()

@@ -12,18 +12,24 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from loaders import Loader, LoaderError, Skip, open_loader
 from loaders.plan.views import ViewSpec
+from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.folder import from_folder
+from tests.make_videos import make_video
 
 
 @pytest.fixture
@@ -50,6 +56,23 @@ def test_a_bad_video_stops_the_run_by_name(
     key, shard = _damage(copied, 5), copied.video(5).shard
     with pytest.raises(LoaderError, match=rf"{key}.*{shard}.*(checksum|sha256) differs"):
         list(open_loader(copied, tiny_views, engine=engine).batches(0))
+
+
+@pytest.mark.parametrize("column", ["height", "width"])
+@pytest.mark.parametrize("codec", ["h264", "copy"])
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+def test_pictures_smaller_than_the_manifest_says_are_never_cropped(
+    tiny_views: ViewSpec, tmp_path: Path, engine: str, codec: str, column: str
+) -> None:
+    make_video(tmp_path / "videos" / "a" / "small.mp4", num_frames=20)
+    dataset = from_folder(tmp_path / "videos", min_per_class=1)
+    ingest(dataset, tmp_path / "shards", recipe=Recipe(codec=codec), workers=1)
+    honest = read_manifest(tmp_path / "shards")
+    place = honest.table.column_names.index(column)
+    lie = honest.table.set_column(place, honest.table.field(column), pa.chunked_array([[6000]]))
+    loader = open_loader(replace(honest, table=lie), tiny_views, engine=engine, batch_size=1)
+    with pytest.raises(LoaderError, match=r"small.*(picture of 96x128|picture size changes)"):
+        list(loader.batches(0))
 
 
 def test_a_bad_video_is_skipped_and_listed(

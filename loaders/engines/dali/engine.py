@@ -177,7 +177,9 @@ class DaliEngine:
         read_s = time.perf_counter()
         first = 0
         if not self.decodes:
-            decoded = dict(decode_frames(video, frames, int(plan.num_frames[b])))
+            decoded = dict(
+                decode_frames(video, frames, int(plan.num_frames[b]), plan.sizes[b].tolist())
+            )
             pixels = np.stack([frame_to_rgb(decoded[k]) for k in range(len(frames))])
         elif isinstance(video, Window):
             pixels = np.frombuffer(window_file(video), np.uint8)

@@ -24,7 +24,7 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
     views = None
     augment_s = 0.0
     frames: list[VideoFrame] = []
-    for k, frame in decode_frames(video, needed, int(plan.num_frames[b])):
+    for k, frame in decode_frames(video, needed, int(plan.num_frames[b]), plan.sizes[b].tolist()):
         if k == 0:
             frames = []
         frames.append(frame)
