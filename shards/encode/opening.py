@@ -1,7 +1,8 @@
-"""Opens a video, and chooses the stream of a file that counts.
+"""Opens a video, and chooses the stream of a file that counts: the one place for both.
 
-That is the best video stream, as FFmpeg ranks them. It is decoded in one thread, because many
-videos are decoded at a time.
+A file may come from a stranger. It opens no other file and no network connection, and its pictures
+have a limit. The stream that counts is the best video stream, as FFmpeg ranks them. It is decoded
+in one thread, because many videos are decoded at a time.
 """
 
 import io
@@ -37,8 +38,15 @@ def open_video(file: Path | bytes) -> InputContainer:
     Raises:
         av.FFmpegError: It is not a video, or it is unreadable.
     """
-    source = io.BytesIO(file) if isinstance(file, bytes) else str(file)
-    return av.open(source, "r", options={"format_whitelist": _DEMUXERS})
+    # The whole path, because FFmpeg takes the start of "http:/host/a.mp4" for a protocol.
+    source = io.BytesIO(file) if isinstance(file, bytes) else str(file.absolute())
+    return av.open(
+        source,
+        "r",
+        options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+        # Titles and comments are not pictures. Old files have them in any encoding.
+        metadata_errors="ignore",
+    )
 
 
 def container_extension(container: InputContainer) -> str:

@@ -16,6 +16,7 @@ from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from tests.loaders.numbered import numbered_paint, read_number
 from tests.make_videos import make_video
+from tests.shards.damage import bomb, odd_metadata
 
 NUM_FRAMES = 50
 SIZE = HEIGHT, WIDTH = 96, 128
@@ -192,6 +193,16 @@ def test_of_two_streams_the_one_that_was_verified_is_decoded(tmp_path: Path) -> 
         for stream in (preview, video):
             container.mux(stream.encode(None))
     assert _numbers(path.read_bytes(), [0, 7, 44]) == [0, 7, 44]
+
+
+def test_pictures_that_fill_the_memory_are_not_decoded(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match="too large for any decoder"):
+        dict(decode_frames(bomb(tmp_path / "a.gif").read_bytes(), np.array([0]), 3, (1 << 14,) * 2))
+
+
+def test_titles_that_are_not_utf8_do_not_count(tmp_path: Path) -> None:
+    path = odd_metadata(tmp_path / "a.avi", "mpeg4", b"\xd3ne clip")
+    assert [k for k, _ in decode_frames(path.read_bytes(), np.array([0, 9]), 12, SIZE)] == [0, 1]
 
 
 def test_a_playlist_opens_no_other_file(shard_video: bytes, tmp_path: Path) -> None:
