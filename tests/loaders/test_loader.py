@@ -249,15 +249,3 @@ def test_positions_outside_the_epoch_are_named(
 def test_no_argument_of_a_subset_is_ignored(arguments: dict[str, object], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         Subset(**arguments)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("start", "shape", "reason"),
-    [("center", (), "start is 'center': choose one of random, centre, even"), ("even", (), "even")],
-)
-def test_a_start_without_meaning_is_refused(
-    start: str, shape: tuple[int, ...], reason: str
-) -> None:
-    group = ViewGroup(name="clip", shape=shape, offsets=((0, 1),))
-    with pytest.raises(InputError, match=reason):
-        ViewSpec(name="a", groups=(group,), size_px=16, start=start, window=2)  # type: ignore[arg-type]
