@@ -38,6 +38,12 @@ def remote_url(root: Path | str) -> str | None:
     return f"{scheme}://{rest}".rstrip("/")
 
 
+def check_local(path: Path, argument: str) -> None:
+    """Raises InputError if the user gave a URL as `argument`, where only a local path has a use."""
+    if url := remote_url(path):
+        raise InputError(f"{url}: is a URL; choose a path on this machine (--{argument})")
+
+
 def cache_root() -> Path:
     """The folder for copies of remote files: $TIMEBALANCE_CACHE or ~/.cache/timebalance."""
     if chosen := os.environ.get("TIMEBALANCE_CACHE"):
