@@ -12,8 +12,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-# 8K. FFmpeg itself would accept eight times as many pixels, and hold a dozen such pictures.
-_MAX_HEIGHT_PX, _MAX_WIDTH_PX = 4320, 8192
+from shards.format.video import MAX_HEIGHT_PX, MAX_WIDTH_PX
 
 # Playlists are left out because they open other files, text art because it is no video.
 _DEMUXERS = "avi,mov,matroska,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,ivf,mxf,rm"
@@ -70,10 +69,10 @@ def video_stream(container: InputContainer) -> VideoStream:
     size = f"{context.width}x{context.height}"
     if not context.width * context.height:
         raise VideoFaultError(f"pictures of {size}, or too large for any decoder")
-    max_pixels = _MAX_HEIGHT_PX * _MAX_WIDTH_PX
+    max_pixels = MAX_HEIGHT_PX * MAX_WIDTH_PX
     if context.width * context.height > max_pixels:
         raise VideoFaultError(
-            f"pictures of {size}, more pixels than {_MAX_WIDTH_PX}x{_MAX_HEIGHT_PX}"
+            f"pictures of {size}, more pixels than {MAX_WIDTH_PX}x{MAX_HEIGHT_PX}"
         )
     # For pictures that become larger after the first one.
     context.options = {"max_pixels": str(max_pixels)}
