@@ -3,6 +3,7 @@
 Its official lists are a rule on the group number in the file name, so no list is needed.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     for index in range(NUM_SPLITS):
         for split in (SplitName.TRAIN, SplitName.TEST):
             for line in list_lines(folder / f"{split}list0{index + 1}.txt"):
-                name = Path(line.split(" ")[0]).with_suffix("").as_posix()
+                name = os.path.splitext(line.split(" ")[0])[0]
                 splits = listed.setdefault(name, [SplitName.UNUSED] * NUM_SPLITS)
                 splits[index] = split
     return {name: tuple(splits) for name, splits in listed.items()}
