@@ -12,7 +12,9 @@ from tests.shards.helpers import fault_of, first_splits, pairs, touch
 def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
     dataset = from_folder(touch(tmp_path, *pairs(2, "JumpRope", "JumpingJack", "archery")))
     assert dataset.classes == ("archery", "JumpingJack", "JumpRope")
-    assert {dataset.classes[s.label] for s in dataset.sources if s.path.parent.name == "archery"}
+    classes = [dataset.classes[source.label] for source in dataset.sources]
+    assert classes == [source.path.parent.name for source in dataset.sources]
+    assert len(classes) == 6
 
 
 def test_split_folders(tmp_path: Path) -> None:

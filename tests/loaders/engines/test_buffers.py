@@ -1,0 +1,35 @@
+"""Memory is used again as soon as nobody refers to it, and never before."""
+
+import numpy as np
+import torch
+
+from loaders.engines.buffers import BufferPool
+
+# Large enough that the allocator would not give out the same place by chance.
+_SHAPE = (1 << 20,)
+
+
+def test_free_memory_is_used_again() -> None:
+    pool = BufferPool(max_arrays=8)
+    arrays = [pool.take(_SHAPE, "uint8") for _ in range(3)]
+    places = {array.ctypes.data for array in arrays}
+    assert len(places) == 3
+    del arrays
+    for _ in range(20):
+        assert pool.take(_SHAPE, "uint8").ctypes.data in places
+
+
+def test_memory_that_somebody_has_is_not_used_again() -> None:
+    pool = BufferPool(max_arrays=2)
+    kept = [torch.from_numpy(pool.take(_SHAPE, "uint8").reshape(2, -1))[0] for _ in range(5)]
+    new = torch.from_numpy(pool.take(_SHAPE, "uint8"))
+    assert len({tensor.data_ptr() for tensor in [*kept, new]}) == 6
+
+
+def test_other_shapes_and_types_have_memory_of_their_own() -> None:
+    pool = BufferPool(max_arrays=8)
+    place = pool.take(_SHAPE, "uint8").ctypes.data
+    for shape, dtype in ((_SHAPE, "float32"), ((2, 1 << 19), "uint8")):
+        other = pool.take(shape, dtype)
+        assert (other.shape, other.dtype) == (shape, np.dtype(dtype))
+        assert other.ctypes.data != place
