@@ -38,7 +38,7 @@ def test_what_makes_a_stage_slow_counts_for_it(
     profile = loader.profile(num_batches=4, step=step)
     assert profile.num_videos == 8
     assert 0 <= profile.wait_s <= profile.wall_s
-    # Lower bounds only: another program may slow everything down, but nothing makes a sleep shorter.
+    # Lower bounds only: other programs make a stage slower, but nothing makes a sleep shorter.
     if stage == "consumer":
         assert profile.wall_s - profile.wait_s >= 4 * _SLOW_S
     else:
