@@ -154,7 +154,11 @@ def parity(task: Task) -> Found:
             )
             if task.device.type == "cuda":  # DALI places chroma in another way there
                 oracle.engine = ThreadedEngine(
-                    render_centred, spec, dtype="float32", num_workers=num_cpus()
+                    render_centred,
+                    spec,
+                    dtype="float32",
+                    batch_size=videos,
+                    num_workers=num_cpus(),
                 )
             views = [next(loader.batches(0)).views for loader in (ours, oracle)]
             found[f"{recipe} {name}"] = _worst_view(*views)

@@ -24,7 +24,7 @@ from statistics import mean, median
 
 import av
 import numpy as np
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 
 from bench.peers import torchcodec_decoder
 from loaders.decode import decoded_frames
@@ -152,8 +152,7 @@ def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
         stream = video_stream(container)
         given = filtered(decoded(container, stream, probed), stream, probed, recipe)
         indices = np.arange(encoded.num_frames)
-        stored = decoded_frames(encoded.data, indices, encoded.num_frames)
-        for one, other in zip(given, stored, strict=True):
+        for one, other in zip(given, _decoded(encoded, indices), strict=True):
             for plane, (a, b) in enumerate(zip(_planes(one), _planes(other), strict=True)):
                 squares += float(np.sum((a - b) ** 2))
                 num_samples += a.size
@@ -188,9 +187,14 @@ def _ssim(one: np.ndarray, other: np.ndarray) -> float:
     return float((numerator / denominator).mean())
 
 
+def _decoded(encoded: Encoded, indices: np.ndarray) -> list[VideoFrame]:
+    size = (encoded.height, encoded.width)
+    return decoded_frames(encoded.data, indices, encoded.num_frames, size)
+
+
 def _pyav(encoded: Encoded, start: int, length: int) -> object:
     indices = np.arange(start, start + length)
-    return decoded_frames(encoded.data, indices, encoded.num_frames)
+    return _decoded(encoded, indices)
 
 
 def _torchcodec() -> dict[str, Decode]:

@@ -79,7 +79,7 @@ def _pyav(job: Job) -> None:
     def use(_: int, frames: list[VideoFrame]) -> None:
         frame_planes(frames)
 
-    decode_frames(job.window, job.needed, job.num_frames, use)
+    decode_frames(job.window, job.needed, job.num_frames, job.window.size, use)
 
 
 def _torchcodec(job: Job) -> list[Any]:
@@ -106,7 +106,7 @@ def _torchcodec(job: Job) -> list[Any]:
 
 
 def _check_same(job: Job) -> None:
-    frames = decoded_frames(job.window, job.needed, job.num_frames)
+    frames = decoded_frames(job.window, job.needed, job.num_frames, job.window.size)
     for frame, planes in zip(frames, _torchcodec(job), strict=True):
         luma = frame.to_ndarray()[: frame.height]
         if not np.array_equal(luma, planes[0].numpy()):

@@ -90,7 +90,11 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
 
 
 def decode_frames(
-    video: bytes | Window, frame_indices: np.ndarray, num_frames: int, use: UseFrames
+    video: bytes | Window,
+    frame_indices: np.ndarray,
+    num_frames: int,
+    size: Sequence[int],
+    use: UseFrames,
 ) -> None:
     """Decodes frames and calls `use(k, frames)`: frame i of `frames` is frame_indices[k + i].
 
@@ -101,17 +105,19 @@ def decode_frames(
         video: A window that holds these frames, or a whole file.
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
+        size: (height, width) of its pictures, in pixels.
         use: Called with up to 16 frames at a time.
 
     Raises:
-        DecodeError: The bytes do not decode, or end before the last frame, or the size changes.
+        DecodeError: The bytes do not decode, or end before the last frame, or a picture has another
+            size, or the pixel format changes.
     """
     wanted = frame_indices.tolist()
     try:
         if isinstance(video, Window):
             hand_over(_open_decoders().frames(video, wanted), use)
         else:
-            _decode_file(video, wanted, num_frames, use)
+            _decode_file(video, wanted, num_frames, size, use)
     except PacketDecodeError as error:
         raise DecodeError(str(error)) from error
     except av.FFmpegError as error:
@@ -119,7 +125,7 @@ def decode_frames(
 
 
 def decoded_frames(
-    video: bytes | Window, frame_indices: np.ndarray, num_frames: int
+    video: bytes | Window, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
 ) -> list[VideoFrame]:
     """The frames of `decode_frames`, all in memory at once: simpler, but slower."""
     decoded: list[VideoFrame] = []
@@ -127,7 +133,7 @@ def decoded_frames(
     def use(k: int, frames: list[VideoFrame]) -> None:
         decoded[k:] = frames
 
-    decode_frames(video, frame_indices, num_frames, use)
+    decode_frames(video, frame_indices, num_frames, size, use)
     return decoded
 
 
@@ -139,21 +145,30 @@ def _open_decoders() -> PacketDecoders:
     return decoders
 
 
-def _decode_file(data: bytes, wanted: list[int], num_frames: int, use: UseFrames) -> None:
+def _decode_file(
+    data: bytes, wanted: list[int], num_frames: int, size: Sequence[int], use: UseFrames
+) -> None:
     if wanted[0] >= _SEEK_FROM:
-        num_found = hand_over(_alike(_decode_after_seek(data, wanted, num_frames)), use)
+        num_found = hand_over(_alike(_decode_after_seek(data, wanted, num_frames), size), use)
         if num_found == len(wanted):
             return
-    hand_over(_alike(_decode_from_start(data, wanted)), use)
+    hand_over(_alike(_decode_from_start(data, wanted), size), use)
 
 
-def _alike(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """The same frames; raises DecodeError where their size or format changes."""
-    kind = None
+def _alike(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:
+    """The same frames; raises DecodeError where one has another size or format."""
+    height, width = size
+    pixel_format = ""
     for frame in frames:
-        kind = kind or (frame.height, frame.width, frame.format.name)
-        if kind != (frame.height, frame.width, frame.format.name):
-            raise DecodeError("the picture size or format changes within the window")
+        # A crop that was planned for a larger picture would read beyond this one.
+        if (frame.height, frame.width) != (height, width):
+            raise DecodeError(
+                f"a picture of {frame.height}x{frame.width}, where the manifest has"
+                f" {height}x{width} (height x width)"
+            )
+        pixel_format = pixel_format or frame.format.name
+        if frame.format.name != pixel_format:
+            raise DecodeError("the pixel format changes within the window")
         yield frame
 
 

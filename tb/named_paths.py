@@ -5,6 +5,7 @@ from errno import EISDIR
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.addresses import check_local
 from shards.files.publish import publish_bytes
 
 
@@ -19,6 +20,7 @@ def write_named_file(path: Path, data: bytes, argument: str) -> None:
     Raises:
         InputError: The file cannot be written, for example because its folder is missing.
     """
+    check_local(path, argument)
     try:
         if path.is_dir():  # before an unfinished file is left beside it
             raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
@@ -37,6 +39,7 @@ def make_named_folder(path: Path, argument: str) -> None:
     Raises:
         InputError: It cannot be made, for example because a file has that name.
     """
+    check_local(path, argument)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -72,7 +72,7 @@ def _graph(size: int) -> Any:
 def _inputs(data: bytes, plan: Plan, b: int) -> dict[str, list[np.ndarray]]:
     needed, place = np.unique(plan.frames[b], return_inverse=True)
     place = place.reshape(plan.frames[b].shape)
-    frames = decoded_frames(data, needed, int(plan.num_frames[b]))
+    frames = decoded_frames(data, needed, int(plan.num_frames[b]), plan.sizes[b].tolist())
     rgb = np.stack([frame_to_rgb(frame) for frame in frames])
     crop, color = plan.crop[b].astype(np.float32), plan.color[b]
     rectangle = plan.erase[b].reshape(len(place), -1, 4).astype(np.float32)

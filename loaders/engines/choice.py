@@ -9,7 +9,7 @@ import torch
 
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
-from loaders.engines.engine import Engine
+from loaders.engines.engine import Engine, RenderVideo
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
@@ -116,18 +116,31 @@ def open_engine(
         return _open_dali(planner, reader, dtype, device, num_workers, layout)
     if layout is not None:
         raise InputError(f"layout is for the engine dali, and this is {name}: leave it out")
-    # The compiled engine imports Numba, which is slow, so it is imported only when it is used.
-    if name == EngineName.FUSED:
-        from loaders.engines.fused.render import render_video
-    else:
-        from loaders.engines.reference import render_video
     return ThreadedEngine(
-        render_video,
+        _compiled() if name == EngineName.FUSED else _reference(),
         planner.spec,
         dtype=dtype,
         batch_size=planner.batch_size,
         num_workers=num_workers,
     )
+
+
+def _compiled() -> RenderVideo:
+    # Numba is slow to import. Another version of it may lack the internals that the engine uses.
+    try:
+        from loaders.engines.fused.render import render_video
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"engine fused cannot be used ({error}): install the version of Numba that this package"
+            " asks for, or choose the engine reference"
+        ) from error
+    return render_video
+
+
+def _reference() -> RenderVideo:
+    from loaders.engines.reference import render_video
+
+    return render_video
 
 
 def _open_dali(

@@ -46,7 +46,7 @@ def _render(
 ) -> float:
     needed = np.unique(plan.frames[b])
     place = np.searchsorted(needed, plan.frames[b])
-    frames = decoded_frames(video, needed, int(plan.num_frames[b]))
+    frames = decoded_frames(video, needed, int(plan.num_frames[b]), plan.sizes[b].tolist())
     rgb = np.stack([to_rgb(frame) for frame in frames])
     pictures = torch.from_numpy(rgb).movedim(-1, 1)
     began_s = time.perf_counter()

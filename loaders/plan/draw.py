@@ -47,6 +47,7 @@ class Plan:
         rows: (B,) int64 manifest rows; -1 is padding.
         epochs: (B,) int64 epoch of each video.
         num_frames: (B,) int64 frames of the whole video.
+        sizes: (B, 2) int64 height and width of the video's pictures, in pixels.
         frames: (B, V, T) int64 frame numbers in the video, in [0, num_frames).
         crop: (B, V, 4) int64 top, left, height, width in source pixels.
         flip: (B, V) bool, mirrored left to right after the crop.
@@ -61,6 +62,7 @@ class Plan:
     rows: np.ndarray
     epochs: np.ndarray
     num_frames: np.ndarray
+    sizes: np.ndarray
     frames: np.ndarray
     crop: np.ndarray
     flip: np.ndarray
@@ -105,6 +107,7 @@ def draw_plan(
         rows=rows,
         epochs=epochs,
         num_frames=num_frames,
+        sizes=np.stack([heights, widths], axis=-1),
         frames=frames,
         crop=crop,
         flip=flip,

@@ -5,6 +5,7 @@ window (or of each clip), the output size and the ranges of the augmentation. It
 randomness. The views of the method's stages are in `loaders.plan.stage_views`.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -18,6 +19,8 @@ IDENTITY: Range = (1.0, 1.0)
 # Places for erased rectangles in a plan. The number is fixed, so that the draws of one view never
 # shift those of another.
 MAX_ERASE = 4
+# `EpochDataset` has these beside the views.
+RESERVED_NAMES = frozenset({"labels", "valid"})
 Start = Literal["random", "centre", "even"]
 
 
@@ -26,10 +29,11 @@ class Augment:
     """Ranges and probabilities of one view's augmentation; the defaults change nothing.
 
     Factors are multiplicative (1 = unchanged), drawn uniformly from their range with probability
-    `*_p`. `crop_scale` is the share of both height and width that the crop keeps. `hue` is the
-    largest rotation, as a share of a full turn. `gamma_p` is the probability in a grey view; other
-    views have no gamma. The sides of erased rectangles measure [1/6, 1/3) of the output's height
-    and width.
+    `*_p`. `crop_scale` is the share of both height and width that the crop keeps. The place of the
+    crop is random if these bounds differ. If they are equal, the crop is in the centre, or where
+    `ViewSpec.crop_positions` says. `hue` is the largest rotation, as a share of a full turn.
+    `gamma_p` is the probability in a grey view; other views have no gamma. The sides of erased
+    rectangles measure [1/6, 1/3) of the output's height and width.
     """
 
     crop_scale: Range = IDENTITY
@@ -73,10 +77,13 @@ class ViewGroup:
     """Views of one kind, stacked along `shape`.
 
     Attributes:
-        name: The key in `Batch.views`.
+        name: The key in `Batch.views`; not "labels" or "valid", which `EpochDataset` uses.
         shape: Leading shape of the group, e.g. (2, 4) for 2 augmentations x 4 times.
         offsets: For each view of the group in C order, the frame offsets from its start.
         augment: How the group's views are augmented; None means the spec's `augment`.
+
+    Raises:
+        InputError: The name is taken, or the shape and the offsets do not fit together.
     """
 
     name: str
@@ -85,10 +92,19 @@ class ViewGroup:
     augment: Augment | None = None
 
     def __post_init__(self) -> None:
-        if int(np.prod(self.shape)) != len(self.offsets):
-            raise ValueError(f"group {self.name}: shape {self.shape}, {len(self.offsets)} views")
-        if len({len(row) for row in self.offsets}) != 1:
-            raise ValueError(f"group {self.name}: all views of a group have the same length")
+        if self.name in RESERVED_NAMES:
+            raise InputError(f"group {self.name!r}: the name is taken; choose another one")
+        if min(self.shape, default=1) < 1 or math.prod(self.shape) != len(self.offsets):
+            raise InputError(
+                f"group {self.name!r}: shape is {self.shape}, and offsets has {len(self.offsets)}"
+                " views: give a row of offsets for each view"
+            )
+        lengths = {len(row) for row in self.offsets}
+        if len(lengths) != 1 or 0 in lengths:
+            raise InputError(
+                f"group {self.name!r}: offsets has rows of {sorted(lengths)} frames: give all views"
+                " of a group the same number, 1 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +119,15 @@ class ViewSpec:
             of the group's first axis start evenly from the first to the last possible frame).
         window: Frames that one start position needs.
         augment: The augmentation, drawn for each view independently. A group may have another one.
-        crop_positions: With a fixed crop: 1 (centre) or 3 along the longer side, the group's
-            last axis.
+        crop_positions: With a fixed crop: 1 (centre) or 3 (start, middle and end of the longer
+            side, along the last axis of each group).
         whole: Each view shows the whole video, for any length and rate. The video is cut into as
             many equal segments as a view has frames (the segments of TSN). Each segment gives one
             frame, all from the same place in their segments. `start` says which place. Only the
             number of offsets counts.
+
+    Raises:
+        InputError: A value is out of range, or two of them do not fit together.
     """
 
     name: str
@@ -125,12 +144,42 @@ class ViewSpec:
             raise InputError(f"size_px is {self.size_px}: give 8 or more")
         if self.start not in get_args(Start):
             raise InputError(f"start is {self.start!r}: choose one of {', '.join(get_args(Start))}")
-        if self.start == "even" and not self.groups[0].shape:
-            raise InputError("start is 'even', but the first group has one clip: give it a shape")
+        self._check_groups()
+        if self.start == "even" and (len(self.groups) > 1 or not self.groups[0].shape):
+            raise InputError("start is 'even': give one group, and its shape the number of clips")
         if self.crop_positions not in (1, 3):
             raise InputError(f"crops is {self.crop_positions}: give 1 or 3")
+        if self.crop_positions == 3:
+            self._check_three_crops()
+
+    def _check_groups(self) -> None:
+        names = [group.name for group in self.groups]
+        if not names or len(set(names)) != len(names):
+            raise InputError(
+                f"views {self.name}: groups are {names}: give one or more, named apart"
+            )
         if len({len(group.offsets[0]) for group in self.groups}) != 1:
-            raise ValueError(f"{self.name}: groups differ in frames per view")
+            raise InputError(
+                f"views {self.name}: groups differ in frames per view: give all the same"
+            )
+        offsets = self.offsets
+        if not self.whole and not 0 <= offsets.min() <= offsets.max() < self.window:
+            raise InputError(
+                f"views {self.name}: offsets run from {offsets.min()} to {offsets.max()}, and"
+                f" window is {self.window}: give offsets from 0 to window - 1"
+            )
+
+    def _check_three_crops(self) -> None:
+        for group, augment in zip(self.groups, self.augments, strict=True):
+            low, high = augment.crop_scale
+            if group.shape[-1:] != (3,):
+                raise InputError(
+                    f"crops is 3, but group {group.name!r} has shape {group.shape}: end it with 3"
+                )
+            if low != high:
+                raise InputError(
+                    f"crops is 3, but crop_scale is {(low, high)}: give two equal bounds"
+                )
 
     @cached_property
     def num_views(self) -> int:

@@ -1,7 +1,8 @@
-"""Opens a video, and chooses the stream of a file that counts.
+"""Opens a video, and chooses the stream of a file that counts: the one place for both.
 
-That is the best video stream, as FFmpeg ranks them. It is decoded in one thread, because many
-videos are decoded at a time.
+A file may come from a stranger. It opens no other file and no network connection, and its pictures
+have a limit. The stream that counts is the best video stream, as FFmpeg ranks them. It is decoded
+in one thread, because many videos are decoded at a time.
 """
 
 import io
@@ -11,8 +12,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-# 8K. FFmpeg itself would accept eight times as many pixels, and hold a dozen such pictures.
-_MAX_HEIGHT_PX, _MAX_WIDTH_PX = 4320, 8192
+from shards.format.video import MAX_HEIGHT_PX, MAX_WIDTH_PX
 
 # Playlists are left out because they open other files, text art because it is no video.
 _DEMUXERS = "avi,mov,matroska,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,ivf,mxf,rm"
@@ -37,8 +37,15 @@ def open_video(file: Path | bytes) -> InputContainer:
     Raises:
         av.FFmpegError: It is not a video, or it is unreadable.
     """
-    source = io.BytesIO(file) if isinstance(file, bytes) else str(file)
-    return av.open(source, "r", options={"format_whitelist": _DEMUXERS})
+    # The whole path, because FFmpeg takes the start of "http:/host/a.mp4" for a protocol.
+    source = io.BytesIO(file) if isinstance(file, bytes) else str(file.absolute())
+    return av.open(
+        source,
+        "r",
+        options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+        # Titles and comments are not pictures. Old files have them in any encoding.
+        metadata_errors="ignore",
+    )
 
 
 def container_extension(container: InputContainer) -> str:
@@ -62,10 +69,10 @@ def video_stream(container: InputContainer) -> VideoStream:
     size = f"{context.width}x{context.height}"
     if not context.width * context.height:
         raise VideoFaultError(f"pictures of {size}, or too large for any decoder")
-    max_pixels = _MAX_HEIGHT_PX * _MAX_WIDTH_PX
+    max_pixels = MAX_HEIGHT_PX * MAX_WIDTH_PX
     if context.width * context.height > max_pixels:
         raise VideoFaultError(
-            f"pictures of {size}, more pixels than {_MAX_WIDTH_PX}x{_MAX_HEIGHT_PX}"
+            f"pictures of {size}, more pixels than {MAX_WIDTH_PX}x{MAX_HEIGHT_PX}"
         )
     # For pictures that become larger after the first one.
     context.options = {"max_pixels": str(max_pixels)}

@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from shards.errors import InputError
+
 # Inside a folder of shards, until the ingestion has finished.
 SCRATCH_NAME = ".ingest"
 _LOCAL_SCHEME = "file"
@@ -19,13 +21,27 @@ def local_path(root: Path | str) -> Path | None:
 
 
 def remote_url(root: Path | str) -> str | None:
-    """The URL that was given; None if it is a path."""
+    """The URL that was given, with its scheme in lower case; None if it is a path.
+
+    Raises:
+        InputError: It is a chain of URLs, such as simplecache::s3://bucket.
+    """
     # One slash is enough: pathlib turns s3://bucket into s3:/bucket.
-    match = re.match(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,3}(?P<rest>.*)", str(root))
+    pattern = r"(?P<chain>\S+::)?(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?P<rest>.*)"
+    match = re.match(pattern, str(root))
     if not match:
         return None
-    rest = match["rest"] if match["scheme"] != _LOCAL_SCHEME else f"/{match['rest']}"
-    return f"{match['scheme']}://{rest}".rstrip("/")
+    if match["chain"] or "::" in match["rest"]:
+        raise InputError(f"{root}: a chain of addresses; give one address, such as s3://bucket/set")
+    scheme = match["scheme"].lower()
+    rest = match["rest"] if scheme != _LOCAL_SCHEME else f"/{match['rest']}"
+    return f"{scheme}://{rest}".rstrip("/")
+
+
+def check_local(path: Path, argument: str) -> None:
+    """Raises InputError if the user gave a URL as `argument`, where only a local path has a use."""
+    if url := remote_url(path):
+        raise InputError(f"{url}: is a URL; choose a path on this machine (--{argument})")
 
 
 def cache_root() -> Path:

@@ -1,4 +1,4 @@
-"""Parquet files: read without Arrow's thread pools, and written whole.
+"""Parquet files: read without Arrow's thread pools and in bounded memory, and written whole.
 
 Arrow's thread pools can abort a process that ends soon after they were started ("terminate called
 without an active exception"). `pyarrow.parquet.read_table` always starts one; the plain reader
@@ -14,14 +14,45 @@ import pyarrow.parquet as pq
 
 from shards.files.publish import publish_bytes
 
+# A few kilobytes of Parquet can hold a terabyte of equal rows.
+_MAX_TABLE_BYTES = 4 << 30
+_BATCH_ROWS = 512
 
-def read_table(file: BinaryIO) -> pa.Table:
+
+def read_table(file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
     """The whole table of an open file.
 
+    Args:
+        file: The file.
+        schema: The columns that it must have; None means any.
+
     Raises:
-        pa.ArrowException: The file is not Parquet.
+        pa.ArrowException: The file is not Parquet, it has other columns, or its table has more than
+            4 GiB.
     """
-    return pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
+    try:
+        parquet = pq.ParquetFile(file, pre_buffer=False)
+        if schema is not None:
+            _check_columns(parquet.schema_arrow, schema)
+        batches, num_bytes = [], 0
+        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+            batches.append(batch)
+            num_bytes += batch.nbytes
+            if num_bytes > _MAX_TABLE_BYTES:
+                raise pa.ArrowInvalid(f"its table has more than {_MAX_TABLE_BYTES} bytes")
+        return pa.Table.from_batches(batches, parquet.schema_arrow).combine_chunks()
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise pa.ArrowInvalid(str(error)) from error  # Arrow's own, where bytes do not unpack
+
+
+def _check_columns(found: pa.Schema, expected: pa.Schema) -> None:
+    if found.names != expected.names:
+        raise pa.ArrowInvalid(f"its columns are {', '.join(found.names)}")
+    for have, want in zip(found, expected, strict=True):
+        if have.type != want.type:
+            raise pa.ArrowInvalid(f"its column {have.name} is {have.type}, not {want.type}")
 
 
 def publish_table(path: Path, table: pa.Table) -> None:

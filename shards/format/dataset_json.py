@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from shards.errors import InputError
 from shards.files.addresses import local_path
@@ -133,33 +134,80 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
         raise InputError(f"{path}: {error}; run `tb shard` again with another --out") from error
 
 
-def _parsed(document: dict[str, object]) -> DatasetJson:
+def _parsed(document: dict[str, Any]) -> DatasetJson:
     """The content; raises TypeError or ValueError if an entry cannot be used.
 
-    Entries that name files or are used in arithmetic are checked, because the file may be from a
-    stranger. All others are only shown.
+    The file may be from a stranger. Every entry has its type, numbers are in their range, and texts
+    can be printed and stored.
     """
-    entries, classes, counts = document["shards"], document["classes"], document["counts"]
-    if not isinstance(entries, list) or not isinstance(classes, list | tuple):
-        raise TypeError("shards and classes must be lists")
-    if not isinstance(counts, list) or not all(isinstance(name, str) for name in classes):
-        raise TypeError("counts must be a list, and classes a list of names")
-    shards = tuple(ShardFile(**entry) for entry in entries)
+    for name in ("name", "fingerprint"):
+        _check_text(name, document[name])
+    for name in ("digest", "manifest_sha256"):
+        _check_sha256(name, document[name])
+    for name in ("num_videos", "num_sources", "num_skipped", "num_missing", "num_frames"):
+        _check_count(name, document[name])
+    if type(document["seed"]) is not int:
+        raise TypeError("seed must be a whole number")
+    classes = tuple(_list("classes", document["classes"]))
+    for class_name in classes:
+        _check_text("classes", class_name)
+    if len(set(classes)) != len(classes):
+        raise ValueError("classes must differ")
+    for count in _list("counts", document["counts"]):
+        for name, number in _object("counts", count).items():
+            _check_text("counts", name)
+            _check_count("counts", number)
+    for name, text in _object("versions", document["versions"]).items():
+        _check_text("versions", name)
+        _check_text("versions", text)
+    for name, value in _object("recipe", document["recipe"]).items():
+        _check_text("recipe", name)
+        if not isinstance(value, str | int | float | None):
+            raise TypeError("recipe must have texts and numbers")
+    shards = tuple(
+        ShardFile(**_object("shards", entry)) for entry in _list("shards", document["shards"])
+    )
     for shard in shards:
         if not isinstance(shard.name, str) or not is_shard_name(shard.name):
-            raise ValueError(f"{shard.name!r} is not the name of a shard")
-        if not isinstance(shard.num_bytes, int) or not isinstance(shard.sha256, str):
-            raise TypeError(f"{shard.name} must have a size and a SHA-256")
-    for name in ("name", "digest", "manifest_sha256", "fingerprint"):
-        if not isinstance(document[name], str):
-            raise TypeError(f"{name} must be a text")
-    if not re.fullmatch("[0-9a-f]{64}", str(document["digest"])):
-        raise ValueError("digest is not a SHA-256")
-    for name in ("num_videos", "num_sources", "num_skipped", "num_missing", "num_frames"):
-        if not isinstance(document[name], int):
-            raise TypeError(f"{name} must be a number")
+            raise ValueError(f"shards: {str(shard.name)[:100]!r} is not the name of a shard")
+        _check_count(f"shards: num_bytes of {shard.name}", shard.num_bytes)
+        _check_sha256(f"shards: sha256 of {shard.name}", shard.sha256)
+    if len({shard.name for shard in shards}) != len(shards):
+        raise ValueError("shards must differ in their names")
     known = {field.name for field in fields(DatasetJson)}
     content = {name: value for name, value in document.items() if name in known}
     return DatasetJson(
-        **{**content, "shards": shards, "classes": tuple(classes), "counts": tuple(counts)}  # type: ignore[arg-type]
+        **{**content, "shards": shards, "classes": classes, "counts": tuple(document["counts"])}  # type: ignore[arg-type]
     )
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is not valid Unicode") from None
+
+
+def _check_count(name: str, value: object) -> None:
+    # Not isinstance, because True is an int.
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} must be a whole number from 0 on")
+
+
+def _check_sha256(name: str, value: object) -> None:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(f"{name} must be a SHA-256 in hex")
+
+
+def _list(name: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} must be a list")
+    return value
+
+
+def _object(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must hold objects")
+    return value

@@ -38,6 +38,7 @@ from shards.format.packet_index import packets_name
 from shards.format.video import COLUMNS, SCHEMA, SplitQuery, Video, video_table
 
 MANIFEST_NAME = "manifest.parquet"
+_MAX_REASON_CHARS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,20 +356,21 @@ def read_manifest(root: Path | str) -> Manifest:
         raise InputError(f"{path}: missing; run `tb shard` again with another --out")
     try:
         agrees = hashlib.sha256(data).hexdigest() == about.manifest_sha256
-        table = read_table(io.BytesIO(data))
+        table = read_table(io.BytesIO(data), SCHEMA)
         agrees &= table.schema.metadata.get(b"digest", b"").decode() == about.digest
         table = table.replace_schema_metadata(None).cast(SCHEMA)
         table.validate(full=True)
     except (ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:_MAX_REASON_CHARS]
         raise InputError(
-            f"{path}: unreadable ({error}); run `tb shard` again with another --out"
+            f"{path}: unreadable ({reason}); run `tb shard` again with another --out"
         ) from error
     if not agrees:
         raise InputError(
             f"{path}: the digest disagrees with {DATASET_NAME}, so one of them was changed or"
             " belongs to another folder; run `tb shard` again with another --out"
         )
-    check_rows(path, table, num_classes=len(about.classes))
+    check_rows(path, table, about)
     return Manifest(
         root=folder or copies_folder(about.digest),
         name=about.name,

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.errors import InputError
-from shards.format.video import ColorMatrix, ColorRange, SplitName
+from shards.format.dataset_json import DATASET_NAME, DatasetJson
+from shards.format.video import MAX_HEIGHT_PX, MAX_WIDTH_PX, ColorMatrix, ColorRange, SplitName
 
 # Column -> what all of its texts must match.
 _PATTERNS = {
@@ -39,16 +40,17 @@ _LIMITS = {
 }
 
 
-def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
+def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
     """Checks all rows at once.
 
     Args:
         path: The manifest, for messages.
         table: The rows, with the columns of `Video`.
-        num_classes: How many classes there are.
+        about: The content of dataset.json, which has the classes and the shards.
 
     Raises:
-        InputError: A row has a value that no row may have; the message has the row number.
+        InputError: A row has a value that no row may have; the message has the row number. Or the
+            rows are not those that dataset.json counts.
     """
     for name in table.column_names:
         if table.column(name).null_count:
@@ -57,10 +59,14 @@ def check_rows(path: str, table: pa.Table, *, num_classes: int) -> None:
         _check(path, table, name, pc.match_substring_regex(table.column(name), pattern))
     for name, (least, greatest) in _LIMITS.items():
         column = table.column(name)
-        greatest = min(greatest, num_classes - 1) if name == "label" else greatest
+        greatest = min(greatest, len(about.classes) - 1) if name == "label" else greatest
         good = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, greatest))
         _check(path, table, name, good)
     _check_indexed(path, table)
+    # Column by column first: with greater numbers, this product and this sum could wrap around.
+    num_pixels = pc.multiply(table.column("height"), table.column("width"))
+    _check(path, table, "width", pc.less_equal(num_pixels, MAX_HEIGHT_PX * MAX_WIDTH_PX))
+    _check_shards(path, table, about)
     members = pc.list_flatten(table.column("splits"))
     if strange := set(pc.unique(members).to_pylist()) - set(SplitName):
         name = str(min(map(str, strange)))
@@ -82,6 +88,24 @@ def _check_indexed(path: str, table: pa.Table) -> None:
     for side in ("height", "width"):
         is_small = pc.less_equal(table.column(side), _MAX_INDEXED_SIDE_PX)
         _check(path, table, side, pc.or_(has_none, is_small))
+
+
+def _check_shards(path: str, table: pa.Table, about: DatasetJson) -> None:
+    """Each video lies inside a shard of dataset.json, and the shards follow each other."""
+    names = pa.array([shard.name for shard in about.shards], pa.string())
+    place = pc.index_in(table.column("shard"), value_set=names)
+    _check(path, table, "shard", pc.is_valid(place))
+    follows = np.diff(np.asarray(place.to_numpy()), prepend=0) >= 0
+    _check(path, table, "shard", pa.chunked_array([pa.array(follows)]))
+    num_bytes = pa.array([shard.num_bytes for shard in about.shards], pa.int64()).take(place)
+    _check(path, table, "offset", pc.less(table.column("offset"), num_bytes))
+    ends = pc.add(table.column("offset"), table.column("size"))
+    _check(path, table, "size", pc.less_equal(ends, num_bytes))
+    if table.num_rows != about.num_videos:
+        raise InputError(
+            f"{path}: {table.num_rows} rows, but {DATASET_NAME} counts {about.num_videos} videos;"
+            " run `tb shard` again with another --out"
+        )
 
 
 def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> None:

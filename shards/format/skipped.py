@@ -7,6 +7,7 @@ the lists of the data set name but the disk does not have.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from shards.errors import InputError
 from shards.files.store import Store
@@ -57,9 +58,17 @@ def read_skipped(store: Store) -> list[Skipped]:
     """
     try:
         lines = (store.read(SKIPPED_NAME) or b"").decode().splitlines()
-        return [Skipped(**json.loads(line)) for line in lines]
+        return [_parsed(json.loads(line)) for line in lines]
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{store.name}/{SKIPPED_NAME}: unreadable ({error}); run `tb shard` again with another"
             " --out"
         ) from error
+
+
+def _parsed(entry: dict[str, Any]) -> Skipped:
+    skipped = Skipped(**entry)
+    texts = (skipped.source, skipped.key, skipped.reason)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(skipped.may_pass, bool):
+        raise TypeError("an entry has another type")
+    return skipped

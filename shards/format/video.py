@@ -12,6 +12,9 @@ from typing import Any, Self, get_type_hints
 
 import pyarrow as pa
 
+# 8K. FFmpeg itself would accept eight times as many pixels, and hold a dozen such pictures.
+MAX_HEIGHT_PX, MAX_WIDTH_PX = 4320, 8192
+
 
 class ColorMatrix(StrEnum):
     """How Y, U and V become RGB: ITU-R BT.601 or BT.709."""

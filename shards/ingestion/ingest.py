@@ -5,7 +5,7 @@ a note in OUT/.ingest/. An interrupted run goes on after the last note and write
 an uninterrupted run. The price: the work on the shard in progress is lost.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -36,6 +36,8 @@ DEFAULT_TIME_LIMIT_S = 900.0
 
 Results = Generator[Encoded | TranscodeError, None, None]
 Encode = Callable[[list[Path]], Results]
+# What `Progress` is called with, step by step, and the report in the end.
+Steps = Generator[tuple[int, int, str], None, "IngestReport"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +117,20 @@ def ingest(
         seed=seed,
         shard_bytes=shard_bytes,
         strict=strict,
-        progress=progress,
         encode=partial(_encoded, recipe, workers, ray_address, time_limit_s),
         fingerprint=fingerprint(dataset, recipe, seed, shard_bytes),
     )
     with disk_errors(job.store.name):
         check_apart(dataset, out)
-        if job.is_finished():
-            return job.finished_before()
-        with Journal(job.store).locked():
-            if job.is_finished():  # another process has just finished
-                return job.finished_before()
-            return job.run()
+    with closing(job.steps()) as steps:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                report: IngestReport = end.value
+                return report
+            # Called here, because an error of the callback is not an error of the disk.
+            progress(*step)
 
 
 def _check_arguments(
@@ -166,7 +170,6 @@ class _Job:
     seed: int
     shard_bytes: int
     strict: bool
-    progress: Progress
     encode: Encode
     fingerprint: str
 
@@ -174,7 +177,21 @@ class _Job:
         """Whether the folder has a dataset.json, which is written last."""
         return self.store.size(DATASET_NAME) is not None
 
-    def run(self) -> IngestReport:
+    def steps(self) -> Steps:
+        """Does the work, unless an earlier run has finished it.
+
+        Raises:
+            InputError: While iterating; see `ingest`.
+        """
+        with disk_errors(self.store.name):
+            if self.is_finished():
+                return self.finished_before()
+            with Journal(self.store).locked():
+                if self.is_finished():  # another process has just finished
+                    return self.finished_before()
+                return (yield from self.run())
+
+    def run(self) -> Steps:
         """Encodes what no finished shard holds, and finishes the folder."""
         journal = Journal(self.store)
         notes = journal.start(Settings(fingerprint=self.fingerprint, versions=library_versions()))
@@ -184,7 +201,9 @@ class _Job:
             self._refuse_skipped([entry for note in notes for entry in note.skipped])
         collector = ShardCollector(self.dataset, self.store, journal, notes, self.shard_bytes)
         order = np.random.default_rng(self.seed).permutation(len(self.dataset.sources))
-        self._collect(collector, [self.dataset.sources[index] for index in order[num_resumed:]])
+        yield from self._collect(
+            collector, [self.dataset.sources[index] for index in order[num_resumed:]]
+        )
         write_skipped(self.store, collector.skipped, self.dataset.missing)
         if not collector.videos:
             journal.remove()
@@ -243,10 +262,12 @@ class _Job:
                 notes[index] = replace(notes[index], skipped=entries)
         return notes
 
-    def _collect(self, collector: ShardCollector, left: Sequence[Source]) -> None:
+    def _collect(
+        self, collector: ShardCollector, left: Sequence[Source]
+    ) -> Iterator[tuple[int, int, str]]:
         """Collects the sources that no finished shard holds."""
         num_sources = collector.position + len(left)
-        self.progress(collector.position, num_sources, "")
+        yield collector.position, num_sources, ""
         results = self.encode([source.path for source in left if not source.fault])
         with closing(collector), closing(results):
             for source in left:
@@ -258,7 +279,7 @@ class _Job:
                     if self.strict:
                         raise _refusal(source, reason)
                     collector.skip(source, reason, may_pass=may_pass)
-                self.progress(collector.position, num_sources, source.key)
+                yield collector.position, num_sources, source.key
             collector.finish()
 
     def _refuse_skipped(self, skipped: Sequence[Skipped]) -> None:

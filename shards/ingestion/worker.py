@@ -42,7 +42,8 @@ class Worker:
         """The result of `transcode`, or an error if the decoder crashes or takes too long.
 
         Raises:
-            InputError: The process was killed twice while it encoded this video.
+            InputError: The process does not start, or it was killed twice while it encoded this
+                video.
         """
         code = 0
         for _ in range(_NUM_ATTEMPTS):
@@ -108,13 +109,19 @@ class Worker:
         # The packages may be importable only through the sys.path of the caller.
         here = str(Path(__file__).resolve().parents[2])
         paths = [here, *(path for path in sys.path if path)]
-        return subprocess.Popen(
-            # -P: a file random.py in the current folder must not shadow the standard library.
-            [sys.executable, "-P", "-m", "shards.ingestion.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
+        try:
+            return subprocess.Popen(
+                # -P: a file random.py in the current folder must not shadow the standard library.
+                [sys.executable, "-P", "-m", "shards.ingestion.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            )
+        except OSError as error:
+            raise InputError(
+                f"{sys.executable}: a worker process does not start ({error.strerror}); run again"
+                " with fewer workers, or free some memory"
+            ) from error
 
 
 def _end(process: "subprocess.Popen[bytes]") -> int:

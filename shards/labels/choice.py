@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shards.errors import InputError
+from shards.files.addresses import check_local
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from shards.format.video import SplitName
@@ -89,6 +90,7 @@ class LabelChoice:
                 f"{self.manifest.url}: a list is always a local file; choose one with --out"
             )
         path = path or self.manifest.root / f"{self.name}.txt"
+        check_local(path, "out")
         data = label_list_text(self.manifest, self.labelled, self.title).encode()
         try:
             if path.exists() and path.read_bytes() != data:

@@ -6,6 +6,7 @@ because HMDB51 has such names (#122_Cleaning_Up_...). A list only says which vid
 The labels themselves come from the manifest.
 """
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +15,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from shards.errors import InputError
+from shards.errors import InputError, printable
 from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.manifest import Manifest
 
 _NUM_EXAMPLES = 3
+_MAX_DIGITS = 18  # Python refuses to read numbers of thousands of digits.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ def shared_groups(manifest: Manifest, parts: dict[str, np.ndarray]) -> list[tupl
 def examples(entries: Sequence[str]) -> str:
     """The first few entries, for a message."""
     more = ", ..." if len(entries) > _NUM_EXAMPLES else ""
-    return f"e.g. {', '.join(entries[:_NUM_EXAMPLES])}{more}"
+    return printable(f"e.g. {', '.join(entries[:_NUM_EXAMPLES])}{more}")
 
 
 def _entries(path: Path) -> list[str]:
@@ -179,12 +181,16 @@ def _find(entry: str, row_of: dict[str, int]) -> tuple[int | None, int | None]:
     # The whole line comes first: "take 2" may be a name, not "take" with the label 2.
     for num_numbers in (0, 1, 2):
         numbers = parts[len(parts) - num_numbers :]
-        if num_numbers >= len(parts) or not all(number.isdecimal() for number in numbers):
+        if num_numbers >= len(parts) or not all(map(_is_number, numbers)):
             break
         row = _lookup(entry.rsplit(maxsplit=num_numbers)[0], row_of)
         if row is not None:
             return row, int(numbers[-1]) if numbers else None
     return None, None
+
+
+def _is_number(word: str) -> bool:
+    return word.isdecimal() and len(word) <= _MAX_DIGITS
 
 
 def _lookup(name: str, row_of: dict[str, int]) -> int | None:
@@ -196,6 +202,6 @@ def _lookup(name: str, row_of: dict[str, int]) -> int | None:
 
 
 def _without_extension(name: str) -> str:
-    path = PurePosixPath(name)
+    stem, extension = posixpath.splitext(name)
     # Another "extension" is a part of the name: lists of frame folders have none, names have dots.
-    return path.with_suffix("").as_posix() if path.suffix.lower() in VIDEO_EXTENSIONS else name
+    return stem if extension.lower() in VIDEO_EXTENSIONS else name

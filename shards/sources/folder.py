@@ -9,14 +9,13 @@ from shards.errors import InputError
 from shards.files.names import valid_unicode
 from shards.format.video import SplitName
 from shards.labels.fraction import seeded_ranks
-from shards.sources.class_folders import class_folders, find_videos, split_folders
+from shards.sources.class_folders import class_folders, find_videos, link_fault, split_folders
 from shards.sources.source import (
     Dataset,
     VideoOnDisk,
     build,
     check_class_sizes,
     existing_folder,
-    link_fault,
 )
 
 
@@ -47,13 +46,13 @@ def from_folder(
         raise InputError(
             f"{root}: test percent {test_percent}: give a percentage from 0 to below 100"
         )
-    by_split = split_folders(root)
+    fault = link_fault(root, follow_links)
+    by_split = split_folders(root, fault)
     if by_split and test_percent:
         raise InputError(
             f"{root}: holds split folders ({', '.join(sorted(by_split))}), so the test"
             " percentage has nothing to decide: leave it out"
         )
-    fault = link_fault(root, follow_links)
     found = [
         VideoOnDisk(
             path=path,
@@ -62,11 +61,11 @@ def from_folder(
             fault=fault(path),
         )
         for split, top in (by_split or {SplitName.TRAIN: root}).items()
-        for class_folder in class_folders(top)
-        for path in find_videos(class_folder)
+        for class_folder in class_folders(top, fault)
+        for path in find_videos(class_folder, fault)
     ]
     tops = by_split.values() or [root]
-    names = {valid_unicode(path.name) for top in tops for path in class_folders(top)}
+    names = {valid_unicode(path.name) for top in tops for path in class_folders(top, fault)}
     check_class_sizes(root, names, found, min_per_class)
     dataset = build(valid_unicode(root.resolve().name), root, found)
     return _draw_test(dataset, test_percent, seed) if test_percent else dataset

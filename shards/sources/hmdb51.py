@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.format.video import SplitName
-from shards.sources.class_folders import class_folders
+from shards.sources.class_folders import class_folders, link_fault
 from shards.sources.official_lists import (
     NUM_SPLITS,
     list_lines,
@@ -19,7 +19,6 @@ from shards.sources.source import (
     build,
     check_class_sizes,
     existing_folder,
-    link_fault,
 )
 
 _COUNTS = (51, 6_766)  # classes, videos
@@ -44,9 +43,9 @@ def from_hmdb51(
             or malformed, or a video is in no list.
     """
     root, annotations = existing_folder(root), Path(annotations)
-    videos = videos_by_class(root, "HMDB51", HMDB51_NAME)
-    listed = _splits_in_lists(annotations)
     fault = link_fault(root, follow_links)
+    videos = videos_by_class(root, "HMDB51", HMDB51_NAME, fault)
+    listed = _splits_in_lists(annotations)
     found = []
     for class_name, path in videos:
         name = f"{class_name}/{path.stem}"
@@ -66,7 +65,9 @@ def from_hmdb51(
                 fault=fault(path),
             )
         )
-    check_class_sizes(root, {top.name for top in class_folders(root)}, found, min_per_class=1)
+    check_class_sizes(
+        root, {top.name for top in class_folders(root, fault)}, found, min_per_class=1
+    )
     notes = part_notes("HMDB51", found, _COUNTS)
     return build("hmdb51", root, found, missing=missing_videos(found, listed), notes=notes)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.format.video import SplitName
-from shards.sources.class_folders import find_videos
+from shards.sources.class_folders import find_videos, link_fault
 from shards.sources.recognise import KINETICS_NAME, recognise
-from shards.sources.source import Dataset, VideoOnDisk, build, existing_folder, link_fault
+from shards.sources.source import Dataset, VideoOnDisk, build, existing_folder
 from shards.sources.table import csv_rows
 
 
@@ -32,16 +32,13 @@ def from_kinetics400(
         follow_links: Also take videos outside the root that links lead to.
 
     Raises:
-        InputError: A list cannot be read or names a video twice, or none of its videos is there.
+        InputError: A list cannot be read or names a video twice, none of its videos is there, or
+            one has several files.
     """
     root = existing_folder(root)
-    on_disk = {path.stem: path for path in find_videos(root)}
-    starts = {
-        (m["id"], int(m["start"])): p
-        for p in on_disk.values()
-        if (m := KINETICS_NAME.fullmatch(p.stem))
-    }
     fault = link_fault(root, follow_links)
+    videos = find_videos(root, fault)
+    by_name = _by_name(videos)
     found: list[VideoOnDisk] = []
     missing: list[str] = []
     classes: set[str] = set()
@@ -49,8 +46,8 @@ def from_kinetics400(
     for where, row, split in _rows(annotations):
         start = _seconds(row["time_start"], where)
         video_id = row["youtube_id"]
-        path = starts.get((video_id, start)) or on_disk.get(f"{video_id}_{start}")
-        path = path or on_disk.get(video_id)
+        paths = by_name.get(f"{video_id}_{start}") or by_name.get(video_id) or []
+        path = paths[0] if paths else None
         name = f"{row['label']}/{video_id}_{start:06d}"
         if (seen := line_of.setdefault(path or f"{video_id}_{start}", where)) != where:
             raise InputError(f"{where}: {name}: already in {seen}; remove one of the two")
@@ -68,13 +65,35 @@ def from_kinetics400(
             )
         )
     if not found:
-        hint = "are these the lists for it?" if starts else recognise(root)
+        is_kinetics = any(KINETICS_NAME.fullmatch(path.stem) for path in videos)
+        hint = "are these the lists for it?" if is_kinetics else recognise(root, fault)
         raise InputError(
             f"{root}: holds none of the {len(missing)} videos listed, e.g. {missing[0]}: {hint}"
         )
-    num_unlisted = len(on_disk) - len(found)
+    _check_single(root, found, by_name)
+    num_unlisted = len(videos) - len(found)
     notes = [f"{num_unlisted} videos on disk are in none of the lists"] if num_unlisted else []
     return build("kinetics400", root, found, classes=classes, missing=missing, notes=notes)
+
+
+def _by_name(videos: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each video. The name is ID_START, with a plain number, if START is known."""
+    by_name: dict[str, list[Path]] = {}
+    for path in videos:
+        match = KINETICS_NAME.fullmatch(path.stem)
+        name = f"{match['id']}_{int(match['start'])}" if match else path.stem
+        by_name.setdefault(name, []).append(path)
+    return by_name
+
+
+def _check_single(root: Path, found: Sequence[VideoOnDisk], by_name: dict[str, list[Path]]) -> None:
+    taken = {video.path for video in found}
+    several = [paths for paths in by_name.values() if len(paths) > 1 and paths[0] in taken]
+    if several:
+        raise InputError(
+            f"{root}: {len(several)} of the listed videos have more than one file, e.g."
+            f" {' and '.join(map(str, several[0]))}; keep one file of each video"
+        )
 
 
 def _rows(annotations: Sequence[Path | str]) -> Iterator[tuple[str, dict[str, str], str]]:

@@ -9,33 +9,38 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.sources.class_folders import class_folders, find_videos
+from shards.sources.class_folders import LinkFault, class_folders, find_videos
 from shards.sources.recognise import recognise
 from shards.sources.source import VideoOnDisk
 
 NUM_SPLITS = 3
 
 
-def videos_by_class(root: Path, name: str, pattern: re.Pattern[str]) -> list[tuple[str, Path]]:
+def videos_by_class(
+    root: Path, name: str, pattern: re.Pattern[str], fault: LinkFault
+) -> list[tuple[str, Path]]:
     """(name of the class folder, path) of all videos.
 
     Args:
         root: The folder with the class folders.
         name: The name of the data set, for messages.
         pattern: It matches the stems of the videos of this data set.
+        fault: The rule for links out of the root.
 
     Raises:
         InputError: No name fits, so this is another data set. The message names the data set that
             the folder looks like.
     """
     try:
-        tops = class_folders(root)
+        tops = class_folders(root, fault)
     except InputError as error:
-        raise InputError(f"{error} (or, if this is to be {name}: {recognise(root)})") from error
-    videos = [(top.name, path) for top in tops for path in find_videos(top)]
+        raise InputError(
+            f"{error} (or, if this is to be {name}: {recognise(root, fault)})"
+        ) from error
+    videos = [(top.name, path) for top in tops for path in find_videos(top, fault)]
     fitting = [path for _, path in videos if pattern.fullmatch(path.stem)]
     if not fitting or fitting[0].parent.parent != root:
-        raise InputError(f"{root}: not {name}: {recognise(root)}")
+        raise InputError(f"{root}: not {name}: {recognise(root, fault)}")
     return videos
 
 

@@ -7,7 +7,7 @@ No file is opened here.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,18 +96,6 @@ def existing_folder(root: Path | str) -> Path:
     if not root.is_dir():
         raise InputError(f"{root}: is a file; the root is the folder that holds the class folders")
     return root
-
-
-def link_fault(root: Path, follow_links: bool) -> Callable[[Path], str]:
-    """A function path -> why the file must not be opened: it lies outside the root; "" if not."""
-    real_root = os.path.realpath(root) + os.sep
-
-    def fault(path: Path) -> str:
-        if follow_links or os.path.realpath(path).startswith(real_root):
-            return ""
-        return "a link out of the root; allow it with --follow-links"
-
-    return fault
 
 
 def check_class_sizes(

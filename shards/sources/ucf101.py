@@ -3,12 +3,13 @@
 Its official lists are a rule on the group number in the file name, so no list is needed.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from shards.errors import InputError
 from shards.format.video import SplitName
-from shards.sources.class_folders import class_folders
+from shards.sources.class_folders import class_folders, link_fault
 from shards.sources.official_lists import (
     NUM_SPLITS,
     list_lines,
@@ -24,7 +25,6 @@ from shards.sources.source import (
     build,
     check_class_sizes,
     existing_folder,
-    link_fault,
 )
 
 _COUNTS = (101, 13_320)  # classes, videos
@@ -71,8 +71,8 @@ def from_ucf101(
             empty, the name of a file does not fit, or the lists disagree with the rule.
     """
     root = existing_folder(root)
-    videos = videos_by_class(root, "UCF101", UCF101_NAME)
     fault = link_fault(root, follow_links)
+    videos = videos_by_class(root, "UCF101", UCF101_NAME, fault)
     found = []
     for class_name, path in videos:
         match = UCF101_NAME.fullmatch(path.stem)
@@ -91,7 +91,9 @@ def from_ucf101(
                 fault=fault(path),
             )
         )
-    check_class_sizes(root, {top.name for top in class_folders(root)}, found, min_per_class=1)
+    check_class_sizes(
+        root, {top.name for top in class_folders(root, fault)}, found, min_per_class=1
+    )
     missing: list[str] = []
     if annotations is not None:
         listed = _splits_in_lists(Path(annotations))
@@ -107,7 +109,7 @@ def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     for index in range(NUM_SPLITS):
         for split in (SplitName.TRAIN, SplitName.TEST):
             for line in list_lines(folder / f"{split}list0{index + 1}.txt"):
-                name = Path(line.split(" ")[0]).with_suffix("").as_posix()
+                name = os.path.splitext(line.split(" ")[0])[0]
                 splits = listed.setdefault(name, [SplitName.UNUSED] * NUM_SPLITS)
                 splits[index] = split
     return {name: tuple(splits) for name, splits in listed.items()}

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
+from shards.errors import printable
 from tb import api
 from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
@@ -150,7 +151,7 @@ def _print_skipped(out: str, report: "IngestReport") -> None:
     typer.echo(f"{text}, all listed in {out}/{SKIPPED_NAME}:")
     entries = read_skipped(open_store(out))
     for entry in entries[:_NUM_REASONS_SHOWN]:
-        typer.echo(f"  {entry.source}: {entry.reason}")
+        typer.echo(printable(f"  {entry.source}: {entry.reason}"))
     if len(entries) > _NUM_REASONS_SHOWN:
         typer.echo(f"  ... and {len(entries) - _NUM_REASONS_SHOWN} more")
     if num_passing := sum(entry.may_pass for entry in entries):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from shards.errors import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -53,7 +55,7 @@ def verify(
     with progress_bar("verify") as progress:
         problems = verification.verify(root, decode=decode, progress=progress)
     for problem in problems:
-        typer.echo(problem)
+        typer.echo(printable(problem))
     if problems:
         typer.echo(f"{len(problems)} problems in {root}", err=True)
         raise typer.Exit(1)
@@ -87,7 +89,7 @@ def ls(
             video.size,
             video.shard,
         )
-        typer.echo("\t".join(map(str, fields)))
+        typer.echo("\t".join(printable(str(field)) for field in fields))
 
 
 @shards_app.command()
@@ -112,7 +114,7 @@ def show(
     fields["class"] = manifest.classes[video.label]
     fields["splits"] = ", ".join(SplitName(split).text for split in video.splits)
     for name, value in fields.items():
-        typer.echo(f"{name:<13} {value}")
+        typer.echo(f"{name:<13} {printable(str(value))}")
     if contact_sheet:
         from tb.reports.frame_sheet import write_frame_sheet
 

@@ -59,6 +59,7 @@ def split_command(
 
 
 def _print_choice(choice: "LabelChoice") -> None:
+    from shards.errors import printable
     from shards.labels.label_list import examples
 
     if unmatched := choice.unmatched:
@@ -73,7 +74,7 @@ def _print_choice(choice: "LabelChoice") -> None:
     typer.echo(f"per class {min(counts.values())} to {max(counts.values())} labelled")
     for name, count in counts.items():
         if not count:
-            typer.echo(f"warning: class {name} has no labelled video")
+            typer.echo(f"warning: class {printable(name)} has no labelled video")
     pairs = choice.shared_groups()
     texts = [f"{num} in both {one} and {other}" for one, other, num in pairs]
     known = any(choice.manifest.groups)

@@ -18,6 +18,7 @@ from shards.sources.folder import from_folder
 from tb.config.differences import Tree
 from tb.config.load_config import work_config
 from tb.demo.videos import SIZES, write_demo_videos
+from tb.named_paths import make_named_folder
 from tb.progress import ProgressBar
 from tb.reports.report import REPORT, RESULT, write_report
 from tb.workflow.run import run_all
@@ -87,8 +88,8 @@ def _claim(out: Path, size: str, seed: int) -> None:
     """Writes the size and seed to OUT/demo.json; refuses a folder with other ones."""
     claim = {"size": size, "seed": seed}
     path = out / "demo.json"
+    make_named_folder(out, "out")
     try:
-        out.mkdir(parents=True, exist_ok=True)
         before = json.loads(path.read_text()) if path.exists() else None
         if before is None:
             if any(not file.name.startswith(path.name) for file in out.iterdir()):

@@ -16,9 +16,10 @@ from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from tests.loaders.numbered import numbered_paint, read_number
 from tests.make_videos import make_video
+from tests.shards.damage import bomb, odd_metadata
 
 NUM_FRAMES = 50
-HEIGHT, WIDTH = 96, 128
+SIZE = HEIGHT, WIDTH = 96, 128
 # Two frames are missing early, then the rate is steady: a number guessed from a time is off by two.
 GAPPED = [(i if i < 5 else i + 2) / 25 for i in range(NUM_FRAMES)]
 IRREGULAR = [i / 25 + (0.013 if i % 3 else 0) for i in range(NUM_FRAMES)]
@@ -62,7 +63,7 @@ def shard_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def _numbers(data: bytes, indices: list[int], num_frames: int = NUM_FRAMES) -> list[int]:
-    frames = decoded_frames(data, np.array(indices), num_frames)
+    frames = decoded_frames(data, np.array(indices), num_frames, SIZE)
     assert len(frames) == len(indices)
     return [read_number(frames[k].to_ndarray(format="gray")) for k in range(len(indices))]
 
@@ -118,7 +119,7 @@ def test_pixel_formats_keep_their_colours(
         pix_fmt=pix_fmt,
         paint=lambda _: np.broadcast_to(colour, (height, width, 3)).copy(),
     )
-    frames = decoded_frames(path.read_bytes(), np.array([0, 2]), 3)
+    frames = decoded_frames(path.read_bytes(), np.array([0, 2]), 3, (height, width))
     planes = frame_planes([frames[0], frames[1]])
     assert planes.size == (height, width)
     sizes = [(height, width), *[((height + 1) // 2, (width + 1) // 2)] * 2]
@@ -146,12 +147,21 @@ def _plane(address: int, stride: int, size: tuple[int, int]) -> np.ndarray:
 )
 def test_what_does_not_decode_says_so(shard_video: bytes, damage, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DecodeError, match=reason):
-        decoded_frames(damage(shard_video), np.array([0, 40]), NUM_FRAMES)
+        decoded_frames(damage(shard_video), np.array([0, 40]), NUM_FRAMES, SIZE)
 
 
 def test_frames_past_the_end_are_an_error(shard_video: bytes) -> None:
     with pytest.raises(DecodeError, match="ends before frame 50"):
-        decoded_frames(shard_video, np.array([20, 50]), 60)
+        decoded_frames(shard_video, np.array([20, 50]), 60, SIZE)
+
+
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH + 2), (HEIGHT - 2, WIDTH), (WIDTH, HEIGHT)])
+@pytest.mark.parametrize("first", [0, 40])
+def test_pictures_of_another_size_are_an_error(
+    shard_video: bytes, first: int, size: tuple[int, int]
+) -> None:
+    with pytest.raises(DecodeError, match=f"picture of 96x128, .* has {size[0]}x{size[1]}"):
+        decoded_frames(shard_video, np.array([first, first + 1]), NUM_FRAMES, size)
 
 
 def test_a_file_without_pictures_says_so(tmp_path: Path) -> None:
@@ -162,7 +172,7 @@ def test_a_file_without_pictures_says_so(tmp_path: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
     with pytest.raises(DecodeError, match="no video stream"):
-        decoded_frames(path.read_bytes(), np.array([0]), 1)
+        decoded_frames(path.read_bytes(), np.array([0]), 1, SIZE)
 
 
 def test_of_two_streams_the_one_that_was_verified_is_decoded(tmp_path: Path) -> None:
@@ -185,8 +195,18 @@ def test_of_two_streams_the_one_that_was_verified_is_decoded(tmp_path: Path) -> 
     assert _numbers(path.read_bytes(), [0, 7, 44]) == [0, 7, 44]
 
 
+def test_pictures_that_fill_the_memory_are_not_decoded(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match="too large for any decoder"):
+        decoded_frames(bomb(tmp_path / "a.gif").read_bytes(), np.array([0]), 3, (1 << 14,) * 2)
+
+
+def test_titles_that_are_not_utf8_do_not_count(tmp_path: Path) -> None:
+    path = odd_metadata(tmp_path / "a.avi", "mpeg4", b"\xd3ne clip")
+    assert len(decoded_frames(path.read_bytes(), np.array([0, 9]), 12, SIZE)) == 2
+
+
 def test_a_playlist_opens_no_other_file(shard_video: bytes, tmp_path: Path) -> None:
     (tmp_path / "other.mp4").write_bytes(shard_video)
     playlist = f"ffconcat version 1.0\nfile {tmp_path}/other.mp4\n".encode()
     with pytest.raises(DecodeError, match="cannot be decoded"):
-        decoded_frames(playlist, np.array([0]), NUM_FRAMES)
+        decoded_frames(playlist, np.array([0]), NUM_FRAMES, SIZE)

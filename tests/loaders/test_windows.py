@@ -88,7 +88,7 @@ def test_any_frames_of_any_window(
     with ShardReader(manifest) as reader:
         window = reader.read_window(row, wanted[0], wanted[-1])
     assert window.place.gop_frames[0] <= wanted[0]
-    frames = decoded_frames(window, np.array(wanted), num_frames)
+    frames = decoded_frames(window, np.array(wanted), num_frames, window.size)
     assert len(frames) == len(wanted)
     for k, number in enumerate(wanted):
         assert read_number(frames[k].to_ndarray(format="gray")) == number
@@ -183,7 +183,7 @@ def test_a_fault_in_one_video_never_shows_in_the_next(shards: Shards) -> None:
 
 
 def _pixels(window: Window, first: int, last: int) -> list[np.ndarray]:
-    frames = decoded_frames(window, np.arange(first, last + 1), 70)
+    frames = decoded_frames(window, np.arange(first, last + 1), 70, window.size)
     return [frame.to_ndarray() for frame in frames]
 
 

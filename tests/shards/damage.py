@@ -91,6 +91,28 @@ def truncated_index(path: Path) -> Path:
     return path
 
 
+def odd_metadata(path: Path, codec: str, title: bytes) -> Path:
+    """A video with two titles of eight bytes, its own and that of its stream."""
+    plain = make_video(
+        path.with_name(f"plain-{path.name}"), num_frames=12, codec=codec, options={"bf": "0"}
+    )
+    placeholder = b"<title!>"
+    assert len(title) == len(placeholder)
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        target.metadata["title"] = placeholder.decode()
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.metadata["title"] = stream.metadata["handler_name"] = placeholder.decode()
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    plain.unlink()
+    data = path.read_bytes()
+    assert data.count(placeholder) >= 2
+    path.write_bytes(data.replace(placeholder, title))
+    return path
+
+
 def endless(path: Path) -> Path:
     """Four frames whose clock jumps by 30 years: filling the gap would take days."""
     times = [0.0, 0.04, 0.08, 1e9]

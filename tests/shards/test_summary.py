@@ -33,7 +33,8 @@ def test_the_order_of_split_names_and_an_empty_class(manifest: Manifest, tmp_pat
         replace(manifest.video(row), label=0, splits=(name,)) for row, name in enumerate(names)
     ]
     (tmp_path / ".ingest").mkdir()
-    write_manifest(open_store(tmp_path), videos, read_dataset_json(manifest.root))
+    about = replace(read_dataset_json(manifest.root), num_videos=len(videos))
+    write_manifest(open_store(tmp_path), videos, about)
     summary = shards.summarize(tmp_path)
     [counts] = summary.splits
     assert [(name.text, count) for name, count in counts.items()] == [

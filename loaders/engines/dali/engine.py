@@ -180,7 +180,7 @@ class DaliEngine:
         read_s = time.perf_counter()
         first = 0
         if not self.decodes:
-            decoded = decoded_frames(video, frames, int(plan.num_frames[b]))
+            decoded = decoded_frames(video, frames, int(plan.num_frames[b]), plan.sizes[b].tolist())
             pixels = np.stack([frame_to_rgb(frame) for frame in decoded])
         elif isinstance(video, Window):
             pixels = np.frombuffer(window_file(video), np.uint8)

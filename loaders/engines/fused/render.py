@@ -17,7 +17,8 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     views = _Views(plan, b, needed, out)
-    decode_frames(video, needed, int(plan.num_frames[b]), views.render)
+    size = plan.sizes[b].tolist()
+    decode_frames(video, needed, int(plan.num_frames[b]), size, views.render)
     return views.augment_s
 
 
@@ -31,8 +32,9 @@ class _Views:
     def __init__(self, plan: Plan, b: int, needed: np.ndarray, out: list[np.ndarray]) -> None:
         self._plan, self._b, self._out = plan, b, out
         self._place = np.searchsorted(needed, plan.frames[b])  # (V, T) indices into `needed`
+        height, width = plan.sizes[b].tolist()
+        self._filters = view_filters(plan.size_px, plan.crop[b], plan.flip[b], (height, width))
         self._curves, self._curve_of = gamma_curves(plan.gamma[b], out[0].dtype)
-        self._filters: Filters | None = None
         self.augment_s = 0.0
 
     def render(self, k: int, frames: list[VideoFrame]) -> None:
@@ -40,8 +42,6 @@ class _Views:
         began_s = time.perf_counter()
         plan, b, first = self._plan, self._b, 0
         planes, place = frame_planes(frames), self._place - k
-        if self._filters is None:
-            self._filters = view_filters(plan.size_px, plan.crop[b], plan.flip[b], planes.size)
         for group in self._out:
             views = slice(first, first + len(group))
             render_views(

@@ -28,16 +28,17 @@ def assert_parity(
     seed: int = 0,
     batch_size: int = 3,
 ) -> None:
-    """Checks that the engine and the oracle agree on every view of one epoch.
+    """Checks that the engine and the oracle agree on every view of every video of one epoch.
 
     On a GPU the oracle is the one that places chroma as DALI does there.
 
     Pictures of the views that differ go to `folder`.
 
     Raises:
-        AssertionError: Views differ by more than allowed, in [0, 1]; it names them.
+        AssertionError: Views differ by more than allowed, in [0, 1], and it names them; or not
+            every view was compared.
     """
-    loaders = [
+    tested_loader, reference_loader = (
         open_loader(
             shards,
             views,
@@ -48,15 +49,23 @@ def assert_parity(
             shuffle=False,
         )
         for name, place in ((engine, device), ("reference", "cpu"))
-    ]
+    )
     if engine == "dali" and device == "cuda":
-        spec = loaders[1].spec
-        loaders[1].engine = ThreadedEngine(render_centred, spec, dtype="float32", num_workers=2)
-    worst_pixel, failures = 0.0, []
-    for tested, reference in zip(*(loader.batches(0) for loader in loaders), strict=True):
+        reference_loader.engine = ThreadedEngine(
+            render_centred,
+            reference_loader.spec,
+            dtype="float32",
+            batch_size=batch_size,
+            num_workers=2,
+        )
+    num_compared, worst_pixel, failures = 0, 0.0, []
+    for tested, reference in zip(
+        tested_loader.batches(0), reference_loader.batches(0), strict=True
+    ):
         for name in tested.views:
             ours, oracle = (_by_view(batch, name) for batch in (tested, reference))
             for index in np.ndindex(*ours.shape[:-4]):
+                num_compared += 1
                 difference = (ours[index] - oracle[index]).double()
                 worst_pixel = max(worst_pixel, float(difference.abs().max()))
                 psnr = float(-10 * torch.log10(difference.square().mean().clamp_min(1e-12)))
@@ -65,6 +74,7 @@ def assert_parity(
                     path = folder / f"{tested.keys[index[0]]}-{name}-{index[1:]}.png"
                     save_difference(ours[index], oracle[index], path)
                     failures.append(f"{path}: mean {mean * 255:.2f}/255, PSNR {psnr:.1f} dB")
+    assert num_compared == len(tested_loader.planner.rows) * tested_loader.spec.num_views > 0
     assert not failures, "\n".join([*failures, f"worst pixel {worst_pixel * 255:.0f}/255"])
 
 

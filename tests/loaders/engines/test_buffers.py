@@ -1,21 +1,47 @@
-"""Memory for batches."""
+"""Memory is used again as soon as nobody refers to it, and never before."""
 
+import numpy as np
 import torch
 
 from loaders.engines.buffers import BufferPool
 
+# Large enough that the allocator would not give out the same place by chance.
+_SHAPE = (1 << 20,)
 
-def test_memory_is_used_again_only_when_nobody_has_it() -> None:
-    pool = BufferPool(max_arrays=4)
-    array = pool.take((3, 5), "float32")
+
+def test_free_memory_is_used_again() -> None:
+    pool = BufferPool(max_arrays=8)
+    arrays = [pool.take(_SHAPE, "uint8") for _ in range(3)]
+    places = {array.ctypes.data for array in arrays}
+    assert len(places) == 3
+    del arrays
+    for _ in range(20):
+        assert pool.take(_SHAPE, "uint8").ctypes.data in places
+
+
+def test_memory_that_somebody_has_is_not_used_again() -> None:
+    pool = BufferPool(max_arrays=2)
+    kept = [torch.from_numpy(pool.take(_SHAPE, "uint8").reshape(2, -1))[0] for _ in range(5)]
+    new = torch.from_numpy(pool.take(_SHAPE, "uint8"))
+    assert len({tensor.data_ptr() for tensor in [*kept, new]}) == 6
+
+
+def test_other_shapes_and_types_have_memory_of_their_own() -> None:
+    pool = BufferPool(max_arrays=8)
+    place = pool.take(_SHAPE, "uint8").ctypes.data
+    for shape, dtype in ((_SHAPE, "float32"), ((2, 1 << 19), "uint8")):
+        other = pool.take(shape, dtype)
+        assert (other.shape, other.dtype) == (shape, np.dtype(dtype))
+        assert other.ctypes.data != place
+
+
+def test_memory_begins_with_a_cache_line_and_its_parts_count() -> None:
+    pool = BufferPool(max_arrays=8)
+    array = pool.take((3, 5, 1 << 16), "float16")
     place = array.ctypes.data
     assert place % 64 == 0
-    assert pool.take((3, 5), "float32").ctypes.data != place
-    part, tensor = array[1], torch.from_numpy(array)[2:]
+    part = array[1]
     del array
-    assert pool.take((3, 5), "float32").ctypes.data != place
-    del tensor
-    assert pool.take((3, 5), "float32").ctypes.data != place, "a part of it is still in use"
+    assert pool.take((3, 5, 1 << 16), "float16").ctypes.data != place
     del part
-    assert pool.take((3, 5), "float32").ctypes.data == place
-    assert pool.take((3, 5), "uint8").ctypes.data != place
+    assert pool.take((3, 5, 1 << 16), "float16").ctypes.data == place

@@ -102,21 +102,33 @@ def test_a_layout_is_refused_off_dali(
         open_loader(numbered_shards, tiny_views, engine=engine, layout=layout)
 
 
-def test_the_reference_needs_no_numba(numbered_shards: Manifest) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_NUMBA, str(numbered_shards.root)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "(8, 8, 32, 32)\n"), done.stderr
+@pytest.mark.parametrize(
+    "without",
+    [
+        'sys.modules["numba"] = sys.modules["llvmlite"] = None',
+        "import numba.core.cgutils; del numba.core.cgutils.pack_array, numba.extending.intrinsic",
+    ],
+)
+def test_only_the_fused_engine_needs_numba(numbered_shards: Manifest, without: str) -> None:
+    command = [sys.executable, "-c", _WITHOUT_NUMBA.format(without), str(numbered_shards.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shape, error = done.stdout.splitlines()
+    assert shape == "(8, 8, 32, 32)"
+    assert error.startswith("engine fused cannot be used (")
+    assert "or choose the engine reference" in error
 
 
 _WITHOUT_NUMBA = """
 import sys
-sys.modules["numba"] = sys.modules["llvmlite"] = None
+{}
 from loaders import DaliLayout, TryLayouts, open_loader
+from shards import InputError
 with open_loader(sys.argv[1], "finetune", size_px=32, engine="reference", device="cpu") as loader:
     clip = next(iter(loader)).views["clip"]
 print((len(clip), *clip.shape[2:]))
+try:
+    open_loader(sys.argv[1], "finetune", engine="fused", device="cpu")
+except InputError as error:
+    print(error)
 """

@@ -37,6 +37,7 @@ def test_there_are_no_b_frames(encoded: Encoded) -> None:
     assert kinds <= {PictureType.I, PictureType.P}
     with av.open(io.BytesIO(encoded.data)) as container:
         times = [(p.pts, p.dts) for p in container.demux(video=0) if p.size]
+    assert len(times) == encoded.num_frames
     assert all(pts == dts for pts, dts in times)
 
 

@@ -26,7 +26,8 @@ def _videos(root: Path) -> list[Video]:
 
 def _rewrite(root: Path, videos: list[Video]) -> None:
     (root / ".ingest").mkdir(exist_ok=True)
-    write_manifest(open_store(root), videos, read_dataset_json(root))
+    about = replace(read_dataset_json(root), num_videos=len(videos))
+    write_manifest(open_store(root), videos, about)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,12 @@ def _rewrite(root: Path, videos: list[Video]) -> None:
         ("fps_num", 0),
         ("height", 0),
         ("width", 1 << 40),
+        ("width", 500_000),  # too many pixels with that height
+        ("shard", "shard-000009.tar"),  # which is not there
         ("offset", -1),
+        ("offset", 100_000),  # outside the shard
         ("size", 0),
+        ("size", 100_000),
         ("size", 1 << 50),
         ("sha256", "0" * 63),
         ("codec", "../h264"),
@@ -81,8 +86,24 @@ def test_a_row_that_lacks_a_value_is_refused(root: Path) -> None:
 
 def test_two_rows_of_one_key_are_refused(root: Path) -> None:
     videos = _videos(root)
-    _rewrite(root, [*videos, videos[0]])
+    _rewrite(root, [videos[0], *videos])
     with pytest.raises(InputError, match="two rows have the same key"):
+        read_manifest(root)
+
+
+def test_shards_that_are_out_of_order_are_refused(root: Path) -> None:
+    videos = _videos(root)
+    videos[0] = replace(videos[0], shard=videos[-1].shard)
+    assert videos[0].shard != videos[1].shard
+    _rewrite(root, videos)
+    with pytest.raises(InputError, match=r"row 1: shard must not be 'shard-000000\.tar'"):
+        read_manifest(root)
+
+
+def test_rows_that_are_missing_are_noticed(root: Path) -> None:
+    (root / ".ingest").mkdir()
+    write_manifest(open_store(root), _videos(root)[1:], read_dataset_json(root))
+    with pytest.raises(InputError, match=f"9 rows, but {DATASET_NAME} counts 10 videos"):
         read_manifest(root)
 
 
@@ -105,6 +126,15 @@ def test_the_longest_names_are_accepted(root: Path) -> None:
         ('"format_version": 2', '"format_version": 1'),
         ('"format_version": 2', '"format_version": "2"'),
         ('"fingerprint"', '"footprint"'),
+        ('"classes": [', '"classes": ["jump", '),
+        ('"classes": [', '"classes": ["\\ud800", '),
+        ('"num_frames": ', '"num_frames": -'),
+        ('"num_bytes": ', '"num_bytes": -'),
+        ('"sha256": "', '"sha256": "x'),
+        ('"counts": [', '"counts": [3, '),
+        ('"train": ', '"train": -'),
+        ('"recipe": {', '"recipe": {"codec2": [], '),
+        ('"versions": {', '"versions": {"av2": 3, '),
     ],
 )
 def test_a_dataset_json_that_cannot_be_used_is_refused(root: Path, old: str, new: str) -> None:

@@ -19,7 +19,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [entry.source for entry in found] == ["a/b.mp4", "a/c"]
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "3", '{"source": "a"}', '{"unknown": 1}', "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[1]", "3", '{"source": "a"}', '{"unknown": 1}', "\xff"),
+        '{"source": "a", "key": "b", "reason": "c", "may_pass": "no"}',
+        '{"source": [], "key": "b", "reason": "c", "may_pass": true}',
+    ],
+)
 def test_a_damaged_list_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / SKIPPED_NAME).write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=f"{SKIPPED_NAME}: unreadable .*run `tb shard` again"):

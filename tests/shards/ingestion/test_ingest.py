@@ -1,5 +1,6 @@
 """Ingestion: the same digest whatever the workers; bad videos are listed; wrong input is named."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -159,6 +160,19 @@ def test_a_shard_removed_or_changed_between_two_runs_is_noticed(
         ingest(from_folder(videos), out, shard_bytes=60_000)
     shard.write_bytes(data)
     assert ingest(from_folder(videos), out, shard_bytes=60_000).already_done
+
+
+def test_an_error_of_the_callback_is_not_reported_as_the_disk_s(
+    videos: Path, tmp_path: Path
+) -> None:
+    def closed_terminal(done: int, num_videos: int, key: str) -> None:
+        if done == 3:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    dataset = from_folder(videos)
+    with pytest.raises(BrokenPipeError):
+        ingest(dataset, tmp_path / "out", progress=closed_terminal)
+    assert ingest(dataset, tmp_path / "out").num_videos == 10
 
 
 def test_names_that_are_not_unicode_or_very_long(tmp_path: Path) -> None:

@@ -62,3 +62,13 @@ def test_a_worker_that_dies_twice_on_one_video(
             time.sleep(0.01)
         output = process.communicate(timeout=60)[0]
     assert expected in output
+
+
+def test_a_worker_that_does_not_start_is_no_error_of_the_disk(tmp_path: Path) -> None:
+    make_video(tmp_path / "set" / "a" / "0.mp4", num_frames=4)
+    make_video(tmp_path / "set" / "a" / "1.mp4", num_frames=4)
+    code = f"import sys; sys.executable = '/none/python'\n{_RUN_AND_TELL}"
+    command = [sys.executable, "-c", code, str(tmp_path / "set"), str(tmp_path / "out")]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "/none/python: a worker process does not start (No such file or directory)" in output
+    assert "--out" not in output

@@ -14,7 +14,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from shards.files.local_store import LocalStore
-from shards.format.dataset_json import DatasetJson
+from shards.format.dataset_json import DatasetJson, ShardFile
 from shards.format.manifest import Manifest, read_manifest, write_manifest
 from shards.format.video import ColorMatrix, ColorRange, Video, video_table
 from shards.labels.label_list import (
@@ -27,6 +27,7 @@ from shards.sources.hmdb51 import from_hmdb51
 from shards.sources.keys import assign_keys
 from shards.sources.ucf101 import from_ucf101
 from tb.cli.split import split_command
+from tests.shards.any_text import any_text, any_text_settings, refusal
 from tests.shards.helpers import fault_of, touch
 
 
@@ -89,7 +90,7 @@ def _manifest(root: Path, classes: tuple[str, ...], videos: list[Video]) -> Mani
         seed=0,
         fingerprint="",
         versions={},
-        shards=(),
+        shards=(ShardFile(name="shard-000000.tar", num_bytes=18, sha256="0" * 64),),
         classes=classes,
     )
     write_manifest(store, videos, about)
@@ -349,6 +350,22 @@ def test_names_of_hmdb51_that_begin_like_a_comment(
     assert match_label_list(path, hmdb).unmatched == (
         "#404_Not_Found_clap_u_nm_np1_fr_goo_0.avi 4",
     )
+
+
+@any_text_settings
+@given(any_text("jump_1", "train/jump/take 1.avi"), any_text("jump_2"))
+def test_any_list_is_read_or_refused_in_one_line(
+    listed: Manifest, tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(before + b"\njump_1\n" + after)
+    assert refusal(match_label_list, path, listed).isprintable()
+
+
+def test_a_number_without_end_is_no_label(listed: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"jump_1 3\njump_2 {'9' * 5000}\n")
+    assert match_label_list(path, listed).unmatched == (f"jump_2 {'9' * 5000}",)
 
 
 def _as_manifest(dataset, root: Path) -> Manifest:  # type: ignore[no-untyped-def]

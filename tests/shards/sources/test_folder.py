@@ -12,7 +12,9 @@ from tests.shards.helpers import fault_of, first_splits, pairs, touch
 def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
     dataset = from_folder(touch(tmp_path, *pairs(2, "JumpRope", "JumpingJack", "archery")))
     assert dataset.classes == ("archery", "JumpingJack", "JumpRope")
-    assert {dataset.classes[s.label] for s in dataset.sources if s.path.parent.name == "archery"}
+    classes = [dataset.classes[source.label] for source in dataset.sources]
+    assert classes == [source.path.parent.name for source in dataset.sources]
+    assert len(classes) == 6
 
 
 def test_split_folders(tmp_path: Path) -> None:
@@ -30,15 +32,29 @@ def test_test_percent_takes_its_share_of_every_class(
 
 
 def test_links_out_of_the_root_are_left_out_unless_asked_for(tmp_path: Path) -> None:
-    touch(tmp_path / "elsewhere", "1.mp4", "deep/2.mp4")
+    touch(tmp_path / "elsewhere", "1.mp4")
     root = touch(tmp_path / "set", "a/0.mp4", "b/0.mp4")
     (root / "a" / "1.mp4").symlink_to(tmp_path / "elsewhere" / "1.mp4")
-    (root / "a" / "deep").symlink_to(tmp_path / "elsewhere" / "deep")
     (root / "a" / "inside.mp4").symlink_to(root / "b" / "0.mp4")
+    (root / "a" / "inside").symlink_to(root / "b")
     faults = {s.path.name: s.fault for s in from_folder(root, min_per_class=1).sources if s.fault}
-    assert set(faults) == {"1.mp4", "2.mp4"}
+    assert set(faults) == {"1.mp4"}
     assert "--follow-links" in faults["1.mp4"]
     assert not any(s.fault for s in from_folder(root, min_per_class=1, follow_links=True).sources)
+
+
+@pytest.mark.parametrize("place", ["a/deep/er", "b", "train", "val"])
+def test_a_folder_out_of_the_root_is_never_listed(tmp_path: Path, place: str) -> None:
+    elsewhere = touch(tmp_path / "elsewhere", "v/1.mp4")
+    names = ["train/c/0.mp4", "test/c/0.mp4"] if place in ("train", "val") else ["a/0.mp4"]
+    root = touch(tmp_path / "set", *(name for name in names if not name.startswith(place)))
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).symlink_to(elsewhere)
+    message = fault_of(from_folder, root, min_per_class=1)
+    assert message == (
+        f"{root / place}: a link out of the root; allow it with --follow-links, or remove it"
+    )
+    assert from_folder(root, min_per_class=1, follow_links=True).sources
 
 
 def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> None:

@@ -51,6 +51,32 @@ def test_kinetics_by_its_lists_whatever_the_layout(tmp_path: Path) -> None:
     assert dataset.notes == ("1 videos on disk are in none of the lists",)
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["val/playing_guitar/abcdefghijk_000072_000082.mp4"],
+        ["train/playing_guitar/abcdefghijk_000072_000082.webm"],
+        ["abcdefghijk_72_82.mp4", "abcdefghijk_72.mp4"],
+    ],
+)
+def test_several_files_of_one_video_are_named(tmp_path: Path, others: list[str]) -> None:
+    root, lists = _kinetics(tmp_path)
+    touch(root, *others)
+    message = fault_of(from_kinetics400, root, lists)
+    assert "1 of the listed videos have more than one file" in message
+    for name in ["train/playing_guitar/abcdefghijk_000072_000082.mp4", *others]:
+        assert str(root / name) in message
+
+
+def test_every_file_that_no_list_names_is_counted(tmp_path: Path) -> None:
+    root, lists = _kinetics(tmp_path)
+    # Another start of a listed video, and one file name in three folders.
+    touch(root, "abcdefghijk_000099_000109.mp4", "a/x.mp4", "b/x.mp4", "c/x.mp4")
+    dataset = from_kinetics400(root, lists)
+    assert len(dataset.sources) == 4
+    assert dataset.notes == ("5 videos on disk are in none of the lists",)
+
+
 def test_missing_downloads_are_counted_and_listed(tmp_path: Path) -> None:
     root, lists = _kinetics(tmp_path)
     for index, path in enumerate(sorted(root.rglob("*.*"))):

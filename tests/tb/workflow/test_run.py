@@ -42,10 +42,9 @@ def _fail_or_wait(path: Path) -> None:
 
 def test_a_failed_stage_ends_those_beside_it_and_starts_no_other(tmp_path: Path) -> None:
     calls = [(_fail_or_wait, tmp_path / name) for name in ("slow", "bad", "late", "later")]
-    began_s = time.monotonic()
     with pytest.raises(InputError, match="bad luck"), runner(2) as run:
         run(calls)
-    assert time.monotonic() - began_s < 50
+    # The slow one was ended, or it would have left its file.
     assert list(tmp_path.iterdir()) == []
 
 

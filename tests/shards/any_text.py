@@ -1,0 +1,34 @@
+"""Lists and tables as a stranger or an accident may write them."""
+
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from shards.errors import InputError
+
+any_text_settings = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+# What readers take apart: separators, numbers of every kind, extensions without a name.
+_ODD = ("", " ", "#", "# ", "\0", "\r", "\n", "\x85", "\u2028", '"', "'", ",", "\ufeff", "\x1b[2J")
+_NUMBERS = ("-1", "0", "1", "9" * 5000, "1e999", "nan", "inf", "\u00b2", "\u0663")
+_NAMES = (".mp4", "..mp4", "a/..mp4", "..", "/", "/" * 300, "x" * 5000, "path", "label", "train")
+
+
+def any_text(*names: str, separator: str = " ") -> st.SearchStrategy[bytes]:
+    """Lines of words: these names, odd ones, and any others; not always UTF-8."""
+    words = st.sampled_from((*names, *_ODD, *_NUMBERS, *_NAMES)) | st.text(max_size=8)
+    lines = st.lists(words, max_size=6).map(separator.join)
+    texts = st.lists(lines, max_size=5).map("\n".join)
+    return texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
+
+
+def refusal(call: Callable[..., object], *arguments: object) -> str:
+    """The message of the `InputError` that a call raises; "" if it raises none."""
+    try:
+        call(*arguments)
+    except InputError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,202 @@
+"""Every path that a command takes: one line says what is wrong with it, and nothing is written.
+
+The commands run in this process, because several hundred processes would take minutes. That `main`
+prints an `InputError` without a traceback is shown in `test_commands`.
+"""
+
+import errno
+from collections.abc import Callable, Iterator
+from inspect import signature
+from pathlib import Path
+from string import Formatter
+
+import pytest
+import typer.main
+
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.cli import app
+from tb.config.load_config import dump_yaml, load_config
+from tests.shards.helpers import touch
+from tests.tb.conftest import QUICK
+
+_TRAIN = "--shards {shards} --out {out_folder} --preset {preset}"
+_READ = "--shards {shards} --out {work} --preset {preset}"
+# Each command with all of its paths. What a path is for is the word in braces.
+COMMANDS = {
+    "shard folder": "--root {root} --out {out_folder}",
+    "shard csv": "--csv {table} --out {out_folder}",
+    "shard ucf101": "--root {ucf101} --annotations {lists} --out {out_folder}",
+    "shard hmdb51": "--root {hmdb51} --annotations {lists} --out {out_folder}",
+    "shard kinetics400": "--root {kinetics} --annotations {kinetics_list} --out {out_folder}",
+    "shards info": "{shards}",
+    "shards verify": "{shards}",
+    "shards ls": "{shards}",
+    "shards show": "{shards} {key} --contact-sheet {out_file}",
+    "split": "{shards} --from-list {label_list} --out {out_file}",
+    "train invariant": _TRAIN,
+    "train distinctive": _TRAIN,
+    "train tclr": _TRAIN,
+    "train finetune": f"--teacher invariant --init {{checkpoint}} {_TRAIN}",
+    "train student": _READ,  # the teachers
+    "train baseline": f"fixmatch {_TRAIN}",
+    "train supervised": _TRAIN,
+    "train all": _TRAIN,
+    "eval": f"student --peek-test {_READ}",
+    "probe knn": f"student --peek-test {_READ}",
+    "probe linear": f"student --peek-test {_READ}",
+    "retrieve": f"student --peek-test {_READ}",
+    "export": "{run} --out {out_file}",
+    "report": _READ,
+    "reproduce": "main --rows supervised --percents 50 --shards {shards} --out {out_folder}",
+    "views": "--shards {shards} --png {out_file} --preset {preset}",
+    "runs ls": "{runs}",
+    "runs show": "{run}",
+    "runs compare": "{run} {run_2}",
+    "runs plot": "{run} --png {out_file}",
+    "config show": "{preset}",
+    "config diff": "{preset} {preset_2}",
+    "config presets": "",
+    "demo": "--out {out_folder}",
+}
+FILES = {"table", "kinetics_list", "label_list", "checkpoint", "preset", "preset_2", "out_file"}
+OUTPUTS = {"out_file", "out_folder"}
+# Linux lets nobody make a file there, root included.
+CLOSED = Path("/sys/kernel")
+
+
+def _commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., object]]]:
+    """Yields (words, function) of every command."""
+    for command in group.registered_commands:
+        assert command.callback is not None
+        name = command.name or typer.main.get_command_name(command.callback.__name__)
+        yield prefix + name, command.callback
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from _commands(below.typer_instance, f"{prefix}{below.name} ")
+
+
+def _is_path(name: str, annotation: object) -> bool:
+    # Shards and presets are texts, because they may be URLs or names.
+    return "Path" in str(annotation) or name in ("shards", "root", "preset", "out", "one", "two")
+
+
+def _roles(template: str) -> list[str]:
+    """The paths of a command, by what they are for."""
+    fields = [name for _, name, _, _ in Formatter().parse(template) if name]
+    return [name for name in fields if name != "key"]
+
+
+def test_the_table_has_every_path_of_every_command() -> None:
+    num_paths = {
+        name: sum(_is_path(p.name, p.annotation) for p in signature(call).parameters.values())
+        for name, call in _commands(app)
+    }
+    assert num_paths == {name: len(_roles(template)) for name, template in COMMANDS.items()}
+
+
+@pytest.fixture(scope="session")
+def usable(
+    finished: Path, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, object]:
+    """For each role a path that the commands accept."""
+    folder = tmp_path_factory.mktemp("usable")
+    (folder / "preset.yaml").write_text(dump_yaml(load_config("demo", QUICK)))
+    train = manifest.keys[int(manifest.indices("train")[0])]
+    (folder / "labelled.txt").write_text(f"{train}\n")
+    sources = [manifest.root.parent / "videos" / manifest.video(row).source for row in (0, 1)]
+    (folder / "table.csv").write_text("path,label\n" + "".join(f"{path},a\n" for path in sources))
+    (folder / "list.csv").write_text("label,youtube_id,time_start,split\na,abcdefghijk,1,train\n")
+    clip = "movie_wave_f_cm_np1_fr_med_0.avi"
+    touch(folder / "kinetics", "abcdefghijk_000001_000011.mp4")
+    touch(folder / "ucf101", "Archery/v_Archery_g01_c01.avi")
+    touch(folder / "hmdb51", f"wave/{clip}")
+    (folder / "lists").mkdir()
+    for number in (1, 2, 3):
+        (folder / "lists" / f"wave_test_split{number}.txt").write_text(f"{clip} 1\n")
+        for split in ("train", "test"):
+            is_in = (split == "test") == (number == 1)
+            text = "Archery/v_Archery_g01_c01.avi\n" if is_in else ""
+            (folder / "lists" / f"{split}list0{number}.txt").write_text(text)
+    return {
+        "shards": manifest.root,
+        "key": manifest.keys[0],
+        "root": manifest.root.parent / "videos",
+        "work": finished,
+        "runs": finished,
+        "run": finished / "student",
+        "run_2": finished / "supervised",
+        "checkpoint": finished / "invariant" / "checkpoint.pt",
+        "preset": folder / "preset.yaml",
+        "preset_2": "demo",
+        "table": folder / "table.csv",
+        "label_list": folder / "labelled.txt",
+        "kinetics": folder / "kinetics",
+        "kinetics_list": folder / "list.csv",
+        "ucf101": folder / "ucf101",
+        "hmdb51": folder / "hmdb51",
+        "lists": folder / "lists",
+    }
+
+
+def _unusable(folder: Path, role: str, suffix: str) -> Iterator[Path]:
+    """Makes and yields paths that nothing can be read from, or written to."""
+    (folder / "file").touch()
+    yield folder / "file" / f"x{suffix}"
+    if role in FILES:
+        (folder / f"folder{suffix}").mkdir()
+        yield folder / f"folder{suffix}"
+    else:
+        yield folder / "file"
+    if role != "out_folder":  # which is made if it is missing
+        yield folder / "none" / f"x{suffix}"
+    if role in OUTPUTS and _is_closed(CLOSED):
+        yield CLOSED / f"x{suffix}"
+
+
+def _is_closed(folder: Path) -> bool:
+    """Whether nobody may write there; the name of the file is unlikely to be anybody's."""
+    try:
+        (folder / "timebalance-test").touch()
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    (folder / "timebalance-test").unlink()
+    return False
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if _roles(COMMANDS[name])])
+def test_a_path_that_cannot_be_used_is_named(
+    name: str, usable: dict[str, object], tmp_path: Path
+) -> None:
+    suffix = ".safetensors" if name == "export" else ".png"
+    for role in _roles(COMMANDS[name]):
+        folder = tmp_path / role
+        folder.mkdir()
+        for path in _unusable(folder, role, ".yaml" if "preset" in role else suffix):
+            outputs = {"out_folder": folder / "new", "out_file": folder / f"new{suffix}"}
+            given = {**outputs, **usable, role: path}
+            words = [word.format(**given) for word in COMMANDS[name].split()]
+            before = sorted(folder.rglob("*"))
+            with pytest.raises(InputError) as caught:
+                app([*name.split(), *words], standalone_mode=False)
+            message = str(caught.value)
+            assert str(path) in message
+            assert "\n" not in message
+            assert role not in OUTPUTS or "--" in message  # the option to change
+            assert sorted(folder.rglob("*")) == before, message
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "out_f" in COMMANDS[name]])
+def test_a_url_does_not_become_a_folder(
+    name: str, usable: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # Shards may be written to a URL, so theirs has a scheme that nobody knows.
+    url = f"{'nobody' if name.startswith('shard ') else 'S3'}://bucket/x.safetensors"
+    given = {**usable, "out_folder": url, "out_file": url}
+    words = [word.format(**given) for word in COMMANDS[name].split()]
+    with pytest.raises(
+        InputError, match=r":/+bucket/x\.safetensors.*: (is a URL|no such|.*rotocol)"
+    ):
+        app([*name.split(), *words], standalone_mode=False)
+    assert list(tmp_path.iterdir()) == []
