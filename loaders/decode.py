@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 from loaders.yuv import frame_color
 from shards.encode.opening import VideoFaultError, open_video, video_stream
 from shards.format.packet_index import Window
-from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, hand_over
+from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, alike, hand_over
 
 # Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8
@@ -149,27 +149,10 @@ def _decode_file(
     data: bytes, wanted: list[int], num_frames: int, size: Sequence[int], use: UseFrames
 ) -> None:
     if wanted[0] >= _SEEK_FROM:
-        num_found = hand_over(_alike(_decode_after_seek(data, wanted, num_frames), size), use)
+        num_found = hand_over(alike(_decode_after_seek(data, wanted, num_frames), size), use)
         if num_found == len(wanted):
             return
-    hand_over(_alike(_decode_from_start(data, wanted), size), use)
-
-
-def _alike(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:
-    """The same frames; raises DecodeError where one has another size or format."""
-    height, width = size
-    pixel_format = ""
-    for frame in frames:
-        # A crop that was planned for a larger picture would read beyond this one.
-        if (frame.height, frame.width) != (height, width):
-            raise DecodeError(
-                f"a picture of {frame.height}x{frame.width}, where the manifest has"
-                f" {height}x{width} (height x width)"
-            )
-        pixel_format = pixel_format or frame.format.name
-        if frame.format.name != pixel_format:
-            raise DecodeError("the pixel format changes within the window")
-        yield frame
+    hand_over(alike(_decode_from_start(data, wanted), size), use)
 
 
 def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFrame]:

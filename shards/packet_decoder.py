@@ -53,19 +53,40 @@ class PacketDecoders:
             wanted: Frame numbers of the video, ascending, all of them in the window.
 
         Raises:
-            PacketDecodeError: A packet does not give its frame, or the picture size or format
-                changes.
+            PacketDecodeError: A packet does not give its frame, or as for `alike`.
         """
         configuration = (window.codec, window.place.extradata, window.size)
         decoder = self._open.pop(configuration, None) or _opened(window)
         try:
-            yield from _decoded(decoder, window, wanted)
+            yield from alike(_decoded(decoder, window, wanted), window.size)
         except av.FFmpegError as error:
             raise PacketDecodeError(f"cannot be decoded: {error.strerror or error}") from error
         # A decoder that has failed, or was left in the middle of a window, does not come here.
         self._open[configuration] = decoder
         while len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
+
+
+def alike(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:
+    """The same frames.
+
+    Raises:
+        PacketDecodeError: While iterating: a frame's (height, width) is not `size`, or the pixel
+            format changes.
+    """
+    height, width = size
+    pixel_format = ""
+    for frame in frames:
+        # A crop that was planned for a larger picture would read beyond this one.
+        if (frame.height, frame.width) != (height, width):
+            raise PacketDecodeError(
+                f"a picture of {frame.height}x{frame.width}, where the manifest has"
+                f" {height}x{width} (height x width)"
+            )
+        pixel_format = pixel_format or frame.format.name
+        if frame.format.name != pixel_format:
+            raise PacketDecodeError("the pixel format changes within the window")
+        yield frame
 
 
 def hand_over(frames: Iterator[VideoFrame], use: UseFrames) -> int:
@@ -99,7 +120,6 @@ def _decoded(
 ) -> Iterator[VideoFrame]:
     starts, offsets, data = window.place.gop_frames, window.place.offsets, window.data
     base, ends = starts[0], [*starts[1:], starts[0] + len(offsets) - 1]
-    pixel_format = None
     for first, end in zip(starts, ends, strict=True):
         numbers = set(wanted[bisect_left(wanted, first) : bisect_left(wanted, end)])
         if not numbers:
@@ -110,9 +130,5 @@ def _decoded(
             frames = decoder.decode(av.Packet(data[offsets[place] : offsets[place + 1]]))
             if len(frames) != 1 or frames[0].is_corrupt:
                 raise PacketDecodeError(f"frame {number} does not decode")
-            frame = frames.pop()
-            pixel_format = pixel_format or frame.format.name
-            if ((frame.height, frame.width), frame.format.name) != (window.size, pixel_format):
-                raise PacketDecodeError("the picture size or format changes within the window")
             if number in numbers:
-                yield frame
+                yield frames.pop()

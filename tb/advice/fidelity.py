@@ -135,6 +135,7 @@ def _on_both(
     """Plans that show the same from both, near the given one."""
     rows = np.full_like(plan.rows, -1)
     crop, other_crop = plan.crop.copy(), plan.crop.copy()
+    other_sizes = plan.sizes.copy()
     for b in np.flatnonzero(plan.rows >= 0).tolist():
         key = candidate.loader.manifest.keys[plan.rows[b]]
         rows[b] = other.loader.manifest.row_of(key)
@@ -142,7 +143,9 @@ def _on_both(
         assert other.loader.manifest.num_frames[rows[b]] == plan.num_frames[b]
         one, two = candidate.fit(sizes[key]), other.fit(sizes[key])
         crop[b], other_crop[b] = common_crops(plan.crop[b], one, two)
-    return replace(plan, crop=crop), replace(plan, rows=rows, crop=other_crop)
+        other_sizes[b] = two.height, two.width
+    other_plan = replace(plan, rows=rows, crop=other_crop, sizes=other_sizes)
+    return replace(plan, crop=crop), other_plan
 
 
 def _views(groups: Sequence[torch.Tensor]) -> Iterator[np.ndarray]:

@@ -70,7 +70,7 @@ def test_pictures_smaller_than_the_manifest_says_are_never_cropped(
     place = honest.table.column_names.index(column)
     lie = honest.table.set_column(place, honest.table.field(column), pa.chunked_array([[6000]]))
     loader = open_loader(replace(honest, table=lie), tiny_views, engine=engine, batch_size=1)
-    with pytest.raises(LoaderError, match=r"small.*(picture of 96x128|picture size changes)"):
+    with pytest.raises(LoaderError, match=r"small.*picture of 96x128"):
         list(loader.batches(0))
 
 
