@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shards.errors import InputError
+from shards.errors import InputError, printable
 from tb import api
 from tb.cli.shards import progress_bar
 from tb.cli.sources import Given, commands_over_sources
@@ -90,10 +90,10 @@ def _print(advice: "Advice", given: Given, out: Path) -> None:
         typer.echo(_line(one) + (" <- choice" if one is chosen else ""))
     typer.echo()
     for entry in found.skipped:
-        typer.echo(f"cannot be used: {entry.source}: {entry.reason}")
+        typer.echo(printable(f"cannot be used: {entry.source}: {entry.reason}"))
     for reason in dict.fromkeys(found.left_out.values()):
         names = [name for name, why in found.left_out.items() if why == reason]
-        typer.echo(f"not tried: {', '.join(names)}: {reason}")
+        typer.echo(printable(f"not tried: {', '.join(names)}: {reason}"))
     typer.echo(f"advice   {out / 'advice.json'}\npicture  {out / 'advice.png'}")
     if refusal is not None:
         raise refusal
