@@ -28,11 +28,11 @@ from av.video.frame import PictureType, VideoFrame
 
 from bench.peers import torchcodec_decoder
 from loaders.decode import decoded_frames
-from shards.encode.opening import open_video, video_stream
 from shards.encode.picture_filters import filtered
 from shards.encode.probe import decoded, probe
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, check_decodes, transcode
+from shards.encode.video_stream import open_video, video_stream
 from shards.sources.folder import from_folder
 
 _WINDOWS = (16, 64)

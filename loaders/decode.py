@@ -27,7 +27,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from loaders.yuv import frame_color
-from shards.encode.opening import VideoFaultError, open_video, video_stream
+from shards.encode.video_stream import VideoFaultError, open_video, video_stream
 from shards.format.packet_index import Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, alike, hand_over
 

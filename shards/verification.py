@@ -8,9 +8,9 @@ from pathlib import Path
 import av
 
 from shards.encode.find_packets import find_packets
-from shards.encode.opening import VideoFaultError
 from shards.encode.picture_format import PictureFormat
 from shards.encode.transcode import check_decodes
+from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
 from shards.files.machine_errors import MachineError
 from shards.files.store import Store, open_store

@@ -12,7 +12,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from shards.encode.opening import open_video, video_stream
+from shards.encode.video_stream import open_video, video_stream
 from shards.format.packet_index import Packets, Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
 

@@ -16,9 +16,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.encode.geometry import MAX_SIDE_PX, Fit, fit, upright_filters
-from shards.encode.opening import VideoFaultError
 from shards.encode.probe import Probe
 from shards.encode.recipe import Recipe
+from shards.encode.video_stream import VideoFaultError
 
 # For sources in RGB, which have no matrix.
 _RGB_MATRIX = "bt709"

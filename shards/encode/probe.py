@@ -18,8 +18,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from shards.encode.opening import VideoFaultError, open_video, video_stream
 from shards.encode.truncation import missing_bytes
+from shards.encode.video_stream import VideoFaultError, open_video, video_stream
 
 # A higher rate means that the clock is broken.
 _MAX_FPS = 1000

@@ -22,11 +22,16 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from shards.encode.find_packets import decoded_alone, find_packets, has_same_pictures
-from shards.encode.opening import VideoFaultError, container_extension, open_video, video_stream
 from shards.encode.picture_filters import filtered
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.probe import Probe, decoded, probe
 from shards.encode.recipe import Recipe
+from shards.encode.video_stream import (
+    VideoFaultError,
+    container_extension,
+    open_video,
+    video_stream,
+)
 from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.packet_index import Packets
 

@@ -19,9 +19,9 @@ import torch
 from loaders import Loader
 from loaders.plan.draw import Plan
 from shards.encode.geometry import Fit, fit
-from shards.encode.opening import open_video, video_stream
 from shards.encode.picture_filters import upright_size
 from shards.encode.recipe import Recipe
+from shards.encode.video_stream import open_video, video_stream
 from shards.reader import ShardReader
 from shards.sources.source import Source
 from tb.advice.candidates import name_of

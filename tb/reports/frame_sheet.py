@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from shards.encode.opening import open_video, video_stream
+from shards.encode.video_stream import open_video, video_stream
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 from tb.named_paths import write_named_file

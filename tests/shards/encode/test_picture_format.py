@@ -6,10 +6,10 @@ import av
 import pytest
 from av.video import reformatter
 
-from shards.encode.opening import open_video, video_stream
 from shards.encode.picture_format import PictureFormat
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
+from shards.encode.video_stream import open_video, video_stream
 from shards.format.video import ColorMatrix, ColorRange
 from tests.make_videos import make_video, moving_pattern
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import pytest
 
-from shards.encode.opening import open_video
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import TranscodeError, transcode
+from shards.encode.video_stream import open_video
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.table import from_csv
