@@ -32,7 +32,7 @@ from shards.encode.picture_filters import filtered
 from shards.encode.probe import decoded, probe
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, check_decodes, transcode
-from shards.encode.video_stream import open_video, video_stream
+from shards.encode.video_stream import open_video
 from shards.sources.folder import from_folder
 
 _WINDOWS = (16, 64)
@@ -120,8 +120,7 @@ def _measure(
 def _as_it_comes(path: Path) -> Encoded:
     output, probed = io.BytesIO(), probe(path)
     num_frames = 0
-    with open_video(path) as container, av.open(output, "w", format="mp4") as target:
-        stream = video_stream(container)
+    with open_video(path) as (container, stream), av.open(output, "w", format="mp4") as target:
         encoder = target.add_stream("libx264", rate=probed.fps, options={"crf": "18"})
         encoder.codec_context.thread_count = 1
         given = filtered(decoded(container, stream, probed), stream, probed, _AS_IT_COMES)
@@ -148,8 +147,7 @@ def _as_it_comes(path: Path) -> Encoded:
 def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
     squares, num_samples, ssim = 0.0, 0, []
     probed = probe(path)
-    with open_video(path) as container:
-        stream = video_stream(container)
+    with open_video(path) as (container, stream):
         given = filtered(decoded(container, stream, probed), stream, probed, recipe)
         indices = np.arange(encoded.num_frames)
         for one, other in zip(given, _decoded(encoded, indices), strict=True):

@@ -16,7 +16,6 @@ from its start and the frames are counted, which is slow but never wrong.
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,7 +26,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from loaders.yuv import frame_color
-from shards.encode.video_stream import VideoFaultError, open_video, video_stream
+from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.packet_index import Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, alike, hand_over
 
@@ -120,6 +119,8 @@ def decode_frames(
             _decode_file(video, wanted, num_frames, size, use)
     except PacketDecodeError as error:
         raise DecodeError(str(error)) from error
+    except VideoFaultError as error:
+        raise DecodeError(f"cannot be decoded: {error}") from error
     except av.FFmpegError as error:
         raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
 
@@ -157,7 +158,7 @@ def _decode_file(
 
 def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFrame]:
     num_found = 0
-    with _opened(data) as (container, stream):
+    with open_video(data) as (container, stream):
         for number, frame in enumerate(container.decode(stream)):
             if number == wanted[num_found]:
                 yield frame
@@ -169,7 +170,7 @@ def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFram
 
 def _decode_after_seek(data: bytes, wanted: Sequence[int], num_frames: int) -> Iterator[VideoFrame]:
     """The wanted frames; ends early if a seek is impossible or not provably exact."""
-    with _opened(data) as (container, stream):
+    with open_video(data) as (container, stream):
         times = _presentation_times(container, stream, num_frames)
         if len(times) != num_frames or wanted[-1] >= num_frames:
             return
@@ -200,14 +201,3 @@ def _presentation_times(
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
         times = sorted(packet.pts for packet in packets if packet.pts is not None)
     return times if all(a < b for a, b in pairwise(times)) else []
-
-
-@contextmanager
-def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
-    with open_video(data) as container:
-        try:
-            # The same rule as at ingestion, so that the frames are those that were verified.
-            stream = video_stream(container)
-        except VideoFaultError as error:
-            raise DecodeError(f"cannot be decoded: {error}") from error
-        yield container, stream

@@ -8,6 +8,7 @@ frame. No frame then waits for a later one, and a decoder can go from one video 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +106,12 @@ class Codec:
     only_matrix: str = ""
     container_tag: str | None = None
 
-    @property
+    @cached_property
     def keeps_files(self) -> bool:
         """Whether files are kept as they are."""
         return not self.encoder
 
-    @property
+    @cached_property
     def is_full_range(self) -> bool:
         """Whether luma runs from 0 to 255 instead of 16 to 235."""
         return self.pixel_format.startswith("yuvj")

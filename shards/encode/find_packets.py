@@ -12,7 +12,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from shards.encode.video_stream import open_video, video_stream
+from shards.encode.video_stream import open_video
 from shards.format.packet_index import Packets, Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
@@ -27,8 +27,7 @@ def find_packets(data: bytes) -> Packets | None:
     Raises:
         av.FFmpegError: It is not a video.
     """
-    with open_video(data) as container:
-        stream = video_stream(container)
+    with open_video(data) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]
         extradata = bytes(stream.codec_context.extradata or b"")
         places = [(packet.pos, packet.size) for packet in packets]
@@ -68,16 +67,12 @@ def decoded_alone(
     Raises:
         PacketDecodeError: A GOP does not decode by itself.
     """
-    decoders = PacketDecoders()
-    for first, end in zip(packets.gop_frames.tolist(), packets.gop_ends.tolist(), strict=True):
-        place = packets.byte_range(first, end - 1)
-        window = Window(
-            codec=codec,
-            size=size,
-            place=place,
-            data=data[place.begin : place.begin + place.offsets[-1]],
-        )
-        yield from decoders.frames(window, range(first, end))
+    # A decoder is flushed before each GOP of a window, so each is decoded by itself.
+    num_frames = len(packets.sizes)
+    place = packets.byte_range(0, num_frames - 1)
+    end = place.begin + place.offsets[-1]
+    window = Window(codec=codec, size=size, place=place, data=data[place.begin : end])
+    yield from PacketDecoders().frames(window, range(num_frames))
 
 
 def has_same_pictures(whole: Iterator[VideoFrame], alone: Iterator[VideoFrame]) -> bool:

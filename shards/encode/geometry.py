@@ -9,22 +9,17 @@ MAX_SIDE_PX = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """First scale to (scaled_height, scaled_width), then crop the middle of (height, width)."""
+    """First scale to (scaled_height, scaled_width), then crop the middle of (height, width).
+
+    The crop begins at (top, left).
+    """
 
     scaled_height: int
     scaled_width: int
     height: int
     width: int
-
-    @property
-    def top(self) -> int:
-        """Rows that the crop removes above; even, because a row of colour covers two of luma."""
-        return round((self.scaled_height - self.height) / 2) // 2 * 2
-
-    @property
-    def left(self) -> int:
-        """Columns that the crop removes on the left; even, for the same reason."""
-        return round((self.scaled_width - self.width) / 2) // 2 * 2
+    top: int
+    left: int
 
 
 def fit(
@@ -52,12 +47,20 @@ def fit(
     target_height = int(true_height * scale) // STEP_PX * STEP_PX
     target_width = int(true_width * scale) // STEP_PX * STEP_PX
     cover = max(target_height / true_height, target_width / true_width)
+    scaled_height, scaled_width = int(true_height * cover), int(true_width * cover)
     return Fit(
-        scaled_height=int(true_height * cover),
-        scaled_width=int(true_width * cover),
+        scaled_height=scaled_height,
+        scaled_width=scaled_width,
         height=target_height,
         width=target_width,
+        top=crop_start(scaled_height, target_height),
+        left=crop_start(scaled_width, target_width),
     )
+
+
+def crop_start(given_px: int, kept_px: int) -> int:
+    """Where the middle `kept_px` of a side begin; even, because a sample of colour covers two."""
+    return round((given_px - kept_px) / 2) // 2 * 2
 
 
 def upright_filters(matrix: tuple[int, int, int, int]) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.encode.truncation import missing_bytes
-from shards.encode.video_stream import VideoFaultError, open_video, video_stream
+from shards.encode.video_stream import VideoFaultError, open_video
 
 # A higher rate means that the clock is broken.
 _MAX_FPS = 1000
@@ -56,8 +56,7 @@ def probe(path: Path) -> Probe:
         raise VideoFaultError(f"truncated: {missing} bytes are missing at the end")
     times: list[Fraction] = []
     num_stored = 0
-    with open_video(path) as container:
-        stream = video_stream(container)
+    with open_video(path) as (container, stream):
         header_fps, num_promised = stream.average_rate, stream.frames
         for packet in container.demux(stream):
             if packet.size == 0:  # the end mark

@@ -1,6 +1,7 @@
 """`Recipe`: how videos are stored, its defaults, and which choices are allowed."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from shards.encode.codecs import CODECS, Codec, EncoderSettings
 from shards.encode.geometry import STEP_PX
@@ -103,7 +104,7 @@ class Recipe:
         if self.max_seconds is not None and not 0 < self.max_seconds < float("inf"):
             raise InputError(f"recipe: max seconds {self.max_seconds}: must be above 0")
 
-    @property
+    @cached_property
     def codec_type(self) -> Codec:
         """What differs between the codec of this recipe and the others."""
         return CODECS[self.codec]

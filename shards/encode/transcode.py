@@ -30,7 +30,6 @@ from shards.encode.video_stream import (
     VideoFaultError,
     container_extension,
     open_video,
-    video_stream,
 )
 from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.packet_index import Packets
@@ -109,8 +108,7 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
 
 def _copy(path: Path, probed: Probe) -> Encoded:
     num_frames, height, width, decoded_format = 0, 0, 0, ""
-    with open_video(path) as container:
-        stream = video_stream(container)
+    with open_video(path) as (container, stream):
         pictures = picture_format(stream)
         codec = stream.codec_context.codec.canonical_name
         # A table may list files of any name, but readers need the right extension.
@@ -149,10 +147,9 @@ def _encode(path: Path, probed: Probe, recipe: Recipe) -> Encoded:
     encoder = None
     num_frames = 0
     with (
-        open_video(path) as container,
+        open_video(path) as (container, stream),
         av.open(output, "w", format="mp4", options={"fflags": "+bitexact"}) as target,
     ):
-        stream = video_stream(container)
         for frame in filtered(decoded(container, stream, probed), stream, probed, recipe):
             if num_frames == num_wanted:
                 break
@@ -242,8 +239,7 @@ def check_decodes(
         VideoFaultError: It does not decode to so many frames of that size.
         av.FFmpegError: It does not decode.
     """
-    with open_video(data) as container:
-        stream = video_stream(container)
+    with open_video(data) as (container, stream):
         pictures = picture_format(stream)
         whole = _stored_frames(container, stream, num_frames, (height, width))
         first = next(whole)

@@ -6,6 +6,8 @@ in one thread, because many videos are decoded at a time.
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -31,12 +33,20 @@ class VideoFaultError(Exception):
     """Why a video cannot be used, without its name."""
 
 
-def open_video(file: Path | bytes) -> InputContainer:
-    """Opens a file, or the bytes of one; see `video_stream`.
+@contextmanager
+def open_video(file: Path | bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Opens a file, or the bytes of one: its container, and the video stream that counts.
 
     Raises:
+        VideoFaultError: There is no video stream, it cannot be decoded here, or its picture is too
+            large.
         av.FFmpegError: It is not a video, or it is unreadable.
     """
+    with _container(file) as container:
+        yield container, _video_stream(container)
+
+
+def _container(file: Path | bytes) -> InputContainer:
     # The whole path, because FFmpeg takes the start of "http:/host/a.mp4" for a protocol.
     source = io.BytesIO(file) if isinstance(file, bytes) else str(file.absolute())
     return av.open(
@@ -54,12 +64,8 @@ def container_extension(container: InputContainer) -> str:
     return _EXTENSIONS.get(demuxer, demuxer)
 
 
-def video_stream(container: InputContainer) -> VideoStream:
-    """The video stream that counts, set to decode in one thread.
-
-    Raises:
-        VideoFaultError: There is none, it cannot be decoded here, or its picture is too large.
-    """
+def _video_stream(container: InputContainer) -> VideoStream:
+    """The video stream that counts, set to decode in one thread."""
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
         raise VideoFaultError("no video stream")

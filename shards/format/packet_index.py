@@ -73,17 +73,13 @@ class Packets:
         hasher.update(self.extradata)
         return hasher.hexdigest()
 
-    @property
-    def gop_ends(self) -> np.ndarray:
-        """(G,) int64, the number of the frame after each GOP."""
-        return np.append(self.gop_frames[1:], len(self.sizes))
-
     def byte_range(self, first: int, last: int) -> "ByteRange":
         """The GOPs that hold frames `first` to `last`, both included."""
         begin, end = np.searchsorted(self.gop_frames, [first, last], side="right")
         gops = slice(int(begin) - 1, int(end))
-        frames = slice(int(self.gop_frames[gops.start]), int(self.gop_ends[gops.stop - 1]))
-        offsets = self.offsets[frames.start : frames.stop + 1]
+        is_last = gops.stop == len(self.gop_frames)
+        end_frame = len(self.sizes) if is_last else int(self.gop_frames[gops.stop])
+        offsets = self.offsets[int(self.gop_frames[gops.start]) : end_frame + 1]
         return ByteRange(
             begin=int(offsets[0]),
             offsets=tuple((offsets - offsets[0]).tolist()),

@@ -21,7 +21,7 @@ from loaders.plan.draw import Plan
 from shards.encode.geometry import Fit, fit
 from shards.encode.picture_filters import upright_size
 from shards.encode.recipe import Recipe
-from shards.encode.video_stream import open_video, video_stream
+from shards.encode.video_stream import open_video
 from shards.reader import ShardReader
 from shards.sources.source import Source
 from tb.advice.candidates import name_of
@@ -62,8 +62,7 @@ def upright_sizes(sources: Sequence[Source]) -> dict[str, UprightSize]:
     """Key -> the size of its pictures. The sources must have been decoded before."""
     sizes = {}
     for source in sources:
-        with open_video(source.path) as container:
-            stream = video_stream(container)
+        with open_video(source.path) as (container, stream):
             sizes[source.key] = upright_size(next(container.decode(stream)), stream)
     return sizes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from shards.encode.video_stream import open_video, video_stream
+from shards.encode.video_stream import open_video
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 from tb.named_paths import write_named_file
@@ -63,8 +63,8 @@ def write_frame_sheet(path: Path, manifest: Manifest, row: int, num_tiles: int =
 
 def _frames(data: bytes, wanted: set[int]) -> dict[int, Image.Image]:
     tiles: dict[int, Image.Image] = {}
-    with open_video(data) as container:
-        for index, frame in enumerate(container.decode(video_stream(container))):
+    with open_video(data) as (container, stream):
+        for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
                 height = max(1, round(frame.height * _TILE_WIDTH_PX / frame.width))
                 image = Image.fromarray(frame.to_ndarray(format="rgb24"))

@@ -9,7 +9,7 @@ from av.filter import Graph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.encode.geometry import STEP_PX, Fit, fit, upright_filters
+from shards.encode.geometry import STEP_PX, crop_start, fit, upright_filters
 
 _SIDE = st.integers(1, 2000)
 _SHORT = st.integers(9, 40).map(lambda n: n * STEP_PX)
@@ -49,12 +49,9 @@ def test_sizes_that_fit_are_left_alone(rows: int, columns: int) -> None:
 @pytest.mark.parametrize("cut", range(16))
 def test_the_crop_is_where_libavfilter_has_the_middle(cut: int) -> None:
     """The picture's luma counts the columns, or the rows."""
-    size = Fit(scaled_height=64 + cut, scaled_width=64 + cut, height=64, width=64)
+    start = crop_start(64 + cut, 64)
     numbers = np.arange(64 + cut, dtype=np.uint8)
-    for start, image in (
-        (size.left, np.tile(numbers, (64 + cut, 1))),
-        (size.top, np.tile(numbers[:, None], 64 + cut)),
-    ):
+    for image in (np.tile(numbers, (64 + cut, 1)), np.tile(numbers[:, None], 64 + cut)):
         frame = av.VideoFrame.from_ndarray(image, format="gray").reformat(format="yuv420p")
         graph = Graph()
         source = f"video_size={64 + cut}x{64 + cut}:pix_fmt=yuv420p:time_base=1/25"

@@ -9,7 +9,7 @@ from av.video import reformatter
 from shards.encode.picture_format import PictureFormat
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
-from shards.encode.video_stream import open_video, video_stream
+from shards.encode.video_stream import open_video
 from shards.format.video import ColorMatrix, ColorRange
 from tests.make_videos import make_video, moving_pattern
 
@@ -43,8 +43,8 @@ def test_the_record_agrees_with_the_frames(
 ) -> None:
     path = _tagged(tmp_path / "a.mp4", colorspace, color_range)
     encoded = transcode(path, Recipe(codec=codec))
-    with open_video(encoded.data) as container:
-        frame = next(container.decode(video_stream(container)))
+    with open_video(encoded.data) as (container, stream):
+        frame = next(container.decode(stream))
     is_bt709 = int(frame.colorspace) == int(reformatter.Colorspace.ITU709)
     is_full = (
         frame.format.name.startswith("yuvj") or frame.color_range == reformatter.ColorRange.JPEG
