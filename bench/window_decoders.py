@@ -89,7 +89,7 @@ def _torchcodec(job: Job) -> list[Any]:
 
     demuxer = Demuxer(window_file(job.window))
     decoder = demuxer.streams[0].make_decoder(device="cpu")
-    needed = set((job.needed - job.window.place.gop_frames[0]).tolist())
+    needed = set((job.needed - job.window.byte_range.gop_frames[0]).tolist())
     planes, number = [], 0
     for packet in demuxer:
         for frame in decoder.decode(packet):

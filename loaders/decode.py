@@ -28,7 +28,7 @@ from av.video.stream import VideoStream
 from loaders.yuv import frame_color
 from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.packet_index import Window
-from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, alike, hand_over
+from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, checked, hand_over
 
 # Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8
@@ -53,7 +53,6 @@ class Planes:
         frames: The frames, which own that memory.
         addresses: (N, 3) int64.
         strides: (N, 3) int64, bytes from one row to the next.
-        size: (height, width) of Y; U and V have half of it, rounded up.
         luma_range: The luma of black and of white, uint8: (16, 235), or (0, 255) for full range.
         to_rgb: (3, 4) float32 map of (Y, U, V) in [0, 255] to RGB in [0, 1].
     """
@@ -61,7 +60,6 @@ class Planes:
     frames: list[VideoFrame]
     addresses: np.ndarray
     strides: np.ndarray
-    size: tuple[int, int]
     luma_range: tuple[np.uint8, np.uint8]
     to_rgb: np.ndarray
 
@@ -82,7 +80,6 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
         frames=frames,
         addresses=np.ascontiguousarray(places[..., 0]),
         strides=np.ascontiguousarray(places[..., 1]),
-        size=(frames[0].height, frames[0].width),
         luma_range=color.luma_range,
         to_rgb=color.to_rgb,
     )
@@ -150,10 +147,10 @@ def _decode_file(
     data: bytes, wanted: list[int], num_frames: int, size: Sequence[int], use: UseFrames
 ) -> None:
     if wanted[0] >= _SEEK_FROM:
-        num_found = hand_over(alike(_decode_after_seek(data, wanted, num_frames), size), use)
+        num_found = hand_over(checked(_decode_after_seek(data, wanted, num_frames), size), use)
         if num_found == len(wanted):
             return
-    hand_over(alike(_decode_from_start(data, wanted), size), use)
+    hand_over(checked(_decode_from_start(data, wanted), size), use)
 
 
 def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFrame]:

@@ -66,7 +66,7 @@ class Loader:
         self.manifest, self.planner, self.engine = planner.manifest, planner, engine
         self.labels, self.device = labels, device
         self._reader = reader
-        self._ahead = Prefetcher(planner, reader, reads_ahead=engine.reads_ahead)
+        self._ahead = Prefetcher(planner, reader, num_batches_ahead=engine.num_batches_ahead)
         self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
         self._epoch = self._batch = 0
         self._iteration = 0  # number of the newest iteration; older ones must not continue

@@ -9,21 +9,21 @@ In the order "global" nearly every shard is needed from the first batches to the
 nothing to fetch ahead.
 """
 
+import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 
 import numpy as np
 
 from loaders.plan.draw import Plan
-from loaders.plan.order import Order, ShardUse
+from loaders.plan.order import WINDOW_SHARDS, Order, ShardUse
 from loaders.plan.planner import Planner
 from shards.errors import InputError
 from shards.files.cache_limit import cache_limit_bytes
 from shards.reader import ShardReader
 
-SHARDS_AHEAD = 8
+SHARDS_AHEAD = WINDOW_SHARDS
 """Shards that are fetched before they are needed: the whole next window of a windowed order."""
 # Enough to fill a line; the threads that decode fetch too.
 _NUM_THREADS = 2
@@ -32,21 +32,21 @@ _NUM_THREADS = 2
 class Prefetcher:
     """Gives a planner's plans, and fetches the shards that the next ones need.
 
-    It owns threads from the first plan of a remote set until it is closed.
+    While plans of a remote set are given, it has threads.
     """
 
-    def __init__(self, planner: Planner, reader: ShardReader, *, reads_ahead: int) -> None:
+    def __init__(self, planner: Planner, reader: ShardReader, *, num_batches_ahead: int) -> None:
         """Fetches nothing yet.
 
         Args:
             planner: Says which plan comes when.
             reader: Reads the shards.
-            reads_ahead: See `Engine`.
+            num_batches_ahead: See `Engine`.
         """
-        self._planner, self._reader, self._reads_ahead = planner, reader, reads_ahead
+        self._planner, self._reader, self._num_batches_ahead = planner, reader, num_batches_ahead
         self._is_useful = reader.has_copies and planner.order != Order.GLOBAL
         self._is_open = True
-        self._runs: list[_Run] = []
+        self._runs: list[_Iteration] = []
         self._threads: list[Thread] = []
         self._changed = Condition()  # held to read or change any of these
 
@@ -77,7 +77,7 @@ class Prefetcher:
     def _fetching(
         self, plans: Iterator[Plan], uses: Iterator[ShardUse], start: int
     ) -> Iterator[Plan]:
-        run = _Run(ahead=self._shards_ahead(uses), step=start)
+        run = _Iteration(ahead=self._shards_ahead(uses), step=start)
         try:
             for step, plan in enumerate(plans, start):
                 with self._changed:
@@ -89,20 +89,21 @@ class Prefetcher:
                     self._changed.notify_all()
                 yield plan
         finally:
-            with self._changed, suppress(ValueError):  # it may not have begun
-                self._runs.remove(run)
+            with self._changed:
+                if run in self._runs:  # it may not have begun
+                    self._runs.remove(run)
+                self._changed.notify_all()
 
     def _shards_ahead(self, uses: Iterator[ShardUse]) -> "ShardsAhead":
-        manifest, limit_bytes = self._planner.manifest, cache_limit_bytes()
-        no_limit = limit_bytes is None
+        limit_bytes = cache_limit_bytes()
         return ShardsAhead(
             uses,
-            np.zeros(len(manifest.shard_names)) if no_limit else manifest.shard_bytes,
-            limit_bytes=limit_bytes or 0,
-            reads_ahead=self._reads_ahead,
+            self._planner.manifest.shard_bytes,
+            limit_bytes=math.inf if limit_bytes is None else limit_bytes,
+            num_batches_ahead=self._num_batches_ahead,
         )
 
-    def _begin(self, run: "_Run") -> None:
+    def _begin(self, run: "_Iteration") -> None:
         self._runs.append(run)
         while self._is_open and len(self._threads) < _NUM_THREADS:
             # A program that ends does not wait for them.
@@ -120,15 +121,20 @@ class Prefetcher:
             except Exception as error:
                 run.failure = error
 
-    def _wait_for_job(self) -> "tuple[_Run, int, list[int]] | None":
-        """A run, the shard to fetch and those to keep; None when the prefetcher is closed."""
+    def _wait_for_job(self) -> "tuple[_Iteration, int, list[int]] | None":
+        """A run, the shard to fetch and those to keep; None when there is nothing more to do.
+
+        The thread then ends. A thread that waited would keep a loader that nobody refers to.
+        """
         with self._changed:
-            while self._is_open:
+            while self._is_open and self._runs:
                 for run in self._runs:
                     shard = run.ahead.take(run.step)
                     if shard is not None:
                         return run, shard, list(run.ahead.held)
                 self._changed.wait()
+            if current_thread() in self._threads:
+                self._threads.remove(current_thread())
         return None
 
 
@@ -145,18 +151,18 @@ class ShardsAhead:
         sizes: np.ndarray,
         *,
         limit_bytes: float,
-        reads_ahead: int = 0,
+        num_batches_ahead: int = 0,
     ) -> None:
         """Takes nothing yet.
 
         Args:
             uses: The uses of shards, by their first step.
-            sizes: (number of shards,) bytes; all 0 if there is no limit.
+            sizes: (number of shards,) bytes.
             limit_bytes: What the held shards may take together.
-            reads_ahead: A shard is held for so many steps after its last use.
+            num_batches_ahead: A shard is held for so many steps after its last use.
         """
         self._uses, self._sizes = uses, sizes
-        self._limit_bytes, self._reads_ahead = limit_bytes, reads_ahead
+        self._limit_bytes, self._num_batches_ahead = limit_bytes, num_batches_ahead
         self._next = next(uses, None)
         self.held: dict[int, ShardUse] = {}
 
@@ -166,9 +172,8 @@ class ShardsAhead:
         `step` must not become smaller from call to call. A shard that is needed at `step` is held
         and not returned, because the threads that read it fetch it at once.
         """
-        self.held = {
-            shard: use for shard, use in self.held.items() if use.last >= step - self._reads_ahead
-        }
+        oldest = step - self._num_batches_ahead
+        self.held = {shard: use for shard, use in self.held.items() if use.last >= oldest}
         while (use := self._next) is not None:
             is_needed = use.first <= step
             if not is_needed and not self._has_room(use.shard, step):
@@ -186,7 +191,7 @@ class ShardsAhead:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Run:
+class _Iteration:
     """An iteration over plans.
 
     Attributes:

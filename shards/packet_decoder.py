@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from shards.format.packet_index import Window
 
 UseFrames = Callable[[int, list[VideoFrame]], None]
-"""Takes some of the wanted frames: (the place of the first one among all wanted frames, frames).
+"""Takes some of the wanted frames: (the index of the first one among all wanted frames, frames).
 
 The decoder uses the memory of frames again once nobody refers to them. That is much cheaper than
 fresh memory, so keep no frame longer than the call.
@@ -28,8 +28,10 @@ fresh memory, so keep no frame longer than the call.
 _MAX_OPEN = 8
 # Frames that are handed over at a time: few, so that they stay in the cache and their memory is
 # used again, but more than one, because each turn has a fixed cost.
-_TURN = 16
-# FFmpeg counts blocks of pixels, so a small picture may need more than its own number.
+_MAX_FRAMES_PER_CALL = 16
+# FFmpeg counts the pixels of whole blocks, and a decoder chooses its block: 64 covers all of them.
+# The floor is for small pictures, around which it counts an edge.
+_BLOCK_PX = 64
 _LEAST_MAX_PIXELS = 1 << 20
 
 
@@ -53,12 +55,12 @@ class PacketDecoders:
             wanted: Frame numbers of the video, ascending, all of them in the window.
 
         Raises:
-            PacketDecodeError: A packet does not give its frame, or as for `alike`.
+            PacketDecodeError: A packet does not give its frame, or see `checked`.
         """
-        configuration = (window.codec, window.place.extradata, window.size)
+        configuration = (window.codec, window.byte_range.extradata, window.size)
         decoder = self._open.pop(configuration, None) or _opened(window)
         try:
-            yield from alike(_decoded(decoder, window, wanted), window.size)
+            yield from checked(_decoded(decoder, window, wanted), window.size)
         except av.FFmpegError as error:
             raise PacketDecodeError(f"cannot be decoded: {error.strerror or error}") from error
         # A decoder that has failed, or was left in the middle of a window, does not come here.
@@ -67,8 +69,8 @@ class PacketDecoders:
             self._open.popitem(last=False)
 
 
-def alike(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:
-    """The same frames.
+def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:
+    """Yields the frames after a check of their size and pixel format.
 
     Raises:
         PacketDecodeError: While iterating: a frame's (height, width) is not `size`, or the pixel
@@ -85,14 +87,14 @@ def alike(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFr
             )
         pixel_format = pixel_format or frame.format.name
         if frame.format.name != pixel_format:
-            raise PacketDecodeError("the pixel format changes within the window")
+            raise PacketDecodeError("the pixel format changes between frames")
         yield frame
 
 
 def hand_over(frames: Iterator[VideoFrame], use: UseFrames) -> int:
     """Hands frames to `use`, up to 16 at a time, and returns how many there were."""
     num_frames = 0
-    while turn := list(islice(frames, _TURN)):
+    while turn := list(islice(frames, _MAX_FRAMES_PER_CALL)):
         use(num_frames, turn)
         num_frames += len(turn)
         del turn  # the next frames take this memory
@@ -107,9 +109,9 @@ def _opened(window: Window) -> VideoCodecContext:
     if not isinstance(decoder, VideoCodecContext):
         raise PacketDecodeError(f"{window.codec!r} is not a video codec")
     # A stream from a stranger may say that its pictures are larger than the manifest does.
-    height, width = window.size
+    height, width = (-(-side // _BLOCK_PX) * _BLOCK_PX for side in window.size)
     decoder.options = {"max_pixels": str(max(height * width, _LEAST_MAX_PIXELS))}
-    decoder.extradata = window.place.extradata or None
+    decoder.extradata = window.byte_range.extradata or None
     # One thread, because many videos are decoded at a time; frame threads would add a delay.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     return decoder
@@ -118,7 +120,7 @@ def _opened(window: Window) -> VideoCodecContext:
 def _decoded(
     decoder: VideoCodecContext, window: Window, wanted: Sequence[int]
 ) -> Iterator[VideoFrame]:
-    starts, offsets, data = window.place.gop_frames, window.place.offsets, window.data
+    starts, offsets, data = window.byte_range.gop_frames, window.byte_range.offsets, window.data
     base, ends = starts[0], [*starts[1:], starts[0] + len(offsets) - 1]
     for first, end in zip(starts, ends, strict=True):
         numbers = set(wanted[bisect_left(wanted, first) : bisect_left(wanted, end)])
@@ -126,8 +128,8 @@ def _decoded(
             continue
         decoder.flush_buffers()
         for number in range(first, max(numbers) + 1):
-            place = number - base
-            frames = decoder.decode(av.Packet(data[offsets[place] : offsets[place + 1]]))
+            index = number - base
+            frames = decoder.decode(av.Packet(data[offsets[index] : offsets[index + 1]]))
             if len(frames) != 1 or frames[0].is_corrupt:
                 raise PacketDecodeError(f"frame {number} does not decode")
             if number in numbers:

@@ -34,7 +34,15 @@ T = TypeVar("T")
 
 
 class ShardError(InputError):
-    """A video could not be read as the manifest describes it; the message has its key and shard."""
+    """A video could not be read as the manifest describes it; the message has its key and shard.
+
+    Attributes:
+        is_damage: Whether the bytes were read and are wrong. Otherwise they could not be had.
+    """
+
+    def __init__(self, message: str, *, is_damage: bool) -> None:
+        super().__init__(message)
+        self.is_damage = is_damage
 
 
 class ShardReader:
@@ -95,8 +103,8 @@ class ShardReader:
         Raises:
             ShardError: As for `read`; where a checksum differs, it names the GOP.
         """
-        place = self._tried_twice(partial(self._byte_range, index, first, last))
-        return self._tried_twice(partial(self._read_window, index, place))
+        run = self._tried_twice(partial(self._byte_range, index, first, last))
+        return self._tried_twice(partial(self._read_window, index, run))
 
     def read_frames(self, index: int, first: int, last: int) -> bytes | Window:
         """The bytes that frames `first` to `last` of a video need, and no more.
@@ -130,25 +138,26 @@ class ShardReader:
         self._copies.shard(names[shard_index])
 
     def _tried_twice(self, read: Callable[[bool], T]) -> T:
-        """The result of `read(False)`; if the shards are remote and it fails, of `read(True)`.
+        """The result of `read(False)`; if the shards are remote and it fails, of a second try.
 
-        The argument of `read` says whether to fetch its file again.
+        The argument of `read` says whether its file was found to be damaged.
         """
         try:
             return read(False)
-        except ShardError:
+        except ShardError as error:
             if not self._manifest.url:
                 raise
-        # The copy may be damaged, or the network failed for a moment.
-        return read(True)
+            is_damaged = error.is_damage
+        # A damaged copy is fetched again, and the network may have failed for a moment only.
+        return read(is_damaged)
 
-    def _read_window(self, index: int, place: ByteRange, fetch_again: bool) -> Window:
-        data = self._bytes(index, place.begin, place.offsets[-1], fetch_again)
-        view, base = memoryview(data), place.gop_frames[0]
-        begins = [place.offsets[frame - base] for frame in place.gop_frames]
+    def _read_window(self, index: int, run: ByteRange, is_damaged: bool) -> Window:
+        data = self._bytes(index, run.begin, run.offsets[-1], is_damaged)
+        view, base = memoryview(data), run.gop_frames[0]
+        begins = [run.offsets[frame - base] for frame in run.gop_frames]
         ends = [*begins[1:], len(data)]
-        gops = zip(begins, ends, place.checksums, strict=True)
-        for gop, (begin, end, checksum) in enumerate(gops, place.first_gop):
+        gops = zip(begins, ends, run.checksums, strict=True)
+        for gop, (begin, end, checksum) in enumerate(gops, run.first_gop):
             if zlib.crc32(view[begin:end]) != checksum:
                 raise self._error(
                     index, f"GOP {gop} is not the bytes that were written (checksum differs)"
@@ -157,16 +166,16 @@ class ShardReader:
         return Window(
             codec=self._codec[index].as_py(),
             size=(int(height), int(width)),
-            place=place,
+            byte_range=run,
             data=data,
         )
 
-    def _byte_range(self, index: int, first: int, last: int, fetch_again: bool) -> ByteRange:
+    def _byte_range(self, index: int, first: int, last: int, is_damaged: bool) -> ByteRange:
         """Where a window lies, by a packet index that is checked against the manifest."""
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
         try:
-            return self._packets_file(shard_index, fetch_again).byte_range(
+            return self._packets_file(shard_index, is_damaged).byte_range(
                 index - int(manifest.shard_starts[shard_index]),
                 first,
                 last,
@@ -177,53 +186,55 @@ class ShardReader:
         except MachineError:  # not the video's fault
             raise
         except OSError as error:
-            raise self._error(index, f"packet index: {error.strerror or error}") from error
+            reason = f"packet index: {error.strerror or error}"
+            raise self._error(index, reason, is_damage=False) from error
         except PacketsError as error:
             raise self._error(index, f"the packet index {error}") from error
         except InputError as error:  # it cannot be fetched
-            raise self._error(index, str(error)) from error
+            raise self._error(index, str(error), is_damage=False) from error
 
-    def _packets_file(self, shard_index: int, fetch_again: bool) -> PacketsFile:
+    def _packets_file(self, shard_index: int, is_damaged: bool) -> PacketsFile:
         with self._lock:
-            file = None if fetch_again else _used(self._packets, shard_index)
+            file = None if is_damaged else _used(self._packets, shard_index)
         if file is not None:
             return file
         # Not under the lock, because fetching takes long.
         name = self._manifest.shard_names[shard_index]
-        file = PacketsFile(self._copies.packets(name, is_damaged=fetch_again))
+        file = PacketsFile(self._copies.packets(name, is_damaged=is_damaged))
         with self._lock:
-            return _kept(self._packets, shard_index, file, replace=fetch_again)
+            return _kept(self._packets, shard_index, file, replace=is_damaged)
 
-    def _read(self, index: int, fetch_again: bool) -> bytes:
-        data = self._bytes(index, 0, int(self._manifest.sizes[index]), fetch_again)
+    def _read(self, index: int, is_damaged: bool) -> bytes:
+        data = self._bytes(index, 0, int(self._manifest.sizes[index]), is_damaged)
         if hashlib.sha256(data).hexdigest() != self._sha256[index].as_py():
             raise self._error(index, "the bytes are not those that were written (sha256 differs)")
         return data
 
-    def _bytes(self, index: int, begin: int, size: int, fetch_again: bool) -> bytes:
+    def _bytes(self, index: int, begin: int, size: int, is_damaged: bool) -> bytes:
         """`size` bytes of a video from its byte `begin` on."""
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
-        place = int(manifest.offsets[index]) + begin
+        offset = int(manifest.offsets[index]) + begin
         try:
             if self._uncached:
-                data = self._uncached.read_range(manifest.shard_names[shard_index], place, size)
+                data = self._uncached.read_range(manifest.shard_names[shard_index], offset, size)
             else:
-                data = self._descriptor(shard_index, fetch_again).read(size, place)
+                data = self._descriptor(shard_index, is_damaged).read(size, offset)
         except MachineError:  # not the video's fault
             raise
         except OSError as error:
-            raise self._error(index, error.strerror or str(error)) from error
+            raise self._error(index, error.strerror or str(error), is_damage=False) from error
         except InputError as error:  # it cannot be fetched
-            raise self._error(index, str(error)) from error
+            raise self._error(index, str(error), is_damage=False) from error
         if len(data) < size:
             raise self._error(index, f"the shard ends {size - len(data)} bytes too early")
         return data
 
-    def _error(self, index: int, problem: str) -> ShardError:
+    def _error(self, index: int, problem: str, *, is_damage: bool = True) -> ShardError:
         video = self._manifest.video(index)
         folder = self._manifest.url if self._uncached else self._manifest.root
-        return ShardError(f"{video.key} in {folder}/{video.shard}: {problem}")
+        message = f"{video.key} in {folder}/{video.shard}: {problem}"
+        return ShardError(message, is_damage=is_damage)
 
     def close(self) -> None:
         """Closes the shards; a later read opens them again."""
@@ -232,17 +243,17 @@ class ShardReader:
             self._open.clear()
             self._packets.clear()
 
-    def _descriptor(self, shard_index: int, fetch_again: bool) -> "_Descriptor":
+    def _descriptor(self, shard_index: int, is_damaged: bool) -> "_Descriptor":
         with self._lock:
-            descriptor = None if fetch_again else _used(self._open, shard_index)
+            descriptor = None if is_damaged else _used(self._open, shard_index)
         if descriptor is not None:
             return descriptor
         # Not under the lock, because fetching a remote shard takes long.
         name = self._manifest.shard_names[shard_index]
-        descriptor = _Descriptor(self._copies.shard(name, is_damaged=fetch_again))
+        descriptor = _Descriptor(self._copies.shard(name, is_damaged=is_damaged))
         with self._lock:
             self._close_removed_copies()
-            return _kept(self._open, shard_index, descriptor, replace=fetch_again)
+            return _kept(self._open, shard_index, descriptor, replace=is_damaged)
 
     def _close_removed_copies(self) -> None:
         """An open file takes its space until it is closed; see `shards.files.cache_limit`."""

@@ -62,25 +62,38 @@ def verify(
     sha256_of = {shard.name: shard.sha256 for shard in read_dataset_json(root).shards}
     num_done = 0
     for name, videos in sorted(by_shard.items()):
-        try:
-            # Fetched again, because the remote file may be damaged where an earlier copy is not.
-            path = manifest.shard_path(name, fetch_again=True)
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256_of.get(name):
-                    problems.append(f"{name}: not the bytes that were written (sha256 differs)")
-            for key, problem in _shard_problems(manifest, path, videos, decode, store):
-                if problem:
-                    problems.append(f"{key} in {name}: {problem}")
-                else:
-                    num_done += 1
-                    progress(num_done, len(manifest), key)
-        except MachineError:  # the shards may be good
-            raise
-        except InputError as error:
-            problems.append(str(error))
-        except (OSError, tarfile.TarError) as error:
-            problems.append(f"{name}: {getattr(error, 'strerror', None) or error}")
+        for key, problem in _checked(manifest, name, videos, decode, store, sha256_of.get(name)):
+            if problem:
+                problems.append(problem)
+            else:
+                num_done += 1
+                progress(num_done, len(manifest), key)
     return problems
+
+
+def _checked(
+    manifest: Manifest,
+    name: str,
+    videos: dict[str, Video],
+    decode: bool,
+    store: Store,
+    sha256: str | None,
+) -> Iterator[tuple[str, str]]:
+    """Yields (key, "") for a good video, and (key or "", problem) for a problem of a shard."""
+    try:
+        # Fetched again, because the remote file may be damaged where an earlier copy is not.
+        path = manifest.shard_path(name, fetch_again=True)
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                yield "", f"{name}: not the bytes that were written (sha256 differs)"
+        for key, problem in _shard_problems(manifest, path, videos, decode, store):
+            yield key, f"{key} in {name}: {problem}" if problem else ""
+    except MachineError:  # the shards may be good
+        raise
+    except InputError as error:
+        yield "", str(error)
+    except (OSError, tarfile.TarError) as error:
+        yield "", f"{name}: {getattr(error, 'strerror', None) or error}"
 
 
 def _shard_problems(

@@ -35,8 +35,13 @@ class BufferPool:
                 if free and known.shape == shape and known.dtype == dtype:
                     return known
             array = _aligned(shape, dtype)
-            self._arrays = [*self._arrays[-self._max_arrays :], array]
+            self._arrays = [*self._arrays, array][-self._max_arrays :]
             return array
+
+    def clear(self) -> None:
+        """Gives the memory back, except for that which somebody has."""
+        with self._lock:
+            self._arrays = []
 
 
 def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -73,7 +73,7 @@ def _obstacle_to_dali(device: str, codecs: frozenset[str]) -> str:
         refused = [codec for codec in sorted(codecs) if not decoder_caps(place, codec).is_supported]
     except NvdecError as error:
         return str(error)
-    return f"its decoder takes no {', '.join(refused)}" if refused else ""
+    return f"this GPU's decoder takes no {', '.join(refused)}" if refused else ""
 
 
 def dali_is_installed() -> bool:
@@ -167,6 +167,8 @@ def _open_dali(
         layout=layout if isinstance(layout, DaliLayout) else None,
     )
     if isinstance(layout, TryLayouts):
+        if layout.gpu_memory_mb is not None and device.type != "cuda":
+            raise InputError(f"gpu_memory_mb is for GPUs, and the device is {device}: leave it out")
         plans: Callable[[], Iterator[Plan]] = planner.stream
         return with_best_layout(engine, reader, plans, layout.gpu_memory_mb)
     return engine

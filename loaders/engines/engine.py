@@ -58,12 +58,12 @@ class Engine(Protocol):
     """Executes plans. It owns threads and decoders from its first run until it is closed.
 
     Attributes:
-        reads_ahead: When a run asks for plan k, it has read all videos up to those of plan
-            k - reads_ahead - 1.
+        num_batches_ahead: How many batches are in work behind the one that is collected. Their
+            videos may still be read.
     """
 
     @property
-    def reads_ahead(self) -> int: ...
+    def num_batches_ahead(self) -> int: ...
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """Yields one `Rendered` per plan, in order. Closing the generator ends its work.

@@ -22,8 +22,8 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
 
-# Batches in flight behind the one that is collected: at least 2, to hide a slow video, and more if
-# the threads need more for two videos each. The views of these further batches take at most 2 GiB.
+# Batches in work behind the one that is collected: at least 2, to hide a slow video, and more if
+# the threads need more for two videos each. They hold two batches or 2 GiB, whichever is more.
 _MIN_BATCHES_AHEAD = 2
 _VIDEOS_PER_THREAD = 2
 _MAX_BYTES_AHEAD = 2 * 2**30
@@ -55,9 +55,9 @@ class ThreadedEngine:
         """
         self._render_video, self._spec = render_video, spec
         self._dtype, self._num_workers = dtype, num_workers
-        self.reads_ahead = batches_ahead(spec, dtype, batch_size, num_workers)
+        self.num_batches_ahead = num_batches_ahead(spec, dtype, batch_size, num_workers)
         self._threads: ThreadPoolExecutor | None = None
-        self._buffers = BufferPool(max_arrays=len(spec.groups) * (self.reads_ahead + 2))
+        self._buffers = BufferPool(max_arrays=len(spec.groups) * (self.num_batches_ahead + 2))
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """See `Engine`; the views are on the CPU."""
@@ -76,7 +76,7 @@ class ThreadedEngine:
                 }
                 pending.append((plan, buffers, jobs))
                 del buffers  # this variable would keep the buffers in use
-                if len(pending) > self.reads_ahead:
+                if len(pending) > self.num_batches_ahead:
                     yield _collect_first(pending)
             while pending:
                 yield _collect_first(pending)
@@ -88,6 +88,7 @@ class ThreadedEngine:
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
             self._threads = None
+        self._buffers.clear()
 
     def _empty_views(self, plan: Plan) -> list[np.ndarray]:
         clip = (self._spec.num_frames, plan.size_px, plan.size_px, 3)
@@ -112,11 +113,10 @@ class ThreadedEngine:
         )
 
 
-def batches_ahead(spec: ViewSpec, dtype: str, batch_size: int, num_workers: int) -> int:
-    """How many batches are in flight behind the one that is collected."""
-    num_views = sum(len(group.offsets) for group in spec.groups)
+def num_batches_ahead(spec: ViewSpec, dtype: str, batch_size: int, num_workers: int) -> int:
+    """How many batches are in work behind the one that is collected."""
     clip_bytes = spec.num_frames * spec.size_px**2 * 3 * np.dtype(dtype).itemsize
-    within_memory = _MAX_BYTES_AHEAD // (batch_size * num_views * clip_bytes)
+    within_memory = _MAX_BYTES_AHEAD // (batch_size * spec.num_views * clip_bytes)
     enough = -(-_VIDEOS_PER_THREAD * num_workers // batch_size)
     return max(_MIN_BATCHES_AHEAD, min(enough, within_memory))
 

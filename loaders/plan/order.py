@@ -13,8 +13,8 @@ import numpy as np
 
 # Second word of the Philox key: it separates the draws of the order from those of augmentation.
 _ORDER_KEY = 1
-# Shards that a windowed order mixes: enough to separate neighbours, few enough for the page cache.
-_WINDOW_SHARDS = 8
+WINDOW_SHARDS = 8
+"""Shards that a windowed order mixes: enough to separate neighbours, few for the page cache."""
 
 
 class Order(StrEnum):
@@ -57,7 +57,7 @@ def epoch_order(
         raise ValueError("a windowed order needs the videos' shards")
     _, shard = np.unique(shards, return_inverse=True)
     place_of_shard = generator.permutation(int(shard.max(initial=-1)) + 1)
-    window = place_of_shard[shard] // _WINDOW_SHARDS
+    window = place_of_shard[shard] // WINDOW_SHARDS
     # One sort key: first the window, then a random place in it.
     return np.argsort(window + generator.random(num_videos), kind="stable")
 

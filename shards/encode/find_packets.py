@@ -69,9 +69,9 @@ def decoded_alone(
     """
     # A decoder is flushed before each GOP of a window, so each is decoded by itself.
     num_frames = len(packets.sizes)
-    place = packets.byte_range(0, num_frames - 1)
-    end = place.begin + place.offsets[-1]
-    window = Window(codec=codec, size=size, place=place, data=data[place.begin : end])
+    run = packets.byte_range(0, num_frames - 1)
+    end = run.begin + run.offsets[-1]
+    window = Window(codec=codec, size=size, byte_range=run, data=data[run.begin : end])
     yield from PacketDecoders().frames(window, range(num_frames))
 
 

@@ -44,8 +44,8 @@ class Recipe:
     Attributes:
         codec: "h264", "hevc", "vp9", "mjpeg" or "copy". "copy" keeps a file as it is and only
             checks it. All others are 4:2:0 with 8 bits and a constant frame rate, upright, without
-            B-frames and audio, with sides that are multiples of 16. DALI decodes all of them on
-            the GPU, and vp9 and mjpeg on the CPU too.
+            B-frames and audio, with sides that are multiples of 16. DALI decodes h264, hevc and
+            vp9 on a GPU, and vp9 and mjpeg on the CPU.
         quality: The quality on the scale of the encoder, where lower is better and larger: CRF 1 to
             51 for h264, 0 to 51 for hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg.
         gop: Frames from one keyframe to the next, 16 by default. Decoding of a window starts at

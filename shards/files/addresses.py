@@ -28,9 +28,11 @@ def remote_url(root: Path | str) -> str | None:
     """
     # One slash is enough: pathlib turns s3://bucket into s3:/bucket.
     pattern = r"(?P<chain>\S+::)?(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?P<rest>.*)"
-    match = re.match(pattern, str(root))
+    match = re.fullmatch(pattern, str(root), re.DOTALL)
     if not match:
         return None
+    if not match["rest"].strip("/") and match["scheme"].lower() != _LOCAL_SCHEME:
+        raise InputError(f"{root}: names no folder; give an address such as s3://bucket/set")
     if match["chain"] or "::" in match["rest"]:
         raise InputError(f"{root}: a chain of addresses; give one address, such as s3://bucket/set")
     scheme = match["scheme"].lower()

@@ -1,6 +1,6 @@
 """Local copies of remote shards, checked against their SHA-256.
 
-There is one folder for each data set, named by the digest of its content. So equal data sets share
+There is one folder for each data set, and its name follows from the files. So equal data sets share
 their copies, wherever they lie. A shard is fetched when it is first needed, by one process at a
 time. Copies are removed only where the user sets a limit (`shards.files.cache_limit`). A killed
 process leaves an unfinished file here; a later fetch removes it (`shards.files.publish`).
@@ -20,15 +20,15 @@ from shards.files.publish import unfinished_file
 from shards.files.remote_store import OriginalError, RemoteStore
 
 
-def copies_folder(digest: str) -> Path:
-    """The folder for copies of the data set with this digest; created if missing.
+def copies_folder(name: str) -> Path:
+    """The folder of that name for copies of one data set; created if missing.
 
     Raises:
         MachineError: The folder cannot be created.
         InputError: The cache has a senseless limit.
     """
     cache_limit_bytes()  # refused here, not in the middle of an epoch
-    folder = cache_root() / "shards" / digest[:16]
+    folder = cache_root() / "shards" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

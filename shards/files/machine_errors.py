@@ -19,6 +19,10 @@ _SHORTAGES = {
 }
 
 
+# What a process lacks itself. Errors about room may come from a server.
+_OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
 class MachineError(InputError):
     """This machine lacks something: space on a disk, a permission, open files, memory."""
 
@@ -27,6 +31,15 @@ def machine_error(path: Path, error: OSError) -> MachineError:
     """The error that says what this machine lacks, with the path and what to do."""
     advice = _SHORTAGES.get(error.errno or 0, "set TIMEBALANCE_CACHE to a folder for copies")
     return MachineError(f"{path}: {error.strerror or error}; {advice}")
+
+
+def process_error(name: str, error: BaseException | None) -> MachineError | None:
+    """What this process lacks, if that is the cause of an error of a library; else None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OF_THE_PROCESS:
+            return MachineError(f"{name}: {error.strerror or error}; {_SHORTAGES[error.errno]}")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def is_shortage(error: OSError) -> bool:

@@ -71,12 +71,16 @@ def unfinished_name(name: str) -> str:
     return f"{name}.{token_hex(8)}{UNFINISHED}"
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether `unfinished_name` gives such names."""
+    return _UNFINISHED_NAME.fullmatch(name) is not None
+
+
 def _remove_abandoned(newest: Path) -> None:
     """Removes unfinished files beside `newest`, which was written just now, if they are old."""
     # Both times come from the clock of the file system, which may be another machine's.
     now_s = newest.stat().st_mtime
     for path in newest.parent.glob(f"*{UNFINISHED}"):
         with suppress(OSError):  # another writer may have removed it, or it belongs to another user
-            is_ours = _UNFINISHED_NAME.fullmatch(path.name) is not None
-            if is_ours and now_s - path.stat().st_mtime > _ABANDONED_S:
+            if is_unfinished(path.name) and now_s - path.stat().st_mtime > _ABANDONED_S:
                 path.unlink()

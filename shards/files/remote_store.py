@@ -13,8 +13,8 @@ from typing import Any
 
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME, cache_root
-from shards.files.machine_errors import is_shortage, machine_error
-from shards.files.publish import UNFINISHED, unfinished_name
+from shards.files.machine_errors import is_shortage, machine_error, process_error
+from shards.files.publish import is_unfinished, unfinished_name
 
 # Which extra of this package brings the library for a kind of URL.
 _EXTRA_OF_SCHEME = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -104,9 +104,10 @@ class RemoteStore:
         with _remote_errors(self.name):
             if self._files.exists(self._path(SCRATCH_NAME)):
                 self._files.rm(self._path(SCRATCH_NAME), recursive=True)
-        for name in self.names():
-            if name.endswith(UNFINISHED):
-                self.remove(name)
+        if self._moves:
+            for name in self.names():
+                if is_unfinished(name):
+                    self.remove(name)
 
     @contextmanager
     def _appearing(self, name: str) -> Iterator[str]:
@@ -154,6 +155,8 @@ def _remote_errors(name: str) -> Iterator[None]:
         raise
     # Every fsspec backend raises the exceptions of another library.
     except Exception as error:
+        if lacking := process_error(name, error):
+            raise lacking from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{name}: {reason}; check the address, the credentials and the network"

@@ -3,6 +3,7 @@
 It is written last, so a folder that has one is complete.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -73,6 +74,15 @@ class DatasetJson:
     versions: dict[str, str]
     shards: tuple[ShardFile, ...]
     classes: tuple[str, ...]
+
+
+def copies_name(content: DatasetJson) -> str:
+    """A name for the copies of a data set: 32 hex digits that follow from the bytes of its files.
+
+    The digest alone would not do. A set from a stranger may say that it has the digest of another.
+    """
+    files = [content.manifest_sha256, *(asdict(shard) for shard in content.shards)]
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def split_counts(memberships: Iterable[Sequence[str]]) -> tuple[dict[str, int], ...]:

@@ -30,6 +30,7 @@ from shards.format.dataset_json import (
     FORMAT_VERSION,
     DatasetJson,
     ShardFile,
+    copies_name,
     read_dataset_json,
     write_dataset_json,
 )
@@ -52,6 +53,7 @@ class Manifest:
         table: One row for each video, with the columns of `Video`.
         digest: The hex SHA-256 of the content, see `content_digest`.
         url: Where remote shards are; "" for local ones.
+        shards: The files of the shards.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class Manifest:
     table: pa.Table
     digest: str
     url: str = ""
+    shards: tuple[ShardFile, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -225,7 +228,7 @@ class Manifest:
         """(number of shards,) int64, the size of each shard's file.
 
         Raises:
-            InputError: dataset.json cannot be read, or a shard is not in it.
+            InputError: A shard is not in dataset.json.
         """
         sizes = [self._shard_file(name).num_bytes for name in self.shard_names]
         return np.array(sizes, dtype=np.int64)
@@ -278,7 +281,7 @@ class Manifest:
 
     @cached_property
     def _shard_files(self) -> dict[str, ShardFile]:
-        return {shard.name: shard for shard in read_dataset_json(self.url or self.root).shards}
+        return {shard.name: shard for shard in self.shards}
 
     @cached_property
     def shard_index(self) -> np.ndarray:
@@ -372,12 +375,13 @@ def read_manifest(root: Path | str) -> Manifest:
         )
     check_rows(path, table, about)
     return Manifest(
-        root=folder or copies_folder(about.digest),
+        root=folder or copies_folder(copies_name(about)),
         name=about.name,
         classes=about.classes,
         table=table,
         digest=about.digest,
         url=str(remote_url(root)) if folder is None else "",
+        shards=about.shards,
     )
 
 

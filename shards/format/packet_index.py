@@ -262,11 +262,11 @@ class Window:
     Attributes:
         codec: FFmpeg's name.
         size: (height, width) in pixels.
-        place: Where the GOPs lie in the video and in `data`.
+        byte_range: Where the GOPs lie in the video and in `data`.
         data: The packets of all these GOPs, one after the other.
     """
 
     codec: str
     size: tuple[int, int]
-    place: ByteRange
+    byte_range: ByteRange
     data: bytes

@@ -40,6 +40,10 @@ Encode = Callable[[list[Path]], Results]
 Steps = Generator[tuple[int, int, str], None, "IngestReport"]
 
 
+class NothingUsableError(InputError):
+    """No video of a source can be stored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class IngestReport:
     """What `ingest` did.
@@ -287,8 +291,8 @@ class _Job:
         for entry in skipped:
             raise _refusal(source_of[entry.key], entry.reason)
 
-    def _nothing_usable(self, skipped: Sequence[Skipped]) -> InputError:
-        return InputError(
+    def _nothing_usable(self, skipped: Sequence[Skipped]) -> NothingUsableError:
+        return NothingUsableError(
             f"{self.dataset.root}: none of the {len(skipped)} videos can be used, e.g."
             f" {skipped[0].source}: {skipped[0].reason}; all reasons are in"
             f" {self.store.name}/{SKIPPED_NAME}"

@@ -15,30 +15,30 @@ from shards.files.names import has_video_name
 from shards.format.dataset_json import DATASET_NAME
 from shards.format.video import SplitName
 
-LinkFault = Callable[[Path], str]
+LinkRule = Callable[[Path], str]
 """Path -> why it must not be opened: it lies outside the root; "" if not."""
 
 
-def link_fault(root: Path, follow_links: bool) -> LinkFault:
+def link_rule(root: Path, follow_links: bool) -> LinkRule:
     """The rule for links out of the root; with `follow_links` all of them are allowed."""
     real_root = _with_separator(os.path.realpath(root))
 
-    def fault(path: Path) -> str:
+    def problem(path: Path) -> str:
         if follow_links or _with_separator(os.path.realpath(path)).startswith(real_root):
             return ""
         return "a link out of the root; allow it with --follow-links"
 
-    return fault
+    return problem
 
 
-def class_folders(root: Path, fault: LinkFault) -> list[Path]:
+def class_folders(root: Path, rule: LinkRule) -> list[Path]:
     """The sub-folders of root, sorted, without hidden ones and folders of shards.
 
     Raises:
         InputError: There are none, or videos lie outside all class folders, or the root is a link
             that must not be followed.
     """
-    entries = _visible(root, fault)
+    entries = _visible(root, rule)
     if not entries:
         raise InputError(f"{root}: is empty; put one folder per class with its videos there")
     loose = [path for path in entries if _is_video(path)]
@@ -56,18 +56,18 @@ def class_folders(root: Path, fault: LinkFault) -> list[Path]:
     return folders
 
 
-def split_folders(root: Path, fault: LinkFault) -> dict[SplitName, Path]:
+def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:
     """{SplitName.TRAIN: path, ...} if every sub-folder of root has the name of a split, else {}.
 
     Raises:
         InputError: Two folders mean the same split, or one is a link that must not be followed.
     """
-    entries = _visible(root, fault)
+    entries = _visible(root, rule)
     folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
     # All of them must have such a name: a data set of vehicles may have the class "train".
     if not folders or any(SplitName.of_word(path.name) is None for path in folders):
         return {}
-    if all(not any(child.is_dir() for child in _visible(path, fault)) for path in folders):
+    if all(not any(child.is_dir() for child in _visible(path, rule)) for path in folders):
         return {}
     by_split: dict[SplitName, Path] = {}
     for path in sorted(folders):
@@ -79,7 +79,7 @@ def split_folders(root: Path, fault: LinkFault) -> dict[SplitName, Path]:
     return by_split
 
 
-def find_videos(folder: Path, fault: LinkFault) -> list[Path]:
+def find_videos(folder: Path, rule: LinkRule) -> list[Path]:
     """All videos below a folder, at any depth, sorted, without hidden files and folders.
 
     A video may itself be a link out of the root. It is in the result, for the caller to leave out.
@@ -87,7 +87,7 @@ def find_videos(folder: Path, fault: LinkFault) -> list[Path]:
     Raises:
         InputError: A folder cannot be read, or is a link that must not be followed.
     """
-    _check_inside(folder, fault)
+    _check_inside(folder, rule)
     found: list[Path] = []
     seen: set[str] = set()
     # Links are followed because large sets often lie on another disk; `seen` ends circles.
@@ -98,7 +98,7 @@ def find_videos(folder: Path, fault: LinkFault) -> list[Path]:
             continue
         seen.add(real)
         for name in folders:  # they are listed next
-            _check_inside(Path(parent, name), fault)
+            _check_inside(Path(parent, name), rule)
         found += [Path(parent, name) for name in files if has_video_name(name)]
     return sorted(found)
 
@@ -107,8 +107,8 @@ def _raise_unreadable(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: {error.strerror}; make it readable, or move it away")
 
 
-def _check_inside(folder: Path, fault: LinkFault) -> None:
-    if reason := fault(folder):
+def _check_inside(folder: Path, rule: LinkRule) -> None:
+    if reason := rule(folder):
         raise InputError(f"{folder}: {reason}, or remove it")
 
 
@@ -116,8 +116,8 @@ def _with_separator(folder: str) -> str:
     return os.path.join(folder, "")
 
 
-def _visible(folder: Path, fault: LinkFault) -> list[Path]:
-    _check_inside(folder, fault)
+def _visible(folder: Path, rule: LinkRule) -> list[Path]:
+    _check_inside(folder, rule)
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:

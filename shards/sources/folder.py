@@ -9,7 +9,7 @@ from shards.errors import InputError
 from shards.files.names import valid_unicode
 from shards.format.video import SplitName
 from shards.labels.fraction import seeded_ranks
-from shards.sources.class_folders import class_folders, find_videos, link_fault, split_folders
+from shards.sources.class_folders import class_folders, find_videos, link_rule, split_folders
 from shards.sources.source import (
     Dataset,
     VideoOnDisk,
@@ -46,8 +46,8 @@ def from_folder(
         raise InputError(
             f"{root}: test percent {test_percent}: give a percentage from 0 to below 100"
         )
-    fault = link_fault(root, follow_links)
-    by_split = split_folders(root, fault)
+    rule = link_rule(root, follow_links)
+    by_split = split_folders(root, rule)
     if by_split and test_percent:
         raise InputError(
             f"{root}: holds split folders ({', '.join(sorted(by_split))}), so the test"
@@ -58,14 +58,14 @@ def from_folder(
             path=path,
             class_name=valid_unicode(class_folder.name),
             splits=(split,),
-            fault=fault(path),
+            fault=rule(path),
         )
         for split, top in (by_split or {SplitName.TRAIN: root}).items()
-        for class_folder in class_folders(top, fault)
-        for path in find_videos(class_folder, fault)
+        for class_folder in class_folders(top, rule)
+        for path in find_videos(class_folder, rule)
     ]
     tops = by_split.values() or [root]
-    names = {valid_unicode(path.name) for top in tops for path in class_folders(top, fault)}
+    names = {valid_unicode(path.name) for top in tops for path in class_folders(top, rule)}
     check_class_sizes(root, names, found, min_per_class)
     dataset = build(valid_unicode(root.resolve().name), root, found)
     return _draw_test(dataset, test_percent, seed) if test_percent else dataset

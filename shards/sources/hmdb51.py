@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.format.video import SplitName
-from shards.sources.class_folders import class_folders, link_fault
+from shards.sources.class_folders import class_folders, link_rule
 from shards.sources.official_lists import (
     NUM_SPLITS,
     list_lines,
@@ -43,8 +43,8 @@ def from_hmdb51(
             or malformed, or a video is in no list.
     """
     root, annotations = existing_folder(root), Path(annotations)
-    fault = link_fault(root, follow_links)
-    videos = videos_by_class(root, "HMDB51", HMDB51_NAME, fault)
+    rule = link_rule(root, follow_links)
+    videos = videos_by_class(root, "HMDB51", HMDB51_NAME, rule)
     listed = _splits_in_lists(annotations)
     found = []
     for class_name, path in videos:
@@ -62,12 +62,10 @@ def from_hmdb51(
                 class_name=class_name,
                 splits=listed[name],
                 group=start.removesuffix(f"_{class_name}"),
-                fault=fault(path),
+                fault=rule(path),
             )
         )
-    check_class_sizes(
-        root, {top.name for top in class_folders(root, fault)}, found, min_per_class=1
-    )
+    check_class_sizes(root, {top.name for top in class_folders(root, rule)}, found, min_per_class=1)
     notes = part_notes("HMDB51", found, _COUNTS)
     return build("hmdb51", root, found, missing=missing_videos(found, listed), notes=notes)
 

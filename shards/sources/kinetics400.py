@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.format.video import SplitName
-from shards.sources.class_folders import find_videos, link_fault
+from shards.sources.class_folders import find_videos, link_rule
 from shards.sources.recognise import KINETICS_NAME, recognise
 from shards.sources.source import Dataset, VideoOnDisk, build, existing_folder
 from shards.sources.table import csv_rows
@@ -36,18 +36,21 @@ def from_kinetics400(
             one has several files.
     """
     root = existing_folder(root)
-    fault = link_fault(root, follow_links)
-    videos = find_videos(root, fault)
+    rule = link_rule(root, follow_links)
+    videos = find_videos(root, rule)
     by_name = _by_name(videos)
     found: list[VideoOnDisk] = []
     missing: list[str] = []
+    several: list[list[Path]] = []
     classes: set[str] = set()
     line_of: dict[Path | str, str] = {}
     for where, row, split in _rows(annotations):
         start = _seconds(row["time_start"], where)
         video_id = row["youtube_id"]
-        paths = by_name.get(f"{video_id}_{start}") or by_name.get(video_id) or []
+        paths = [*by_name.get(f"{video_id}_{start}", []), *by_name.get(video_id, [])]
         path = paths[0] if paths else None
+        if len(paths) > 1:
+            several.append(paths)
         name = f"{row['label']}/{video_id}_{start:06d}"
         if (seen := line_of.setdefault(path or f"{video_id}_{start}", where)) != where:
             raise InputError(f"{where}: {name}: already in {seen}; remove one of the two")
@@ -61,16 +64,20 @@ def from_kinetics400(
                 class_name=row["label"],
                 splits=(split,),
                 group=video_id,
-                fault=fault(path),
+                fault=rule(path),
             )
         )
     if not found:
         is_kinetics = any(KINETICS_NAME.fullmatch(path.stem) for path in videos)
-        hint = "are these the lists for it?" if is_kinetics else recognise(root, fault)
+        hint = "are these the lists for it?" if is_kinetics else recognise(root, rule)
         raise InputError(
             f"{root}: holds none of the {len(missing)} videos listed, e.g. {missing[0]}: {hint}"
         )
-    _check_single(root, found, by_name)
+    if several:
+        raise InputError(
+            f"{root}: {len(several)} of the listed videos have more than one file, e.g."
+            f" {' and '.join(map(str, several[0]))}; keep one file of each video"
+        )
     num_unlisted = len(videos) - len(found)
     notes = [f"{num_unlisted} videos on disk are in none of the lists"] if num_unlisted else []
     return build("kinetics400", root, found, classes=classes, missing=missing, notes=notes)
@@ -84,16 +91,6 @@ def _by_name(videos: Sequence[Path]) -> dict[str, list[Path]]:
         name = f"{match['id']}_{int(match['start'])}" if match else path.stem
         by_name.setdefault(name, []).append(path)
     return by_name
-
-
-def _check_single(root: Path, found: Sequence[VideoOnDisk], by_name: dict[str, list[Path]]) -> None:
-    taken = {video.path for video in found}
-    several = [paths for paths in by_name.values() if len(paths) > 1 and paths[0] in taken]
-    if several:
-        raise InputError(
-            f"{root}: {len(several)} of the listed videos have more than one file, e.g."
-            f" {' and '.join(map(str, several[0]))}; keep one file of each video"
-        )
 
 
 def _rows(annotations: Sequence[Path | str]) -> Iterator[tuple[str, dict[str, str], str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.sources.class_folders import LinkFault, class_folders, find_videos
+from shards.sources.class_folders import LinkRule, class_folders, find_videos
 from shards.sources.recognise import recognise
 from shards.sources.source import VideoOnDisk
 
@@ -17,7 +17,7 @@ NUM_SPLITS = 3
 
 
 def videos_by_class(
-    root: Path, name: str, pattern: re.Pattern[str], fault: LinkFault
+    root: Path, name: str, pattern: re.Pattern[str], rule: LinkRule
 ) -> list[tuple[str, Path]]:
     """(name of the class folder, path) of all videos.
 
@@ -32,15 +32,15 @@ def videos_by_class(
             the folder looks like.
     """
     try:
-        tops = class_folders(root, fault)
+        tops = class_folders(root, rule)
     except InputError as error:
         raise InputError(
-            f"{error} (or, if this is to be {name}: {recognise(root, fault)})"
+            f"{error} (or, if this is to be {name}: {recognise(root, rule)})"
         ) from error
-    videos = [(top.name, path) for top in tops for path in find_videos(top, fault)]
+    videos = [(top.name, path) for top in tops for path in find_videos(top, rule)]
     fitting = [path for _, path in videos if pattern.fullmatch(path.stem)]
     if not fitting or fitting[0].parent.parent != root:
-        raise InputError(f"{root}: not {name}: {recognise(root, fault)}")
+        raise InputError(f"{root}: not {name}: {recognise(root, rule)}")
     return videos
 
 

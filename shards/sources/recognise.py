@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.sources.class_folders import LinkFault, find_videos, split_folders
+from shards.sources.class_folders import LinkRule, find_videos, split_folders
 
 UCF101_NAME = re.compile(r"v_(?P<name>[A-Za-z]+)_g(?P<group>\d\d)_c\d\d", re.ASCII)
 # MOVIE_class_BODYPARTS_CAMERAMOTION_PEOPLE_VIEWPOINT_QUALITY_NUMBER
@@ -44,9 +44,9 @@ _KNOWN = (
 )
 
 
-def recognise(root: Path, fault: LinkFault) -> str:
+def recognise(root: Path, rule: LinkRule) -> str:
     """What a folder looks like, and what to do with it: a part of a message."""
-    videos = find_videos(root, fault)
+    videos = find_videos(root, rule)
     for known in _KNOWN:
         fitting = [path for path in videos if known.pattern.fullmatch(path.stem)]
         if len(fitting) > len(videos) / 2:
@@ -61,6 +61,6 @@ def recognise(root: Path, fault: LinkFault) -> str:
         return f"it holds packed files (e.g. {packed[0]}); unpack them first"
     if not videos:
         return "it holds no videos"
-    if split_folders(root, fault):
+    if split_folders(root, rule):
         return "it holds split folders (train, test, ...); use `tb shard folder`"
     return f"this looks like plain class folders (e.g. {videos[0].name}); use `tb shard folder`"

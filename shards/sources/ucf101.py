@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.format.video import SplitName
-from shards.sources.class_folders import class_folders, link_fault
+from shards.sources.class_folders import class_folders, link_rule
 from shards.sources.official_lists import (
     NUM_SPLITS,
     list_lines,
@@ -71,8 +71,8 @@ def from_ucf101(
             empty, the name of a file does not fit, or the lists disagree with the rule.
     """
     root = existing_folder(root)
-    fault = link_fault(root, follow_links)
-    videos = videos_by_class(root, "UCF101", UCF101_NAME, fault)
+    rule = link_rule(root, follow_links)
+    videos = videos_by_class(root, "UCF101", UCF101_NAME, rule)
     found = []
     for class_name, path in videos:
         match = UCF101_NAME.fullmatch(path.stem)
@@ -88,12 +88,10 @@ def from_ucf101(
                 class_name=class_name,
                 splits=official_splits(int(match["group"])),
                 group=f"{class_name}_g{match['group']}",
-                fault=fault(path),
+                fault=rule(path),
             )
         )
-    check_class_sizes(
-        root, {top.name for top in class_folders(root, fault)}, found, min_per_class=1
-    )
+    check_class_sizes(root, {top.name for top in class_folders(root, rule)}, found, min_per_class=1)
     missing: list[str] = []
     if annotations is not None:
         listed = _splits_in_lists(Path(annotations))

@@ -23,7 +23,7 @@ from shards.files.store import open_store
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import read_manifest
 from shards.format.skipped import Skipped, read_skipped
-from shards.ingestion.ingest import IngestReport, ingest
+from shards.ingestion.ingest import IngestReport, NothingUsableError, ingest
 from shards.progress import Progress
 from shards.reader import ShardError, ShardReader
 from shards.sources.source import Dataset
@@ -189,7 +189,11 @@ class _Bench:
             if len(stored) >= _MIN_TRIED and time.monotonic() > late_s:
                 left_out[name] = "no time left: give more --minutes, or fewer --videos"
                 continue
-            report = self._ingest(usable, recipe, out, index + 1, name)
+            try:
+                report = self._ingest(usable, recipe, out, index + 1, name)
+            except NothingUsableError:
+                left_out[name] = "it cannot store any of the videos"
+                continue
             if report.num_skipped:
                 left_out[name] = f"it cannot store {report.num_skipped} of the videos"
             else:

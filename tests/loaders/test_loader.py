@@ -18,6 +18,7 @@ from loaders.subset import Subset
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tests.loaders.numbered import read_number
+from tests.paired import paired
 
 NUM_VIDEOS = 11
 Content = dict[tuple[int, str], bytes]
@@ -112,7 +113,7 @@ def test_the_stream_resumes_too(numbered_shards: Manifest, tiny_views: ViewSpec)
     whole = list(islice(loader.stream(), 9))
     for start in (0, 2, 3, 7):
         tail = islice(loader.stream(start), 9 - start)
-        for ours, theirs in zip(tail, whole[start:], strict=True):
+        for ours, theirs in paired(tail, whole[start:]):
             _assert_same(ours, theirs)
 
 
@@ -131,8 +132,8 @@ def test_a_global_batch_is_the_same_for_any_number_of_ranks(
         )
         for rank in range(world_size)
     ]
-    shared = zip(*(rank.batches(epoch=1, start=1) for rank in ranks), strict=True)
-    for whole, parts in zip(alone.batches(epoch=1, start=1), shared, strict=True):
+    shared = paired(*(rank.batches(epoch=1, start=1) for rank in ranks))
+    for whole, parts in paired(alone.batches(epoch=1, start=1), shared):
         assert whole.keys == tuple(key for part in parts for key in part.keys)
         for name in whole.views:
             assert torch.equal(whole.views[name], torch.cat([part.views[name] for part in parts]))
@@ -149,10 +150,13 @@ def test_views_show_the_frames_of_the_plan(numbered_shards: Manifest, engine: st
         window=32,
         augment=Augment(),
     )
+    num_read = 0
     for batch in open_loader(numbered_shards, spec, engine=engine, dtype="uint8").batches(3):
         for b, v, t in np.argwhere(batch.plan.frames[batch.valid.numpy()] >= 0):
             luma = batch.views["clips"][b, v, :, t].float().mean(0).numpy()
             assert read_number(luma) == batch.plan.frames[b, v, t]
+            num_read += 1
+    assert num_read == len(numbered_shards.indices("train")) * 2 * 16
 
 
 def test_shapes_and_layout(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
@@ -184,7 +188,9 @@ def test_labels_of_the_unlabelled_are_hidden(
     for part in ("labelled", "unlabelled"):
         subset = Subset(part=part, percent=50)  # type: ignore[arg-type]
         loader = open_loader(numbered_shards, tiny_views, subset=subset)
-        for batch in loader.batches(0):
+        batches = list(loader.batches(0))
+        assert batches
+        for batch in batches:
             labels = batch.labels[batch.valid]
             if part == "unlabelled":
                 assert (labels == -1).all()

@@ -1,5 +1,6 @@
 """The next shards are fetched in the background: in order, bounded, once; batches stay the same."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import fsspec
 import numpy as np
@@ -110,7 +112,7 @@ def test_shards_are_taken_in_order_and_within_the_limit(
     epoch: tuple[list[ShardUse], np.ndarray, int], limit: int, lag: int, data: st.DataObject
 ) -> None:
     uses, sizes, num_steps = epoch
-    ahead = ShardsAhead(iter(uses), sizes, limit_bytes=limit, reads_ahead=lag)
+    ahead = ShardsAhead(iter(uses), sizes, limit_bytes=limit, num_batches_ahead=lag)
     taken: list[int] = []
     for step in range(num_steps):
         for _ in range(data.draw(st.integers(1, 4))):
@@ -135,7 +137,7 @@ def test_the_next_window_arrives_while_this_one_is_read(
         order = _shards_in_order(loader)
         for num_read, _ in enumerate(loader, start=1):
             # While a batch is consumed, the plans of some batches after it have been made.
-            expected = sorted(order[: num_read + loader.engine.reads_ahead + SHARDS_AHEAD])
+            expected = sorted(order[: num_read + loader.engine.num_batches_ahead + SHARDS_AHEAD])
             _until(lambda: sorted(fetched) == expected)  # noqa: B023
     assert sorted(fetched) == sorted(order)
 
@@ -173,7 +175,7 @@ def test_each_shard_is_fetched_once_an_epoch_within_the_limit(
     limit = int(np.sort(remote.shard_bytes)[-5:].sum())
     monkeypatch.setenv("TIMEBALANCE_CACHE_GB", str(limit / 1e9))
     with opened(num_workers=1) as loader:
-        assert loader.engine.reads_ahead == 2
+        assert loader.engine.num_batches_ahead == 2
         for _ in range(2):
             fetched.clear()
             before = {path.name for path in remote.root.glob("*.tar")}
@@ -223,8 +225,8 @@ def test_an_error_of_the_program_is_not_silent(
             pass
 
 
-def _prefetching_threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("prefetch")]
+def _prefetching_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("prefetch")]
 
 
 def test_closing_gives_the_threads_back(opened: Callable[..., Loader]) -> None:
@@ -239,6 +241,21 @@ def test_closing_gives_the_threads_back(opened: Callable[..., Loader]) -> None:
         list(left)
 
 
+def test_a_loader_that_is_dropped_leaves_no_threads(opened: Callable[..., Loader]) -> None:
+    loader = opened()
+    batches = loader.stream()
+    next(batches)
+    threads, reader = _prefetching_threads(), ref(loader._reader)
+    assert len(threads) == 2
+    del loader, batches
+    gc.collect()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    gc.collect()
+    assert reader() is None
+
+
 @pytest.mark.parametrize("options", [{"order": "global"}, {"cache": False}])
 def test_nothing_is_fetched_ahead_where_that_is_of_no_use(
     opened: Callable[..., Loader], fetched: list[int], options: dict[str, Any]
@@ -247,7 +264,7 @@ def test_nothing_is_fetched_ahead_where_that_is_of_no_use(
         order = _shards_in_order(loader)
         next(iter(loader))
         assert not _prefetching_threads()
-    assert set(fetched) <= set(order[: 1 + loader.engine.reads_ahead])
+    assert set(fetched) <= set(order[: 1 + loader.engine.num_batches_ahead])
 
 
 def test_local_shards_have_no_prefetch(opened: Callable[..., Loader], local: Manifest) -> None:

@@ -37,7 +37,7 @@ from shards.format.video import ColorMatrix
 from shards.reader import ShardReader
 
 # Batches that are read (and decoded by PyAV) before DALI needs them.
-_READ_AHEAD = 2
+_NUM_BATCHES_AHEAD = 2
 
 
 def open_dali_engine(
@@ -98,7 +98,7 @@ class DaliEngine:
         layout: The number of pipelines and of batches in each.
     """
 
-    reads_ahead: ClassVar[int] = _READ_AHEAD
+    num_batches_ahead: ClassVar[int] = _NUM_BATCHES_AHEAD
 
     spec: ViewSpec
     is_bt709: np.ndarray
@@ -184,7 +184,7 @@ class DaliEngine:
             pixels = np.stack([frame_to_rgb(frame) for frame in decoded])
         elif isinstance(video, Window):
             pixels = np.frombuffer(window_file(video), np.uint8)
-            first = video.place.gop_frames[0]
+            first = video.byte_range.gop_frames[0]
         else:
             pixels = np.frombuffer(video, np.uint8)
         return Sample(
@@ -200,7 +200,7 @@ def _ahead(batches: Iterator[SampleBatch], loading: deque[SampleBatch]) -> Itera
     """Yields batches whose videos have been read, while later ones are still being read."""
     for batch in batches:
         loading.append(batch)
-        if len(loading) > _READ_AHEAD:
+        if len(loading) > _NUM_BATCHES_AHEAD:
             loading[0].wait()
             yield loading.popleft()
     while loading:

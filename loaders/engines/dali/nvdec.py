@@ -1,6 +1,6 @@
 """What a GPU's video decoder (NVDEC) takes through DALI, checked before the first batch.
 
-DALI has a list of codecs, whatever the driver takes. For these the driver is asked
+DALI decodes only the codecs in its own list. For those, the driver is asked
 (`cuvidGetDecoderCaps`), because DALI would fail in the middle of an epoch.
 """
 
@@ -179,6 +179,6 @@ def _warn_of_new_decoders(manifest: Manifest, rows: np.ndarray) -> None:
         height, width = sides[uneven][0]
         _logger.warning(
             "%s: %d videos, e.g. of %dx%d px, have sides that are not multiples of %d; DALI opens "
-            "a new decoder for each, which takes 50 to 70 ms; every recipe but copy avoids this",
+            "a new decoder for each, which takes long; every recipe but copy avoids this",
             *(manifest.root, int(uneven.sum()), width, height, _CODED_STEP_PX),
         )

@@ -26,10 +26,10 @@ _SAMPLE_ENTRIES: dict[str, tuple[bytes, bytes | None]] = {
 
 
 def window_file(window: Window) -> bytes:
-    """An MP4 file whose frame n is frame `window.place.gop_frames[0] + n` of the video."""
-    sizes = np.diff(window.place.offsets)
+    """An MP4 file whose frame n is frame `window.byte_range.gop_frames[0] + n` of the video."""
+    sizes = np.diff(window.byte_range.offsets)
     keyframes = (
-        np.array(window.place.gop_frames) - window.place.gop_frames[0] + 1
+        np.array(window.byte_range.gop_frames) - window.byte_range.gop_frames[0] + 1
     )  # MP4 counts from 1
     start = _box(b"ftyp", b"isom" + struct.pack(">I", 512) + b"isomiso2mp41")
     # Where the pictures begin depends on the length of the boxes before them, and that length does
@@ -46,7 +46,7 @@ def _sample_entry(window: Window) -> bytes:
     picture = struct.pack(">6xH16xHH", 1, width, height)
     # 72 dpi, one frame a sample, no name, 24 bits a pixel.
     rest = struct.pack(">IIIH32sHh", 0x480000, 0x480000, 0, 1, b"", 0x18, -1)
-    box = b"" if configuration is None else _box(configuration, window.place.extradata)
+    box = b"" if configuration is None else _box(configuration, window.byte_range.extradata)
     return _box(kind, picture, rest, box)
 
 

@@ -54,7 +54,7 @@ def test_auto_is_fused_without_a_gpu_and_says_why_once(
     ("installed", "caps", "expected"),
     [
         (True, H264, ("dali", "this GPU decodes video")),
-        (True, NOTHING, ("fused", "its decoder takes no h264")),
+        (True, NOTHING, ("fused", "this GPU's decoder takes no h264")),
         (True, NvdecError("libnvcuvid.so.1 is missing"), ("fused", "libnvcuvid.so.1 is missing")),
         (False, H264, ("fused", "DALI is not installed: pip install 'timebalance[dali]'")),
     ],

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from loaders import ViewSpec, open_loader
 from loaders.engines.fused import render
-from loaders.engines.threads import batches_ahead
+from loaders.engines.threads import num_batches_ahead
 from loaders.plan.stage_views import pretrain
 from shards.format.manifest import Manifest
+from tests.paired import paired
 
 
 @given(
@@ -27,7 +28,7 @@ def test_each_thread_has_two_videos_unless_memory_is_short(
     size_px: int, dtype: str, batch_size: int, num_workers: int
 ) -> None:
     spec = pretrain(size_px=size_px)
-    ahead = batches_ahead(spec, dtype, batch_size, num_workers)
+    ahead = num_batches_ahead(spec, dtype, batch_size, num_workers)
     shape = (batch_size * 10 * 16, 3, size_px, size_px)  # 2 long clips and 8 short ones a video
     num_bytes = torch.empty(shape, dtype=getattr(torch, dtype), device="meta").nbytes
     assert ahead >= 2
@@ -58,6 +59,6 @@ def test_all_threads_work_at_once_in_small_batches(
     monkeypatch.setattr(render, "render_video", lambda *inputs: meeting(original, *inputs))
     with open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=num_threads) as loader:
         found = list(islice(loader.stream(), num_batches))
-    for one, other in zip(expected, found, strict=True):
+    for one, other in paired(expected, found):
         assert one.keys == other.keys
         assert all(torch.equal(one.views[name], other.views[name]) for name in one.views)

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from shards.copies import Copies
+from shards.errors import InputError
 from shards.files import fetch
 from shards.files.lock import locked
 from shards.files.publish import UNFINISHED
 from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
+from shards.format.dataset_json import DATASET_NAME
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import packets_name
 from shards.ingestion.ingest import ingest
@@ -247,3 +250,40 @@ def test_two_fetches_at_once_without_locks_do_not_collide(
     with ShardReader(remote) as reader:
         assert len(reader.read(0)) == remote.sizes[0]
     assert {path.name for path in copy.parent.iterdir()} == {_SHARD, f"{_SHARD}.lock"}
+
+
+def test_a_network_that_fails_once_damages_no_copy(
+    remote: Manifest, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, failures = RemoteStore.get_file, iter([True])
+
+    def fails_once(store: RemoteStore, name: str, target: Path) -> None:
+        if name == _SHARD and next(failures, False):
+            raise InputError("the network is gone")
+        counted(store, name, target)
+
+    monkeypatch.setattr(RemoteStore, "get_file", fails_once)
+    with ShardReader(remote) as reader:
+        good = reader.read(0)
+        assert fetched[_SHARD] == 1
+        # The second copy is still to come for real damage.
+        copy = remote.root / _SHARD
+        data = bytearray(copy.read_bytes())
+        data[remote.offsets[0] + 9] ^= 1
+        copy.write_bytes(data)
+        assert reader.read(0) == good
+    assert fetched[_SHARD] == 2
+
+
+def test_copies_of_two_sets_never_meet(remote: Manifest, tmp_path: Path) -> None:
+    """A set from a stranger may claim the digest of another, and so their copies must be apart."""
+    files = fsspec.filesystem(remote.url.partition(":")[0])
+    same, other = f"{remote.url}-same", f"{remote.url}-other"
+    for copy in (same, other):
+        files.copy(f"{remote.url}/", f"{copy}/", recursive=True)
+    about = json.loads(files.cat_file(f"{other}/{DATASET_NAME}"))
+    about["shards"][0]["sha256"] = "0" * 64
+    files.pipe_file(f"{other}/{DATASET_NAME}", json.dumps(about).encode())
+    assert read_manifest(same).root == remote.root
+    assert read_manifest(other).digest == remote.digest
+    assert read_manifest(other).root != remote.root

@@ -57,6 +57,7 @@ def test_kinetics_by_its_lists_whatever_the_layout(tmp_path: Path) -> None:
         ["val/playing_guitar/abcdefghijk_000072_000082.mp4"],
         ["train/playing_guitar/abcdefghijk_000072_000082.webm"],
         ["abcdefghijk_72_82.mp4", "abcdefghijk_72.mp4"],
+        ["abcdefghijk.mp4", "abcdefghijk.webm"],
     ],
 )
 def test_several_files_of_one_video_are_named(tmp_path: Path, others: list[str]) -> None:

@@ -14,9 +14,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import tb
+from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.format.manifest import read_manifest
+from shards.ingestion.ingest import IngestReport, NothingUsableError, ingest
 from shards.sources.folder import from_folder
+from shards.sources.source import Dataset
 from tb.advice.sample import draw_sample
 from tb.cli import app
 from tests.make_videos import make_video
@@ -181,16 +184,35 @@ def test_an_out_that_cannot_be_made_and_videos_that_cannot_be_used(tmp_path: Pat
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_candidate_that_stores_no_video_is_left_out(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as hevc with an FFmpeg that has no encoder for it."""
+
+    def refuses(dataset: Dataset, out: Path, *, recipe: Recipe, **options: Any) -> IngestReport:
+        if recipe.codec == "mjpeg":
+            raise NothingUsableError("none of the videos can be used")
+        return ingest(dataset, out, recipe=recipe, **options)
+
+    monkeypatch.setattr("tb.advice.measure.ingest", refuses)
+    advice = tb.advise(videos, out=tmp_path / "out", views="similarity", size=32, workers=1)
+    assert advice.left_out["mjpeg ≤64"] == "it cannot store any of the videos"
+    assert advice.measured
+
+
 def test_ctrl_c_leaves_no_shards(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", _WITH_CTRL_C, "advise", "folder", "--root", videos]
     words = [str(word) for word in (*command, "--out", out, *VIEWS)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not list(out.glob("trial-*/0/*.tar")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        while not list(out.glob("trial-*/0/*.tar")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode not in (0, 2)
     assert "Traceback" not in errors
     assert list(out.iterdir()) == []

@@ -81,7 +81,7 @@ def test_shard_csv_with_all_options(videos: Path, tmp_path: Path) -> None:
     _run(shard_app, *arguments, "--recipe", "h264", "--quality", 30, "--gop", 4)
     manifest = read_manifest(other)
     with ShardReader(manifest) as reader:
-        assert reader.read_window(0, 0, 9).place.gop_frames == (0, 4, 8)
+        assert reader.read_window(0, 0, 9).byte_range.gop_frames == (0, 4, 8)
 
 
 def test_shard_ucf101(tmp_path: Path) -> None:

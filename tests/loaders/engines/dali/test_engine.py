@@ -30,6 +30,7 @@ from tests.loaders.columns import without_index
 from tests.loaders.engines.dali.conftest import NUM_VIDEOS, Shards, skip_undecoded
 from tests.loaders.engines.parity import assert_parity
 from tests.loaders.engines.test_parity import SPECS
+from tests.paired import paired
 
 pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
 
@@ -65,6 +66,7 @@ def _content(batches: Iterable[Batch]) -> Content:
             assert batch.keys[b] not in content
             parts = [batch.views[name][b].cpu().numpy() for name in sorted(batch.views)]
             content[batch.keys[b]] = b"".join(part.tobytes() for part in parts)
+    assert content
     return content
 
 
@@ -158,7 +160,7 @@ def test_batches_come_in_the_order_of_the_plan(shards: Shards, tiny: ViewSpec, d
         batch_size=2,
         layout=DaliLayout(num_pipelines=2, depth=2),
     )
-    for batch, plan in zip(loader.batches(3), loader.plans(3), strict=True):
+    for batch, plan in paired(loader.batches(3), loader.plans(3)):
         np.testing.assert_array_equal(batch.plan.rows, plan.rows)
         keys = [loader.manifest.keys[row] if row >= 0 else "" for row in plan.rows]
         assert list(batch.keys) == keys
@@ -173,7 +175,7 @@ def test_resume_equals_the_tail(shards: Shards, tiny: ViewSpec, device: str) -> 
         assert all(_same(*pair) for pair in zip(tail, whole[start:], strict=True))
     stream = list(islice(loader.stream(), 6))
     tail = islice(loader.stream(4), 2)
-    assert all(_same(*pair) for pair in zip(tail, stream[4:], strict=True))
+    assert all(_same(*pair) for pair in paired(tail, stream[4:]))
 
 
 @pytest.mark.parametrize("codec", ["vp9", "h264"])
@@ -214,7 +216,7 @@ def test_a_batch_that_is_kept_is_never_written_to(
         kept.append(batch.views["short"][0])
         copies.append(kept[-1].clone())
     gc.collect()
-    assert all(torch.equal(one, other) for one, other in zip(kept, copies, strict=True))
+    assert all(torch.equal(one, other) for one, other in paired(kept, copies))
 
 
 def _use(loader: Loader) -> None:
@@ -304,7 +306,7 @@ def test_windows_and_whole_files_give_the_same_batches(
         open_loader(manifest, tiny, engine="dali", device=device, batch_size=2, seed=5).batches(1)
         for manifest in (shards(codec), without_index(shards(codec)))
     )
-    pairs = list(zip(windows, whole, strict=True))
+    pairs = list(paired(windows, whole))
     assert pairs
     assert all(_same(*pair) for pair in pairs)
 

@@ -33,8 +33,8 @@ def test_a_window_is_a_file_of_its_own(codec: str, tmp_path: Path) -> None:
         for first, last in [(0, 0), (11, 12), (20, 50), (69, 69), (0, 69)]:
             window = reader.read_window(0, first, last)
             pictures = _pictures(window_file(window))
-            begin = window.place.gop_frames[0]
-            assert len(pictures) == len(window.place.offsets) - 1
+            begin = window.byte_range.gop_frames[0]
+            assert len(pictures) == len(window.byte_range.offsets) - 1
             assert begin <= first
             assert begin + len(pictures) > last
             promised = whole[begin : begin + len(pictures)]

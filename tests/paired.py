@@ -1,0 +1,12 @@
+"""`zip` for tests that compare streams."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+def paired(*streams: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """Pairs up streams of one length; fails where there is nothing to compare."""
+    pair = None
+    for pair in zip(*streams, strict=True):
+        yield pair
+    assert pair is not None, "the streams are empty"
