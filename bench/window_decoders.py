@@ -29,7 +29,7 @@ from shards.reader import ShardReader
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class WindowJob:
     """A window, the (N,) numbers of the frames that its views show, and the video's length."""
 
     window: Window
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     jobs = list(_jobs(args.shards, args.views, args.videos))
-    decoders: dict[str, Callable[[Job], object]] = {"PyAV": _pyav, "torchcodec": _torchcodec}
+    decoders: dict[str, Callable[[WindowJob], object]] = {"PyAV": _pyav, "torchcodec": _torchcodec}
     for job in jobs[:10]:
         _check_same(job)
     print(f"{args.views}, {len(jobs)} windows, {args.rounds} rounds: medians a window")
@@ -59,7 +59,7 @@ def main() -> None:
             print(f"{num_threads} threads  {name:10}  {cpu_ms:6.2f} CPU ms  {wall_ms:6.2f} ms")
 
 
-def _jobs(shards: Path, views: str, num_videos: int) -> Iterator[Job]:
+def _jobs(shards: Path, views: str, num_videos: int) -> Iterator[WindowJob]:
     with (
         open_loader(shards, views, size_px=112, batch_size=1, engine="reference") as loader,
         ShardReader(loader.manifest) as reader,
@@ -68,21 +68,21 @@ def _jobs(shards: Path, views: str, num_videos: int) -> Iterator[Job]:
             raise InputError(f"{shards}: some videos have no packet index")
         for plan in islice(loader.plans(0), num_videos):
             needed, row = np.unique(plan.frames[0]), int(plan.rows[0])
-            yield Job(
+            yield WindowJob(
                 window=reader.read_window(row, int(needed[0]), int(needed[-1])),
                 needed=needed,
                 num_frames=int(plan.num_frames[0]),
             )
 
 
-def _pyav(job: Job) -> None:
+def _pyav(job: WindowJob) -> None:
     def use(_: int, frames: list[VideoFrame]) -> None:
         frame_planes(frames)
 
     decode_frames(job.window, job.needed, job.num_frames, job.window.size, use)
 
 
-def _torchcodec(job: Job) -> list[Any]:
+def _torchcodec(job: WindowJob) -> list[Any]:
     """The planes of each frame that is needed: three (H, W) uint8 tensors."""
     # The module is private in 0.17.
     from torchcodec.decoders._blocks import Demuxer
@@ -105,7 +105,7 @@ def _torchcodec(job: Job) -> list[Any]:
     return planes
 
 
-def _check_same(job: Job) -> None:
+def _check_same(job: WindowJob) -> None:
     frames = decoded_frames(job.window, job.needed, job.num_frames, job.window.size)
     for frame, planes in zip(frames, _torchcodec(job), strict=True):
         luma = frame.to_ndarray()[: frame.height]
@@ -114,7 +114,7 @@ def _check_same(job: Job) -> None:
 
 
 def _timed(
-    decode: Callable[[Job], object], jobs: list[Job], num_threads: int
+    decode: Callable[[WindowJob], object], jobs: list[WindowJob], num_threads: int
 ) -> tuple[float, float]:
     """(CPU ms, elapsed ms) for each window."""
     began_s, began_cpu_s = time.perf_counter(), time.process_time()

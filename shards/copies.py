@@ -1,8 +1,8 @@
-"""`Copies`: the local files of one manifest, where each damage of a remote file costs one fetch.
+"""`Copies`: the local files of one manifest, and what is known to be damaged.
 
-Threads that want the same file wait for one fetch. A copy that is damaged is fetched again once: if
-the second copy is damaged too, its original is. An original that is damaged or gone is remembered,
-and no further fetch is tried. A network may come back, so its errors are not remembered.
+Threads that want the same file wait for one fetch. A damaged copy is fetched again once. If the new
+copy is damaged too, the original is damaged. An original that is damaged or gone is remembered, and
+no further fetch is tried. A network may come back, so its errors are not remembered.
 """
 
 from collections.abc import Callable

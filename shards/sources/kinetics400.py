@@ -73,14 +73,18 @@ def from_kinetics400(
         raise InputError(
             f"{root}: holds none of the {len(missing)} videos listed, e.g. {missing[0]}: {hint}"
         )
+    _refuse_several(root, several)
+    num_unlisted = len(videos) - len(found)
+    notes = [f"{num_unlisted} videos on disk are in none of the lists"] if num_unlisted else []
+    return build("kinetics400", root, found, classes=classes, missing=missing, notes=notes)
+
+
+def _refuse_several(root: Path, several: Sequence[Sequence[Path]]) -> None:
     if several:
         raise InputError(
             f"{root}: {len(several)} of the listed videos have more than one file, e.g."
             f" {' and '.join(map(str, several[0]))}; keep one file of each video"
         )
-    num_unlisted = len(videos) - len(found)
-    notes = [f"{num_unlisted} videos on disk are in none of the lists"] if num_unlisted else []
-    return build("kinetics400", root, found, classes=classes, missing=missing, notes=notes)
 
 
 def _by_name(videos: Sequence[Path]) -> dict[str, list[Path]]:

@@ -29,7 +29,7 @@ from shards.reader import ShardError, ShardReader
 from shards.sources.source import Dataset
 from tb.advice.candidates import candidates, name_of, options_of, reference
 from tb.advice.fidelity import Served, psnr_db, upright_sizes
-from tb.advice.sample import Sample
+from tb.advice.sample import VideoSample
 
 _BATCH_SIZE = 4
 _NUM_ROUNDS = 5
@@ -89,7 +89,7 @@ class Measurements:
 
 
 def measure(
-    sample: Sample,
+    sample: VideoSample,
     spec: ViewSpec,
     folder: Path,
     *,
@@ -112,7 +112,7 @@ def measure(
     """
     late_s = time.monotonic() + 60 * minutes * _STORED
     with ExitStack() as opened:
-        bench = _Bench(
+        bench = _Trial(
             sample=sample,
             spec=spec,
             folder=folder,
@@ -141,7 +141,7 @@ def measure(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bench:
+class _Trial:
     """The steps of `measure`, with what all of them need.
 
     Attributes:
@@ -153,7 +153,7 @@ class _Bench:
         opened: Closes the loaders and readers.
     """
 
-    sample: Sample
+    sample: VideoSample
     spec: ViewSpec
     folder: Path
     workers: int | None

@@ -11,7 +11,7 @@ from shards.sources.source import Dataset, Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class VideoSample:
     """A part of a data set, and what the whole has.
 
     Attributes:
@@ -34,7 +34,7 @@ class Sample:
         return replace(self.dataset, sources=left)
 
 
-def draw_sample(dataset: Dataset, num_videos: int) -> Sample:
+def draw_sample(dataset: Dataset, num_videos: int) -> VideoSample:
     """Takes one video from each of `num_videos` stretches of the set, which is sorted by path.
 
     So all parts of the set take part. A digest of the keys decides which video it is, so the same
@@ -52,7 +52,7 @@ def draw_sample(dataset: Dataset, num_videos: int) -> Sample:
     bounds = [index * len(sources) // num for index in range(num + 1)]
     chosen = [min(sources[begin:end], key=_digest) for begin, end in pairwise(bounds)]
     in_train = tuple(replace(source, splits=(SplitName.TRAIN,)) for source in chosen)
-    return Sample(
+    return VideoSample(
         dataset=replace(dataset, sources=in_train, missing=()),
         num_videos=len(sources),
         num_bytes=_num_bytes(sources),

@@ -90,7 +90,7 @@ def render_views(  # type: ignore[no-untyped-def]
     levels = np.empty((3 * padded(size), LANES), np.int16)
     block = np.empty(LANES * 3 * size + LANES, out.dtype)
     offsets = np.empty(LANES, np.int64)
-    # Then 16 rows of 16 values are 16 whole cache lines, which need no other place before.
+    # If so, each row of a 16 x 16 block is a cache line, and blocks go straight to `out`.
     fills_lines = out.itemsize == LINE // LANES and size % LANES == 0 and address(out) % LINE == 0
     sums_to_rgb = to_rgb.copy()
     sums_to_rgb[:, :3] /= np.float32(_BYTE_STEP)

@@ -196,8 +196,8 @@ def test_a_candidate_that_stores_no_video_is_left_out(
 
     monkeypatch.setattr("tb.advice.measure.ingest", refuses)
     advice = tb.advise(videos, out=tmp_path / "out", views="similarity", size=32, workers=1)
-    assert advice.left_out["mjpeg ≤64"] == "it cannot store any of the videos"
-    assert advice.measured
+    assert advice.found.left_out["mjpeg ≤64"] == "it cannot store any of the videos"
+    assert advice.found.measured
 
 
 def test_ctrl_c_leaves_no_shards(videos: Path, tmp_path: Path) -> None:
