@@ -114,7 +114,7 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the last batch handed out, or of the next one after a whole epoch."""
+        """The epoch of the last batch that was handed out; after its last batch, the next epoch."""
         return self._epoch
 
     def __len__(self) -> int:

@@ -159,7 +159,7 @@ class ShardsAhead:
             uses: The uses of shards, by their first step.
             sizes: (number of shards,) bytes.
             limit_bytes: What the held shards may take together.
-            num_batches_ahead: A shard is held for so many steps after its last use.
+            num_batches_ahead: Steps for which a shard is held after its last use.
         """
         self._uses, self._sizes = uses, sizes
         self._limit_bytes, self._num_batches_ahead = limit_bytes, num_batches_ahead

@@ -156,7 +156,7 @@ class ViewSpec:
         names = [group.name for group in self.groups]
         if not names or len(set(names)) != len(names):
             raise InputError(
-                f"views {self.name}: groups are {names}: give one or more, named apart"
+                f"views {self.name}: groups are {names}: give one or more, with different names"
             )
         if len({len(group.offsets[0]) for group in self.groups}) != 1:
             raise InputError(

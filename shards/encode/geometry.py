@@ -29,7 +29,8 @@ def fit(
 
     Both sides become multiples of 16 and not too small, so that a decoder can go from one video to
     the next. The picture is scaled to cover that size. It is enlarged only if a side is below the
-    minimum. At most 15 px are cropped, all from one direction unless no scaling is needed.
+    minimum. At most 15 px are cropped from a side. A picture that is scaled loses them in one
+    direction only.
 
     Args:
         height: Pixels, as decoded and turned upright.

@@ -236,7 +236,7 @@ def check_decodes(
     """Decodes a stored video in full, and each of its GOPs by itself if it has `packets`.
 
     Raises:
-        VideoFaultError: It does not decode to so many frames of that size.
+        VideoFaultError: It does not decode to `num_frames` frames of that size.
         av.FFmpegError: It does not decode.
     """
     with open_video(data) as (container, stream):

@@ -45,7 +45,7 @@ def room_for(copy: Path, num_bytes: int) -> Iterator[None]:
 
 
 def make_room(num_bytes: int, besides: Collection[Path] = ()) -> None:
-    """Removes copies of shards until so many bytes more are within the limit, or none is left.
+    """Removes copies of shards until `num_bytes` more fit into the limit, or none is left.
 
     Args:
         num_bytes: Bytes.

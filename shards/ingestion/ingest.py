@@ -88,9 +88,9 @@ def ingest(
     and interruptions. OUT/skipped.jsonl lists the videos that do not decode and those that are
     missing, with the reason. A class that loses all its videos stays, without a video.
 
-    An unfinished run may have skipped videos for reasons that may have passed. They are tried
-    again, and the shards are written again from the first one that lacks such a video. A finished
-    folder stays as it is.
+    An unfinished run may have skipped videos for reasons that may have passed, and they are tried
+    again. Shards are then written again, from the first one that such a video belongs to. A
+    finished folder stays as it is.
 
     Args:
         dataset: What to store.

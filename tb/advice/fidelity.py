@@ -1,8 +1,8 @@
 """How close the views of a candidate are to those of the source: PSNR.
 
-The source stands there as the reference: nearly lossless, and as large as any view can show. The
-views of both show the same frames and the same part of the picture, mirrored, coloured and erased
-alike. This needs care with the crops of a plan, which are whole pixels of the stored picture. A
+The reference is the source, stored nearly lossless and as large as any view can show. The views of
+both show the same frames and the same part of the picture, mirrored, coloured and erased alike.
+This needs care with the crops of a plan, which are whole pixels of the stored picture. A
 shift of a quarter of a pixel costs more than the encoding. So each edge of a crop is moved by up to
 eight pixels, to where it meets an edge between two pixels of the reference best.
 """

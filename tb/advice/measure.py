@@ -221,7 +221,7 @@ class _Trial:
     def timed(
         self, engine: Engine, stored: list[Served], psnrs_db: dict[Recipe, float]
     ) -> list[Measured]:
-        """Times the candidates that have a PSNR: rounds in turn, of which medians count."""
+        """Times the candidates that have a PSNR, in turn; the median of the rounds counts."""
         stored = [served for served in stored if served.recipe in psnrs_db]
         times: dict[Recipe, list[tuple[float, float]]] = {one.recipe: [] for one in stored}
         for number in range(_NUM_ROUNDS):

@@ -23,7 +23,7 @@ def evaluate_command(
 ) -> None:
     """Stage 4: measure video-level top-1 and top-5 on the held-out split (evaluation.split).
 
-    WORK/STAGE gets the predictions, a table of classes and a picture of what was taken for what.
+    WORK/STAGE gets the predictions, a table of classes and a confusion picture.
     Held-out videos are for one reading. A second one, with other weights or settings, needs
     --peek-test.
     """

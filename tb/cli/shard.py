@@ -62,7 +62,7 @@ Ray = Annotated[
     ),
 ]
 TimeLimit = Annotated[
-    float, typer.Option(help="Skip a video after so many seconds, because some decoders hang.")
+    float, typer.Option(help="Seconds after which a video is skipped, because some decoders hang.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")]
 

@@ -34,7 +34,7 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
 
     Raises:
         InputError: Unknown preset or key (the nearest one is suggested), a value out of range, or
-            one that no other setting lets count.
+            one that has no effect under the other settings.
     """
     tree = Config().model_dump()
     for name, changes in _preset_chain(preset):
@@ -76,7 +76,7 @@ def remember_config(work: Path, config: Config) -> None:
 
 
 def _refuse_unused(config: Config) -> None:
-    """Raises InputError where a setting was changed that has no effect beside another one."""
+    """Raises InputError where another setting takes the effect from a setting that was changed."""
     machine, plain = config.machine, Machine()
     if machine.gpu_memory_mb is not None and not machine.tune:
         raise InputError(

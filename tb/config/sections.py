@@ -125,7 +125,7 @@ class Optim(_Section):
         batch_size: Videos of a step and stream, over all processes together.
         lr: The learning rate after the warm-up.
         weight_decay: Adam's weight decay.
-        warmup_steps: The rate rises linearly over so many steps.
+        warmup_steps: Steps over which the rate rises linearly.
         schedule: The rate after the warm-up. "plateau" halves it when the loss of `patience` epochs
             has not been lower than before, "cosine" lets it fall to zero at the last step,
             "constant" keeps it.

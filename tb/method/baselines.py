@@ -1,4 +1,6 @@
-"""The baselines: like the student in network, start, labels, batches and steps, without teachers.
+"""The baselines. They share the student's network, start, labels, batches and steps.
+
+They have no teachers.
 
     supervised     It learns from the labelled videos alone, from scratch.
     pseudo-label   Lee, ICML workshop 2013: its own confident predictions count as labels.

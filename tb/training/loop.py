@@ -6,8 +6,8 @@ targets, logits, losses), which is `stage.loss` below.
 
 The number of a step is the whole position of a run: the loaders' streams, the learning rate and the
 log are functions of it. A checkpoint adds the weights, the optimiser, the memory of the schedule
-and the random state. So a run that was killed goes on bit for bit (on a CPU, in one process: with
-several, the batch-norm statistics of the first one are kept for all).
+and the random state. So a run that was killed goes on bit for bit, on a CPU and in one process.
+With several processes it does not: a checkpoint has only the first one's batch-norm statistics.
 """
 
 import logging

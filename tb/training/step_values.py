@@ -1,4 +1,4 @@
-"""The values of training steps, which stay on the device until those of several are fetched.
+"""The values of training steps. They stay on the device, and several steps are fetched at once.
 
 Reading a value from a GPU makes the CPU wait for all the work before it. So the loop keeps the
 scalars of its steps as tensors and fetches them together, in one transfer and, where several
