@@ -92,7 +92,7 @@ def _spec(*groups: ViewGroup, **values: object) -> ViewSpec:
         (lambda: _group(shape=(2,), offsets=((0, 1), (0,))), r"rows of \[1, 2\] frames"),
         (lambda: _group(name="labels"), "the name is taken"),
         (lambda: _group(name="valid"), "the name is taken"),
-        (lambda: _spec(_group(), _group()), "named apart"),
+        (lambda: _spec(_group(), _group()), "with different names"),
         (
             lambda: ViewSpec(name="a", groups=(), size_px=16, start="centre", window=2),
             "one or more",
