@@ -44,7 +44,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2), max_le
 
 @pytest.fixture(scope="module")
 def copy(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the shards; each example writes the files anew that it changes."""
+    """A copy of the shards; each example writes again the files that it changes."""
     return Path(shutil.copytree(manifest.root, tmp_path_factory.mktemp("copy") / "set"))
 
 
