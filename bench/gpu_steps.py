@@ -27,8 +27,7 @@ from bench.gpu_task import RECIPES, Found, Task
 from bench.gpu_throughput import throughput
 from loaders import ViewSpec, open_loader
 from loaders.engines.dali.nvdec import decoder_caps
-from loaders.engines.reference import render_centred
-from loaders.engines.threads import ThreadedEngine
+from loaders.engines.reference import centred_engine
 from loaders.plan import stage_views
 from shards.cpus import num_cpus
 from shards.encode.recipe import Recipe
@@ -153,14 +152,9 @@ def parity(task: Task) -> Found:
                 for engine, device in (("dali", str(task.device)), ("reference", "cpu"))
             )
             if task.device.type == "cuda":  # DALI places chroma in another way there
-                oracle.engine = ThreadedEngine(
-                    render_centred,
-                    spec,
-                    dtype="float32",
-                    batch_size=videos,
-                    num_workers=num_cpus(),
-                )
-            views = [next(loader.batches(0)).views for loader in (ours, oracle)]
+                oracle.engine = centred_engine(spec, batch_size=videos, num_workers=num_cpus())
+            with ours, oracle:
+                views = [next(loader.batches(0)).views for loader in (ours, oracle)]
             found[f"{recipe} {name}"] = _worst_view(*views)
             task.save(found)
     return found | {"passed": all(view["passed"] for view in found.values())}

@@ -14,7 +14,9 @@ from av.video.reformatter import ColorRange, Interpolation
 from torchvision.transforms.v2 import functional
 
 from loaders.decode import decoded_frames
+from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
+from loaders.plan.views import ViewSpec
 from loaders.yuv import frame_color
 from shards.format.packet_index import Window
 
@@ -35,6 +37,13 @@ def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray
 def render_centred(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """Like `render_video`, with chroma samples where DALI puts them on a GPU."""
     return _render(video, plan, b, out, centred_frame_to_rgb)
+
+
+def centred_engine(spec: ViewSpec, *, batch_size: int, num_workers: int) -> ThreadedEngine:
+    """An engine of `render_centred`, float32: the oracle for DALI on a GPU."""
+    return ThreadedEngine(
+        render_centred, spec, dtype="float32", batch_size=batch_size, num_workers=num_workers
+    )
 
 
 def _render(

@@ -48,7 +48,7 @@ def make_room(num_bytes: int, besides: Collection[Path] = ()) -> None:
     """Removes copies of shards until `num_bytes` more fit into the limit, or none is left.
 
     Args:
-        num_bytes: Bytes.
+        num_bytes: What is to fit.
         besides: Copies that are not counted and not removed.
 
     Raises:

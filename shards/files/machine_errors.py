@@ -17,8 +17,6 @@ _SHORTAGES = {
     errno.ENOMEM: "free some memory, or use fewer workers",
     errno.ENOSPC: _ROOM,
 }
-
-
 # What a process lacks itself. Errors about room may come from a server.
 _OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 

@@ -9,7 +9,7 @@ from shards.errors import InputError
 from shards.progress import Progress
 from shards.sources.source import Dataset
 from tb.advice.advice import Advice, Limits
-from tb.advice.candidates import reference
+from tb.advice.candidates import reference_recipe
 from tb.advice.chart import chart_png
 from tb.advice.measure import measure
 from tb.advice.sample import draw_sample
@@ -50,7 +50,7 @@ def advise(
         InputError: An argument is out of range, or no sampled video can be used.
     """
     spec = view_spec(views, size_px)
-    reference(spec)  # refuses views that are too large before anything is written
+    reference_recipe(spec)  # refuses views that are too large before anything is written
     if not 0 < minutes < float("inf"):
         raise InputError(f"minutes is {minutes:g} (--minutes): give a number above 0")
     sample = draw_sample(dataset, num_videos)

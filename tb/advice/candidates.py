@@ -17,7 +17,7 @@ _NEARLY_LOSSLESS = 1
 """The quality of the reference on the scale of x264."""
 
 
-def reference(spec: ViewSpec) -> Recipe:
+def reference_recipe(spec: ViewSpec) -> Recipe:
     """Stores nearly all that the views can show; the views of other recipes are compared with it.
 
     Raises:

@@ -2,9 +2,9 @@
 
 The reference is the source, stored nearly lossless and as large as any view can show. The views of
 both show the same frames and the same part of the picture, mirrored, coloured and erased alike.
-This needs care with the crops of a plan, which are whole pixels of the stored picture. A
-shift of a quarter of a pixel costs more than the encoding. So each edge of a crop is moved by up to
-eight pixels, to where it meets an edge between two pixels of the reference best.
+This needs care with the crops of a plan, which are whole pixels of the stored picture. A shift of a
+quarter of a pixel costs more than the encoding. So each edge of a crop is moved by up to eight
+pixels, to where it meets an edge between two pixels of the reference best.
 """
 
 from collections.abc import Iterator, Sequence
@@ -67,20 +67,20 @@ def upright_sizes(sources: Sequence[Source]) -> dict[str, UprightSize]:
     return sizes
 
 
-def psnr_db(candidate: Served, other: Served, sizes: dict[str, UprightSize]) -> float:
+def psnr_db(candidate: Served, reference: Served, sizes: dict[str, UprightSize]) -> float:
     """PSNR of all views of epoch 0 together, with 1 as the peak; infinite if they are equal.
 
     Args:
         candidate: The videos to judge.
-        other: The reference. It holds the same videos, maybe more.
+        reference: What it is compared with. It holds the same videos, maybe more.
         sizes: From `upright_sizes`.
     """
-    pairs = [_on_both(plan, candidate, other, sizes) for plan in candidate.loader.plans(0)]
+    pairs = [_on_both(plan, candidate, reference, sizes) for plan in candidate.loader.plans(0)]
     total, num_views = 0.0, 0
-    engine = other.loader.engine
+    engine = reference.loader.engine
     with (
         closing(engine.run(candidate.reader, (plan for plan, _ in pairs))) as ours,
-        closing(engine.run(other.reader, (plan for _, plan in pairs))) as theirs,
+        closing(engine.run(reference.reader, (plan for _, plan in pairs))) as theirs,
     ):
         for one, two in zip(ours, theirs, strict=True):
             for error in [*one.errors.values(), *two.errors.values()]:
@@ -129,7 +129,7 @@ def _crops(edges: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def _on_both(
-    plan: Plan, candidate: Served, other: Served, sizes: dict[str, UprightSize]
+    plan: Plan, candidate: Served, reference: Served, sizes: dict[str, UprightSize]
 ) -> tuple[Plan, Plan]:
     """Plans that show the same from both, near the given one."""
     rows = np.full_like(plan.rows, -1)
@@ -137,10 +137,10 @@ def _on_both(
     other_sizes = plan.sizes.copy()
     for b in np.flatnonzero(plan.rows >= 0).tolist():
         key = candidate.loader.manifest.keys[plan.rows[b]]
-        rows[b] = other.loader.manifest.row_of(key)
+        rows[b] = reference.loader.manifest.row_of(key)
         # All recipes that encode store the same frames.
-        assert other.loader.manifest.num_frames[rows[b]] == plan.num_frames[b]
-        one, two = candidate.fit(sizes[key]), other.fit(sizes[key])
+        assert reference.loader.manifest.num_frames[rows[b]] == plan.num_frames[b]
+        one, two = candidate.fit(sizes[key]), reference.fit(sizes[key])
         crop[b], other_crop[b] = common_crops(plan.crop[b], one, two)
         other_sizes[b] = two.height, two.width
     other_plan = replace(plan, rows=rows, crop=other_crop, sizes=other_sizes)

@@ -7,6 +7,7 @@ candidates share one engine, because the buffers of many would not fit into memo
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from statistics import median
@@ -27,7 +28,7 @@ from shards.ingestion.ingest import IngestReport, NothingUsableError, ingest
 from shards.progress import Progress
 from shards.reader import ShardError, ShardReader
 from shards.sources.source import Dataset
-from tb.advice.candidates import candidates, name_of, options_of, reference
+from tb.advice.candidates import candidates, name_of, options_of, reference_recipe
 from tb.advice.fidelity import Served, psnr_db, upright_sizes
 from tb.advice.sample import VideoSample
 
@@ -112,7 +113,7 @@ def measure(
     """
     late_s = time.monotonic() + 60 * minutes * _STORED
     with ExitStack() as opened:
-        bench = _Trial(
+        trial = _Trial(
             sample=sample,
             spec=spec,
             folder=folder,
@@ -120,11 +121,11 @@ def measure(
             progress=progress,
             opened=opened,
         )
-        source, skipped = bench.store_source()
+        reference, skipped = trial.store_reference()
         usable = sample.without({entry.key for entry in skipped})
-        stored, left_out = bench.store_candidates(usable, source, late_s)
-        psnrs_db, unreadable = bench.compare(usable, source, stored)
-        measured = bench.timed(source.loader.engine, stored, psnrs_db)
+        stored, left_out = trial.store_candidates(usable, reference, late_s)
+        psnrs_db, unreadable = trial.compare(usable, reference, stored)
+        measured = trial.timed(reference.loader.engine, stored, psnrs_db)
     left_out |= unreadable
     if not measured:
         name, reason = next(iter(left_out.items()))
@@ -160,9 +161,14 @@ class _Trial:
     progress: Progress
     opened: ExitStack
 
-    def store_source(self) -> tuple[Served, list[Skipped]]:
+    @cached_property
+    def _num_recipes(self) -> int:
+        """How many recipes are stored at most: the reference and all candidates."""
+        return 1 + len(candidates(self.spec, MAX_SHORT_SIDE_PX))
+
+    def store_reference(self) -> tuple[Served, list[Skipped]]:
         """The videos as the reference stores them, and those that cannot be used."""
-        recipe, out = reference(self.spec), self.folder / "reference"
+        recipe, out = reference_recipe(self.spec), self.folder / "reference"
         try:
             self._ingest(self.sample.dataset, recipe, out, 0, "the reference")
         except InputError:
@@ -176,10 +182,10 @@ class _Trial:
         return self._serve(out, recipe), read_skipped(open_store(out))
 
     def store_candidates(
-        self, usable: Dataset, source: Served, late_s: float
+        self, usable: Dataset, reference: Served, late_s: float
     ) -> tuple[list[Served], dict[str, str]]:
         """Stores the videos with each candidate until it is late; says which ones it left out."""
-        manifest = source.loader.manifest
+        manifest = reference.loader.manifest
         largest_px = int(np.minimum(manifest.heights, manifest.widths).max())
         recipes = candidates(self.spec, largest_px)
         stored: list[Served] = []
@@ -201,7 +207,7 @@ class _Trial:
         return stored, left_out
 
     def compare(
-        self, usable: Dataset, source: Served, stored: list[Served]
+        self, usable: Dataset, reference: Served, stored: list[Served]
     ) -> tuple[dict[Recipe, float], dict[str, str]]:
         """PSNR of each candidate, dB, and which ones cannot be rendered; it warms everything up."""
         sizes = upright_sizes(usable.sources)
@@ -210,10 +216,10 @@ class _Trial:
             self._show(_STORED, _COMPARED, index / len(stored), f"comparing {served.name}")
             try:
                 if served.recipe.codec_type.keeps_files:
-                    _render(source.loader.engine, served, epoch=0)
+                    _render(reference.loader.engine, served, epoch=0)
                     psnrs_db[served.recipe] = inf
                 else:
-                    psnrs_db[served.recipe] = psnr_db(served, source, sizes)
+                    psnrs_db[served.recipe] = psnr_db(served, reference, sizes)
             except (DecodeError, ShardError) as error:
                 unreadable[served.name] = f"the loader cannot read it: {error}"
         return psnrs_db, unreadable
@@ -250,10 +256,10 @@ class _Trial:
         self, dataset: Dataset, recipe: Recipe, out: Path, index: int, name: str
     ) -> IngestReport:
         """Stores a data set, as number `index` of the reference and the candidates."""
-        num = 1 + len(candidates(self.spec, MAX_SHORT_SIDE_PX))
 
         def progress(num_done: int, num_videos: int, key: str) -> None:
-            self._show(0, _STORED, (index + num_done / num_videos) / num, f"storing {name}")
+            done = (index + num_done / num_videos) / self._num_recipes
+            self._show(0, _STORED, done, f"storing {name}")
 
         return ingest(dataset, out, recipe=recipe, workers=self.workers, progress=progress)
 

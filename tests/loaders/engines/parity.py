@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from loaders import Batch, Loader, open_loader
-from loaders.engines.reference import render_centred
-from loaders.engines.threads import ThreadedEngine
+from loaders import Batch, open_loader
+from loaders.engines.reference import centred_engine
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 
@@ -51,7 +50,8 @@ def assert_parity(
         for name, place in ((engine, device), ("reference", "cpu"))
     )
     if engine == "dali" and device == "cuda":
-        _place_chroma_as_the_gpu_does(reference_loader)
+        spec = reference_loader.spec
+        reference_loader.engine = centred_engine(spec, batch_size=batch_size, num_workers=2)
     num_compared, worst_pixel, failures = 0, 0.0, []
     for tested, reference in zip(
         tested_loader.batches(0), reference_loader.batches(0), strict=True
@@ -70,16 +70,6 @@ def assert_parity(
                     failures.append(f"{path}: mean {mean * 255:.2f}/255, PSNR {psnr:.1f} dB")
     assert num_compared == len(tested_loader.planner.rows) * tested_loader.spec.num_views > 0
     assert not failures, "\n".join([*failures, f"worst pixel {worst_pixel * 255:.0f}/255"])
-
-
-def _place_chroma_as_the_gpu_does(loader: Loader) -> None:
-    loader.engine = ThreadedEngine(
-        render_centred,
-        loader.spec,
-        dtype="float32",
-        batch_size=loader.planner.batch_size,
-        num_workers=2,
-    )
 
 
 def save_difference(ours: torch.Tensor, oracle: torch.Tensor, path: Path) -> None:

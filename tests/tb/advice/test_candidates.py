@@ -5,7 +5,7 @@ import pytest
 from loaders.plan.stage_views import PRESETS, view_spec
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
-from tb.advice.candidates import candidates, name_of, options_of, reference
+from tb.advice.candidates import candidates, name_of, options_of, reference_recipe
 
 
 def _sides(views: str, size_px: int, largest_px: int) -> list[int]:
@@ -39,15 +39,15 @@ def test_sides_go_from_the_largest_crop_to_the_smallest() -> None:
 def test_the_reference_has_all_that_a_candidate_can_have() -> None:
     for views in PRESETS:
         spec = view_spec(views, 112)
-        most_px = reference(spec).short_side_px
+        most_px = reference_recipe(spec).short_side_px
         assert most_px is not None
         assert all((r.short_side_px or 0) <= most_px for r in candidates(spec, 2160))
 
 
 def test_views_larger_than_any_stored_picture_are_refused() -> None:
     with pytest.raises(InputError, match=r"size is 2161 px \(--size\).*at most 2160"):
-        reference(view_spec("student", 2161))
-    assert reference(view_spec("student", 2160)).short_side_px == 2160
+        reference_recipe(view_spec("student", 2161))
+    assert reference_recipe(view_spec("student", 2160)).short_side_px == 2160
 
 
 def test_options_give_the_recipe() -> None:

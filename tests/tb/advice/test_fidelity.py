@@ -104,13 +104,13 @@ def serve(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 def test_psnr_falls_with_quality_and_size(serve: Serve, videos: Path) -> None:
-    source = serve(Recipe(quality=1))
+    reference = serve(Recipe(quality=1))
     sizes = upright_sizes(from_folder(videos).sources)
     assert set(sizes.values()) == {(176, 234, 1), (234, 176, 1)}
-    assert psnr_db(source, source, sizes) == float("inf")
-    fine, coarse = (psnr_db(serve(Recipe(quality=q)), source, sizes) for q in (14, 30))
+    assert psnr_db(reference, reference, sizes) == float("inf")
+    fine, coarse = (psnr_db(serve(Recipe(quality=q)), reference, sizes) for q in (14, 30))
     assert fine > coarse + 3
     # At 96 px, 15 of 127 columns are cut off. If the views took no notice of that, the PSNR would
     # be 21 dB. It would be 41 dB if crops were rounded to the next pixel.
     small = serve(Recipe(quality=1, short_side_px=96))
-    assert psnr_db(small, source, sizes) > 45
+    assert psnr_db(small, reference, sizes) > 45
