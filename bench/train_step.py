@@ -50,7 +50,7 @@ Batches = Iterator[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """A stage's settings, and the device that it runs on."""
 
     stage: str
@@ -60,21 +60,26 @@ class Job:
     shards: Path | None
 
     @property
+    def num_streams(self) -> int:
+        """Batches of one step: the student learns from labelled and from unlabelled videos."""
+        return 2 if self.stage == StageKind.STUDENT else 1
+
+    @property
     def num_videos(self) -> int:
         """Videos of one step."""
-        return self.batch_size * (2 if self.stage == "student" else 1)
+        return self.batch_size * self.num_streams
 
 
-class Step:
+class TimedStep:
     """One variant of one stage; call it to make a step."""
 
-    def __init__(self, job: Job, variant: Variant, stack: ExitStack) -> None:
+    def __init__(self, job: TrainingJob, variant: Variant, stack: ExitStack) -> None:
         torch.manual_seed(0)
         self._job, self.variant = job, variant
         self.model = self._network(Embedder if job.stage in PRETRAIN else _classifier)
         self._teachers = (
             [self._network(_classifier).eval().requires_grad_(False) for _ in range(2)]
-            if job.stage == "student"
+            if job.stage == StageKind.STUDENT
             else []
         )
         optim = Optim(steps=1, batch_size=max(2, job.batch_size))
@@ -177,7 +182,7 @@ def _terms_apart(kind: StageKind, model: Embedder, batch: Any, config: Config) -
     return {"loss": torch.stack(terms).sum()}
 
 
-def _synthetic(job: Job, variant: Variant) -> Batches:
+def _synthetic(job: TrainingJob, variant: Variant) -> Batches:
     """The same generated batch again and again, in the loader's memory layout or contiguous."""
     if job.stage in PRETRAIN:
         clips, groups = job.config.pretrain.clips, {"long": (2,), "short": (2, 4)}
@@ -196,10 +201,10 @@ def _synthetic(job: Job, variant: Variant) -> Batches:
         keys=tuple(map(str, range(job.batch_size))),
     )
     while True:
-        yield (batch,) * (2 if job.stage == "student" else 1)
+        yield (batch,) * job.num_streams
 
 
-def _loaded(job: Job, variant: Variant, stack: ExitStack) -> Batches:
+def _loaded(job: TrainingJob, variant: Variant, stack: ExitStack) -> Batches:
     """The real loader's batches; the student's two streams are two of them."""
     pretraining = job.stage in PRETRAIN
     spec = (pretrain_views if pretraining else clip_views)(job.config)
@@ -212,18 +217,20 @@ def _loaded(job: Job, variant: Variant, stack: ExitStack) -> Batches:
             dtype=Precision(variant.amp).loader_dtype,
             seed=seed,
         )
-        for seed in range(2 if job.stage == "student" else 1)
+        for seed in range(job.num_streams)
     ]
     return zip(*(stack.enter_context(closing(x.stream())) for x in loaders), strict=True)
 
 
-def run_stage(job: Job, chosen: Sequence[Variant], rounds: int, steps: int) -> list[dict[str, Any]]:
+def run_stage(
+    job: TrainingJob, chosen: Sequence[Variant], rounds: int, steps: int
+) -> list[dict[str, Any]]:
     """Rows of one stage's table."""
     with ExitStack() as stack:
         running, problems = [], {}
         for variant in chosen:
             try:
-                step = Step(job, variant, stack)
+                step = TimedStep(job, variant, stack)
                 step.measure(2)  # compiles, and finds its memory
                 step.seconds.clear()
                 running.append(step)
@@ -259,14 +266,14 @@ def run_stage(job: Job, chosen: Sequence[Variant], rounds: int, steps: int) -> l
     ]
 
 
-def _num_flops(job: Job, variant: Variant) -> float:
+def _num_flops(job: TrainingJob, variant: Variant) -> float:
     """Floating-point operations of one step: of a small one, in proportion.
 
     Not quite proportional are the products of L_I's embeddings, too few to count.
     """
     small = replace(job, batch_size=2)
     with ExitStack() as stack:
-        step = Step(small, replace(variant, compiled=False), stack)
+        step = TimedStep(small, replace(variant, compiled=False), stack)
         return step.num_flops() * job.batch_size / small.batch_size
 
 
@@ -298,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for stage in options.stages:
         print(stage, flush=True)
-        job = Job(
+        job = TrainingJob(
             stage=stage,
             config=config,
             batch_size=batch_size,

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from loaders.loader import open_loader as open_loader
     from loaders.plan.draw import Plan as Plan
     from loaders.plan.views import Augment as Augment
+    from loaders.plan.views import Start as Start
     from loaders.plan.views import ViewGroup as ViewGroup
     from loaders.plan.views import ViewSpec as ViewSpec
     from loaders.profile import Profile as Profile
+    from loaders.subset import Part as Part
     from loaders.subset import Subset as Subset
 
 _MODULE_OF = {
@@ -35,9 +37,11 @@ _MODULE_OF = {
     "EpochDataset": "loaders.epoch_dataset",
     "Loader": "loaders.loader",
     "LoaderError": "loaders.faults",
+    "Part": "loaders.subset",
     "Plan": "loaders.plan.draw",
     "Profile": "loaders.profile",
     "Skip": "loaders.faults",
+    "Start": "loaders.plan.views",
     "Subset": "loaders.subset",
     "TryLayouts": "loaders.engines.dali.layout",
     "ViewGroup": "loaders.plan.views",
@@ -53,9 +57,11 @@ __all__ = [
     "EpochDataset",
     "Loader",
     "LoaderError",
+    "Part",
     "Plan",
     "Profile",
     "Skip",
+    "Start",
     "Subset",
     "TryLayouts",
     "ViewGroup",

@@ -1,17 +1,26 @@
 """Which videos of a manifest a loader serves."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
-from shards.errors import InputError
+from shards.errors import InputError, one_of
 from shards.format.manifest import Manifest
 from shards.labels.fraction import label_fraction
 from shards.labels.label_list import read_label_list
 
-Part = Literal["all", "labelled", "validation", "unlabelled"]
+
+class Part(StrEnum):
+    """A part of the videos of a split."""
+
+    ALL = "all"
+    LABELLED = "labelled"
+    """Those that keep their labels, without those that are held out."""
+    VALIDATION = "validation"
+    """The labelled ones that are held out."""
+    UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +35,7 @@ class Subset:
     Attributes:
         split: "train", "val" or "test".
         split_number: 1-based number of the official split.
-        part: "all" videos, the "labelled" ones, the "unlabelled" ones, or "validation": those held
-            out of the labelled ones.
+        part: A `Part`, or its name: "all", "labelled", "validation" or "unlabelled".
         percent: Percentage of labels kept, in (0, 100], stratified by class.
         label_seed: Seed of the choice. With one seed, a larger fraction contains a smaller one.
         label_list: File that names the labelled videos (see `shards.labels.label_list`).
@@ -36,15 +44,14 @@ class Subset:
 
     split: str = "train"
     split_number: int = 1
-    part: Part = "all"
+    part: Part | str = Part.ALL
     percent: float = 100.0
     label_seed: int = 0
     label_list: Path | str | None = None
     validation: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.part not in get_args(Part):
-            raise InputError(f"part is {self.part!r}: choose one of {', '.join(get_args(Part))}")
+        object.__setattr__(self, "part", one_of(Part, "part", self.part))
         if not 0 <= self.validation < 1:
             raise InputError(f"validation is {self.validation}: give a share from 0 to below 1")
         self._refuse_what_means_nothing()
@@ -55,9 +62,9 @@ class Subset:
             ("label_list", self.label_list is not None),
             ("validation", bool(self.validation)),
         ):
-            if is_given and self.part == "all":
+            if is_given and self.part == Part.ALL:
                 raise InputError(
-                    f"{name} is {getattr(self, name)}, which means nothing for part {self.part!r}: "
+                    f"{name} is {getattr(self, name)}, which means nothing for part '{self.part}': "
                     "leave it out, or choose another part"
                 )
         if self.label_list is not None and self.percent != 100:
@@ -68,19 +75,19 @@ class Subset:
     def rows(self, manifest: Manifest) -> np.ndarray:
         """(N,) int64 manifest rows; raises InputError if none is left."""
         rows = manifest.indices(self.split, self.split_number)
-        if len(rows) and self.part != "all":
+        if len(rows) and self.part != Part.ALL:
             labelled = self._labelled(manifest, rows)
-            if self.part == "unlabelled":
+            if self.part == Part.UNLABELLED:
                 rows = rows[~labelled]
             else:
                 rows = rows[labelled]
                 held_out = self._held_out(manifest, rows)
-                rows = rows[held_out if self.part == "validation" else ~held_out]
+                rows = rows[held_out if self.part == Part.VALIDATION else ~held_out]
         if not len(rows):
-            part = "" if self.part == "all" else f"{self.part} "
+            part = "" if self.part == Part.ALL else f"{self.part} "
             labels = f"{self.percent:g} % of labels"
             advice = "see `tb shards info`"
-            if self.part == "validation":
+            if self.part == Part.VALIDATION:
                 labels += f", {self.validation:g} of them"
                 advice = "give a larger share, or more labels"
             raise InputError(
@@ -91,7 +98,7 @@ class Subset:
 
     def visible_labels(self, manifest: Manifest) -> np.ndarray:
         """(number of rows in the manifest,) int64; all -1 for the "unlabelled" part."""
-        if self.part == "unlabelled":
+        if self.part == Part.UNLABELLED:
             return np.full_like(manifest.labels, -1)
         return manifest.labels
 

@@ -1,5 +1,10 @@
 """The one exception that means: the input is wrong, not the program."""
 
+from enum import StrEnum
+from typing import TypeVar
+
+Kind = TypeVar("Kind", bound=StrEnum)
+
 
 def printable(text: str) -> str:
     r"""The text as one line, for a terminal: a line break becomes \n, an escape code \x1b.
@@ -18,3 +23,19 @@ class InputError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
+
+
+def one_of(kinds: type[Kind], name: str, value: str) -> Kind:
+    """The member of `kinds` that a plain string stands for.
+
+    Args:
+        kinds: The enum.
+        name: What the user calls the argument.
+        value: A member or its string.
+
+    Raises:
+        InputError: There is no such member.
+    """
+    if value not in list(kinds):
+        raise InputError(f"{name} is {value!r}: choose one of {', '.join(kinds)}")
+    return kinds(value)

@@ -128,6 +128,15 @@ def test_every_room_says_what_is_in_it(package: str) -> None:
             assert "Not here: " in docstring, f"{path}: does not say what is not here"
 
 
+def test_two_classes_do_not_share_a_name() -> None:
+    owners: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                owners.setdefault(node.name, []).append(name)
+    assert {name: where for name, where in owners.items() if len(where) > 1} == {}
+
+
 # Vector code.
 LONG_FILES = {"loaders/engines/fused/simd.py"}
 

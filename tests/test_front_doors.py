@@ -79,6 +79,14 @@ def test_every_name_is_there(package: str) -> None:
     assert (ROOT / package / "py.typed").is_file()
 
 
+def test_a_name_means_the_same_at_every_front_door() -> None:
+    offered: dict[str, object] = {}
+    for package in map(importlib.import_module, ("shards", "loaders", "tb")):
+        for name in package.__all__:
+            found = getattr(package, name)
+            assert offered.setdefault(name, found) is found, name
+
+
 @pytest.mark.parametrize("package", ["shards", "loaders", "tb"])
 def test_type_checkers_see_the_same_names(package: str) -> None:
     module = importlib.import_module(package)

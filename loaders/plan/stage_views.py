@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from loaders.plan.views import Augment, ViewGroup, ViewSpec
+from loaders.plan.views import Augment, Start, ViewGroup, ViewSpec
 from shards.errors import InputError
 
 # Values of the published training (supplement B; see docs/method.md).
@@ -84,7 +84,7 @@ def pretrain(
             ViewGroup(name="short", shape=(2, num_slices), offsets=short + short),
         ),
         size_px=size_px,
-        start="random",
+        start=Start.RANDOM,
         window=num_frames * stride * num_slices,
         augment=augment,
     )
@@ -106,7 +106,7 @@ def finetune(
         name="finetune",
         groups=(ViewGroup(name="clip", shape=(), offsets=(clip,)),),
         size_px=size_px,
-        start="random",
+        start=Start.RANDOM,
         window=clip[-1] + 1,
         whole=stride is None,
         augment=augment,
@@ -145,7 +145,7 @@ def similarity(
         name="similarity",
         groups=(ViewGroup(name="clips", shape=(num_clips,), offsets=offsets),),
         size_px=size_px,
-        start="centre",
+        start=Start.CENTRE,
         window=num_frames * stride * num_clips,
         augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),
     )
@@ -174,7 +174,7 @@ def evaluation(
             ),
         ),
         size_px=size_px,
-        start="even",
+        start=Start.EVEN,
         window=clip[-1] + 1,
         whole=stride is None,
         augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),

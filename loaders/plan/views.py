@@ -7,12 +7,12 @@ randomness. The views of the method's stages are in `loaders.plan.stage_views`.
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
 
-from shards.errors import InputError
+from shards.errors import InputError, one_of
 
 Range = tuple[float, float]
 IDENTITY: Range = (1.0, 1.0)
@@ -21,7 +21,18 @@ IDENTITY: Range = (1.0, 1.0)
 MAX_ERASE = 4
 # `EpochDataset` has these beside the views.
 RESERVED_NAMES = frozenset({"labels", "valid"})
-Start = Literal["random", "centre", "even"]
+
+
+class Start(StrEnum):
+    """Where the frames of a view begin in the video."""
+
+    RANDOM = "random"
+    """One window for all views, at a uniform place."""
+    CENTRE = "centre"
+    """One window for all views, in the middle."""
+    EVEN = "even"
+    """The first axis of the group has clips. Their starts are even, from the first to the last
+    possible frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +126,7 @@ class ViewSpec:
         name: A name for messages.
         groups: The views. All groups have the same number of frames per view.
         size_px: Height and width of every output view.
-        start: "random" (one window at a uniform place), "centre" (one window), or "even" (the clips
-            of the group's first axis start evenly from the first to the last possible frame).
+        start: A `Start`, or its name: "random", "centre" or "even".
         window: Frames that one start position needs.
         augment: The augmentation, drawn for each view independently. A group may have another one.
         crop_positions: With a fixed crop: 1 (centre) or 3 (start, middle and end of the longer
@@ -133,7 +143,7 @@ class ViewSpec:
     name: str
     groups: tuple[ViewGroup, ...]
     size_px: int
-    start: Start
+    start: Start | str
     window: int
     augment: Augment = field(default_factory=Augment)
     crop_positions: int = 1
@@ -142,10 +152,9 @@ class ViewSpec:
     def __post_init__(self) -> None:
         if self.size_px < 8:
             raise InputError(f"size_px is {self.size_px}: give 8 or more")
-        if self.start not in get_args(Start):
-            raise InputError(f"start is {self.start!r}: choose one of {', '.join(get_args(Start))}")
+        object.__setattr__(self, "start", one_of(Start, "start", self.start))
         self._check_groups()
-        if self.start == "even" and (len(self.groups) > 1 or not self.groups[0].shape):
+        if self.start == Start.EVEN and (len(self.groups) > 1 or not self.groups[0].shape):
             raise InputError("start is 'even': give one group, and its shape the number of clips")
         if self.crop_positions not in (1, 3):
             raise InputError(f"crops is {self.crop_positions}: give 1 or 3")

@@ -5,7 +5,7 @@ Which offsets from the start a stage shows (64 frames for pretraining) is in `st
 
 import numpy as np
 
-from loaders.plan.views import ViewSpec
+from loaders.plan.views import Start, ViewSpec
 
 
 def frame_numbers(
@@ -43,12 +43,12 @@ def reflect(index: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
 def _starts(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.ndarray:
     """(B, V) first frame of each view's window."""
     last = np.maximum(num_frames - spec.window, 0)
-    if spec.start == "even":
+    if spec.start == Start.EVEN:
         num_clips = spec.groups[0].shape[0]
         share = np.linspace(0.0, 1.0, num_clips) if num_clips > 1 else np.array([0.5])
         starts = np.rint(last[:, None] * share[None]).astype(np.int64)
         return np.repeat(starts, spec.num_views // num_clips, axis=1)
-    share_of_last = window_u * (last + 1) if spec.start == "random" else last / 2
+    share_of_last = window_u * (last + 1) if spec.start == Start.RANDOM else last / 2
     start = np.minimum(share_of_last.astype(np.int64), last)
     return np.repeat(start[:, None], spec.num_views, axis=1)
 
@@ -58,9 +58,9 @@ def _one_of_each_segment(
 ) -> np.ndarray:
     """(B, V, T): as many equal segments as a view has frames, one frame from each."""
     phases = np.full((len(num_frames), spec.num_views), 0.5)
-    if spec.start == "random":
+    if spec.start == Start.RANDOM:
         phases[:] = window_u[:, None]
-    elif spec.start == "even":
+    elif spec.start == Start.EVEN:
         num_clips = spec.groups[0].shape[0]
         phases[:] = np.repeat((np.arange(num_clips) + 0.5) / num_clips, spec.num_views // num_clips)
     share = (np.arange(spec.num_frames) + phases[:, :, None]) / spec.num_frames

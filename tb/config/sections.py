@@ -5,10 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from loaders import Subset
+from loaders import Part, Subset
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import Augment
-from loaders.subset import Part
 from shards.errors import InputError
 from tb.stage_kinds import Distance, Reduction, TeacherWeights
 
@@ -79,7 +78,7 @@ class Labels(_Section):
 
     def subset(self, part: Part) -> Subset:
         """The training videos, or a part of them."""
-        if part == "all":
+        if part is Part.ALL:
             return self.of_split(self.split)
         return Subset(
             split=self.split,

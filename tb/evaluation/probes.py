@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from loaders import Part
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
@@ -256,7 +257,7 @@ def _gallery_and_queries(
         raise InputError(
             "evaluation.split is 'train', which a probe learns from; --set evaluation.split=test"
         )
-    wanted = config.labels.subset("all" if all_labels else "labelled").rows(manifest)
+    wanted = config.labels.subset(Part.ALL if all_labels else Part.LABELLED).rows(manifest)
     gallery = stage_features(stage, manifest, config, work, config.labels.split)
     queries = stage_features(stage, manifest, config, work, config.evaluation.split)
     return gallery.of(wanted), queries

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from loaders import Batch, ViewSpec
+from loaders import Batch, Part, ViewSpec
 from loaders.plan import stage_views
 from loaders.plan.views import Augment
 from shards.errors import InputError
@@ -152,8 +152,8 @@ def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Pa
         config,
         optim=optim,
         streams=(
-            Stream(part="labelled", spec=clip_views(config)),
-            Stream(part="unlabelled", spec=baseline.unlabelled_views(config)),
+            Stream(part=Part.LABELLED, spec=clip_views(config)),
+            Stream(part=Part.UNLABELLED, spec=baseline.unlabelled_views(config)),
         ),
         loss=baseline.loss(model=model, settings=config.baselines, average=average),
         own_settings={

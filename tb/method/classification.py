@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from loaders import Batch
+from loaders import Batch, Part
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config, Optim
@@ -79,7 +79,7 @@ def supervised_stage(
         manifest,
         config,
         optim=optim,
-        streams=(Stream(part="labelled", spec=clip_views(config)),),
+        streams=(Stream(part=Part.LABELLED, spec=clip_views(config)),),
         loss=SupervisedLoss(model=model),
         own_settings={"optim": optim.model_dump(mode="json"), "init": init},
     )

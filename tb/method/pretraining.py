@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from loaders import Batch
+from loaders import Batch, Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import losses
@@ -69,7 +69,7 @@ def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage
         InputError: There are fewer training videos than a batch takes.
     """
     optim = config.pretrain.optim
-    num_videos = len(config.labels.subset("all").rows(manifest))
+    num_videos = len(config.labels.subset(Part.ALL).rows(manifest))
     if num_videos < optim.batch_size:
         raise InputError(
             f"{num_videos} training videos, but pretrain.optim.batch_size is "
@@ -78,7 +78,7 @@ def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage
         )
     torch.manual_seed(config.machine.seed)
     model = to_channels_last(Embedder(build_backbone(config.backbone)))
-    stream = Stream(part="all", spec=pretrain_views(config))
+    stream = Stream(part=Part.ALL, spec=pretrain_views(config))
     return Stage(
         name=kind.value,
         model=model,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from loaders import Loader, open_loader
+from loaders import Loader, Part, open_loader
 from loaders.engines.choice import engine_name
 from loaders.plan import stage_views
 from shards.files.parquet import publish_table, read_table
@@ -130,7 +130,7 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
         stage_views.similarity(
             num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px
         ),
-        subset=config.labels.subset("all"),
+        subset=config.labels.subset(Part.ALL),
         batch_size=_BATCH_SIZE,
         cache=machine.cache,
         engine=machine.engine,

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from loaders import Loader, TryLayouts, ViewSpec, open_loader
+from loaders import Loader, Part, TryLayouts, ViewSpec, open_loader
 from loaders.devices import usable_device
 from loaders.engines.choice import EngineName, engine_name
 from loaders.plan import stage_views
-from loaders.subset import Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config, Optim

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from loaders import Batch
+from loaders import Batch, Part
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Config, Student
@@ -73,7 +73,7 @@ def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
         manifest,
         config,
         optim=config.student.optim,
-        streams=(Stream(part="labelled", spec=spec), Stream(part="unlabelled", spec=spec)),
+        streams=(Stream(part=Part.LABELLED, spec=spec), Stream(part=Part.UNLABELLED, spec=spec)),
         loss=StudentLoss(student=model, teachers=teachers, settings=config.student),
         own_settings={
             "student": config.student.model_dump(mode="json"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from loaders import Loader
+from loaders import Loader, Part
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.clips import evaluation_loader, video_means
@@ -54,7 +54,7 @@ class Validation:
 
 def open_validation(model: Classifier, manifest: Manifest, config: Config) -> Validation:
     """The validation of a classifier; the caller closes its loader."""
-    world, subset = join(), config.labels.subset("validation")
+    world, subset = join(), config.labels.subset(Part.VALIDATION)
     loader = evaluation_loader(manifest, config, subset, world)
     if world.is_main:
         logger.info(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from loaders import Part
 from loaders.engines.choice import engine_name
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
@@ -92,9 +93,9 @@ def result_tree(
         **{f"{kind.result_name}_top1": evaluation.top1 for kind, evaluation in found.items()},
         **{f"{kind.result_name}_top5": evaluation.top5 for kind, evaluation in found.items()},
         "num_videos": {
-            "train": len(labels.subset("all").rows(manifest)),
-            "labelled": len(labels.subset("labelled").rows(manifest)),
-            "validation": len(labels.subset("validation").rows(manifest))
+            "train": len(labels.subset(Part.ALL).rows(manifest)),
+            "labelled": len(labels.subset(Part.LABELLED).rows(manifest)),
+            "validation": len(labels.subset(Part.VALIDATION).rows(manifest))
             if labels.validation
             else 0,
             "test": found[StageKind.STUDENT].num_videos,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from loaders import Batch, Loader, open_loader
+from loaders import Batch, Loader, Part, open_loader
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.method.streams import pretrain_views
@@ -50,7 +50,7 @@ def _loader(manifest: Manifest, config: Config, num_videos: int) -> Loader:
     return open_loader(
         manifest,
         pretrain_views(config),
-        subset=config.labels.subset("all"),
+        subset=config.labels.subset(Part.ALL),
         batch_size=num_videos,
         cache=config.machine.cache,
         engine=config.machine.engine,

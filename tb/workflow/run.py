@@ -6,9 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from loaders.subset import Part
+from loaders import Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -117,8 +117,8 @@ def _needed(config: Config) -> list[StageKind]:
 def _check_all(manifest: Manifest, config: Config) -> None:
     """Raises InputError where a later stage would lack videos, labels or a start."""
     labels, init = config.labels, config.student.init
-    for part in get_args(Part):
-        if part != "validation" or labels.validation:
+    for part in Part:
+        if part is not Part.VALIDATION or labels.validation:
             labels.subset(part).rows(manifest)
     labels.of_split(config.evaluation.split).rows(manifest)
     backbone = build_backbone(config.backbone)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.train_step import Job, Step, main
+from bench.train_step import TimedStep, TrainingJob, main
 from bench.train_variants import Variant
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
@@ -39,12 +39,14 @@ def test_it_writes_a_row_for_every_variant(manifest: Manifest, tmp_path: Path) -
 def test_forwards_apart_have_the_loss_of_forwards_together(stage: str) -> None:
     """With batch norm and dropout frozen, where the two must not differ."""
     config = load_config("demo")
-    job = Job(stage=stage, config=config, batch_size=2, device=torch.device("cpu"), shards=None)
+    job = TrainingJob(
+        stage=stage, config=config, batch_size=2, device=torch.device("cpu"), shards=None
+    )
     found = []
     with ExitStack() as stack:
         for together in (True, False):
             variant = Variant(name="", amp="off", channels_last=together, together=together)
-            step = Step(job, variant, stack)
+            step = TimedStep(job, variant, stack)
             step.model.eval()
             torch.manual_seed(0)
             with torch.no_grad():

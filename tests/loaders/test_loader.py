@@ -186,7 +186,7 @@ def test_labels_of_the_unlabelled_are_hidden(
     numbered_shards: Manifest, tiny_views: ViewSpec
 ) -> None:
     for part in ("labelled", "unlabelled"):
-        subset = Subset(part=part, percent=50)  # type: ignore[arg-type]
+        subset = Subset(part=part, percent=50)
         loader = open_loader(numbered_shards, tiny_views, subset=subset)
         batches = list(loader.batches(0))
         assert batches

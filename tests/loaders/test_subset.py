@@ -74,7 +74,7 @@ def test_a_label_list_that_does_not_fit_is_named(numbered_shards: Manifest, tmp_
 
 def test_a_wrong_part_is_named() -> None:
     with pytest.raises(InputError, match="part is 'some': choose one of all, labelled, validation"):
-        Subset(part="some")  # type: ignore[arg-type]
+        Subset(part="some")
 
 
 @given(seed=st.integers(0, 99), percent=st.floats(1, 100), share=st.floats(0, 1, exclude_max=True))
@@ -88,10 +88,10 @@ def test_what_is_held_out_comes_from_the_labelled_alone(
         except InputError:
             return set()
 
-    kept, held_out = rows("labelled", share), rows("validation", share)
+    kept, held_out = rows(Part.LABELLED, share), rows(Part.VALIDATION, share)
     assert kept.isdisjoint(held_out)
-    assert kept | held_out == rows("labelled", 0.0)
-    assert rows("unlabelled", share) == rows("unlabelled", 0.0)
+    assert kept | held_out == rows(Part.LABELLED, 0.0)
+    assert rows(Part.UNLABELLED, share) == rows(Part.UNLABELLED, 0.0)
     for label in (0, 1):
         of_class = {row for row in kept | held_out if numbered_shards.labels[row] == label}
         left = len(of_class & kept)

@@ -5,6 +5,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from loaders import Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -77,7 +78,7 @@ def target_of(
 def test_target_is_the_mixture_asked_for(
     manifest: Manifest, config: Config, finished: Path, teachers: str, weight: float | None
 ) -> None:
-    rows = torch.from_numpy(config.labels.subset("all").rows(manifest))[:3]
+    rows = torch.from_numpy(config.labels.subset(Part.ALL).rows(manifest))[:3]
     clips = torch.rand(3, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     invariant, distinctive = (
         probabilities(finished, name, manifest, clips) for name in ("invariant", "distinctive")
@@ -85,7 +86,7 @@ def test_target_is_the_mixture_asked_for(
     scores = read_similarity(finished / SIMILARITY, manifest)
     assert scores is not None
     if teachers == "stretched":
-        known = scores.numpy()[config.labels.subset("all").rows(manifest)]
+        known = scores.numpy()[config.labels.subset(Part.ALL).rows(manifest)]
         scores = (scores - float(known.min())) / float(known.max() - known.min())
     share = scores[rows, None] if weight is None else weight
     wanted = share * invariant + (1 - share) * distinctive

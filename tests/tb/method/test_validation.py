@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from loaders import open_loader
+from loaders import Part, open_loader
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -47,7 +47,7 @@ def log_likelihood(weights: dict[str, Tensor], manifest: Manifest, config: Confi
         stage_views.evaluation(
             num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px, num_clips=2
         ),
-        subset=config.labels.subset("validation"),
+        subset=config.labels.subset(Part.VALIDATION),
         batch_size=1,
         shuffle=False,
         device="cpu",
@@ -171,7 +171,7 @@ def test_no_classifier_trains_on_them(manifest: Manifest, tmp_path: Path) -> Non
     config = load_config(
         "demo", (*QUICK, "labels={percent: 100, validation: 0.4}", "student.optim.steps=30")
     )
-    held_out = config.labels.subset("validation").rows(manifest)
+    held_out = config.labels.subset(Part.VALIDATION).rows(manifest)
     stage = supervised_only_stage(manifest, config)
     assert set(stage.loaders[0].rows).isdisjoint(held_out)
     both = np.concatenate([stage.loaders[0].rows, held_out])
