@@ -23,6 +23,7 @@ from shards.format.dataset_json import DATASET_NAME, DatasetJson, read_dataset_j
 from shards.format.manifest import write_manifest
 from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
 from shards.ingestion.collector import ShardCollector
+from shards.ingestion.defaults import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from shards.ingestion.fingerprint import fingerprint
 from shards.ingestion.journal import Journal, Note, Settings
 from shards.ingestion.out_checks import check_apart, disk_errors
@@ -30,9 +31,6 @@ from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
 from shards.progress import Progress, no_progress
 from shards.sources.source import Dataset, Source
-
-DEFAULT_SHARD_BYTES = 128 << 20
-DEFAULT_TIME_LIMIT_S = 900.0
 
 Results = Generator[Encoded | TranscodeError, None, None]
 Encode = Callable[[list[Path]], Results]
@@ -75,7 +73,7 @@ def ingest(
     *,
     recipe: Recipe | None = None,
     seed: int = 0,
-    shard_bytes: int = DEFAULT_SHARD_BYTES,
+    shard_bytes: int = DEFAULT_SHARD_MB << 20,
     workers: int | None = None,
     ray_address: str | None = None,
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,

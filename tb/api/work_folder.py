@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
+from shards.ingestion.defaults import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb.api.opening import open_work
+from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
 
 if TYPE_CHECKING:
     from loaders.plan.views import ViewSpec
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """For `train`: every stage in order."""
-_MIB = 1 << 20
 
 
 def shard(
@@ -31,11 +32,11 @@ def shard(
     gop: int | None = None,
     short_side: int | None = None,
     max_seconds: float | None = None,
-    shard_mb: int = 128,
+    shard_mb: int = DEFAULT_SHARD_MB,
     seed: int = 0,
     workers: int | None = None,
     ray: str | None = None,
-    time_limit: float = 900.0,
+    time_limit: float = DEFAULT_TIME_LIMIT_S,
     strict: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> "IngestReport":
@@ -75,7 +76,7 @@ def shard(
             max_seconds=max_seconds,
         ),
         seed=seed,
-        shard_bytes=shard_mb * _MIB,
+        shard_bytes=shard_mb << 20,
         workers=workers,
         ray_address=ray,
         time_limit_s=time_limit,
@@ -213,8 +214,8 @@ def knn_probe(
     out: Path | str,
     preset: Path | str | None = None,
     settings: Sequence[str] = (),
-    k: int = 20,
-    temperature: float = 0.07,
+    k: int = DEFAULT_K,
+    temperature: float = DEFAULT_TEMPERATURE,
     all_labels: bool = False,
     peek_test: bool = False,
 ) -> "Evaluation":
@@ -241,7 +242,7 @@ def linear_probe(
     out: Path | str,
     preset: Path | str | None = None,
     settings: Sequence[str] = (),
-    l2: float = 1e-3,
+    l2: float = DEFAULT_L2,
     all_labels: bool = False,
     peek_test: bool = False,
 ) -> "Evaluation":

@@ -6,6 +6,7 @@ import typer
 
 from tb import api
 from tb.cli.options import Out, PeekTest, Preset, Set, Shards
+from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
 
 if TYPE_CHECKING:
     from tb.evaluation.accuracy import Evaluation
@@ -30,10 +31,10 @@ def knn(
     out: Out,
     preset: Preset = None,
     set_: Set = None,
-    k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
+    k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = DEFAULT_K,
     temperature: Annotated[
         float, typer.Option(help="The temperature of their weights.", min=1e-3)
-    ] = 0.07,
+    ] = DEFAULT_TEMPERATURE,
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:
@@ -61,7 +62,7 @@ def linear(
     set_: Set = None,
     l2: Annotated[
         float, typer.Option(help="Weight of the penalty on the weights.", min=1e-9)
-    ] = 1e-3,
+    ] = DEFAULT_L2,
     all_labels: AllLabels = False,
     peek_test: PeekTest = False,
 ) -> None:

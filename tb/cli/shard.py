@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from shards.errors import printable
+from shards.ingestion.defaults import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api
 from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
@@ -87,11 +88,11 @@ def _ingest(
     gop: Gop = None,
     short_side: ShortSide = None,
     max_seconds: MaxSeconds = None,
-    shard_mb: ShardMb = 128,
+    shard_mb: ShardMb = DEFAULT_SHARD_MB,
     seed: Seed = 0,
     workers: Workers = None,
     ray: Ray = None,
-    time_limit: TimeLimit = 900.0,
+    time_limit: TimeLimit = DEFAULT_TIME_LIMIT_S,
     strict: Strict = False,
 ) -> None:
     with progress_bar("shard") as progress:

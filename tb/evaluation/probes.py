@@ -23,6 +23,7 @@ from tb.evaluation.accuracy import Evaluation, measure_accuracy, write_evaluatio
 from tb.evaluation.evaluate import evaluation_source
 from tb.evaluation.features import Features, stage_features
 from tb.evaluation.held_out_readings import Reading, check_unread, log_reading, num_readings
+from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
 
 RECALLS = (1, 5, 10, 20, 50)
 _CHUNK = 1024  # queries compared with the whole gallery at a time
@@ -56,8 +57,8 @@ def knn_probe(
     config: Config,
     work: Path,
     *,
-    k: int = 20,
-    temperature: float = 0.07,
+    k: int = DEFAULT_K,
+    temperature: float = DEFAULT_TEMPERATURE,
     all_labels: bool = False,
     peek: bool = False,
 ) -> Evaluation:
@@ -100,7 +101,7 @@ def linear_probe(
     config: Config,
     work: Path,
     *,
-    l2: float = 1e-3,
+    l2: float = DEFAULT_L2,
     all_labels: bool = False,
     peek: bool = False,
 ) -> Evaluation:
@@ -156,8 +157,8 @@ def knn_probabilities(
     labels: Tensor,
     num_classes: int,
     *,
-    k: int = 20,
-    temperature: float = 0.07,
+    k: int = DEFAULT_K,
+    temperature: float = DEFAULT_TEMPERATURE,
 ) -> Tensor:
     """The votes of the k nearest by cosine, each with weight exp(cosine / temperature), as shares.
 

@@ -1,0 +1,11 @@
+"""What the probes do where the caller says nothing.
+
+This module imports nothing, because the command line names these values before it loads torch.
+"""
+
+DEFAULT_K = 20
+"""The number of neighbours that vote."""
+DEFAULT_TEMPERATURE = 0.07
+"""The temperature of their weights."""
+DEFAULT_L2 = 1e-3
+"""The weight of the linear probe's penalty."""
