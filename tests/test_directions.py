@@ -137,6 +137,12 @@ def test_two_classes_do_not_share_a_name() -> None:
     assert {name: where for name, where in owners.items() if len(where) > 1} == {}
 
 
+def test_tests_lie_where_their_subjects_lie() -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        assert (ROOT / folder).is_dir(), f"{path}: there is no {folder}"
+
+
 # Vector code.
 LONG_FILES = {"loaders/engines/fused/simd.py"}
 

@@ -1,5 +1,6 @@
+"""Evaluations of trained classifiers: their files, and the record of readings."""
+
 import csv
-import io
 import json
 import math
 import shutil
@@ -9,8 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from loaders import Subset, open_loader
@@ -18,8 +17,6 @@ from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.evaluation.accuracy import class_table, measure_accuracy
-from tb.evaluation.confusion import confusion_png
 from tb.evaluation.evaluate import evaluate
 from tb.evaluation.held_out_readings import LOG, num_readings
 from tb.method.baselines import supervised_only_stage
@@ -27,46 +24,6 @@ from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.training.loop import train
 from tests.tb.stopping import StoppedError, stopping_at
-
-
-@given(seed=st.integers(0, 2**32 - 1), num_videos=st.integers(1, 40), num_classes=st.integers(2, 9))
-def test_counts_agree_with_a_slow_count(seed: int, num_videos: int, num_classes: int) -> None:
-    rng = np.random.default_rng(seed)
-    probabilities = rng.dirichlet(np.ones(num_classes), num_videos)
-    labels = rng.integers(0, num_classes, num_videos)
-    classes = [str(c) for c in range(num_classes)]
-    found = measure_accuracy(probabilities, labels, classes, stage="s", split="test", source={})
-    best = [max(range(num_classes), key=lambda c: row[c]) for row in probabilities]
-    assert found.top1 == pytest.approx(np.mean([b == y for b, y in zip(best, labels, strict=True)]))
-    higher = [sum(p > row[y] for p in row) for row, y in zip(probabilities, labels, strict=True)]
-    assert found.top5 == pytest.approx(np.mean([rank < 5 for rank in higher]))
-    assert np.sum(found.confusion) == num_videos
-    for label, share in enumerate(found.class_top1):
-        mine = [b == y for b, y in zip(best, labels, strict=True) if y == label]
-        assert share == (pytest.approx(np.mean(mine)) if mine else None)
-
-
-def test_a_class_of_probability_0_is_not_among_the_five() -> None:
-    probabilities = np.array([[1.0, 0.0, 0.0]])
-    for label, top5 in ((0, 1.0), (1, 0.0)):
-        found = measure_accuracy(
-            probabilities, np.array([label]), ["a", "b", "c"], stage="s", split="test", source={}
-        )
-        assert (found.top1, found.top5) == (top5, top5)
-
-
-def test_the_class_table_names_the_most_frequent_mistake() -> None:
-    # Class a: 2 right, 1 taken for b, 2 for c. Class b: all right. Class c: no videos.
-    predictions = np.array([0, 0, 1, 2, 2, 1])
-    labels = np.array([0, 0, 0, 0, 0, 1])
-    found = measure_accuracy(
-        np.eye(3)[predictions], labels, ["a", "b", "c"], stage="s", split="test", source={}
-    )
-    a, b, c = class_table(found)
-    assert (a.num_videos, a.top1, a.mistaken_for, a.num_mistaken) == (5, 0.4, "c", 2)
-    assert (b.num_videos, b.top1, b.mistaken_for, b.num_mistaken) == (1, 1.0, None, 0)
-    assert (c.num_videos, c.top1, c.mistaken_for, c.num_mistaken) == (0, None, None, 0)
-    assert np.sum(found.confusion) == 6  # left as it was
 
 
 def test_files_beside_an_evaluation_agree_with_it(
@@ -147,15 +104,6 @@ def test_only_a_peek_reads_before_training_is_over(
     assert evaluate("supervised", manifest, longer, tmp_path, peek=True).num_peeks == 1
     train(supervised_only_stage(manifest, longer), tmp_path, longer)
     assert evaluate("supervised", manifest, longer, tmp_path).num_peeks == 1
-
-
-@pytest.mark.parametrize("num_classes", [2, 101, 400])
-def test_confusion_pictures_of_any_size(num_classes: int) -> None:
-    names = [f"class {index}" for index in range(num_classes)]
-    matrix = np.diag(np.full(num_classes, 3))
-    matrix[0] = 0  # a class without videos
-    with Image.open(io.BytesIO(confusion_png(matrix, names))) as picture:
-        assert 400 <= picture.width <= 2500
 
 
 def test_predictions_hold_every_test_video_once(

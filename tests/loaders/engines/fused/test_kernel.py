@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional
 
 from loaders.engines.fused.gamma import gamma_curves
 from loaders.engines.fused.kernel import render_views
-from loaders.engines.fused.resampling import axis_filter, view_filters
+from loaders.engines.fused.resampling import view_filters
 
 Y_ONLY = np.array([[1 / 255, 0, 0, 0]] * 3, np.float32)
 YUV_AS_RGB = np.eye(3, 4, dtype=np.float32) / 255
@@ -136,32 +136,6 @@ def test_chroma_lies_where_the_standard_puts_it(
     inside = (slice(margin[0], size_px - margin[0]), slice(margin[1], size_px - margin[1]))
     np.testing.assert_allclose(ours[..., 1][inside], u[inside], atol=0.12)
     np.testing.assert_allclose(ours[..., 2][inside], v[inside], atol=0.12)
-
-
-@example(out_size=3, in_size=3, share=(0.9999999999999999, 0.0), flip=True)
-@example(out_size=110, in_size=14, share=(1.0, 0.0), flip=False)
-@given(
-    out_size=st.integers(1, 300),
-    in_size=st.integers(1, 300),
-    share=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-    flip=st.booleans(),
-)
-def test_weights_sum_to_one_and_stay_inside(
-    out_size: int, in_size: int, share: tuple[float, float], flip: bool
-) -> None:
-    extent = max(share[0] * in_size, 0.5)
-    start = share[1] * (in_size - extent)
-    num_blocks, most_taps = -(-out_size // 16), in_size + 2
-    first = np.full(num_blocks * 16, -1, np.int64)
-    by_block = np.zeros((num_blocks, most_taps, 16), np.uint16)
-    taps, low, width = axis_filter(out_size, start, extent, in_size, flip, first, by_block)
-    weights = by_block.transpose(0, 2, 1).reshape(-1, most_taps)
-    assert (weights.sum(axis=1) == 2**16 - 1).all()
-    assert (weights[:, taps:] == 0).all()
-    assert first.min() == 0 <= low
-    assert first.max() + taps == width <= in_size - low
-    assert (first[out_size:] == first[out_size - 1]).all()
-    assert (weights[out_size:] == weights[out_size - 1]).all()
 
 
 def test_colour_gamma_erase_and_clip_in_their_order() -> None:
