@@ -298,7 +298,8 @@ def open_loader(
             labels are -1.
 
         batch_size: Videos per batch and rank.
-        seed: The seed of order and augmentation, in [0, 2**63).
+        seed: The seed of order and augmentation, in [0, 2**63). Where nothing is random, all seeds
+            give the same batches.
         shuffle: True for a new order each epoch, False for the manifest's order.
         order: How to shuffle: "global" (the default), or "windowed", which reads nearly
             sequentially, for remote or spinning storage (see `loaders.plan.order`).

@@ -33,7 +33,7 @@ def from_folder(
         root: The folder with the class folders or the split folders.
         test_percent: Without split folders, this share of each class becomes "test": at least one
             video, but never all. 0 leaves every video in "train".
-        seed: It decides which videos become "test".
+        seed: It decides which videos become "test"; without `test_percent` none do.
         min_per_class: A class with fewer videos is an error.
         follow_links: Also take videos outside the root that links lead to.
 

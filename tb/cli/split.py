@@ -50,6 +50,10 @@ def split_command(
             whole_groups=groups,
         )
     elif from_list is not None and percent is None:
+        if seed or groups:
+            raise InputError(
+                "--seed and --groups are for a draw (--fraction); leave them out with --from-list"
+            )
         choice = labels_from_list(manifest, from_list, split=split, split_number=split_number)
     else:
         raise InputError("tb split: give either --fraction or --from-list")

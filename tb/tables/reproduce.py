@@ -94,6 +94,11 @@ class Reproduction:
         """Percentage of labels -> preset."""
         dataset, wanted = self.dataset, self.percents
         if dataset not in PERCENTS:
+            if self.backbone != Reproduction.backbone:
+                raise InputError(
+                    f"backbone (--backbone) is {self.backbone!r}, but the preset of {dataset!r}"
+                    " names its own; leave it out, or choose with --set backbone=..."
+                )
             percent = load_config(self._own_preset()).labels.percent
             return dict.fromkeys(wanted or (percent,), dataset)
         if self.backbone not in BACKBONES:

@@ -1,6 +1,7 @@
 """The loader keeps its promises on real shards: exactly once, same content, same resume."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loaders import Batch, open_loader
+from loaders.plan.draw import Plan
 from loaders.plan.stage_views import finetune
 from loaders.plan.views import Augment, ViewGroup, ViewSpec
 from loaders.subset import Subset
@@ -245,6 +247,7 @@ def test_positions_outside_the_epoch_are_named(
     ("arguments", "reason"),
     [
         ({"percent": 5}, "percent is 5, which means nothing for part 'all'"),
+        ({"label_seed": 1}, "label_seed is 1, which means nothing for part 'all'"),
         ({"label_list": "list.txt"}, "label_list is list.txt, which means nothing for part 'all'"),
         ({"validation": 0.1}, "validation is 0.1, which means nothing for part 'all'"),
         (
@@ -256,3 +259,10 @@ def test_positions_outside_the_epoch_are_named(
 def test_no_argument_of_a_subset_is_ignored(arguments: dict[str, object], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         Subset(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_seed_changes_nothing_where_nothing_is_random(numbered_shards: Manifest) -> None:
+    loaders = [open_loader(numbered_shards, "eval", seed=seed, shuffle=False) for seed in (0, 1)]
+    for ours, theirs in zip(*(loader.plans(0) for loader in loaders), strict=True):
+        for field in fields(Plan):
+            np.testing.assert_array_equal(getattr(ours, field.name), getattr(theirs, field.name))

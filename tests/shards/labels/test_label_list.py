@@ -265,6 +265,8 @@ def test_split_says_what_is_wrong(listed: Manifest, tmp_path: Path) -> None:
     for arguments, expected in (
         ([], "give either --fraction or --from-list"),
         (["--fraction", 5, "--from-list", leak], "give either"),
+        (["--from-list", leak, "--seed", 1], "--seed and --groups are for a draw"),
+        (["--from-list", leak, "--groups"], "--seed and --groups are for a draw"),
         (["--fraction", 0], "percentage above 0"),
         (["--fraction", 5, "--split-number", 3], "choose 1 to 2"),
         (["--fraction", 5, "--split", "val"], "has no videos"),

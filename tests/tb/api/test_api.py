@@ -170,6 +170,8 @@ def test_options_that_mean_nothing_are_refused(manifest: Manifest, tmp_path: Pat
         tb.train("invariant", **places, name="mine")
     with pytest.raises(InputError, match=r"init \(--init\) is for fine-tuning"):
         tb.train("student", **places, init="weights.pt")
+    with pytest.raises(InputError, match="the preset of 'demo' names its own"):
+        tb.Reproduction(table="main", dataset="demo", backbone="r18").grid()
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tb.nothing  # noqa: B018
 
