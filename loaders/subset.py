@@ -37,8 +37,8 @@ class Subset:
         split_number: 1-based number of the official split.
         part: A `Part`, or its name: "all", "labelled", "validation" or "unlabelled".
         percent: Percentage of labels kept, in (0, 100], stratified by class.
-        label_seed: Seed of the choice. With one seed, a larger fraction contains a smaller one. With
-            a `label_list` it decides only which videos are held out.
+        label_seed: Seed of the choice. With one seed, a larger fraction contains a smaller one.
+            Beside a `label_list` it decides only which videos are held out.
         label_list: File that names the labelled videos (see `shards.labels.label_list`).
         validation: Share of the labelled videos held out, in [0, 1), stratified by class.
     """
