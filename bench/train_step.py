@@ -247,7 +247,7 @@ def run_stage(
     rows = []
     for step in running:
         seconds = statistics.median(step.seconds)
-        # Of neighbours in time, round by round.
+        # Each round compares two steps that ran one after the other.
         ratios = plain and [a / b for a, b in zip(plain, step.seconds, strict=True)]
         rows.append(
             {
@@ -267,9 +267,9 @@ def run_stage(
 
 
 def _num_flops(job: TrainingJob, variant: Variant) -> float:
-    """Floating-point operations of one step: of a small one, in proportion.
+    """Floating-point operations of one step, in proportion to those of a small one.
 
-    Not quite proportional are the products of L_I's embeddings, too few to count.
+    The products of L_I's embeddings grow faster, but they are too few to count.
     """
     small = replace(job, batch_size=2)
     with ExitStack() as stack:

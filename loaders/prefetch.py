@@ -1,6 +1,6 @@
 """`Prefetcher`: the next shards of a remote set are fetched while the current ones are read.
 
-The order of an epoch is known in advance, and so is when each shard is used first and last. In the
+The order of an epoch is known in advance. It says when each shard is used first and last. In the
 order "windowed" eight shards are read at a time, and the next eight are needed almost at once. So
 they are fetched ahead. Where copies have a limit, a shard is fetched ahead only if it has room
 beside those that are read now and those fetched before it.

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from shards.format.video import Video as Video
     from shards.ingestion.ingest import IngestReport as IngestReport
     from shards.ingestion.ingest import ingest as ingest
-    from shards.labels.choice import LabelChoice as LabelChoice
-    from shards.labels.choice import draw_labels as draw_labels
-    from shards.labels.choice import labels_from_list as labels_from_list
+    from shards.labels.label_choice import LabelChoice as LabelChoice
+    from shards.labels.label_choice import draw_labels as draw_labels
+    from shards.labels.label_choice import labels_from_list as labels_from_list
     from shards.reader import ShardError as ShardError
     from shards.reader import ShardReader as ShardReader
     from shards.sources.folder import from_folder as from_folder
@@ -38,7 +38,7 @@ _MODULE_OF = {
     "Dataset": "shards.sources.source",
     "IngestReport": "shards.ingestion.ingest",
     "InputError": "shards.errors",
-    "LabelChoice": "shards.labels.choice",
+    "LabelChoice": "shards.labels.label_choice",
     "Manifest": "shards.format.manifest",
     "Recipe": "shards.encode.recipe",
     "ShardError": "shards.reader",
@@ -47,14 +47,14 @@ _MODULE_OF = {
     "Spread": "shards.summary",
     "Summary": "shards.summary",
     "Video": "shards.format.video",
-    "draw_labels": "shards.labels.choice",
+    "draw_labels": "shards.labels.label_choice",
     "from_csv": "shards.sources.table",
     "from_folder": "shards.sources.folder",
     "from_hmdb51": "shards.sources.hmdb51",
     "from_kinetics400": "shards.sources.kinetics400",
     "from_ucf101": "shards.sources.ucf101",
     "ingest": "shards.ingestion.ingest",
-    "labels_from_list": "shards.labels.choice",
+    "labels_from_list": "shards.labels.label_choice",
     "read_manifest": "shards.format.manifest",
     "summarize": "shards.summary",
     "verify": "shards.verification",

@@ -37,7 +37,7 @@ class ShardError(InputError):
     """A video could not be read as the manifest describes it; the message has its key and shard.
 
     Attributes:
-        is_damage: Whether the bytes were read and are wrong. Otherwise they could not be had.
+        is_damage: Whether the bytes were read and are wrong. Otherwise they could not be read.
     """
 
     def __init__(self, message: str, *, is_damage: bool) -> None:

@@ -56,7 +56,7 @@ class Summary:
         rates: All frame rates, rounded to 0.01 frames per second, ascending.
         sizes: All picture sizes, (width, height) in pixels, ascending.
         codecs: All codecs, by FFmpeg's names.
-        pixels: All combinations "pixel format, color matrix, color range", for people.
+        pixels: All combinations "pixel format, colour matrix, colour range", for people.
         splits: For each split number {membership: number of videos}, without empty ones.
         classes: All classes, by label.
     """

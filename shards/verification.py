@@ -41,7 +41,7 @@ def verify(
     Args:
         root: A finished folder of shards, or its URL.
         decode: Also decode every video in full, count its frames, and compare the pixel format,
-            color matrix and color range.
+            colour matrix and colour range.
         progress: Called with (videos done, all videos, key).
 
     Raises:

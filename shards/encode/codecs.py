@@ -92,7 +92,7 @@ class Codec:
         min_side_px: NVDEC refuses pictures with a side below this.
         options: The options of the encoder for some settings.
         pixel_format: FFmpeg's name of the stored pixel format.
-        only_matrix: The only color matrix of the codec, whatever a container says; "" if the codec
+        only_matrix: The only colour matrix of the codec, whatever a container says; "" if the codec
             has tags for several.
         container_tag: The tag of the stream in the container; None means FFmpeg's choice.
     """
@@ -160,6 +160,6 @@ CODECS = {
 
 
 def only_matrix(codec_name: str) -> str:
-    """The only color matrix of the codec with FFmpeg's name `codec_name`; "" if it has several."""
+    """The only colour matrix of the codec with FFmpeg's name `codec_name`; "" if it has several."""
     codec = CODECS.get(codec_name)
     return codec.only_matrix if codec else ""

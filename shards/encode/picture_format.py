@@ -1,4 +1,4 @@
-"""What the pictures of a stored video are like: pixel format, color matrix and color range."""
+"""What the pictures of a stored video are like: pixel format, colour matrix and colour range."""
 
 from dataclasses import dataclass, replace
 from typing import Self

@@ -1,9 +1,9 @@
 """Whether a file is as long as its container says.
 
 Only the outermost structure counts: RIFF chunks, MP4 boxes, the Matroska segment. The number of
-frames in a header is no proof of a cut file: the AVI headers of JHMDB promise 48 frames where 40
-are stored, but their outermost chunk ends with the file. Formats that may be cut anywhere (MPEG-TS,
-MPEG-PS, FLV, Ogg) promise no length. Only decoding shows whether such a file is whole.
+frames in a header does not prove that a file is cut: the AVI headers of JHMDB promise 48 frames
+where 40 are stored, but their outermost chunk ends with the file. Formats that may be cut anywhere
+(MPEG-TS, MPEG-PS, FLV, Ogg) promise no length. Only decoding shows whether such a file is whole.
 """
 
 import os

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from shards.format.video import MAX_HEIGHT_PX, MAX_WIDTH_PX
 
-# Playlists are left out because they open other files, text art because it is no video.
+# Playlists are left out because they open other files, text art because it is not a video.
 _DEMUXERS = "avi,mov,matroska,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,ivf,mxf,rm"
 # Demuxers whose files usually have another extension than the name of the demuxer.
 _EXTENSIONS = {

@@ -138,7 +138,7 @@ class Video:
 
         Raises:
             KeyError, TypeError: A column is missing or unknown.
-            ValueError: The color matrix or range is unknown.
+            ValueError: The colour matrix or range is unknown.
         """
         parsed = {
             "splits": tuple(row["splits"]),

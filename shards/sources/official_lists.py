@@ -1,7 +1,7 @@
 """What UCF101 and HMDB51 have in common: class folders, official lists, three splits.
 
-All official splits go into the manifest, and training chooses one by its number. What the lists
-name and the disk does not have is listed and is no error. A file that is in no list is an error.
+All official splits go into the manifest, and training chooses one by its number. A video that the
+lists name and the disk does not have is listed, and is not an error. A file in no list is an error.
 """
 
 import re

@@ -29,7 +29,7 @@ class VideoSample:
         return _num_bytes(self.dataset.sources)
 
     def without(self, keys: set[str]) -> Dataset:
-        """The sampled videos but for some."""
+        """The sample without some of its videos."""
         left = tuple(source for source in self.dataset.sources if source.key not in keys)
         return replace(self.dataset, sources=left)
 

@@ -1,7 +1,7 @@
 """The command line, `tb`: each command parses its options, calls `tb.api` and prints the result.
 
-Commands import heavy modules when they run, so that `tb --help` answers at once. An `InputError` is
-the user's to correct: it becomes one line and exit code 2, without a traceback.
+Commands import heavy modules when they run, so that `tb --help` answers at once. An `InputError`
+becomes one line and exit code 2, without a traceback, because the user can correct its cause.
 """
 
 import os

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from shards.labels.choice import LabelChoice
+    from shards.labels.label_choice import LabelChoice
 
 
 Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
@@ -37,7 +37,7 @@ def split_command(
     """Choose the labelled videos: stratified, at least one per class, nested; or from a list."""
     from shards.errors import InputError
     from shards.format.manifest import read_manifest
-    from shards.labels.choice import draw_labels, labels_from_list
+    from shards.labels.label_choice import draw_labels, labels_from_list
 
     manifest = read_manifest(root)
     if percent is not None and from_list is None:

@@ -5,7 +5,7 @@
     OUT/done/UNIT.json                                  the finding of a finished unit
 
 A unit is one stage: trained and, if it is a classifier, evaluated. A runner takes the first unit
-that is not done, that needs no unfinished one, and whose lock is free. So runners share only OUT,
+that is not done, needs no unfinished one, and has a free lock. So runners share only OUT,
 and a runner that is killed gives its unit back. The seed of a run seeds the choice of labels, the
 networks and the loaders.
 """

@@ -85,7 +85,7 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
         manifest: The data set.
         config: Its settings.
         work: The work folder.
-        jobs: So many stages run side by side where they do not need each other. Results do not
+        jobs: How many stages may run side by side. Stages that need each other wait. Results do not
             depend on it. With more than one, the calling script needs an `if __name__` guard.
 
     Raises:

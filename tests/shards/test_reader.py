@@ -1,6 +1,6 @@
 """The reader gives the bytes that `tarfile` finds, and names a shard that is damaged.
 
-Of a remote set it fetches again only the file that was damaged.
+If a file of a remote set is damaged, it fetches only that file again.
 """
 
 import tarfile

@@ -1,8 +1,8 @@
 """A small MP4 file that holds nothing but a window, because DALI's decoder never seeks.
 
 DALI decodes every file from its first frame. Given a window, it decodes only that. The packets are
-copied as they are, behind boxes (ISO/IEC 14496-12 and -15) that are written here: a library's muxer
-takes milliseconds, this takes a tenth of one.
+copied as they are. The boxes before them (ISO/IEC 14496-12 and -15) are written here, because this
+takes a tenth of a millisecond, and a library's muxer takes several.
 """
 
 import struct

@@ -127,7 +127,7 @@ def test_sizes_that_need_new_decoders_are_named(
 def test_libraries_that_the_graph_does_not_use_may_be_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """DALI warns of cuFFT and NPP; under this project's filters that is no error."""
+    """DALI warns of cuFFT and NPP; this project's filters allow these warnings."""
     backend = pytest.importorskip("nvidia.dali.backend")
     monkeypatch.setattr(backend, "cuda_checked", False)
     with warnings.catch_warnings():
