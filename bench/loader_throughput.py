@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
 from loaders import TryLayouts
-from loaders.engines.choice import EngineName
+from loaders.engines.choice import DTYPES, EngineName
 from loaders.plan.stage_views import PRESETS, view_spec
 
 
@@ -95,7 +95,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tune", action="store_true", help="try layouts of dali first")
     parser.add_argument("--gpu-memory-mb", type=float, help="with --tune: at most")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--dtype", choices=("float32", "float16", "uint8"), default="float16")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16")
     parser.add_argument("--videos", type=int, default=32, help="per round")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
