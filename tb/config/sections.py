@@ -78,7 +78,7 @@ class Labels(_Section):
 
     def subset(self, part: Part) -> Subset:
         """The training videos, or a part of them."""
-        if part is Part.ALL:
+        if part == Part.ALL:
             return self.of_split(self.split)
         return Subset(
             split=self.split,

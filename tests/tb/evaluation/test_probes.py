@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loaders import Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -189,7 +190,7 @@ def test_probes_learn_from_the_labelled_part_and_leave_their_results(
     folder = work / "distinctive"
     test = stage_features("distinctive", manifest, config, work, "test")
     train = stage_features("distinctive", manifest, config, work, "train")
-    for all_labels, part in ((False, "labelled"), (True, "all")):
+    for all_labels, part in ((False, Part.LABELLED), (True, Part.ALL)):
         gallery = train.of(config.labels.subset(part).rows(manifest))
         assert len(gallery.rows) == (24 if all_labels else 12)
         if all_labels:
