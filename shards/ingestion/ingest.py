@@ -23,7 +23,7 @@ from shards.format.dataset_json import DATASET_NAME, DatasetJson, read_dataset_j
 from shards.format.manifest import write_manifest
 from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
 from shards.ingestion.collector import ShardCollector
-from shards.ingestion.defaults import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
+from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from shards.ingestion.fingerprint import fingerprint
 from shards.ingestion.journal import Journal, Note, Settings
 from shards.ingestion.out_checks import check_apart, disk_errors

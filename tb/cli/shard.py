@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from shards.errors import printable
-from shards.ingestion.defaults import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
+from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api
 from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
