@@ -252,7 +252,7 @@ def _engine_views(name: str, job: Job) -> _Views:
 
     def views(plan: Plan, reader: ShardReader) -> list[np.ndarray]:
         (rendered,) = loader.engine.run(reader, iter([plan]))
-        return [view for group in rendered.views for view in group[0].numpy()]
+        return [view for group in rendered.views for view in np.asarray(group[0])]
 
     return views
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from loaders.engines.engine import Rendered, StageTimes
 from loaders.faults import FaultLog
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
+from loaders.transfer import CopyStream, Transferred, transferred
 from shards.format.manifest import Manifest
 
 
@@ -48,6 +49,7 @@ class Assembler:
         labels: (number of rows in the manifest,) int64, -1 where hidden.
         device: Where batches end up.
         faults: What happens to bad videos.
+        copies: Copies batches to the device; None if an engine puts them there.
     """
 
     manifest: Manifest
@@ -55,6 +57,7 @@ class Assembler:
     labels: np.ndarray
     device: torch.device
     faults: FaultLog
+    copies: CopyStream | None = None
 
     def batches(self, rendered: Generator[Rendered]) -> Generator[Batch]:
         """Yields one batch for each, in order. Closing the generator closes `rendered`.
@@ -62,16 +65,40 @@ class Assembler:
         Raises:
             LoaderError: While iterating: a bad video, or too many of them.
         """
+        tensors = self._tensors(rendered)
+        if self.copies is not None:
+            tensors = transferred(tensors, self.copies)
         num_bad_of_epoch: Counter[int] = Counter()
-        with closing(rendered):
-            for one in rendered:
-                self._note_faults(one, num_bad_of_epoch)
-                batch = self._batch(one)
+        with closing(tensors):
+            for one in tensors:
+                self._note_faults(one.rest, num_bad_of_epoch)
+                batch = self._batch(one.rest, one.tensors)
                 # The batch's memory is used again once nobody refers to it, so this function must
                 # not refer to the batch while the consumer has it.
                 del one
                 yield batch
                 del batch
+
+    def _tensors(self, rendered: Generator[Rendered]) -> Generator[Transferred[Rendered]]:
+        """What is drawn, and its tensors: the bytes of labels and of `valid`, then the views."""
+        with closing(rendered):
+            for one in rendered:
+                rows = one.plan.rows
+                valid = rows >= 0
+                valid[list(one.errors)] = False
+                labels = np.where(valid, self.labels[rows], -1)
+                # As one tensor they take one copy, and as bytes nothing is computed on the device.
+                small = torch.from_numpy(np.concatenate([labels.view(np.uint8), valid.view("u1")]))
+                if self.copies is not None and self.device.type == "cuda":
+                    small = small.pin_memory()
+                views = [torch.as_tensor(array) for array in one.views]
+                if self.copies is None:
+                    small = small.to(self.device)
+                one = replace(one, views=[])
+                item = Transferred(one, [small, *views])
+                del views, one
+                yield item
+                del item
 
     def _note_faults(self, rendered: Rendered, num_bad_of_epoch: Counter[int]) -> None:
         for b, error in rendered.errors.items():
@@ -80,22 +107,20 @@ class Assembler:
         if rendered.errors:
             self.faults.check(num_bad_of_epoch)
 
-    def _batch(self, rendered: Rendered) -> Batch:
-        plan = rendered.plan
-        valid = plan.rows >= 0
-        valid[list(rendered.errors)] = False
+    def _batch(self, rendered: Rendered, tensors: list[torch.Tensor]) -> Batch:
+        plan, small, *all_views = rendered.plan, *tensors
+        num_label_bytes = 8 * len(plan.rows)
         keys = self.manifest.table.column("key").take(np.maximum(plan.rows, 0)).to_pylist()
-        groups = zip(self.spec.groups, rendered.views, strict=True)
+        groups = zip(self.spec.groups, all_views, strict=True)
         return Batch(
-            views={group.name: self._shaped(views, group.shape) for group, views in groups},
-            labels=torch.from_numpy(np.where(valid, self.labels[plan.rows], -1)).to(self.device),
+            views={group.name: _shaped(views, group.shape) for group, views in groups},
+            labels=small[:num_label_bytes].view(torch.int64),
             keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
-            valid=torch.from_numpy(valid).to(self.device),
+            valid=small[num_label_bytes:].view(torch.bool),
             plan=plan,
             times=rendered.times,
         )
 
-    def _shaped(self, views: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        if self.device.type == "cuda" and not views.is_cuda:
-            views = views.pin_memory().to(self.device, non_blocking=True)
-        return views.view(len(views), *shape, *views.shape[2:]).movedim(-1, -4)
+
+def _shaped(views: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    return views.view(len(views), *shape, *views.shape[2:]).movedim(-1, -4)

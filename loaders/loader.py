@@ -18,22 +18,23 @@ import torch
 
 from loaders.batch import Assembler, Batch
 from loaders.devices import usable_device
-from loaders.engines.choice import auto_engine, engine_name, open_engine
+from loaders.engines.choice import EngineName, auto_engine, engine_name
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
-from loaders.engines.engine import Engine
+from loaders.engines.engine import Engine, Rendered
 from loaders.faults import FaultLog, LoaderError, Skip, skip_policy
+from loaders.placement import open_producer
 from loaders.plan.draw import Plan
 from loaders.plan.order import Order
 from loaders.plan.planner import Planner
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
-from loaders.prefetch import Prefetcher
+from loaders.producer import LocalProducer, Producer
 from loaders.profile import Profile, profile_batches
 from loaders.subset import Subset
+from loaders.transfer import CopyStream, CudaCopyStream
 from shards.cpus import num_cpus
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
-from shards.reader import ShardReader
 
 _logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Loader:
     Attributes:
         manifest: The manifest of the shards.
         planner: Says which plan comes when.
-        engine: Executes the plans.
+        producer: Makes the pixels.
         labels: (number of rows in the manifest,) int64, -1 where hidden.
         device: Where batches end up.
     """
@@ -56,17 +57,15 @@ class Loader:
         self,
         *,
         planner: Planner,
-        reader: ShardReader,
-        engine: Engine,
+        producer: Producer,
         labels: np.ndarray,
         device: torch.device,
         skip: Skip | None,
+        copies: CopyStream | None,
     ) -> None:
-        """Takes over the reader and the engine."""
-        self.manifest, self.planner, self.engine = planner.manifest, planner, engine
-        self.labels, self.device = labels, device
-        self._reader = reader
-        self._ahead = Prefetcher(planner, reader, num_batches_ahead=engine.num_batches_ahead)
+        """Takes over the producer; the others as in `Assembler`."""
+        self.manifest, self.planner, self.producer = planner.manifest, planner, producer
+        self.labels, self.device, self._copies = labels, device, copies
         self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
         self._epoch = self._batch = 0
         self._iteration = 0  # number of the newest iteration; older ones must not continue
@@ -93,9 +92,18 @@ class Loader:
         """Gives back threads, descriptors and pipelines; the loader cannot be used afterwards."""
         self._is_open = False
         self._iteration += 1
-        self.engine.close()
-        self._ahead.close()
-        self._reader.close()
+        self.producer.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, if it is in this process.
+
+        Raises:
+            InputError: It is in the loader process.
+        """
+        if isinstance(self.producer, LocalProducer):
+            return self.producer.engine
+        raise InputError("the engine is in the loader process: open it with in_process=True")
 
     @property
     def spec(self) -> ViewSpec:
@@ -221,14 +229,14 @@ class Loader:
             InputError: There is no such position.
             LoaderError: While iterating: a bad video, or too many of them.
         """
-        return self._run(self._ahead.epoch(epoch, start))
+        return self._run(self.producer.epoch(epoch, start))
 
     def stream(self, start: int = 0) -> Generator[Batch]:
         """Yields batches without end from step `start` on; nothing is padded or dropped.
 
         It does not move the loader's own position. It raises the same errors as `batches`.
         """
-        return self._run(self._ahead.stream(start))
+        return self._run(self.producer.stream(start))
 
     def plans(self, epoch: int, start: int = 0) -> Iterator[Plan]:
         """The plans of `batches(epoch, start)`, without reading a video."""
@@ -241,7 +249,7 @@ class Loader:
         with closing(self.stream()) as batches:
             return profile_batches(batches, num_batches, step)
 
-    def _run(self, plans: Iterator[Plan]) -> Generator[Batch]:
+    def _run(self, rendered: Generator[Rendered]) -> Generator[Batch]:
         self._check_open()
         assembler = Assembler(
             manifest=self.manifest,
@@ -249,8 +257,8 @@ class Loader:
             labels=self.labels,
             device=self.device,
             faults=self._faults,
+            copies=self._copies,
         )
-        rendered = self.engine.run(self._reader, plans)
         return self._while_open(assembler.batches(rendered))
 
     def _while_open(self, batches: Generator[Batch]) -> Generator[Batch]:
@@ -284,6 +292,8 @@ def open_loader(
     device: str = "auto",
     engine: str = "auto",
     num_workers: int | None = None,
+    in_process: bool | None = None,
+    lookahead_mb: int | None = None,
     layout: DaliLayout | TryLayouts | None = None,
     on_error: Literal["raise", "skip"] | Skip = "raise",
 ) -> Loader:
@@ -315,6 +325,11 @@ def open_loader(
         engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
             dali on a GPU that decodes video, otherwise fused.
         num_workers: Number of threads; one per usable core by default.
+        in_process: Whether the threads run in this process. False starts the loader process, one
+            for all loaders here. There they do not slow down what this process does. The default
+            is TODO.
+        lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
+            least two batches are in work.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
             on the videos, which takes some seconds. Every layout gives the same batches.
 
@@ -336,15 +351,29 @@ def open_loader(
         rank=rank,
         world_size=world_size,
     )
-    placed, reader = usable_device(device), ShardReader(manifest, cache=cache)
-    workers = num_cpus() if num_workers is None else num_workers
+    placed = usable_device(device)
     chosen = engine_name(engine, str(placed), manifest.distinct_codecs)
     if engine == "auto" and rank == 0:
         _say_why(str(placed), manifest.distinct_codecs)
-    opened = open_engine(chosen, planner, reader, dtype, placed, workers, layout)
-    labels = subset.visible_labels(manifest)
+    producer = open_producer(
+        planner,
+        chosen,
+        cache=cache,
+        dtype=dtype,
+        device=placed,
+        num_workers=num_cpus() if num_workers is None else num_workers,
+        in_process=in_process,
+        lookahead_mb=lookahead_mb,
+        layout=layout,
+    )
+    is_copied = placed.type == "cuda" and chosen != EngineName.DALI
     return Loader(
-        planner=planner, reader=reader, engine=opened, labels=labels, device=placed, skip=skip
+        planner=planner,
+        producer=producer,
+        labels=subset.visible_labels(manifest),
+        device=placed,
+        skip=skip,
+        copies=CudaCopyStream(placed) if is_copied else None,
     )
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from shards.copies import Copies
 from shards.errors import InputError
@@ -43,6 +43,9 @@ class ShardError(InputError):
     def __init__(self, message: str, *, is_damage: bool) -> None:
         super().__init__(message)
         self.is_damage = is_damage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(ShardError, is_damage=self.is_damage), self.args
 
 
 class ShardReader:

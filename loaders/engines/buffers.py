@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
@@ -17,9 +18,12 @@ class BufferPool:
     An array begins with a cache line.
     """
 
-    def __init__(self, max_arrays: int) -> None:
-        """Remembers at most `max_arrays`, because the consumer may keep some for ever."""
-        self._max_arrays = max_arrays
+    def __init__(self, max_arrays: int, prepare: Callable[[np.ndarray], None] | None) -> None:
+        """Remembers at most `max_arrays`, because the consumer may keep some for ever.
+
+        `prepare` gets the memory of each new array, as bytes.
+        """
+        self._max_arrays, self._prepare = max_arrays, prepare
         self._arrays: list[np.ndarray] = []
         self._lock = Lock()  # two iterators of one loader may run in two threads
 
@@ -34,7 +38,7 @@ class BufferPool:
                 free = free and sys.getrefcount(known.base) == 2
                 if free and known.shape == shape and known.dtype == dtype:
                     return known
-            array = _aligned(shape, dtype)
+            array = self._aligned(shape, dtype)
             self._arrays = [*self._arrays, array][-self._max_arrays :]
             return array
 
@@ -43,9 +47,10 @@ class BufferPool:
         with self._lock:
             self._arrays = []
 
-
-def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(num_bytes + _LINE, np.uint8)
-    begin = -memory.ctypes.data % _LINE
-    return memory[begin : begin + num_bytes].view(dtype).reshape(shape)
+    def _aligned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.empty(num_bytes + _LINE, np.uint8)
+        if self._prepare is not None:
+            self._prepare(memory)
+        begin = -memory.ctypes.data % _LINE
+        return memory[begin : begin + num_bytes].view(dtype).reshape(shape)

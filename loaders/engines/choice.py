@@ -9,8 +9,7 @@ import torch
 
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
-from loaders.engines.engine import Engine, RenderVideo
-from loaders.engines.threads import ThreadedEngine
+from loaders.engines.engine import Engine
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
 from shards.errors import InputError
@@ -84,8 +83,7 @@ def dali_is_installed() -> bool:
         return False
 
 
-def open_engine(
-    name: EngineName,
+def open_dali(
     planner: Planner,
     reader: ShardReader,
     dtype: str,
@@ -93,64 +91,19 @@ def open_engine(
     num_workers: int,
     layout: DaliLayout | TryLayouts | None,
 ) -> Engine:
-    """An engine for a planner's plans.
+    """The engine `dali` for a planner's plans.
 
     Args:
-        name: The engine.
         planner: Makes the plans; its manifest describes the videos.
         reader: Reads the videos on which layouts are tried.
         dtype: NumPy's name of the views' type.
         device: Where batches end up.
         num_workers: Number of threads.
-        layout: The layout of DALI's pipelines, or how to find it.
+        layout: The layout of the pipelines, or how to find it.
 
     Raises:
-        InputError: An argument is out of range, the engine is not installed, it does not take these
-            videos, or it has no layout and one is given.
+        InputError: DALI is not installed, or does not take these videos or this layout.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
-    if num_workers < 1:
-        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
-    if name == EngineName.DALI:
-        return _open_dali(planner, reader, dtype, device, num_workers, layout)
-    if layout is not None:
-        raise InputError(f"layout is for the engine dali, and this is {name}: leave it out")
-    return ThreadedEngine(
-        _compiled() if name == EngineName.FUSED else _reference(),
-        planner.spec,
-        dtype=dtype,
-        batch_size=planner.batch_size,
-        num_workers=num_workers,
-    )
-
-
-def _compiled() -> RenderVideo:
-    # Numba is slow to import. Another version of it may lack the internals that the engine uses.
-    try:
-        from loaders.engines.fused.render import render_video
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"engine fused cannot be used ({error}): install the version of Numba that this package"
-            " asks for, or choose the engine reference"
-        ) from error
-    return render_video
-
-
-def _reference() -> RenderVideo:
-    from loaders.engines.reference import render_video
-
-    return render_video
-
-
-def _open_dali(
-    planner: Planner,
-    reader: ShardReader,
-    dtype: str,
-    device: torch.device,
-    num_workers: int,
-    layout: DaliLayout | TryLayouts | None,
-) -> Engine:
     if not dali_is_installed():
         raise InputError("engine dali is not installed: pip install 'timebalance[dali]'")
     from loaders.engines.dali.engine import open_dali_engine  # slow, and DALI is an extra

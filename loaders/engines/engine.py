@@ -1,16 +1,21 @@
-"""The `Engine` protocol, and `Rendered`, the pixels of one batch."""
+"""The `Engine` protocol, and `Rendered`, the pixels of one batch.
+
+The engines of threads do without torch, which takes seconds to import.
+"""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 from loaders.decode import DecodeError
 from loaders.plan.draw import Plan
 from shards.format.packet_index import Window
 from shards.reader import ShardError, ShardReader
+
+if TYPE_CHECKING:
+    import torch
 
 RenderVideo = Callable[[bytes | Window, Plan, int, list[np.ndarray]], float]
 """Renders one video on a CPU: (window or whole file, plan, row of the plan, out) -> seconds.
@@ -43,13 +48,14 @@ class Rendered:
 
     Attributes:
         plan: What was drawn.
-        views: One (B, V, T, S, S, 3) tensor for each group of views; 0 where there is no video.
+        views: One (B, V, T, S, S, 3) array for each group of views; 0 where there is no video. On
+            a GPU it is a tensor.
         errors: Row of the plan -> why that video is missing.
         times: Sums over the videos.
     """
 
     plan: Plan
-    views: list[torch.Tensor]
+    views: "list[np.ndarray] | list[torch.Tensor]"
     errors: dict[int, DecodeError | ShardError]
     times: StageTimes
 

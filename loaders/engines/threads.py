@@ -6,14 +6,14 @@ time, for some microseconds per video. An error in a thread is raised where its 
 so nothing has to wait for a time limit.
 """
 
+import math
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
-import torch
 
 from loaders.decode import DecodeError
 from loaders.engines.buffers import BufferPool
@@ -23,10 +23,14 @@ from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
 
 # Batches in work behind the one that is collected: at least 2, to hide a slow video, and more if
-# the threads need more for two videos each. They hold two batches or 2 GiB, whichever is more.
+# the threads need more for two videos each. They hold two batches or `LOOKAHEAD_MB`, whichever is
+# more.
 _MIN_BATCHES_AHEAD = 2
 _VIDEOS_PER_THREAD = 2
-_MAX_BYTES_AHEAD = 2 * 2**30
+LOOKAHEAD_MB = 2048
+
+TakeViews = Callable[[Plan], list[np.ndarray]]
+"""Memory for the views of a plan's batch, one (B, V, T, S, S, 3) array for each group of views."""
 
 # A plan, its buffers, and the job of each row of the plan.
 _Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
@@ -43,6 +47,9 @@ class ThreadedEngine:
         dtype: str,
         batch_size: int,
         num_workers: int,
+        lookahead_mb: int = LOOKAHEAD_MB,
+        threads: ThreadPoolExecutor | None = None,
+        prepare: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         """The threads start with the first run.
 
@@ -52,30 +59,46 @@ class ThreadedEngine:
             dtype: NumPy's name of the views' type.
             batch_size: Rows of a plan.
             num_workers: Number of threads.
+            lookahead_mb: See `num_batches_ahead`.
+            threads: The threads, if other engines share them. `close` leaves them alone.
+            prepare: See `BufferPool`.
         """
-        self._render_video, self._spec = render_video, spec
-        self._dtype, self._num_workers = dtype, num_workers
-        self.num_batches_ahead = num_batches_ahead(spec, dtype, batch_size, num_workers)
-        self._threads: ThreadPoolExecutor | None = None
-        self._buffers = BufferPool(max_arrays=len(spec.groups) * (self.num_batches_ahead + 2))
+        self._render_video, self._spec, self._dtype = render_video, spec, dtype
+        self.num_batches_ahead = num_batches_ahead(
+            spec, dtype, batch_size, num_workers, lookahead_mb
+        )
+        self._is_shared = threads is not None
+        self._threads = threads or ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
+        self._buffers = BufferPool(
+            max_arrays=len(spec.groups) * (self.num_batches_ahead + 2), prepare=prepare
+        )
 
-    def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
-        """See `Engine`; the views are on the CPU."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._num_workers, thread_name_prefix="loader")
-        threads = self._threads
+    def run(
+        self, reader: ShardReader, plans: Iterator[Plan], take: TakeViews | None = None
+    ) -> Generator[Rendered]:
+        """See `Engine`; the views are on the CPU.
+
+        Args:
+            reader: Reads the videos.
+            plans: What to render.
+            take: Gives the memory for each batch. By default the engine has memory of its own, and
+                uses it again once nobody refers to it.
+        """
+        take = take or self._own_memory
         pending: deque[_Pending] = deque()
         try:
             for plan in plans:
-                buffers = self._empty_views(plan)
+                buffers = take(plan)
+                for array in buffers:
+                    array[plan.rows < 0] = 0
                 jobs = {
-                    b: threads.submit(
+                    b: self._threads.submit(
                         self._read_and_render, reader, plan, b, [array[b] for array in buffers]
                     )
                     for b in np.flatnonzero(plan.rows >= 0).tolist()
                 }
                 pending.append((plan, buffers, jobs))
-                del buffers  # this variable would keep the buffers in use
+                del buffers, array  # these variables would keep the buffers in use
                 if len(pending) > self.num_batches_ahead:
                     yield _collect_first(pending)
             while pending:
@@ -85,18 +108,13 @@ class ThreadedEngine:
 
     def close(self) -> None:
         """See `Engine`."""
-        if self._threads is not None:
+        if not self._is_shared:
             self._threads.shutdown(cancel_futures=True)
-            self._threads = None
         self._buffers.clear()
 
-    def _empty_views(self, plan: Plan) -> list[np.ndarray]:
-        clip = (self._spec.num_frames, plan.size_px, plan.size_px, 3)
-        shapes = [(len(plan.rows), len(group.offsets), *clip) for group in self._spec.groups]
-        views = [self._buffers.take(shape, self._dtype) for shape in shapes]
-        for array in views:
-            array[plan.rows < 0] = 0
-        return views
+    def _own_memory(self, plan: Plan) -> list[np.ndarray]:
+        shapes = view_shapes(self._spec, len(plan.rows))
+        return [self._buffers.take(shape, self._dtype) for shape in shapes]
 
     def _read_and_render(
         self, reader: ShardReader, plan: Plan, b: int, out: list[np.ndarray]
@@ -113,10 +131,21 @@ class ThreadedEngine:
         )
 
 
-def num_batches_ahead(spec: ViewSpec, dtype: str, batch_size: int, num_workers: int) -> int:
-    """How many batches are in work behind the one that is collected."""
-    clip_bytes = spec.num_frames * spec.size_px**2 * 3 * np.dtype(dtype).itemsize
-    within_memory = _MAX_BYTES_AHEAD // (batch_size * spec.num_views * clip_bytes)
+def view_shapes(spec: ViewSpec, batch_size: int) -> list[tuple[int, ...]]:
+    """The (B, V, T, S, S, 3) shape of a batch's views, for each group of views."""
+    clip = (spec.num_frames, spec.size_px, spec.size_px, 3)
+    return [(batch_size, len(group.offsets), *clip) for group in spec.groups]
+
+
+def num_batches_ahead(
+    spec: ViewSpec, dtype: str, batch_size: int, num_workers: int, lookahead_mb: int
+) -> int:
+    """How many batches are in work behind the one that is collected: enough for all threads.
+
+    They take at most `lookahead_mb` (2**20 bytes each), but there are at least two.
+    """
+    num_values = sum(math.prod(shape) for shape in view_shapes(spec, batch_size))
+    within_memory = lookahead_mb * 2**20 // (num_values * np.dtype(dtype).itemsize)
     enough = -(-_VIDEOS_PER_THREAD * num_workers // batch_size)
     return max(_MIN_BATCHES_AHEAD, min(enough, within_memory))
 
@@ -139,5 +168,4 @@ def _collect_first(pending: deque[_Pending]) -> Rendered:
             for array in buffers:
                 array[b] = 0
     pending.popleft()
-    views = [torch.from_numpy(array) for array in buffers]
-    return Rendered(plan=plan, views=views, errors=errors, times=times)
+    return Rendered(plan=plan, views=buffers, errors=errors, times=times)

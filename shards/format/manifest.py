@@ -10,10 +10,11 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +67,10 @@ class Manifest:
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes, without what is computed from them when it is needed."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def select(
         self, *, class_name: str | None = None, split: str | None = None, split_number: int = 1

@@ -147,8 +147,8 @@ def _on_both(
     return replace(plan, crop=crop), other_plan
 
 
-def _views(groups: Sequence[torch.Tensor]) -> Iterator[np.ndarray]:
+def _views(groups: Sequence[np.ndarray | torch.Tensor]) -> Iterator[np.ndarray]:
     """Yields each view of a batch, (B, T, S, S, 3), in the order of the plan."""
     for group in groups:
         for view in range(group.shape[1]):
-            yield group[:, view].numpy()
+            yield np.asarray(group[:, view])

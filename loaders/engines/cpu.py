@@ -1,0 +1,57 @@
+"""Opens the engines of threads, `fused` and `reference`. It imports torch only for `reference`."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from loaders.engines.engine import RenderVideo
+from loaders.engines.threads import LOOKAHEAD_MB, ThreadedEngine
+from loaders.plan.views import ViewSpec
+from shards.errors import InputError
+
+
+def open_cpu_engine(
+    name: str,
+    spec: ViewSpec,
+    *,
+    dtype: str,
+    batch_size: int,
+    num_workers: int,
+    lookahead_mb: int = LOOKAHEAD_MB,
+    threads: ThreadPoolExecutor | None = None,
+    prepare: Callable[[np.ndarray], None] | None = None,
+) -> ThreadedEngine:
+    """Opens "fused" or "reference"; the arguments are those of `ThreadedEngine`.
+
+    Raises:
+        InputError: The engine cannot be used here.
+    """
+    return ThreadedEngine(
+        _compiled() if name == "fused" else _reference(),
+        spec,
+        dtype=dtype,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        lookahead_mb=lookahead_mb,
+        threads=threads,
+        prepare=prepare,
+    )
+
+
+def _compiled() -> RenderVideo:
+    # Numba is slow to import. Another version of it may lack the internals that the engine uses.
+    try:
+        from loaders.engines.fused.render import render_video
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"engine fused cannot be used ({error}): install the version of Numba that this package"
+            " asks for, or choose the engine reference"
+        ) from error
+    return render_video
+
+
+def _reference() -> RenderVideo:
+    from loaders.engines.reference import render_video
+
+    return render_video

@@ -1,0 +1,205 @@
+"""The program of the loader process. It does not import torch, unless the engine needs it.
+
+It ends when its parent ends, however that ends: its socket closes then. A process that the parent
+forked may keep that socket open, so it also looks once a second whether its parent is still there.
+"""
+
+import faulthandler
+import mmap
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
+from threading import Thread
+
+import numpy as np
+
+from loaders.engines.cpu import open_cpu_engine
+from loaders.loader_process.messages import (
+    END,
+    Begin,
+    CloseLoader,
+    Done,
+    Ended,
+    Failed,
+    Made,
+    Opened,
+    OpenLoader,
+    Reply,
+    Request,
+    collect_log_records,
+    send,
+)
+from loaders.plan.draw import Plan
+from loaders.prefetch import Prefetcher
+from shards.reader import ShardReader
+
+_PARENT_CHECK_S = 1.0
+
+
+class _IterationEndedError(Exception):
+    """The training wants no more batches of an iteration."""
+
+
+class _Loader:
+    """What one loader of the training has in this process."""
+
+    def __init__(self, request: OpenLoader, threads: ThreadPoolExecutor) -> None:
+        planner = request.planner
+        self._reader = ShardReader(planner.manifest, cache=request.cache)
+        self._engine = open_cpu_engine(
+            request.engine,
+            planner.spec,
+            dtype=request.dtype,
+            batch_size=planner.batch_size,
+            num_workers=request.num_workers,
+            lookahead_mb=request.lookahead_mb,
+            threads=threads,
+        )
+        self.num_batches_ahead = self._engine.num_batches_ahead
+        self._ahead = Prefetcher(planner, self._reader, num_batches_ahead=self.num_batches_ahead)
+        self._slots: dict[int, list[list[np.ndarray]]] = {}  # of each ring
+        self._iterations: list[Thread] = []
+
+    def begin(self, request: Begin, connection: Connection, ring: int) -> None:
+        """Starts the thread of an iteration; `ring` is the descriptor of its memory."""
+        if request.ring not in self._slots:
+            layout = request.layout
+            memory = mmap.mmap(ring, layout.num_bytes)
+            self._slots[request.ring] = [
+                layout.arrays(memory, slot) for slot in range(layout.num_slots)
+            ]
+        if request.epoch is None:
+            plans = self._ahead.stream(request.start)
+        else:
+            plans = self._ahead.epoch(request.epoch, request.start)
+        self._iterations = [thread for thread in self._iterations if thread.is_alive()]
+        thread = Thread(
+            target=self._iterate, args=(plans, self._slots[request.ring], connection), daemon=True
+        )
+        self._iterations.append(thread)
+        thread.start()
+
+    def close(self) -> None:
+        """Waits for the iterations, which the training has ended, and gives everything back."""
+        for thread in self._iterations:
+            thread.join()
+        self._engine.close()
+        self._ahead.close()
+        self._reader.close()
+
+    def _iterate(
+        self, plans: Iterator[Plan], slots: list[list[np.ndarray]], connection: Connection
+    ) -> None:
+        in_work: deque[int] = deque()  # slots, in the order of the plans
+
+        def take(plan: Plan) -> list[np.ndarray]:
+            message = connection.recv_bytes()
+            if message == END:
+                raise _IterationEndedError
+            in_work.append(message[0])
+            return slots[message[0]]
+
+        with connection:
+            try:
+                with closing(self._engine.run(self._reader, plans, take)) as batches:
+                    for one in batches:
+                        made = Made(
+                            slot=in_work.popleft(),
+                            plan=one.plan,
+                            errors={b: Failed.of(error) for b, error in one.errors.items()},
+                            times=one.times,
+                        )
+                        del one
+                        send(connection, made)
+                send(connection, Ended())
+            except (_IterationEndedError, EOFError, ConnectionError):
+                pass  # The training wants no more of them.
+            except Exception as error:
+                with suppress(ConnectionError):
+                    send(connection, Failed.of(error))
+
+
+class _Server:
+    """Answers the requests of the training."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._loaders: dict[int, _Loader] = {}
+        # Loaders with as many threads share them, so a student's two streams do not have twice as
+        # many threads as there are cores.
+        self._threads: dict[int, ThreadPoolExecutor] = {}
+
+    def answer(self, request: Request) -> Reply:
+        if isinstance(request, OpenLoader):
+            loader = _Loader(request, self._threads_for(request.num_workers))
+            self._loaders[request.loader] = loader
+            return Opened(num_batches_ahead=loader.num_batches_ahead)
+        if isinstance(request, CloseLoader):
+            self._loaders.pop(request.loader).close()
+            return Done()
+        iteration, ring = _descriptors(self._control, 2)
+        try:
+            self._loaders[request.loader].begin(request, Connection(iteration), ring)
+        finally:
+            os.close(ring)
+        return Done()
+
+    def _threads_for(self, num_workers: int) -> ThreadPoolExecutor:
+        if num_workers not in self._threads:
+            self._threads[num_workers] = ThreadPoolExecutor(num_workers, "loader")
+        return self._threads[num_workers]
+
+
+def _descriptors(control: socket.socket, number: int) -> list[int]:
+    _, descriptors, _, _ = socket.recv_fds(control, 1, number)
+    if len(descriptors) != number:
+        raise OSError(
+            "the descriptors of an iteration did not arrive; is the limit of open files"
+            " too low (ulimit -n)?"
+        )
+    return descriptors
+
+
+def _watch_parent(pid: int) -> None:
+    while os.getppid() == pid:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(0)
+
+
+def main(descriptor: int, parent_pid: int, log_level: int) -> None:
+    """Serves the requests that come over a socket until it closes."""
+    faulthandler.enable()
+    # Ctrl-C and a scheduler's SIGTERM go to the whole group. The training may still want batches,
+    # and this process ends with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.dup2(2, 1)  # Whatever a library prints must not get into the output of the training.
+    Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
+    collect_log_records(log_level)
+    control = socket.socket(fileno=descriptor)
+    connection = Connection(os.dup(descriptor))
+    server = _Server(control)
+    while True:
+        try:
+            request = connection.recv()
+        except (EOFError, ConnectionError):
+            os._exit(0)  # without waiting for work that nobody wants
+        try:
+            reply = server.answer(request)
+        except Exception as error:
+            reply = Failed.of(error)
+        try:
+            send(connection, reply)
+        except ConnectionError:
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,169 @@
+"""What the training and its loader process tell each other.
+
+The training asks over one socket, and every request has a reply. Each iteration over batches has a
+socket of its own. There the training sends the numbers of free slots, one byte each, and an empty
+message to end the iteration. The loader process sends `Made` for each batch, then `Ended` or
+`Failed`. Log records of the loader process travel with its messages, and are logged in the
+training.
+"""
+
+import logging
+import pickle
+import traceback
+from dataclasses import dataclass
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+
+from loaders.decode import DecodeError
+from loaders.engines.engine import StageTimes
+from loaders.loader_process.ring import RingLayout
+from loaders.plan.draw import Plan
+from loaders.plan.planner import Planner
+from shards.errors import InputError
+from shards.reader import ShardError
+
+END = b""
+"""Ends an iteration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLoader:
+    """Opens loader number `loader`. The reply is `Opened`."""
+
+    loader: int
+    planner: Planner
+    cache: bool
+    engine: str
+    dtype: str
+    num_workers: int
+    lookahead_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """Begins an iteration: an epoch, or the endless stream if `epoch` is None.
+
+    Two descriptors follow it: the iteration's socket, and the ring's memory.
+    """
+
+    loader: int
+    epoch: int | None
+    start: int
+    ring: int
+    layout: RingLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloseLoader:
+    """Closes loader number `loader`, once its iterations have ended."""
+
+    loader: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The loader is open; `num_batches_ahead` as in `Engine`."""
+
+    num_batches_ahead: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The request was fulfilled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A batch is in slot `slot`; the others as in `Rendered`."""
+
+    slot: int
+    plan: Plan
+    errors: "dict[int, Failed]"
+    times: StageTimes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """There are no more batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """An exception, and then the causes that it names."""
+
+    chain: tuple[BaseException, ...]
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failed":
+        """The message for an exception."""
+        if not isinstance(error, InputError | DecodeError):  # a mistake in the program
+            error.add_note("in the loader process:\n" + "".join(traceback.format_exception(error)))
+        chain = [error]
+        while (cause := chain[-1].__cause__) is not None and cause not in chain:
+            chain.append(cause)
+        return cls(chain=tuple(map(_portable, chain)))
+
+    @property
+    def error(self) -> BaseException:
+        """The exception, as it was raised."""
+        for error, cause in zip(self.chain, self.chain[1:], strict=False):
+            error.__cause__ = cause
+        return self.chain[0]
+
+
+Request = OpenLoader | Begin | CloseLoader
+Reply = Opened | Done | Failed
+FromRun = Made | Ended | Failed
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The exception, or its text where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def video_error(failed: Failed) -> DecodeError | ShardError:
+    """The error of a video."""
+    error = failed.error
+    assert isinstance(error, DecodeError | ShardError)
+    return error
+
+
+_records: "SimpleQueue[logging.LogRecord]" = SimpleQueue()
+
+
+def collect_log_records(level: int) -> None:
+    """In the loader process: from now on, log records wait for the next message."""
+    logging.basicConfig(level=level, handlers=[QueueHandler(_records)], force=True)
+    logging.captureWarnings(True)
+
+
+def send(connection: Connection, message: Reply | FromRun) -> None:
+    """In the loader process: sends a message, and the log records so far."""
+    records = []
+    while True:
+        try:
+            records.append(_records.get_nowait())
+        except Empty:
+            break
+    connection.send((message, records))
+
+
+def receive(connection: Connection) -> Reply | FromRun:
+    """In the training: the next message; logs the records that come with it.
+
+    Raises:
+        EOFError: The other side has closed the socket, or is dead.
+        OSError: The same.
+    """
+    message, records = connection.recv()
+    for record in records:
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    answer: Reply | FromRun = message
+    return answer

@@ -1,0 +1,136 @@
+"""`Ring`: memory that the loader process writes batches to, and that their tensors refer to.
+
+The memory is an anonymous file (memfd). It has no name that could be left behind, /dev/shm does not
+limit it, and it ends with the last process that maps it. A slot holds one batch. It goes back to
+the loader process when no tensor refers to it any more. So a batch is never copied or pickled, but
+for one case: a consumer that keeps more than `MAX_HELD` batches gets copies of the further ones.
+Otherwise it would wait for ever for a slot that it keeps itself.
+"""
+
+import math
+import mmap
+import os
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from threading import RLock
+
+import numpy as np
+
+MAX_HELD = 2
+"""Batches that a consumer may keep before it gets copies: the current one and the next."""
+_PAGE_BYTES = mmap.PAGESIZE
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingLayout:
+    """What a ring holds.
+
+    Attributes:
+        shapes: The (B, V, T, S, S, 3) shape of each group of views in a batch.
+        dtype: NumPy's name of the views' type.
+        num_slots: How many batches there is room for, at most 255.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: str
+    num_slots: int
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the whole ring."""
+        return self.num_slots * sum(self._array_bytes)
+
+    def arrays(self, memory: mmap.mmap, slot: int) -> list[np.ndarray]:
+        """The views of a slot, one array for each group; each begins with a page."""
+        arrays, begin = [], slot * sum(self._array_bytes)
+        for shape, num_bytes in zip(self.shapes, self._array_bytes, strict=True):
+            values = np.frombuffer(memory, self.dtype, math.prod(shape), begin)
+            arrays.append(values.reshape(shape))
+            begin += num_bytes
+        return arrays
+
+    @property
+    def _array_bytes(self) -> list[int]:
+        itemsize = np.dtype(self.dtype).itemsize
+        sizes = [math.prod(shape) * itemsize for shape in self.shapes]
+        return [-(-size // _PAGE_BYTES) * _PAGE_BYTES for size in sizes]
+
+
+class Ring:
+    """The training's side of the memory.
+
+    Attributes:
+        layout: What it holds.
+        descriptor: The file, for the other process.
+    """
+
+    def __init__(self, layout: RingLayout) -> None:
+        """Reserves the memory. A page takes room once it is written."""
+        self.layout = layout
+        self.descriptor = os.memfd_create("timebalance-loader")
+        weakref.finalize(self, os.close, self.descriptor)
+        os.ftruncate(self.descriptor, layout.num_bytes)
+        self.memory = mmap.mmap(self.descriptor, layout.num_bytes)
+        self._owner_pid = os.getpid()
+        self._free = list(range(layout.num_slots))
+        self._lent: set[int] = set()  # to the other process
+        self._num_held = 0  # by the consumer
+        self._give: Callable[[int], None] | None = None
+        # A tensor may end anywhere, also while this thread has the lock.
+        self._lock = RLock()
+
+    def attach(self, give: Callable[[int], None]) -> None:
+        """Gives all free slots away, now and as they become free. `give` must not block."""
+        with self._lock:
+            self._give = give
+            self._give_free_slots()
+
+    def detach(self) -> None:
+        """Takes back the slots that were given away. The other process must not use them now."""
+        with self._lock:
+            self._give = None
+            self._free += self._lent
+            self._lent.clear()
+
+    def views(self, slot: int) -> list[np.ndarray]:
+        """The views in a slot that the other process has filled; one array for each group."""
+        with self._lock:
+            self._lent.remove(slot)
+            self._num_held += 1
+            is_copy = self._num_held > MAX_HELD
+        arrays = self.layout.arrays(self.memory, slot)
+        if is_copy:
+            copies = [array.copy() for array in arrays]
+            self._take_back(slot)
+            return copies
+        self._watch(slot, arrays)
+        return arrays
+
+    def _watch(self, slot: int, arrays: list[np.ndarray]) -> None:
+        in_use = set(range(len(arrays)))
+
+        def ended(index: int) -> None:
+            in_use.discard(index)
+            # A process that was forked from this one has copies of its tensors, but not the slot.
+            if not in_use and os.getpid() == self._owner_pid:
+                self._take_back(slot)
+
+        for index, array in enumerate(arrays):
+            weakref.finalize(array, partial(ended, index)).atexit = False
+
+    def _take_back(self, slot: int) -> None:
+        with self._lock:
+            self._num_held -= 1
+            self._free.append(slot)
+            self._give_free_slots()
+
+    def _give_free_slots(self) -> None:
+        while self._give is not None and self._free:
+            slot = self._free.pop()
+            self._lent.add(slot)
+            try:
+                self._give(slot)
+            except OSError:  # The other process is dead, or its run has ended.
+                return

@@ -1,0 +1,60 @@
+"""`Producer`: makes the pixels of a loader, in this process or in another one."""
+
+from collections.abc import Generator, Iterator
+from typing import Protocol
+
+from loaders.engines.engine import Engine, Rendered
+from loaders.plan.draw import Plan
+from loaders.plan.planner import Planner
+from loaders.prefetch import Prefetcher
+from shards.reader import ShardReader
+
+
+class Producer(Protocol):
+    """Makes the batches of one planner. It owns all that this needs until it is closed."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Rendered]:
+        """The batches of one epoch from batch `start` on. Closing the generator ends its work.
+
+        Several generators may be used at the same time.
+        """
+        ...
+
+    def stream(self, start: int = 0) -> Generator[Rendered]:
+        """The batches of the endless stream from step `start` on, as for `epoch`."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back. Generators that have not ended must not be used afterwards."""
+        ...
+
+
+class LocalProducer:
+    """Makes batches in this process: an engine executes the plans.
+
+    Attributes:
+        engine: Executes the plans.
+    """
+
+    def __init__(self, planner: Planner, reader: ShardReader, engine: Engine) -> None:
+        """Takes over the reader and the engine."""
+        self.engine = engine
+        self._reader = reader
+        self._ahead = Prefetcher(planner, reader, num_batches_ahead=engine.num_batches_ahead)
+
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Rendered]:
+        """See `Producer`."""
+        return self._run(self._ahead.epoch(epoch, start))
+
+    def stream(self, start: int = 0) -> Generator[Rendered]:
+        """See `Producer`."""
+        return self._run(self._ahead.stream(start))
+
+    def close(self) -> None:
+        """See `Producer`."""
+        self.engine.close()
+        self._ahead.close()
+        self._reader.close()
+
+    def _run(self, plans: Iterator[Plan]) -> Generator[Rendered]:
+        return self.engine.run(self._reader, plans)
