@@ -326,8 +326,9 @@ def open_loader(
             dali on a GPU that decodes video, otherwise fused.
         num_workers: Number of threads; one per usable core by default.
         in_process: Whether the threads run in this process. False starts the loader process, one
-            for all loaders here. There they do not slow down what this process does. The default
-            is TODO.
+            for all loaders of this process, where they do not slow down the training. By default
+            they run here if the device is the CPU, because a training on the CPU shares its cores
+            with them anyway.
         lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
             least two batches are in work.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts

@@ -1,6 +1,5 @@
 """Where the threads of a loader run: in this process, or in the loader process."""
 
-import os
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -17,8 +16,6 @@ from loaders.producer import LocalProducer, Producer
 from loaders.transfer import pin
 from shards.errors import InputError
 from shards.reader import ShardReader
-
-_RUNS_HERE = os.environ.get("TB_BESIDE") != "1"
 
 
 class _Settings(TypedDict):
@@ -67,7 +64,7 @@ def open_producer(
         "lookahead_mb": LOOKAHEAD_MB if lookahead_mb is None else lookahead_mb,
         "prepare": pin if device.type == "cuda" else None,
     }
-    if in_process if in_process is not None else _RUNS_HERE:
+    if in_process or (in_process is None and device.type == "cpu"):
         threads = open_cpu_engine(engine, planner.spec, batch_size=planner.batch_size, **settings)
         return LocalProducer(planner, ShardReader(planner.manifest, cache=cache), threads)
-    return ProcessProducer(planner, engine=engine, cache=cache, **settings)
+    return ProcessProducer(planner, engine=engine.value, cache=cache, **settings)

@@ -18,7 +18,9 @@ class BufferPool:
     An array begins with a cache line.
     """
 
-    def __init__(self, max_arrays: int, prepare: Callable[[np.ndarray], None] | None) -> None:
+    def __init__(
+        self, max_arrays: int, prepare: Callable[[np.ndarray], None] | None = None
+    ) -> None:
         """Remembers at most `max_arrays`, because the consumer may keep some for ever.
 
         `prepare` gets the memory of each new array, as bytes.

@@ -121,7 +121,7 @@ class _Loader:
                 send(connection, Ended())
             except (_IterationEndedError, EOFError, ConnectionError):
                 pass  # The training wants no more of them.
-            except Exception as error:
+            except BaseException as error:  # A worker may raise SystemExit.
                 with suppress(ConnectionError):
                     send(connection, Failed.of(error))
 

@@ -274,6 +274,9 @@ class Machine(_Section):
         device: A torch device, or "auto".
         engine: The loader's engine, or "auto".
         num_workers: The loader's threads. Null: one for each core.
+        in_process: Whether the loader's threads run in the process that trains. False: they run in
+            a loader process, where they do not slow down the training. Null: in a loader process
+            when training on a GPU.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
         tune: Lets the DALI engine try a few layouts before a stage.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
@@ -296,6 +299,7 @@ class Machine(_Section):
     device: str = "auto"
     engine: str = "auto"
     num_workers: int | None = Field(None, ge=1)
+    in_process: bool | None = None
     num_threads: int | None = Field(None, ge=1)
     tune: bool = False
     gpu_memory_mb: float | None = Field(None, gt=0)

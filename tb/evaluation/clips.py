@@ -45,6 +45,7 @@ def evaluation_loader(
         engine=config.machine.engine,
         device=world.device(config.machine.device),
         num_workers=world.num_workers(config.machine.num_workers),
+        in_process=config.machine.in_process,
         rank=world.rank,
         world_size=world.size,
         shuffle=False,

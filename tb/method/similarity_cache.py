@@ -136,6 +136,7 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
         engine=machine.engine,
         device=machine.device,
         num_workers=machine.num_workers,
+        in_process=machine.in_process,
         shuffle=False,
     )
 

@@ -87,5 +87,6 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         rank=world.rank,
         world_size=world.size,
         num_workers=world.num_workers(machine.num_workers),
+        in_process=machine.in_process,
         layout=layout,
     )

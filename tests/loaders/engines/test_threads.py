@@ -23,18 +23,19 @@ from tests.paired import paired
     dtype=st.sampled_from(["uint8", "float16", "float32"]),
     batch_size=st.integers(1, 64),
     num_workers=st.integers(1, 256),
+    lookahead_mb=st.sampled_from([1, 100, 2048]),
 )
 def test_each_thread_has_two_videos_unless_memory_is_short(
-    size_px: int, dtype: str, batch_size: int, num_workers: int
+    size_px: int, dtype: str, batch_size: int, num_workers: int, lookahead_mb: int
 ) -> None:
     spec = pretrain(size_px=size_px)
-    ahead = num_batches_ahead(spec, dtype, batch_size, num_workers)
+    ahead = num_batches_ahead(spec, dtype, batch_size, num_workers, lookahead_mb)
     shape = (batch_size * 10 * 16, 3, size_px, size_px)  # 2 long clips and 8 short ones a video
     num_bytes = torch.empty(shape, dtype=getattr(torch, dtype), device="meta").nbytes
     assert ahead >= 2
-    assert ahead == 2 or ahead * num_bytes <= 2 * 2**30
+    assert ahead == 2 or ahead * num_bytes <= lookahead_mb * 2**20
     is_enough = ahead * batch_size >= 2 * num_workers
-    assert is_enough or (ahead + 1) * num_bytes > 2 * 2**30
+    assert is_enough or (ahead + 1) * num_bytes > lookahead_mb * 2**20
     assert ahead == 2 or (ahead - 1) * batch_size < 2 * num_workers
 
 

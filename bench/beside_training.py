@@ -1,0 +1,246 @@
+"""What a loader costs the training beside it: threads in the same process, or a loader process.
+
+Three trainers, each alone and beside a loader in either place: "launches" does nothing but small
+operations, so it feels every moment in which another thread has the interpreter; "compiled" makes
+steps of a small compiled network; "step" (on a GPU only) makes steps of the student's backbone. A
+thread takes the loader's batches as fast as they come and drops them. Each round measures all of
+them once, so other work on the machine affects all equally. Medians of the rounds' ratios count.
+
+    python -m bench.beside_training --shards DIR [--views student] [--size 112] [--batch-size 8]
+        [--workers 1] [--seconds 3] [--rounds 5] [--device cpu] [--json FILE]
+
+Columns: the trainer's speed against the trainer alone; the loader's speed against the same loader
+beside an idle trainer, and in videos/s; CPU time per video in both processes together. Below that:
+seconds from `open_loader` to the first batch, and the memory of each process.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+from typing import Any
+
+import torch
+from torch import nn
+
+from loaders import Loader, open_loader
+from loaders.loader_process.process_producer import ProcessProducer
+from shards.files.publish import publish_bytes
+from tb.networks.backbones import build_backbone
+
+PLACES = {"threads here": True, "loader process": False}
+_CLOCK_HZ = os.sysconf("SC_CLK_TCK")
+Launch = Callable[[], object]
+
+
+@dataclass
+class Measured:
+    """The rounds of one trainer beside a loader in one place."""
+
+    trainer_kept: list[float] = field(default_factory=list)
+    loader_kept: list[float] = field(default_factory=list)
+    videos_per_s: list[float] = field(default_factory=list)
+    cpu_ms_per_video: list[float] = field(default_factory=list)
+
+    def row(self) -> dict[str, float]:
+        """The medians."""
+        return {name: median(values) for name, values in vars(self).items()}
+
+
+class Drain:
+    """Takes a loader's batches in a thread, and counts their videos."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.num_videos, self._end = 0, Event()
+        self._thread = Thread(target=self._run, args=(loader,))
+        self._warm = Event()
+        self._thread.start()
+        self._warm.wait()
+
+    def _run(self, loader: Loader) -> None:
+        batches = loader.stream()
+        for number, batch in enumerate(batches):
+            self.num_videos += len(batch.keys)
+            del batch
+            if number == 3:
+                self._warm.set()
+            if self._end.is_set():
+                break
+        batches.close()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._end.set()
+        self._thread.join()
+
+
+def main() -> None:
+    """Prints the table, and writes it to --json."""
+    options = _parse()
+    torch.set_num_threads(1)
+    device = torch.device(options.device)
+    found: dict[str, dict[str, Any]] = {}
+    for name, launch in _trainers(device):
+        found[name] = _measure(launch, options)
+        print(_table(name, found[name]), flush=True)
+    costs = {place: _start(options, here) for place, here in PLACES.items()}
+    for place, cost in costs.items():
+        print(f"{place:16}" + ", ".join(f"{name} {value:.2f}" for name, value in cost.items()))
+    if options.json:
+        settings = {name: str(value) for name, value in vars(options).items() if name != "json"}
+        report = {"settings": settings, "beside": found, "costs": costs}
+        publish_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
+
+
+def _trainers(device: torch.device) -> Iterator[tuple[str, Launch]]:
+    a, b = torch.rand(2, 64, 64, device=device)
+    yield "launches", lambda: a @ b
+    small = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)).to(device)
+    compiled = torch.compile(small)
+    x = torch.rand(32, 64, device=device)
+    yield "compiled", lambda: compiled(x).sum().backward()
+    if device.type == "cuda":
+        backbone = build_backbone("slow_r50").to(device, memory_format=torch.channels_last_3d)
+        step = torch.compile(backbone)
+        clips = torch.rand(8, 3, 8, 112, 112, device=device)
+        clips = clips.to(memory_format=torch.channels_last_3d)
+
+        def train() -> None:
+            with torch.autocast("cuda", torch.bfloat16):
+                step(clips).float().mean().backward()
+
+        yield "step", train
+
+
+def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    measured = {place: Measured() for place in PLACES}
+    _rate(launch, 1.0)  # compiles
+    for _ in range(options.rounds):
+        for place, here in PLACES.items():
+            alone = _rate(launch, options.seconds)
+            with _open(options, here) as loader, _drained(loader) as drain:
+                speed, _ = _beside(loader, drain, lambda: time.sleep(options.seconds))
+                rates: list[float] = []
+                both, cpu_ms = _beside(
+                    loader, drain, lambda into=rates: into.append(_rate(launch, options.seconds))
+                )
+            one = measured[place]
+            one.trainer_kept.append(rates[0] / alone)
+            one.loader_kept.append(both / speed)
+            one.videos_per_s.append(both)
+            one.cpu_ms_per_video.append(cpu_ms)
+    return {place: one.row() for place, one in measured.items()}
+
+
+def _beside(loader: Loader, drain: Drain, work: Callable[[], object]) -> tuple[float, float]:
+    """(videos/s, CPU ms per video of everything) while `work` runs."""
+    began_s, videos, cpu_s = time.perf_counter(), drain.num_videos, _cpu_s(loader)
+    work()
+    num_videos = drain.num_videos - videos
+    per_s = num_videos / (time.perf_counter() - began_s)
+    # The trainer's own time is in it too; it is the same in both places.
+    return per_s, 1000 * (_cpu_s(loader) - cpu_s) / max(num_videos, 1)
+
+
+def _rate(launch: Launch, seconds: float) -> float:
+    """Launches per second."""
+    began_s, number = time.perf_counter(), 0
+    while time.perf_counter() - began_s < seconds:
+        for _ in range(20):
+            launch()
+        number += 20
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return number / (time.perf_counter() - began_s)
+
+
+def _open(options: argparse.Namespace, here: bool) -> Loader:
+    return open_loader(
+        options.shards,
+        options.views,
+        size_px=options.size,
+        batch_size=options.batch_size,
+        num_workers=options.workers,
+        engine="fused",
+        device=options.device,
+        in_process=here,
+    )
+
+
+@contextmanager
+def _drained(loader: Loader) -> Iterator[Drain]:
+    drain = Drain(loader)
+    try:
+        yield drain
+    finally:
+        drain.close()
+
+
+def _start(options: argparse.Namespace, here: bool) -> dict[str, float]:
+    """Seconds to the first batch, and resident memory in MB."""
+    began_s = time.perf_counter()
+    with _open(options, here) as loader:
+        opened_s = time.perf_counter() - began_s
+        batches = loader.stream()
+        next(batches)
+        first_s = time.perf_counter() - began_s
+        for _ in range(10):
+            next(batches)
+        costs = {"open s": opened_s, "first batch s": first_s}
+        costs |= {f"process {n} MB": _memory_mb(pid) for n, pid in enumerate(_pids(loader), 1)}
+        batches.close()
+    return costs
+
+
+def _pids(loader: Loader) -> list[int]:
+    producer = loader.producer
+    other = producer.pid if isinstance(producer, ProcessProducer) else None
+    return [os.getpid(), *([] if other is None else [other])]
+
+
+def _cpu_s(loader: Loader) -> float:
+    total = 0
+    for pid in _pids(loader):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _CLOCK_HZ
+
+
+def _memory_mb(pid: int) -> float:
+    """Its share of the memory; what two processes map counts half for each."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
+def _table(trainer: str, found: dict[str, dict[str, float]]) -> str:
+    lines = [f"{trainer:16}{'trainer keeps':>14}{'loader keeps':>14}{'videos/s':>10}{'CPU ms':>8}"]
+    for place, row in found.items():
+        lines.append(
+            f"{place:16}{row['trainer_kept']:14.2f}{row['loader_kept']:14.2f}"
+            f"{row['videos_per_s']:10.1f}{row['cpu_ms_per_video']:8.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--views", default="student")
+    parser.add_argument("--size", type=int, default=112, help="pixels")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

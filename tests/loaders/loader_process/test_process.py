@@ -1,0 +1,353 @@
+"""The loader process: same batches, and whoever dies, nothing is left and the other one says so."""
+
+import gc
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loaders import Batch, Loader, LoaderError, ViewSpec, open_loader
+from loaders.loader_process import process as process_module
+from loaders.loader_process.process import LoaderProcess, shared_process
+from loaders.loader_process.process_producer import ProcessProducer
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tests.paired import paired
+
+
+@pytest.fixture
+def new_process(monkeypatch: pytest.MonkeyPatch) -> LoaderProcess:
+    """The loader process of the test, which no other test has used."""
+    monkeypatch.setattr(process_module, "_shared", None)
+    return shared_process()
+
+
+def _open(manifest: Manifest, views: ViewSpec | str, **options: Any) -> Loader:
+    return open_loader(manifest, views, in_process=False, **{"num_workers": 2, **options})
+
+
+def _pid(loader: Loader) -> int:
+    assert isinstance(loader.producer, ProcessProducer)
+    pid = loader.producer.pid
+    assert pid is not None
+    return pid
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def _wait_until_dead(pid: int) -> None:
+    while _is_alive(pid):  # the test's own time limit ends it
+        time.sleep(0.05)
+
+
+def _assert_same(one: Batch, other: Batch) -> None:
+    assert one.keys == other.keys
+    assert torch.equal(one.labels, other.labels)
+    assert torch.equal(one.valid, other.valid)
+    assert one.views.keys() == other.views.keys()
+    for name in one.views:
+        assert one.views[name].dtype == other.views[name].dtype
+        assert one.views[name].stride() == other.views[name].stride()
+        assert torch.equal(one.views[name], other.views[name])
+    for name, value in vars(one.plan).items():
+        assert (value == getattr(other.plan, name)).all() if name != "size_px" else True
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+def test_batches_are_those_of_threads_here(
+    numbered_shards: Manifest, tiny_views: ViewSpec, engine: str, dtype: str
+) -> None:
+    settings: dict[str, Any] = {"engine": engine, "dtype": dtype, "batch_size": 3, "seed": 5}
+    with (
+        _open(numbered_shards, tiny_views, **settings) as beside,
+        open_loader(numbered_shards, tiny_views, in_process=True, **settings) as here,
+    ):
+        assert len(beside) > 2
+        for one, other in paired(beside.batches(1), here.batches(1)):
+            _assert_same(one, other)
+        for one, other in paired(islice(beside.stream(3), 5), islice(here.stream(3), 5)):
+            _assert_same(one, other)
+
+
+def test_several_iterations_at_once_do_not_mix(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    with (
+        _open(numbered_shards, tiny_views, batch_size=2) as beside,
+        open_loader(numbered_shards, tiny_views, batch_size=2, in_process=True) as here,
+    ):
+        mixed = zip(beside.batches(0), beside.stream(), beside.batches(2), strict=False)
+        plain = zip(here.batches(0), here.stream(), here.batches(2), strict=False)
+        for ours, theirs in paired(mixed, plain):
+            for one, other in zip(ours, theirs, strict=True):
+                _assert_same(one, other)
+
+
+def test_pixels_arrive_in_shared_memory_and_are_used_again(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    """A tensor lies in a mapping of the ring, and a long run needs no more than a few."""
+    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+        places = set()
+        for batch in islice(loader.stream(), 40):
+            places.add(batch.views["long"].data_ptr())
+            assert _mapping_of(batch.views["long"]).endswith("/memfd:timebalance-loader (deleted)")
+            del batch
+    assert 1 < len(places) <= 6
+
+
+def _mapping_of(tensor: torch.Tensor) -> str:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if begin <= tensor.data_ptr() < end:
+            return line
+    raise AssertionError("the tensor lies in no mapping")
+
+
+def test_loaders_share_one_process(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    with _open(numbered_shards, tiny_views) as one, _open(numbered_shards, "student") as other:
+        assert _pid(one) == _pid(other)
+        for ours, theirs in islice(zip(one.stream(), other.stream(), strict=True), 6):
+            assert (ours.views.keys(), theirs.views.keys()) == ({"long", "short"}, {"clip"})
+
+
+def test_the_process_does_without_torch(
+    numbered_shards: Manifest, tiny_views: ViewSpec, new_process: LoaderProcess
+) -> None:
+    with _open(numbered_shards, tiny_views) as loader:
+        next(iter(loader))
+        assert "libtorch" not in Path(f"/proc/{new_process.pid}/maps").read_text()
+
+
+def test_errors_of_opening_are_those_of_threads_here(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    with pytest.raises(InputError, match="is not remote: leave cache out"):
+        _open(numbered_shards, tiny_views, cache=False)
+    with pytest.raises(InputError, match="in_process is not for the engine dali"):
+        _open(numbered_shards, tiny_views, engine="dali", device="cpu")
+
+
+_SCRIPT = """
+import json, logging, os, sys
+from loaders import open_loader
+from loaders.plan.stage_views import pretrain
+loader = open_loader({shards!r}, pretrain(num_frames=4, size_px=16, num_slices=2), in_process=False,
+                     batch_size=2, num_workers=2)
+batches = loader.stream()
+print(json.dumps([loader.producer.pid, next(batches).keys]), flush=True)
+{then}
+"""
+
+
+def _script(manifest: Manifest, then: str) -> "subprocess.Popen[str]":
+    """A program without a `__main__` guard, on standard input as in a REPL."""
+    process = subprocess.Popen(
+        [sys.executable, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(_SCRIPT.format(shards=str(manifest.root), then=then))
+    process.stdin.close()
+    return process
+
+
+@pytest.mark.parametrize(
+    ("then", "number"),
+    [
+        ("sys.stdin.close(); import time; time.sleep(600)", signal.SIGKILL),
+        ("sys.stdin.close(); import time; time.sleep(600)", signal.SIGSEGV),
+        ("", None),
+        # A forked process keeps the parent's socket open.
+        ("if os.fork() == 0:\n    import time; time.sleep(20)\nos._exit(0)", None),
+    ],
+)
+def test_it_ends_when_its_parent_ends(
+    numbered_shards: Manifest, then: str, number: signal.Signals | None
+) -> None:
+    with _script(numbered_shards, then) as process:
+        assert process.stdout is not None
+        pid, keys = json.loads(process.stdout.readline())
+        assert len(keys) == 2
+        if number is not None:
+            assert _is_alive(pid)
+            process.send_signal(number)
+        process.stdout.close()
+        assert process.wait() == (0 if number is None else -number)
+    _wait_until_dead(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_its_death_is_an_error_that_says_how(
+    numbered_shards: Manifest, tiny_views: ViewSpec, number: signal.Signals
+) -> None:
+    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+        batches, pid = loader.stream(), _pid(loader)
+        next(batches)
+        os.kill(pid, number)
+        with pytest.raises(
+            LoaderError, match=rf"loader process \({pid}\) was killed by {number.name}"
+        ):
+            for _ in batches:
+                pass
+        with pytest.raises(LoaderError, match=number.name):
+            loader.batches(0).__next__()
+    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+        assert _pid(loader) != pid
+        assert len(list(loader.batches(0))) == len(loader)
+
+
+def test_the_interrupts_of_a_terminal_and_of_a_scheduler_leave_it_alone(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    """The training may still want batches: it ends with the training."""
+    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+        batches = loader.stream()
+        next(batches)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(_pid(loader), number)
+        assert len(list(islice(batches, 20))) == 20
+
+
+def test_nothing_stays_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    process = shared_process()
+
+    def cycle() -> None:
+        with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+            list(islice(loader.stream(), 3))
+            next(iter(loader))
+
+    def state() -> tuple[set[str], int, int]:
+        gc.collect()
+        files = Path("/proc/self/fd")
+        theirs = Path(f"/proc/{process.pid}/fd")
+        return (
+            {thread.name for thread in threading.enumerate()},
+            len(list(files.iterdir())),
+            len(list(theirs.iterdir())),
+        )
+
+    cycle()
+    before = state()
+    for _ in range(5):
+        cycle()
+    assert state() == before
+
+
+def test_a_loader_that_nobody_closes_is_closed_by_the_next_request(
+    numbered_shards: Manifest, tiny_views: ViewSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = shared_process()
+    producer = ProcessProducer(
+        open_loader(numbered_shards, tiny_views, in_process=True).planner,
+        cache=True,
+        engine="fused",
+        dtype="float32",
+        num_workers=1,
+        lookahead_mb=10,
+        prepare=None,
+    )
+    assert not process.abandoned
+    del producer
+    assert len(process.abandoned) == 1
+    with _open(numbered_shards, tiny_views):
+        assert not process.abandoned
+
+
+@pytest.mark.slow
+def test_100_epochs_leave_both_processes_as_they_were(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    def state(pid: int) -> tuple[int, int, int]:
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        memory_kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        folder = Path(f"/proc/{pid}")
+        threads = len(list((folder / "task").iterdir()))
+        return len(list((folder / "fd").iterdir())), threads, memory_kb
+
+    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+        pids = (os.getpid(), _pid(loader))
+        for epoch in range(100):
+            for batch in loader:
+                del batch
+            if epoch == 10:
+                before = [state(pid) for pid in pids]
+        after = [state(pid) for pid in pids]
+    for one, other in zip(before, after, strict=True):
+        assert one[:2] == other[:2]
+        assert other[2] < one[2] + 8 * 1024
+
+
+_TRAINING = """
+import hashlib, json, os, pathlib, sys
+from loaders import open_loader
+from loaders.plan.stage_views import pretrain
+shards, log, num_batches = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
+lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+loader = open_loader(shards, pretrain(num_frames=4, size_px=16, num_slices=2), in_process=False,
+                     batch_size=2, num_workers=2)
+print(loader.producer.pid, flush=True)
+with log.open("a") as file:
+    for number, batch in enumerate(loader.stream(len(lines)), len(lines)):
+        if number == num_batches:
+            break
+        digest = hashlib.sha256(batch.views["long"].contiguous().numpy().tobytes()).hexdigest()
+        file.write(json.dumps([number, batch.keys, digest]) + "\\n")
+        file.flush()
+"""
+
+
+@pytest.mark.slow
+def test_50_kills_of_either_process_change_no_batch(
+    numbered_shards: Manifest, tmp_path: Path
+) -> None:
+    """Killed at a random moment, then started again where the log ends, until all batches came."""
+    num_batches, num_kills = 400, 50
+    drawn = random.Random(17)
+    arguments = [sys.executable, "-c", _TRAINING, str(numbered_shards.root)]
+    expected = tmp_path / "expected.jsonl"
+    subprocess.run([*arguments, str(expected), str(num_batches)], check=True)
+    found = tmp_path / "found.jsonl"
+    for kill in range(num_kills):
+        until = str((kill + 1) * num_batches // (num_kills + 1))
+        process = subprocess.Popen(
+            [*arguments, str(found), str(num_batches)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        with process.stdout:
+            loader = int(process.stdout.readline())
+        while len(found.read_text().splitlines()) < int(until) and process.poll() is None:
+            pass
+        time.sleep(drawn.random() * 0.01)
+        victim = (process.pid, loader)[kill % 2]
+        os.kill(victim, signal.SIGKILL)
+        process.wait()
+        _wait_until_dead(loader)
+        assert process.returncode in (-signal.SIGKILL, 1, 0)
+        # A line that was cut off was not handed out.
+        text = found.read_text()
+        found.write_text(text[: text.rfind("\n") + 1])
+    subprocess.run([*arguments, str(found), str(num_batches)], check=True)
+    assert found.read_text() == expected.read_text()

@@ -1,0 +1,135 @@
+"""The order of a hand-over to a device, on a stream that only records."""
+
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from loaders import LoaderError
+from loaders.transfer import CudaCopyStream, Transferred, transferred
+
+
+@dataclass
+class FakeStream:
+    """Copies at once, and records; a copy arrives when the test says so."""
+
+    events: list[str] = field(default_factory=list)
+    arrived: dict[int, threading.Event] = field(default_factory=dict)
+    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def copy(self, tensors: list[torch.Tensor]) -> "FakeCopy":
+        number = int(tensors[0][0])
+        self.events.append(f"copy {number} in {threading.current_thread().name}")
+        self.arrived[number] = threading.Event()
+        self.begun.release()
+        return FakeCopy(self, number, [tensor.clone() for tensor in tensors])
+
+
+@dataclass
+class FakeCopy:
+    stream: FakeStream
+    number: int
+    tensors: list[torch.Tensor]
+
+    def wait(self) -> None:
+        self.stream.arrived[self.number].wait()
+        self.stream.events.append(f"arrived {self.number}")
+
+    def take(self) -> list[torch.Tensor]:
+        self.stream.events.append(f"take {self.number} in {threading.current_thread().name}")
+        return self.tensors
+
+
+class Source:
+    """Makes batches 0, 1, ... in one piece of memory each, and says when one is let go of."""
+
+    def __init__(self, stream: FakeStream, number: int, error: Exception | None = None) -> None:
+        self._stream, self._number, self._error = stream, number, error
+        self.is_closed = False
+
+    def batches(self) -> Generator[Transferred[int]]:
+        try:
+            for number in range(self._number):
+                batch = Transferred(number, [torch.full((3,), number), torch.rand(2, 2)])
+                yield batch
+                del batch
+                self._stream.events.append(f"let go of {number}")
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.is_closed = True
+
+
+def test_one_batch_is_copied_ahead_and_memory_is_kept_until_it_arrived() -> None:
+    stream = FakeStream()
+    moved = transferred(Source(stream, 4).batches(), stream)
+    with ThreadPoolExecutor(1, "training") as training:
+        consumed = training.submit(list, moved)
+        for number in range(4):
+            stream.begun.acquire()
+            assert f"let go of {number}" not in stream.events
+            stream.arrived[number].set()
+        batches = consumed.result()
+    assert [batch.rest for batch in batches] == [0, 1, 2, 3]
+    assert [int(batch.tensors[0][0]) for batch in batches] == [0, 1, 2, 3]
+    for number in range(4):
+        copied, arrived = (
+            stream.events.index(event)
+            for event in (f"copy {number} in transfer", f"arrived {number}")
+        )
+        assert copied < arrived < stream.events.index(f"let go of {number}")
+        assert f"take {number} in training_0" in stream.events
+
+
+class _Arrives(FakeStream):
+    """Every copy arrives at once."""
+
+    def copy(self, tensors: list[torch.Tensor]) -> FakeCopy:
+        copy = super().copy(tensors)
+        self.arrived[copy.number].set()
+        return copy
+
+
+def test_the_thread_is_at_most_one_batch_ahead() -> None:
+    stream = _Arrives()
+    moved = transferred(Source(stream, 50).batches(), stream)
+    for number in range(50):
+        assert next(moved).rest == number
+        num_begun = sum(event.startswith("copy") for event in stream.events)
+        # One waits in the queue, and one waits for room there.
+        assert num_begun <= number + 3
+    assert list(moved) == []
+
+
+def test_an_error_is_raised_in_its_place() -> None:
+    stream = _Arrives()
+    source = Source(stream, 2, LoaderError("video 7 is bad"))
+    moved = transferred(source.batches(), stream)
+    assert [next(moved).rest, next(moved).rest] == [0, 1]
+    with pytest.raises(LoaderError, match="video 7 is bad"):
+        next(moved)
+    assert source.is_closed
+
+
+def test_closing_ends_the_thread_and_the_source() -> None:
+    stream = _Arrives()
+    source = Source(stream, 50)
+    moved = transferred(source.batches(), stream)
+    next(moved)
+    moved.close()
+    assert source.is_closed
+    assert not any(thread.name == "transfer" for thread in threading.enumerate())
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_what_was_sent() -> None:
+    device = torch.device("cuda")
+    sent = [torch.rand(3, 1 << 20).pin_memory() for _ in range(5)]
+    batches = (Transferred(n, [tensor]) for n, tensor in enumerate(sent))
+    moved = transferred(batches, CudaCopyStream(device))
+    for number, batch in enumerate(moved):
+        assert batch.tensors[0].is_cuda
+        assert torch.equal(batch.tensors[0].cpu(), sent[number])
