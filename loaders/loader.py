@@ -29,7 +29,7 @@ from loaders.plan.planner import Planner
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
 from loaders.producer import LocalProducer, Producer
-from loaders.profile import Profile, profile_batches
+from loaders.profile import Profile, profile_stream
 from loaders.subset import Subset
 from loaders.transfer import CopyStream, CudaCopyStream
 from shards.cpus import num_cpus
@@ -246,8 +246,7 @@ class Loader:
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None
     ) -> Profile:
         """Measures where the time goes; print it. `step` is what training does with a batch."""
-        with closing(self.stream()) as batches:
-            return profile_batches(batches, num_batches, step)
+        return profile_stream(self.stream, num_batches, step)
 
     def _run(self, rendered: Generator[Rendered]) -> Generator[Batch]:
         self._check_open()
@@ -300,6 +299,7 @@ def open_loader(
     """Opens a shards folder for one stage. Close the loader, or use it in a `with` block.
 
     No argument is ignored: an argument that means nothing together with the others is refused.
+    The function is long because each argument takes a line.
 
     Args:
         shards: Folder made by `tb shard`, its URL, or its manifest.

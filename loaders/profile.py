@@ -1,14 +1,26 @@
 """Measures where a loader's time goes, and says what to change."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from threading import Event
+
+import torch
 
 from loaders.batch import Batch
 from loaders.engines.engine import StageTimes
 
 # If the consumer waits for less than this share of the time, the loader keeps up.
 _KEEPS_UP = 0.05
+# Less than this share of the launches is worth a word.
+_IS_KEPT = 0.9
+_APART = (
+    "in_process=False (a run's machine.in_process) moves the loader to a process of its own, and "
+    "fewer workers leave it more of the cores"
+)
+_LAUNCHES_S = 0.3  # seconds for which launches are counted
 _ADVICE = {
     "consumer-bound": "the loader keeps up: only a faster step gains anything",
     "read-bound": "storage is slow: order='windowed' (a run's machine.order), a local disk, or "
@@ -30,12 +42,16 @@ class Profile:
         wait_s: Seconds during which the consumer waited for batches, a part of `wall_s`.
         stages: Seconds that the worker threads spent in reading, decoding and augmenting. With
             several workers their sum may exceed `wall_s`.
+        trainer_kept: The small operations that a thread of this process launches beside the loader
+            at full speed, over those that it launches alone. What is lost slows down each step of a
+            training, also one that never waits for a batch.
     """
 
     num_videos: int
     wall_s: float
     wait_s: float
     stages: StageTimes
+    trainer_kept: float = 1.0
 
     @property
     def videos_per_s(self) -> float:
@@ -67,7 +83,9 @@ class Profile:
             f"decode {self.stages.decode_s * per_video_ms:.1f} ms, "
             f"augment {self.stages.augment_s * per_video_ms:.1f} ms; "
             f"waited {self.wait_s / self.wall_s:.0%} of the time\n"
-            f"{self.verdict}: {self.advice}"
+            f"{self.verdict}: {self.advice}\n"
+            f"a training beside it keeps {self.trainer_kept:.0%} of its launches"
+            f"{'' if self.trainer_kept > _IS_KEPT else ': ' + _APART}"
         )
 
 
@@ -92,3 +110,43 @@ def profile_batches(
         wait_s=wait_s,
         stages=stages,
     )
+
+
+def profile_stream(
+    stream: Callable[[], Generator[Batch]],
+    num_batches: int,
+    step: Callable[[Batch], object] | None = None,
+) -> Profile:
+    """`profile_batches` of an endless stream, and what the loader costs a training beside it."""
+    alone = _launches_per_s()
+    with closing(stream()) as batches:
+        profile = profile_batches(batches, num_batches, step)
+        return replace(profile, trainer_kept=_launches_per_s_beside(batches) / alone)
+
+
+def _launches_per_s() -> float:
+    """Small operations that this thread launches on the CPU per second."""
+    a, b = torch.rand(2, 64, 64)
+    began_s, number = time.perf_counter(), 0
+    while (elapsed_s := time.perf_counter() - began_s) < _LAUNCHES_S:
+        _ = a @ b
+        number += 1
+    return number / elapsed_s
+
+
+def _launches_per_s_beside(batches: Iterator[Batch]) -> float:
+    """The same while another thread takes the batches as fast as they come."""
+    end = Event()
+
+    def drain() -> None:
+        while not end.is_set():
+            next(batches)
+
+    with ThreadPoolExecutor(1) as threads:
+        drained = threads.submit(drain)
+        try:
+            number = _launches_per_s()
+        finally:
+            end.set()
+        drained.result()  # raises what stopped the loader
+    return number

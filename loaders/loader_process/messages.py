@@ -138,7 +138,8 @@ _records: "SimpleQueue[logging.LogRecord]" = SimpleQueue()
 
 def collect_log_records(level: int) -> None:
     """In the loader process: from now on, log records wait for the next message."""
-    logging.basicConfig(level=level, handlers=[QueueHandler(_records)], force=True)
+    logging.root.handlers = [QueueHandler(_records)]
+    logging.root.setLevel(level)
     logging.captureWarnings(True)
 
 

@@ -9,8 +9,13 @@ import pytest
 from hypothesis import settings
 
 from loaders import Loader
+from loaders.engines.choice import EngineName
+from loaders.loader_process.process import LoaderProcess, shared_process
+from loaders.placement import open_producer
+from loaders.plan.planner import Planner
 from loaders.plan.stage_views import pretrain
 from loaders.plan.views import ViewSpec
+from loaders.producer import Producer
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
@@ -39,6 +44,28 @@ def close_loaders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for loader in opened:
         loader.close()
+
+
+@pytest.fixture(scope="session")
+def kept_process() -> LoaderProcess:
+    """One loader process for all tests, so that not every loader starts one."""
+    return shared_process()
+
+
+@pytest.fixture(params=["threads here", "loader process"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the loaders of a test work, unless it says so itself."""
+    where: str = request.param
+    if where == "loader process":
+        request.getfixturevalue("kept_process")
+
+        def opened(planner: Planner, engine: EngineName, **options: Any) -> Producer:
+            if options["in_process"] is None and engine != EngineName.DALI:
+                options["in_process"] = False
+            return open_producer(planner, engine, **options)
+
+        monkeypatch.setattr("loaders.loader.open_producer", opened)
+    return where
 
 
 @pytest.fixture(scope="session")

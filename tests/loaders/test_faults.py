@@ -31,6 +31,9 @@ from shards.sources.folder import from_folder
 from tests.make_videos import make_video
 from tests.paired import paired
 
+# With threads here, and with the loader process.
+pytestmark = pytest.mark.usefixtures("place")
+
 
 @pytest.fixture
 def copied(numbered_shards: Manifest, tmp_path: Path) -> Manifest:
@@ -103,6 +106,7 @@ def test_a_bad_video_is_skipped_and_listed(
     assert json.loads(line) == {"key": key, "reason": loader.bad[key]}
 
 
+@pytest.mark.parametrize("place", ["threads here"], indirect=True)
 def test_a_remote_shard_that_is_gone_is_skipped_and_named(
     numbered_shards: Manifest,
     tiny_views: ViewSpec,
@@ -125,6 +129,7 @@ def test_a_remote_shard_that_is_gone_is_skipped_and_named(
     assert all(f"{key} in " in reason for key, reason in loader.bad.items())
 
 
+@pytest.mark.parametrize("place", ["threads here"], indirect=True)
 def test_a_cache_that_cannot_be_written_is_no_bad_video(
     numbered_shards: Manifest,
     tiny_views: ViewSpec,
@@ -198,6 +203,7 @@ def test_a_shard_that_changes_while_reading_is_named(
         list(batches)
 
 
+@pytest.mark.parametrize("place", ["threads here"], indirect=True)
 @pytest.mark.parametrize("failure", [MemoryError, SystemExit, ZeroDivisionError])
 def test_a_dying_worker_is_noticed_at_once(
     numbered_shards: Manifest,
@@ -220,13 +226,14 @@ import sys
 from loaders import open_loader
 # A process in the background ignores SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-for batch in open_loader(sys.argv[1], "pretrain", size_px=64, num_workers=2).stream():
+options = {"size_px": 64, "num_workers": 2, "in_process": sys.argv[2] == "threads here"}
+for batch in open_loader(sys.argv[1], "pretrain", **options).stream():
     print("batch", flush=True)
 """
 
 
-def test_ctrl_c_ends_the_stream(numbered_shards: Manifest) -> None:
-    command = [sys.executable, "-c", _ENDLESS, str(numbered_shards.root)]
+def test_ctrl_c_ends_the_stream(numbered_shards: Manifest, place: str) -> None:
+    command = [sys.executable, "-c", _ENDLESS, str(numbered_shards.root), place]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
     )

@@ -19,6 +19,9 @@ from loaders import Batch, Loader, LoaderError, Subset, ViewSpec, open_loader
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
+# With threads here, and with the loader process.
+pytestmark = pytest.mark.usefixtures("place")
+
 
 def _same(ours: Batch, theirs: Batch) -> bool:
     return ours.keys == theirs.keys and all(

@@ -22,6 +22,9 @@ from shards.format.manifest import Manifest
 from tests.loaders.numbered import read_number
 from tests.paired import paired
 
+# With threads here, and with the loader process.
+pytestmark = pytest.mark.usefixtures("place")
+
 NUM_VIDEOS = 11
 Content = dict[tuple[int, str], bytes]
 

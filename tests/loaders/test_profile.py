@@ -38,6 +38,7 @@ def test_what_makes_a_stage_slow_counts_for_it(
     profile = loader.profile(num_batches=4, step=step)
     assert profile.num_videos == 8
     assert 0 <= profile.wait_s <= profile.wall_s
+    assert profile.trainer_kept > 0
     # Lower bounds only: other programs make a stage slower, but nothing makes a sleep shorter.
     if stage == "consumer":
         assert profile.wall_s - profile.wait_s >= 4 * _SLOW_S
@@ -58,3 +59,10 @@ def test_a_consumer_that_never_waits_is_named() -> None:
     profile = Profile(num_videos=8, wall_s=4.0, wait_s=0.1, stages=stages)
     assert profile.verdict == "consumer-bound"
     assert "the loader keeps up" in str(profile)
+
+
+@pytest.mark.parametrize(("kept", "advised"), [(1.0, False), (0.62, True)])
+def test_what_the_loader_costs_a_training_is_said(kept: float, advised: bool) -> None:
+    profile = Profile(num_videos=8, wall_s=4.0, wait_s=0.1, stages=StageTimes(), trainer_kept=kept)
+    assert f"keeps {kept:.0%} of its launches" in str(profile)
+    assert ("in_process=False" in str(profile)) == advised
