@@ -18,6 +18,7 @@ from tests.tb.conftest import QUICK
 SETTINGS = (
     *QUICK,
     "machine.num_threads=1",
+    "machine.in_process=false",
     "machine.tensorboard=false",
     "classify.dropout=0",
     "pretrain.optim={steps: 2, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, clip_norm: 0.1}",

@@ -68,11 +68,12 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
 def test_a_killed_process_goes_on_to_the_same_weights(
     manifest: Manifest, config: Config, finished: Path, tmp_path: Path
 ) -> None:
+    """With a loader process, where the finished run had threads."""
     settings = tmp_path / "config.yaml"
     settings.write_text((finished / "distinctive" / "config.yaml").read_text())
     command = [sys.executable, "-m", "tb.cli", "train", "distinctive"]
     command += ["--shards", str(manifest.root), "--out", str(tmp_path)]
-    command += ["--set", "machine.log_steps=1"]
+    command += ["--set", "machine.log_steps=1", "--set", "machine.in_process=false"]
     log = tmp_path / "distinctive" / METRICS
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while len(read_metrics(log)) < 3 and process.poll() is None:
