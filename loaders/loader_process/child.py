@@ -65,10 +65,10 @@ class _Loader:
         self.num_batches_ahead = self._engine.num_batches_ahead
         self._ahead = Prefetcher(planner, self._reader, num_batches_ahead=self.num_batches_ahead)
         self._slots: dict[int, list[list[np.ndarray]]] = {}  # of each ring
-        self._iterations: list[Thread] = []
+        self._iterations: list[tuple[Thread, socket.socket]] = []
 
-    def begin(self, request: Begin, connection: Connection, ring: int) -> None:
-        """Starts the thread of an iteration; `ring` is the descriptor of its memory."""
+    def begin(self, request: Begin, iteration: int, ring: int) -> None:
+        """Starts the thread of an iteration, given the descriptors of its socket and memory."""
         if request.ring not in self._slots:
             layout = request.layout
             memory = mmap.mmap(ring, layout.num_bytes)
@@ -79,24 +79,28 @@ class _Loader:
             plans = self._ahead.stream(request.start)
         else:
             plans = self._ahead.epoch(request.epoch, request.start)
-        self._iterations = [thread for thread in self._iterations if thread.is_alive()]
+        self._iterations = [one for one in self._iterations if one[0].is_alive()]
+        ours = socket.socket(fileno=iteration)
         thread = Thread(
-            target=self._iterate, args=(plans, self._slots[request.ring], connection), daemon=True
+            target=self._iterate, args=(plans, self._slots[request.ring], ours), daemon=True
         )
-        self._iterations.append(thread)
+        self._iterations.append((thread, ours))
         thread.start()
 
     def close(self) -> None:
-        """Waits for the iterations, which the training has ended, and gives everything back."""
-        for thread in self._iterations:
+        """Ends the iterations, and gives everything back."""
+        for thread, iteration in self._iterations:
+            with suppress(OSError):  # It may have ended, or the training has closed its side.
+                iteration.shutdown(socket.SHUT_RDWR)
             thread.join()
         self._engine.close()
         self._ahead.close()
         self._reader.close()
 
     def _iterate(
-        self, plans: Iterator[Plan], slots: list[list[np.ndarray]], connection: Connection
+        self, plans: Iterator[Plan], slots: list[list[np.ndarray]], iteration: socket.socket
     ) -> None:
+        connection = Connection(os.dup(iteration.fileno()))
         in_work: deque[int] = deque()  # slots, in the order of the plans
 
         def take(plan: Plan) -> list[np.ndarray]:
@@ -106,7 +110,7 @@ class _Loader:
             in_work.append(message[0])
             return slots[message[0]]
 
-        with connection:
+        with iteration, connection:
             try:
                 with closing(self._engine.run(self._reader, plans, take)) as batches:
                     for one in batches:
@@ -146,7 +150,7 @@ class _Server:
             return Done()
         iteration, ring = _descriptors(self._control, 2)
         try:
-            self._loaders[request.loader].begin(request, Connection(iteration), ring)
+            self._loaders[request.loader].begin(request, iteration, ring)
         finally:
             os.close(ring)
         return Done()
@@ -180,7 +184,8 @@ def main(descriptor: int, parent_pid: int, log_level: int) -> None:
     # and this process ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.dup2(2, 1)  # Whatever a library prints must not get into the output of the training.
+    with suppress(OSError):  # Whatever a library prints stays out of the training's output.
+        os.dup2(2, 1)
     Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
     collect_log_records(log_level)
     control = socket.socket(fileno=descriptor)

@@ -56,7 +56,7 @@ class Begin:
 
 @dataclass(frozen=True, kw_only=True)
 class CloseLoader:
-    """Closes loader number `loader`, once its iterations have ended."""
+    """Closes loader number `loader`, and ends its iterations."""
 
     loader: int
 

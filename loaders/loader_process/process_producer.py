@@ -81,7 +81,6 @@ class ProcessProducer:
             num_slots=min(opened.num_batches_ahead + 1 + MAX_HELD, _MAX_SLOTS),
         )
         self._idle: list[tuple[int, Ring]] = []  # rings that no iteration uses
-        self._iterations: set[Connection] = set()
         # Where nobody closes it, the next loader's request does.
         self._abandoned = weakref.finalize(self, self._process.abandoned.append, self._number)
 
@@ -106,8 +105,6 @@ class ProcessProducer:
         if process is None:
             return
         self._abandoned.detach()
-        for connection in self._iterations:
-            _end(connection)
         self._idle.clear()
         if process.is_running:
             process.ask(CloseLoader(loader=self._number))
@@ -126,7 +123,6 @@ class ProcessProducer:
                 ),
                 [theirs.fileno(), ring.descriptor],
             )
-        self._iterations.add(connection)
         ring.attach(lambda slot: connection.send_bytes(bytes([slot])))
         try:
             while made := self._next(connection, process):
@@ -139,7 +135,6 @@ class ProcessProducer:
         finally:
             _end(connection)
             _wait_for_end(connection)
-            self._iterations.discard(connection)
             ring.detach()
             if self._process is not None:
                 self._idle.append((number, ring))

@@ -20,6 +20,7 @@ from loaders import Batch, Loader, LoaderError, ViewSpec, open_loader
 from loaders.loader_process import process as process_module
 from loaders.loader_process.process import LoaderProcess, shared_process
 from loaders.loader_process.process_producer import ProcessProducer
+from loaders.plan.stage_views import pretrain
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tests.paired import paired
@@ -251,6 +252,18 @@ def test_nothing_stays_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -
     for _ in range(5):
         cycle()
     assert state() == before
+
+
+def test_closing_does_not_wait_for_batches_that_nobody_takes(numbered_shards: Manifest) -> None:
+    """Their plans are more than a socket holds, so the loader process waits while it sends them."""
+    views = pretrain(num_frames=4, size_px=16, num_slices=8)
+    with _open(numbered_shards, views, batch_size=96, num_workers=1) as loader:
+        batches = loader.stream()
+        next(batches)
+        # All slots but the one that is held were given away, so all of these batches are made.
+        time.sleep(1)
+    with pytest.raises(LoaderError, match="closed"):
+        next(batches)
 
 
 def test_a_loader_that_nobody_closes_is_closed_by_the_next_request(

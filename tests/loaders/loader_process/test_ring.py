@@ -42,8 +42,9 @@ def test_what_is_kept_never_changes_and_what_is_not_kept_is_used_again(keeps: li
     for number, keep in enumerate(keeps):
         assert other.free, "the consumer would wait for ever"
         held[number] = number + keep, _tensors(ring, other.make(number))
-        for batch, (_, tensors) in held.items():
-            assert all(bool((tensor == batch).all()) for tensor in tensors)
+        assert all(
+            bool((tensor == batch).all()) for batch, (_, kept) in held.items() for tensor in kept
+        )
         held = {batch: one for batch, one in held.items() if one[0] > number}
         num_kept = min(len(held), MAX_HELD)
         assert len(other.free) >= LAYOUT.num_slots - num_kept
