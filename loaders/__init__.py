@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from loaders.devices import usable_device as usable_device
     from loaders.engines.choice import engine_name as engine_name
     from loaders.engines.dali.layout import DaliLayout as DaliLayout
+    from loaders.engines.dali.layout import DaliViews as DaliViews
     from loaders.engines.dali.layout import TryLayouts as TryLayouts
     from loaders.epoch_dataset import EpochDataset as EpochDataset
     from loaders.faults import LoaderError as LoaderError
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "Augment": "loaders.plan.views",
     "Batch": "loaders.batch",
     "DaliLayout": "loaders.engines.dali.layout",
+    "DaliViews": "loaders.engines.dali.layout",
     "EpochDataset": "loaders.epoch_dataset",
     "Loader": "loaders.loader",
     "LoaderError": "loaders.faults",
@@ -54,6 +56,7 @@ __all__ = [
     "Augment",
     "Batch",
     "DaliLayout",
+    "DaliViews",
     "EpochDataset",
     "Loader",
     "LoaderError",

@@ -21,7 +21,7 @@ import torch
 from loaders.decode import PLANAR_420, decoded_frames
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
-from loaders.engines.dali.layout import DaliLayout
+from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed
 from loaders.engines.dali.nvdec import NvdecError, check_decodable, decoder_caps
 from loaders.engines.dali.samples import Sample, SampleBatch
 from loaders.engines.dali.window_file import window_file
@@ -54,8 +54,13 @@ def open_dali_engine(
     """The engine for a manifest's `rows`; without a `layout`, it takes one that suits the device.
 
     Raises:
-        InputError: The decoder of this GPU does not take the videos.
+        InputError: The decoder of this GPU does not take the videos, or Triton is missing.
     """
+    if layout is not None and layout.views == DaliViews.KERNEL and not triton_is_installed():
+        raise InputError(
+            "views is 'kernel', and Triton is not installed: pip install 'timebalance[dali]', or "
+            "choose operators"
+        )
     codecs = set(manifest.codecs[rows].tolist())
     if device.type == "cuda":
         try:
@@ -95,7 +100,7 @@ class DaliEngine:
         decodes: Whether DALI decodes; otherwise PyAV does, and DALI gets pictures.
         num_workers: Threads that read (and decode); DALI has as many over all pipelines.
         num_decoders: Video decoders on the GPU; 1 on the CPU.
-        layout: The number of pipelines and of batches in each.
+        layout: The number of pipelines and of batches in each, and what makes the views.
     """
 
     num_batches_ahead: ClassVar[int] = _NUM_BATCHES_AHEAD
@@ -155,6 +160,7 @@ class DaliEngine:
             dtype=self.dtype,
             device=self.device,
             decodes=self.decodes,
+            views=self.layout.views,
         )
 
     def _new_graph(self, depth: int) -> Graph:
@@ -166,6 +172,7 @@ class DaliEngine:
             batch_size=self.batch_size,
             num_threads=max(1, self.num_workers // self.layout.num_pipelines),
             depth=depth,
+            views=self.layout.views,
         )
 
     def _start(self, threads: ThreadPoolExecutor, reader: ShardReader, plan: Plan) -> SampleBatch:

@@ -9,7 +9,14 @@ from itertools import islice
 import torch
 
 from loaders.engines.dali.engine import DaliEngine
-from loaders.engines.dali.layout import DaliLayout, Trial, candidates, choose
+from loaders.engines.dali.layout import (
+    DaliLayout,
+    DaliViews,
+    Trial,
+    candidates,
+    choose,
+    triton_is_installed,
+)
 from loaders.plan.draw import Plan
 from shards.reader import ShardReader
 
@@ -33,7 +40,10 @@ def with_best_layout(
     Raises:
         InputError: Every layout takes more memory than the limit.
     """
-    trials = _measure(engine, reader, plans, candidates(engine.num_decoders), gpu_memory_mb)
+    views = [DaliViews.OPERATORS]
+    if engine.device.type == "cuda" and triton_is_installed():
+        views += [DaliViews.KERNEL]
+    trials = _measure(engine, reader, plans, candidates(engine.num_decoders, views), gpu_memory_mb)
     return replace(engine, layout=choose(trials, gpu_memory_mb))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from loaders import Batch, open_loader
+from loaders import Batch, DaliLayout, open_loader
 from loaders.engines.reference import centred_engine
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
@@ -22,6 +22,7 @@ def assert_parity(
     *,
     engine: str = "fused",
     device: str = "cpu",
+    layout: DaliLayout | None = None,
     max_mean_difference: float = MAX_MEAN_DIFFERENCE,
     min_psnr_db: float = MIN_PSNR_DB,
     seed: int = 0,
@@ -43,11 +44,12 @@ def assert_parity(
             views,
             engine=name,
             device=place,
+            layout=arrangement,
             batch_size=batch_size,
             seed=seed,
             shuffle=False,
         )
-        for name, place in ((engine, device), ("reference", "cpu"))
+        for name, place, arrangement in ((engine, device, layout), ("reference", "cpu", None))
     )
     if engine == "dali" and device == "cuda":
         spec = reference_loader.spec
