@@ -108,6 +108,11 @@ class Loader:
         return self.planner.rows
 
     @property
+    def synchronizes_gpu(self) -> bool:
+        """Whether it may wait for the whole GPU at any time, which ends a CUDA graph's capture."""
+        return self.engine.synchronizes_gpu
+
+    @property
     def bad(self) -> dict[str, str]:
         """Key -> reason of every video skipped so far."""
         return self._faults.bad
@@ -233,6 +238,10 @@ class Loader:
     def plans(self, epoch: int, start: int = 0) -> Iterator[Plan]:
         """The plans of `batches(epoch, start)`, without reading a video."""
         return self.planner.epoch(epoch, start)
+
+    def memory_mb(self) -> float:
+        """MiB that batches will take, predicted: on the device for dali, otherwise on the CPU."""
+        return self.engine.memory_mb()
 
     def profile(
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None

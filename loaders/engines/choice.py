@@ -10,6 +10,7 @@ import torch
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine, RenderVideo
+from loaders.engines.memory import refuse_too_much, usual_picture_px
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
@@ -106,23 +107,29 @@ def open_engine(
 
     Raises:
         InputError: An argument is out of range, the engine is not installed, it does not take these
-            videos, or it has no layout and one is given.
+            videos, it would take more memory than there is, or it has no layout and one is given.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
     if num_workers < 1:
         raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
     if name == EngineName.DALI:
-        return _open_dali(planner, reader, dtype, device, num_workers, layout)
+        dali = _open_dali(planner, reader, dtype, device, num_workers, layout)
+        refuse_too_much(dali.memory_mb(), device, "batch_size, size_px, dtype or layout")
+        return dali
     if layout is not None:
         raise InputError(f"layout is for the engine dali, and this is {name}: leave it out")
-    return ThreadedEngine(
+    engine = ThreadedEngine(
         _compiled() if name == EngineName.FUSED else _reference(),
         planner.spec,
         dtype=dtype,
         batch_size=planner.batch_size,
         num_workers=num_workers,
+        picture_px=usual_picture_px(planner.manifest, planner.rows),
     )
+    cpu = torch.device("cpu")
+    refuse_too_much(engine.memory_mb(), cpu, "batch_size, size_px, dtype or num_workers")
+    return engine
 
 
 def _compiled() -> RenderVideo:

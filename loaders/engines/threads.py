@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ import torch
 from loaders.decode import DecodeError
 from loaders.engines.buffers import BufferPool
 from loaders.engines.engine import Rendered, RenderVideo, StageTimes
+from loaders.engines.memory import MB, view_bytes
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
@@ -27,6 +28,9 @@ from shards.reader import ShardError, ShardReader
 _MIN_BATCHES_AHEAD = 2
 _VIDEOS_PER_THREAD = 2
 _MAX_BYTES_AHEAD = 2 * 2**30
+# Of a thread, as bytes per pixel: the frames that a decoder hands over at a time and those that it
+# keeps, in 4:2:0.
+_FRAME_BYTES_PER_PX = 1.5 * 32
 
 # A plan, its buffers, and the job of each row of the plan.
 _Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
@@ -34,6 +38,8 @@ _Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
 
 class ThreadedEngine:
     """Executes plans of one `ViewSpec` on the CPU, with `render_video` in `num_workers` threads."""
+
+    synchronizes_gpu: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class ThreadedEngine:
         dtype: str,
         batch_size: int,
         num_workers: int,
+        picture_px: float = 0.0,
     ) -> None:
         """The threads start with the first run.
 
@@ -52,12 +59,16 @@ class ThreadedEngine:
             dtype: NumPy's name of the views' type.
             batch_size: Rows of a plan.
             num_workers: Number of threads.
+            picture_px: Pixels of a usual picture, from which memory is predicted.
         """
         self._render_video, self._spec = render_video, spec
         self._dtype, self._num_workers = dtype, num_workers
+        self._batch_size, self._picture_px = batch_size, picture_px
         self.num_batches_ahead = num_batches_ahead(spec, dtype, batch_size, num_workers)
         self._threads: ThreadPoolExecutor | None = None
-        self._buffers = BufferPool(max_arrays=len(spec.groups) * (self.num_batches_ahead + 2))
+        # And the batch that is collected, and the one that the consumer has.
+        self._num_buffered = self.num_batches_ahead + 2
+        self._buffers = BufferPool(max_arrays=len(spec.groups) * self._num_buffered)
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """See `Engine`; the views are on the CPU."""
@@ -82,6 +93,12 @@ class ThreadedEngine:
                 yield _collect_first(pending)
         finally:
             end_jobs(job for _, _, jobs in pending for job in jobs.values())
+
+    def memory_mb(self) -> float:
+        """See `Engine`."""
+        batch = self._batch_size * view_bytes(self._spec, self._dtype)
+        threads = self._num_workers * _FRAME_BYTES_PER_PX * self._picture_px
+        return (self._num_buffered * batch + threads) / MB
 
     def close(self) -> None:
         """See `Engine`."""

@@ -1,6 +1,7 @@
 """Compares two engines view by view, and saves a picture of every difference."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,19 +39,11 @@ def assert_parity(
         AssertionError: Views differ by more than allowed, in [0, 1], and it names them; or not
             every view was compared.
     """
-    tested_loader, reference_loader = (
-        open_loader(
-            shards,
-            views,
-            engine=name,
-            device=place,
-            layout=arrangement,
-            batch_size=batch_size,
-            seed=seed,
-            shuffle=False,
-        )
-        for name, place, arrangement in ((engine, device, layout), ("reference", "cpu", None))
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "shuffle": False}
+    tested_loader = open_loader(
+        shards, views, engine=engine, device=device, layout=layout, **options
     )
+    reference_loader = open_loader(shards, views, engine="reference", device="cpu", **options)
     if engine == "dali" and device == "cuda":
         spec = reference_loader.spec
         reference_loader.engine = centred_engine(spec, batch_size=batch_size, num_workers=2)
