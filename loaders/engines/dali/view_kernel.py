@@ -48,7 +48,7 @@ def write_views(
     there = [_on(device, table) for table in tables]
     tile_y, tile_x = CPU_TILE if device.type == "cpu" else GPU_TILE
     num_tiles = triton.cdiv(size_px, tile_y) * triton.cdiv(size_px, tile_x)
-    kernel, first_view = _kernel(device.type == "cpu"), 0
+    kernel, first_view = compiled(device.type == "cpu"), 0
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         for group in views:
             num_views, num_frames = group.shape[1:3]
@@ -68,7 +68,8 @@ def write_views(
 
 
 @cache
-def _kernel(is_interpreted: bool) -> Any:
+def compiled(is_interpreted: bool) -> Any:
+    """The kernel for a GPU, or for the interpreter."""
     with triton.knobs.runtime.scope():
         triton.knobs.runtime.interpret = is_interpreted
         return triton.jit(make_views, do_not_specialize=_NUMBERS)
