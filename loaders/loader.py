@@ -325,7 +325,8 @@ def open_loader(
             dali on a GPU that decodes video, otherwise fused.
         num_workers: Number of threads; one per usable core by default.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
-            on the videos, which takes some seconds. Every layout gives the same batches.
+            on the videos, which takes some seconds. Every layout gives the same batches; with
+            `DaliViews.KERNEL` they are the same up to rounding.
 
         on_error: "raise" at the first bad video, "skip" bad videos, or `Skip(...)` with a limit and
             a list.
