@@ -40,11 +40,16 @@ def with_best_layout(
     Raises:
         InputError: Every layout takes more memory than the limit.
     """
-    views = [DaliViews.OPERATORS]
-    if engine.device.type == "cuda" and triton_is_installed():
-        views += [DaliViews.KERNEL]
-    trials = _measure(engine, reader, plans, candidates(engine.num_decoders, views), gpu_memory_mb)
+    layouts = candidates(engine.num_decoders, views_to_try(engine.device))
+    trials = _measure(engine, reader, plans, layouts, gpu_memory_mb)
     return replace(engine, layout=choose(trials, gpu_memory_mb))
+
+
+def views_to_try(device: torch.device) -> list[DaliViews]:
+    """What can make views on the device in useful time."""
+    if device.type == "cuda" and triton_is_installed():
+        return list(DaliViews)
+    return [DaliViews.OPERATORS]
 
 
 def _measure(

@@ -20,6 +20,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
+from tests.loaders.engines.dali.test_engine import LIMITS
 from tests.loaders.engines.parity import assert_parity
 from tests.loaders.engines.test_parity import EVERYTHING, SPECS
 from tests.make_videos import make_video
@@ -55,9 +56,10 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_agrees_with_the_oracle(
-    small_shards: Manifest, preset: str, tmp_path: Path
+    small_shards: Manifest, preset: str, device: str, tmp_path: Path
 ) -> None:
-    assert_parity(small_shards, PRESETS[preset], tmp_path, engine="dali", layout=KERNEL)
+    options = {"engine": "dali", "device": device, "layout": KERNEL, **LIMITS[device]}
+    assert_parity(small_shards, PRESETS[preset], tmp_path, **options)
 
 
 @pytest.mark.slow
