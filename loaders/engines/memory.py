@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from loaders.plan.views import ViewSpec
+from loaders.plan.views import Start, ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
@@ -21,7 +21,7 @@ def usual_picture_px(manifest: Manifest, rows: np.ndarray) -> float:
 
 def num_pictures(spec: ViewSpec) -> int:
     """Different frames that the views of a long video show."""
-    if spec.whole or spec.start == "even":
+    if spec.whole or spec.start == Start.EVEN:
         return spec.num_views * spec.num_frames  # clips of a long video do not overlap
     return len(np.unique(spec.offsets))
 

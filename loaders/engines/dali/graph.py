@@ -51,7 +51,7 @@ class Graph:
         batch_size: int,
         num_threads: int,
         depth: int,
-        views: DaliViews,
+        views: DaliViews | str,
     ) -> None:
         """Builds the graph for up to `depth` times `batch_size` samples at once."""
         self._device = device
@@ -125,7 +125,7 @@ def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
     return source
 
 
-def _input_names(spec: ViewSpec, decodes: bool, views: DaliViews) -> tuple[str, ...]:
+def _input_names(spec: ViewSpec, decodes: bool, views: DaliViews | str) -> tuple[str, ...]:
     """The names of the inputs that are used, because DALI warns of the others."""
     names = ["data"] + ["frames"] * decodes
     if views == DaliViews.KERNEL:

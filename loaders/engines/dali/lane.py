@@ -30,7 +30,7 @@ class Lane:
         dtype: str,
         device: torch.device,
         decodes: bool,
-        views: DaliViews,
+        views: DaliViews | str,
     ) -> None:
         """An empty lane.
 

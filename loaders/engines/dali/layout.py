@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 
-from shards.errors import InputError
+from shards.errors import InputError, one_of
 
 # A layout that is slower by less than this share counts as equally fast; the smaller one is chosen.
 _TOLERANCE = 0.05
@@ -27,19 +27,24 @@ class DaliViews(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class DaliLayout:
-    """Pipelines that take turns, the batches that each has in flight, and what makes the views."""
+    """Pipelines that take turns.
+
+    Attributes:
+        num_pipelines: How many there are.
+        depth: Batches that each has in flight.
+        views: What makes the views: a `DaliViews`, or its name: "operators" or "kernel".
+    """
 
     num_pipelines: int
     depth: int
-    views: DaliViews = DaliViews.OPERATORS
+    views: DaliViews | str = DaliViews.OPERATORS
 
     def __post_init__(self) -> None:
         if self.num_pipelines < 1 or self.depth < 1:
             raise InputError(
                 f"num_pipelines={self.num_pipelines}, depth={self.depth}: both must be 1 or more"
             )
-        if self.views not in list(DaliViews):
-            raise InputError(f"views is {self.views!r}: choose one of {', '.join(DaliViews)}")
+        object.__setattr__(self, "views", one_of(DaliViews, "views", self.views))
 
     @property
     def num_batches(self) -> int:

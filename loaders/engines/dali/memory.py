@@ -33,7 +33,9 @@ class SampleMemory:
     between: float
 
 
-def sample_memory(spec: ViewSpec, dtype: str, views: DaliViews, picture_px: float) -> SampleMemory:
+def sample_memory(
+    spec: ViewSpec, dtype: str, views: DaliViews | str, picture_px: float
+) -> SampleMemory:
     """The memory of a video whose pictures have `picture_px` pixels."""
     done = view_bytes(spec, dtype)
     between = 0.0

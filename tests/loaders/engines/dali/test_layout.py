@@ -51,4 +51,4 @@ def test_impossible_layouts_are_named() -> None:
     with pytest.raises(InputError, match="num_pipelines=0"):
         DaliLayout(num_pipelines=0, depth=1)
     with pytest.raises(InputError, match="views is 'shader': choose one of kernel, operators"):
-        DaliLayout(num_pipelines=1, depth=1, views="shader")  # type: ignore[arg-type]
+        DaliLayout(num_pipelines=1, depth=1, views="shader")

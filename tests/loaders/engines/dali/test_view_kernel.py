@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from loaders import DaliLayout, DaliViews, open_loader
+from loaders import DaliLayout, open_loader
 from loaders.engines.dali import engine as dali_engine
 from loaders.engines.dali.samples import Sample, SampleBatch
 from loaders.engines.engine import StageTimes
@@ -28,7 +28,7 @@ from tests.make_videos import make_video
 pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
 view_kernel = pytest.importorskip("loaders.engines.dali.view_kernel", reason="needs Triton")
 
-KERNEL = DaliLayout(num_pipelines=1, depth=2, views=DaliViews.KERNEL)
+KERNEL = DaliLayout(num_pipelines=1, depth=2, views="kernel")
 # Small, because the interpreter is slow.
 PRESETS = {
     "pretrain": stage_views.pretrain(num_frames=1, size_px=48),
