@@ -1,5 +1,8 @@
 """What an engine takes is predicted, and what cannot fit is refused before it is taken."""
 
+import os
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -64,3 +67,38 @@ def test_the_arithmetic_of_a_sample() -> None:
     assert view_bytes(pretrain, "float16") == 10 * 16 * 224 * 224 * 3 * 2
     assert num_pictures(stage_views.evaluation(num_clips=10)) == 80
     assert num_pictures(stage_views.finetune(stride=None)) == 8
+
+
+_GROWTH = """
+import sys
+from itertools import islice
+from loaders import open_loader
+def kilobytes(name):
+    status = open("/proc/self/status").read()
+    return int(status.partition(name + ":")[2].split()[0])
+options = {"engine": sys.argv[2], "device": "cpu", "batch_size": 2, "num_workers": 2}
+with open_loader(sys.argv[1], "pretrain", size_px=16, **options) as loader:
+    next(loader.stream())  # what the libraries take once does not count
+before = kilobytes("VmRSS")
+with open_loader(sys.argv[1], "pretrain", size_px=160, dtype=sys.argv[3], **options) as loader:
+    predicted = loader.memory_mb()
+    for batch in islice(loader.stream(), 4):
+        kept = batch
+print((kilobytes("VmHWM") - before) / 1024 / predicted)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("engine", ["fused", "dali"])
+def test_a_process_grows_by_what_was_predicted(
+    textured_shards: Manifest, engine: str, dtype: str
+) -> None:
+    if engine == "dali":
+        pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
+    command = [sys.executable, "-c", _GROWTH, str(textured_shards.root), engine, dtype]
+    # Otherwise glibc keeps freed memory.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert 0.7 <= float(done.stdout) <= 1.3
