@@ -40,7 +40,7 @@ Launch = Callable[[], object]
 
 
 @dataclass
-class Measured:
+class Rounds:
     """The rounds of one trainer beside a loader in one place."""
 
     trainer_kept: list[float] = field(default_factory=list)
@@ -119,7 +119,7 @@ def _trainers(device: torch.device) -> Iterator[tuple[str, Launch]]:
 
 
 def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    measured = {place: Measured() for place in PLACES}
+    measured = {place: Rounds() for place in PLACES}
     _rate(launch, 1.0)  # compiles
     for _ in range(options.rounds):
         for place, here in PLACES.items():

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from loaders.devices import usable_device as usable_device
     from loaders.engines.choice import engine_name as engine_name
     from loaders.engines.dali.layout import DaliLayout as DaliLayout
+    from loaders.engines.dali.layout import DaliViews as DaliViews
     from loaders.engines.dali.layout import TryLayouts as TryLayouts
     from loaders.epoch_dataset import EpochDataset as EpochDataset
     from loaders.faults import LoaderError as LoaderError
     from loaders.faults import Skip as Skip
     from loaders.loader import Loader as Loader
-    from loaders.loader import open_loader as open_loader
+    from loaders.opening import open_loader as open_loader
     from loaders.plan.draw import Plan as Plan
     from loaders.plan.views import Augment as Augment
     from loaders.plan.views import Start as Start
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "Augment": "loaders.plan.views",
     "Batch": "loaders.batch",
     "DaliLayout": "loaders.engines.dali.layout",
+    "DaliViews": "loaders.engines.dali.layout",
     "EpochDataset": "loaders.epoch_dataset",
     "Loader": "loaders.loader",
     "LoaderError": "loaders.faults",
@@ -47,13 +49,14 @@ _MODULE_OF = {
     "ViewGroup": "loaders.plan.views",
     "ViewSpec": "loaders.plan.views",
     "engine_name": "loaders.engines.choice",
-    "open_loader": "loaders.loader",
+    "open_loader": "loaders.opening",
     "usable_device": "loaders.devices",
 }
 __all__ = [
     "Augment",
     "Batch",
     "DaliLayout",
+    "DaliViews",
     "EpochDataset",
     "Loader",
     "LoaderError",

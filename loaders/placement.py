@@ -1,7 +1,7 @@
-"""Where the threads of a loader run: in this process, or in the loader process."""
+"""How a loader's pixels are made, and where: in this process, or in the loader process."""
 
 from collections.abc import Callable
-from typing import TypedDict
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ import torch
 from loaders.engines.choice import DTYPES, EngineName, open_dali
 from loaders.engines.cpu import open_cpu_engine
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.memory import refuse_too_much, usual_picture_px
 from loaders.engines.threads import LOOKAHEAD_MB
 from loaders.loader_process.process_producer import ProcessProducer
 from loaders.plan.planner import Planner
@@ -18,53 +19,81 @@ from shards.errors import InputError
 from shards.reader import ShardReader
 
 
-class _Settings(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """How a loader's pixels are made; the attributes are arguments of `open_loader`."""
+
+    cache: bool
     dtype: str
+    device: torch.device
     num_workers: int
-    lookahead_mb: int
-    prepare: Callable[[np.ndarray], None] | None
+    in_process: bool | None
+    lookahead_mb: int | None
+    layout: DaliLayout | TryLayouts | None
 
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype is {self.dtype!r}: choose one of {', '.join(DTYPES)}")
+        if self.num_workers < 1:
+            raise InputError(f"num_workers is {self.num_workers}: give 1 or more, or leave it out")
+        if self.lookahead_mb is not None and self.lookahead_mb < 1:
+            raise InputError(
+                f"lookahead_mb is {self.lookahead_mb}: give 1 or more, or leave it out"
+            )
 
-def open_producer(
-    planner: Planner,
-    engine: EngineName,
-    *,
-    cache: bool,
-    dtype: str,
-    device: torch.device,
-    num_workers: int,
-    in_process: bool | None,
-    lookahead_mb: int | None,
-    layout: DaliLayout | TryLayouts | None,
-) -> Producer:
-    """Opens what makes a planner's pixels; the arguments are those of `open_loader`.
+    def open(self, planner: Planner, engine: EngineName) -> Producer:
+        """Opens what makes a planner's pixels with an engine.
 
-    Raises:
-        InputError: An argument is out of range or means nothing for this engine, or the engine
-            cannot be used.
-    """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
-    if num_workers < 1:
-        raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
-    if lookahead_mb is not None and lookahead_mb < 1:
-        raise InputError(f"lookahead_mb is {lookahead_mb}: give 1 or more, or leave it out")
-    if engine == EngineName.DALI:
-        if in_process is False or lookahead_mb is not None:
-            name = "in_process" if in_process is False else "lookahead_mb"
-            raise InputError(f"{name} is not for the engine dali: leave it out")
-        reader = ShardReader(planner.manifest, cache=cache)
-        opened = open_dali(planner, reader, dtype, device, num_workers, layout)
-        return LocalProducer(planner, reader, opened)
-    if layout is not None:
-        raise InputError(f"layout is for the engine dali, and this is {engine}: leave it out")
-    settings: _Settings = {
-        "dtype": dtype,
-        "num_workers": num_workers,
-        "lookahead_mb": LOOKAHEAD_MB if lookahead_mb is None else lookahead_mb,
-        "prepare": pin if device.type == "cuda" else None,
-    }
-    if in_process or (in_process is None and device.type == "cpu"):
-        threads = open_cpu_engine(engine, planner.spec, batch_size=planner.batch_size, **settings)
-        return LocalProducer(planner, ShardReader(planner.manifest, cache=cache), threads)
-    return ProcessProducer(planner, engine=engine.value, cache=cache, **settings)
+        Raises:
+            InputError: An attribute means nothing for this engine, the engine cannot be used, or it
+                would take more memory than there is.
+        """
+        if engine == EngineName.DALI:
+            producer, device = self._open_dali(planner), self.device
+            knobs = "batch_size, size_px, dtype or layout"
+        else:
+            producer, device = self._open_threads(planner, engine), torch.device("cpu")
+            knobs = "batch_size, size_px, dtype, num_workers or lookahead_mb"
+        try:
+            refuse_too_much(producer.memory_mb(), device, knobs)
+        except InputError:
+            producer.close()
+            raise
+        return producer
+
+    def _open_dali(self, planner: Planner) -> Producer:
+        for name, value in (("in_process", self.in_process), ("lookahead_mb", self.lookahead_mb)):
+            if value not in (None, True):
+                raise InputError(f"{name} is not for the engine dali: leave it out")
+        reader = ShardReader(planner.manifest, cache=self.cache)
+        engine = open_dali(planner, reader, self.dtype, self.device, self.num_workers, self.layout)
+        return LocalProducer(planner, reader, engine)
+
+    def _open_threads(self, planner: Planner, engine: EngineName) -> Producer:
+        if self.layout is not None:
+            raise InputError(f"layout is for the engine dali, and this is {engine}: leave it out")
+        picture_px = usual_picture_px(planner.manifest, planner.rows)
+        lookahead_mb = LOOKAHEAD_MB if self.lookahead_mb is None else self.lookahead_mb
+        prepare: Callable[[np.ndarray], None] | None = pin if self.device.type == "cuda" else None
+        if self.in_process or (self.in_process is None and self.device.type == "cpu"):
+            threads = open_cpu_engine(
+                engine,
+                planner.spec,
+                dtype=self.dtype,
+                batch_size=planner.batch_size,
+                num_workers=self.num_workers,
+                lookahead_mb=lookahead_mb,
+                picture_px=picture_px,
+                prepare=prepare,
+            )
+            return LocalProducer(planner, ShardReader(planner.manifest, cache=self.cache), threads)
+        return ProcessProducer(
+            planner,
+            cache=self.cache,
+            engine=engine.value,
+            dtype=self.dtype,
+            num_workers=self.num_workers,
+            lookahead_mb=lookahead_mb,
+            picture_px=picture_px,
+            prepare=prepare,
+        )

@@ -24,6 +24,10 @@ class Producer(Protocol):
         """The batches of the endless stream from step `start` on, as for `epoch`."""
         ...
 
+    def memory_mb(self) -> float:
+        """See `Loader.memory_mb`."""
+        ...
+
     def close(self) -> None:
         """Gives everything back. Generators that have not ended must not be used afterwards."""
         ...
@@ -49,6 +53,10 @@ class LocalProducer:
     def stream(self, start: int = 0) -> Generator[Rendered]:
         """See `Producer`."""
         return self._run(self._ahead.stream(start))
+
+    def memory_mb(self) -> float:
+        """See `Producer`."""
+        return self.engine.memory_mb()
 
     def close(self) -> None:
         """See `Producer`."""

@@ -30,7 +30,7 @@ ROOMS = {
             "profile",
             "devices",
         ),
-        *("loader", "epoch_dataset"),
+        *("loader", "opening", "epoch_dataset"),
     ],
     "tb": [
         *(

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (
     *("av", "filelock", "fsspec", "matplotlib", "numba", "numpy", "pyarrow", "pydantic", "torch"),
-    *("torchvision", "typer"),
+    *("torchvision", "triton", "typer"),
 )
 
 PROGRAM = """

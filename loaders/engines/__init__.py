@@ -1,5 +1,6 @@
 """Engines execute plans: encoded bytes in, views out. Same plan, same pixels up to rounding.
 
-Here: the protocol, the choice among engines, the threads, and `fused`, `dali` and `reference`.
+Here: the protocol, the choice among engines, their threads and memory, and `fused`, `dali` and
+`reference`.
 Not here: any random draw (`loaders.plan`), order or batches of keys and labels (`loaders.loader`).
 """

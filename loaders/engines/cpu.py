@@ -19,6 +19,7 @@ def open_cpu_engine(
     batch_size: int,
     num_workers: int,
     lookahead_mb: int = LOOKAHEAD_MB,
+    picture_px: float = 0.0,
     threads: ThreadPoolExecutor | None = None,
     prepare: Callable[[np.ndarray], None] | None = None,
 ) -> ThreadedEngine:
@@ -34,6 +35,7 @@ def open_cpu_engine(
         batch_size=batch_size,
         num_workers=num_workers,
         lookahead_mb=lookahead_mb,
+        picture_px=picture_px,
         threads=threads,
         prepare=prepare,
     )

@@ -66,10 +66,19 @@ class Engine(Protocol):
     Attributes:
         num_batches_ahead: How many batches are in work behind the one that is collected. Their
             videos may still be read.
+        synchronizes_gpu: Whether threads of its own wait for all work on a GPU at any time. No CUDA
+            graph can be captured meanwhile.
     """
 
     @property
     def num_batches_ahead(self) -> int: ...
+
+    @property
+    def synchronizes_gpu(self) -> bool: ...
+
+    def memory_mb(self) -> float:
+        """MiB that a run will take where views are made, predicted before anything is taken."""
+        ...
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """Yields one `Rendered` per plan, in order. Closing the generator ends its work.

@@ -11,13 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from loaders.decode import DecodeError
 from loaders.engines.buffers import BufferPool
 from loaders.engines.engine import Rendered, RenderVideo, StageTimes
+from loaders.engines.memory import MB, view_bytes
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
@@ -31,6 +32,9 @@ LOOKAHEAD_MB = 2048
 
 TakeViews = Callable[[Plan], list[np.ndarray]]
 """Memory for the views of a plan's batch, one (B, V, T, S, S, 3) array for each group of views."""
+# Of a thread, as bytes per pixel: the frames that a decoder hands over at a time and those that it
+# keeps, in 4:2:0.
+_FRAME_BYTES_PER_PX = 1.5 * 32
 
 # A plan, its buffers, and the job of each row of the plan.
 _Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
@@ -38,6 +42,8 @@ _Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
 
 class ThreadedEngine:
     """Executes plans of one `ViewSpec` on the CPU, with `render_video` in `num_workers` threads."""
+
+    synchronizes_gpu: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -50,6 +56,7 @@ class ThreadedEngine:
         lookahead_mb: int = LOOKAHEAD_MB,
         threads: ThreadPoolExecutor | None = None,
         prepare: Callable[[np.ndarray], None] | None = None,
+        picture_px: float = 0.0,
     ) -> None:
         """The threads start with the first run.
 
@@ -62,16 +69,19 @@ class ThreadedEngine:
             lookahead_mb: See `num_batches_ahead`.
             threads: The threads, if other engines share them. `close` leaves them alone.
             prepare: See `BufferPool`.
+            picture_px: Pixels of a usual picture, from which memory is predicted.
         """
         self._render_video, self._spec, self._dtype = render_video, spec, dtype
+        self._num_workers, self._batch_size = num_workers, batch_size
+        self._picture_px = picture_px
         self.num_batches_ahead = num_batches_ahead(
             spec, dtype, batch_size, num_workers, lookahead_mb
         )
         self._is_shared = threads is not None
         self._threads = threads or ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
-        self._buffers = BufferPool(
-            max_arrays=len(spec.groups) * (self.num_batches_ahead + 2), prepare=prepare
-        )
+        # And the batch that is collected, and the one that the consumer has.
+        self._num_buffered = self.num_batches_ahead + 2
+        self._buffers = BufferPool(len(spec.groups) * self._num_buffered, prepare)
 
     def run(
         self, reader: ShardReader, plans: Iterator[Plan], take: TakeViews | None = None
@@ -105,6 +115,12 @@ class ThreadedEngine:
                 yield _collect_first(pending)
         finally:
             end_jobs(job for _, _, jobs in pending for job in jobs.values())
+
+    def memory_mb(self) -> float:
+        """See `Engine`."""
+        batch = self._batch_size * view_bytes(self._spec, self._dtype)
+        threads = self._num_workers * _FRAME_BYTES_PER_PX * self._picture_px
+        return (self._num_buffered * batch + threads) / MB
 
     def close(self) -> None:
         """See `Engine`."""

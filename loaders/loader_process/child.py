@@ -60,10 +60,14 @@ class _Loader:
             batch_size=planner.batch_size,
             num_workers=request.num_workers,
             lookahead_mb=request.lookahead_mb,
+            picture_px=request.picture_px,
             threads=threads,
         )
-        self.num_batches_ahead = self._engine.num_batches_ahead
-        self._ahead = Prefetcher(planner, self._reader, num_batches_ahead=self.num_batches_ahead)
+        num_batches_ahead = self._engine.num_batches_ahead
+        self.opened = Opened(
+            num_batches_ahead=num_batches_ahead, memory_mb=self._engine.memory_mb()
+        )
+        self._ahead = Prefetcher(planner, self._reader, num_batches_ahead=num_batches_ahead)
         self._slots: dict[int, list[list[np.ndarray]]] = {}  # of each ring
         self._iterations: list[tuple[Thread, socket.socket]] = []
 
@@ -144,7 +148,7 @@ class _Server:
         if isinstance(request, OpenLoader):
             loader = _Loader(request, self._threads_for(request.num_workers))
             self._loaders[request.loader] = loader
-            return Opened(num_batches_ahead=loader.num_batches_ahead)
+            return loader.opened
         if isinstance(request, CloseLoader):
             self._loaders.pop(request.loader).close()
             return Done()

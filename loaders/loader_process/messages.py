@@ -38,6 +38,7 @@ class OpenLoader:
     dtype: str
     num_workers: int
     lookahead_mb: int
+    picture_px: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,10 @@ class CloseLoader:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """The loader is open; `num_batches_ahead` as in `Engine`."""
+    """The loader is open; the attributes are those of its engine."""
 
     num_batches_ahead: int
+    memory_mb: float
 
 
 @dataclass(frozen=True, kw_only=True)

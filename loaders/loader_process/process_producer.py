@@ -45,6 +45,7 @@ class ProcessProducer:
         dtype: str,
         num_workers: int,
         lookahead_mb: int,
+        picture_px: float,
         prepare: Callable[[np.ndarray], None] | None,
     ) -> None:
         """Opens a loader in the loader process, which it starts if there is none.
@@ -56,6 +57,7 @@ class ProcessProducer:
             dtype: NumPy's name of the views' type.
             num_workers: Number of threads; loaders that ask for as many share them.
             lookahead_mb: See `num_batches_ahead`.
+            picture_px: See `ThreadedEngine`.
             prepare: Gets the memory of each new ring, as bytes.
 
         Raises:
@@ -72,9 +74,11 @@ class ProcessProducer:
                 dtype=dtype,
                 num_workers=num_workers,
                 lookahead_mb=lookahead_mb,
+                picture_px=picture_px,
             )
         )
         assert isinstance(opened, Opened)
+        self._engine_mb = opened.memory_mb
         self._layout = RingLayout(
             shapes=tuple(view_shapes(planner.spec, planner.batch_size)),
             dtype=dtype,
@@ -98,6 +102,11 @@ class ProcessProducer:
         """See `Producer`."""
         self._planner.stream(start)
         return self._iterate(None, start)
+
+    def memory_mb(self) -> float:
+        """See `Producer`."""
+        # The consumer may keep one batch more than with an engine in this process.
+        return self._engine_mb + self._layout.num_bytes / self._layout.num_slots / 2**20
 
     def close(self) -> None:
         """See `Producer`."""

@@ -282,7 +282,8 @@ class Machine(_Section):
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
         amp: "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU.
         compile: Whether torch.compile is used; "auto" is on for GPUs.
-        compile_mode: The mode of torch.compile.
+        compile_mode: The mode of torch.compile. "reduce-overhead" and "max-autotune" capture CUDA
+            graphs, which the engine dali does not allow.
         activation_checkpointing: Recompute activations in the backward pass, to save memory.
         sync_bn: Batch norm over all processes (GPUs only).
         log_steps: The losses leave the device every so many steps, and at the latest before a

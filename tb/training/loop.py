@@ -76,7 +76,7 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
     machine, path, steps = config.machine, folder / CHECKPOINT, stage.optim.steps
     machine.limit_threads()
     precision = precision_of(machine, stage.device)
-    compiled = compile_mode(machine, stage.device)
+    compiled = compile_mode(machine, stage)
     # The outcome of "auto" belongs to the settings: a run that began in bfloat16 must not go on in
     # float32 unnoticed.
     how = {"amp": precision.value, "compile": compiled, "sync_bn": machine.sync_bn}

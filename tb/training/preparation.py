@@ -1,6 +1,5 @@
 """Prepares networks for training: device, recomputation, synchronised batch norm, compilation."""
 
-import torch
 from torch import nn
 
 from shards.errors import InputError
@@ -11,6 +10,9 @@ from tb.training.stage import Stage
 from tb.training.world import World
 
 NOT_COMPILED = "off"
+# The modes that capture CUDA graphs. To replay a graph is safe with any engine, because its inputs
+# are copied to memory of its own. To capture one fails if another thread waits for the GPU.
+GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
 
 def prepare(stage: Stage, machine: Machine, world: World) -> None:
@@ -29,12 +31,26 @@ def prepare(stage: Stage, machine: Machine, world: World) -> None:
         nn.SyncBatchNorm.convert_sync_batchnorm(stage.model)  # type: ignore[no-untyped-call]
 
 
-def compile_mode(machine: Machine, device: torch.device) -> str:
-    """torch.compile's mode, or `NOT_COMPILED`."""
+def compile_mode(machine: Machine, stage: Stage) -> str:
+    """torch.compile's mode, or `NOT_COMPILED`.
+
+    Raises:
+        InputError: The mode captures CUDA graphs, and a loader's engine would end the capture.
+    """
+    device = stage.device
     is_on = machine.compile == Compile.ON or (
         machine.compile == Compile.AUTO and device.type == "cuda"
     )
-    return machine.compile_mode if is_on else NOT_COMPILED
+    if not is_on:
+        return NOT_COMPILED
+    captures = device.type == "cuda" and machine.compile_mode in GRAPH_MODES
+    if captures and any(loader.synchronizes_gpu for loader in stage.loaders):
+        raise InputError(
+            f"machine.compile_mode is {machine.compile_mode!r}, which captures CUDA graphs. The "
+            "engine dali waits for the whole GPU at any time, and that ends a capture: --set "
+            "machine.compile_mode=default (or max-autotune-no-cudagraphs), or machine.engine=fused"
+        )
+    return machine.compile_mode
 
 
 def compile_backbones(stage: Stage, mode: str) -> None:

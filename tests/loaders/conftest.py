@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import settings
 from loaders import Loader
 from loaders.engines.choice import EngineName
 from loaders.loader_process.process import LoaderProcess, shared_process
-from loaders.placement import open_producer
+from loaders.placement import Making
 from loaders.plan.planner import Planner
 from loaders.plan.stage_views import pretrain
 from loaders.plan.views import ViewSpec
@@ -59,12 +60,14 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if where == "loader process":
         request.getfixturevalue("kept_process")
 
-        def opened(planner: Planner, engine: EngineName, **options: Any) -> Producer:
-            if options["in_process"] is None and engine != EngineName.DALI:
-                options["in_process"] = False
-            return open_producer(planner, engine, **options)
+        opened = Making.open
 
-        monkeypatch.setattr("loaders.loader.open_producer", opened)
+        def opened_beside(making: Making, planner: Planner, engine: EngineName) -> Producer:
+            if making.in_process is None and engine != EngineName.DALI:
+                making = replace(making, in_process=False)
+            return opened(making, planner, engine)
+
+        monkeypatch.setattr(Making, "open", opened_beside)
     return where
 
 

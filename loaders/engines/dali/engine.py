@@ -21,11 +21,13 @@ import torch
 from loaders.decode import PLANAR_420, decoded_frames
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
-from loaders.engines.dali.layout import DaliLayout
+from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed
+from loaders.engines.dali.memory import engine_bytes
 from loaders.engines.dali.nvdec import NvdecError, check_decodable, decoder_caps
 from loaders.engines.dali.samples import Sample, SampleBatch
 from loaders.engines.dali.window_file import window_file
 from loaders.engines.engine import Rendered, StageTimes
+from loaders.engines.memory import MB, usual_picture_px
 from loaders.engines.reference import frame_to_rgb
 from loaders.engines.threads import end_jobs
 from loaders.plan.draw import Plan
@@ -54,8 +56,13 @@ def open_dali_engine(
     """The engine for a manifest's `rows`; without a `layout`, it takes one that suits the device.
 
     Raises:
-        InputError: The decoder of this GPU does not take the videos.
+        InputError: The decoder of this GPU does not take the videos, or Triton is missing.
     """
+    if layout is not None and layout.views == DaliViews.KERNEL and not triton_is_installed():
+        raise InputError(
+            "views is 'kernel', and Triton is not installed: pip install 'timebalance[dali]', or "
+            "choose operators"
+        )
     codecs = set(manifest.codecs[rows].tolist())
     if device.type == "cuda":
         try:
@@ -72,6 +79,7 @@ def open_dali_engine(
     return DaliEngine(
         spec=spec,
         is_bt709=manifest.color_matrices == ColorMatrix.BT709,
+        picture_px=usual_picture_px(manifest, rows),
         dtype=dtype,
         device=device,
         batch_size=batch_size,
@@ -89,19 +97,21 @@ class DaliEngine:
     Attributes:
         spec: The views.
         is_bt709: (number of rows in the manifest,) bool, whether the video is BT.709.
+        picture_px: Pixels of a usual picture, from which memory is predicted.
         dtype: NumPy's name of the views' type.
         device: Where DALI computes and the views end up.
         batch_size: Largest number of rows of a plan.
         decodes: Whether DALI decodes; otherwise PyAV does, and DALI gets pictures.
         num_workers: Threads that read (and decode); DALI has as many over all pipelines.
         num_decoders: Video decoders on the GPU; 1 on the CPU.
-        layout: The number of pipelines and of batches in each.
+        layout: The number of pipelines and of batches in each, and what makes the views.
     """
 
     num_batches_ahead: ClassVar[int] = _NUM_BATCHES_AHEAD
 
     spec: ViewSpec
     is_bt709: np.ndarray
+    picture_px: float
     dtype: str
     device: torch.device
     batch_size: int
@@ -136,6 +146,31 @@ class DaliEngine:
             if not self._is_closed:
                 self._idle_lanes += [lane for lane in lanes if lane.is_idle]
 
+    @property
+    def synchronizes_gpu(self) -> bool:
+        """See `Engine`. DALI waits for the GPU whenever it frees a batch that was handed over."""
+        return self.device.type == "cuda"
+
+    def memory_mb(self) -> float:
+        """See `Engine`; on the device."""
+        decodes_on_gpu = self.decodes and self.device.type == "cuda"
+        return (
+            engine_bytes(
+                self.spec,
+                dtype=self.dtype,
+                layout=self.layout,
+                picture_px=self.picture_px,
+                batch_size=self.batch_size,
+                num_decoding_threads=self._num_threads * self.layout.num_pipelines * decodes_on_gpu,
+            )
+            / MB
+        )
+
+    @property
+    def _num_threads(self) -> int:
+        """DALI's threads in each pipeline."""
+        return max(1, self.num_workers // self.layout.num_pipelines)
+
     def close(self) -> None:
         """See `Engine`."""
         self._is_closed = True
@@ -155,6 +190,7 @@ class DaliEngine:
             dtype=self.dtype,
             device=self.device,
             decodes=self.decodes,
+            views=self.layout.views,
         )
 
     def _new_graph(self, depth: int) -> Graph:
@@ -164,8 +200,9 @@ class DaliEngine:
             device=self.device,
             decodes=self.decodes,
             batch_size=self.batch_size,
-            num_threads=max(1, self.num_workers // self.layout.num_pipelines),
+            num_threads=self._num_threads,
             depth=depth,
+            views=self.layout.views,
         )
 
     def _start(self, threads: ThreadPoolExecutor, reader: ShardReader, plan: Plan) -> SampleBatch:

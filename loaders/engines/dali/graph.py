@@ -1,7 +1,8 @@
 """A stage's DALI graph, from encoded bytes and a plan's arrays to views. Only this file uses DALI.
 
 The graph is the same on both devices; only the place where its nodes run differs. One video is one
-sample and is decoded once. Each view is a branch: its frames by number, its crop, resized with
+sample and is decoded once. If a kernel makes the views (`view_kernel`), the graph ends there. If
+operators make them, each view is a branch: its frames by number, its crop, resized with
 antialiasing and mirrored in the same step, one colour matrix, a clip, gamma, erased rectangles. The
 views are stacked by group, so they lie in memory as in a batch.
 """
@@ -16,6 +17,7 @@ from nvidia.dali import Pipeline, backend, fn, types
 from nvidia.dali import math as dali_math
 from torch.utils.dlpack import from_dlpack
 
+from loaders.engines.dali.layout import DaliViews
 from loaders.plan.views import Augment, ViewSpec
 
 # The codecs that DALI decodes on the CPU. Its FFmpeg is built without the others.
@@ -27,6 +29,7 @@ _DTYPES = {"float16": types.FLOAT16, "uint8": types.UINT8}
 #   frames   N (F,) int32 frame numbers, ascending
 #   place    (N, V, T) int32 indices into `frames`
 #   crop     (N, V, 2, 2) int32: (y, x) of a view's corner, then its extents, in pixels
+#   flip     (N, V) bool, whether the view is mirrored; for the kernel
 #   region   (N, V, 2, 2) float32: all of the crop, backwards where it is mirrored: (y, x) of the
 #            start, then of the end
 #   color    (N, V, 3, 4) float32: RGB in [0, 255] to [0, 1]
@@ -48,10 +51,12 @@ class Graph:
         batch_size: int,
         num_threads: int,
         depth: int,
+        views: DaliViews | str,
     ) -> None:
         """Builds the graph for up to `depth` times `batch_size` samples at once."""
         self._device = device
-        self._names = _input_names(spec, decodes)
+        self._views = views
+        self._names = _input_names(spec, decodes, views)
         self._fed: deque[tuple[Any, ...]] = deque()
         self._running: deque[Inputs] = deque()  # DALI reads that memory until the views are out
         on_gpu = device.type == "cuda"
@@ -70,7 +75,10 @@ class Graph:
             )
             inputs = dict(zip(self._names, nodes, strict=True))
             inputs["data"] = _window(inputs, on_gpu, decodes)
-            self._pipeline.set_outputs(*_outputs(spec, dtype, on_gpu, inputs))
+            if views == DaliViews.KERNEL:
+                self._pipeline.set_outputs(inputs["data"])
+            else:
+                self._pipeline.set_outputs(*_outputs(spec, dtype, on_gpu, inputs))
         self._pipeline.build()
 
     def submit(self, inputs: Inputs) -> None:
@@ -83,8 +91,10 @@ class Graph:
         self._pipeline.schedule_run()
 
     def collect(self) -> list[torch.Tensor]:
-        """The views of the oldest samples, one (N, V, T, S, S, 3) tensor per group, without a copy.
+        """What the graph made of the oldest samples, without a copy.
 
+        If operators make the views, that is one (N, V, T, S, S, 3) tensor for each group.
+        Otherwise it is one (F, H, W, 3) uint8 RGB tensor for each sample.
         On a GPU they belong to the current stream: work launched there sees them finished.
         """
         on_gpu = self._device.type == "cuda"
@@ -92,6 +102,8 @@ class Graph:
             stream = torch.cuda.current_stream() if on_gpu else None
             outputs = self._pipeline.outputs(cuda_stream=stream)
             self._running.popleft()
+            if self._views == DaliViews.KERNEL:
+                return [from_dlpack(picture) for picture in outputs[0]]
             return [from_dlpack(output.as_tensor()) for output in outputs]
 
 
@@ -113,10 +125,12 @@ def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
     return source
 
 
-def _input_names(spec: ViewSpec, decodes: bool) -> tuple[str, ...]:
+def _input_names(spec: ViewSpec, decodes: bool, views: DaliViews | str) -> tuple[str, ...]:
     """The names of the inputs that are used, because DALI warns of the others."""
-    names = ["data", "place", "crop", "region", "color"]
-    names += ["frames"] * decodes
+    names = ["data"] + ["frames"] * decodes
+    if views == DaliViews.KERNEL:
+        return tuple(names)
+    names += ["place", "crop", "region", "color"]
     names += ["gamma"] * any(augment.gamma_p for augment in spec.augments)
     names += ["erase"] * any(augment.num_erase for augment in spec.augments)
     return tuple(names)
@@ -140,11 +154,16 @@ def _outputs(spec: ViewSpec, dtype: str, on_gpu: bool, inputs: Inputs) -> list[A
     for group, augment in zip(spec.groups, spec.augments, strict=True):
         numbers = range(first, first + len(group.offsets))
         first = numbers.stop
-        views = fn.stack(*(_view(spec, augment, v, on_gpu, inputs) for v in numbers))
-        if dtype == "uint8":
-            views = views * 255.0
-        outputs.append(views if dtype == "float32" else fn.cast(views, dtype=_DTYPES[dtype]))
+        # The type comes before the stack, because the stack copies.
+        views = (_typed(_view(spec, augment, v, on_gpu, inputs), dtype) for v in numbers)
+        outputs.append(fn.stack(*views))
     return outputs
+
+
+def _typed(view: Any, dtype: str) -> Any:
+    if dtype == "float32":
+        return view
+    return fn.cast(view * 255.0 if dtype == "uint8" else view, dtype=_DTYPES[dtype])
 
 
 def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs) -> Any:

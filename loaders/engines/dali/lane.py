@@ -8,6 +8,7 @@ import torch
 
 from loaders.decode import DecodeError
 from loaders.engines.dali.graph import Graph
+from loaders.engines.dali.layout import DaliViews
 from loaders.engines.dali.samples import SampleBatch
 from loaders.engines.engine import Rendered, StageTimes
 from loaders.plan.views import ViewSpec
@@ -29,6 +30,7 @@ class Lane:
         dtype: str,
         device: torch.device,
         decodes: bool,
+        views: DaliViews | str,
     ) -> None:
         """An empty lane.
 
@@ -39,9 +41,11 @@ class Lane:
             dtype: Torch's name of the views' type.
             device: Where the views end up.
             decodes: Whether DALI decodes; if not, it gets pictures.
+            views: What makes the views.
         """
         self._new_graph, self._depth = new_graph, depth
         self._spec, self._dtype, self._device, self._decodes = spec, dtype, device, decodes
+        self._views = views
         self._graph = new_graph(depth)
         self._batches: deque[SampleBatch] = deque()
 
@@ -60,10 +64,10 @@ class Lane:
         """The oldest batch; its errors include the samples that turn out to be bad."""
         began_s = time.perf_counter()
         batch = self._batches[0]
-        views = None
-        while batch.samples and views is None:
+        outputs = None
+        while batch.samples and outputs is None:
             try:
-                views = self._graph.collect()
+                outputs = self._graph.collect()
             except Exception as error:
                 self._expel_bad_samples(error)
         self._batches.popleft()
@@ -76,7 +80,7 @@ class Lane:
             batch.times += StageTimes(augment_s=waited_s)
         return Rendered(
             plan=batch.plan,
-            views=self._spread(views, batch),
+            views=self._finished(outputs, batch),
             errors=batch.errors,
             times=batch.times,
         )
@@ -108,23 +112,33 @@ class Lane:
             return _reason(error)
         return ""
 
-    def _spread(self, views: list[torch.Tensor] | None, batch: SampleBatch) -> list[torch.Tensor]:
-        """The views in the rows of the plan, 0 in other rows; a full batch is returned as it is."""
-        num_rows = len(batch.plan.rows)
-        if views is not None and len(batch.samples) == num_rows:
-            return views
+    def _finished(
+        self, outputs: list[torch.Tensor] | None, batch: SampleBatch
+    ) -> list[torch.Tensor]:
+        """The views in the rows of the plan, 0 in other rows."""
+        rows, num_rows = list(batch.samples), len(batch.plan.rows)
+        is_full = len(rows) == num_rows
+        if outputs is not None and is_full and self._views == DaliViews.OPERATORS:
+            return outputs
         clip = (self._spec.num_frames, self._spec.size_px, self._spec.size_px, 3)
-        spread = [
-            torch.zeros(
+        views = [
+            (torch.empty if is_full else torch.zeros)(
                 (num_rows, len(group.offsets), *clip),
                 dtype=getattr(torch, self._dtype),
                 device=self._device,
             )
             for group in self._spec.groups
         ]
-        for whole, part in zip(spread, views or [], strict=False):
-            whole[list(batch.samples)] = part
-        return spread
+        if outputs is None:
+            return views
+        if self._views == DaliViews.KERNEL:
+            from loaders.engines.dali.view_kernel import write_views  # Triton is not everywhere
+
+            write_views(outputs, batch.inputs(rows), rows, views)
+        else:
+            for whole, part in zip(views, outputs, strict=True):
+                whole[rows] = part
+        return views
 
 
 def _reason(error: Exception) -> str:

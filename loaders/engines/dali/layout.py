@@ -1,4 +1,4 @@
-"""The layout of work in DALI: how many pipelines, and how many batches in each.
+"""The layout of work in DALI: how many pipelines, how many batches in each, and what makes views.
 
 One pipeline may keep only one of a GPU's video decoders busy (NVIDIA/DALI#6387), and each further
 pipeline costs memory. The best number depends on the GPU, the videos and the views, so layouts can
@@ -7,25 +7,44 @@ be tried (`trials`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
 
-from shards.errors import InputError
+from shards.errors import InputError, one_of
 
 # A layout that is slower by less than this share counts as equally fast; the smaller one is chosen.
 _TOLERANCE = 0.05
 
 
+class DaliViews(StrEnum):
+    """What makes views of the decoded pictures; the views are the same up to rounding."""
+
+    KERNEL = "kernel"
+    """One Triton kernel. On a CPU it runs in Triton's interpreter, which takes minutes."""
+    OPERATORS = "operators"
+    """DALI's operators, one after the other."""
+
+
 @dataclass(frozen=True, kw_only=True, order=True)
 class DaliLayout:
-    """Pipelines that take turns, and the batches that each has in flight."""
+    """Pipelines that take turns.
+
+    Attributes:
+        num_pipelines: How many there are.
+        depth: Batches that each has in flight.
+        views: What makes the views: a `DaliViews`, or its name: "operators" or "kernel".
+    """
 
     num_pipelines: int
     depth: int
+    views: DaliViews | str = DaliViews.OPERATORS
 
     def __post_init__(self) -> None:
         if self.num_pipelines < 1 or self.depth < 1:
             raise InputError(
                 f"num_pipelines={self.num_pipelines}, depth={self.depth}: both must be 1 or more"
             )
+        object.__setattr__(self, "views", one_of(DaliViews, "views", self.views))
 
     @property
     def num_batches(self) -> int:
@@ -53,11 +72,24 @@ class Trial:
     gpu_memory_mb: float
 
 
-def candidates(num_decoders: int) -> list[DaliLayout]:
+def triton_is_installed() -> bool:
+    """Whether `triton` can be imported; does not import it."""
+    return find_spec("triton") is not None
+
+
+def candidates(
+    num_decoders: int, views: Sequence[DaliViews] = (DaliViews.OPERATORS,)
+) -> list[DaliLayout]:
     """Layouts to try on a GPU with that many video decoders, in ascending order of memory."""
     pipelines = sorted({1, 2, 4, num_decoders} & set(range(1, max(num_decoders, 2) + 1)))
-    layouts = [DaliLayout(num_pipelines=n, depth=depth) for n in pipelines for depth in (1, 2)]
-    return sorted(layouts, key=lambda layout: (layout.num_batches, layout))
+    layouts = [
+        DaliLayout(num_pipelines=n, depth=depth, views=maker)
+        for n in pipelines
+        for depth in (1, 2)
+        for maker in views
+    ]
+    # The kernel takes less memory than the operators.
+    return sorted(layouts, key=lambda layout: (layout.num_batches, layout.views, layout))
 
 
 def choose(trials: Sequence[Trial], gpu_memory_mb: float | None) -> DaliLayout:

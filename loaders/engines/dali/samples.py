@@ -83,6 +83,7 @@ class SampleBatch:
             "frames": [sample.frames - np.int32(sample.first) for sample in samples],
             "place": np.stack(place).astype(np.int32),
             "crop": crop.astype(np.int32),
+            "flip": flip,
             "region": region,
             "color": color,
             "gamma": plan.gamma[rows],

@@ -9,7 +9,14 @@ from itertools import islice
 import torch
 
 from loaders.engines.dali.engine import DaliEngine
-from loaders.engines.dali.layout import DaliLayout, Trial, candidates, choose
+from loaders.engines.dali.layout import (
+    DaliLayout,
+    DaliViews,
+    Trial,
+    candidates,
+    choose,
+    triton_is_installed,
+)
 from loaders.plan.draw import Plan
 from shards.reader import ShardReader
 
@@ -33,8 +40,16 @@ def with_best_layout(
     Raises:
         InputError: Every layout takes more memory than the limit.
     """
-    trials = _measure(engine, reader, plans, candidates(engine.num_decoders), gpu_memory_mb)
+    layouts = candidates(engine.num_decoders, views_to_try(engine.device))
+    trials = _measure(engine, reader, plans, layouts, gpu_memory_mb)
     return replace(engine, layout=choose(trials, gpu_memory_mb))
+
+
+def views_to_try(device: torch.device) -> list[DaliViews]:
+    """What can make views on the device in useful time."""
+    if device.type == "cuda" and triton_is_installed():
+        return list(DaliViews)
+    return [DaliViews.OPERATORS]
 
 
 def _measure(

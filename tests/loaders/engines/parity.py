@@ -1,12 +1,13 @@
 """Compares two engines view by view, and saves a picture of every difference."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from loaders import Batch, open_loader
+from loaders import Batch, DaliLayout, open_loader
 from loaders.engines.reference import centred_engine
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
@@ -22,6 +23,7 @@ def assert_parity(
     *,
     engine: str = "fused",
     device: str = "cpu",
+    layout: DaliLayout | None = None,
     max_mean_difference: float = MAX_MEAN_DIFFERENCE,
     min_psnr_db: float = MIN_PSNR_DB,
     seed: int = 0,
@@ -37,18 +39,11 @@ def assert_parity(
         AssertionError: Views differ by more than allowed, in [0, 1], and it names them; or not
             every view was compared.
     """
-    tested_loader, reference_loader = (
-        open_loader(
-            shards,
-            views,
-            engine=name,
-            device=place,
-            batch_size=batch_size,
-            seed=seed,
-            shuffle=False,
-        )
-        for name, place in ((engine, device), ("reference", "cpu"))
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "shuffle": False}
+    tested_loader = open_loader(
+        shards, views, engine=engine, device=device, layout=layout, **options
     )
+    reference_loader = open_loader(shards, views, engine="reference", device="cpu", **options)
     if engine == "dali" and device == "cuda":
         spec = reference_loader.spec
         reference_loader.engine = centred_engine(spec, batch_size=batch_size, num_workers=2)

@@ -277,6 +277,7 @@ def test_a_loader_that_nobody_closes_is_closed_by_the_next_request(
         dtype="float32",
         num_workers=1,
         lookahead_mb=10,
+        picture_px=100.0,
         prepare=None,
     )
     assert not process.abandoned

@@ -1,16 +1,21 @@
-"""What is compiled."""
+"""What is compiled, and in which mode."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.sections import Config
+from tb.config.sections import Compile, Config, Machine
+from tb.method.baselines import supervised_only_stage
 from tb.method.stages import build_stage
 from tb.networks.backbones import Backbone
 from tb.stage_kinds import StageKind
-from tb.training.preparation import NOT_COMPILED, compile_backbones
+from tb.training.preparation import GRAPH_MODES, NOT_COMPILED, compile_backbones, compile_mode
+from tb.training.stage import Stage
 
 
 def _compiled(network: nn.Module) -> list[bool]:
@@ -33,4 +38,56 @@ def test_every_network_of_a_step_is_compiled(
     compile_backbones(stage, "default")
     for network in (stage.model, *others):
         assert _compiled(network) == [True]
+    stage.close()
+
+
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def _machine(mode: str) -> Machine:
+    return Machine.model_validate({"compile": Compile.ON, "compile_mode": mode})
+
+
+def _on_a_gpu(stage: Stage, engine: str) -> Stage:
+    """The stage as it would stand on a GPU; nothing runs there."""
+    (loader,) = stage.loaders
+    loader.device = torch.device("cuda")
+    if engine == "dali":
+        dali = pytest.importorskip("loaders.engines.dali.engine", reason="needs DALI")
+        loader.engine.close()
+        loader.engine = dali.DaliEngine(
+            spec=loader.spec,
+            is_bt709=np.zeros(len(loader.rows), bool),
+            picture_px=1.0,
+            dtype="float32",
+            device=loader.device,
+            batch_size=1,
+            decodes=True,
+            num_workers=1,
+            num_decoders=1,
+            layout=dali.DaliLayout(num_pipelines=1, depth=1),
+        )
+    return stage
+
+
+def test_the_modes_with_graphs_are_those_of_torch() -> None:
+    options = {mode: torch._inductor.list_mode_options(mode) for mode in MODES}
+    assert {mode for mode in MODES if options[mode].get("triton.cudagraphs")} == set(GRAPH_MODES)
+
+
+@pytest.mark.parametrize("engine", ["fused", "dali"])
+@pytest.mark.parametrize("mode", MODES)
+def test_cuda_graphs_are_refused_where_dali_would_end_their_capture(
+    mode: str, engine: str, manifest: Manifest, config: Config
+) -> None:
+    stage = supervised_only_stage(manifest, config)
+    assert compile_mode(_machine(mode), stage) == mode  # on the CPU
+    stage = _on_a_gpu(stage, engine)
+    off = _machine("default").model_copy(update={"compile": Compile.OFF})
+    assert compile_mode(off, stage) == NOT_COMPILED
+    if engine == "dali" and mode in GRAPH_MODES:
+        with pytest.raises(InputError, match=f"compile_mode is '{mode}'.*machine.engine=fused"):
+            compile_mode(_machine(mode), stage)
+    else:
+        assert compile_mode(_machine(mode), stage) == mode
     stage.close()

@@ -283,9 +283,16 @@ def test_trials_find_a_layout_and_change_nothing(
     monkeypatch.setattr(trials, "choose", recorded)
     tuned = open_loader(shards("vp9"), tiny, **options, layout=TryLayouts())
     (found,) = tried
-    assert [trial.layout for trial in found] == list(candidates(plain.engine.num_decoders))
+    views = trials.views_to_try(torch.device(device))
+    assert [trial.layout for trial in found] == candidates(plain.engine.num_decoders, views)
     assert all(trial.videos_per_s > 0 for trial in found)
     assert tuned.engine.layout == choose(found, None)
+    plain = open_loader(
+        shards("vp9"),
+        tiny,
+        **options,
+        layout=replace(choose(found, None), num_pipelines=1, depth=2),
+    )
     assert _content(tuned.batches(0)) == _content(plain.batches(0))
 
 

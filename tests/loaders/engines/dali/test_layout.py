@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.engines.dali.layout import DaliLayout, Trial, candidates, choose
+from loaders.engines.dali.layout import DaliLayout, DaliViews, Trial, candidates, choose
 from shards.errors import InputError
 
 
@@ -16,6 +16,11 @@ def test_layouts_worth_trying() -> None:
         assert sizes == sorted(sizes)
         assert sizes[0] == 1
         assert {layout.num_pipelines for layout in layouts} >= {1, 2, num_engines}
+        assert {layout.views for layout in layouts} == {DaliViews.OPERATORS}
+        both = candidates(num_engines, list(DaliViews))
+        assert len(set(both)) == 2 * len(layouts)
+        assert [layout for layout in both if layout.views == DaliViews.OPERATORS] == layouts
+        assert both[0].views == DaliViews.KERNEL  # it takes less memory
 
 
 @given(
@@ -45,3 +50,5 @@ def test_the_choice_is_the_smallest_of_the_fast_ones_that_fit(
 def test_impossible_layouts_are_named() -> None:
     with pytest.raises(InputError, match="num_pipelines=0"):
         DaliLayout(num_pipelines=0, depth=1)
+    with pytest.raises(InputError, match="views is 'shader': choose one of kernel, operators"):
+        DaliLayout(num_pipelines=1, depth=1, views="shader")

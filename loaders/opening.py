@@ -1,0 +1,145 @@
+"""`open_loader`: opens a shards folder as a `Loader`. Every argument is checked here."""
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from loaders.devices import usable_device
+from loaders.engines.choice import EngineName, auto_engine, engine_name
+from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.faults import Skip, skip_policy
+from loaders.loader import Loader
+from loaders.placement import Making
+from loaders.plan.order import Order
+from loaders.plan.planner import Planner
+from loaders.plan.stage_views import view_spec
+from loaders.plan.views import ViewSpec
+from loaders.subset import Subset
+from loaders.transfer import CudaCopyStream
+from shards.cpus import num_cpus
+from shards.errors import InputError
+from shards.format.manifest import Manifest, read_manifest
+
+_logger = logging.getLogger(__name__)
+
+
+def open_loader(
+    shards: Path | str | Manifest,
+    views: str | ViewSpec,
+    *,
+    subset: Subset | None = None,
+    batch_size: int = 8,
+    seed: int = 0,
+    shuffle: bool = True,
+    order: Literal["global", "windowed"] | None = None,
+    cache: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
+    size_px: int | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    engine: str = "auto",
+    num_workers: int | None = None,
+    in_process: bool | None = None,
+    lookahead_mb: int | None = None,
+    layout: DaliLayout | TryLayouts | None = None,
+    on_error: Literal["raise", "skip"] | Skip = "raise",
+) -> Loader:
+    """Opens a shards folder for one stage. Close the loader, or use it in a `with` block.
+
+    No argument is ignored: an argument that means nothing together with the others is refused.
+    The function is long because each argument takes a line.
+
+    Args:
+        shards: Folder made by `tb shard`, its URL, or its manifest.
+        views: A preset's name (see `loaders.plan.stage_views.PRESETS`) or a `ViewSpec`.
+        subset: The videos to serve; the whole train split by default. In an "unlabelled" part all
+            labels are -1.
+
+        batch_size: Videos per batch and rank.
+        seed: The seed of order and augmentation, in [0, 2**63). Where nothing is random, all seeds
+            give the same batches.
+        shuffle: True for a new order each epoch, False for the manifest's order.
+        order: How to shuffle: "global" (the default), or "windowed", which reads nearly
+            sequentially, for remote or spinning storage (see `loaders.plan.order`).
+        cache: For remote shards: whether each shard is copied to this machine when it is first
+            needed. False requests only the bytes that are shown, again in each epoch.
+        rank: This process's place among `world_size`.
+        world_size: Number of processes that share each global batch.
+
+        size_px: Overrides the output size of `views`.
+        dtype: The type of the views: "float32" or "float16" in [0, 1], or "uint8".
+        device: A torch device, or "auto": CUDA where there is one.
+
+        engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
+            dali on a GPU that decodes video, otherwise fused.
+        num_workers: Number of threads; one per usable core by default.
+        in_process: Whether the threads run in this process. False starts the loader process, one
+            for all loaders of this process, where they do not slow down the training. By default
+            they run here if the device is the CPU, because a training on the CPU shares its cores
+            with them anyway.
+        lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
+            least two batches are in work.
+        layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
+            on the videos, which takes some seconds. Every layout gives the same batches; with
+            `DaliViews.KERNEL` they are the same up to rounding.
+
+        on_error: "raise" at the first bad video, "skip" bad videos, or `Skip(...)` with a limit and
+            a list.
+
+    Raises:
+        InputError: An argument, the folder or the subset is unusable.
+    """
+    manifest = shards if isinstance(shards, Manifest) else read_manifest(shards)
+    subset, skip = subset or Subset(), skip_policy(on_error)
+    planner = Planner(
+        manifest=manifest,
+        rows=subset.rows(manifest),
+        spec=view_spec(views, size_px),
+        batch_size=batch_size,
+        order=_order(shuffle, order),
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+    )
+    placed = usable_device(device)
+    chosen = engine_name(engine, str(placed), manifest.distinct_codecs)
+    if engine == "auto" and rank == 0:
+        _say_why(str(placed), manifest.distinct_codecs)
+    making = Making(
+        cache=cache,
+        dtype=dtype,
+        device=placed,
+        num_workers=num_cpus() if num_workers is None else num_workers,
+        in_process=in_process,
+        lookahead_mb=lookahead_mb,
+        layout=layout,
+    )
+    is_copied = placed.type == "cuda" and chosen != EngineName.DALI
+    return Loader(
+        planner=planner,
+        producer=making.open(planner, chosen),
+        labels=subset.visible_labels(manifest),
+        device=placed,
+        skip=skip,
+        copies=CudaCopyStream(placed) if is_copied else None,
+    )
+
+
+def _order(shuffle: bool, order: str | None) -> Order:
+    if not shuffle:
+        if order is not None:
+            raise InputError(f"order is {order!r}, but shuffle is False: leave one of them out")
+        return Order.MANIFEST
+    choices = (Order.GLOBAL, Order.WINDOWED)
+    if order is not None and order not in choices:
+        raise InputError(f"order is {order!r}: choose {' or '.join(choices)}")
+    return Order(order or Order.GLOBAL)
+
+
+@lru_cache
+def _say_why(device: str, codecs: frozenset[str]) -> None:
+    """Logs once per process and choice which engine was chosen."""
+    name, reason = auto_engine(device, codecs)
+    _logger.info("loader: engine %s (%s)", name, reason)
