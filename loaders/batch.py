@@ -26,6 +26,7 @@ class Batch:
         labels: (B,) int64 class indices, -1 where unlabelled or padding.
         keys: B video keys, "" for padding.
         valid: (B,) bool, False for padding and for skipped videos.
+        bad: The rows of skipped videos, known without asking the device.
         plan: What was drawn.
         times: Seconds that the workers spent on it.
     """
@@ -34,6 +35,7 @@ class Batch:
     labels: torch.Tensor
     keys: tuple[str, ...]
     valid: torch.Tensor
+    bad: tuple[int, ...]
     plan: Plan
     times: StageTimes
 
@@ -83,7 +85,8 @@ class Assembler:
     def _batch(self, rendered: Rendered) -> Batch:
         plan = rendered.plan
         valid = plan.rows >= 0
-        valid[list(rendered.errors)] = False
+        bad = tuple(sorted(rendered.errors))
+        valid[list(bad)] = False
         keys = self.manifest.table.column("key").take(np.maximum(plan.rows, 0)).to_pylist()
         groups = zip(self.spec.groups, rendered.views, strict=True)
         return Batch(
@@ -91,6 +94,7 @@ class Assembler:
             labels=torch.from_numpy(np.where(valid, self.labels[plan.rows], -1)).to(self.device),
             keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
             valid=torch.from_numpy(valid).to(self.device),
+            bad=bad,
             plan=plan,
             times=rendered.times,
         )

@@ -88,7 +88,8 @@ class FaultLog:
                 reason = next(reversed(self.bad.values()))
                 raise LoaderError(
                     f"{count} bad videos in epoch {epoch}, more than max_bad_share "
-                    f"{self.skip.max_bad_share:g} of {self.num_videos:.0f}; the last: {reason}"
+                    f"{self.skip.max_bad_share:g} of {self.num_videos:.0f}; repair the shards or "
+                    f"allow a larger share; the last: {reason}"
                 )
 
 

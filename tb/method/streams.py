@@ -88,4 +88,5 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         world_size=world.size,
         num_workers=world.num_workers(machine.num_workers),
         layout=layout,
+        on_error=machine.fault_policy,
     )
