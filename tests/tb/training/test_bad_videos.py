@@ -27,8 +27,9 @@ from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
 from tests.tb.damage import damaged_copy
-from tests.tb.ranks import freeze_statistics
+from tests.tb.ranks import freeze_statistics, train_all
 from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.training.test_distributed import check_alike, finish, start_pair
 
 SKIP = ("machine.on_error=skip", "machine.max_bad_share=1", "machine.tensorboard=false")
 
@@ -232,3 +233,39 @@ def test_a_limit_without_skipping_means_nothing() -> None:
         InputError, match=r"max_bad_share is 0\.5, but machine\.on_error is 'raise'"
     ):
         load_config("demo", ["machine.max_bad_share=0.5"])
+
+
+@pytest.mark.slow
+def test_two_processes_do_without_bad_videos_what_one_does(
+    manifest: Manifest, finished: Path, tmp_path: Path
+) -> None:
+    streams = first_keys(build_stage(StageKind.FIXMATCH, manifest, skipping(), finished))
+    copy = damaged_copy(manifest, tmp_path / "shards", [keys[0] for keys in streams])
+    pair = start_pair("-m", "tests.tb.ranks", str(copy.root), str(tmp_path / "two"), *SKIP)
+    train_all(copy, tmp_path / "one", *SKIP)
+    for code, error in finish(pair):
+        assert code == 0, error
+    check_alike(tmp_path)
+    for stage in ("tclr", "student", "supervised"):
+        rows = read_metrics(tmp_path / "two" / stage / METRICS)
+        assert sum(row["num_bad"] for row in rows) > 0
+        assert all("loss" in row for row in rows)
+
+
+@pytest.mark.slow
+def test_a_process_without_a_good_video_makes_all_leave_the_step_out(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    config = skipping()
+    (keys,) = first_keys(supervised_only_stage(manifest, config))
+    copy = damaged_copy(manifest, tmp_path / "shards", keys[2:])  # the second process's share
+    command = ["-m", "tb.cli", "train", "supervised", "--shards", str(copy.root)]
+    command += ["--preset", "demo", "--out", str(tmp_path / "work")]
+    command += [word for setting in (*QUICK, *SKIP) for word in ("--set", setting)]
+    for code, error in finish(start_pair(*command)):
+        assert code == 0, error
+    rows = read_metrics(tmp_path / "work" / "supervised" / METRICS)
+    assert [row["num_bad"] for row in rows[:1]] == [2]
+    assert "loss" not in rows[0]
+    assert "loss" in rows[1]
+    assert read_bad_list(tmp_path / "work" / "supervised").keys() == set(keys[2:])
