@@ -4,13 +4,13 @@ A loader raises unless `open_loader(on_error=...)` says otherwise, and so does t
 video is never swapped for another one, because that would change the data in silence.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loaders.decode import DecodeError
 from shards.errors import InputError
+from shards.files.json_lines import append_line
 from shards.format.video import Video
 from shards.reader import ShardError
 
@@ -94,11 +94,8 @@ class FaultLog:
 
 
 def _append(path: Path, key: str, reason: str) -> None:
-    line = json.dumps({"key": key, "reason": reason}) + "\n"
     try:
-        # Each line is one write, so several ranks may share the file.
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        append_line(path, {"key": key, "reason": reason})
     except OSError as error:
         raise InputError(
             f"bad_list {path}: {error.strerror}; give a file in a folder that exists and may be "

@@ -8,7 +8,6 @@ A step for which some process has no good video at all is left out, by all proce
 nothing is updated, and its loss does not count.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from loaders import Batch, Loader
+from shards.files.json_lines import append_line, read_lines
 from tb.training.distributed import mean
 
 BAD_LIST = "bad.jsonl"
@@ -110,9 +110,7 @@ class BadList:
                 if key not in self._listed:
                     self._listed.add(key)
                     logger.warning("left out of training: %s", reason)
-                    # Each line is one write, so several processes may share the file.
-                    with self._path.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps({"key": key, "reason": reason}) + "\n")
+                    append_line(self._path, {"key": key, "reason": reason})
 
 
 def read_bad_list(folder: Path) -> dict[str, str]:
@@ -121,8 +119,4 @@ def read_bad_list(folder: Path) -> dict[str, str]:
     Args:
         folder: The run's folder.
     """
-    path = folder / BAD_LIST
-    if not path.is_file():
-        return {}
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {line["key"]: line["reason"] for line in lines}
+    return {line["key"]: line["reason"] for line in read_lines(folder / BAD_LIST)}
