@@ -1,7 +1,7 @@
 """Videos that cannot be read or decoded: raise an error, or skip, count and list them.
 
-A loader raises unless `open_loader(on_error=...)` says otherwise, and so does training. A bad
-video is never swapped for another one, because that would change the data in silence.
+A loader raises unless `open_loader(on_error=...)` says otherwise. A bad video is never swapped for
+another one, because that would change the data in silence.
 """
 
 from collections import Counter

@@ -1,5 +1,7 @@
 """Training from S3 (a real server on loopback) behind a proxy that fails for a while."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.training.bad_videos import read_bad_list
 from tb.training.loop import train
-from tb.weights.checkpoint import file_digest
+from tb.weights.checkpoint import CHECKPOINT, file_digest
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.tb.conftest import QUICK
+from tests.tb.training.test_full_disk import has_mounts, run, the_error, training
 from tests.tb.training.test_shard_faults import disturbed
 
 URL = "s3://faults/set"
@@ -115,3 +118,21 @@ def test_a_server_that_stays_away_is_more_than_a_few_bad_videos(
     with pytest.raises(LoaderError, match="bad videos in epoch 0, more than max_bad_share"):
         train(stage, tmp_path / "work", config)
     assert read_bad_list(tmp_path / "work" / "supervised")
+
+
+@pytest.mark.slow
+def test_a_cache_without_room_is_no_bad_video(
+    proxy: FaultyProxy, undisturbed: str, tmp_path: Path
+) -> None:
+    if not has_mounts():
+        pytest.skip("no user namespaces here, so no small disk")
+    cache, work = Path(os.environ["TIMEBALANCE_CACHE"]), tmp_path / "work"
+    cache.mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "tb.cli", *training(URL, work, "machine.on_error=skip")]
+    mounted = 'mount -t tmpfs -o size=64k tmpfs "$TIMEBALANCE_CACHE" && exec "$@"'
+    done = run(["unshare", "-Urm", "sh", "-c", mounted, "sh", *words])
+    assert done.returncode == 2
+    assert "No space left on device; free some space, or set TIMEBALANCE_CACHE" in the_error(done)
+    assert not read_bad_list(work / "supervised")
+    assert run(words).returncode == 0
+    assert file_digest(work / "supervised" / CHECKPOINT) == undisturbed

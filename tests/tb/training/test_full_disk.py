@@ -32,8 +32,8 @@ cp -r "$folder" in-the-end
 """
 
 
-def training(manifest: Manifest, work: Path, *settings: str) -> list[str]:
-    words = ["train", "supervised", "--shards", str(manifest.root), "--out", str(work)]
+def training(shards: Path | str, work: Path, *settings: str) -> list[str]:
+    words = ["train", "supervised", "--shards", str(shards), "--out", str(work)]
     words += ["--preset", "demo"]
     return words + [word for setting in (*QUICK, *settings) for word in ("--set", setting)]
 
@@ -54,7 +54,7 @@ def test_a_checkpoint_without_room_leaves_the_last_one(
 ) -> None:
     whole = finished / "supervised" / CHECKPOINT
     first_bytes = whole.stat().st_size // 2  # the first one has no moments of Adam's
-    words = training(manifest, tmp_path, "machine.tensorboard=false")
+    words = training(manifest.root, tmp_path, "machine.tensorboard=false")
     done = run([sys.executable, "-c", _LIMITED, str(first_bytes), *words])
     assert done.returncode == 2, done.stderr
     assert f"{tmp_path}: File too large; free some space, then run the same" in the_error(done)
@@ -65,7 +65,7 @@ def test_a_checkpoint_without_room_leaves_the_last_one(
     assert file_digest(path) == file_digest(whole)
 
 
-def _has_mounts() -> bool:
+def has_mounts() -> bool:
     try:
         return run(["unshare", "-Urm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).returncode == 0
     except OSError:
@@ -77,12 +77,12 @@ def _has_mounts() -> bool:
 def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
     manifest: Manifest, finished: Path, tmp_path: Path, kind: str
 ) -> None:
-    if not _has_mounts():
+    if not has_mounts():
         pytest.skip("no user namespaces here, so no small disk")
     whole, work = finished / "supervised" / CHECKPOINT, tmp_path / "work"
     work.mkdir()
     settings = [f"machine.tensorboard={str(kind == 'events').lower()}"]
-    words = [sys.executable, "-m", "tb.cli", *training(manifest, work, *settings)]
+    words = [sys.executable, "-m", "tb.cli", *training(manifest.root, work, *settings)]
     pages = {"settings": 1, "checkpoint": 100, "log": room_for_start(manifest, tmp_path)}
     pages["events"] = pages["log"] + 1
     size = str(pages[kind] * _PAGE_BYTES)
@@ -102,6 +102,6 @@ def room_for_start(manifest: Manifest, tmp_path: Path) -> int:
     """The pages of what a run writes before its first step: the settings and a checkpoint."""
     start = tmp_path / "start"
     limited = [sys.executable, "-c", _LIMITED, "300000"]
-    run([*limited, *training(manifest, start, "machine.tensorboard=false")])
+    run([*limited, *training(manifest.root, start, "machine.tensorboard=false")])
     sizes = [path.stat().st_size for path in start.rglob("*") if path.is_file()]
     return sum(-(-size // _PAGE_BYTES) for size in sizes)
