@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from shards.files.publish import UNFINISHED
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
@@ -57,9 +58,10 @@ def reproduce(shards: Path, out: Path) -> None:
     run_grid(grid_of("supervised", "pseudo-label"), read_manifest(shards), out)
 
 
-# What a second reading of a split or another pace changes.
-_PASSING = {"num_readings", "seconds", "step_s", "data_wait_s", "videos_per_s", "val_s"}
-_PASSING_FILES = {"evaluations.jsonl"}
+# What depends on the pace: times, and how often a split was read if a kill cut a reading short.
+_PASSING = {"num_readings", "seconds", "step_s", "data_wait_s", "videos_per_s"}
+# Records of the pace, and what a killed writer leaves for an hour.
+_PASSING_FILES = ("evaluations.jsonl", "events.out.tfevents*", "*.lock", f"*{UNFINISHED}")
 
 
 def lasting(value: Any) -> Any:
@@ -70,18 +72,18 @@ def lasting(value: Any) -> Any:
 
 
 def left_in(folder: Path) -> dict[str, Any]:
-    """What a command left: every file that has a meaning, by name."""
+    """The lasting content of all files, by name."""
     found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in folder.rglob("*"):
+        if not path.is_file() or any(path.match(pattern) for pattern in _PASSING_FILES):
+            continue
         name = str(path.relative_to(folder))
         if path.name == METRICS:
             found[name] = lasting(read_metrics(path))
-        elif path.suffix == ".json":
-            found[name] = lasting(json.loads(path.read_text()))
-        elif path.is_file() and path.suffix != ".lock" and path.name not in _PASSING_FILES:
-            # TensorBoard's events have times.
-            found[name] = "" if "tfevents" in name else path.read_bytes()
-    return {name: x for name, x in found.items() if ".lock" not in name and "tfevents" not in name}
+        else:
+            is_json = path.suffix == ".json"
+            found[name] = lasting(json.loads(path.read_text())) if is_json else path.read_bytes()
+    return found
 
 
 def start(act: Act, data: Path, out: Path) -> Any:
