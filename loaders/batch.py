@@ -27,6 +27,7 @@ class Batch:
         labels: (B,) int64 class indices, -1 where unlabelled or padding.
         keys: B video keys, "" for padding.
         valid: (B,) bool, False for padding and for skipped videos.
+        bad: The rows of skipped videos, known without asking the device.
         plan: What was drawn.
         times: Seconds that the workers spent on it.
     """
@@ -35,6 +36,7 @@ class Batch:
     labels: torch.Tensor
     keys: tuple[str, ...]
     valid: torch.Tensor
+    bad: tuple[int, ...]
     plan: Plan
     times: StageTimes
 
@@ -117,6 +119,7 @@ class Assembler:
             labels=small[:num_label_bytes].view(torch.int64),
             keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
             valid=small[num_label_bytes:].view(torch.bool),
+            bad=tuple(sorted(rendered.errors)),
             plan=plan,
             times=rendered.times,
         )

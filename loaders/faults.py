@@ -1,16 +1,16 @@
 """Videos that cannot be read or decoded: raise an error, or skip, count and list them.
 
-A loader raises unless `open_loader(on_error=...)` says otherwise, and so does training. A bad
-video is never swapped for another one, because that would change the data in silence.
+A loader raises unless `open_loader(on_error=...)` says otherwise. A bad video is never swapped for
+another one, because that would change the data in silence.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loaders.decode import DecodeError
 from shards.errors import InputError
+from shards.files.json_lines import append_line
 from shards.format.video import Video
 from shards.reader import ShardError
 
@@ -88,16 +88,14 @@ class FaultLog:
                 reason = next(reversed(self.bad.values()))
                 raise LoaderError(
                     f"{count} bad videos in epoch {epoch}, more than max_bad_share "
-                    f"{self.skip.max_bad_share:g} of {self.num_videos:.0f}; the last: {reason}"
+                    f"{self.skip.max_bad_share:g} of {self.num_videos:.0f}; repair the shards or "
+                    f"allow a larger share; the last: {reason}"
                 )
 
 
 def _append(path: Path, key: str, reason: str) -> None:
-    line = json.dumps({"key": key, "reason": reason}) + "\n"
     try:
-        # Each line is one write, so several ranks may share the file.
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        append_line(path, {"key": key, "reason": reason})
     except OSError as error:
         raise InputError(
             f"bad_list {path}: {error.strerror}; give a file in a folder that exists and may be "

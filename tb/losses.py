@@ -3,6 +3,10 @@
 All embeddings are L2-normalised along the last axis; D is 128 in the paper. Similarity is the dot
 product divided by the temperature. Sources: TimeBalance (Dave et al., CVPR 2023) and TCLR (Dave et
 al., CVIU 2022). Where the paper leaves a reduction open, the docstring says what is done here.
+
+A batch may hold bad videos, which count for nothing. Every loss takes `weights`, (N,) float: 0 for
+a bad video, and one value for all good ones, so that the mean of the weights is 1. The weighted
+mean over all videos is then the mean over the good ones. None: all videos are good.
 """
 
 from typing import assert_never
@@ -14,7 +18,9 @@ from torch.nn import functional
 from tb.stage_kinds import Distance, Reduction
 
 
-def nt_xent(u: Tensor, v: Tensor, temperature: float = 0.1) -> Tensor:
+def nt_xent(
+    u: Tensor, v: Tensor, temperature: float = 0.1, weights: Tensor | None = None
+) -> Tensor:
     """NTX(U, V): mean over the 2N anchors of the normalised-temperature cross entropy.
 
     With R = [V; U], anchor a's positive is its partner in the other half and its negatives are the
@@ -24,22 +30,34 @@ def nt_xent(u: Tensor, v: Tensor, temperature: float = 0.1) -> Tensor:
         u: (N, D) normalised. Extra leading axes are independent problems; they are averaged.
         v: The same shape as `u`.
         temperature: The t of the formula, above 0.
+        weights: (N,) The weights of the rows. A row of weight 0 is no anchor and no negative.
     """
-    return _nt_xent(u, v, temperature).mean()
+    return _nt_xent(u, v, temperature, weights).mean()
 
 
-def _nt_xent(u: Tensor, v: Tensor, temperature: float) -> Tensor:
+def _nt_xent(u: Tensor, v: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
     """(..., N, D) x 2 -> (...): one value per leading index."""
     rows = torch.cat([v, u], dim=-2)
     num = u.shape[-2]
     logits = rows @ rows.transpose(-1, -2) / temperature
-    itself = torch.eye(2 * num, dtype=torch.bool, device=u.device)
-    logits = logits.masked_fill(itself, float("-inf"))
+    left_out = torch.eye(2 * num, dtype=torch.bool, device=u.device)  # no row is its own negative
+    both = None if weights is None else weights.repeat(2)
+    if both is not None:
+        left_out = left_out | (both == 0)
+    logits = logits.masked_fill(left_out, float("-inf"))
     positive = (u * v).sum(-1) / temperature
-    return logits.logsumexp(-1).mean(-1) - positive.mean(-1)
+    anchors = _weighted(logits.logsumexp(-1), both)
+    return anchors.mean(-1) - _weighted(positive, weights).mean(-1)
 
 
-def invariant_loss(long: Tensor, short: Tensor, temperature: float = 0.1) -> Tensor:
+def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
+    """(..., N) values, each times the weight of its row."""
+    return values if weights is None else values * weights
+
+
+def invariant_loss(
+    long: Tensor, short: Tensor, temperature: float = 0.1, weights: Tensor | None = None
+) -> Tensor:
     """L_I: clips of one video agree, whatever their time; other videos are the negatives.
 
     NTX(G0, G1) + 1/4 sum NTX(S_c^i, S_c'^j) over the ordered pairs (i, c) != (j, c'). The sum is
@@ -49,18 +67,22 @@ def invariant_loss(long: Tensor, short: Tensor, temperature: float = 0.1) -> Ten
         long: (B, 2, D) the two augmentations of the long clip.
         short: (B, 2, C, D) the two augmentations of the C short clips (C = 4).
         temperature: The t of the formula, above 0.
+        weights: (B,) The videos' weights. A video of weight 0 is no negative of the others.
     """
     num_clips = short.shape[2]
     views = short.flatten(1, 2).transpose(0, 1)  # (2C, B, D)
     # Not `torch.combinations`, for which a GPU has to tell the CPU how many pairs there are.
     one, two = torch.triu_indices(len(views), len(views), offset=1, device=short.device)
     # NTX is symmetric in its arguments: each unordered pair stands for two ordered ones.
-    among_short = 2 * _nt_xent(views[one], views[two], temperature).sum()
-    return nt_xent(long[:, 0], long[:, 1], temperature) + among_short / num_clips
+    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights).sum()
+    return nt_xent(long[:, 0], long[:, 1], temperature, weights) + among_short / num_clips
 
 
 def distinctive_pooled_loss(
-    short: Tensor, temperature: float = 0.1, reduction: Reduction | str = Reduction.MEAN
+    short: Tensor,
+    temperature: float = 0.1,
+    reduction: Reduction | str = Reduction.MEAN,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """L_D1: within each video, the same time in the other augmentation against all other times.
 
@@ -71,15 +93,20 @@ def distinctive_pooled_loss(
         temperature: The t of the formula, above 0.
         reduction: "mean" over the batch (ours), or "sum" as in the released code, which makes the
             term grow with the batch size.
+        weights: (B,) The videos' weights. The sum takes each good video once.
 
     Raises:
         ValueError: `reduction` is neither.
     """
     per_video = _nt_xent(short[:, 0], short[:, 1], temperature)
-    return per_video.mean() if Reduction(reduction) is Reduction.MEAN else per_video.sum()
+    if Reduction(reduction) is Reduction.MEAN:
+        return _weighted(per_video, weights).mean()
+    return _weighted(per_video, None if weights is None else weights.sign()).sum()
 
 
-def distinctive_unpooled_loss(slices: Tensor, short: Tensor, temperature: float = 0.1) -> Tensor:
+def distinctive_unpooled_loss(
+    slices: Tensor, short: Tensor, temperature: float = 0.1, weights: Tensor | None = None
+) -> Tensor:
     """L_D2: each temporal slice of the long clip matches the short clip of the same time.
 
     With M = U_b^i (S_b^j)^T / t, the sum over the four (i, j) of the mean over videos of
@@ -89,16 +116,33 @@ def distinctive_unpooled_loss(slices: Tensor, short: Tensor, temperature: float 
         slices: (B, 2, C, D) temporal slices of the long clip's unpooled feature map, embedded.
         short: (B, 2, C, D) the short clips.
         temperature: The t of the formula, above 0.
+        weights: (B,) The videos' weights.
     """
     logits = torch.einsum("bitd,bjsd->bijts", slices, short) / temperature
     aligned = logits.diagonal(dim1=-2, dim2=-1)
     by_row = logits.logsumexp(-1) - aligned
     by_column = logits.logsumexp(-2) - aligned
-    return (by_row + by_column).sum(dim=(1, 2, 3)).mean() / 2
+    return _weighted((by_row + by_column).sum(dim=(1, 2, 3)), weights).mean() / 2
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """L_sup: mean over the videos of -log softmax(logits)[label].
+
+    Args:
+        logits: (B, K) any real numbers.
+        labels: (B,) int64 in [0, K), also for a video of weight 0.
+        weights: (B,) The videos' weights.
+    """
+    if weights is None:
+        return functional.cross_entropy(logits, labels)
+    return _weighted(functional.cross_entropy(logits, labels, reduction="none"), weights).mean()
 
 
 def distillation_loss(
-    student_logits: Tensor, teacher_probs: Tensor, kind: Distance | str = Distance.L2
+    student_logits: Tensor,
+    teacher_probs: Tensor,
+    kind: Distance | str = Distance.L2,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """L_unsup: mean over the batch of the distance between p_S = softmax(logits) and p_T.
 
@@ -107,6 +151,7 @@ def distillation_loss(
         teacher_probs: (B, K) rows that sum to 1; no gradient flows into them.
         kind: "l2": sum_k (p_S - p_T)^2; "kl": KL(p_T || p_S); "js": the Jensen-Shannon divergence.
             Natural logarithm.
+        weights: (B,) The videos' weights.
 
     Raises:
         ValueError: `kind` is none of these.
@@ -120,20 +165,25 @@ def distillation_loss(
     match chosen:
         case Distance.L2:
             distance: Tensor = (student - target) ** 2
-            return distance.sum(-1).mean()
+            return _weighted(distance.sum(-1), weights).mean()
         case Distance.KL:
-            return functional.kl_div(log_student, target, reduction="batchmean")
+            if weights is None:
+                return functional.kl_div(log_student, target, reduction="batchmean")
+            divergences = functional.kl_div(log_student, target, reduction="none")
+            return _weighted(divergences.sum(-1), weights).mean()
         case Distance.JS:
             middle = ((student + target) / 2).clamp_min(torch.finfo(student.dtype).tiny)
             # p log p from the log-softmax: its gradient stays finite where p underflows.
             entropies = student * log_student + torch.special.xlogy(target, target)
             divergence: Tensor = entropies / 2 - middle * middle.log()
-            return divergence.sum(-1).mean()
+            return _weighted(divergence.sum(-1), weights).mean()
         case _:
             assert_never(chosen)
 
 
-def pseudo_label_loss(answers: Tensor, guesses: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def pseudo_label_loss(
+    answers: Tensor, guesses: Tensor, threshold: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Cross entropy of answers against the guesses that are confident enough to count as labels.
 
     A guess below the threshold counts as 0 in a mean over all of them, as published (Lee 2013;
@@ -143,11 +193,12 @@ def pseudo_label_loss(answers: Tensor, guesses: Tensor, threshold: float) -> tup
         answers: (U, K) logits that should agree with the guesses.
         guesses: (U, K) logits whose argmax is the pseudo-label; no gradient flows into them.
         threshold: The probability from which a guess counts, in [0, 1].
+        weights: (U,) The videos' weights.
 
     Returns:
         () the loss and () the share of guesses that count.
     """
     confidence, guessed = guesses.detach().softmax(-1).max(-1)
-    confident = (confidence >= threshold).float()
+    confident = _weighted((confidence >= threshold).float(), weights)
     entropies = functional.cross_entropy(answers, guessed, reduction="none")
     return (entropies * confident).mean(), confident.mean()

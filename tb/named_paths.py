@@ -1,12 +1,37 @@
 """Files and folders that the user named: a path that cannot be written becomes one line."""
 
 import os
+from collections.abc import Callable
 from errno import EISDIR
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from shards.errors import InputError
 from shards.files.addresses import check_local
+from shards.files.machine_errors import is_full
 from shards.files.publish import publish_bytes
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def full_disk_named(function: Callable[P, R]) -> Callable[P, R]:
+    """Makes a full disk an InputError that names the argument `out` of a function."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise InputError(
+                f"{kwargs['out']}: {error.strerror}; free some space, then run the same command"
+                " again, which goes on from what is there"
+            ) from error
+
+    return call
 
 
 def write_named_file(path: Path, data: bytes, argument: str) -> None:

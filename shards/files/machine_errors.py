@@ -45,6 +45,11 @@ def is_shortage(error: OSError) -> bool:
     return error.errno in _SHORTAGES
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk is full, or a limit for files is reached."""
+    return _SHORTAGES.get(error.errno or 0) == _ROOM
+
+
 @contextmanager
 def shortages_named(path: Path) -> Iterator[None]:
     """Turns a shortage into a `MachineError` that names the path; other errors pass."""

@@ -139,12 +139,12 @@ def _end(process: "subprocess.Popen[bytes]") -> int:
 
 
 def main() -> None:
-    """The loop of the child: it reads a request and writes an answer, until the input ends."""
+    """The loop of the child: it reads a request and writes an answer, until the parent is gone."""
     # Ctrl-C reaches the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = sys.stdin.buffer
     # Libraries may print to standard output, but only answers may go through the pipe.
-    with os.fdopen(os.dup(1), "wb") as answers:
+    with suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         while True:
             try:

@@ -9,6 +9,7 @@ from shards.errors import InputError
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb.api.opening import open_work
 from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
+from tb.named_paths import full_disk_named
 
 if TYPE_CHECKING:
     from loaders.plan.views import ViewSpec
@@ -131,6 +132,7 @@ def advise(
     )
 
 
+@full_disk_named
 def train(
     stage: str,
     *,
@@ -182,6 +184,7 @@ def train(
     return work / REPORT
 
 
+@full_disk_named
 def evaluate(
     stage: str,
     *,
@@ -207,6 +210,7 @@ def evaluate(
     return evaluate_stage(stage, manifest, config, work, peek=peek_test)
 
 
+@full_disk_named
 def knn_probe(
     stage: str,
     *,
@@ -235,6 +239,7 @@ def knn_probe(
     )
 
 
+@full_disk_named
 def linear_probe(
     stage: str,
     *,
@@ -255,6 +260,7 @@ def linear_probe(
     )
 
 
+@full_disk_named
 def retrieve(
     stage: str,
     *,
@@ -271,6 +277,7 @@ def retrieve(
     return probes.retrieve(stage, manifest, config, work, peek=peek_test)
 
 
+@full_disk_named
 def report(
     *,
     shards: Path | str,

@@ -50,11 +50,14 @@ def ls(
 def show(run: Folder) -> None:
     """Print a run's last metrics, accuracies and settings."""
     from tb.config.differences import flatten
+    from tb.training.bad_videos import BAD_LIST
 
     found = api.read_run(run)
     console = _console()
     steps = "?" if found.steps is None else found.steps
     console.print(f"{run}: {found.step} of {steps} steps saved, {found.seconds / 60:.1f} minutes")
+    if found.bad:
+        console.print(f"bad videos that were left out: {len(found.bad)}; see {run}/{BAD_LIST}")
     console.print(_table(("metric", "last"), [(k, _number(v)) for k, v in found.final.items()]))
     settings = [(name, str(value)) for name, value in flatten(found.config).items()]
     console.print(_table(("setting", "value"), settings))
@@ -86,7 +89,7 @@ def plot(
 
 def _cells(run: "Run") -> list[str]:
     final, steps = run.final, "?" if run.steps is None else run.steps
-    if not run.rows:
+    if "loss" not in final:
         return [f"{run.step}/{steps}", "", "", "", ""]
     return [
         f"{run.step}/{steps}",

@@ -88,6 +88,12 @@ def _refuse_unused(config: Config) -> None:
             f"machine.compile_mode is {machine.compile_mode!r}, but machine.compile is 'off': --set"
             f" machine.compile=on, or machine.compile_mode={plain.compile_mode}"
         )
+    if machine.max_bad_share != plain.max_bad_share and not machine.may_skip:
+        raise InputError(
+            f"machine.max_bad_share is {machine.max_bad_share:g}, but machine.on_error is 'raise',"
+            " which ends training at the first bad video: --set machine.on_error=skip, or"
+            f" machine.max_bad_share={plain.max_bad_share:g}"
+        )
     for name in ("pretrain", "finetune", "student"):
         optim, before = getattr(config, name).optim, getattr(Config(), name).optim.patience
         if optim.patience != before and optim.schedule != LrSchedule.PLATEAU:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from loaders import Part, Subset
+from loaders import Part, Skip, Subset
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import Augment
 from shards.errors import InputError
@@ -263,7 +263,7 @@ class Machine(_Section):
     """How to run: device, precision, checkpoints, trackers.
 
     Only `seed`, `order`, `engine`, `amp`, `compile`, `compile_mode`, `sync_bn` and `num_threads`
-    can change a result.
+    can change a result; where videos are bad, `on_error` can too.
 
     Attributes:
         seed: Seeds networks, order and augmentation.
@@ -273,6 +273,10 @@ class Machine(_Section):
             requests the bytes that are shown, again in each epoch.
         device: A torch device, or "auto".
         engine: The loader's engine, or "auto".
+        on_error: "raise" ends training at the first video that cannot be read or decoded. "skip"
+            leaves such videos out of every loss, and lists them in WORK/STAGE/bad.jsonl.
+        max_bad_share: With "skip": training ends when more than this share of the videos that a
+            process takes in an epoch is bad, in [0, 1].
         num_workers: The loader's threads. Null: one for each core.
         in_process: Whether the loader's threads run in the process that trains. False: they run in
             a loader process, where they do not slow down the training. Null: in a loader process
@@ -299,6 +303,8 @@ class Machine(_Section):
     cache: bool = True
     device: str = "auto"
     engine: str = "auto"
+    on_error: Literal["raise", "skip"] = "raise"
+    max_bad_share: float = Field(Skip().max_bad_share, ge=0, le=1)
     num_workers: int | None = Field(None, ge=1)
     in_process: bool | None = None
     num_threads: int | None = Field(None, ge=1)
@@ -316,6 +322,16 @@ class Machine(_Section):
     keep_last: int = Field(1, ge=1)
     tensorboard: bool = True
     wandb: str | None = None
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether training leaves bad videos out."""
+        return self.on_error == "skip"
+
+    @property
+    def fault_policy(self) -> Literal["raise"] | Skip:
+        """What training's loaders do with bad videos."""
+        return Skip(max_bad_share=self.max_bad_share) if self.may_skip else "raise"
 
     def limit_threads(self) -> None:
         """Gives torch its `num_threads` in this process."""

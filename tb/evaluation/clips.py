@@ -1,12 +1,13 @@
 """Evaluation takes many clips from one decode of each video, and averages their outputs."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from loaders import Loader, Subset, open_loader
+from loaders import Loader, Skip, Subset, open_loader
 from loaders.plan import stage_views
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -15,7 +16,12 @@ from tb.training.world import World
 
 
 def evaluation_loader(
-    manifest: Manifest, config: Config, subset: Subset, world: World | None = None
+    manifest: Manifest,
+    config: Config,
+    subset: Subset,
+    world: World | None = None,
+    *,
+    on_error: Literal["raise"] | Skip = "raise",
 ) -> Loader:
     """Videos in the manifest's order, each as many clips of one decode; the caller closes it.
 
@@ -24,6 +30,8 @@ def evaluation_loader(
         config: `config.evaluation` and `config.classify.clips` say which clips.
         subset: The videos.
         world: The processes that share the videos. Default: this process has all of them.
+        on_error: What happens to bad videos. A number about a split is about all of its videos, so
+            only training's validation leaves any out.
 
     Raises:
         InputError: There are none.
@@ -49,6 +57,7 @@ def evaluation_loader(
         rank=world.rank,
         world_size=world.size,
         shuffle=False,
+        on_error=on_error,
     )
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.json_lines import append_line, read_lines
 from tb.config.differences import Tree
 
 LOG = "evaluations.jsonl"
@@ -78,8 +79,7 @@ def log_reading(
         "source": _digest(source),
         "peek": peek,
     }
-    with (folder / LOG).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(folder / LOG, line)
     return sum(line["peek"] for line in _readings(folder, split) if line["what"] == what)
 
 
@@ -90,9 +90,7 @@ def num_readings(folder: Path, split: str) -> int:
 
 def _readings(folder: Path, split: str) -> list[Tree]:
     """The lines of the record about a split."""
-    path = folder / LOG
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [line for line in map(json.loads, lines) if line["split"] == split]
+    return [line for line in read_lines(folder / LOG) if line["split"] == split]
 
 
 def _digest(source: Tree) -> str:

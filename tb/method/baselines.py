@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from loaders import Batch, Part, ViewSpec
 from loaders.plan import stage_views
@@ -38,6 +37,7 @@ from tb.method.classification import (
 from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
 from tb.stage_kinds import BASELINES, FROM_SCRATCH, Distance, StageKind
+from tb.training.bad_videos import weights_of
 from tb.training.stage import Stage, Terms
 
 
@@ -60,12 +60,13 @@ class _BaselineLoss(ABC):
         """The terms of a labelled and an unlabelled batch."""
 
     def _pseudo_label_terms(
-        self, logits: Tensor, labels: Tensor, answers: Tensor, guesses: Tensor
+        self, batches: tuple[Batch, ...], logits: Tensor, answers: Tensor, guesses: Tensor
     ) -> Terms:
         """Cross entropy on labels, and of answers on confident guesses."""
-        supervised = functional.cross_entropy(logits, labels)
+        labelled, unlabelled = batches
+        supervised = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
         unsupervised, confident = losses.pseudo_label_loss(
-            answers, guesses, self.settings.threshold
+            answers, guesses, self.settings.threshold, weights_of(unlabelled)
         )
         return {
             "loss": supervised + self.settings.pseudo_label_weight * unsupervised,
@@ -83,7 +84,7 @@ class PseudoLabelLoss(_BaselineLoss):
         labelled, unlabelled = batches
         clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
         logits, guesses = self.model(clips).float().split([len(x.keys) for x in batches])
-        return self._pseudo_label_terms(logits, labelled.labels, guesses, guesses)
+        return self._pseudo_label_terms(batches, logits, guesses, guesses)
 
 
 class FixMatchLoss(_BaselineLoss):
@@ -97,7 +98,7 @@ class FixMatchLoss(_BaselineLoss):
         clips = torch.cat([labelled.views["clip"], weak, strong])
         sizes = [len(labelled.keys), len(weak), len(strong)]
         logits, guesses, answers = self.model(clips).float().split(sizes)
-        return self._pseudo_label_terms(logits, labelled.labels, answers, guesses)
+        return self._pseudo_label_terms(batches, logits, answers, guesses)
 
 
 class MeanTeacherLoss(_BaselineLoss):
@@ -111,8 +112,8 @@ class MeanTeacherLoss(_BaselineLoss):
             target = self.average(unlabelled.views["weak"]).float().softmax(-1)
         clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])
         logits, answers = self.model(clips).float().split([len(x.keys) for x in batches])
-        supervised = functional.cross_entropy(logits, labelled.labels)
-        distance = losses.distillation_loss(answers, target, Distance.L2)
+        supervised = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+        distance = losses.distillation_loss(answers, target, Distance.L2, weights_of(unlabelled))
         total = supervised + self.settings.consistency_weight * distance
         return {"loss": total, "L_sup": supervised, "L_unsup": distance}
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn import functional
 
 from loaders import Batch, Part
 from shards.format.manifest import Manifest
+from tb import losses
 from tb.config.differences import Tree
 from tb.config.sections import Config, Optim
 from tb.evaluation.evaluate import evaluation_settings
@@ -18,6 +18,7 @@ from tb.method.validation import open_validation
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.stage_kinds import FROM_SCRATCH, SELF_SUPERVISED, StageKind
+from tb.training.bad_videos import weights_of
 from tb.training.stage import Loss, Stage, Terms
 from tb.weights.checkpoint import CHECKPOINT
 from tb.weights.pretrained import load_pretrained
@@ -37,7 +38,7 @@ class SupervisedLoss:
         """The only term of one labelled batch: "loss"."""
         (batch,) = batches
         logits = self.model(batch.views["clip"])
-        return {"loss": functional.cross_entropy(logits, batch.labels)}
+        return {"loss": losses.cross_entropy(logits, batch.labels, weights_of(batch))}
 
 
 def new_classifier(manifest: Manifest, config: Config) -> Classifier:

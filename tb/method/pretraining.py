@@ -14,6 +14,7 @@ from tb.method.streams import Stream, open_stream, pretrain_views
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Embedder, to_channels_last
 from tb.stage_kinds import Reduction, StageKind
+from tb.training.bad_videos import weights_of
 from tb.training.distributed import gather
 from tb.training.stage import Stage, Terms
 
@@ -36,6 +37,7 @@ class PretrainLoss:
         """The terms of one batch: "loss" and each of its parts."""
         (batch,) = batches
         num_videos, temperature = len(batch.keys), self.settings.temperature
+        weights = weights_of(batch)
         # One forward per kind of view: batch norm sees all short views, then all long views.
         short_clips, long_clips = batch.views["short"], batch.views["long"]
         short = self.model(short_clips.flatten(0, 2)).view(*short_clips.shape[:3], -1)
@@ -48,17 +50,26 @@ class PretrainLoss:
             long = self.model.pooled(features).view(num_videos, 2, -1)
             with torch.autocast(features.device.type, enabled=False):
                 # The negatives are the other videos of all processes.
-                terms["L_I"] = losses.invariant_loss(gather(long), gather(short), temperature)
+                terms["L_I"] = losses.invariant_loss(
+                    gather(long),
+                    gather(short),
+                    temperature,
+                    None if weights is None else gather(weights),
+                )
         if self.kind is not StageKind.INVARIANT:
             slices = self.model.slices(features)
             slices = slices.view(num_videos, 2, *slices.shape[1:])
             reduction = self.settings.pooled_reduction
             with torch.autocast(features.device.type, enabled=False):
-                terms["L_D1"] = losses.distinctive_pooled_loss(short, temperature, reduction)
+                terms["L_D1"] = losses.distinctive_pooled_loss(
+                    short, temperature, reduction, weights
+                )
                 if reduction is Reduction.SUM:
                     # The sum over the whole batch, of which this may be one piece.
                     terms["L_D1"] = terms["L_D1"] * (self.settings.optim.batch_size / num_videos)
-                terms["L_D2"] = losses.distinctive_unpooled_loss(slices, short, temperature)
+                terms["L_D2"] = losses.distinctive_unpooled_loss(
+                    slices, short, temperature, weights
+                )
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 

@@ -6,6 +6,7 @@ weights, the manifest, the size of the clips and the engine. The formula is `tb.
 
 import hashlib
 import json
+import logging
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from tb.stage_kinds import Teacher
 from tb.training.distributed import main_first
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
+logger = logging.getLogger(__name__)
+
 SIMILARITY = "similarity.parquet"
 _BATCH_SIZE = 8
 
@@ -41,7 +44,8 @@ def cached_similarity(manifest: Manifest, config: Config, work: Path) -> Tensor:
         work: The work folder. It holds both self-supervised teachers, and gets the cache.
 
     Returns:
-        (len(manifest),) float32 on the CPU, in [0, 1]; NaN for videos outside the train split.
+        (len(manifest),) float32 on the CPU, in [0, 1]; NaN for videos outside the train split and,
+        under `machine.on_error` "skip", for those that could not be read.
 
     Raises:
         InputError: A teacher's checkpoint is missing or of another backbone.
@@ -49,7 +53,11 @@ def cached_similarity(manifest: Manifest, config: Config, work: Path) -> Tensor:
     key = similarity_key(manifest, config, work)
     path = work / SIMILARITY
     scores = read_similarity(path, manifest, key)
-    if scores is None:
+    is_usable = scores is not None and (
+        config.machine.may_skip
+        or not scores[config.labels.subset(Part.ALL).rows(manifest)].isnan().any()
+    )
+    if scores is None or not is_usable:
         scores = _compute(manifest, config, work)
         _write(path, manifest, scores, key)
     return scores
@@ -120,6 +128,8 @@ def _compute(manifest: Manifest, config: Config, work: Path) -> Tensor:
             valid = batch.valid.cpu()
             scores[torch.from_numpy(batch.plan.rows)[valid]] = values[valid]
             bar.update(index + 1)
+        for reason in loader.bad.values():
+            logger.warning("no similarity score: %s", reason)
     return scores
 
 
@@ -138,6 +148,7 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
         num_workers=machine.num_workers,
         in_process=machine.in_process,
         shuffle=False,
+        on_error=machine.fault_policy,
     )
 
 

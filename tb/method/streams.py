@@ -89,4 +89,5 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         num_workers=world.num_workers(machine.num_workers),
         in_process=machine.in_process,
         layout=layout,
+        on_error=machine.fault_policy,
     )

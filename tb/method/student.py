@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn import functional
 
 from loaders import Batch, Part
 from shards.format.manifest import Manifest
@@ -16,6 +15,7 @@ from tb.method.teachers import Teachers, load_teachers
 from tb.networks.heads import Classifier
 from tb.similarity import mix_teachers
 from tb.stage_kinds import StageKind
+from tb.training.bad_videos import weights_of
 from tb.training.stage import Stage, Terms
 
 
@@ -51,8 +51,10 @@ class StudentLoss:
 
         logits = self.student(clips).float()
         labels = labelled.labels
-        supervised = functional.cross_entropy(logits[: len(labels)], labels)
-        distance = losses.distillation_loss(logits, target, self.settings.distance)
+        supervised = losses.cross_entropy(logits[: len(labels)], labels, weights_of(labelled))
+        distance = losses.distillation_loss(
+            logits, target, self.settings.distance, weights_of(labelled, unlabelled)
+        )
         total = supervised + self.settings.omega * distance
         return {"loss": total, "L_sup": supervised, "L_unsup": distance}
 

@@ -40,6 +40,9 @@ def load_teachers(manifest: Manifest, config: Config, work: Path, device: torch.
     score of the training set 0 and the highest 1. It is this project's, because raw scores rarely
     come near 0. "equal" (half each) and one teacher alone are ablations.
 
+    A video that could not be read when the scores were computed has none; both teachers then count
+    the same for it.
+
     Raises:
         InputError: A teacher is missing, unfinished, or of another backbone or other classes.
     """
@@ -51,6 +54,7 @@ def load_teachers(manifest: Manifest, config: Config, work: Path, device: torch.
     if share is None:
         weight = cached_similarity(manifest, config, work)
         weight = stretch(weight) if kind is TeacherWeights.STRETCHED else weight
+        weight = weight.nan_to_num(0.5)
         source["similarity"] = similarity_key(manifest, config, work)
     else:
         weight = torch.full((len(manifest),), share)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from loaders import Loader, Part
+from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.clips import evaluation_loader, video_means
@@ -36,7 +37,7 @@ class Validation:
     loader: Loader
 
     def __call__(self) -> dict[str, float]:
-        """Returns "val_loss" and "val_top1", the same on all processes."""
+        """Returns "val_loss" and "val_top1", the same on all processes, over the good videos."""
         probabilities, rows = video_means(
             self.loader,
             lambda clips: self.model(clips).float().softmax(-1),
@@ -49,13 +50,16 @@ class Validation:
         hits = probabilities.argmax(1) == labels
         sums = torch.tensor([entropies.sum(), hits.sum(), len(rows)], device=self.loader.device)
         loss, top1, number = mean(sums).tolist()
+        if not number:
+            raise InputError("no video held out by labels.validation can be read; see bad.jsonl")
         return {"val_loss": loss / number, "val_top1": top1 / number}
 
 
 def open_validation(model: Classifier, manifest: Manifest, config: Config) -> Validation:
     """The validation of a classifier; the caller closes its loader."""
     world, subset = join(), config.labels.subset(Part.VALIDATION)
-    loader = evaluation_loader(manifest, config, subset, world)
+    policy = config.machine.fault_policy
+    loader = evaluation_loader(manifest, config, subset, world, on_error=policy)
     if world.is_main:
         logger.info(
             "held out for validation: %d labelled videos, of %d of %d classes",

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tb.training.metrics import MetricsRow, is_loss_term
+from tb.training.metrics import MetricsRow, is_loss_term, taken
 
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
@@ -25,10 +25,11 @@ def training_curves(metrics: dict[str, list[MetricsRow]]) -> str:
         figure = Figure(figsize=(10, 2.6 * num_rows), layout="constrained")
         for place, (name, rows) in enumerate(metrics.items()):
             axes = figure.add_subplot(num_rows, _NUM_COLUMNS, place + 1)
-            steps = np.array([row["step"] for row in rows])
-            terms = [term for term in rows[0] if is_loss_term(term)]
+            drawn = taken(rows)
+            steps = np.array([row["step"] for row in drawn])
+            terms = [term for row in drawn[:1] for term in row if is_loss_term(term)]
             for term in ["loss", *terms]:
-                x, y = smooth(steps, np.array([row[term] for row in rows]))
+                x, y = smooth(steps, np.array([row[term] for row in drawn]))
                 axes.plot(x, y, label=term, linewidth=2 if term == "loss" else 1)
             axes.set_title(name)
             axes.set_xlabel("step")

@@ -26,6 +26,7 @@ from tb.networks.backbones import backbone_identity
 from tb.reports import plots
 from tb.reports.view_sheet import png_bytes, view_sheet
 from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
+from tb.training.bad_videos import read_bad_list
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.version import __version__
 
@@ -57,7 +58,8 @@ def write_report(
     of_the_method = [kind for kind in StageKind if kind not in BASELINES]
     metrics = {kind.value: read_metrics(work / kind / METRICS) for kind in of_the_method}
     metrics = {name: rows for name, rows in metrics.items() if rows}
-    result = result_tree(manifest, config, found, metrics, seconds)
+    num_bad = {name: len(read_bad_list(work / name)) for name in metrics}
+    result = result_tree(manifest, config, found, metrics, num_bad, seconds)
     publish_bytes(work / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     page = _page(manifest, config, work, result, found, metrics)
     publish_bytes(work / REPORT, page.encode())
@@ -82,9 +84,19 @@ def result_tree(
     config: Config,
     found: Found,
     metrics: Metrics,
+    num_bad: dict[str, int],
     seconds: float | None,
 ) -> Tree:
-    """The content of result.json; accuracies in [0, 1]."""
+    """The content of result.json; accuracies in [0, 1].
+
+    Args:
+        manifest: The data set.
+        config: The settings that the stages ran with.
+        found: The evaluations.
+        metrics: The rows of each stage.
+        num_bad: Stage -> how many videos were bad in it.
+        seconds: Wall-clock time of the whole command. None: not known.
+    """
     labels = config.labels
     return {
         "seed": config.machine.seed,
@@ -103,6 +115,7 @@ def result_tree(
         "test_split": config.evaluation.split,
         "num_peeks": {kind.result_name: evaluation.num_peeks for kind, evaluation in found.items()},
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
+        "num_bad_videos": num_bad,
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
         "engine": engine_name(
             config.machine.engine, config.machine.device, manifest.distinct_codecs
@@ -150,7 +163,7 @@ def _page(
             (name, [e.class_top1[label] for e in found.values()])
             for label, name in enumerate(manifest.classes)
         ],
-        stage_rows=_stage_rows(metrics),
+        stage_rows=_stage_rows(metrics, result["num_bad_videos"]),
         curves=plots.training_curves(metrics),
         spread=_similarity_plot(manifest, work),
         sheet=base64.b64encode(sheet).decode(),
@@ -165,7 +178,7 @@ def _accuracy_rows(found: Found) -> list[Tree]:
     ]
 
 
-def _stage_rows(metrics: Metrics) -> list[Tree]:
+def _stage_rows(metrics: Metrics, num_bad: dict[str, int]) -> list[Tree]:
     return [
         {
             "name": name,
@@ -173,6 +186,7 @@ def _stage_rows(metrics: Metrics) -> list[Tree]:
             "videos_per_s": np.median([row["videos_per_s"] for row in rows]),
             "wait": _wait_fraction(rows),
             "padded": _total(rows, "num_padded"),
+            "num_bad": num_bad[name],
         }
         for name, rows in metrics.items()
     ]

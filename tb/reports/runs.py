@@ -17,11 +17,12 @@ from shards.errors import InputError
 from tb.config.differences import Tree, differences
 from tb.config.load_config import CONFIG
 from tb.named_paths import write_named_file
-from tb.training.metrics import METRICS, MetricsRow, read_metrics
+from tb.training.bad_videos import read_bad_list
+from tb.training.metrics import METRICS, MetricsRow, read_metrics, taken
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 
 _LAST = 50  # steps over which the last values are averaged
-_NOT_FINAL = ("step", "num_padded", "overflowed")
+_NOT_FINAL = ("step", "num_padded", "num_bad", "overflowed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Run:
         step: Number of steps that are done and saved.
         steps: Number of steps in all; None without a checkpoint.
         results: Split -> the content of its eval-SPLIT.json.
+        bad: Key -> reason of each video that was bad in the run.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Run:
     step: int
     steps: int | None
     results: dict[str, Tree]
+    bad: dict[str, str]
 
     @property
     def seconds(self) -> float:
@@ -57,7 +60,7 @@ class Run:
     @property
     def final(self) -> MetricsRow:
         """The means of the last steps' metrics, the last validation, the accuracies by split."""
-        last = self.rows[-_LAST:]
+        last = taken(self.rows)[-_LAST:]
         names = [name for name in (last[-1] if last else {}) if name not in _NOT_FINAL]
         means = {name: fmean(row[name] for row in last if name in row) for name in names}
         means |= next((_validation(row) for row in reversed(self.rows) if _validation(row)), {})
@@ -99,6 +102,7 @@ def read_run(folder: Path) -> Run:
             path.stem.removeprefix("eval-"): json.loads(path.read_text())
             for path in sorted(folder.glob("eval-*.json"))
         },
+        bad=read_bad_list(folder),
     )
 
 

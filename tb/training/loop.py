@@ -25,6 +25,7 @@ from shards.files.publish import publish_bytes
 from tb.config.load_config import CONFIG, dump_yaml, remember_config
 from tb.config.sections import Config
 from tb.named_paths import make_named_folder
+from tb.training.bad_videos import without_bad
 from tb.training.distributed import barrier, join, mean, share_weights
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision, precision_of
@@ -117,7 +118,7 @@ def _run_steps(
 ) -> None:
     """Runs the steps from `first` to the last."""
     stage, optimizer, num_pieces = run.stage, run.optimizer, run.stage.optim.accumulate
-    autocast = precision.autocast(stage.device)
+    autocast, may_skip = precision.autocast(stage.device), config.machine.may_skip
     with ExitStack() as stack:
         streams = [
             stack.enter_context(closing(loader.stream(first * num_pieces)))
@@ -132,14 +133,22 @@ def _run_steps(
             for _ in range(num_pieces):
                 with values.waiting():
                     batches = tuple(next(stream) for stream in streams)
-                with autocast:
-                    terms = stage.loss(batches)
-                optimizer.backward(terms["loss"] / num_pieces)
-                values.add(terms, batches)
-            rate = run.schedule.lr(step)
-            norm = optimizer.clip_gradients()
-            optimizer.update_weights(rate)
-            optimizer.update_running_mean(step)
+                values.count(batches)
+                good = without_bad(batches) if may_skip else batches
+                if good is None:
+                    values.leave_out()
+                elif not values.is_left_out:
+                    with autocast:
+                        terms = stage.loss(good)
+                    optimizer.backward(terms["loss"] / num_pieces)
+                    values.add(terms)
+            rate, norm = run.schedule.lr(step), torch.zeros((), device=stage.device)
+            if values.is_left_out:
+                optimizer.drop_gradients()
+            else:
+                norm = optimizer.clip_gradients()
+                optimizer.update_weights(rate)
+                optimizer.update_running_mean(step)
             values.end(rate, norm)
             reporter.take(values)
 

@@ -18,6 +18,11 @@ def is_loss_term(name: str) -> bool:
     return name.startswith("L_")
 
 
+def taken(rows: list[MetricsRow]) -> list[MetricsRow]:
+    """The rows of the steps that updated the network; a step that was left out has no loss."""
+    return [row for row in rows if "loss" in row]
+
+
 class MetricsLog:
     """Appends rows to a file.
 

@@ -70,7 +70,7 @@ class Optimizer:
             group["lr"] = rate
         self._scaler.step(self._adam)
         self._scaler.update()
-        self._adam.zero_grad(set_to_none=True)
+        self.drop_gradients()
 
     def update_running_mean(self, step: int) -> None:
         """Takes the weights after `step` into their running mean, where there is one."""
@@ -83,6 +83,10 @@ class Optimizer:
                 self._ema[name].lerp_(value, 1 - decay)
             else:
                 self._ema[name].copy_(value)
+
+    def drop_gradients(self) -> None:
+        """Forgets what `backward` has added; the weights stay as they are."""
+        self._adam.zero_grad(set_to_none=True)
 
     @property
     def weights(self) -> Weights:

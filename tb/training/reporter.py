@@ -10,6 +10,7 @@ from pathlib import Path
 from shards.errors import InputError
 from tb.config.sections import Config, Machine
 from tb.progress import ProgressBar
+from tb.training.bad_videos import BadList
 from tb.training.distributed import barrier
 from tb.training.metrics import MetricsRow
 from tb.training.precision import Precision
@@ -43,6 +44,7 @@ class Reporter:
         self._run, self._machine, self._world = run, machine, world
         self._precision, self._stop = precision, stop
         self._pending: list[StepValues] = []
+        self.bad = BadList(run.path.parent, run.stage.all_loaders)
         self._num_overflows = 0
         self.tracker: Tracker | None = None
         self.bar: ProgressBar | None = None
@@ -55,6 +57,7 @@ class Reporter:
             SystemExit: With code 143, after a request to stop and a checkpoint.
         """
         self._pending.append(values)
+        self.bad.update()
         done = values.step + 1
         is_saved = done == self._run.stage.optim.steps or done % self._machine.checkpoint_steps == 0
         is_fetched = (
@@ -69,8 +72,7 @@ class Reporter:
         self._pending.clear()
         for step in steps:
             self._report(step)
-        if self.bar is not None:
-            self.bar.update(done, f"loss {steps[-1].terms['loss']:.3f}")
+        self._show(done, steps[-1])
         if (is_saved or stopping) and self.tracker is not None:
             self.tracker.sync()
             self._run.save(done, self._machine.keep_last)
@@ -80,20 +82,30 @@ class Reporter:
             logger.info("%s: asked to stop; saved at step %d", self._run.stage.name, done)
             sys.exit(EXIT_CODE)
 
+    def _show(self, done: int, last: FetchedStep) -> None:
+        if self.bar is None:
+            return
+        notes = [f"loss {last.terms['loss']:.3f}"] if last.terms else ["step left out"]
+        if len(self.bad):
+            notes.append(f"bad videos: {len(self.bad)}")
+        self.bar.update(done, ", ".join(notes))
+
     def _report(self, step: FetchedStep) -> None:
         overflowed = self._precision is Precision.FP16 and not math.isfinite(
-            step.terms["grad_norm"]
+            step.terms.get("grad_norm", 0.0)
         )
         self._num_overflows = self._num_overflows + 1 if overflowed else 0
         checked = dict(step.terms)
         if 0 < self._num_overflows <= _MAX_OVERFLOWS:
             del checked["grad_norm"]
         _check_finite(checked, step, self._run.path)
-        measured = self._run.observe(step.step, step.terms["loss"])
+        measured = self._run.observe(step.step, step.terms.get("loss"))
         _check_finite(measured, step, self._run.path)
         row: MetricsRow = {"step": step.step, **step.terms, **measured, **step.costs}
         if self._precision is Precision.FP16:
             row["overflowed"] = int(overflowed)
+        if self._machine.may_skip:
+            row["num_bad"] = step.num_bad
         if self.tracker is not None:
             self.tracker.write(row)
 
@@ -126,6 +138,7 @@ def reporting(
         reporter = Reporter(
             run, config.machine, world, precision, stack.enter_context(preemption())
         )
+        stack.callback(reporter.bad.update)  # if there were too many, or validation met some
         if world.is_main:
             reporter.tracker = stack.enter_context(tracking(run.path.parent, config, first=first))
             bar = ProgressBar(run.stage.name, run.stage.optim.steps)

@@ -44,8 +44,12 @@ class RunState:
             self.schedule.is_adaptive or self._selects_best or self.stage.validate is not None
         )
 
-    def observe(self, step: int, loss: float) -> dict[str, float]:
+    def observe(self, step: int, loss: float | None) -> dict[str, float]:
         """Takes the loss of `step`; at an epoch's end, keeps the weights if they are the best.
+
+        Args:
+            step: The number of the step, from 0.
+            loss: Its training loss; None for a step that was left out.
 
         Returns:
             What was measured on the held-out videos, and how long that took ("val_s"); {} where

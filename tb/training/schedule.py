@@ -45,10 +45,14 @@ class Schedule:
         """Whether `step` is the last one of an epoch."""
         return (step + 1) % self.steps_per_epoch == 0
 
-    def observe(self, step: int, loss: float) -> float | None:
-        """Takes the training loss of `step`; at an epoch's end returns the epoch's mean."""
-        self.epoch_losses.append(loss)
-        if not self.ends_epoch(step):
+    def observe(self, step: int, loss: float | None) -> float | None:
+        """Takes the training loss of `step`; at an epoch's end returns the epoch's mean.
+
+        A step that was left out has no loss (None), and an epoch of such steps no mean.
+        """
+        if loss is not None:
+            self.epoch_losses.append(loss)
+        if not (self.ends_epoch(step) and self.epoch_losses):
             return None
         mean = sum(self.epoch_losses) / len(self.epoch_losses)
         self.epoch_losses.clear()

@@ -62,9 +62,13 @@ class Stage:
         shortest = min(len(loader.rows) for loader in self.loaders)
         return max(1, round(shortest / self.optim.batch_size))
 
+    @property
+    def all_loaders(self) -> tuple[Loader, ...]:
+        """Those of its streams, and that of `validate`."""
+        held_out = () if self.validation_loader is None else (self.validation_loader,)
+        return (*self.loaders, *held_out)
+
     def close(self) -> None:
         """Closes its loaders."""
-        for loader in self.loaders:
+        for loader in self.all_loaders:
             loader.close()
-        if self.validation_loader is not None:
-            self.validation_loader.close()

@@ -32,6 +32,8 @@ class StepValues:
         rate: The learning rate.
         keys: The keys of its videos in this process.
         num_padded: Windows of this process that were extended by reflection.
+        num_bad: Bad videos of this process.
+        is_left_out: Whether nothing was updated, because a batch had no good video.
         wait_s: Seconds for which it waited for batches.
         step_s: Seconds that it took in all.
         gpu_memory_mb: The peak of the GPU memory so far, MiB; None on a CPU.
@@ -44,6 +46,8 @@ class StepValues:
     rate: float = 0.0
     keys: list[str] = field(default_factory=list)
     num_padded: int = 0
+    num_bad: int = 0
+    is_left_out: bool = False
     wait_s: float = 0.0
     step_s: float = 0.0
     gpu_memory_mb: float | None = None
@@ -56,13 +60,22 @@ class StepValues:
         yield
         self.wait_s += time.perf_counter() - began_s
 
-    def add(self, terms: Terms, batches: tuple[Batch, ...]) -> None:
+    def count(self, batches: tuple[Batch, ...]) -> None:
+        """Takes the videos of one piece."""
+        self.keys += [key for batch in batches for key in batch.keys]
+        self.num_padded += int(sum(batch.plan.padded.sum() for batch in batches))
+        self.num_bad += sum(len(batch.bad) for batch in batches)
+
+    def add(self, terms: Terms) -> None:
         """Takes the terms of one piece."""
         for name, term in terms.items():
             share = term.detach().float() / self.num_pieces
             self.terms[name] = self.terms[name] + share if name in self.terms else share
-        self.keys += [key for batch in batches for key in batch.keys]
-        self.num_padded += int(sum(batch.plan.padded.sum() for batch in batches))
+
+    def leave_out(self) -> None:
+        """Makes this a step that updates nothing and has no terms."""
+        self.is_left_out = True
+        self.terms.clear()
 
     def end(self, rate: float, norm: Tensor) -> None:
         """Takes the rate and the norm of the gradient, and stops the clock."""
@@ -78,14 +91,16 @@ class FetchedStep:
 
     Attributes:
         step: The number of the step, from 0.
-        terms: The loss's terms and "grad_norm".
+        terms: The loss's terms and "grad_norm"; {} for a step that was left out.
         costs: The rate, the number of padded windows, and the step's times.
+        num_bad: Bad videos.
         keys: The keys of its videos in this process.
     """
 
     step: int
     terms: MetricsRow
     costs: MetricsRow
+    num_bad: int
     keys: list[str]
 
 
@@ -104,18 +119,19 @@ def fetch(
     """
     began_s = time.perf_counter()
     device_values = torch.stack([value for x in steps for value in (*x.terms.values(), x.norm)])
-    known = torch.tensor([*(x.num_padded for x in steps), stop_requested]).to(device_values)
+    counts = [number for x in steps for number in (x.num_padded, x.num_bad)]
+    known = torch.tensor([*counts, stop_requested]).to(device_values)
     numbers = mean(torch.cat([device_values, known])).tolist()
     # On a GPU the CPU runs ahead of its steps, and waits for them here.
     wait_s = (time.perf_counter() - began_s) / len(steps)
-    *padded, stopping = numbers[len(device_values) :]
+    values, totals = iter(numbers), iter(numbers[len(device_values) :])
     found = []
-    values = iter(numbers)
-    for x, num_padded in zip(steps, padded, strict=True):
+    for x in steps:
+        num_padded, num_bad = (round(next(totals) * world.size) for _ in range(2))
         step_s = x.step_s + wait_s
         costs = {
             "lr": x.rate,
-            "num_padded": round(num_padded * world.size),
+            "num_padded": num_padded,
             "data_wait_s": x.wait_s,
             "step_s": step_s,
             "videos_per_s": len(x.keys) * world.size / step_s,
@@ -123,5 +139,13 @@ def fetch(
         terms = {name: next(values) for name in (*x.terms, "grad_norm")}
         if x.gpu_memory_mb is not None:
             costs["gpu_memory_mb"] = x.gpu_memory_mb
-        found.append(FetchedStep(step=x.step, terms=terms, costs=costs, keys=x.keys))
-    return found, stopping > 0
+        found.append(
+            FetchedStep(
+                step=x.step,
+                terms={} if x.is_left_out else terms,
+                costs=costs,
+                num_bad=num_bad,
+                keys=x.keys,
+            )
+        )
+    return found, numbers[-1] > 0

@@ -24,7 +24,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_file(path) as unfinished:
         with unfinished.open("wb") as file:
-            torch.save(_interned({"format": FORMAT, **state}), file)
+            try:
+                torch.save(_interned({"format": FORMAT, **state}), file)
+            except RuntimeError as error:
+                # Torch's own error hides the reason, such as a full disk.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
             file.flush()
             os.fsync(file.fileno())
         publish_file(unfinished, path)

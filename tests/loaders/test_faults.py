@@ -92,6 +92,7 @@ def test_a_bad_video_is_skipped_and_listed(
         for batch in loader.batches(epoch):
             for b, name in enumerate(batch.keys):
                 assert batch.valid[b] == (name not in ("", key))
+                assert (b in batch.bad) == (name == key)
                 views = {group: tensor[b] for group, tensor in batch.views.items()}
                 if batch.valid[b]:
                     assert all(

@@ -1,4 +1,4 @@
-"""What each process does in `test_distributed`: `python -m tests.tb.ranks SHARDS OUT`."""
+"""One process of several: `python -m tests.tb.ranks SHARDS OUT [SETTING...]`."""
 
 import sys
 from pathlib import Path
@@ -39,13 +39,13 @@ def freeze_statistics(stage: Stage) -> Stage:
     return stage
 
 
-def train_all(manifest: Manifest, work: Path) -> None:
+def train_all(manifest: Manifest, work: Path, *settings: str) -> None:
     """A few steps of every kind of loss, and of one with videos held out."""
     for name in STAGES:
         labels = (
             "{percent: 100, validation: 0.5}" if name is StageKind.SUPERVISED else "{percent: 50}"
         )
-        config = load_config("demo", [*SETTINGS, f"labels={labels}"])
+        config = load_config("demo", [*SETTINGS, f"labels={labels}", *settings])
         train(freeze_statistics(build_stage(name, manifest, config, work)), work, config)
 
 
@@ -59,5 +59,5 @@ def first_come(path: Path) -> str:
 
 if __name__ == "__main__":
     shards, out = Path(sys.argv[1]), Path(sys.argv[2])
-    train_all(read_manifest(shards), out)
+    train_all(read_manifest(shards), out, *sys.argv[3:])
     assert first_come(out / "first") == "rank 0"

@@ -1,6 +1,7 @@
 """Every loss against a slow formula written independently, its chance value and its gradient."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -147,3 +148,65 @@ def test_gradients() -> None:
         assert torch.autograd.gradcheck(
             lambda x, kind=kind: losses.distillation_loss(x, target, kind), (logits,)
         )
+
+
+def pseudo_labels(answers: Tensor, guesses: Tensor, weights: Tensor | None) -> Tensor:
+    return torch.stack(losses.pseudo_label_loss(answers, guesses * 5, 0.6, weights))
+
+
+def entropies(logits: Tensor, weights: Tensor | None) -> Tensor:
+    labels = torch.arange(5) if weights is not None else torch.arange(5)[VALID]
+    return losses.cross_entropy(logits, labels, weights)
+
+
+def distances(kind: str) -> Callable[..., Tensor]:
+    return lambda logits, target, weights: losses.distillation_loss(
+        logits, target.softmax(-1), kind, weights
+    )
+
+
+def pooled(reduction: str) -> Callable[..., Tensor]:
+    return lambda short, weights: losses.distinctive_pooled_loss(short, 0.1, reduction, weights)
+
+
+VALID = torch.tensor([True, False, True, True, False])
+LOSSES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
+    "NTX": (lambda u, v, weights: losses.nt_xent(u, v, 0.1, weights), [(6,), (6,)]),
+    "L_I": (lambda g, s, weights: losses.invariant_loss(g, s, 0.1, weights), [(2, 6), (2, 4, 6)]),
+    "L_D1": (pooled("mean"), [(2, 4, 6)]),
+    "L_D1, sum": (pooled("sum"), [(2, 4, 6)]),
+    "L_D2": (
+        lambda u, s, weights: losses.distinctive_unpooled_loss(u, s, 0.1, weights),
+        [(2, 4, 6), (2, 4, 6)],
+    ),
+    "cross entropy": (entropies, [(5,)]),
+    "l2": (distances("l2"), [(5,), (5,)]),
+    "kl": (distances("kl"), [(5,), (5,)]),
+    "js": (distances("js"), [(5,), (5,)]),
+    "pseudo-label": (pseudo_labels, [(5,), (5,)]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_bad_video_counts_for_nothing(name: str) -> None:
+    """The loss and its gradient are those of the batch without the bad videos."""
+    loss, shapes = LOSSES[name]
+    whole = [embeddings(len(VALID), *x, seed=i).requires_grad_() for i, x in enumerate(shapes)]
+    good = [rows.detach()[VALID].requires_grad_() for rows in whole]
+    weights = VALID.double() / VALID.double().mean()
+    found, wanted = loss(*whole, weights), loss(*good, None)
+    assert wanted.abs().sum() > 0
+    torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-12)
+    for one in (found, wanted):
+        one.sum().backward()  # type: ignore[no-untyped-call]
+    for rows, alone in zip(whole, good, strict=True):
+        if alone.grad is None:  # a target
+            assert rows.grad is None
+            continue
+        assert rows.grad is not None
+        assert not rows.grad[~VALID].any()
+        torch.testing.assert_close(rows.grad[VALID], alone.grad, rtol=1e-9, atol=1e-12)
+    others = [rows.detach().clone() for rows in whole]
+    for rows in others:
+        rows[~VALID] = rows[~VALID].flip(-1)
+    assert torch.equal(loss(*others, weights), found)

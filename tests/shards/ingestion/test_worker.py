@@ -1,6 +1,7 @@
-"""A worker that dies twice on one video."""
+"""A worker that dies twice on one video, or whose parent is gone."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shards.encode.recipe import Recipe
 from tests.make_videos import make_video
 from tests.shards import damage
 from tests.shards.helpers import children_of
@@ -72,3 +74,15 @@ def test_a_worker_that_does_not_start_is_no_error_of_the_disk(tmp_path: Path) ->
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert "/none/python: a worker process does not start (No such file or directory)" in output
     assert "--out" not in output
+
+
+def test_a_worker_whose_parent_is_gone_says_nothing(tmp_path: Path) -> None:
+    request = (make_video(tmp_path / "a.mp4", num_frames=4), Recipe())
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "shards.ingestion.worker"]
+    worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert worker.stdout is not None
+    worker.stdout.close()
+    _, errors = worker.communicate(pickle.dumps(request))
+    assert errors == b""
+    assert worker.returncode == 0

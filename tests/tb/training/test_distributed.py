@@ -61,8 +61,13 @@ def test_two_processes_do_what_one_does(manifest: Manifest, tmp_path: Path) -> N
     train_all(manifest, tmp_path / "one")
     for code, error in finish(pair):
         assert code == 0, error
+    check_alike(tmp_path)
+
+
+def check_alike(root: Path) -> None:
+    """Compares the runs in ROOT/one with those in ROOT/two."""
     for name in STAGES:
-        one, two = (tmp_path / world / name for world in ("one", "two"))
+        one, two = (root / world / name for world in ("one", "two"))
         expected, found = moments(one / CHECKPOINT), moments(two / CHECKPOINT)
         assert expected.norm() > 0
         assert (found - expected).norm() < 1e-4 * expected.norm(), name

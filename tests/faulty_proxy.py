@@ -1,0 +1,111 @@
+"""A proxy on this machine that hands on requests to a server, and sometimes fails to."""
+
+import http.client
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+_SLOW_PARTS = 20
+_PAUSE_S = 0.02
+
+
+class FaultyProxy:
+    """Takes a fault for each request of a shard, as long as there are some.
+
+    A fault is "500" or "503" (such an answer), "closed" or "silent" (none), "half" (half of the
+    body) or "slow" (a body in many small parts).
+
+    Attributes:
+        address: Its URL.
+        faults: The faults of the next requests.
+        failed: How often each fault happened.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.faults: deque[str] = deque()
+        self.failed: Counter[str] = Counter()
+        self.stopping = threading.Event()
+        self._upstream = urlsplit(server).netloc
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                proxy.answer(self)
+
+            do_HEAD = do_GET  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
+
+    def _next_fault(self, request: BaseHTTPRequestHandler) -> str:
+        if request.command != "GET" or ".tar" not in request.path:
+            return ""
+        with suppress(IndexError):
+            fault = self.faults.popleft()
+            self.failed[fault] += 1
+            return fault
+        return ""
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Answers a request, as the server does or wrongly."""
+        fault = self._next_fault(request)
+        request.close_connection = bool(fault)
+        if fault == "closed":
+            return
+        if fault == "silent":
+            self.stopping.wait()
+            return
+        if fault in ("500", "503"):
+            request.send_response(int(fault))
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        self._hand_on(request, fault)
+
+    def _hand_on(self, request: BaseHTTPRequestHandler, fault: str) -> None:
+        upstream = http.client.HTTPConnection(self._upstream)
+        try:
+            upstream.request(request.command, request.path, headers=dict(request.headers))
+            answer = upstream.getresponse()
+            body = answer.read()
+        finally:
+            upstream.close()
+        request.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
+                request.send_header(name, value)
+        request.end_headers()
+        if fault == "half":
+            request.wfile.write(body[: len(body) // 2])
+        elif fault == "slow":
+            for part in range(_SLOW_PARTS):
+                ends = [len(body) * i // _SLOW_PARTS for i in (part, part + 1)]
+                request.wfile.write(body[slice(*ends)])
+                request.wfile.flush()
+                time.sleep(_PAUSE_S)
+        else:
+            request.wfile.write(body)
+
+
+@contextmanager
+def faulty_proxy(server: str) -> Iterator[FaultyProxy]:
+    """Yields a proxy for the server at an URL; it ends with the block."""
+    proxy = FaultyProxy(server)
+    thread = threading.Thread(target=proxy.http.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.stopping.set()
+        proxy.http.shutdown()
+        proxy.http.server_close()
+        thread.join()

@@ -1,0 +1,138 @@
+"""Training from S3 (a real server on loopback) behind a proxy that fails for a while."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from bench.s3_server import CREDENTIALS, s3_server
+from loaders import LoaderError
+from shards.format.manifest import Manifest, read_manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.folder import from_folder
+from tb.config.load_config import load_config
+from tb.config.sections import Config
+from tb.method.baselines import supervised_only_stage
+from tb.training.bad_videos import read_bad_list
+from tb.training.loop import train
+from tb.weights.checkpoint import CHECKPOINT, file_digest
+from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.tb.conftest import QUICK
+from tests.tb.training.test_full_disk import has_mounts, run, the_error, training
+from tests.tb.training.test_shard_faults import disturbed
+
+URL = "s3://faults/set"
+
+
+def settings(*more: str) -> Config:
+    return load_config("demo", (*QUICK, "machine.tensorboard=false", *more))
+
+
+def use(patch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Makes fsspec talk to an address, and not wait for long."""
+    for variable, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}.items():
+        patch.setenv(variable, value)
+    patch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 1}})
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def server(manifest: Manifest) -> Iterator[str]:
+    """An S3 server that holds the videos in a few shards."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with s3_server() as endpoint, pytest.MonkeyPatch.context() as patch:
+        use(patch, endpoint)
+        fsspec.filesystem("s3").mkdir("faults")
+        videos = from_folder(manifest.root.parent / "videos", min_per_class=1)
+        ingest(videos, URL, shard_bytes=200_000)
+        yield endpoint
+
+
+@pytest.fixture
+def proxy(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
+    with faulty_proxy(server) as found:
+        use(monkeypatch, found.address)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of a run that nothing disturbs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIMEBALANCE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        stage = supervised_only_stage(read_manifest(URL), settings())
+        return file_digest(train(stage, tmp_path_factory.mktemp("whole"), settings()))
+
+
+def slow(*values: object) -> list[object]:
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize("cache", [True, *slow(False)])
+@pytest.mark.parametrize("fault", ["500", "half", *slow("503", "closed", "silent", "slow")])
+def test_a_server_that_fails_for_a_while_changes_nothing(
+    proxy: FaultyProxy, undisturbed: str, tmp_path: Path, fault: str, cache: bool
+) -> None:
+    config = settings(f"machine.cache={str(cache).lower()}")
+    stage = supervised_only_stage(read_manifest(URL), config)
+    proxy.faults.extend([fault] * 3)
+    path = train(stage, tmp_path / "work", config)
+    assert proxy.failed[fault] == 3
+    assert file_digest(path) == undisturbed
+
+
+@pytest.mark.parametrize("fault", ["500", *slow("503", "half")])
+def test_a_server_that_stays_away_ends_the_run_which_then_goes_on(
+    proxy: FaultyProxy,
+    undisturbed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    config = settings("machine.cache=false", "machine.num_workers=1")
+
+    def fail() -> None:
+        proxy.faults.extend([fault] * 100_000)
+
+    stage = disturbed(supervised_only_stage(read_manifest(URL), config), 0, fail)
+    with pytest.raises(LoaderError, match=r"\w+ in s3:.*; check the address, the credentials and"):
+        train(stage, tmp_path / "work", config)
+    proxy.faults.clear()
+    path = train(supervised_only_stage(read_manifest(URL), config), tmp_path / "work", config)
+    assert file_digest(path) == undisturbed
+
+
+def test_a_server_that_stays_away_is_more_than_a_few_bad_videos(
+    proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    config = settings("machine.cache=false", "machine.on_error=skip")
+    stage = supervised_only_stage(read_manifest(URL), config)
+    proxy.faults.extend(["500"] * 100_000)
+    with pytest.raises(LoaderError, match="bad videos in epoch 0, more than max_bad_share"):
+        train(stage, tmp_path / "work", config)
+    assert read_bad_list(tmp_path / "work" / "supervised")
+
+
+@pytest.mark.slow
+def test_a_cache_without_room_is_no_bad_video(
+    proxy: FaultyProxy, undisturbed: str, tmp_path: Path
+) -> None:
+    if not has_mounts():
+        pytest.skip("no user namespaces here, so no small disk")
+    cache, work = Path(os.environ["TIMEBALANCE_CACHE"]), tmp_path / "work"
+    cache.mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "tb.cli", *training(URL, work, "machine.on_error=skip")]
+    mounted = 'mount -t tmpfs -o size=64k tmpfs "$TIMEBALANCE_CACHE" && exec "$@"'
+    done = run(["unshare", "-Urm", "sh", "-c", mounted, "sh", *words])
+    assert done.returncode == 2
+    assert "No space left on device; free some space, or set TIMEBALANCE_CACHE" in the_error(done)
+    assert not read_bad_list(work / "supervised")
+    assert run(words).returncode == 0
+    assert file_digest(work / "supervised" / CHECKPOINT) == undisturbed
