@@ -176,7 +176,7 @@ def test_an_out_that_cannot_be_made_and_videos_that_cannot_be_used(tmp_path: Pat
     (tmp_path / "file").touch()
     for out, message in (
         ("file", f"{tmp_path / 'file'}: File exists; choose another out (--out)"),
-        ("out", "none of 2 sampled videos can be used, e.g. a/0.mp4: Invalid data"),
+        ("out", "none of 2 sampled videos can be used, e.g. a/0.mp4: not a video"),
     ):
         with pytest.raises(InputError) as caught:
             tb.advise(tmp_path / "set", out=tmp_path / out, workers=1)
