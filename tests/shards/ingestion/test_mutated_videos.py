@@ -1,4 +1,4 @@
-"""Hundreds of bad files in one ingestion: each is stored and decodes, or is listed with a reason."""
+"""Hundreds of bad files in one ingestion: each is stored and decodes, or its reason is listed."""
 
 import json
 import re
@@ -50,7 +50,7 @@ from shards.encode.recipe import Recipe
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 root, out, codec = sys.argv[1:]
-size = {} if codec == "copy" else {"short_side_px": 144, "quality": 35}
+size = {} if codec == "copy" else {"short_side_px": 144, "quality": 30}
 ingest(
     from_folder(root, min_per_class=1), out, recipe=Recipe(codec=codec, **size), time_limit_s=30
 )
