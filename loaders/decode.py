@@ -122,6 +122,28 @@ def decode_frames(
         raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
 
 
+def check_file(data: bytes, size: Sequence[int]) -> None:
+    """Checks a whole file before a decoder opens it that has not our rules for files.
+
+    Args:
+        data: The file.
+        size: (height, width) of its pictures, in pixels.
+
+    Raises:
+        DecodeError: It is not a video of a known format, or the header has another size.
+    """
+    try:
+        with open_video(data) as (_, stream):
+            height, width = stream.codec_context.height, stream.codec_context.width
+    except VideoFaultError as error:
+        raise DecodeError(f"cannot be decoded: {error}") from error
+    if (height, width) != tuple(size):
+        raise DecodeError(
+            f"a header that says {height}x{width}, where the manifest has {size[0]}x{size[1]}"
+            " (height x width)"
+        )
+
+
 def decoded_frames(
     video: bytes | Window, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
 ) -> list[VideoFrame]:

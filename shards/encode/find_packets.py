@@ -25,7 +25,7 @@ def find_packets(data: bytes) -> Packets | None:
         a video has no packet index.
 
     Raises:
-        av.FFmpegError: It is not a video.
+        VideoFaultError: It is not a video.
     """
     with open_video(data) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]

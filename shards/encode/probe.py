@@ -19,10 +19,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.encode.truncation import missing_bytes
-from shards.encode.video_stream import VideoFaultError, open_video
+from shards.encode.video_stream import VideoFaultError, faults_named, open_video
 
 # A higher rate means that the clock is broken.
 _MAX_FPS = 1000
+# So does a longer mean time from frame to frame. To fill the gaps would take days.
+_MAX_GAP_S = 3600
 _DEFAULT_FPS = Fraction(25)
 
 
@@ -46,9 +48,9 @@ def probe(path: Path) -> Probe:
     """Reads every packet of the video stream.
 
     Raises:
-        VideoFaultError: The file is empty or cut off, or has no video stream, no packets, or
-            damaged packets.
-        av.FFmpegError: It is not a video, or it is unreadable.
+        VideoFaultError: The file is empty, cut off or not a video, or has no video stream, no
+            packets, damaged packets, or a broken clock.
+        av.FFmpegError: It is unreadable.
     """
     if path.stat().st_size == 0:
         raise VideoFaultError("the file is empty")
@@ -56,7 +58,7 @@ def probe(path: Path) -> Probe:
         raise VideoFaultError(f"truncated: {missing} bytes are missing at the end")
     times: list[Fraction] = []
     num_stored = 0
-    with open_video(path) as (container, stream):
+    with open_video(path) as (container, stream), faults_named("it cannot be read to its end"):
         header_fps, num_promised = stream.average_rate, stream.frames
         for packet in container.demux(stream):
             if packet.size == 0:  # the end mark
@@ -77,6 +79,10 @@ def probe(path: Path) -> Probe:
     if num_stored < num_promised / 2:
         raise VideoFaultError(f"the header promises {num_promised} frames, {num_stored} are there")
     times.sort()
+    if times[-1] - times[0] > _MAX_GAP_S * len(times):
+        raise VideoFaultError(
+            f"the clock is broken: {len(times)} frames in {float(times[-1] - times[0]):.0f} s"
+        )
     fps = _frame_rate(times, header_fps)
     worst = max(abs((time - times[0]) * fps - index) for index, time in enumerate(times))
     return Probe(num_packets=len(times), fps=fps, is_constant=worst <= 1)
@@ -86,8 +92,8 @@ def decoded(container: InputContainer, stream: VideoStream, probed: Probe) -> It
     """Yields every frame in display order.
 
     Raises:
-        VideoFaultError: A frame is damaged, or most frames are missing.
-        av.FFmpegError: The decoder reports an error.
+        VideoFaultError: A frame is damaged or does not decode, or most frames are missing.
+        av.FFmpegError: The file is unreadable.
     """
     num_frames = 0
     for packet in container.demux(stream):
@@ -105,12 +111,13 @@ def decoded(container: InputContainer, stream: VideoStream, probed: Probe) -> It
 
 
 def _decode(packet: "Packet[Any]", num_frames: int) -> list[Any]:
-    try:
-        return list(packet.decode())
-    except av.ArgumentError as error:
-        raise VideoFaultError(
-            f"the decoder refuses frame {num_frames}: too many pixels, or broken"
-        ) from error
+    with faults_named(f"frame {num_frames} does not decode"):
+        try:
+            return list(packet.decode())
+        except av.ArgumentError as error:
+            raise VideoFaultError(
+                f"the decoder refuses frame {num_frames}: too many pixels, or broken"
+            ) from error
 
 
 def _frame_rate(times: list[Fraction], header_fps: Fraction | None) -> Fraction:

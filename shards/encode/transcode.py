@@ -97,6 +97,12 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
         return _encode(path, _at_most_60_fps(probed), recipe)
     except VideoFaultError as error:
         raise TranscodeError(f"{path.name}: {error}") from error
+    except MemoryError as error:
+        raise TranscodeError(
+            f"{path.name}: too little memory: the video is too large, or its header promises too"
+            " much",
+            may_pass=True,
+        ) from error
     except (av.FFmpegError, OSError) as error:
         # strerror has no path, so the recorded reason is the same on every machine.
         raise TranscodeError(
@@ -159,7 +165,8 @@ def _encode(path: Path, probed: Probe, recipe: Recipe) -> Encoded:
             frame.pict_type = PictureType.NONE
             _mux(target, encoder, frame)
             num_frames += 1
-        assert encoder is not None  # decoded() refuses videos without frames
+        if encoder is None:  # its rate is reduced, and its time rounds to no frame
+            raise VideoFaultError(f"shorter than one frame at {probed.fps} frames per second")
         _mux(target, encoder, None)
     data, height, width = output.getvalue(), encoder.height, encoder.width
     packets = find_packets(data)
@@ -236,7 +243,7 @@ def check_decodes(
     """Decodes a stored video in full, and each of its GOPs by itself if it has `packets`.
 
     Raises:
-        VideoFaultError: It does not decode to `num_frames` frames of that size.
+        VideoFaultError: It is not a video, or not one of `num_frames` frames of that size.
         av.FFmpegError: It does not decode.
     """
     with open_video(data) as (container, stream):

@@ -34,13 +34,30 @@ class VideoFaultError(Exception):
 
 
 @contextmanager
+def faults_named(what: str) -> Iterator[None]:
+    """Says what is wrong where FFmpeg has only a reason, such as "Invalid argument".
+
+    Errors of the disk and a lack of memory pass.
+
+    Raises:
+        VideoFaultError: `what`, then FFmpeg's reason.
+    """
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError | MemoryError):
+            raise
+        raise VideoFaultError(f"{what} ({error.strerror or error})") from error
+
+
+@contextmanager
 def open_video(file: Path | bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file, or the bytes of one: its container, and the video stream that counts.
 
     Raises:
-        VideoFaultError: There is no video stream, it cannot be decoded here, or its picture is too
-            large.
-        av.FFmpegError: It is not a video, or it is unreadable.
+        VideoFaultError: It is not a video, there is no video stream, it cannot be decoded here, or
+            its picture is too large.
+        av.FFmpegError: It is unreadable.
     """
     with _container(file) as container:
         yield container, _video_stream(container)
@@ -49,13 +66,14 @@ def open_video(file: Path | bytes) -> Iterator[tuple[InputContainer, VideoStream
 def _container(file: Path | bytes) -> InputContainer:
     # The whole path, because FFmpeg takes the start of "http:/host/a.mp4" for a protocol.
     source = io.BytesIO(file) if isinstance(file, bytes) else str(file.absolute())
-    return av.open(
-        source,
-        "r",
-        options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
-        # Titles and comments are not pictures. Old files have them in any encoding.
-        metadata_errors="ignore",
-    )
+    with faults_named("not a video, or its header is damaged"):
+        return av.open(
+            source,
+            "r",
+            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            # Titles and comments are not pictures. Old files have them in any encoding.
+            metadata_errors="ignore",
+        )
 
 
 def container_extension(container: InputContainer) -> str:
@@ -72,9 +90,9 @@ def _video_stream(container: InputContainer) -> VideoStream:
     context = stream.codec_context
     if context is None:
         raise VideoFaultError("no decoder for its video stream")
-    size = f"{context.width}x{context.height}"
     if not context.width * context.height:
-        raise VideoFaultError(f"pictures of {size}, or too large for any decoder")
+        raise VideoFaultError("the header has no picture size, or one too large for any decoder")
+    size = f"{context.width}x{context.height}"
     max_pixels = MAX_HEIGHT_PX * MAX_WIDTH_PX
     if context.width * context.height > max_pixels:
         raise VideoFaultError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
 from shards.files.publish import publish_bytes, publish_file
+from shards.files.size_limit import MAX_FILE_BYTES, check_size
 
 
 class LocalStore:
@@ -14,10 +15,13 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root, self.name, self.scratch = root, str(root), root / SCRATCH_NAME
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
         path = self._root / name
         try:
-            return path.read_bytes() if path.is_file() else None
+            if not path.is_file():
+                return None
+            check_size(str(path), path.stat().st_size, max_bytes)
+            return path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; make it readable") from error
 

@@ -22,6 +22,9 @@ _BATCH_ROWS = 512
 def read_table(file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
     """The whole table of an open file.
 
+    It is read column by column. A page may unpack to 2 GiB, and the pages of all columns would be
+    in memory at the same time.
+
     Args:
         file: The file.
         schema: The columns that it must have; None means any.
@@ -34,17 +37,28 @@ def read_table(file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
         parquet = pq.ParquetFile(file, pre_buffer=False)
         if schema is not None:
             _check_columns(parquet.schema_arrow, schema)
-        batches, num_bytes = [], 0
-        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-            batches.append(batch)
-            num_bytes += batch.nbytes
-            if num_bytes > _MAX_TABLE_BYTES:
-                raise pa.ArrowInvalid(f"its table has more than {_MAX_TABLE_BYTES} bytes")
-        return pa.Table.from_batches(batches, parquet.schema_arrow).combine_chunks()
+        groups = range(parquet.num_row_groups)
+        num_bytes = sum(parquet.metadata.row_group(index).total_byte_size for index in groups)
+        _check_bytes(num_bytes)  # refuses most harmful files before a page is unpacked
+        columns, num_bytes = [], 0
+        for name in parquet.schema_arrow.names:
+            chunks = []
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):
+                chunks.append(batch.column(0))
+                num_bytes += batch.nbytes
+                _check_bytes(num_bytes)
+            kind = parquet.schema_arrow.field(name).type
+            columns.append(pa.chunked_array(chunks, kind).combine_chunks())
+        return pa.Table.from_arrays(columns, schema=parquet.schema_arrow)
     except OSError as error:
         if error.errno is not None:
             raise
         raise pa.ArrowInvalid(str(error)) from error  # Arrow's own, where bytes do not unpack
+
+
+def _check_bytes(num_bytes: int) -> None:
+    if num_bytes > _MAX_TABLE_BYTES:
+        raise pa.ArrowInvalid(f"its table has more than {_MAX_TABLE_BYTES} bytes")
 
 
 def _check_columns(found: pa.Schema, expected: pa.Schema) -> None:

@@ -15,6 +15,7 @@ from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME, cache_root
 from shards.files.machine_errors import is_shortage, machine_error, process_error
 from shards.files.publish import is_unfinished, unfinished_name
+from shards.files.size_limit import MAX_FILE_BYTES, check_size
 
 # Which extra of this package brings the library for a kind of URL.
 _EXTRA_OF_SCHEME = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -33,12 +34,13 @@ class RemoteStore:
         self._files, self._root = _file_system(url)
         self._moves = _has_moves(self._files)
 
-    def read(self, name: str) -> bytes | None:
-        with _remote_errors(self.name):
-            try:
-                return bytes(self._files.cat_file(self._path(name)))
-            except FileNotFoundError:
-                return None
+    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
+        num_bytes = self.size(name)
+        if num_bytes is None:
+            return None
+        check_size(f"{self.name}/{name}", num_bytes, max_bytes)
+        # Servers refuse a range of no bytes.
+        return self.read_range(name, 0, num_bytes) if num_bytes else b""
 
     def size(self, name: str) -> int | None:
         with _remote_errors(self.name):

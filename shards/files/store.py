@@ -10,6 +10,7 @@ from typing import Protocol
 from shards.files.addresses import local_path, remote_url
 from shards.files.local_store import LocalStore
 from shards.files.remote_store import RemoteStore
+from shards.files.size_limit import MAX_FILE_BYTES
 
 
 class Store(Protocol):
@@ -23,8 +24,13 @@ class Store(Protocol):
     name: str
     scratch: Path
 
-    def read(self, name: str) -> bytes | None:
-        """The content; None if there is no such file."""
+    def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
+        """The content; None if there is no such file.
+
+        Raises:
+            InputError: The file has more than `max_bytes`, of which none is read. Or it cannot be
+                read.
+        """
 
     def size(self, name: str) -> int | None:
         """Bytes; None if there is no such file."""

@@ -20,6 +20,8 @@ from shards.format.video import SplitName
 
 DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 2
+# Room for 800,000 shards. JSON that is made to harm takes twenty times its size as objects.
+_MAX_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
     """
     store = open_store(root)
     path = f"{store.name}/{DATASET_NAME}"
-    data = store.read(DATASET_NAME)
+    data = store.read(DATASET_NAME, _MAX_BYTES)
     if data is None:
         folder = local_path(root)
         if folder is not None and not folder.is_dir():
@@ -129,7 +131,7 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
         raise InputError(
             f"{path}: unreadable ({error!r}); run `tb shard` again with another --out"
         ) from error
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:  # 2.0 is equal to 2
         raise InputError(
             f"{path}: format version {version}, but this program reads version {FORMAT_VERSION};"
             " run `tb shard` again with another --out"

@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 
 from shards.errors import InputError
 from shards.format.dataset_json import DATASET_NAME, DatasetJson
-from shards.format.video import MAX_HEIGHT_PX, MAX_WIDTH_PX, ColorMatrix, ColorRange, SplitName
+from shards.format.video import (
+    MAX_HEIGHT_PX,
+    MAX_NUM_FRAMES,
+    MAX_WIDTH_PX,
+    ColorMatrix,
+    ColorRange,
+    SplitName,
+)
 
 # Column -> what all of its texts must match.
 _PATTERNS = {
@@ -29,7 +36,7 @@ _MAX_INDEXED_SIDE_PX = 2**16 - 1
 # Column -> its least and greatest number.
 _LIMITS = {
     "label": (0, 2**31),
-    "num_frames": (1, 2**31),
+    "num_frames": (1, MAX_NUM_FRAMES),
     "fps_num": (1, 2**31),
     "fps_den": (1, 2**31),
     "height": (1, 2**31),

@@ -18,6 +18,7 @@ the digest of the data set covers the index.
 """
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +28,12 @@ import numpy as np
 import pyarrow as pa
 
 from shards.files.machine_errors import shortages_named
+from shards.format.video import MAX_NUM_FRAMES
 
 _LISTS = ("sizes", "gop_frames", "checksums")
+# The longest ones hold H.265's parameter sets, some kilobytes.
+_MAX_EXTRADATA_BYTES = 1 << 20
+_MAGIC = b"ARROW1\0\0"
 
 
 class PacketsError(ValueError):
@@ -150,6 +155,50 @@ def packets_file(rows: Sequence[Packets | None]) -> bytes:
     return bytes(sink.getvalue())
 
 
+def _first_batch(mapped: pa.MemoryMappedFile, schema: pa.Schema) -> pa.RecordBatch:
+    """The rows of an open file, which are views of it.
+
+    Raises:
+        PacketsError: There are none, or they are compressed. Some kilobytes could unpack to any
+            number of bytes.
+        pa.ArrowException, ValueError, OSError, struct.error: The file is damaged.
+    """
+    mapped.seek(len(_MAGIC))
+    messages = pa.ipc.MessageReader.open_stream(mapped)
+    found = [message for _, message in zip(range(2), messages, strict=False)]
+    if [message.type for message in found] != ["schema", "record batch"]:
+        raise PacketsError("is not a packet index (it has no rows)")
+    if _is_compressed(memoryview(found[1].metadata)):
+        raise PacketsError("is not a packet index (its rows are compressed)")
+    return pa.ipc.read_record_batch(found[1], schema)
+
+
+def _is_compressed(message: memoryview) -> bool:
+    """Whether a message with a record batch has a field "compression".
+
+    Arrow offers no way to ask. The names of the fields are those in Arrow's Message.fbs.
+
+    Args:
+        message: Its metadata, a FlatBuffer.
+    """
+    root = _number("<I", message, 0)
+    header = root + _field(message, root, 2)  # Message.header
+    batch = header + _number("<I", message, header)
+    return bool(_field(message, batch, 3))  # RecordBatch.compression
+
+
+def _field(buffer: memoryview, table: int, index: int) -> int:
+    """Bytes from a table of a FlatBuffer to its field number `index`; 0 if it lacks the field."""
+    fields = table - _number("<i", buffer, table)
+    place = 4 + 2 * index
+    has_place = place < _number("<H", buffer, fields)
+    return _number("<H", buffer, fields + place) if has_place else 0
+
+
+def _number(form: str, buffer: memoryview, place: int) -> int:
+    return int(struct.unpack_from(form, buffer, place)[0])
+
+
 class PacketsFile:
     """An open packet index of one shard; rows are read from the mapped file when they are used."""
 
@@ -166,10 +215,10 @@ class PacketsFile:
             options = pa.ipc.IpcReadOptions(use_threads=False)
             with shortages_named(path):
                 mapped = pa.memory_map(str(path))
-            file = pa.ipc.open_file(mapped, options=options)
-            if not any(file.schema.equals(_schema(width)) for width in (pa.uint16(), pa.uint32())):
+            schema = pa.ipc.open_file(mapped, options=options).schema
+            if not any(schema.equals(_schema(width)) for width in (pa.uint16(), pa.uint32())):
                 raise PacketsError("is not a packet index (it has other columns)")
-            batch = file.get_batch(0)
+            batch = _first_batch(mapped, schema)
             batch.validate()
             # Every place in this column is checked, because Arrow itself reads from there.
             batch.column("extradata").validate(full=True)
@@ -185,7 +234,7 @@ class PacketsFile:
         except PacketsError:
             raise
         # Arrow's OSErrors have no reason of the system's: the file itself is damaged.
-        except (pa.ArrowException, ValueError, OSError) as error:
+        except (pa.ArrowException, ValueError, OSError, struct.error) as error:
             raise PacketsError(f"is not a packet index ({error})") from error
 
     def __len__(self) -> int:
@@ -195,20 +244,22 @@ class PacketsFile:
         """The packets of the video at `place` in the shard; check them before use.
 
         Raises:
-            PacketsError: There is no such row.
+            PacketsError: There is no such row, or it is longer than any row that `tb shard` writes.
         """
         if not 0 <= place < len(self):
             raise PacketsError(f"has {len(self)} rows, and none for video {place} of the shard")
-        sizes, gop_frames, checksums = (
-            values[offsets[place] : offsets[place + 1]].astype(np.int64)
-            for offsets, values in self._lists
-        )
+        numbers = [values[offsets[place] : offsets[place + 1]] for offsets, values in self._lists]
+        extradata = self._extradata[place].as_buffer()
+        # Until here, all is in the mapped file. What follows is copied.
+        if max(map(len, numbers)) > MAX_NUM_FRAMES or extradata.size > _MAX_EXTRADATA_BYTES:
+            raise PacketsError(f"has too long a row for video {place} of the shard")
+        sizes, gop_frames, checksums = (values.astype(np.int64) for values in numbers)
         return Packets(
             first_byte=int(self._first_byte[place]),
             sizes=sizes,
             gop_frames=gop_frames,
             checksums=checksums,
-            extradata=self._extradata[place].as_py(),
+            extradata=extradata.to_pybytes(),
         )
 
     def byte_range(

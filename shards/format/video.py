@@ -14,6 +14,8 @@ import pyarrow as pa
 
 # 8K. FFmpeg itself would accept eight times as many pixels, and hold a dozen such pictures.
 MAX_HEIGHT_PX, MAX_WIDTH_PX = 4320, 8192
+# Three days at 60 frames per second.
+MAX_NUM_FRAMES = 2**24
 
 
 class ColorMatrix(StrEnum):

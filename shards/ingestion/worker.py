@@ -10,6 +10,7 @@ killed, it ends by itself.
 
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +24,10 @@ from shards.errors import InputError
 
 _CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
 _NUM_ATTEMPTS = 2
+# A header of a few kilobytes can ask for any amount of memory. This is enough for an H.264 video of
+# 8K, 10 bits and 4:4:4 with 16 reference frames.
+_MEMORY_BYTES = 4 << 30
+_MEMORY_PER_FILE_BYTE = 4
 
 
 class _WorkerDiedError(Exception):
@@ -140,6 +145,7 @@ def _end(process: "subprocess.Popen[bytes]") -> int:
 
 def main() -> None:
     """The loop of the child: it reads a request and writes an answer, until the parent is gone."""
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
     # Ctrl-C reaches the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = sys.stdin.buffer
@@ -151,8 +157,21 @@ def main() -> None:
                 path, recipe = pickle.load(requests)
             except EOFError:
                 return
+            _limit_memory(path, limits)
             pickle.dump(_answer(path, recipe), answers)
             answers.flush()
+
+
+def _limit_memory(path: Path, limits: tuple[int, int]) -> None:
+    """Limits the memory of this process to 4 GiB and four times the size of the file.
+
+    The size counts because the recipe "copy" holds whole files. A lower limit of the user stays.
+    """
+    soft, hard = limits
+    with suppress(OSError, ValueError):  # there is no such file, or this system has no such limit
+        enough = _MEMORY_BYTES + _MEMORY_PER_FILE_BYTE * path.stat().st_size
+        if soft == resource.RLIM_INFINITY or enough < soft:
+            resource.setrlimit(resource.RLIMIT_DATA, (enough, hard))
 
 
 def _answer(path: Path, recipe: Recipe) -> Encoded | TranscodeError:
@@ -160,8 +179,6 @@ def _answer(path: Path, recipe: Recipe) -> Encoded | TranscodeError:
         return transcode(path, recipe)
     except TranscodeError as error:
         return error
-    except MemoryError:
-        raise  # The video is not the cause: the process ends, and the parent tries again.
     except Exception as error:
         # One file among thousands that crashes a library must not stop the rest; it is listed.
         return TranscodeError(f"{path.name}: {type(error).__name__}: {error}")

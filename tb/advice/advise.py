@@ -1,11 +1,15 @@
 """`advise`: from a data set to `Advice`, and to the files that hold it."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
+from shards.files.lock import BusyError, locked
 from shards.progress import Progress
 from shards.sources.source import Dataset
 from tb.advice.advice import Advice, Limits
@@ -16,6 +20,7 @@ from tb.advice.sample import draw_sample
 from tb.named_paths import make_named_folder, write_named_file
 
 ADVICE_JSON, ADVICE_PNG = "advice.json", "advice.png"
+_TRIAL_PREFIX, _LOCK_NAME = "trial-", ".tb-advise.lock"
 
 
 def advise(
@@ -33,7 +38,7 @@ def advise(
     """Measures candidates on a sample; OUT/advice.json and OUT/advice.png hold the result.
 
     The sample's shards lie in a folder in `out`, which is removed at the end, also after an error
-    or Ctrl-C.
+    or Ctrl-C. What a killed run left there is removed by the next one.
 
     Args:
         dataset: The videos.
@@ -55,14 +60,8 @@ def advise(
         raise InputError(f"minutes is {minutes:g} (--minutes): give a number above 0")
     sample = draw_sample(dataset, num_videos)
     make_named_folder(out, "out")
-    try:
-        folder = TemporaryDirectory(dir=out, prefix="trial-")
-    except OSError as error:
-        raise InputError(f"{out}: {error.strerror}; choose another out (--out)") from error
-    with folder as name:
-        found = measure(
-            sample, spec, Path(name), minutes=minutes, workers=workers, progress=progress
-        )
+    with _trial_folder(out) as folder:
+        found = measure(sample, spec, folder, minutes=minutes, workers=workers, progress=progress)
     advice = Advice(
         views=views if isinstance(views, str) else views.name,
         size_px=spec.size_px,
@@ -74,3 +73,17 @@ def advise(
     write_named_file(out / ADVICE_JSON, advice.to_json().encode(), "out")
     write_named_file(out / ADVICE_PNG, chart_png(advice), "out")
     return advice
+
+
+@contextmanager
+def _trial_folder(out: Path) -> Iterator[Path]:
+    """Yields a new folder in `out`, and removes those of runs that were killed."""
+    for lock in out.glob(f"{_TRIAL_PREFIX}*/{_LOCK_NAME}"):
+        with suppress(BusyError), locked(lock, f"{lock}: its run goes on"):
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    try:
+        folder = TemporaryDirectory(dir=out, prefix=_TRIAL_PREFIX)
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror}; choose another out (--out)") from error
+    with folder as name, locked(Path(name) / _LOCK_NAME, f"{name}: locked"):
+        yield Path(name)

@@ -7,7 +7,7 @@ import pyarrow as pa
 from shards.format.manifest import Manifest
 
 
-def with_column(manifest: Manifest, name: str, values: list[str]) -> Manifest:
+def with_column(manifest: Manifest, name: str, values: list[str] | list[int]) -> Manifest:
     """The manifest with other values in a column."""
     column = manifest.table.schema.get_field_index(name)
     table = manifest.table.set_column(column, name, pa.array(values))

@@ -11,7 +11,7 @@ from av.stream import Disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.decode import DecodeError, decoded_frames, frame_planes
+from loaders.decode import DecodeError, check_file, decoded_frames, frame_planes
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from tests.loaders.numbered import numbered_paint, read_number
@@ -197,6 +197,14 @@ def test_of_two_streams_the_one_that_was_verified_is_decoded(tmp_path: Path) -> 
 def test_pictures_that_fill_the_memory_are_not_decoded(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="too large for any decoder"):
         decoded_frames(bomb(tmp_path / "a.gif").read_bytes(), np.array([0]), 3, (1 << 14,) * 2)
+
+
+def test_a_file_is_checked_without_decoding_it(shard_video: bytes) -> None:
+    check_file(shard_video, SIZE)
+    with pytest.raises(DecodeError, match="a header that says"):
+        check_file(shard_video, (SIZE[0], SIZE[1] + 16))
+    with pytest.raises(DecodeError, match="not a video, or its header is damaged"):
+        check_file(b"ffconcat version 1.0\nfile other.mp4\n", SIZE)
 
 
 def test_titles_that_are_not_utf8_do_not_count(tmp_path: Path) -> None:

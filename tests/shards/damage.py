@@ -114,9 +114,28 @@ def odd_metadata(path: Path, codec: str, title: bytes) -> Path:
 
 
 def endless(path: Path) -> Path:
+    """A frame a minute, and one after eleven days: filling the gaps takes minutes."""
+    times = [*(60.0 * index for index in range(300)), 1e6]
+    return make_video(path, num_frames=len(times), times=times)
+
+
+def broken_clock(path: Path) -> Path:
     """Four frames whose clock jumps by 30 years: filling the gap would take days."""
-    times = [0.0, 0.04, 0.08, 1e9]
-    return make_video(path, num_frames=4, times=times)
+    return make_video(path, num_frames=4, times=[0.0, 0.04, 0.08, 1e9])
+
+
+def index_bomb(path: Path, num_promised: int) -> Path:
+    """A small MP4 whose index promises frames of one byte, for each of which FFmpeg takes 60."""
+    data = bytearray(make_video(path, num_frames=12, options={"bf": "0"}).read_bytes())
+    # How many frames have the first duration, lie in the first chunk, and are there at all.
+    for box, place in ((b"stts", 12), (b"stsc", 16), (b"stsz", 12)):
+        start = data.index(box) + place
+        assert int.from_bytes(data[start : start + 4], "big") == 12
+        data[start : start + 4] = num_promised.to_bytes(4, "big")
+    start = data.index(b"stsz") + 8  # the size of all frames, instead of a table
+    data[start : start + 4] = (1).to_bytes(4, "big")
+    path.write_bytes(data)
+    return path
 
 
 def growing_bomb(path: Path) -> Path:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from loaders.decode import PLANAR_420, decoded_frames
+from loaders.decode import PLANAR_420, check_file, decoded_frames
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
 from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed
@@ -223,6 +223,7 @@ class DaliEngine:
             pixels = np.frombuffer(window_file(video), np.uint8)
             first = video.byte_range.gop_frames[0]
         else:
+            check_file(video, plan.sizes[b].tolist())
             pixels = np.frombuffer(video, np.uint8)
         return Sample(
             data=pixels,

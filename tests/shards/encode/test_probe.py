@@ -3,8 +3,10 @@
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
+
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import transcode
+from shards.encode.transcode import TranscodeError, transcode
 from tests.make_videos import make_video
 from tests.shards import damage
 
@@ -18,3 +20,10 @@ def test_broadcast_rates_are_kept_exactly(tmp_path: Path) -> None:
 def test_a_header_that_promises_a_little_more_is_forgiven(tmp_path: Path) -> None:
     path = damage.boasting_avi(tmp_path / "a.avi", num_promised=15)
     assert transcode(path, Recipe()).num_frames == 12
+
+
+def test_a_clock_that_runs_too_fast_leaves_no_frame(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", num_frames=7, fps=1000)
+    with pytest.raises(TranscodeError, match="shorter than one frame at 60 frames per second"):
+        transcode(path, Recipe())
+    assert transcode(path, Recipe(codec="copy")).num_frames == 7

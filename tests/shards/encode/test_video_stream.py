@@ -12,7 +12,7 @@ import pytest
 
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import TranscodeError, transcode
-from shards.encode.video_stream import open_video
+from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.table import from_csv
@@ -101,7 +101,7 @@ def test_a_playlist_opens_no_other_file_and_no_connection(
         with pytest.raises(TranscodeError):
             transcode(path, Recipe())
         for source in (path, path.read_bytes()):
-            with pytest.raises(av.FFmpegError), open_video(source):
+            with pytest.raises(VideoFaultError), open_video(source):
                 pass
         assert callers == []
 

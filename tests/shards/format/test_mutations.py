@@ -97,6 +97,13 @@ def test_any_entry_of_dataset_json(manifest: Manifest, copy: Path, data: st.Data
     assert not message or str(field) in message or field in _COMPARED, message
 
 
+def test_a_format_version_is_a_whole_number(manifest: Manifest, copy: Path) -> None:
+    document = json.loads((manifest.root / DATASET_NAME).read_text())
+    document["format_version"] = float(document["format_version"])
+    (copy / DATASET_NAME).write_text(json.dumps(document))
+    assert "format version 2.0, but this program reads version 2" in _answer(copy)
+
+
 _COMPARED = ("digest", "manifest_sha256", "num_videos", "classes", "shards", "format_version")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from shards.encode.recipe import Recipe
+from shards.encode.transcode import Encoded
+from shards.ingestion.worker import Worker
 from tests.make_videos import make_video
 from tests.shards import damage
 from tests.shards.helpers import children_of
@@ -86,3 +88,50 @@ def test_a_worker_whose_parent_is_gone_says_nothing(tmp_path: Path) -> None:
     _, errors = worker.communicate(pickle.dumps(request))
     assert errors == b""
     assert worker.returncode == 0
+
+
+def test_a_worker_has_a_limit_of_memory(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "0.mp4", num_frames=4)
+    worker = Worker()
+    try:
+        assert isinstance(worker.encode(path, Recipe(), 60), Encoded)
+        (child,) = children_of(os.getpid())
+        limits = Path(f"/proc/{child}/limits").read_text()
+    finally:
+        worker.stop()
+        worker.close()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max data size"))
+    assert line.split()[3] == str(4 * 2**30 + 4 * path.stat().st_size)
+
+
+_SHORT_OF_MEMORY = """
+import pathlib, resource, sys
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import Encoded
+from shards.ingestion.worker import Worker
+# What a worker has when it is idle, and 100 MB more.
+lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+limit = 1024 * int(lines["VmData"].split()[0]) + 100_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+worker = Worker()
+for path in map(pathlib.Path, sys.argv[1:]):
+    result = worker.encode(path, Recipe(), 60)
+    print(result.num_frames if isinstance(result, Encoded) else result)
+worker.stop()
+worker.close()
+"""
+
+
+def test_a_header_that_wants_too_much_memory_costs_only_its_file(tmp_path: Path) -> None:
+    bombs = [
+        damage.index_bomb(tmp_path / "index.mp4", num_promised=8_000_000),
+        damage.bomb(tmp_path / "pictures.gif", side_px=5900),
+    ]
+    good = make_video(tmp_path / "good.mp4", num_frames=4)
+    command = [sys.executable, "-c", _SHORT_OF_MEMORY, *map(str, [*bombs, good])]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert output.splitlines() == [
+        "index.mp4: 0 frames",
+        "pictures.gif: too little memory: the video is too large, or its header promises too much",
+        "4",
+    ]

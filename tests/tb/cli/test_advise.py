@@ -176,7 +176,7 @@ def test_an_out_that_cannot_be_made_and_videos_that_cannot_be_used(tmp_path: Pat
     (tmp_path / "file").touch()
     for out, message in (
         ("file", f"{tmp_path / 'file'}: File exists; choose another out (--out)"),
-        ("out", "none of 2 sampled videos can be used, e.g. a/0.mp4: Invalid data"),
+        ("out", "none of 2 sampled videos can be used, e.g. a/0.mp4: not a video"),
     ):
         with pytest.raises(InputError) as caught:
             tb.advise(tmp_path / "set", out=tmp_path / out, workers=1)
@@ -216,3 +216,28 @@ def test_ctrl_c_leaves_no_shards(videos: Path, tmp_path: Path) -> None:
     assert process.returncode not in (0, 2)
     assert "Traceback" not in errors
     assert list(out.iterdir()) == []
+
+
+def test_the_next_run_removes_what_a_killed_one_left(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tb.cli", "advise", "folder", "--root", videos]
+    (tmp_path / "bad" / "a").mkdir(parents=True)
+    for index in range(2):
+        damage.text(tmp_path / "bad" / "a" / f"{index}.mp4")
+    (out / "trial-mine").mkdir(parents=True)  # not a folder of this program
+
+    def next_run() -> list[str]:
+        with pytest.raises(InputError, match="none of 2 sampled videos"):
+            tb.advise(tmp_path / "bad", out=out, workers=1)
+        return [path.name for path in out.iterdir()]
+
+    process = subprocess.Popen([str(word) for word in (*command, "--out", out, *VIEWS)])
+    try:
+        while not list(out.glob("trial-*/reference/*.tar")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        assert len(next_run()) == 2
+    finally:
+        process.kill()
+        process.wait()
+    assert next_run() == ["trial-mine"]

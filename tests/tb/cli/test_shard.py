@@ -139,7 +139,7 @@ def test_a_class_without_a_video_is_told(tmp_path: Path) -> None:
         text = _run(shard_app, "folder", "--root", root, "--out", out)
         assert "2 videos, 2 classes, 1 shards" in text
         assert "warning: 1 classes without a video: lost" in text
-        assert "lost/0.mp4: Invalid data" in text
+        assert "lost/0.mp4: not a video" in text
         assert "may have passed" not in text
     assert "2 (1 without a video: lost)" in _run(shards_app, "info", out)
     assert _run(shards_app, "ls", out, "--class", "lost") == ""

@@ -1,0 +1,179 @@
+"""Many epochs with every engine: at the end a loader holds no more than after its second epoch.
+
+    python -m bench.soak [--epochs 100] [--shards DIR] [--engines fused dali reference]
+
+Open descriptors, processes, threads and shared memory must be the same, and the resident memory may
+have grown by 64 MB. This process and all its descendants count. When the loader is closed, the same
+holds in comparison with an earlier loader of the same kind. Without --shards, eight made-up videos
+are stored as VP9 and as MJPEG, which DALI decodes on a CPU.
+"""
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from loaders import open_loader
+from loaders.engines.choice import EngineName
+from shards.encode.recipe import Recipe
+from shards.ingestion.ingest import ingest
+from shards.sources.folder import from_folder
+from tb.demo.videos import CLASSES, draw_video, encode
+
+_NUM_VIDEOS, _BATCH_SIZE, _SIZE_PX, _NUM_WORKERS = 8, 4, 64, 2
+_RECIPES = ("vp9", "mjpeg")
+# Allocators keep pages. With DALI they have all that they need after about five epochs, 40 MB more
+# than after two.
+_TOLERANCE_BYTES = 64_000_000
+_WARM_UP_EPOCHS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdings:
+    """What this process and its descendants hold at one moment.
+
+    Attributes:
+        processes: How many there are.
+        descriptors: Open files, pipes and sockets.
+        threads: How many there are.
+        shared_bytes: Resident shared memory.
+        memory_bytes: Resident memory; a page that several processes share counts for each.
+    """
+
+    processes: int
+    descriptors: int
+    threads: int
+    shared_bytes: int
+    memory_bytes: int
+
+    @classmethod
+    def now(cls) -> "Holdings":
+        """Reads them from /proc."""
+        gc.collect()
+        pids = list(_descendants(os.getpid()))
+        memories = [_memory_kb(pid) for pid in pids]
+        return cls(
+            processes=len(pids),
+            descriptors=sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids),
+            threads=sum(map(_num_threads, pids)),
+            shared_bytes=1024 * sum(memory["RssShmem"] for memory in memories),
+            memory_bytes=1024 * sum(memory["VmRSS"] for memory in memories),
+        )
+
+    def changes_since(self, before: "Holdings") -> list[str]:
+        """What is not the same, and memory that has grown, for people."""
+        then, now = asdict(before), asdict(self)
+        changed = [name for name in now if name != "memory_bytes" and now[name] != then[name]]
+        if self.memory_bytes - before.memory_bytes > _TOLERANCE_BYTES:
+            changed.append("memory_bytes")
+        return [f"{name} {then[name]} -> {now[name]}" for name in changed]
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            for child in (task / "children").read_text().split():
+                yield from _descendants(int(child))
+
+
+def _num_threads(pid: int) -> int:
+    """Without the one that Arrow's allocator starts at some moment of its own choice."""
+    names = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):
+            names.append((task / "comm").read_text().strip())
+    return sum(name != "jemalloc_bg_thd" for name in names)
+
+
+def _memory_kb(pid: int) -> dict[str, int]:
+    lines = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return {name: int(lines[name].split()[0]) for name in ("RssShmem", "VmRSS")}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a line for each engine and set; exits with 1 if a loader holds more at the end."""
+    options = _parse(arguments)
+    problems = []
+    with TemporaryDirectory() as folder:
+        sets = [options.shards] if options.shards else list(_made_sets(Path(folder)))
+        print(f"{'set':8}{'engine':11}{'files':>6}{'threads':>8}{'shared MB':>10}{'RSS MB':>18}")
+        for shards in sets:
+            for engine in options.engines:
+                problems += _soaked(shards, engine, options.epochs)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    sys.exit(bool(problems))
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=100, help="At least 3.")
+    parser.add_argument("--shards", type=Path, help="A folder made by `tb shard`.")
+    known = [str(name) for name in EngineName if name != "dali" or find_spec("nvidia.dali")]
+    parser.add_argument("--engines", nargs="+", default=known, choices=known)
+    options = parser.parse_args(arguments)
+    if options.epochs <= _WARM_UP_EPOCHS:
+        parser.error(f"--epochs {options.epochs}: give at least {_WARM_UP_EPOCHS + 1}")
+    return options
+
+
+def _made_sets(folder: Path) -> Iterator[Path]:
+    (folder / "videos" / "made").mkdir(parents=True)
+    for index, name in enumerate(CLASSES[:_NUM_VIDEOS]):
+        frames = draw_video(name, np.random.default_rng(index))
+        encode(folder / "videos" / "made" / f"{name}.mp4", frames)
+    for codec in _RECIPES:
+        ingest(from_folder(folder / "videos"), folder / codec, recipe=Recipe(codec=codec))
+        yield folder / codec
+
+
+def _soaked(shards: Path, engine: str, num_epochs: int) -> list[str]:
+    """Prints what a loader holds, and returns what has changed."""
+    _, before = _held(shards, engine, _WARM_UP_EPOCHS)
+    held, closed = _held(shards, engine, num_epochs)
+    early, late = held[_WARM_UP_EPOCHS - 1], held[-1]
+    print(
+        f"{shards.name:8}{engine:11}{late.descriptors:6}{late.threads:8}"
+        f"{late.shared_bytes / 1e6:10.1f}"
+        f"{early.memory_bytes / 1e6:9.1f} -> {late.memory_bytes / 1e6:.1f}"
+    )
+    name, changes = f"{shards.name}, {engine}", late.changes_since(early)
+    return [
+        *(f"{name}: epoch {_WARM_UP_EPOCHS} -> {num_epochs}: {text}" for text in changes),
+        *(f"{name}: after closing: {text}" for text in closed.changes_since(before)),
+    ]
+
+
+def _held(shards: Path, engine: str, num_epochs: int) -> tuple[list[Holdings], Holdings]:
+    """What is held after each epoch of a new loader, and after it is closed."""
+    held = []
+    with open_loader(
+        shards,
+        "student",
+        size_px=_SIZE_PX,
+        batch_size=_BATCH_SIZE,
+        device="cpu",
+        engine=engine,
+        num_workers=_NUM_WORKERS,
+    ) as loader:
+        for _ in range(num_epochs):
+            for _batch in loader:
+                pass
+            del _batch  # its memory is used again
+            held.append(Holdings.now())
+    return held, Holdings.now()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The soak finds nothing in our engines, and it notices what a loader does not give back."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from bench import soak
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_engine_holds_more_at_the_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.soak", "--epochs", "10"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {tuple(line.split()[:2]) for line in done.stdout.splitlines()[1:]}
+    assert rows >= {(codec, name) for codec in ("vp9", "mjpeg") for name in ("fused", "reference")}
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Leaky:
+    """A loader that keeps what `leak` gives, once an epoch."""
+
+    kept: tuple[object, ...] = ()
+
+    def __init__(self, leak: Callable[[], object]) -> None:
+        self._leak = leak
+
+    def __enter__(self) -> "_Leaky":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return
+
+    def __iter__(self) -> Iterator[int]:
+        _Leaky.kept = (*_Leaky.kept, self._leak())
+        yield 0
+
+
+def _thread() -> threading.Event:
+    end = threading.Event()
+    threading.Thread(target=end.wait, daemon=True).start()
+    return end
+
+
+def _child() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(["sleep", "600"])
+
+
+@pytest.mark.parametrize(
+    ("leak", "field"),
+    [
+        (lambda: os.memfd_create("kept"), "descriptors"),
+        (_thread, "threads"),
+        (_child, "processes"),
+        (lambda: b"x" * 40_000_000, "memory_bytes"),
+    ],
+)
+def test_what_is_kept_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, leak: Callable[[], object], field: str
+) -> None:
+    monkeypatch.setattr(soak, "open_loader", lambda *_, **__: _Leaky(leak))
+    try:
+        changes = soak._soaked(Path("set"), "fused", 5)
+        assert any(f"set, fused: epoch 2 -> 5: {field} " in change for change in changes)
+        assert any(f"set, fused: after closing: {field} " in change for change in changes)
+    finally:
+        for one in _Leaky.kept:
+            if isinstance(one, subprocess.Popen):
+                one.kill()
+                one.wait()
+            elif isinstance(one, threading.Event):
+                one.set()
+            elif isinstance(one, int):
+                os.close(one)
+        _Leaky.kept = ()

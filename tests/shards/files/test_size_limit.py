@@ -1,0 +1,32 @@
+"""A file that is too large is refused before it is read, here and behind a URL."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shards.errors import InputError
+from shards.files.local_store import LocalStore
+from shards.files.remote_store import RemoteStore
+from shards.files.store import Store
+from tests.shards.helpers import fault_of
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_what_is_read_whole_has_a_limit(tmp_path: Path, kind: str) -> None:
+    store: Store = LocalStore(tmp_path) if kind == "local" else RemoteStore("memory://size_limit")
+    store.scratch.mkdir(parents=True, exist_ok=True)
+    store.put_bytes("empty", b"")
+    store.put_bytes("ten", b"0123456789")
+    assert store.read("empty", 10) == b""
+    assert store.read("ten", 10) == b"0123456789"
+    assert store.read("none", 10) is None
+    message = fault_of(store.read, "ten", 9)
+    assert message.startswith(f"{store.name}/ten: has 10 bytes, and may have 9")
+
+
+def test_every_file_has_a_limit(tmp_path: Path) -> None:
+    (tmp_path / "any").touch()
+    os.truncate(tmp_path / "any", 3 << 30)
+    with pytest.raises(InputError, match="any: has 3221225472 bytes, and may have 2147483648"):
+        LocalStore(tmp_path).read("any")
