@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loaders.loader import Loader as Loader
     from loaders.loader import open_loader as open_loader
     from loaders.plan.draw import Plan as Plan
+    from loaders.plan.normalization import Normalization as Normalization
     from loaders.plan.views import Augment as Augment
     from loaders.plan.views import Start as Start
     from loaders.plan.views import ViewGroup as ViewGroup
@@ -37,6 +38,7 @@ _MODULE_OF = {
     "EpochDataset": "loaders.epoch_dataset",
     "Loader": "loaders.loader",
     "LoaderError": "loaders.faults",
+    "Normalization": "loaders.plan.normalization",
     "Part": "loaders.subset",
     "Plan": "loaders.plan.draw",
     "Profile": "loaders.profile",
@@ -57,6 +59,7 @@ __all__ = [
     "EpochDataset",
     "Loader",
     "LoaderError",
+    "Normalization",
     "Part",
     "Plan",
     "Profile",

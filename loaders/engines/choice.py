@@ -12,7 +12,9 @@ from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine, RenderVideo
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
+from loaders.plan.normalization import normalization_name
 from loaders.plan.planner import Planner
+from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.reader import ShardReader
 
@@ -108,8 +110,7 @@ def open_engine(
         InputError: An argument is out of range, the engine is not installed, it does not take these
             videos, or it has no layout and one is given.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    check_dtype(dtype, planner.spec)
     if num_workers < 1:
         raise InputError(f"num_workers is {num_workers}: give 1 or more, or leave it out")
     if name == EngineName.DALI:
@@ -123,6 +124,17 @@ def open_engine(
         batch_size=planner.batch_size,
         num_workers=num_workers,
     )
+
+
+def check_dtype(dtype: str, spec: ViewSpec) -> None:
+    """Raises InputError for an unknown type, or one that cannot hold the values of these views."""
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if dtype == "uint8" and spec.normalization is not None:
+        raise InputError(
+            f"dtype is 'uint8', which cannot hold normalised values: choose float32 or float16, or"
+            f" normalization='none' instead of {normalization_name(spec.normalization)}"
+        )
 
 
 def _compiled() -> RenderVideo:

@@ -102,7 +102,7 @@ def centred_frame_to_rgb(frame: VideoFrame) -> np.ndarray:
 
 
 def _augment(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
-    """(T, 3, H, W) RGB in [0, 1] to (T, 3, S, S)."""
+    """(T, 3, H, W) RGB in [0, 1] to (T, 3, S, S), normalised if the plan says so."""
     top, left, height, width = (int(value) for value in plan.crop[b, view])
     size = [plan.size_px, plan.size_px]
     clip = functional.resized_crop(clip, top, left, height, width, size, antialias=True)
@@ -115,4 +115,6 @@ def _augment(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
     for top, left, height, width in plan.erase[b, view].tolist():
         if height:
             clip = functional.erase(clip, top, left, height, width, torch.zeros(()))
+    if plan.normalization is not None:
+        clip = functional.normalize(clip, plan.normalization.mean, plan.normalization.std)
     return clip

@@ -12,6 +12,7 @@ from itertools import groupby
 import numpy as np
 
 from loaders.plan.color import color_map
+from loaders.plan.normalization import Normalization
 from loaders.plan.views import MAX_ERASE, Augment, ViewSpec
 from loaders.plan.window import frame_numbers
 
@@ -55,8 +56,10 @@ class Plan:
             result is clipped to [0, 1] once, after the whole map.
         gamma: (B, V) float32 exponent, applied after the clip; 1 changes nothing.
         erase: (B, V, E, 4) int64 top, left, height, width in output pixels; height 0 means none.
+            These rectangles become black.
         padded: (B,) bool, True where the window ran past the video's end and was reflected.
         size_px: Height and width of the output.
+        normalization: The last step, after the rectangles; None for none.
     """
 
     rows: np.ndarray
@@ -71,6 +74,7 @@ class Plan:
     erase: np.ndarray
     padded: np.ndarray
     size_px: int
+    normalization: Normalization | None
 
 
 def draw_plan(
@@ -116,6 +120,7 @@ def draw_plan(
         erase=erase,
         padded=runs_past_end & (rows >= 0),
         size_px=spec.size_px,
+        normalization=spec.normalization,
     )
 
 

@@ -57,7 +57,7 @@ def assert_parity(
         tested_loader.batches(0), reference_loader.batches(0), strict=True
     ):
         for name in tested.views:
-            ours, oracle = (_by_view(batch, name) for batch in (tested, reference))
+            ours, oracle = (_as_rgb(batch, name) for batch in (tested, reference))
             for index in np.ndindex(*ours.shape[:-4]):
                 num_compared += 1
                 difference = (ours[index] - oracle[index]).double()
@@ -81,6 +81,13 @@ def save_difference(ours: torch.Tensor, oracle: torch.Tensor, path: Path) -> Non
     Image.fromarray(pixels).save(path)
 
 
-def _by_view(batch: Batch, name: str) -> torch.Tensor:
-    """The valid videos' views of one group, (B, ..., 3, T, H, W) float32."""
-    return batch.views[name][batch.valid].float().cpu()
+def _as_rgb(batch: Batch, name: str) -> torch.Tensor:
+    """The valid videos' views of one group, (B, ..., 3, T, H, W) float32 RGB in [0, 1]."""
+    views = batch.views[name][batch.valid].float().cpu()
+    if batch.plan.normalization is None:
+        return views
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1, 1)
+        for values in (batch.plan.normalization.mean, batch.plan.normalization.std)
+    )
+    return views * std + mean

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from loaders.plan.normalization import NORMALIZATIONS
+from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
+from tb.evaluation.evaluate import evaluate
 from tb.method.baselines import supervised_only_stage
+from tb.training.loop import train
 
 
 def test_a_label_list_decides_who_is_labelled(
@@ -33,3 +38,27 @@ def test_one_batch_can_be_learnt_by_heart(manifest: Manifest, config: Config) ->
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert loss.item() < first / 2
+
+
+def test_training_and_evaluation_see_normalised_clips_and_say_so(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    kinetics = NORMALIZATIONS["kinetics"]
+    normalised = config.model_copy(update={"normalization": kinetics})
+    stage = supervised_only_stage(manifest, normalised)
+    plain = supervised_only_stage(manifest, config)
+    assert "normalization" not in plain.settings
+    shown, before = (next(one.loaders[0].stream()).views["clip"] for one in (stage, plain))
+    mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in (kinetics.mean, kinetics.std))
+    torch.testing.assert_close(shown, (before - mean) / std, rtol=1e-4, atol=1e-4)
+    train(stage, tmp_path, normalised)
+    assert evaluate("supervised", manifest, normalised, tmp_path).source["normalization"] == {
+        "mean": list(kinetics.mean),
+        "std": list(kinetics.std),
+    }
+    # A run goes on, and is evaluated, only with the clips that it was trained on.
+    train(supervised_only_stage(manifest, normalised), tmp_path, normalised)
+    with pytest.raises(InputError, match="normalization"):
+        train(plain, tmp_path, config)
+    with pytest.raises(InputError, match="trained with normalization kinetics, but this run's"):
+        evaluate("supervised", manifest, config, tmp_path, peek=True)
