@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loaders.plan.views import ViewGroup as ViewGroup
     from loaders.plan.views import ViewSpec as ViewSpec
     from loaders.profile import Profile as Profile
+    from loaders.render import Render as Render
     from loaders.subset import Part as Part
     from loaders.subset import Subset as Subset
 
@@ -42,6 +43,7 @@ _MODULE_OF = {
     "Part": "loaders.subset",
     "Plan": "loaders.plan.draw",
     "Profile": "loaders.profile",
+    "Render": "loaders.render",
     "Skip": "loaders.faults",
     "Start": "loaders.plan.views",
     "Subset": "loaders.subset",
@@ -63,6 +65,7 @@ __all__ = [
     "Part",
     "Plan",
     "Profile",
+    "Render",
     "Skip",
     "Start",
     "Subset",

@@ -24,6 +24,7 @@ ROOMS = {
             "batch",
             "prefetch",
             "profile",
+            "render",
             "devices",
         ),
         *("loader", "epoch_dataset"),

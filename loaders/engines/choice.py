@@ -118,7 +118,7 @@ def open_engine(
     if layout is not None:
         raise InputError(f"layout is for the engine dali, and this is {name}: leave it out")
     return ThreadedEngine(
-        _compiled() if name == EngineName.FUSED else _reference(),
+        cpu_renderer(name),
         planner.spec,
         dtype=dtype,
         batch_size=planner.batch_size,
@@ -135,6 +135,17 @@ def check_dtype(dtype: str, spec: ViewSpec) -> None:
             f"dtype is 'uint8', which cannot hold normalised values: choose float32 or float16, or"
             f" normalization='none' instead of {normalization_name(spec.normalization)}"
         )
+
+
+def cpu_renderer(name: str) -> RenderVideo:
+    """What renders single videos in the engine of that name; "auto" stands for fused.
+
+    Raises:
+        InputError: There is no such engine on CPUs, or it cannot be used here.
+    """
+    if name not in ("auto", EngineName.FUSED, EngineName.REFERENCE):
+        raise InputError(f"engine is {name!r}: choose auto, fused or reference for single videos")
+    return _reference() if name == EngineName.REFERENCE else _compiled()
 
 
 def _compiled() -> RenderVideo:

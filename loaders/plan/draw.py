@@ -15,6 +15,7 @@ from loaders.plan.color import color_map
 from loaders.plan.normalization import Normalization
 from loaders.plan.views import MAX_ERASE, Augment, ViewSpec
 from loaders.plan.window import frame_numbers
+from shards.errors import InputError
 
 _PLAN_KEY = 0
 # Columns of a view's uniform draws; each erase takes five more.
@@ -75,6 +76,12 @@ class Plan:
     padded: np.ndarray
     size_px: int
     normalization: Normalization | None
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that the draws cannot take."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed}: give a number in [0, 2**63)")
 
 
 def draw_plan(

@@ -5,15 +5,14 @@ import time
 import numpy as np
 from av.video.frame import VideoFrame
 
-from loaders.decode import decode_frames, frame_planes
+from loaders.decode import Footage, decode_frames, frame_planes
 from loaders.engines.fused.kernel import render_views
 from loaders.engines.fused.resampling import Filters, view_filters
 from loaders.engines.fused.values import black, color_maps, gamma_curves
 from loaders.plan.draw import Plan
-from shards.format.packet_index import Window
 
 
-def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     views = _Views(plan, b, needed, out)
