@@ -41,8 +41,8 @@ ROOMS = {
             "config",
             "networks",
         ),
-        *("weights", "training", "evaluation", "method", "workflow", "reports", "tables", "demo"),
-        *("advice", "api", "cli"),
+        *("weights", "prediction", "training", "evaluation", "method", "workflow", "reports"),
+        *("tables", "demo", "advice", "api", "cli"),
     ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")

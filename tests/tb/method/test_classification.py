@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from loaders.plan.normalization import NORMALIZATIONS
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from shards.reader import ShardReader
 from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluate
 from tb.method.baselines import supervised_only_stage
+from tb.prediction.classifier import load_trained
 from tb.training.loop import train
 
 
@@ -56,6 +59,13 @@ def test_training_and_evaluation_see_normalised_clips_and_say_so(
         "mean": list(kinetics.mean),
         "std": list(kinetics.std),
     }
+    # A prediction sees the clips that the evaluation saw.
+    table = pq.read_table(tmp_path / "supervised" / "predictions-test.parquet").to_pylist()
+    row = manifest.row_of(table[0]["key"])
+    with ShardReader(manifest) as reader:
+        (tmp_path / "a.mp4").write_bytes(reader.read(row))
+    (found,) = load_trained(tmp_path / "supervised").predict(tmp_path / "a.mp4")
+    assert found.probabilities.tolist() == pytest.approx(table[0]["probabilities"], abs=1e-5)
     # A run goes on, and is evaluated, only with the clips that it was trained on.
     train(supervised_only_stage(manifest, normalised), tmp_path, normalised)
     with pytest.raises(InputError, match="normalization"):
