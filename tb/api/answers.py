@@ -57,12 +57,15 @@ def predict(
     Raises:
         InputError: An argument is unusable, or no video could be predicted.
     """
-    from tb.named_paths import write_named_file
+    from tb.named_paths import check_named_file, write_named_file
     from tb.prediction.prediction import Answers, BadVideo, csv_of_predictions
     from tb.reports.prediction_sheet import prediction_png
 
     if top < 1:
         raise InputError(f"top is {top}: give 1 or more")
+    for path, argument in ((csv, "csv"), (png, "png")):
+        if path is not None:
+            check_named_file(Path(path), argument)
     classifier = load_classifier(run, device=device)
     answers = Answers(predictions=[], bad=[])
     for one in classifier.predict_each(videos, every_s=every_s, clips=clips, engine=engine):

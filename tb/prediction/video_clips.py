@@ -78,7 +78,7 @@ def whole_video(path: Path, render: Render) -> Clips:
         InputError: The file cannot be decoded; the message has its path.
     """
     num_frames = None
-    with _naming(path):
+    with naming_errors(path):
         while True:
             with open_upright(path) as video:
                 frames, planned = _Counted(video.frames), num_frames or video.num_promised
@@ -103,7 +103,7 @@ def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[Clips]:
     Raises:
         InputError: The file cannot be decoded; the message has its path. Also while iterating.
     """
-    with _naming(path), open_upright(path) as video:
+    with naming_errors(path), open_upright(path) as video:
         frames, begin, number = _Counted(video.frames), 0, 0
         while not frames.is_over():
             number += 1
@@ -150,6 +150,17 @@ def renderer(shown: ClassifierInput, num_clips: int | None, engine: str) -> Rend
     return Render(shown.with_clips(num_clips).views(), engine=engine)
 
 
+@contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Turns the errors of a file that is decoded into an InputError with its path."""
+    try:
+        yield
+    except (VideoFaultError, DecodeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+
+
 class _Counted(Iterator[VideoFrame]):
     """Frames, of which those that were read are counted."""
 
@@ -189,14 +200,3 @@ def _picture(rgb: np.ndarray) -> VideoFrame:
     return frame.reformat(
         format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG
     )
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors of a file with its path."""
-    try:
-        yield
-    except (VideoFaultError, DecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from shards.encode.upright import open_upright
 from tb.prediction.prediction import Prediction
+from tb.prediction.video_clips import naming_errors
 
 _NUM_FRAMES = 4
 _FRAME_PX = 160  # height
@@ -35,7 +36,7 @@ def prediction_png(predictions: Sequence[Prediction], top: int, *, is_timeline: 
         is_timeline: Draw the classes over time, and not frames.
 
     Raises:
-        VideoFaultError, av.FFmpegError: A file changed after it was predicted.
+        InputError: A file has changed since it was predicted.
     """
     videos = [list(group) for _, group in groupby(predictions, key=lambda one: one.video)]
     videos = videos[:_MAX_VIDEOS]
@@ -107,7 +108,7 @@ def _bars(axes: Axes, one: Prediction, num_classes: int) -> None:
 def _film(path: Path) -> np.ndarray:
     """(height, width, 3) uint8: frames from all of a video, side by side."""
     tiles: list[np.ndarray] = []
-    with open_upright(path) as video:
+    with naming_errors(path), open_upright(path) as video:
         height, width = video.size
         width_px = max(1, round(width * _FRAME_PX / height))
         step = max(1, video.num_promised // _NUM_FRAMES)

@@ -1,8 +1,11 @@
 """Clips of files are those of the frames that are there, whole or in stretches."""
 
+import subprocess
+import sys
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +102,42 @@ def test_folders_are_searched(tmp_path: Path) -> None:
         find_videos([tmp_path / "d"])
     with pytest.raises(InputError, match="no such file or folder"):
         find_videos([tmp_path / "none.mp4"])
+
+
+_MEASURE = """
+import resource, sys
+from fractions import Fraction
+from pathlib import Path
+from loaders import Render
+from loaders.plan.stage_views import evaluation
+from tb.prediction.video_clips import stretches, whole_video
+
+render = Render(evaluation(num_frames=4, stride=2, size_px=16, num_clips=1))
+peaks = []
+for path in map(Path, sys.argv[1:]):
+    whole_video(path, render)
+    num_stretches = sum(1 for _ in stretches(path, render, Fraction(1)))
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(num_stretches, peaks[1] - peaks[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere ru_maxrss has other units")
+def test_a_long_file_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    size: dict[str, Any] = {"height": 240, "width": 320}
+    short, long = (
+        make_video(
+            tmp_path / f"{num_frames}.mp4",
+            num_frames=num_frames,
+            paint=lambda index: np.roll(picture, index, axis=1),
+            options={"preset": "ultrafast"},
+            **size,
+        )
+        for num_frames in (50, 600)
+    )
+    line = [sys.executable, "-c", _MEASURE, str(short), str(long)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    num_stretches, growth_kb = map(int, done.stdout.split())
+    assert num_stretches == 24
+    assert growth_kb * 1024 < 600 * 240 * 320 * 1.5 / 4  # a quarter of all its frames
