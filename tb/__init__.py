@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tb.api.answers import predict as predict
     from tb.api.inspection import compare_runs as compare_runs
     from tb.api.inspection import compare_settings as compare_settings
+    from tb.api.inspection import doctor as doctor
     from tb.api.inspection import find_runs as find_runs
     from tb.api.inspection import plot_runs as plot_runs
     from tb.api.inspection import preset_names as preset_names
@@ -59,6 +60,7 @@ _MODULE_OF = {
     "advise": "tb.api.work_folder",
     "compare_runs": "tb.api.inspection",
     "compare_settings": "tb.api.inspection",
+    "doctor": "tb.api.inspection",
     "evaluate": "tb.api.work_folder",
     "export": "tb.api.work_folder",
     "find_runs": "tb.api.inspection",
@@ -94,6 +96,7 @@ __all__ = [
     "advise",
     "compare_runs",
     "compare_settings",
+    "doctor",
     "evaluate",
     "export",
     "find_runs",

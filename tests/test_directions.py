@@ -42,7 +42,7 @@ ROOMS = {
             "networks",
         ),
         *("weights", "prediction", "training", "evaluation", "method", "workflow", "reports"),
-        *("tables", "demo", "advice", "api", "cli"),
+        *("tables", "demo", "advice", "diagnosis", "api", "cli"),
     ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")

@@ -16,6 +16,7 @@ from tb.api.answers import load_classifier as load_classifier
 from tb.api.answers import predict as predict
 from tb.api.inspection import compare_runs as compare_runs
 from tb.api.inspection import compare_settings as compare_settings
+from tb.api.inspection import doctor as doctor
 from tb.api.inspection import find_runs as find_runs
 from tb.api.inspection import plot_runs as plot_runs
 from tb.api.inspection import preset_names as preset_names

@@ -64,6 +64,7 @@ COMMANDS = {
     "config diff": "{preset} {preset_2}",
     "config presets": "",
     "demo": "--out {out_folder}",
+    "doctor": "{root}",
 }
 OUTPUTS = {"out_file", "out_picture", "out_folder"}
 FILES = {"table", "kinetics_list", "label_list", "checkpoint", "preset", "preset_2"} | (
