@@ -15,6 +15,7 @@ from shards.errors import InputError
 from tb.config.differences import Tree
 from tb.config.load_config import CONFIG, load_config
 from tb.config.sections import Config, Evaluate
+from tb.weights.checkpoint import CHECKPOINT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,8 @@ class ClassifierInput:
         """What a checkpoint was trained on, and how its work folder evaluates.
 
         Args:
-            path: The checkpoint, WORK/STAGE/checkpoint.pt. Without a WORK/config.yaml, the
-                settings of the evaluation are the paper's.
+            path: The checkpoint, WORK/STAGE/checkpoint.pt. Under another name, or without a
+                WORK/config.yaml, the settings of the evaluation are the paper's.
             settings: The settings that its run depends on.
 
         Returns:
@@ -65,8 +66,9 @@ class ClassifierInput:
         section = settings.get("classify", settings.get("pretrain"))
         if section is None:
             return None
-        file = path.parent.parent / CONFIG
-        evaluation = load_config(str(file)).evaluation if file.is_file() else Evaluate()
+        file = path.resolve().parent.parent / CONFIG
+        is_in_work = path.stem.startswith(Path(CHECKPOINT).stem) and file.is_file()
+        evaluation = load_config(str(file)).evaluation if is_in_work else Evaluate()
         clips = section["clips"]
         return cls(
             num_frames=clips["num_frames"],
