@@ -33,7 +33,7 @@ _EXTRAS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class MachineFact:
     """One thing that matters for speed or for what works.
 
     Attributes:
@@ -49,7 +49,7 @@ class Finding:
     is_missing: bool = False
 
 
-def diagnose(folder: Path) -> list[Finding]:
+def diagnose(folder: Path) -> list[MachineFact]:
     """What there is, in the order of the way of a video: disk, decoders, engine, network.
 
     Args:
@@ -72,27 +72,27 @@ def diagnose(folder: Path) -> list[Finding]:
     ]
 
 
-def _program() -> Finding:
+def _program() -> MachineFact:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return Finding(name="timebalance", found=version_text(), so=versions)
+    return MachineFact(name="timebalance", found=version_text(), so=versions)
 
 
-def _processors() -> Finding:
+def _processors() -> MachineFact:
     cores = num_cpus()
-    return Finding(
+    return MachineFact(
         name="processors",
         found=f"{cores} usable, {platform.machine()}",
         so=f"{cores} loader threads and sharding workers (machine.num_workers, --workers)",
     )
 
 
-def _disk(folder: Path) -> Finding:
+def _disk(folder: Path) -> MachineFact:
     write_s, read_s, is_cached = _disk_times(folder)
     mb = _TRIAL_BYTES / 1e6
     so = "the read may come from memory, so the disk may be slower" if is_cached else ""
     if mb / read_s < 100:
         so = "slow: machine.order=windowed reads nearly sequentially, or use a local disk"
-    return Finding(
+    return MachineFact(
         name="disk",
         found=f"{folder}: writes {mb / write_s:.0f} MB/s, reads {mb / read_s:.0f} MB/s",
         so=so or "fast enough for the order 'global'",
@@ -127,12 +127,12 @@ def _disk_times(folder: Path) -> tuple[float, float, bool]:
         ) from error
 
 
-def _decoders() -> Finding:
+def _decoders() -> MachineFact:
     wanted = [*sorted(name for name in CODECS if name != "copy"), "av1"]
     there = [name for name in wanted if _has_decoder(name)]
     lacking = [name for name in wanted if name not in there]
     advice = f"no {', '.join(lacking)}: pip install --force-reinstall av"
-    return Finding(
+    return MachineFact(
         name="CPU decoders",
         found=f"PyAV {av.__version__}: {', '.join(there)}",
         so=advice if lacking else "all that shards may need",
@@ -148,77 +148,79 @@ def _has_decoder(codec: str) -> bool:
     return True
 
 
-def _gpu() -> Finding:
+def _gpu() -> MachineFact:
     if not torch.cuda.is_available():
         built = torch.version.cuda
         so = "training and loading use the CPU"
         so += "" if built else "; this torch has no CUDA: see pytorch.org for one that has"
-        return Finding(name="GPU", found="none that torch sees", so=so, is_missing=True)
+        return MachineFact(name="GPU", found="none that torch sees", so=so, is_missing=True)
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     names = ", ".join(f"{one.name} ({one.total_memory >> 30} GiB)" for one in devices)
-    return Finding(
+    return MachineFact(
         name="GPU",
         found=names,
         so="one process for each: torchrun --nproc-per-node" if len(devices) > 1 else "it is used",
     )
 
 
-def _nvdec() -> Finding:
+def _nvdec() -> MachineFact:
     if not torch.cuda.is_available():
-        return Finding(name="NVDEC", found="needs a GPU", so="videos are decoded on the CPU")
+        return MachineFact(name="NVDEC", found="needs a GPU", so="videos are decoded on the CPU")
     device = torch.device("cuda")
     try:
         caps = {codec: decoder_caps(device, codec) for codec in sorted(GPU_CODECS)}
     except NvdecError as error:
         so = "videos are decoded on the CPU; a container needs the driver capability 'video'"
-        return Finding(name="NVDEC", found=str(error), so=so, is_missing=True)
+        return MachineFact(name="NVDEC", found=str(error), so=so, is_missing=True)
     takes = [codec for codec, one in caps.items() if one.is_supported]
     number = max(one.num_decoders for one in caps.values())
-    return Finding(name="NVDEC", found=f"{number} decoders: {', '.join(takes)}", so="for dali")
+    return MachineFact(name="NVDEC", found=f"{number} decoders: {', '.join(takes)}", so="for dali")
 
 
-def _dali() -> Finding:
+def _dali() -> MachineFact:
     if dali_is_installed():
-        return Finding(name="DALI", found="installed", so="used where NVDEC takes the videos")
+        return MachineFact(name="DALI", found="installed", so="used where NVDEC takes the videos")
     is_missing = torch.cuda.is_available()
     so = "pip install 'timebalance[dali]'" if is_missing else "of no use without a GPU"
-    return Finding(name="DALI", found="not installed", so=so, is_missing=is_missing)
+    return MachineFact(name="DALI", found="not installed", so=so, is_missing=is_missing)
 
 
-def _engine() -> Finding:
+def _engine() -> MachineFact:
     name, reason = auto_engine("auto", frozenset({"h264"}))
     if name == EngineName.FUSED:
         try:
             cpu_renderer(name)
         except InputError as error:
-            return Finding(name="engine", found="reference", so=str(error), is_missing=True)
-    return Finding(name="engine", found=f"{name} for h264", so=reason)
+            return MachineFact(name="engine", found="reference", so=str(error), is_missing=True)
+    return MachineFact(name="engine", found=f"{name} for h264", so=reason)
 
 
-def _precision() -> Finding:
+def _precision() -> MachineFact:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = precision_of(Machine(), device)
     compiled = "with" if device.type == "cuda" else "without"
-    return Finding(
+    return MachineFact(
         name="training",
         found=f"on {device.type}, amp {found}",
         so=f"{compiled} torch.compile (machine.amp, machine.compile)",
     )
 
 
-def _extras() -> list[Finding]:
+def _extras() -> list[MachineFact]:
     """The extras, in two lines at most."""
     there = {name: _is_installed(module) for name, (module, _) in _EXTRAS.items()}
-    findings = []
+    facts = []
     if any(there.values()):
         names = ", ".join(name for name, is_there in there.items() if is_there)
-        findings.append(Finding(name="extras", found=names, so="installed"))
+        facts.append(MachineFact(name="extras", found=names, so="installed"))
     lacking = [name for name, is_there in there.items() if not is_there]
     if lacking:
         uses = "; ".join(f"{name}: {_EXTRAS[name][1]}" for name in lacking)
         so = f"pip install 'timebalance[{','.join(lacking)}]' ({uses})"
-        findings.append(Finding(name="other extras", found="not installed", so=so, is_missing=True))
-    return findings
+        facts.append(
+            MachineFact(name="other extras", found="not installed", so=so, is_missing=True)
+        )
+    return facts
 
 
 def _is_installed(module: str) -> bool:

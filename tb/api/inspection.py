@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tb.api.opening import resolve
 
 if TYPE_CHECKING:
-    from tb.diagnosis import Finding
+    from tb.diagnosis import MachineFact
     from tb.reports.runs import Run, RunComparison
 
 
@@ -36,7 +36,7 @@ def views(
     return Path(png)
 
 
-def doctor(folder: Path | str = ".") -> "list[Finding]":
+def doctor(folder: Path | str = ".") -> "list[MachineFact]":
     """`tb doctor`: what this machine has, what is used and why, and what is missing.
 
     Args:

@@ -19,49 +19,54 @@ _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PIPE_WIDTH = 160
 
 
+Run = Annotated[
+    Path, typer.Argument(help="WORK/STAGE, WORK (its student), a checkpoint, or an export.")
+]
+Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files and folders.")]
+Top = Annotated[int, typer.Option(help="Classes for each answer.")]
+Every = Annotated[str | None, typer.Option(help="An answer for each so much time: 2s, 0.5s, 1m.")]
+NumClips = Annotated[
+    int | None, typer.Option(help="Clips of a video; default: evaluation's, with --every 1.")
+]
+CsvFile = Annotated[Path | None, typer.Option(help="A table to write.")]
+PngFile = Annotated[
+    Path | None, typer.Option(help="A picture to write: frames and classes, or a timeline.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Device = Annotated[str, typer.Option(help="A torch device, or auto.")]
+Engine = Annotated[str, typer.Option(help="fused, reference, or auto.")]
+
+
 def predict_command(
-    run: Annotated[
-        Path, typer.Argument(help="WORK/STAGE, WORK (its student), a checkpoint, or an export.")
-    ],
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files and folders.")],
-    top: Annotated[int, typer.Option(help="Classes for each answer.")] = 5,
-    every: Annotated[
-        str | None, typer.Option(help="An answer for each so much time: 2s, 0.5s, 1m.")
-    ] = None,
-    clips: Annotated[
-        int | None, typer.Option(help="Clips of a video; default: evaluation's, with --every 1.")
-    ] = None,
-    csv: Annotated[Path | None, typer.Option(help="A table to write.")] = None,
-    png: Annotated[
-        Path | None, typer.Option(help="A picture to write: frames and classes, or a timeline.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    device: Annotated[str, typer.Option(help="A torch device, or auto.")] = "auto",
-    engine: Annotated[str, typer.Option(help="fused, reference, or auto.")] = "auto",
+    run: Run,
+    videos: Videos,
+    top: Top = 5,
+    every: Every = None,
+    clips: NumClips = None,
+    csv: CsvFile = None,
+    png: PngFile = None,
+    json: Json = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
 ) -> None:
     """Say which classes videos show, with the clips that `tb eval` takes.
 
     A bad video is named, and the rest goes on. --every cuts each video into stretches; hours of
     video take no more memory than minutes.
     """
-    every_s = None if every is None else seconds(every)
     progress = Console(stderr=True)
     with progress.status("predicting") if progress.is_terminal else _Silence() as status:
-
-        def show(one: "Prediction") -> None:
-            status.update(f"{printable(one.video)} {_clock(one.end_s or 0.0)}")
-
         answers = api.predict(
             run,
             videos,
-            every_s=every_s,
+            every_s=None if every is None else seconds(every),
             clips=clips,
             top=top,
             csv=csv,
             png=png,
             device=device,
             engine=engine,
-            progress=show,
+            progress=lambda one: status.update(f"{printable(one.video)} {_clock(one.end_s or 0)}"),
         )
     for bad in answers.bad:
         typer.echo(f"no answer: {printable(bad.reason)}", err=True)

@@ -23,7 +23,7 @@ from tb.networks.backbones import identified_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.prediction.prediction import BadVideo, Prediction
 from tb.prediction.video_clips import (
-    Clips,
+    ShownClips,
     clips_of_frames,
     find_videos,
     renderer,
@@ -140,7 +140,7 @@ class TrainedClassifier(nn.Module):
     def _each_video(
         self, things: Sequence[Place | np.ndarray], render: Render
     ) -> Iterator[Prediction | BadVideo]:
-        calls: list[Callable[[], Clips | BadVideo]] = []
+        calls: list[Callable[[], ShownClips | BadVideo]] = []
         for thing in things:
             if isinstance(thing, np.ndarray):
                 calls.append(partial(clips_of_frames, thing, render))
@@ -163,7 +163,7 @@ class TrainedClassifier(nn.Module):
             except InputError as error:
                 yield BadVideo(video=video_name(path), reason=str(error))
 
-    def _answers(self, several: Sequence[Clips]) -> list[Prediction]:
+    def _answers(self, several: Sequence[ShownClips]) -> list[Prediction]:
         """The mean over the clips of each."""
         clips = torch.cat([one.clips.flatten(0, 1) for one in several]).to(self.device)
         each = self(clips)
@@ -239,17 +239,17 @@ def _classifier(
     return TrainedClassifier(network, tuple(classes), shown)
 
 
-def _clips_or_reason(path: Path, render: Render) -> Clips | BadVideo:
+def _clips_or_reason(path: Path, render: Render) -> ShownClips | BadVideo:
     try:
         return whole_video(path, render)
     except InputError as error:
         return BadVideo(video=video_name(path), reason=str(error))
 
 
-def _ahead(calls: Iterable[Callable[[], Clips | BadVideo]]) -> Iterator[Clips | BadVideo]:
+def _ahead(calls: Iterable[Callable[[], ShownClips | BadVideo]]) -> Iterator[ShownClips | BadVideo]:
     """The results in order. Threads work on the next ones, as many as there are CPUs."""
     workers = num_cpus()
-    running: deque[Future[Clips | BadVideo]] = deque()
+    running: deque[Future[ShownClips | BadVideo]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="predict") as threads:
         for call in calls:
             running.append(threads.submit(call))

@@ -30,7 +30,7 @@ GROUP = "clips"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clips:
+class ShownClips:
     """The clips of a video, or of a stretch of it.
 
     Attributes:
@@ -71,7 +71,7 @@ def video_name(path: Path) -> str:
     return valid_unicode(str(path))
 
 
-def whole_video(path: Path, render: Render) -> Clips:
+def whole_video(path: Path, render: Render) -> ShownClips:
     """The clips over a whole file, as evaluation takes them.
 
     Raises:
@@ -90,11 +90,11 @@ def whole_video(path: Path, render: Render) -> Clips:
                 num_frames = frames.exhaust()
                 if num_frames == planned:
                     end_s = float(num_frames / video.fps)
-                    return Clips(video=video_name(path), begin_s=0.0, end_s=end_s, clips=clips)
+                    return ShownClips(video=video_name(path), begin_s=0.0, end_s=end_s, clips=clips)
             # The packets promised another number, so the clips were those of another length.
 
 
-def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[Clips]:
+def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[ShownClips]:
     """Yields the clips of each `every_s` seconds of a file, as if each stretch were a video.
 
     The last stretch may be shorter. Where it has fewer frames than the packets promise, its last
@@ -114,7 +114,7 @@ def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[Clips]:
             clips = render.footage(_filled(stretch), length, video.size)[GROUP]
             for _ in stretch:
                 pass
-            yield Clips(
+            yield ShownClips(
                 video=video_name(path),
                 begin_s=float(begin / video.fps),
                 end_s=float(frames.number / video.fps),
@@ -123,7 +123,7 @@ def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[Clips]:
             begin = end
 
 
-def clips_of_frames(frames: np.ndarray, render: Render) -> Clips:
+def clips_of_frames(frames: np.ndarray, render: Render) -> ShownClips:
     """The clips over decoded frames, (F, H, W, 3) uint8 RGB. They become 4:2:0, as in a video.
 
     Raises:
@@ -136,7 +136,7 @@ def clips_of_frames(frames: np.ndarray, render: Render) -> Clips:
         )
     pictures = (_picture(frame) for frame in frames)
     clips = render.footage(pictures, len(frames), frames.shape[1:3])[GROUP]
-    return Clips(video="frames", begin_s=0.0, end_s=None, clips=clips)
+    return ShownClips(video="frames", begin_s=0.0, end_s=None, clips=clips)
 
 
 def renderer(shown: ClassifierInput, num_clips: int | None, engine: str) -> Render:
