@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from loaders.loader import Loader as Loader
     from loaders.opening import open_loader as open_loader
     from loaders.plan.draw import Plan as Plan
+    from loaders.plan.normalization import Normalization as Normalization
     from loaders.plan.views import Augment as Augment
     from loaders.plan.views import Start as Start
     from loaders.plan.views import ViewGroup as ViewGroup
     from loaders.plan.views import ViewSpec as ViewSpec
     from loaders.profile import Profile as Profile
+    from loaders.render import Render as Render
     from loaders.subset import Part as Part
     from loaders.subset import Subset as Subset
 
@@ -39,9 +41,11 @@ _MODULE_OF = {
     "EpochDataset": "loaders.epoch_dataset",
     "Loader": "loaders.loader",
     "LoaderError": "loaders.faults",
+    "Normalization": "loaders.plan.normalization",
     "Part": "loaders.subset",
     "Plan": "loaders.plan.draw",
     "Profile": "loaders.profile",
+    "Render": "loaders.render",
     "Skip": "loaders.faults",
     "Start": "loaders.plan.views",
     "Subset": "loaders.subset",
@@ -60,9 +64,11 @@ __all__ = [
     "EpochDataset",
     "Loader",
     "LoaderError",
+    "Normalization",
     "Part",
     "Plan",
     "Profile",
+    "Render",
     "Skip",
     "Start",
     "Subset",

@@ -21,9 +21,10 @@ class Batch:
     """One rank's batch of B videos.
 
     Attributes:
-        views: Group name -> (B, *group shape, 3, T, H, W), in [0, 1] (or uint8), in memory as
-            (..., T, H, W, 3): flattening the leading axes gives channels_last_3d without a copy.
-            The memory is used again once no tensor refers to it.
+        views: Group name -> (B, *group shape, 3, T, H, W), in [0, 1] (or uint8, or normalised), and
+            0 where there is no video. In memory it is (..., T, H, W, 3): flattening the leading
+            axes gives channels_last_3d without a copy. The memory is used again once no tensor
+            refers to it.
         labels: (B,) int64 class indices, -1 where unlabelled or padding.
         keys: B video keys, "" for padding.
         valid: (B,) bool, False for padding and for skipped videos.

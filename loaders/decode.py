@@ -40,6 +40,9 @@ _STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 
 _of_thread = threading.local()
 
+Footage = bytes | Window | Iterator[VideoFrame]
+"""What shows a video: a whole file, a window of it, or its decoded frames from the first one on."""
+
 
 class DecodeError(Exception):
     """A video's bytes do not yield the frames that its manifest row promises."""
@@ -86,7 +89,7 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
 
 
 def decode_frames(
-    video: bytes | Window,
+    video: Footage,
     frame_indices: np.ndarray,
     num_frames: int,
     size: Sequence[int],
@@ -98,7 +101,8 @@ def decode_frames(
     came before.
 
     Args:
-        video: A window that holds these frames, or a whole file.
+        video: A window that holds these frames, a whole file, or frames that are decoded already;
+            an iterator of frames is left behind the last one that is wanted.
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
         size: (height, width) of its pictures, in pixels.
@@ -112,8 +116,10 @@ def decode_frames(
     try:
         if isinstance(video, Window):
             hand_over(_open_decoders().frames(video, wanted), use)
-        else:
+        elif isinstance(video, bytes):
             _decode_file(video, wanted, num_frames, size, use)
+        else:
+            hand_over(checked(_chosen(video, wanted), size), use)
     except PacketDecodeError as error:
         raise DecodeError(str(error)) from error
     except VideoFaultError as error:
@@ -145,7 +151,7 @@ def check_file(data: bytes, size: Sequence[int]) -> None:
 
 
 def decoded_frames(
-    video: bytes | Window, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
+    video: Footage, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
 ) -> list[VideoFrame]:
     """The frames of `decode_frames`, all in memory at once: simpler, but slower."""
     decoded: list[VideoFrame] = []
@@ -155,6 +161,34 @@ def decoded_frames(
 
     decode_frames(video, frame_indices, num_frames, size, use)
     return decoded
+
+
+def count_frames(data: bytes, *, by_decoding: bool = False) -> tuple[int, tuple[int, int]]:
+    """How many frames a file has, and their (height, width).
+
+    Args:
+        data: The file.
+        by_decoding: Decode all of them. Otherwise packets are counted, which is quick. Some files
+            have packets without a frame.
+
+    Raises:
+        DecodeError: It is not a video, or has no frames.
+    """
+    try:
+        with open_video(data) as (container, stream):
+            size = (stream.codec_context.height, stream.codec_context.width)
+            if by_decoding:
+                number = sum(1 for _ in container.decode(stream))
+            else:
+                packets = container.demux(stream)
+                number = sum(1 for packet in packets if packet.size and not packet.is_discard)
+    except VideoFaultError as error:
+        raise DecodeError(f"cannot be decoded: {error}") from error
+    except av.FFmpegError as error:
+        raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
+    if not number:
+        raise DecodeError("has no frames")
+    return number, size
 
 
 def _open_decoders() -> PacketDecoders:
@@ -176,14 +210,18 @@ def _decode_file(
 
 
 def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFrame]:
-    num_found = 0
     with open_video(data) as (container, stream):
-        for number, frame in enumerate(container.decode(stream)):
-            if number == wanted[num_found]:
-                yield frame
-                num_found += 1
-                if num_found == len(wanted):
-                    return
+        yield from _chosen(container.decode(stream), wanted)
+
+
+def _chosen(frames: Iterator[VideoFrame], wanted: Sequence[int]) -> Iterator[VideoFrame]:
+    num_found = 0
+    for number, frame in enumerate(frames):
+        if number == wanted[num_found]:
+            yield frame
+            num_found += 1
+            if num_found == len(wanted):
+                return
     raise DecodeError(f"ends before frame {wanted[num_found]}")
 
 

@@ -11,6 +11,7 @@ from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.faults import Skip, skip_policy
 from loaders.loader import Loader
 from loaders.placement import Making
+from loaders.plan.normalization import Normalization
 from loaders.plan.order import Order
 from loaders.plan.planner import Planner
 from loaders.plan.stage_views import view_spec
@@ -37,6 +38,7 @@ def open_loader(
     rank: int = 0,
     world_size: int = 1,
     size_px: int | None = None,
+    normalization: str | Normalization | None = None,
     dtype: str = "float32",
     device: str = "auto",
     engine: str = "auto",
@@ -69,7 +71,9 @@ def open_loader(
         world_size: Number of processes that share each global batch.
 
         size_px: Overrides the output size of `views`.
-        dtype: The type of the views: "float32" or "float16" in [0, 1], or "uint8".
+        normalization: Overrides the last step of `views`: "kinetics", "pytorchvideo", "imagenet",
+            "none" for RGB in [0, 1], or a mean and a std.
+        dtype: The type of the views: "float32", "float16", or "uint8" for views in [0, 1].
         device: A torch device, or "auto": CUDA where there is one.
 
         engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
@@ -96,7 +100,7 @@ def open_loader(
     planner = Planner(
         manifest=manifest,
         rows=subset.rows(manifest),
-        spec=view_spec(views, size_px),
+        spec=view_spec(views, size_px, normalization),
         batch_size=batch_size,
         order=_order(shuffle, order),
         seed=seed,

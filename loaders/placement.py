@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from loaders.engines.choice import DTYPES, EngineName, open_dali
+from loaders.engines.choice import EngineName, check_dtype, open_dali
 from loaders.engines.cpu import open_cpu_engine
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.memory import refuse_too_much, usual_picture_px
@@ -32,8 +32,6 @@ class Making:
     layout: DaliLayout | TryLayouts | None
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise InputError(f"dtype is {self.dtype!r}: choose one of {', '.join(DTYPES)}")
         if self.num_workers < 1:
             raise InputError(f"num_workers is {self.num_workers}: give 1 or more, or leave it out")
         if self.lookahead_mb is not None and self.lookahead_mb < 1:
@@ -48,6 +46,7 @@ class Making:
             InputError: An attribute means nothing for this engine, the engine cannot be used, or it
                 would take more memory than there is.
         """
+        check_dtype(self.dtype, planner.spec)
         if engine == EngineName.DALI:
             producer, device = self._open_dali(planner), self.device
             knobs = "batch_size, size_px, dtype or layout"

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from shards.errors import InputError as InputError
     from shards.ingestion.ingest import IngestReport as IngestReport
     from tb.advice.advice import Advice as Advice
+    from tb.api.answers import load_classifier as load_classifier
+    from tb.api.answers import predict as predict
     from tb.api.inspection import compare_runs as compare_runs
     from tb.api.inspection import compare_settings as compare_settings
+    from tb.api.inspection import doctor as doctor
     from tb.api.inspection import find_runs as find_runs
     from tb.api.inspection import plot_runs as plot_runs
     from tb.api.inspection import preset_names as preset_names
@@ -29,38 +32,43 @@ if TYPE_CHECKING:
     from tb.api.work_folder import export as export
     from tb.api.work_folder import knn_probe as knn_probe
     from tb.api.work_folder import linear_probe as linear_probe
-    from tb.api.work_folder import load_classifier as load_classifier
     from tb.api.work_folder import report as report
     from tb.api.work_folder import retrieve as retrieve
     from tb.api.work_folder import shard as shard
     from tb.api.work_folder import train as train
     from tb.evaluation.accuracy import Evaluation as Evaluation
     from tb.evaluation.probes import Retrieval as Retrieval
+    from tb.prediction.classifier import TrainedClassifier as TrainedClassifier
+    from tb.prediction.prediction import Answers as Answers
+    from tb.prediction.prediction import Prediction as Prediction
     from tb.reports.runs import Run as Run
     from tb.reports.runs import RunComparison as RunComparison
     from tb.tables.reproduce import Reproduction as Reproduction
-    from tb.weights.classifier import TrainedClassifier as TrainedClassifier
 
 _MODULE_OF = {
     "Advice": "tb.advice.advice",
+    "Answers": "tb.prediction.prediction",
     "Evaluation": "tb.evaluation.accuracy",
     "IngestReport": "shards.ingestion.ingest",
     "InputError": "shards.errors",
+    "Prediction": "tb.prediction.prediction",
     "Reproduction": "tb.tables.reproduce",
     "Retrieval": "tb.evaluation.probes",
     "Run": "tb.reports.runs",
     "RunComparison": "tb.reports.runs",
-    "TrainedClassifier": "tb.weights.classifier",
+    "TrainedClassifier": "tb.prediction.classifier",
     "advise": "tb.api.work_folder",
     "compare_runs": "tb.api.inspection",
     "compare_settings": "tb.api.inspection",
+    "doctor": "tb.api.inspection",
     "evaluate": "tb.api.work_folder",
     "export": "tb.api.work_folder",
     "find_runs": "tb.api.inspection",
     "knn_probe": "tb.api.work_folder",
     "linear_probe": "tb.api.work_folder",
-    "load_classifier": "tb.api.work_folder",
+    "load_classifier": "tb.api.answers",
     "plot_runs": "tb.api.inspection",
+    "predict": "tb.api.answers",
     "preset_names": "tb.api.inspection",
     "read_run": "tb.api.inspection",
     "report": "tb.api.work_folder",
@@ -75,9 +83,11 @@ _MODULE_OF = {
 }
 __all__ = [
     "Advice",
+    "Answers",
     "Evaluation",
     "IngestReport",
     "InputError",
+    "Prediction",
     "Reproduction",
     "Retrieval",
     "Run",
@@ -86,6 +96,7 @@ __all__ = [
     "advise",
     "compare_runs",
     "compare_settings",
+    "doctor",
     "evaluate",
     "export",
     "find_runs",
@@ -93,6 +104,7 @@ __all__ = [
     "linear_probe",
     "load_classifier",
     "plot_runs",
+    "predict",
     "preset_names",
     "read_run",
     "report",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from errno import EISDIR
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import ParamSpec, TypeVar
 
 from shards.errors import InputError
@@ -47,11 +48,26 @@ def write_named_file(path: Path, data: bytes, argument: str) -> None:
     """
     check_local(path, argument)
     try:
-        if path.is_dir():  # before an unfinished file is left beside it
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+        _refuse_folder(path)  # before an unfinished file is left beside it
         publish_bytes(path, data)
     except OSError as error:
         raise _refused(path, error, argument) from error
+
+
+def check_named_file(path: Path, argument: str) -> None:
+    """Raises InputError where `write_named_file` would, before work that takes long."""
+    check_local(path, argument)
+    try:
+        _refuse_folder(path)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _refused(path, error, argument) from error
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
 
 
 def make_named_folder(path: Path, argument: str) -> None:

@@ -1,3 +1,47 @@
-"""The version of the package, in a module that imports nothing."""
+"""The version of the package, in a module that imports nothing heavy."""
+
+import json
+import subprocess
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 __version__ = "0.1.0"
+_HASH_CHARS = 12
+
+
+def version_text() -> str:
+    """The version, and the commit where it is known: "0.1.0 (commit 0123456789ab, changed)".
+
+    It is known in a checkout, and where pip installed from a repository.
+    """
+    commit = _commit_of_checkout(Path(__file__).resolve().parents[1]) or _commit_of_install()
+    return f"{__version__} (commit {commit})" if commit else __version__
+
+
+def _commit_of_checkout(root: Path) -> str:
+    """Its commit, "" where there is none; "changed" if tracked files differ from it."""
+    if not (root / ".git").exists():
+        return ""
+    commit = _git(root, "rev-parse", f"--short={_HASH_CHARS}", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}, changed" if commit and changes else commit
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
+        )
+    except OSError:  # git is not installed
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _commit_of_install() -> str:
+    """What pip noted (PEP 610)."""
+    try:
+        noted = distribution("timebalance").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return ""
+    origin = json.loads(noted or "{}").get("vcs_info", {})
+    return str(origin.get("commit_id", ""))[:_HASH_CHARS]

@@ -28,6 +28,7 @@ ROOMS = {
             "loader_process",
             "placement",
             "profile",
+            "render",
             "devices",
         ),
         *("loader", "opening", "epoch_dataset"),
@@ -44,8 +45,8 @@ ROOMS = {
             "config",
             "networks",
         ),
-        *("weights", "training", "evaluation", "method", "workflow", "reports", "tables", "demo"),
-        *("advice", "api", "cli"),
+        *("weights", "prediction", "training", "evaluation", "method", "workflow", "reports"),
+        *("tables", "demo", "advice", "diagnosis", "api", "cli"),
     ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")

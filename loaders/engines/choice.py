@@ -11,7 +11,9 @@ from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine
 from loaders.plan.draw import Plan
+from loaders.plan.normalization import normalization_name
 from loaders.plan.planner import Planner
+from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.reader import ShardReader
 
@@ -81,6 +83,17 @@ def dali_is_installed() -> bool:
         return find_spec("nvidia.dali") is not None
     except ModuleNotFoundError:
         return False
+
+
+def check_dtype(dtype: str, spec: ViewSpec) -> None:
+    """Raises InputError for an unknown type, or one that cannot hold the values of these views."""
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if dtype == "uint8" and spec.normalization is not None:
+        raise InputError(
+            f"dtype is 'uint8', which cannot hold normalised values: choose float32 or float16, or"
+            f" normalization='none' instead of {normalization_name(spec.normalization)}"
+        )
 
 
 def open_dali(

@@ -29,7 +29,7 @@ def open_cpu_engine(
         InputError: The engine cannot be used here.
     """
     return ThreadedEngine(
-        _compiled() if name == "fused" else _reference(),
+        cpu_renderer(name),
         spec,
         dtype=dtype,
         batch_size=batch_size,
@@ -39,6 +39,17 @@ def open_cpu_engine(
         threads=threads,
         prepare=prepare,
     )
+
+
+def cpu_renderer(name: str) -> RenderVideo:
+    """What renders single videos in the engine of that name; "auto" stands for fused.
+
+    Raises:
+        InputError: There is no such engine on CPUs, or it cannot be used here.
+    """
+    if name not in ("auto", "fused", "reference"):
+        raise InputError(f"engine is {name!r}: choose auto, fused or reference for single videos")
+    return _reference() if name == "reference" else _compiled()
 
 
 def _compiled() -> RenderVideo:

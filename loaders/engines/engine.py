@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from loaders.decode import DecodeError
+from loaders.decode import DecodeError, Footage
 from loaders.plan.draw import Plan
-from shards.format.packet_index import Window
 from shards.reader import ShardError, ShardReader
 
 if TYPE_CHECKING:
     import torch
 
-RenderVideo = Callable[[bytes | Window, Plan, int, list[np.ndarray]], float]
-"""Renders one video on a CPU: (window or whole file, plan, row of the plan, out) -> seconds.
+RenderVideo = Callable[[Footage, Plan, int, list[np.ndarray]], float]
+"""Renders one video on a CPU: (footage, plan, row of the plan, out) -> seconds.
 
 It writes all views to `out`, one (V, T, S, S, 3) array for each group of views: uint8, or float32
-or float16 in [0, 1]. It returns the seconds that augmentation took; the rest of the call was
-decoding. It raises DecodeError if the bytes lack the planned frames.
+or float16 in [0, 1] or normalised. It returns the seconds that augmentation took; the rest of the
+call was decoding. It raises DecodeError if the bytes lack the planned frames.
 """
 
 

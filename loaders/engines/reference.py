@@ -13,12 +13,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 from torchvision.transforms.v2 import functional
 
-from loaders.decode import decoded_frames
+from loaders.decode import Footage, decoded_frames
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from loaders.yuv import frame_color
-from shards.format.packet_index import Window
 
 # FFmpeg's default RGB conversion is fast and off by a level on average. These flags make it round
 # correctly and interpolate chroma.
@@ -29,12 +28,12 @@ _EXACT = (
 )
 
 
-def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """See `loaders.engines.engine.RenderVideo`."""
     return _render(video, plan, b, out, frame_to_rgb)
 
 
-def render_centred(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+def render_centred(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """Like `render_video`, with chroma samples where DALI puts them on a GPU."""
     return _render(video, plan, b, out, centred_frame_to_rgb)
 
@@ -47,7 +46,7 @@ def centred_engine(spec: ViewSpec, *, batch_size: int, num_workers: int) -> Thre
 
 
 def _render(
-    video: bytes | Window,
+    video: Footage,
     plan: Plan,
     b: int,
     out: list[np.ndarray],
@@ -102,7 +101,7 @@ def centred_frame_to_rgb(frame: VideoFrame) -> np.ndarray:
 
 
 def _augment(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
-    """(T, 3, H, W) RGB in [0, 1] to (T, 3, S, S)."""
+    """(T, 3, H, W) RGB in [0, 1] to (T, 3, S, S), normalised if the plan says so."""
     top, left, height, width = (int(value) for value in plan.crop[b, view])
     size = [plan.size_px, plan.size_px]
     clip = functional.resized_crop(clip, top, left, height, width, size, antialias=True)
@@ -115,4 +114,6 @@ def _augment(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
     for top, left, height, width in plan.erase[b, view].tolist():
         if height:
             clip = functional.erase(clip, top, left, height, width, torch.zeros(()))
+    if plan.normalization is not None:
+        clip = functional.normalize(clip, plan.normalization.mean, plan.normalization.std)
     return clip

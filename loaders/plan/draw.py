@@ -12,8 +12,10 @@ from itertools import groupby
 import numpy as np
 
 from loaders.plan.color import color_map
+from loaders.plan.normalization import Normalization
 from loaders.plan.views import MAX_ERASE, Augment, ViewSpec
 from loaders.plan.window import frame_numbers
+from shards.errors import InputError
 
 _PLAN_KEY = 0
 # Columns of a view's uniform draws; each erase takes five more.
@@ -55,8 +57,10 @@ class Plan:
             result is clipped to [0, 1] once, after the whole map.
         gamma: (B, V) float32 exponent, applied after the clip; 1 changes nothing.
         erase: (B, V, E, 4) int64 top, left, height, width in output pixels; height 0 means none.
+            These rectangles become black.
         padded: (B,) bool, True where the window ran past the video's end and was reflected.
         size_px: Height and width of the output.
+        normalization: The last step, after the rectangles; None for none.
     """
 
     rows: np.ndarray
@@ -71,6 +75,13 @@ class Plan:
     erase: np.ndarray
     padded: np.ndarray
     size_px: int
+    normalization: Normalization | None
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that the draws cannot take."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed}: give a number in [0, 2**63)")
 
 
 def draw_plan(
@@ -116,6 +127,7 @@ def draw_plan(
         erase=erase,
         padded=runs_past_end & (rows >= 0),
         size_px=spec.size_px,
+        normalization=spec.normalization,
     )
 
 

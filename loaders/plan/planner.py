@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from loaders.plan.draw import Plan, draw_plan
+from loaders.plan.draw import Plan, check_seed, draw_plan
 from loaders.plan.order import (
     Order,
     ShardUse,
@@ -52,8 +52,7 @@ class Planner:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}: give 1 or more")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed is {self.seed}: give a number in [0, 2**63)")
+        check_seed(self.seed)
         if not 0 <= self.rank < self.world_size:
             raise InputError(
                 f"rank is {self.rank} and world_size is {self.world_size}: give a rank from 0 to "

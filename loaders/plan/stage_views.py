@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from loaders.plan.normalization import Normalization, named_normalization
 from loaders.plan.views import Augment, Start, ViewGroup, ViewSpec
 from shards.errors import InputError
 
@@ -192,9 +193,26 @@ PRESETS: dict[str, Callable[[], ViewSpec]] = {
 }
 
 
-def view_spec(views: str | ViewSpec, size_px: int | None = None) -> ViewSpec:
-    """The `ViewSpec` of a preset's name, or the given spec; `size_px` overrides its size."""
+def view_spec(
+    views: str | ViewSpec,
+    size_px: int | None = None,
+    normalization: str | Normalization | None = None,
+) -> ViewSpec:
+    """The `ViewSpec` of a preset's name, or the given spec, with some values replaced.
+
+    Args:
+        views: A name in `PRESETS`, or a spec.
+        size_px: Replaces its size. None leaves it.
+        normalization: Replaces its normalization; a name, or "none". None leaves it.
+
+    Raises:
+        InputError: There is no preset or normalization of that name.
+    """
     if isinstance(views, str) and views not in PRESETS:
         raise InputError(f"no views preset {views!r}: choose one of {', '.join(PRESETS)}")
     spec = PRESETS[views]() if isinstance(views, str) else views
-    return spec if size_px is None else replace(spec, size_px=size_px)
+    if size_px is not None:
+        spec = replace(spec, size_px=size_px)
+    if normalization is not None:
+        spec = replace(spec, normalization=named_normalization(normalization))
+    return spec

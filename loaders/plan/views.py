@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from loaders.plan.normalization import Normalization
 from shards.errors import InputError, one_of
 
 Range = tuple[float, float]
@@ -135,6 +136,7 @@ class ViewSpec:
             many equal segments as a view has frames (the segments of TSN). Each segment gives one
             frame, all from the same place in their segments. `start` says which place. Only the
             number of offsets counts.
+        normalization: The last step of every view; None leaves RGB in [0, 1].
 
     Raises:
         InputError: A value is out of range, or two of them do not fit together.
@@ -148,6 +150,7 @@ class ViewSpec:
     augment: Augment = field(default_factory=Augment)
     crop_positions: int = 1
     whole: bool = False
+    normalization: Normalization | None = None
 
     def __post_init__(self) -> None:
         if self.size_px < 8:

@@ -104,6 +104,16 @@ def _steps(
     ]
 
 
+def is_plain(frame: VideoFrame, stream: VideoStream, probed: Probe) -> bool:
+    """Whether frames like this one are upright, whole, with square pixels, at a constant rate."""
+    return (
+        probed.is_constant
+        and not frame.interlaced_frame
+        and not upright_filters(_display_matrix(frame))
+        and _pixel_aspect(stream) == 1
+    )
+
+
 def upright_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int, Fraction]:
     """(height, width, width of a pixel / its height) of a decoded frame that is turned upright."""
     aspect = _pixel_aspect(stream)

@@ -37,11 +37,18 @@ class Probe:
         fps: Frames per second.
         is_constant: Whether frame i is shown at i / fps, at most one frame earlier or later. The
             frames can then be counted, and their timestamps do not matter.
+        span_s: Seconds from the first packet's time to the last one's.
     """
 
     num_packets: int
     fps: Fraction
     is_constant: bool
+    span_s: Fraction
+
+    @property
+    def num_frames(self) -> int:
+        """About how many frames there are at the constant rate `fps`; decoding tells exactly."""
+        return self.num_packets if self.is_constant else round(self.span_s * self.fps) + 1
 
 
 def probe(path: Path) -> Probe:
@@ -85,7 +92,8 @@ def probe(path: Path) -> Probe:
         )
     fps = _frame_rate(times, header_fps)
     worst = max(abs((time - times[0]) * fps - index) for index, time in enumerate(times))
-    return Probe(num_packets=len(times), fps=fps, is_constant=worst <= 1)
+    span_s = times[-1] - times[0]
+    return Probe(num_packets=len(times), fps=fps, is_constant=worst <= 1, span_s=span_s)
 
 
 def decoded(container: InputContainer, stream: VideoStream, probed: Probe) -> Iterator[VideoFrame]:

@@ -94,7 +94,7 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
         probed = probe(path)
         if recipe.codec_type.keeps_files:
             return _copy(path, probed)
-        return _encode(path, _at_most_60_fps(probed), recipe)
+        return _encode(path, at_most_60_fps(probed), recipe)
     except VideoFaultError as error:
         raise TranscodeError(f"{path.name}: {error}") from error
     except MemoryError as error:
@@ -138,7 +138,7 @@ def _copy(path: Path, probed: Probe) -> Encoded:
     )
 
 
-def _at_most_60_fps(probed: Probe) -> Probe:
+def at_most_60_fps(probed: Probe) -> Probe:
     """The same with a rate of at most 60: the encoder leaves out frames of faster videos."""
     if probed.fps <= _MAX_ENCODED_FPS:
         return probed

@@ -54,7 +54,7 @@ def advise(
     Raises:
         InputError: An argument is out of range, or no sampled video can be used.
     """
-    spec = view_spec(views, size_px)
+    spec = view_spec(views, size_px, normalization="none")  # PSNR is for RGB
     reference_recipe(spec)  # refuses views that are too large before anything is written
     if not 0 < minutes < float("inf"):
         raise InputError(f"minutes is {minutes:g} (--minutes): give a number above 0")

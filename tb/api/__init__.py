@@ -12,8 +12,11 @@ what to do, where something that the caller gave is missing or wrong.
 Heavy modules are imported inside the functions: the command line answers before they load.
 """
 
+from tb.api.answers import load_classifier as load_classifier
+from tb.api.answers import predict as predict
 from tb.api.inspection import compare_runs as compare_runs
 from tb.api.inspection import compare_settings as compare_settings
+from tb.api.inspection import doctor as doctor
 from tb.api.inspection import find_runs as find_runs
 from tb.api.inspection import plot_runs as plot_runs
 from tb.api.inspection import preset_names as preset_names
@@ -29,7 +32,6 @@ from tb.api.work_folder import evaluate as evaluate
 from tb.api.work_folder import export as export
 from tb.api.work_folder import knn_probe as knn_probe
 from tb.api.work_folder import linear_probe as linear_probe
-from tb.api.work_folder import load_classifier as load_classifier
 from tb.api.work_folder import report as report
 from tb.api.work_folder import retrieve as retrieve
 from tb.api.work_folder import shard as shard

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tb.api.opening import resolve
 
 if TYPE_CHECKING:
+    from tb.diagnosis import MachineFact
     from tb.reports.runs import Run, RunComparison
 
 
@@ -33,6 +34,17 @@ def views(
     config = resolve(preset, settings)
     write_view_sheet(read_manifest(shards), config, Path(png), num_videos=num_videos)
     return Path(png)
+
+
+def doctor(folder: Path | str = ".") -> "list[MachineFact]":
+    """`tb doctor`: what this machine has, what is used and why, and what is missing.
+
+    Args:
+        folder: A folder on the disk of the shards, whose speed is tried.
+    """
+    from tb.diagnosis import diagnose
+
+    return diagnose(Path(folder))
 
 
 def find_runs(*folders: Path | str) -> "list[Run]":

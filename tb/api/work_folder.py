@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tb.advice.advice import Advice
     from tb.evaluation.accuracy import Evaluation
     from tb.evaluation.probes import Retrieval
-    from tb.weights.classifier import TrainedClassifier
 
 ALL = "all"
 """For `train`: every stage in order."""
@@ -290,19 +289,6 @@ def report(
 
     manifest, config, work = open_work(shards, out, preset, settings)
     return write_report(manifest, config, work)
-
-
-def load_classifier(path: Path | str, *, device: str = "auto") -> "TrainedClassifier":
-    """A trained classifier in eval mode: (N, 3, T, H, W) clips -> (N, K) probabilities.
-
-    Args:
-        path: A stage's folder, a checkpoint, or a file that `export` wrote.
-        device: A torch device, or "auto": CUDA where there is one.
-    """
-    from loaders.devices import usable_device
-    from tb.weights.classifier import load_trained
-
-    return load_trained(Path(path)).to(usable_device(device))
 
 
 def export(run: Path | str, *, out: Path | str) -> dict[str, str]:

@@ -15,8 +15,10 @@ from tb import messages
 from tb.cli.advise import advise_app
 from tb.cli.config import config_app
 from tb.cli.demo import demo_command
+from tb.cli.doctor import doctor_command
 from tb.cli.evaluate import evaluate_command
 from tb.cli.export import export_command
+from tb.cli.predict import predict_command
 from tb.cli.probes import probe_app, retrieve_command
 from tb.cli.report import report_command, views_command
 from tb.cli.reproduce import reproduce_command
@@ -24,7 +26,7 @@ from tb.cli.runs import runs_app
 from tb.cli.shard import shard_app, shards_app
 from tb.cli.split import split_command
 from tb.cli.train import train_app
-from tb.version import __version__
+from tb.version import version_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +42,7 @@ app.add_typer(train_app, name="train")
 app.command("eval")(evaluate_command)
 app.add_typer(probe_app, name="probe")
 app.command("retrieve")(retrieve_command)
+app.command("predict")(predict_command)
 app.command("export")(export_command)
 app.command("report")(report_command)
 app.command("reproduce")(reproduce_command)
@@ -47,14 +50,17 @@ app.command("views")(views_command)
 app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")
 app.command("demo")(demo_command)
+app.command("doctor")(doctor_command)
 
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and the commit.")
+    ] = False,
 ) -> None:
     if version:
-        typer.echo(__version__)
+        typer.echo(version_text())
         raise typer.Exit
 
 

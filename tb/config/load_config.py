@@ -21,8 +21,11 @@ from tb.config.sections import Compile, Config, LrSchedule, Machine
 CONFIG = "config.yaml"
 _PRESETS_PACKAGE = "tb.presets"
 _PRESET_SUFFIXES = (".yaml", ".yml")
-# Has a mapping as its value, not as a section: it is replaced as a whole.
-_BACKBONE = "backbone"
+# Settings that may have a mapping as their value: it is not a section, and is replaced as a whole.
+_MAPPINGS = {
+    "backbone": "{OPTION: VALUE, ...}",
+    "normalization": "{mean: [R, G, B], std: [R, G, B]}",
+}
 
 
 def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -160,10 +163,10 @@ def _assignment(text: str) -> Tree:
         tree: Any = yaml.safe_load(value)
     except yaml.YAMLError:
         raise InputError(f"--set {text}: the value is not valid YAML") from None
-    if key.startswith(f"{_BACKBONE}."):
+    first, dot, _ = key.partition(".")
+    if dot and first in _MAPPINGS:
         raise InputError(
-            f"--set {text}: the options of a backbone are one value; write"
-            f" --set '{_BACKBONE}={{OPTION: VALUE, ...}}'"
+            f"--set {text}: {first} is one value; write --set '{first}={_MAPPINGS[first]}'"
         )
     for part in reversed(key.split(".")):
         tree = {part: tree}
@@ -179,7 +182,7 @@ def _merge(tree: Tree, changes: Tree, source: str, prefix: str = "") -> None:
                 f"{source}: no setting {name!r}"
                 f"{_elsewhere(str(key)) or _nearest(str(key), list(tree), prefix)}"
             )
-        if isinstance(tree[key], dict) and name != _BACKBONE:
+        if isinstance(tree[key], dict) and name not in _MAPPINGS:
             if not isinstance(value, dict):
                 inside = ", ".join(f"{name}.{inner}" for inner in tree[key])
                 raise InputError(f"{source}: {name} is a section: set one of {inside}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from loaders import Part, Skip, Subset
+from loaders.plan.normalization import Normalization, named_normalization
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import Augment
 from shards.errors import InputError
@@ -341,10 +342,20 @@ class Machine(_Section):
             torch.set_num_threads(self.num_threads)
 
 
+_NAMED = BeforeValidator(named_normalization)
+
+
 class Config(_Section):
-    """All settings; each stage reads its part."""
+    """All settings; each stage reads its part.
+
+    Attributes:
+        backbone: The network with which every stage begins.
+        normalization: The last step of every clip of every stage: "kinetics", "pytorchvideo",
+            "imagenet", "none" (RGB in [0, 1]), or {mean: [R, G, B], std: [R, G, B]}.
+    """
 
     backbone: BackboneSetting = "slow_r50"
+    normalization: Annotated[Normalization | None, _NAMED] = None
     labels: Labels = Labels()
     pretrain: Pretrain = Pretrain()
     classify: Classify = Classify()
@@ -353,3 +364,8 @@ class Config(_Section):
     baselines: Baselines = Baselines()
     evaluation: Evaluate = Evaluate()
     machine: Machine = Machine()
+
+    def input_settings(self) -> dict[str, Any]:
+        """What results depend on beside clips; {} without normalization, as in older records."""
+        found = self.model_dump(mode="json", include={"normalization"})
+        return {} if self.normalization is None else found

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from loaders import Loader, Skip, Subset, open_loader
-from loaders.plan import stage_views
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.progress import ProgressBar
 from tb.training.world import World
+from tb.weights.classifier_input import ClassifierInput
 
 
 def evaluation_loader(
@@ -27,7 +27,7 @@ def evaluation_loader(
 
     Args:
         manifest: The data set.
-        config: `config.evaluation` and `config.classify.clips` say which clips.
+        config: Says which clips (`tb.weights.classifier_input`), and how to run.
         subset: The videos.
         world: The processes that share the videos. Default: this process has all of them.
         on_error: What happens to bad videos. A number about a split is about all of its videos, so
@@ -37,18 +37,11 @@ def evaluation_loader(
         InputError: There are none.
     """
     world = world or World()
-    clips, settings = config.classify.clips, config.evaluation
     return open_loader(
         manifest,
-        stage_views.evaluation(
-            num_frames=clips.num_frames,
-            stride=clips.stride,
-            size_px=clips.size_px,
-            num_clips=settings.num_clips,
-            num_crops=settings.num_crops,
-        ),
+        ClassifierInput.of(config).views(),
         subset=subset,
-        batch_size=settings.batch_size,
+        batch_size=config.evaluation.batch_size,
         cache=config.machine.cache,
         engine=config.machine.engine,
         device=world.device(config.machine.device),

@@ -110,6 +110,7 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
         "evaluation": evaluation_settings(config),
         "clips": config.classify.clips.model_dump(mode="json", exclude={"augment"}),
         "split_number": config.labels.split_number,
+        **config.input_settings(),
         "engine": engine_name(
             config.machine.engine, config.machine.device, manifest.distinct_codecs
         ),
@@ -125,7 +126,13 @@ def _classifier(
     checkpoint: Path, manifest: Manifest, config: Config, *, unfinished: bool
 ) -> Classifier:
     model = Classifier(build_backbone(config.backbone), len(manifest.classes))
-    load_model(checkpoint, model, classes=list(manifest.classes), unfinished=unfinished)
+    load_model(
+        checkpoint,
+        model,
+        classes=list(manifest.classes),
+        normalization=config.normalization,
+        unfinished=unfinished,
+    )
     return model
 
 

@@ -83,7 +83,7 @@ def _read_table(path: Path, key: str) -> pa.Table | None:
 
 def _compute(stage: str, manifest: Manifest, config: Config, work: Path, split: str) -> pa.Table:
     backbone = build_backbone(config.backbone)
-    load_pretrained(work / stage / CHECKPOINT, backbone)
+    load_pretrained(work / stage / CHECKPOINT, backbone, config.normalization)
     config.machine.limit_threads()
     with closing(evaluation_loader(manifest, config, config.labels.of_split(split))) as loader:
         to_channels_last(backbone).to(loader.device).eval()

@@ -58,7 +58,7 @@ def start_student(model: Classifier, config: Config, work: Path) -> str:
     if init == FROM_SCRATCH:
         return init
     path = work / init / CHECKPOINT if init in list(SELF_SUPERVISED) else Path(init)
-    return load_pretrained(path, model.backbone)
+    return load_pretrained(path, model.backbone, config.normalization)
 
 
 def supervised_stage(

@@ -13,6 +13,6 @@ from tb.weights.pretrained import load_pretrained
 def finetune_stage(teacher: Teacher, manifest: Manifest, config: Config, init: Path) -> Stage:
     """The backbone in the file `init` and a new classifier, under cross entropy."""
     model = new_classifier(manifest, config)
-    start = load_pretrained(init, model.backbone)
+    start = load_pretrained(init, model.backbone, config.normalization)
     optim = config.finetune.optim
     return supervised_stage(teacher.finetuned, model, manifest, config, optim, start)

@@ -23,6 +23,7 @@ def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
             "engine": engine_name(machine.engine, machine.device, manifest.distinct_codecs),
             "num_threads": machine.num_threads,
         },
+        **config.input_settings(),
         **parts,
     }
 

@@ -102,6 +102,7 @@ def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
         [clips.num_frames, clips.stride, clips.size_px],
         [config.labels.split, config.labels.split_number],
         engine_name(config.machine.engine, config.machine.device, manifest.distinct_codecs),
+        *config.input_settings().values(),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -117,7 +118,8 @@ def _compute(manifest: Manifest, config: Config, work: Path) -> Tensor:
         teachers = []
         for teacher in Teacher:
             model = Embedder(build_backbone(config.backbone))
-            load_model(work / teacher.pretrained / CHECKPOINT, model, classes=[])
+            path = work / teacher.pretrained / CHECKPOINT
+            load_model(path, model, classes=[], normalization=config.normalization)
             teachers.append(to_channels_last(model).to(loader.device).eval())
         for index, batch in enumerate(loader.batches(0)):
             flat = batch.views["clips"].flatten(0, 1)
@@ -140,6 +142,7 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
         stage_views.similarity(
             num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px
         ),
+        normalization=config.normalization,
         subset=config.labels.subset(Part.ALL),
         batch_size=_BATCH_SIZE,
         cache=machine.cache,

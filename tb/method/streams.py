@@ -76,6 +76,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
     return open_loader(
         manifest,
         stream.spec,
+        normalization=config.normalization,
         subset=config.labels.subset(stream.part),
         batch_size=optim.piece_size(world.size),
         engine=machine.engine,

@@ -78,5 +78,5 @@ def _frozen(
 ) -> Classifier:
     path = work / teacher.finetuned / CHECKPOINT
     model = Classifier(build_backbone(config.backbone), len(manifest.classes))
-    load_model(path, model, classes=list(manifest.classes))
+    load_model(path, model, classes=list(manifest.classes), normalization=config.normalization)
     return to_channels_last(model).to(device).eval().requires_grad_(False)

@@ -32,19 +32,24 @@ class Backbone(nn.Module):
             Checkpoints and exports hold it.
         feature_dim: C.
         stock_head: Name of the linear layer that the stock network has after this trunk.
+        stock_input: The normalization, by name, of the clips that the stock network's published
+            weights were trained on; "none" for a network of this project.
     """
 
     identity: str
 
-    def __init__(self, trunk: nn.Module, feature_dim: int, stock_head: str) -> None:
+    def __init__(
+        self, trunk: nn.Module, feature_dim: int, stock_head: str, stock_input: str = "none"
+    ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
         self.stock_head = stock_head
+        self.stock_input = stock_input
         self.trunk = trunk
         self.pool = nn.AdaptiveAvgPool3d((NUM_SLICES, 1, 1))
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, T, H, W) in [0, 1] -> (N, C, 4, 1, 1)."""
+        """(N, 3, T, H, W), in [0, 1] or normalised -> (N, C, 4, 1, 1)."""
         features: Tensor = self.pool(self.trunk(clips))
         return features
 
@@ -66,7 +71,8 @@ def _resnet(*, stem_dim_out: int = 64, **options: Any) -> Backbone:
             # Some are NumPy integers, for which torch.compile would build a dynamic graph.
             module.stride = tuple(map(int, module.stride))
     # Four stages: the first is 4 times as wide as the stem, each further one doubles the width.
-    return Backbone(trunk, stem_dim_out * 32, f"blocks.{len(trunk.blocks)}.proj")
+    head = f"blocks.{len(trunk.blocks)}.proj"
+    return Backbone(trunk, stem_dim_out * 32, head, "pytorchvideo")
 
 
 def _slow_r50() -> Backbone:
@@ -125,7 +131,7 @@ def _r3d_18() -> Backbone:
     block.downsample[0].stride = (1, 2, 2)
     names = ("stem", "layer1", "layer2", "layer3", "layer4")
     trunk = nn.Sequential(OrderedDict((name, net.get_submodule(name)) for name in names))
-    return Backbone(trunk, 512, "fc")
+    return Backbone(trunk, 512, "fc", "kinetics")
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {

@@ -1,6 +1,7 @@
 """Checkpoints: plain tensors and numbers, written whole or not at all, and never unpickled."""
 
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -10,8 +11,10 @@ from typing import Any
 
 import torch
 
+from loaders.plan.normalization import Normalization, normalization_name
 from shards.errors import InputError
 from shards.files.publish import publish_file, unfinished_file
+from tb.config.differences import Tree
 from tb.networks.backbones import Backbone
 from tb.networks.heads import Classifier, Embedder
 
@@ -91,14 +94,16 @@ def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     return state
 
 
-def load_backbone(path: Path, backbone: Backbone) -> None:
+def load_backbone(path: Path, backbone: Backbone, normalization: Normalization | None) -> None:
     """Loads the backbone's weights out of any stage's checkpoint, strictly.
 
     Raises:
-        InputError: The checkpoint is of another backbone, of an unfinished run, or not readable.
+        InputError: The checkpoint is of another backbone, of other input, of an unfinished run, or
+            not readable.
     """
     state = load_checkpoint(path)
     _check_backbone(path, state, backbone)
+    check_input(path, run_settings_of(state), normalization)
     _check_finished(path, state)
     prefix = "backbone."
     weights = {
@@ -110,7 +115,12 @@ def load_backbone(path: Path, backbone: Backbone) -> None:
 
 
 def load_model(
-    path: Path, model: Embedder | Classifier, *, classes: list[str], unfinished: bool = False
+    path: Path,
+    model: Embedder | Classifier,
+    *,
+    classes: list[str],
+    normalization: Normalization | None,
+    unfinished: bool = False,
 ) -> None:
     """Loads a whole classifier or embedder, strictly.
 
@@ -118,19 +128,46 @@ def load_model(
         path: The checkpoint.
         model: Receives the weights.
         classes: The data set's classes; [] for a self-supervised checkpoint.
+        normalization: The last step of the clips that the model will see.
         unfinished: Accept a run that has not reached its last step.
 
     Raises:
-        InputError: The checkpoint is of another backbone, other classes or an unfinished run, or it
-            is not readable.
+        InputError: The checkpoint is of another backbone, other input, other classes or an
+            unfinished run, or it is not readable.
     """
     state = load_checkpoint(path)
     _check_backbone(path, state, model.backbone)
+    check_input(path, run_settings_of(state), normalization)
     if not unfinished:
         _check_finished(path, state)
     if state["classes"] != classes:
         raise InputError(f"{path}: {_difference(state['classes'], classes)}")
     model.load_state_dict(state["model"])
+
+
+def run_settings_of(state: dict[str, Any]) -> Tree:
+    """The settings that a checkpoint's run depends on."""
+    settings: Tree = json.loads(state.get("settings", "{}"))
+    return settings
+
+
+def check_input(path: Path, settings: Tree, normalization: Normalization | None) -> None:
+    """Raises InputError where weights of this program were trained on clips of another scale.
+
+    Args:
+        path: Their file.
+        settings: What it records of the input.
+        normalization: The last step of the clips that the weights will see.
+    """
+    values = settings.get("normalization")
+    found = None if values is None else Normalization(**values)
+    if found != normalization:
+        name = normalization_name(found)
+        raise InputError(
+            f"{path}: trained with normalization {name}, but this run's is"
+            f" {normalization_name(normalization)}; give another checkpoint or --set"
+            f" {shlex.quote(f'normalization={name}')}"
+        )
 
 
 def _difference(found: list[str], wanted: list[str]) -> str:

@@ -8,7 +8,8 @@ from safetensors.torch import save
 from shards.errors import InputError
 from tb.named_paths import write_named_file
 from tb.networks.backbones import identified_backbone
-from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint, run_settings_of
+from tb.weights.classifier_input import ClassifierInput
 
 SUFFIX = ".safetensors"
 _TRUNK = "backbone.trunk."
@@ -33,7 +34,8 @@ def export_weights(run: Path, out: Path) -> dict[str, str]:
 
     Returns:
         The file's metadata: backbone, stage, classes (a JSON list, [] without a classifier), step,
-        source (the checkpoint's hex sha256) and, where the stock network differs, note.
+        source (the checkpoint's hex sha256), input (JSON, see `ClassifierInput`) and, where the
+        stock network differs, note.
 
     Raises:
         InputError: There is no readable checkpoint, or `out` has another suffix or
@@ -58,6 +60,9 @@ def export_weights(run: Path, out: Path) -> dict[str, str]:
         "step": str(state["step"]),
         "source": file_digest(path),
     }
+    shown = ClassifierInput.of_checkpoint(path, run_settings_of(state))
+    if shown is not None:
+        metadata["input"] = shown.to_json()
     if identity in _NOTES:
         metadata["note"] = _NOTES[identity]
     write_named_file(out, _sorted_header(save(tensors, metadata)), "out")

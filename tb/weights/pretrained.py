@@ -4,6 +4,7 @@ The file is a checkpoint of this program, an export of it, or a state dict of th
 (torchvision's `r3d_18`, PyTorchVideo's resnets) as `.pt`, `.pth` or `.safetensors`.
 """
 
+import json
 import logging
 import shlex
 from pathlib import Path
@@ -13,9 +14,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from loaders.plan.normalization import (
+    Normalization,
+    named_normalization,
+    normalization_name,
+)
 from shards.errors import InputError
 from tb.networks.backbones import Backbone
-from tb.weights.checkpoint import file_digest, load_backbone
+from tb.weights.checkpoint import check_input, file_digest, load_backbone
 from tb.weights.export import SUFFIX
 
 logger = logging.getLogger(__name__)
@@ -24,29 +30,33 @@ logger = logging.getLogger(__name__)
 _WRAPPERS = ("model_state", "state_dict")
 
 
-def load_pretrained(path: Path, backbone: Backbone) -> str:
+def load_pretrained(path: Path, backbone: Backbone, normalization: Normalization | None) -> str:
     """Loads a backbone's weights out of any supported file, strictly.
 
     The file's head (classifier or projection) is left out; the log says so for a stock network's.
-    Anything else that is missing, unknown or of another shape is refused.
+    Anything else that is missing, unknown or of another shape is refused. Files of this program
+    record the normalization of their input, and another one is refused. Files of others do not, so
+    the log says what published weights expect, if it is something else.
 
     Args:
         path: A checkpoint or export of this program, or a state dict of the stock network.
         backbone: Receives the weights.
+        normalization: The last step of the clips that the backbone will see.
 
     Returns:
         The file's hex sha256.
 
     Raises:
-        InputError: The file is missing, unreadable, of an unfinished run, or of another network.
+        InputError: The file is missing, unreadable, of an unfinished run, of another network, or
+            of other input.
     """
     digest = file_digest(path)
     if path.suffix == SUFFIX:
-        state = _read_safetensors(path, backbone)
+        state, is_stock = _read_safetensors(path, backbone, normalization)
     else:
-        state = _read_torch(path)
+        state, is_stock = _read_torch(path), True
         if "format" in state:
-            load_backbone(path, backbone)
+            load_backbone(path, backbone, normalization)
             return digest
     head = [key for key in state if key.startswith(f"{backbone.stock_head}.")]
     weights = {key: value for key, value in state.items() if key not in head}
@@ -54,7 +64,24 @@ def load_pretrained(path: Path, backbone: Backbone) -> str:
     backbone.trunk.load_state_dict(weights)
     if head:
         logger.info("%s: took the backbone and left out the classifier (%s)", path, ", ".join(head))
+    if is_stock:
+        _tell_expected_input(path, backbone, normalization)
     return digest
+
+
+def _tell_expected_input(
+    path: Path, backbone: Backbone, normalization: Normalization | None
+) -> None:
+    expected = backbone.stock_input
+    if named_normalization(expected) != normalization:
+        logger.warning(
+            "%s: published weights of this network expect normalization %s, but this run's is %s;"
+            " --set normalization=%s",
+            path,
+            expected,
+            normalization_name(normalization),
+            expected,
+        )
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
@@ -70,20 +97,26 @@ def _read_torch(path: Path) -> dict[str, Any]:
     return state
 
 
-def _read_safetensors(path: Path, backbone: Backbone) -> dict[str, Any]:
+def _read_safetensors(
+    path: Path, backbone: Backbone, normalization: Normalization | None
+) -> tuple[dict[str, Any], bool]:
+    """The tensors, and whether they are from others and not from `tb export`."""
     try:
         with safe_open(path, framework="pt") as file:
-            found = (file.metadata() or {}).get("backbone", backbone.identity)
+            metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    found = metadata.get("backbone", backbone.identity)
     if found != backbone.identity:
         setting = shlex.quote(f"backbone={found}")
         raise InputError(
             f"{path}: weights of backbone {found!r}, but this run uses {backbone.identity!r}; give"
             f" other weights or --set {setting}"
         )
-    return state
+    if "input" in metadata:
+        check_input(path, json.loads(metadata["input"]), normalization)
+    return state, "backbone" not in metadata
 
 
 def _check_fit(path: Path, found: dict[str, Any], backbone: Backbone) -> None:

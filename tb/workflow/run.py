@@ -123,7 +123,7 @@ def _check_all(manifest: Manifest, config: Config) -> None:
     labels.of_split(config.evaluation.split).rows(manifest)
     backbone = build_backbone(config.backbone)
     if init != FROM_SCRATCH and init not in list(SELF_SUPERVISED):
-        load_pretrained(Path(init), backbone)
+        load_pretrained(Path(init), backbone, config.normalization)
 
 
 @contextmanager

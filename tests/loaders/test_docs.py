@@ -17,19 +17,20 @@ BLOCKS = re.findall(
 
 
 def test_there_are_examples() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.parametrize(("title", "code"), BLOCKS, ids=[title for title, _ in BLOCKS])
 def test_example(
     title: str, code: str, numbered_shards: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("lightning", "accelerate"):
+    for name in ("lightning", "accelerate", "webdataset"):
         if f"import {name}" in code or f"from {name}" in code:
             if find_spec(name) is None:
                 pytest.skip(f"{name} is not installed; pip install 'timebalance[ecosystem]'")
             warnings.simplefilter("ignore")  # warnings of these packages
     torch.manual_seed(0)
-    exec(compile(code, f"{DOCUMENT.name}: {title}", "exec"), {"SHARDS": numbered_shards.root})
+    names = {"SHARDS": numbered_shards.root, "VIDEOS": numbered_shards.root.parent / "videos"}
+    exec(compile(code, f"{DOCUMENT.name}: {title}", "exec"), names)
     if "profile" in code:
         assert "-bound: " in capsys.readouterr().out

@@ -51,6 +51,7 @@ COMMANDS = {
     "probe knn": f"student --peek-test {_READ}",
     "probe linear": f"student --peek-test {_READ}",
     "retrieve": f"student --peek-test {_READ}",
+    "predict": "{run} {video} --csv {out_file} --png {out_picture}",
     "export": "{run} --out {out_file}",
     "report": _READ,
     "reproduce": "main --rows supervised --percents 50 --shards {shards} --out {out_folder}",
@@ -63,9 +64,12 @@ COMMANDS = {
     "config diff": "{preset} {preset_2}",
     "config presets": "",
     "demo": "--out {out_folder}",
+    "doctor": "{root}",
 }
-FILES = {"table", "kinetics_list", "label_list", "checkpoint", "preset", "preset_2", "out_file"}
-OUTPUTS = {"out_file", "out_folder"}
+OUTPUTS = {"out_file", "out_picture", "out_folder"}
+FILES = {"table", "kinetics_list", "label_list", "checkpoint", "preset", "preset_2"} | (
+    OUTPUTS - {"out_folder"}
+)
 # Linux lets nobody make a file there, root included.
 CLOSED = Path("/sys/kernel")
 
@@ -127,6 +131,7 @@ def usable(
         "shards": manifest.root,
         "key": manifest.keys[0],
         "root": manifest.root.parent / "videos",
+        "video": sources[0],
         "work": finished,
         "runs": finished,
         "run": finished / "student",
@@ -179,6 +184,7 @@ def test_a_path_that_cannot_be_used_is_named(
         folder.mkdir()
         for path in _unusable(folder, role, ".yaml" if "preset" in role else suffix):
             outputs = {"out_folder": folder / "new", "out_file": folder / f"new{suffix}"}
+            outputs["out_picture"] = folder / "picture.png"
             given = {**outputs, **usable, role: path}
             words = [word.format(**given) for word in COMMANDS[name].split()]
             before = sorted(folder.rglob("*"))
@@ -198,7 +204,7 @@ def test_a_url_does_not_become_a_folder(
     monkeypatch.chdir(tmp_path)
     # Shards may be written to a URL, so theirs has a scheme that nobody knows.
     url = f"{'nobody' if name.startswith('shard ') else 'S3'}://bucket/x.safetensors"
-    given = {**usable, "out_folder": url, "out_file": url}
+    given = {**usable, "out_folder": url, "out_file": url, "out_picture": url}
     words = [word.format(**given) for word in COMMANDS[name].split()]
     with pytest.raises(
         InputError, match=r":/+bucket/x\.safetensors.*: (is a URL|no such|.*rotocol)"

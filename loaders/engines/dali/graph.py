@@ -167,7 +167,7 @@ def _typed(view: Any, dtype: str) -> Any:
 
 
 def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs) -> Any:
-    """View `v`: N (T, S, S, 3) float32 in [0, 1]."""
+    """View `v`: N (T, S, S, 3) float32 in [0, 1], or normalised."""
     clip = fn.sequence_rearrange(inputs["data"], new_order=inputs["place"][v])
     # The crop is cut first, because resizing a region would also read the pixels around it.
     corner, extent = inputs["crop"][v, 0], inputs["crop"][v, 1]
@@ -188,4 +188,7 @@ def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs
     if augment.num_erase:
         corners, extents = inputs["erase"][v, 0], inputs["erase"][v, 1]
         clip = fn.erase(clip, anchor=corners, shape=extents, axis_names="HW")
+    if spec.normalization is not None:
+        mean, std = spec.normalization.mean, spec.normalization.std
+        clip = fn.crop_mirror_normalize(clip, mean=mean, std=std, output_layout="FHWC")
     return clip

@@ -134,7 +134,8 @@ class Lane:
         if self._views == DaliViews.KERNEL:
             from loaders.engines.dali.view_kernel import write_views  # Triton is not everywhere
 
-            write_views(outputs, batch.inputs(rows), rows, views)
+            last = self._spec.normalization
+            write_views(outputs, batch.inputs(rows), rows, views, last)
         else:
             for whole, part in zip(views, outputs, strict=True):
                 whole[rows] = part

@@ -16,6 +16,8 @@ import torch
 import triton
 import triton.language as tl
 
+from loaders.plan.normalization import Normalization
+
 # Columns of a view's numbers: top, left, height, width of the crop; whether it is mirrored; the
 # 3 x 4 colour matrix; gamma. Then the corners (y, x) of the erased rectangles, then their extents.
 _MIRROR, _COLOR, _GAMMA, _ERASE = (tl.constexpr(column) for column in (4, 5, 17, 18))
@@ -31,6 +33,7 @@ def write_views(
     inputs: Mapping[str, Any],
     rows: Sequence[int],
     views: Sequence[torch.Tensor],
+    normalization: Normalization | None = None,
 ) -> None:
     """Writes the views of N samples to their rows of a batch.
 
@@ -41,10 +44,12 @@ def write_views(
         inputs: See `loaders.engines.dali.graph.Inputs`.
         rows: N rows of the batch.
         views: One contiguous (B, G, T, S, S, 3) tensor for each group of G views, on that device:
-            float32 or float16 in [0, 1], or uint8.
+            float32 or float16 in [0, 1] or normalised, or uint8.
+        normalization: The last step of the views.
     """
     device, size_px = views[0].device, views[0].shape[-2]
-    tables = (_sources(pictures, rows), inputs["place"], _numbers(inputs), _store(views[0].dtype))
+    store = _store(views[0].dtype, normalization)
+    tables = (_sources(pictures, rows), inputs["place"], _numbers(inputs), store)
     there = [_on(device, table) for table in tables]
     tile_y, tile_x = CPU_TILE if device.type == "cpu" else GPU_TILE
     num_tiles = triton.cdiv(size_px, tile_y) * triton.cdiv(size_px, tile_x)
@@ -95,9 +100,12 @@ def _numbers(inputs: Mapping[str, Any]) -> np.ndarray:
     return np.concatenate(flat, axis=-1, dtype=np.float32)
 
 
-def _store(dtype: torch.dtype) -> np.ndarray:
+def _store(dtype: torch.dtype, normalization: Normalization | None) -> np.ndarray:
     """(3, 2) float32: each channel's factor and offset, applied last, to values in [0, 1]."""
-    return np.array([[255 if dtype == torch.uint8 else 1, 0]] * 3, np.float32)
+    if normalization is None:
+        return np.array([[255 if dtype == torch.uint8 else 1, 0]] * 3, np.float32)
+    mean, std = np.array(normalization.mean), np.array(normalization.std)
+    return np.stack([1 / std, -mean / std], axis=-1).astype(np.float32)
 
 
 def make_views(  # type: ignore[no-untyped-def]

@@ -56,9 +56,11 @@ def render_views(  # type: ignore[no-untyped-def]
     frames,
     filters,
     colors,
+    limits,
     curves,
     curve_of,
     erases,
+    black,
     out,
 ):
     """Writes V views of T frames.
@@ -73,13 +75,14 @@ def render_views(  # type: ignore[no-untyped-def]
         to_rgb: (3, 4) float32, (Y, U, V) in [0, 255] to RGB in [0, 1].
         frames: (V, T) int64 indices into the N frames; an index outside [0, N) is not rendered.
         filters: The `loaders.engines.fused.resampling.Filters` of the V views.
-        colors: (V, 3, 4) float32, RGB to RGB; the result is clipped to [0, 1].
-        curves: (C, GAMMA_LEVELS) tables that apply after the clip, see
-            `loaders.engines.fused.gamma`.
+        colors: (V, 3, 4) float32, RGB to RGB.
+        limits: (V, 3, 2) float32, the least and the greatest value of each channel after `colors`.
+        curves: (C, 1 or 3, GAMMA_LEVELS) tables that apply after the clip, see
+            `loaders.engines.fused.values`.
         curve_of: (V,) int64, each view's row of `curves`; -1 for none.
-        erases: (V, E, 4) int64 top, left, height, width in output pixels, set to 0.
-        out: (V, T, S, S, 3), contiguous: uint8, float32 in [0, 1], or uint16 for the bits of
-            float16.
+        erases: (V, E, 4) int64 top, left, height, width in output pixels, set to `black`.
+        black: (3,) in the type of `out`.
+        out: (V, T, S, S, 3), contiguous: uint8, float32, or uint16 for the bits of float16.
     """
     size = out.shape[2]
     # Pixels move in blocks of up to 16 x 32, so the scratch is that much wider than the crop.
@@ -117,11 +120,11 @@ def render_views(  # type: ignore[no-untyped-def]
                             address(columns) + p * columns.strides[0],
                         )
                     if curve_of[v] < 0:
-                        _color(columns, filters, v, sums_to_rgb, colors, has_color, pixels)
+                        _color(columns, filters, v, sums_to_rgb, colors, limits, has_color, pixels)
                     else:
-                        _color(columns, filters, v, sums_to_rgb, colors, has_color, levels)
+                        _color(columns, filters, v, sums_to_rgb, colors, limits, has_color, levels)
                         _look_up(levels, curves, curve_of[v], pixels)
-                    _erase(erases, v, row, pixels)
+                    _erase(erases, v, row, black, pixels)
                     place = target + row * out.strides[2]
                     if fills_lines:
                         _stream_rows(pixels, out.strides[2], place)
@@ -176,7 +179,9 @@ def _resample_rows(  # type: ignore[no-untyped-def]
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _color(columns, filters, v, to_rgb, colors, has_color, out):  # type: ignore[no-untyped-def]
+def _color(  # type: ignore[no-untyped-def]
+    columns, filters, v, to_rgb, colors, limits, has_color, out
+):
     """16 rows of pixels to `out` (3 R, 16): 16 of R, G and B of the first column, then the next."""
     first, weights, spans = filters
     first_at = address(first) + v * first.strides[0]
@@ -195,6 +200,7 @@ def _color(columns, filters, v, to_rgb, colors, has_color, out):  # type: ignore
             spans[v, CHROMA_X, TAPS],
             address(to_rgb),
             address(colors) + v * colors.strides[0],
+            address(limits) + v * limits.strides[0],
             int(has_color),
             address(out) + 3 * j * out.strides[0],
             out[0, 0],
@@ -204,8 +210,9 @@ def _color(columns, filters, v, to_rgb, colors, has_color, out):  # type: ignore
 @_inlined  # type: ignore[untyped-decorator]
 def _look_up(levels, curves, c, out):  # type: ignore[no-untyped-def]
     for i in range(levels.shape[0]):
+        channel = i % curves.shape[1]  # rows are R, G, B, R, ...
         for k in range(LANES):
-            out[i, k] = curves[c, levels[i, k]]
+            out[i, k] = curves[c, channel, levels[i, k]]
 
 
 @_inlined  # type: ignore[untyped-decorator]
@@ -230,14 +237,14 @@ def _stream_rows(pixels, stride, target):  # type: ignore[no-untyped-def]
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _erase(erases, v, first_row, pixels):  # type: ignore[no-untyped-def]
-    """Sets what lies in rectangles to 0, in 16 rows of pixels (3 R, 16)."""
+def _erase(erases, v, first_row, black, pixels):  # type: ignore[no-untyped-def]
+    """Makes what lies in rectangles black, in 16 rows of pixels (3 R, 16)."""
     for e in range(erases.shape[1]):
         top, height = erases[v, e, 0] - first_row, erases[v, e, 2]
         left, width = erases[v, e, 1], erases[v, e, 3]
         for i in range(3 * left, 3 * (left + width)):
             for row in range(max(top, 0), min(top + height, LANES)):
-                pixels[i, row] = 0
+                pixels[i, row] = black[i % 3]
 
 
 @_inlined  # type: ignore[untyped-decorator]

@@ -5,15 +5,14 @@ import time
 import numpy as np
 from av.video.frame import VideoFrame
 
-from loaders.decode import decode_frames, frame_planes
-from loaders.engines.fused.gamma import gamma_curves
+from loaders.decode import Footage, decode_frames, frame_planes
 from loaders.engines.fused.kernel import render_views
 from loaders.engines.fused.resampling import Filters, view_filters
+from loaders.engines.fused.values import black, color_maps, gamma_curves
 from loaders.plan.draw import Plan
-from shards.format.packet_index import Window
 
 
-def render_video(video: bytes | Window, plan: Plan, b: int, out: list[np.ndarray]) -> float:
+def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     views = _Views(plan, b, needed, out)
@@ -34,7 +33,10 @@ class _Views:
         self._place = np.searchsorted(needed, plan.frames[b])  # (V, T) indices into `needed`
         height, width = plan.sizes[b].tolist()
         self._filters = view_filters(plan.size_px, plan.crop[b], plan.flip[b], (height, width))
-        self._curves, self._curve_of = gamma_curves(plan.gamma[b], out[0].dtype)
+        gamma, dtype, last = plan.gamma[b], out[0].dtype, plan.normalization
+        self._colors, self._limits = color_maps(plan.color[b], gamma, last)
+        self._curves, self._curve_of = gamma_curves(gamma, dtype, last)
+        self._black = black(dtype, last)
         self.augment_s = 0.0
 
     def render(self, k: int, frames: list[VideoFrame]) -> None:
@@ -51,10 +53,12 @@ class _Views:
                 planes.to_rgb,
                 place[views],
                 Filters(*(part[views] for part in self._filters)),
-                plan.color[b, views],
+                self._colors[views],
+                self._limits[views],
                 self._curves,
                 self._curve_of[views],
                 plan.erase[b, views],
+                self._black,
                 # Numba has no float16, so the kernel writes its bits.
                 group.view(np.uint16) if group.dtype == np.float16 else group,
             )

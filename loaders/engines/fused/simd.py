@@ -152,6 +152,7 @@ def color_columns(
     _chroma_taps: Any,
     _to_rgb: Any,
     _color: Any,
+    _limits: Any,
     _has_color: Any,
     _out: Any,
     sample: Any,
@@ -161,10 +162,10 @@ def color_columns(
     Y, U and V of column j are sums over k < taps of weights[k, j] * plane[first[j] + k, :16]. All
     values are uint16, and the sums are of the upper halves of the products. The planes are
     `plane_stride` bytes apart, `first` is int64, and a row of weights has 16. Then
-    rgb = clip(to_rgb @ (y, u, v, 1)), and if `has_color` is not 0, clip(color @ (rgb, 1)). The
-    matrices are (3, 4) float32. `sample` is any value of the output's type: float32 stores the
-    value, uint16 the bits of its float16, uint8 255 x the value, rounded, int16 its level among
-    `GAMMA_LEVELS`.
+    rgb = clip(to_rgb @ (y, u, v, 1), 0, 1), and if `has_color` is not 0, clip(color @ (rgb, 1)) to
+    the lower and upper `limits` of each colour. The matrices are (3, 4) float32, the limits (3, 2).
+    `sample` is any value of the output's type: float32 stores the value, uint16 the bits of its
+    float16, uint8 255 x the value, rounded, int16 its level among `GAMMA_LEVELS`.
 
     The function is long because an intrinsic has to name its many arguments twice.
     """
@@ -181,6 +182,7 @@ def color_columns(
         chroma_taps: Value,
         to_rgb: Value,
         color: Value,
+        limits: Value,
         has_color: Value,
         out: Value,
         _sample: Value,
@@ -196,13 +198,13 @@ def color_columns(
         rgb = _variables(builder, [value for pixel in plain for value in pixel])
         with builder.if_then(builder.icmp_signed("!=", has_color, has_color.type(0))):
             for j, pixel in enumerate(plain):
-                for c, value in enumerate(_clipped_affine(builder, color, pixel)):
+                for c, value in enumerate(_clipped_affine(builder, color, pixel, limits)):
                     builder.store(value, rgb[3 * j + c])
         for i, place in enumerate(rgb):
             value = _cast(builder, builder.load(place), sample)
             _store(builder, value, _element(builder, out, i, value.type))
 
-    return _procedure(12, body, sample)
+    return _procedure(13, body, sample)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -330,19 +332,28 @@ def _transpose(builder: Builder, rows: list[Value]) -> list[Value]:
     return rows
 
 
-def _clipped_affine(builder: Builder, matrix: Value, values: list[Value]) -> list[Value]:
-    """clip(matrix @ (values, 1), 0, 1) for a (3, 4) matrix at an address."""
-    zero, one = ir.Constant(_FLOATS, [0.0] * LANES), ir.Constant(_FLOATS, [1.0] * LANES)
+def _clipped_affine(
+    builder: Builder, matrix: Value, values: list[Value], limits: Value | None = None
+) -> list[Value]:
+    """clip(matrix @ (values, 1)) for a (3, 4) matrix at an address.
+
+    The limits of each result are those at an address, (3, 2), or else 0 and 1.
+    """
+    low, high = ir.Constant(_FLOATS, [0.0] * LANES), ir.Constant(_FLOATS, [1.0] * LANES)
     results = []
     for i in range(3):
         factors = [
             _broadcast(builder, _element(builder, matrix, 4 * i + k, _F32)) for k in range(4)
         ]
+        if limits is not None:
+            low, high = (
+                _broadcast(builder, _element(builder, limits, 2 * i + k, _F32)) for k in range(2)
+            )
         total = factors[3]
         for value, factor in zip(values, factors[:3], strict=True):
             total = builder.fadd(total, builder.fmul(value, factor, flags=_FUSE), flags=_FUSE)
-        total = builder.select(builder.fcmp_ordered(">", total, zero), total, zero)
-        results.append(builder.select(builder.fcmp_ordered("<", total, one), total, one))
+        total = builder.select(builder.fcmp_ordered(">", total, low), total, low)
+        results.append(builder.select(builder.fcmp_ordered("<", total, high), total, high))
     return results
 
 
@@ -359,7 +370,7 @@ def _cast(builder: Builder, value: Value, sample: Any) -> Value:
 
 
 def _half_bits(builder: Builder, value: Value) -> Value:
-    """The float16 bits of floats in [0, 1], rounded to nearest, ties to even.
+    """The float16 bits of floats that float16 can hold, rounded to nearest, ties to even.
 
     Without an instruction: scaled by 2**-112, a float has the exponent of float16, and 13 more bits
     of fraction.
@@ -372,10 +383,13 @@ def _half_bits(builder: Builder, value: Value) -> Value:
         return ir.Constant(integers, [number] * LANES)
 
     scaled = builder.fmul(value, ir.Constant(_FLOATS, [2.0**-112] * LANES))
-    bits = builder.bitcast(scaled, integers)
+    signed = builder.bitcast(scaled, integers)
+    sign = builder.and_(builder.lshr(signed, constant(16)), constant(0x8000))
+    bits = builder.and_(signed, constant(0x7FFFFFFF))
     odd = builder.and_(builder.lshr(bits, constant(13)), constant(1))
     rounded = builder.add(builder.add(bits, constant(0xFFF)), odd)
-    return builder.trunc(builder.lshr(rounded, constant(13)), ir.VectorType(_I16, LANES))
+    half = builder.or_(builder.lshr(rounded, constant(13)), sign)
+    return builder.trunc(half, ir.VectorType(_I16, LANES))
 
 
 def _procedure(num_addresses: int, body: Callable[..., None], *extra: Any) -> Any:

@@ -10,6 +10,7 @@ from PIL import Image
 from loaders import Batch, DaliLayout, open_loader
 from loaders.engines.reference import centred_engine
 from loaders.plan.views import ViewSpec
+from loaders.producer import LocalProducer
 from shards.format.manifest import Manifest
 
 MAX_MEAN_DIFFERENCE = 1 / 255
@@ -46,13 +47,16 @@ def assert_parity(
     reference_loader = open_loader(shards, views, engine="reference", device="cpu", **options)
     if engine == "dali" and device == "cuda":
         spec = reference_loader.spec
-        reference_loader.engine = centred_engine(spec, batch_size=batch_size, num_workers=2)
+        assert isinstance(reference_loader.producer, LocalProducer)
+        reference_loader.producer.engine = centred_engine(
+            spec, batch_size=batch_size, num_workers=2
+        )
     num_compared, worst_pixel, failures = 0, 0.0, []
     for tested, reference in zip(
         tested_loader.batches(0), reference_loader.batches(0), strict=True
     ):
         for name in tested.views:
-            ours, oracle = (_by_view(batch, name) for batch in (tested, reference))
+            ours, oracle = (_as_rgb(batch, name) for batch in (tested, reference))
             for index in np.ndindex(*ours.shape[:-4]):
                 num_compared += 1
                 difference = (ours[index] - oracle[index]).double()
@@ -76,6 +80,13 @@ def save_difference(ours: torch.Tensor, oracle: torch.Tensor, path: Path) -> Non
     Image.fromarray(pixels).save(path)
 
 
-def _by_view(batch: Batch, name: str) -> torch.Tensor:
-    """The valid videos' views of one group, (B, ..., 3, T, H, W) float32."""
-    return batch.views[name][batch.valid].float().cpu()
+def _as_rgb(batch: Batch, name: str) -> torch.Tensor:
+    """The valid videos' views of one group, (B, ..., 3, T, H, W) float32 RGB in [0, 1]."""
+    views = batch.views[name][batch.valid].float().cpu()
+    if batch.plan.normalization is None:
+        return views
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1, 1)
+        for values in (batch.plan.normalization.mean, batch.plan.normalization.std)
+    )
+    return views * std + mean

@@ -40,6 +40,9 @@ SPECS = {
     "everything": stage_views.pretrain(augment=EVERYTHING),
     "enlarged": stage_views.finetune(augment=EVERYTHING, size_px=300),
     "shrunk": stage_views.finetune(augment=EVERYTHING, size_px=23),
+    "normalised": stage_views.view_spec(
+        stage_views.finetune(augment=EVERYTHING, size_px=48), normalization="kinetics"
+    ),
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loaders.plan.normalization import NORMALIZATIONS, Normalization
 from shards.errors import InputError
 from tb.config.load_config import dump_yaml, load_config, preset_names, remember_config, work_config
 
@@ -34,6 +35,11 @@ def test_every_preset_loads_and_survives_a_round_trip(tmp_path: Path) -> None:
         ("student.distance=[", "not valid YAML"),
         ("backbone.model_depth=101", "--set 'backbone={OPTION: VALUE, ...}'"),
         ("backbone=3", "config backbone"),
+        ("normalization=kinetic", "normalization is 'kinetic': choose one of none, kinetics"),
+        ("normalization.mean=[0, 0, 0]", "--set 'normalization={mean: [R, G, B], std: [R, G, B]}'"),
+        ("normalization={mean: [0, 0, 0]}", "config normalization.std"),
+        ("normalization={mean: [0, 0, 2], std: [1, 1, 1]}", "mean is (0.0, 0.0, 2.0): give three"),
+        ("normalization={mean: [0, 0, 0], std: [1, 1]}", "config normalization.std"),
     ],
 )
 def test_wrong_settings_are_named_with_a_way_out(text: str, message: str) -> None:
@@ -129,3 +135,14 @@ def test_a_setting_without_effect_is_refused(texts: list[str], message: str, way
     assert message in str(caught.value)
     assert way_out in str(caught.value)
     load_config(None, [texts[-1], way_out])
+
+
+def test_normalization_is_a_name_or_numbers(tmp_path: Path) -> None:
+    named = load_config(None, ["normalization=kinetics"])
+    assert named.normalization == NORMALIZATIONS["kinetics"]
+    path = tmp_path / "kinetics.yaml"
+    path.write_text(dump_yaml(named))
+    assert load_config(str(path)) == named
+    assert load_config(str(path), ["normalization=none"]) == load_config()
+    numbers = load_config(str(path), ["normalization={mean: [0, 0.5, 1], std: [1, 1, 1]}"])
+    assert numbers.normalization == Normalization(mean=(0, 0.5, 1), std=(1, 1, 1))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from loaders import Part
+from loaders.plan.normalization import NORMALIZATIONS
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -30,7 +31,7 @@ def probabilities(
 ) -> torch.Tensor:
     model = Classifier(build_backbone("small"), len(manifest.classes)).eval()
     path = work / Teacher(teacher).finetuned / CHECKPOINT
-    load_model(path, model, classes=list(manifest.classes))
+    load_model(path, model, classes=list(manifest.classes), normalization=None)
     with torch.no_grad():
         return model(clips).softmax(-1)
 
@@ -103,3 +104,11 @@ def test_only_the_teachers_that_count_must_be_there(
     assert len(alone.networks) == 1
     with pytest.raises(InputError, match=r"finetune-distinctive.*no such checkpoint"):
         load_teachers(manifest, taught_by(config, "equal"), tmp_path, CPU)
+
+
+def test_teachers_are_not_shown_clips_of_another_scale(
+    finished: Path, manifest: Manifest, config: Config
+) -> None:
+    other = config.model_copy(update={"normalization": NORMALIZATIONS["imagenet"]})
+    with pytest.raises(InputError, match="trained with normalization none, but this run's is"):
+        load_teachers(manifest, taught_by(other, "invariant"), finished, CPU)

@@ -65,7 +65,7 @@ def test_another_backbone_is_refused_with_both_names(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, classifier_state())
     with pytest.raises(InputError, match=r"backbone 'small', but this run uses 'r3d_18'.*--set"):
-        load_backbone(path, build_backbone("r3d_18"))
+        load_backbone(path, build_backbone("r3d_18"), None)
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
@@ -73,11 +73,11 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     save_checkpoint(path, classifier_state(3))
     model = Classifier(build_backbone("small"), 4)
     with pytest.raises(InputError, match="its 3 classes are not this set's 4"):
-        load_model(path, model, classes=["a", "b", "c", "d"])
+        load_model(path, model, classes=["a", "b", "c", "d"], normalization=None)
     with pytest.raises(InputError, match="its class 1 is 'c1', this set's is 'b'"):
-        load_model(path, model, classes=["c0", "b", "c2"])
+        load_model(path, model, classes=["c0", "b", "c2"], normalization=None)
     with pytest.raises(InputError, match="a classifier, where a self-supervised"):
-        load_model(path, model, classes=[])
+        load_model(path, model, classes=[], normalization=None)
 
 
 def test_a_backbone_comes_out_of_any_checkpoint(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_backbone_comes_out_of_any_checkpoint(tmp_path: Path) -> None:
     state = classifier_state()
     save_checkpoint(path, state)
     backbone = build_backbone("small")
-    load_backbone(path, backbone)
+    load_backbone(path, backbone, None)
     weights = state["model"]
     assert isinstance(weights, dict)
     for name, value in backbone.state_dict().items():

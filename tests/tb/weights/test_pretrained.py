@@ -1,12 +1,15 @@
 """Weights from files: taken over strictly, or refused by name."""
 
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from loaders.plan.normalization import NORMALIZATIONS
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -14,7 +17,7 @@ from tb.method.finetuning import finetune_stage
 from tb.networks.backbones import build_backbone, identified_backbone
 from tb.networks.heads import Classifier, Embedder
 from tb.stage_kinds import Teacher
-from tb.weights.checkpoint import file_digest
+from tb.weights.checkpoint import file_digest, load_model
 from tb.weights.export import export_weights
 from tb.weights.pretrained import load_pretrained
 from tests.tb.weights.stock import NARROW, NUM_CLASSES, settle, stock, write_checkpoint
@@ -35,12 +38,18 @@ def test_stock_weights_are_taken_over(
     else:
         torch.save({"model_state": state} if kind == "wrapped" else state, path)
     backbone = identified_backbone(name)
-    assert load_pretrained(path, backbone) == file_digest(path)
+    assert load_pretrained(path, backbone, None) == file_digest(path)
     for key, value in backbone.trunk.state_dict().items():
         assert torch.equal(value, state[key])
     out = caplog.text
     assert "left out the classifier" in out
     assert f"{backbone.stock_head}.weight" in out
+    # The networks' libraries publish weights for normalised clips.
+    expected = "kinetics" if name == "r3d_18" else "pytorchvideo"
+    assert f"--set normalization={expected}" in out
+    caplog.clear()
+    load_pretrained(path, backbone, NORMALIZATIONS[expected])
+    assert "normalization" not in caplog.text
 
 
 def test_own_files_are_taken_over(tmp_path: Path) -> None:
@@ -51,7 +60,7 @@ def test_own_files_are_taken_over(tmp_path: Path) -> None:
     export_weights(checkpoint, export)
     for path in (checkpoint, export):
         backbone = build_backbone("small")
-        assert load_pretrained(path, backbone) == file_digest(path)
+        assert load_pretrained(path, backbone, None) == file_digest(path)
         for key, value in model.backbone.state_dict().items():
             assert torch.equal(value, backbone.state_dict()[key])
 
@@ -64,7 +73,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     def complaint(changed: object) -> str:
         torch.save(changed, path)
         with pytest.raises(InputError) as caught:
-            load_pretrained(path, backbone)
+            load_pretrained(path, backbone, None)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -84,19 +93,44 @@ def test_unreadable_and_unfinished_files_are_named(tmp_path: Path) -> None:
     backbone = build_backbone("small")
     for name in ("weights.pth", "weights.safetensors"):
         with pytest.raises(InputError, match="no such checkpoint"):
-            load_pretrained(tmp_path / name, backbone)
+            load_pretrained(tmp_path / name, backbone, None)
         (tmp_path / name).write_bytes(b"rubbish")
         with pytest.raises(InputError, match=f"{name}: not a readable"):
-            load_pretrained(tmp_path / name, backbone)
+            load_pretrained(tmp_path / name, backbone, None)
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, Embedder(backbone), "small", step=3)
     with pytest.raises(InputError, match="training stopped at step 3 of 7"):
-        load_pretrained(path, backbone)
+        load_pretrained(path, backbone, None)
     with pytest.raises(InputError, match=r"name it \*\.safetensors"):
         export_weights(path, tmp_path / "weights.pt")
     export_weights(path, tmp_path / "weights.safetensors")
     with pytest.raises(InputError, match="weights of backbone 'small', but this run uses 'r3d_18'"):
-        load_pretrained(tmp_path / "weights.safetensors", build_backbone("r3d_18"))
+        load_pretrained(tmp_path / "weights.safetensors", build_backbone("r3d_18"), None)
+
+
+def test_own_files_are_refused_for_clips_of_another_scale(tmp_path: Path) -> None:
+    backbone, kinetics = build_backbone("small"), NORMALIZATIONS["kinetics"]
+    clips = {"num_frames": 4, "stride": 2, "size_px": 16}
+    settings = {"classify": {"clips": clips}, "normalization": asdict(kinetics)}
+    checkpoint, export = tmp_path / "checkpoint.pt", tmp_path / "weights.safetensors"
+    model = Classifier(backbone, NUM_CLASSES)
+    write_checkpoint(checkpoint, model, "small", settings=json.dumps(settings))
+    assert json.loads(export_weights(checkpoint, export)["input"]) == {
+        **clips,
+        "num_clips": 10,
+        "num_crops": 1,
+        "normalization": json.loads(json.dumps(asdict(kinetics))),
+    }
+    for path in (checkpoint, export):
+        load_pretrained(path, backbone, kinetics)
+        with pytest.raises(
+            InputError, match="trained with normalization kinetics, but this run's is"
+        ):
+            load_pretrained(path, backbone, None)
+    classes = [f"class {index}" for index in range(NUM_CLASSES)]
+    load_model(checkpoint, model, classes=classes, normalization=kinetics)
+    with pytest.raises(InputError, match=r"is imagenet; give another .* normalization=kinetics"):
+        load_model(checkpoint, model, classes=classes, normalization=NORMALIZATIONS["imagenet"])
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
@@ -106,7 +140,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
 
     torch.save({"trap": Trap()}, tmp_path / "weights.pth")
     with pytest.raises(InputError, match="not a readable checkpoint"):
-        load_pretrained(tmp_path / "weights.pth", build_backbone("small"))
+        load_pretrained(tmp_path / "weights.pth", build_backbone("small"), None)
     assert not (tmp_path / "sprung").exists()
 
 

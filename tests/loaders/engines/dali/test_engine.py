@@ -24,6 +24,7 @@ from loaders.engines.dali import trials
 from loaders.engines.dali.graph import Graph
 from loaders.engines.dali.layout import Trial, candidates, choose
 from loaders.plan import stage_views
+from loaders.plan.normalization import NORMALIZATIONS
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 from tests.loaders.columns import with_column, without_index
@@ -102,8 +103,9 @@ def test_hevc_agrees_with_the_oracle(shards: Shards, preset: str, tmp_path: Path
 def test_every_operation_at_once_agrees_with_the_oracle(
     shards: Shards, codec: str, tiny: ViewSpec, device: str, tmp_path: Path
 ) -> None:
-    spec = replace(tiny, size_px=48)
-    assert_parity(shards(codec), spec, tmp_path, engine="dali", device=device, **LIMITS[device])
+    spec = replace(tiny, size_px=48, normalization=NORMALIZATIONS["kinetics"])
+    for one in (spec, replace(spec, normalization=None)):
+        assert_parity(shards(codec), one, tmp_path, engine="dali", device=device, **LIMITS[device])
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from loaders.engines.engine import StageTimes
 from loaders.engines.reference import _augment
 from loaders.plan import stage_views
 from loaders.plan.draw import Plan, draw_plan
+from loaders.plan.normalization import NORMALIZATIONS
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
@@ -60,6 +61,14 @@ def test_every_preset_agrees_with_the_oracle(
 ) -> None:
     options = {"engine": "dali", "device": device, "layout": KERNEL, **LIMITS[device]}
     assert_parity(small_shards, PRESETS[preset], tmp_path, **options)
+
+
+def test_normalised_views_agree_with_the_oracle(
+    small_shards: Manifest, device: str, tmp_path: Path
+) -> None:
+    spec = replace(PRESETS["finetune"], normalization=NORMALIZATIONS["imagenet"])
+    options = {"engine": "dali", "device": device, "layout": KERNEL, **LIMITS[device]}
+    assert_parity(small_shards, spec, tmp_path, **options)
 
 
 @pytest.mark.slow
@@ -111,7 +120,7 @@ def _written(
     shapes = [(len(batch.plan.rows), len(group.offsets), *clip) for group in spec.groups]
     views = [torch.full(shape, 7, dtype=dtype, device=device) for shape in shapes]
     pictures = [torch.from_numpy(batch.samples[b].data).to(device) for b in rows]
-    view_kernel.write_views(pictures, batch.inputs(rows), rows, views)
+    view_kernel.write_views(pictures, batch.inputs(rows), rows, views, spec.normalization)
     return [group.cpu() for group in views]
 
 

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional
 
-from loaders.engines.fused.gamma import gamma_curves
 from loaders.engines.fused.kernel import render_views
 from loaders.engines.fused.resampling import view_filters
+from loaders.engines.fused.values import black, color_maps, gamma_curves
+from loaders.plan.normalization import NORMALIZATIONS, Normalization
 
 Y_ONLY = np.array([[1 / 255, 0, 0, 0]] * 3, np.float32)
 YUV_AS_RGB = np.eye(3, 4, dtype=np.float32) / 255
@@ -33,6 +34,7 @@ def _render(
     color: np.ndarray | None = None,
     gamma: float = 1.0,
     erase: list[list[int]] | None = None,
+    normalization: Normalization | None = None,
     dtype: str = "float32",
 ) -> np.ndarray:
     """One view of one frame: (S, S, 3)."""
@@ -48,6 +50,7 @@ def _render(
         colors=None if color is None else color.astype(np.float32)[None],
         gammas=np.array([gamma], np.float32),
         erases=np.array([erase or []], np.int64).reshape(1, -1, 4),
+        normalization=normalization,
     )
     return np.asarray(out[0, 0])
 
@@ -64,6 +67,7 @@ def _render_views(
     colors: np.ndarray | None = None,
     gammas: np.ndarray | None = None,
     erases: np.ndarray | None = None,
+    normalization: Normalization | None = None,
 ) -> None:
     num_views, size_px = len(crops), out.shape[2]
     flips = np.zeros(num_views, bool) if flips is None else flips
@@ -76,9 +80,10 @@ def _render_views(
         to_rgb,
         place,
         view_filters(size_px, crops, flips, frames[0][0].shape),
-        plain if colors is None else colors,
-        *gamma_curves(gammas, out.dtype),
+        *color_maps(plain if colors is None else colors, gammas, normalization),
+        *gamma_curves(gammas, out.dtype, normalization),
         np.zeros((num_views, 0, 4), np.int64) if erases is None else erases,
+        black(out.dtype, normalization),
         out.view(np.uint16) if out.dtype == np.float16 else out,
     )
 
@@ -167,6 +172,24 @@ def test_luma_outside_studio_range_is_clipped_before_resampling() -> None:
     planes[0][::2] = 255
     ours = _render(planes, [0, 0, 32, 32], 16, luma_range=(np.uint8(16), np.uint8(235)))
     np.testing.assert_allclose(ours[4:12], (16 + 235) / 2 / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.8])
+@pytest.mark.parametrize("size_px", [16, 23])
+def test_normalisation_is_the_last_step(size_px: int, gamma: float) -> None:
+    """After the clip and gamma, and over erased rectangles too, which stay black."""
+    planes = _planes(np.random.default_rng(2), 50, 70)
+    color = np.array([[2.5, 0, 0, -0.6], [0, 1, 0.5, 0], [0.3, 0, 0.8, 0]])
+    what: dict[str, Any] = {"color": color, "gamma": gamma, "erase": [[3, 2, 6, 9]]}
+    plain = _render(planes, [3, 4, 40, 60], size_px, to_rgb=YUV_AS_RGB, **what)
+    assert plain.min() == 0
+    assert plain.max() == 1
+    what |= {"to_rgb": YUV_AS_RGB, "normalization": NORMALIZATIONS["kinetics"]}
+    exact = _render(planes, [3, 4, 40, 60], size_px, **what)
+    mean, std = NORMALIZATIONS["kinetics"].mean, NORMALIZATIONS["kinetics"].std
+    np.testing.assert_allclose(exact, (plain - np.array(mean)) / np.array(std), atol=2e-6)
+    half = _render(planes, [3, 4, 40, 60], size_px, dtype="float16", **what)
+    np.testing.assert_array_equal(half, exact.astype(np.float16))
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.8])
@@ -303,5 +326,6 @@ def save_samples(path: str) -> None:
     views = [
         _render(planes, [5, 8, 80, 100], 61, **what),
         _render(planes, [0, 0, 20, 20], 61, color=color, gamma=0.8, **what),
+        _render(planes, [5, 8, 80, 100], 61, normalization=NORMALIZATIONS["kinetics"], **what),
     ]
     np.save(path, np.stack(views))

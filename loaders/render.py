@@ -1,0 +1,194 @@
+"""`Render`: one video to views, for pipelines that bring their own reader.
+
+It needs no manifest and keeps no position. It runs on the CPU and in the thread that calls it, so
+the workers of a DataLoader share the work.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from loaders.decode import DecodeError, Footage, count_frames
+from loaders.engines.choice import check_dtype
+from loaders.engines.cpu import cpu_renderer
+from loaders.engines.engine import RenderVideo
+from loaders.faults import LoaderError
+from loaders.plan.draw import check_seed, draw_plan
+from loaders.plan.normalization import Normalization
+from loaders.plan.stage_views import view_spec
+from loaders.plan.views import ViewSpec
+from shards.errors import InputError
+from shards.files.names import VIDEO_EXTENSIONS
+
+Views = dict[str, torch.Tensor]
+"""Group name -> (*group shape, 3, T, H, W), in memory as (..., T, H, W, 3)."""
+
+
+def key_number(key: str) -> int:
+    """A number in [0, 2**63) from a digest of a key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+
+
+class Render:
+    """Renders single videos as some views, as the loader does.
+
+    What is drawn for a video depends on (seed, epoch, number of its key) and on nothing else. The
+    loader's number is the row of the manifest. So with `number` a key's row, the views are those of
+    `open_loader` with the same seed, in the same epoch.
+
+    Attributes:
+        spec: The views.
+        epoch: The epoch of samples from now on. A DataLoader's workers have copies: set it before
+            the DataLoader is iterated, and do not keep its workers (`persistent_workers`).
+    """
+
+    def __init__(
+        self,
+        views: str | ViewSpec,
+        *,
+        seed: int = 0,
+        number: Callable[[str], int] = key_number,
+        size_px: int | None = None,
+        normalization: str | Normalization | None = None,
+        dtype: str = "float32",
+        engine: str = "auto",
+    ) -> None:
+        """Opens nothing.
+
+        Args:
+            views: A preset's name or a `ViewSpec`, as for `open_loader`.
+            seed: The seed of the augmentation, in [0, 2**63).
+            number: Key -> the number in [0, 2**63) on which a video's draws depend.
+            size_px: Overrides the output size of `views`.
+            normalization: Overrides the last step of `views`.
+            dtype: The type of the views, as for `open_loader`.
+            engine: "fused", "reference", or "auto" for fused.
+
+        Raises:
+            InputError: An argument is unusable.
+        """
+        check_seed(seed)
+        self.spec = view_spec(views, size_px, normalization)
+        check_dtype(dtype, self.spec)
+        self.epoch = 0
+        self._seed, self._number, self._dtype, self._engine = seed, number, dtype, engine
+        self._renderer: RenderVideo | None = cpu_renderer(engine)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_renderer": None}  # compiled again, from the cache on disk
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """A sample of the `webdataset` library with its views in the place of its video.
+
+        Args:
+            sample: "__key__", and the encoded video under its extension, e.g. "mp4". In a "json" as
+                `tb shard` writes it, the number of frames is used.
+
+        Returns:
+            The other members as they were, and each group of views under its name.
+
+        Raises:
+            LoaderError: The video cannot be decoded; the message has its key.
+            InputError: There is no video, or more than one.
+        """
+        key = str(sample.get("__key__", ""))
+        videos = [name for name in sample if f".{name.lower()}" in VIDEO_EXTENSIONS]
+        if len(videos) != 1:
+            raise InputError(
+                f"sample {key!r} has {len(videos)} videos among {', '.join(sample)}: give one,"
+                " under its extension (for example mp4)"
+            )
+        views = self.views(
+            sample[videos[0]], key=key, epoch=self.epoch, num_frames=_num_frames(sample)
+        )
+        return {**{name: part for name, part in sample.items() if name != videos[0]}, **views}
+
+    def views(
+        self,
+        video: bytes | Path | str,
+        *,
+        key: str | int,
+        epoch: int = 0,
+        num_frames: int | None = None,
+    ) -> Views:
+        """The views of one video.
+
+        Args:
+            video: The encoded video, or the path of its file.
+            key: A name, or the number itself on which its draws depend.
+            epoch: The epoch, from 0.
+            num_frames: How many frames it decodes to. None: as many as it has packets. If that is
+                too many, they are counted.
+
+        Raises:
+            LoaderError: It cannot be read or decoded; the message has the key.
+            InputError: The epoch or the number is out of range.
+        """
+        try:
+            data = video if isinstance(video, bytes) else Path(video).read_bytes()
+            promised, size = count_frames(data)
+            try:
+                return self.footage(data, num_frames or promised, size, key=key, epoch=epoch)
+            except DecodeError:
+                there, size = count_frames(data, by_decoding=True)
+                if there == (num_frames or promised):
+                    raise
+                return self.footage(data, there, size, key=key, epoch=epoch)
+        except OSError as error:
+            raise LoaderError(f"{key}: {error.strerror or error}") from error
+        except DecodeError as error:
+            raise LoaderError(f"{key}: {error}") from error
+
+    def footage(
+        self,
+        video: Footage,
+        num_frames: int,
+        size: Sequence[int],
+        *,
+        key: str | int = 0,
+        epoch: int = 0,
+    ) -> Views:
+        """The views of a video of which the number of frames and (height, width) are known.
+
+        Raises:
+            DecodeError: It does not decode to these frames.
+            InputError: The epoch or the number is out of range.
+        """
+        number = key if isinstance(key, int) else self._number(key)
+        for name, value in (("key", number), ("epoch", epoch)):
+            if not 0 <= value < 2**63:
+                raise InputError(f"{name} is {value}: give a number in [0, 2**63)")
+        spec = self.spec
+        plan = draw_plan(
+            spec,
+            rows=np.array([number]),
+            epochs=np.array([epoch]),
+            num_frames=np.array([num_frames]),
+            heights=np.array([size[0]]),
+            widths=np.array([size[1]]),
+            seed=self._seed,
+        )
+        clip = (spec.num_frames, spec.size_px, spec.size_px, 3)
+        out = [np.empty((len(group.offsets), *clip), self._dtype) for group in spec.groups]
+        self._renderer = self._renderer or cpu_renderer(self._engine)
+        self._renderer(video, plan, 0, out)
+        return {
+            group.name: torch.from_numpy(array).view(*group.shape, *clip).movedim(-1, -4)
+            for group, array in zip(spec.groups, out, strict=True)
+        }
+
+
+def _num_frames(sample: Mapping[str, Any]) -> int | None:
+    """What the "json" of `tb shard` says; None without one."""
+    about = sample.get("json")
+    try:
+        about = json.loads(about) if isinstance(about, bytes | str) else about
+        number = about["num_frames"] if isinstance(about, Mapping) else None
+    except (ValueError, KeyError):
+        return None
+    return number if isinstance(number, int) and number > 0 else None

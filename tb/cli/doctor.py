@@ -1,0 +1,24 @@
+"""`tb doctor`: what is here, what will be used and why, and what is missing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tb import api
+
+
+def doctor_command(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder on the disk of the shards; 64 MiB are tried there.")
+    ] = Path(),
+) -> None:
+    """Say what this machine has, what will be used and why, and what is missing."""
+    table = Table("", "what", "found", "so", box=None, pad_edge=False)
+    for one in api.doctor(folder):
+        table.add_row("!" if one.is_missing else "", one.name, one.found, one.so)
+    width = None if Console().is_terminal else 160
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    typer.echo("! could be had: see its line")

@@ -1,0 +1,129 @@
+"""`tb predict`: the classes of video files, without shards."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shards.errors import InputError, printable
+from tb import api
+
+if TYPE_CHECKING:
+    from tb.prediction.prediction import Prediction
+
+_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+# The width for a pipe, because Rich's 80 columns would break long paths in two.
+_PIPE_WIDTH = 160
+
+
+Run = Annotated[
+    Path, typer.Argument(help="WORK/STAGE, WORK (its student), a checkpoint, or an export.")
+]
+Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files and folders.")]
+Top = Annotated[int, typer.Option(help="Classes for each answer.")]
+Every = Annotated[str | None, typer.Option(help="An answer for each so much time: 2s, 0.5s, 1m.")]
+NumClips = Annotated[
+    int | None, typer.Option(help="Clips of a video; default: evaluation's, with --every 1.")
+]
+CsvFile = Annotated[Path | None, typer.Option(help="A table to write.")]
+PngFile = Annotated[
+    Path | None, typer.Option(help="A picture to write: frames and classes, or a timeline.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Device = Annotated[str, typer.Option(help="A torch device, or auto.")]
+Engine = Annotated[str, typer.Option(help="fused, reference, or auto.")]
+
+
+def predict_command(
+    run: Run,
+    videos: Videos,
+    top: Top = 5,
+    every: Every = None,
+    clips: NumClips = None,
+    csv: CsvFile = None,
+    png: PngFile = None,
+    json: Json = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+) -> None:
+    """Say which classes videos show, with the clips that `tb eval` takes.
+
+    A bad video is named, and the rest goes on. --every cuts each video into stretches; hours of
+    video take no more memory than minutes.
+    """
+    progress = Console(stderr=True)
+    with progress.status("predicting") if progress.is_terminal else _Silence() as status:
+        answers = api.predict(
+            run,
+            videos,
+            every_s=None if every is None else seconds(every),
+            clips=clips,
+            top=top,
+            csv=csv,
+            png=png,
+            device=device,
+            engine=engine,
+            progress=lambda one: status.update(f"{printable(one.video)} {_clock(one.end_s or 0)}"),
+        )
+    for bad in answers.bad:
+        typer.echo(f"no answer: {printable(bad.reason)}", err=True)
+    if json:
+        from tb.prediction.prediction import json_of_answers
+
+        typer.echo(json_of_answers(answers, top))
+    else:
+        _print_table(answers.predictions, top, has_stretches=every is not None)
+    for path in (csv, png):
+        if path is not None:
+            typer.echo(f"see {path}", err=True)
+
+
+class _Silence:
+    """Stands for the live line where there is no terminal."""
+
+    def __enter__(self) -> "_Silence":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, text: str) -> None:
+        """Shows nothing."""
+
+
+def seconds(text: str) -> float:
+    """The seconds in "2", "2s", "0.5s", "1m" or "1h".
+
+    Raises:
+        InputError: It is something else.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smh]?)", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise InputError(f"every (--every) is {text!r}: give a time above 0, as in 2s, 0.5s or 1m")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+def _print_table(predictions: "list[Prediction]", top: int, *, has_stretches: bool) -> None:
+    table = Table("video", box=None)
+    if has_stretches:
+        table.add_column("time", justify="right")
+    num_classes = min(top, len(predictions[0].classes))
+    for rank in range(1, num_classes + 1):
+        table.add_column(f"{rank}.", no_wrap=True)
+    for one in predictions:
+        time = [_clock(one.begin_s)] if has_stretches else []
+        cells = [f"{printable(name)} {share:.0%}" for name, share in one.top(top)]
+        table.add_row(printable(one.video), *time, *cells)
+    # A name may look like Rich's markup.
+    width = None if Console().is_terminal else _PIPE_WIDTH
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+
+
+def _clock(time_s: float) -> str:
+    """Hours, minutes and seconds: 1:02:05.0."""
+    minutes, rest_s = divmod(round(time_s, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest_s:04.1f}"

@@ -1,0 +1,44 @@
+"""`tb doctor`: what it finds is what there is, and it leaves nothing behind."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tb
+from loaders import engine_name
+from shards.cpus import num_cpus
+from shards.errors import InputError
+from tb.version import version_text
+
+
+def test_it_names_what_is_used(tmp_path: Path) -> None:
+    found = {one.name: one for one in tb.doctor(tmp_path)}
+    assert list(tmp_path.iterdir()) == []
+    assert found["timebalance"].found == version_text()
+    assert found["processors"].found.startswith(f"{num_cpus()} usable")
+    assert found["engine"].found == f"{engine_name('auto')} for h264"
+    assert all(name in found["CPU decoders"].found for name in ("h264", "hevc", "vp9", "mjpeg"))
+    assert found["GPU"].is_missing == (not torch.cuda.is_available())
+    speeds = re.findall(r"(\d+) MB/s", found["disk"].found)
+    assert len(speeds) == 2
+    assert all(int(speed) > 0 for speed in speeds)
+    for one in found.values():
+        assert one.found
+        assert one.so
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none: no such folder"):
+        tb.doctor(tmp_path / "none")
+
+
+def test_the_command_is_one_screen(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "tb.cli", "doctor", str(tmp_path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) <= 25
+    for name in ("processors", "disk", "GPU", "NVDEC", "DALI", "engine"):
+        assert name in done.stdout

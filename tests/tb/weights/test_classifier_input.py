@@ -1,0 +1,63 @@
+"""What a classifier is shown: from settings, from a checkpoint, and from an export."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from loaders.plan.normalization import NORMALIZATIONS
+from loaders.plan.stage_views import evaluation
+from shards.errors import InputError
+from tb.config.load_config import dump_yaml, load_config
+from tb.weights.classifier_input import ClassifierInput
+
+SETTINGS = (
+    "classify.clips.stride=null",
+    "evaluation.num_clips=4",
+    "evaluation.num_crops=3",
+    "normalization=kinetics",
+)
+
+
+def test_a_checkpoint_and_its_work_folder_say_what_the_settings_say(tmp_path: Path) -> None:
+    config = load_config("demo", SETTINGS)
+    expected = ClassifierInput.of(config)
+    assert expected.views() == replace(
+        evaluation(num_frames=8, stride=None, size_px=32, num_clips=4, num_crops=3),
+        normalization=NORMALIZATIONS["kinetics"],
+    )
+    record = {"classify": config.classify.model_dump(mode="json"), **config.input_settings()}
+    (tmp_path / "config.yaml").write_text(dump_yaml(config))
+    path = tmp_path / "student" / "checkpoint.pt"
+    assert ClassifierInput.of_checkpoint(path, record) == expected
+    # A file that was moved is not asked about the folders that happen to be above it.
+    moved = ClassifierInput.of_checkpoint(path.with_name("mine.pt"), record)
+    assert moved == replace(expected, num_clips=10, num_crops=1)
+    assert ClassifierInput.of_checkpoint(path, {}) is None
+
+
+@pytest.mark.parametrize("name", [None, "imagenet"])
+@pytest.mark.parametrize("stride", [None, 3])
+def test_text_and_back(name: str | None, stride: int | None) -> None:
+    shown = ClassifierInput(
+        num_frames=5,
+        stride=stride,
+        size_px=40,
+        num_clips=2,
+        num_crops=1,
+        normalization=None if name is None else NORMALIZATIONS[name],
+    )
+    assert ClassifierInput.of_json(shown.to_json()) == shown
+    assert shown.with_clips(7) == replace(shown, num_clips=7)
+    assert shown.with_clips(None) == shown
+
+
+def test_bad_text_is_refused() -> None:
+    good = asdict(ClassifierInput.of(load_config("demo")))
+    for changes in ({"num_crops": 2}, {"size_px": "wide"}, {"surprise": 1}, {"num_frames": 0}):
+        with pytest.raises(InputError):
+            ClassifierInput.of_json(json.dumps({**good, **changes}))
+    for text in ("", "[1]", "{}"):
+        with pytest.raises(InputError, match="not the input of a classifier"):
+            ClassifierInput.of_json(text)
