@@ -11,7 +11,7 @@ demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/repo
 
 test: $(INSTALLED)  ## the default test suite
 	@echo "The default test suite; the slow tests: make test-slow"
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow

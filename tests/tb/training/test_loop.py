@@ -25,6 +25,7 @@ from tb.training.metrics import METRICS, read_metrics
 from tb.training.reporter import TrainingError
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
+from tests.tb.commands import tb
 from tests.tb.stopping import StoppedError, stopping_at
 
 
@@ -71,17 +72,17 @@ def test_a_killed_process_goes_on_to_the_same_weights(
     """With a loader process, where the finished run had threads."""
     settings = tmp_path / "config.yaml"
     settings.write_text((finished / "distinctive" / "config.yaml").read_text())
-    command = [sys.executable, "-m", "tb.cli", "train", "distinctive"]
-    command += ["--shards", str(manifest.root), "--out", str(tmp_path)]
-    command += ["--set", "machine.log_steps=1", "--set", "machine.in_process=false"]
+    words = ["train", "distinctive", "--shards", str(manifest.root), "--out", str(tmp_path)]
+    words += ["--set", "machine.log_steps=1", "--set", "machine.in_process=false"]
     log = tmp_path / "distinctive" / METRICS
+    command = [sys.executable, "-m", "tb.cli", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while len(read_metrics(log)) < 3 and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert 0 < load_checkpoint(tmp_path / "distinctive" / CHECKPOINT)["step"] < 4
-    subprocess.run(command, check=True, capture_output=True)
+    tb(*words)
     names = ("distinctive", CHECKPOINT)
     assert same_weights(tmp_path.joinpath(*names), finished.joinpath(*names))
 
