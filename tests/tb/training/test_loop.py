@@ -26,6 +26,7 @@ from tb.training.reporter import TrainingError
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
 from tests.tb.commands import tb
+from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
 
 
@@ -140,6 +141,25 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(
         TrainingError, match=r"loss is nan at step 0; videos of the batch: \w+_train"
     ):
         train(replace(stage, loss=loss), tmp_path, config)
+
+
+def test_the_rate_halves_after_an_epoch_whose_mean_loss_is_no_gain(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    optim = "{steps: 12, schedule: plateau, patience: 1, warmup_steps: 0}"
+    config = load_config("demo", (*QUICK, f"student.optim={optim}"))
+    stage = supervised_only_stage(manifest, config)
+    assert stage.steps_per_epoch == 3
+    # The means are 3, 1, 2 and 1.5. Neither the first steps nor the last ones rise and fall so.
+    given = iter([5.0, 3.0, 1.0, 0.0, 1.0, 2.0, 0.0, 6.0, 0.0, 2.0, 1.0, 1.5])
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        return {"loss": 0 * stage.loss(batches)["loss"] + next(given)}
+
+    path = train(replace(stage, loss=loss), tmp_path, config)
+    first = config.student.optim.lr
+    rates = [row["lr"] for row in read_metrics(path.parent / METRICS)]
+    assert rates == pytest.approx([first] * 9 + [first / 2] * 3)
 
 
 def test_two_processes_do_not_train_in_one_folder(
