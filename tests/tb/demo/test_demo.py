@@ -107,10 +107,8 @@ def kill_and_go_on(out: Path, delays_s: list[float]) -> None:
         family = descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        deadline = time.monotonic() + 20
         while any(Path(f"/proc/{pid}/cmdline").exists() for pid in family):
-            assert time.monotonic() < deadline, "a child outlived its parent"
-            time.sleep(0.05)
+            time.sleep(0.05)  # pytest ends a test in which a child outlives its parent
     tb(*demo(out))
 
 
