@@ -79,7 +79,7 @@ def _shards_in_order(loader: Loader, start: int = 0) -> list[int]:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    """Waits for something that happens in the background; pytest ends a test that waits for ever."""
+    """Waits for something in the background; pytest ends a test that waits for ever."""
     while not holds():
         time.sleep(0.01)
 
