@@ -2,19 +2,21 @@
 
     python -m tests.mutations [--only WORD ...]
 
-`mutations.toml` lists the places. Each is broken in a copy of this checkout, in a temporary folder,
-and its tests run there. They must fail. A break that they pass survives: a test is missing, or one
-asserts too little. Exits with 1 if one survives.
+`mutations.toml` lists the places and their tests. First these tests must pass. Then each place is
+broken in a copy of this checkout, in a temporary folder, and its tests run there. They must fail. A
+break that they pass survives: a test is missing, or one asserts too little. Exits with 1 if one
+survives.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,24 +93,30 @@ def broken(mutation: Mutation, folder: Path) -> Iterator[None]:
         path.write_text(whole)
 
 
-def is_noticed(mutation: Mutation, folder: Path) -> bool:
-    """Whether the tests of a mutation fail in `folder`.
+def run_tests(names: Iterable[str], folder: Path) -> tuple[bool, str]:
+    """Runs test files of the checkout in `folder`, up to the first test that fails.
+
+    Returns:
+        Whether all pass, and what pytest printed.
 
     Raises:
         RuntimeError: They do not run.
     """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "-m", "not slow", *mutation.tests],
+        [*command, "-m", "not slow", *names],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode not in (_PASSED, _FAILED):
-        raise RuntimeError(f"{mutation.breaks}: the tests do not run:\n{done.stdout}{done.stderr}")
-    return done.returncode == _FAILED
+    printed = done.stdout + done.stderr
+    # If pytest itself fails, its exit code is that of a failed test, but no test is named.
+    has_failed = done.returncode == _FAILED and re.search("^(FAILED|ERROR) ", printed, re.M)
+    if done.returncode != _PASSED and not has_failed:
+        raise RuntimeError(f"the tests do not run:\n{printed}")
+    return done.returncode == _PASSED, printed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,13 +132,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     survivors = []
     with TemporaryDirectory(prefix="mutations-") as name:
         copy_checkout(Path(name))
+        # Tests that fail anyway notice nothing.
+        is_whole, printed = run_tests({test for x in chosen for test in x.tests}, Path(name))
+        if not is_whole:
+            print(f"a test fails before anything is broken:\n{printed}")
+            return 2
         for mutation in chosen:
             began_s = time.monotonic()
             with broken(mutation, Path(name)):
-                noticed = is_noticed(mutation, Path(name))
-            verdict = "noticed " if noticed else "SURVIVES"
+                survives, _ = run_tests(mutation.tests, Path(name))
+            verdict = "SURVIVES" if survives else "noticed "
             print(f"{verdict} {time.monotonic() - began_s:5.1f} s  {mutation.breaks}", flush=True)
-            if not noticed:
+            if survives:
                 survivors.append(mutation)
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} breaks noticed")
     for mutation in survivors:

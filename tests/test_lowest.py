@@ -35,7 +35,7 @@ def lowest() -> dict[str, Version]:
 
 def test_lowest_versions_are_the_bounds_of_pyproject() -> None:
     wanted, found = asked_for(), lowest()
-    assert found.keys() == wanted.keys()
+    assert found.keys() - {"aiobotocore", "boto3"} == wanted.keys()
     for name, requirement in wanted.items():
         version = found[name]
         assert version in requirement.specifier, name
