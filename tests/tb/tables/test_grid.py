@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,8 @@ def test_rows_share_what_they_can_and_run_once(
     run_grid(large, manifest, tmp_path)
     assert units_begun(caplog) == ["seed-0/labels-50/pseudo-label"]
     assert findings(small, manifest, tmp_path) == found
+    with pytest.raises(InputError, match="made with other settings or data"):
+        run_grid(small, replace(manifest, digest="0" * 64), tmp_path)
     with pytest.raises(InputError, match="made with other settings or data; choose another --out"):
         run_grid(
             make_grid(
