@@ -1,4 +1,4 @@
-"""The fingerprint of an ingestion: all that decides what the shards hold, wherever the videos lie."""
+"""The fingerprint of an ingestion: all that decides what the shards hold."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -173,6 +173,19 @@ def test_a_stopped_run_goes_on_bit_for_bit(manifest: Manifest, tmp_path: Path) -
     assert [row.get("val_loss") for row in rows(one)] == [row.get("val_loss") for row in rows(two)]
 
 
+def test_the_best_epoch_is_remembered_over_a_stop(manifest: Manifest, tmp_path: Path) -> None:
+    config = settings("student.optim={steps: 9, select: best}", "machine.checkpoint_steps=2")
+
+    def stage(losses: list[float]) -> Stage:
+        return judged(supervised_only_stage(manifest, config), losses)
+
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage([1.0]), 5), tmp_path / "one", config)
+    one = train(stage([2.0, 3.0]), tmp_path / "one", config)
+    two = train(stage([1.0, 2.0, 3.0]), tmp_path / "two", config)
+    assert file_digest(one) == file_digest(two)
+
+
 def test_no_classifier_trains_on_them(manifest: Manifest, tmp_path: Path) -> None:
     config = load_config(
         "demo", (*QUICK, "labels={percent: 100, validation: 0.4}", "student.optim.steps=30")
