@@ -4,19 +4,27 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 FOLDERS := shards loaders tb bench tests
 
-.PHONY: demo test test-slow test-all lint check gpu-check clean
+.PHONY: demo test test-slow test-all test-lowest mutations lint check gpu-check clean
 
 demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/report.html
 	$(BIN)/tb demo --out demo
 
 test: $(INSTALLED)  ## the default test suite
 	@echo "The default test suite; the slow tests: make test-slow"
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
 
 test-all: test test-slow  ## the default suite, then the slow one
+
+test-lowest:  ## the default suite with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'
+	.venv-lowest/bin/pytest -m "not slow" -n 2 --dist loadfile
+
+mutations: $(INSTALLED)  ## breaks the code in many places, and names what the tests do not notice
+	$(BIN)/python -m tests.mutations
 
 lint: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check $(FOLDERS)
@@ -30,7 +38,7 @@ gpu-check: $(INSTALLED)  ## on a GPU machine: checks and figures that need a GPU
 	$(BIN)/python -m bench.gpu_check --out bench/results --minutes 8
 
 clean:  ## removes the virtual environment, caches and the demo
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(FOLDERS) -name __pycache__ -prune -exec rm -rf {} +
 
 # Made again only when pyproject.toml has changed.

@@ -1,8 +1,5 @@
 """The mark `gpu` skips tests, or fails them where a GPU is required."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,21 +14,15 @@ def test_it():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize(("required", "outcome"), [("0", "1 skipped"), ("1", "1 error")])
+@pytest.mark.parametrize(("required", "outcome"), [("0", "skipped"), ("1", "failed")])
 def test_gpu_tests_cannot_be_skipped_where_a_gpu_is_required(
-    tmp_path: Path, required: str, outcome: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, required: str, outcome: str
 ) -> None:
-    conftest = Path(__file__).resolve().with_name("conftest.py")
-    (tmp_path / "conftest.py").write_text(conftest.read_text())
-    (tmp_path / "test_marked.py").write_text(_MARKED)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: needs a GPU\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(tmp_path)],
-        cwd=tmp_path,
-        env={**os.environ, "TB_REQUIRE_GPU": required},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert outcome in done.stdout, done.stdout
-    assert (done.returncode == 0) == (required == "0")
+    monkeypatch.setenv("TB_REQUIRE_GPU", required)
+    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
+    pytester.makeini("[pytest]\nmarkers = gpu: needs a GPU\n")
+    pytester.makepyfile(_MARKED)
+    done = pytester.inline_run("-p", "no:xdist")
+    passed, skipped, failed = done.countoutcomes()
+    assert (passed, skipped, failed) == (0, *{"skipped": (1, 0), "failed": (0, 1)}[outcome])
+    assert (done.ret == 0) == (required == "0")

@@ -15,7 +15,7 @@ from tb.config.load_config import load_config
 
 def test_it_writes_a_row_for_every_variant(manifest: Manifest, tmp_path: Path) -> None:
     report = tmp_path / "step.json"
-    arguments = ["--device", "cpu", "--backbone", "small", "--size", "32", "--batch-size", "2"]
+    arguments = ["--device", "cpu", "--backbone", "small", "--size", "16", "--batch-size", "2"]
     arguments += ["--rounds", "1", "--steps", "1", "--stages", "finetune", "invariant"]
     arguments += ["--variants", "plain", "forwards apart", "loader"]
     arguments += ["--shards", str(manifest.root), "--json", str(report)]

@@ -22,6 +22,7 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.loaders.numbered import numbered_paint
+from tests.made_once import made_once
 from tests.make_videos import make_video
 
 # Tests have no time limits, because a busy machine must not fail them.
@@ -74,37 +75,41 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 @pytest.fixture(scope="session")
 def numbered_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """11 short videos of 2 classes in several shards; every frame shows its number."""
-    root = tmp_path_factory.mktemp("numbered")
-    lengths = {"left": [1, 5, 16, 33, 64, 70], "right": [9, 20, 40, 64, 90]}
-    for name, class_lengths in lengths.items():
-        for index, num_frames in enumerate(class_lengths):
-            height, width = (96, 128) if index % 2 else (128, 96)
-            make_video(
-                root / "videos" / name / f"{name}_{index}.mp4",
-                num_frames=num_frames,
-                height=height,
-                width=width,
-                paint=numbered_paint(height, width),
-            )
-    ingest(from_folder(root / "videos"), root / "shards", shard_bytes=12_000, workers=1)
-    return read_manifest(root / "shards")
+
+    def make(root: Path) -> None:
+        lengths = {"left": [1, 5, 16, 33, 64, 70], "right": [9, 20, 40, 64, 90]}
+        for name, class_lengths in lengths.items():
+            for index, num_frames in enumerate(class_lengths):
+                height, width = (96, 128) if index % 2 else (128, 96)
+                make_video(
+                    root / "videos" / name / f"{name}_{index}.mp4",
+                    num_frames=num_frames,
+                    height=height,
+                    width=width,
+                    paint=numbered_paint(height, width),
+                )
+        ingest(from_folder(root / "videos"), root / "shards", shard_bytes=12_000)
+
+    return read_manifest(made_once(tmp_path_factory, "numbered", make) / "shards")
 
 
 @pytest.fixture(scope="session")
 def textured_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """3 videos with texture and motion, in sizes of real sets; one is short."""
-    root = tmp_path_factory.mktemp("textured")
-    sizes = [(240, 320, 80), (320, 240, 30), (144, 176, 70)]
-    for seed, (height, width, num_frames) in enumerate(sizes):
-        make_video(
-            root / "videos" / "pattern" / f"{height}x{width}.mp4",
-            num_frames=num_frames,
-            height=height,
-            width=width,
-            seed=seed,
-        )
-    ingest(from_folder(root / "videos"), root / "shards", workers=1)
-    return read_manifest(root / "shards")
+
+    def make(root: Path) -> None:
+        sizes = [(240, 320, 80), (320, 240, 30), (144, 176, 70)]
+        for seed, (height, width, num_frames) in enumerate(sizes):
+            make_video(
+                root / "videos" / "pattern" / f"{height}x{width}.mp4",
+                num_frames=num_frames,
+                height=height,
+                width=width,
+                seed=seed,
+            )
+        ingest(from_folder(root / "videos"), root / "shards")
+
+    return read_manifest(made_once(tmp_path_factory, "textured", make) / "shards")
 
 
 @pytest.fixture(scope="session")
@@ -113,25 +118,27 @@ def tiny_views() -> ViewSpec:
     return pretrain(num_frames=4, size_px=16, num_slices=2)
 
 
-def _real_shards(folder_for_shards: Path, recipe: Recipe) -> Manifest:
+def _real_shards(factory: pytest.TempPathFactory, folder: str, recipe: Recipe) -> Manifest:
     if not REAL_VIDEOS.is_dir():
         pytest.skip(f"no real clips in {REAL_VIDEOS}")
-    videos = folder_for_shards / "videos"
-    for name in ("ucf101", "hmdb51", "kinetics400"):
-        for path in sorted((REAL_VIDEOS / name).rglob("*.*")):
-            (videos / name).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, videos / name / path.name)
-    ingest(from_folder(videos), folder_for_shards / "shards", recipe=recipe, workers=2)
-    return read_manifest(folder_for_shards / "shards")
+
+    def make(root: Path) -> None:
+        for name in ("ucf101", "hmdb51", "kinetics400"):
+            for path in sorted((REAL_VIDEOS / name).rglob("*.*")):
+                (root / "videos" / name).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, root / "videos" / name / path.name)
+        ingest(from_folder(root / "videos"), root / "shards", recipe=recipe)
+
+    return read_manifest(made_once(factory, folder, make) / "shards")
 
 
 @pytest.fixture(scope="session")
 def real_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """Clips of public data sets, as `tb shard` stores them."""
-    return _real_shards(tmp_path_factory.mktemp("real"), Recipe(max_seconds=4))
+    return _real_shards(tmp_path_factory, "real", Recipe(max_seconds=4))
 
 
 @pytest.fixture(scope="session")
 def real_shards_copied(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """The same clips, not encoded again: MPEG-4 with packed B-frames, H.264 with B-frames."""
-    return _real_shards(tmp_path_factory.mktemp("copied"), Recipe(codec="copy"))
+    return _real_shards(tmp_path_factory, "copied", Recipe(codec="copy"))

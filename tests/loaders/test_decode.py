@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders.decode import DecodeError, check_file, decoded_frames, frame_planes
@@ -76,6 +76,7 @@ def test_every_frame_is_the_one_asked_for(name: str, tmp_path: Path) -> None:
         assert _numbers(data, wanted) == wanted
 
 
+@settings(max_examples=30)
 @given(st.sets(st.integers(0, NUM_FRAMES - 1), min_size=1))
 def test_any_set_of_frames_of_a_shard(shard_video: bytes, chosen: set[int]) -> None:
     assert _numbers(shard_video, sorted(chosen)) == sorted(chosen)

@@ -79,11 +79,9 @@ def _shards_in_order(loader: Loader, start: int = 0) -> list[int]:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    """Waits for something that happens in the background."""
-    give_up_s = time.monotonic() + 60
-    while not holds() and time.monotonic() < give_up_s:
+    """Waits for something in the background; pytest ends a test that waits for ever."""
+    while not holds():
         time.sleep(0.01)
-    assert holds()
 
 
 def _same(ours: list[Batch], theirs: list[Batch]) -> bool:

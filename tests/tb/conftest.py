@@ -10,6 +10,7 @@ from shards.sources.folder import from_folder
 from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
+from tests.made_once import made_once
 
 QUICK = (
     "labels.percent=50",
@@ -32,11 +33,13 @@ QUICK = (
 @pytest.fixture(scope="session")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """24 train and 12 test videos of the demo's 12 classes."""
-    root = tmp_path_factory.mktemp("demo")
-    size = DemoSize(train=2, test=1)
-    write_demo_videos(root / "videos", size=size, seed=0, progress=lambda done, total: None)
-    ingest(from_folder(root / "videos", min_per_class=1), root / "shards")
-    return read_manifest(root / "shards")
+
+    def make(root: Path) -> None:
+        size = DemoSize(train=2, test=1)
+        write_demo_videos(root / "videos", size=size, seed=0, progress=lambda done, total: None)
+        ingest(from_folder(root / "videos", min_per_class=1), root / "shards")
+
+    return read_manifest(made_once(tmp_path_factory, "demo-videos", make) / "shards")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +53,4 @@ def finished(manifest: Manifest, config: Config, tmp_path_factory: pytest.TempPa
     """A work folder in which every stage has run; treat it as read-only."""
     from tb.workflow.run import run_all
 
-    work = tmp_path_factory.mktemp("work")
-    run_all(manifest, config, work)
-    return work
+    return made_once(tmp_path_factory, "finished", lambda work: run_all(manifest, config, work))

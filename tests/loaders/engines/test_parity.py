@@ -31,7 +31,7 @@ EVERYTHING = Augment(
 )
 SPECS = {
     "pretrain": stage_views.pretrain(),
-    "pretrain 224": stage_views.pretrain(size_px=224),
+    "pretrain 224": stage_views.pretrain(num_frames=4, stride=4, size_px=224),
     "finetune": stage_views.finetune(),
     "student pair": stage_views.weak_strong(),
     "similarity": stage_views.similarity(),
@@ -52,7 +52,9 @@ def test_generated_videos(name: str, textured_shards: Manifest, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "spec", [stage_views.pretrain(), stage_views.finetune()], ids=lambda spec: spec.name
+    "spec",
+    [stage_views.pretrain(num_frames=4, stride=4), stage_views.finetune()],
+    ids=lambda spec: spec.name,
 )
 def test_real_clips(spec: ViewSpec, real_shards: Manifest, tmp_path: Path) -> None:
     assert_parity(real_shards, spec, tmp_path, batch_size=5)

@@ -91,6 +91,8 @@ def test_crop_keeps_the_aspect_and_lies_anywhere_inside() -> None:
     roomy = height < HEIGHT * 0.8
     share = (top + np.random.default_rng(0).random(top.shape)) / (HEIGHT - height + 1)
     assert_uniform(share[roomy], 0, 1)
+    across = left / (WIDTH - width + 1)
+    assert abs(np.corrcoef(share[roomy], across[roomy])[0, 1]) < 5 / np.sqrt(roomy.sum())
 
 
 @given(st.integers(8, 300), st.integers(0, MAX_ERASE))
@@ -110,6 +112,12 @@ def test_erase_probability() -> None:
     plan = draw_many(Augment(num_erase=2, erase_p=0.4))
     for index in range(2):
         assert_share(plan.erase[:, :, index, 2] > 0, 0.4)
+
+
+def test_each_group_of_views_has_its_own_number_of_erased_rectangles() -> None:
+    weak, strong = (Augment(num_erase=number, erase_p=1.0) for number in (1, 3))
+    plan = draw(stage_views.weak_strong(weak=weak, strong=strong), np.arange(20))
+    assert ((plan.erase[..., 2] > 0).sum(axis=-1) == [1, 3]).all()
 
 
 def test_views_of_a_video_are_drawn_independently() -> None:

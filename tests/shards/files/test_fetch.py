@@ -88,6 +88,8 @@ def test_a_damaged_copy_is_fetched_again(remote: Manifest, own_cache: Path) -> N
     with ShardReader(remote) as reader:
         assert reader.read(0) == expected
     copy.write_bytes(data[:1000])
+    assert remote.shard_path(_SHARD).stat().st_size == len(data)  # before anything is read
+    copy.write_bytes(data[:1000])
     with ShardReader(remote) as reader:
         assert reader.read(0) == expected
     assert not list(own_cache.rglob(f"*{UNFINISHED}"))

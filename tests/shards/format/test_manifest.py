@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from shards.format.manifest import Manifest
+from shards.format.manifest import Manifest, content_digest
 from shards.format.video import COLUMNS, SCHEMA, Video, video_table
 
 
@@ -17,6 +17,18 @@ def test_rows_and_tables_are_the_same(manifest: Manifest) -> None:
     videos = [manifest.video(row) for row in range(len(manifest))]
     assert video_table(videos).equals(manifest.table)
     assert [Video.from_row(video.to_row()) for video in videos] == videos
+
+
+def test_the_digest_depends_on_the_name_the_classes_and_every_row(manifest: Manifest) -> None:
+    name, classes, table = manifest.name, manifest.classes, manifest.table
+    assert content_digest(name, classes, table) == manifest.digest
+    others = {
+        content_digest("other", classes, table),
+        content_digest(name, classes[::-1], table),
+        content_digest(name, classes, table.slice(1)),
+        content_digest(name, classes, table.take([*range(1, len(table)), 0])),
+    }
+    assert len(others - {manifest.digest}) == 4
 
 
 def test_columns_are_arrays_in_the_order_of_the_rows(manifest: Manifest) -> None:

@@ -24,7 +24,7 @@ from shards.reader import ShardReader
 from shards.summary import summarize
 
 no_deadline = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 NAMES = st.sampled_from(
     ["../x", "/etc/passwd", "shard-000000.tar\n", "\ud800", "", "a\0b", "x" * 9999]

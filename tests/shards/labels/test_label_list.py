@@ -127,7 +127,7 @@ _SOURCES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_SOURCES, st.data())
 def test_whatever_the_names_what_is_written_reads_back(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, str]], data: st.DataObject

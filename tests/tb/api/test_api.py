@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,13 +18,8 @@ from tb.demo.videos import DemoSize, write_demo_videos
 from tb.stage_kinds import COMPARED, Teacher
 from tb.tables.published import TABLES
 from tb.weights.checkpoint import CHECKPOINT, file_digest
+from tests.tb import commands
 from tests.tb.conftest import QUICK
-
-
-def command(*words: object) -> str:
-    """What `tb` prints."""
-    line = [sys.executable, "-m", "tb.cli", *map(str, words)]
-    return subprocess.run(line, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def test_shard_writes_what_the_command_writes(tmp_path: Path) -> None:
     report = tb.shard(videos / "train", out=tmp_path / "one", short_side=64, seed=3)
     assert (report.num_videos, report.num_skipped) == (24, 0)
     options = ("--root", videos / "train", "--out", tmp_path / "two", "--short-side", 64)
-    assert f"digest  {report.digest}" in command("shard", "folder", *options, "--seed", 3)
+    assert f"digest  {report.digest}" in commands.tb("shard", "folder", *options, "--seed", 3)
     one, two = (
         {path.name: file_digest(path) for path in (tmp_path / name).glob("*.tar")}
         for name in ("one", "two")
@@ -72,7 +65,7 @@ def test_all_trains_evaluates_and_reports(manifest: Manifest, work: Path) -> Non
     result = json.loads((work / "result.json").read_text())
     assert result["student_top1"] == tb.evaluate("student", shards=shards, out=work).top1
     assert tb.report(shards=shards, out=work) == work / "report.html"
-    printed = command("eval", "student", "--shards", shards, "--out", work)
+    printed = commands.tb("eval", "student", "--shards", shards, "--out", work)
     assert f"student: top-1 {result['student_top1']:.1%}" in printed
 
 
@@ -184,7 +177,7 @@ def test_views_runs_and_settings_are_those_of_the_commands(
     assert tb.views(shards=manifest.root, png=one, **sheet) == one
     words = [word for text in QUICK for word in ("--set", text)]
     places = ("--shards", manifest.root, "--png", two)
-    command("views", *places, "--preset", "demo", "--num-videos", 1, *words)
+    commands.tb("views", *places, "--preset", "demo", "--num-videos", 1, *words)
     assert one.read_bytes() == two.read_bytes()
     runs = tb.find_runs(work)
     assert {run.folder.name for run in runs} == {*COMPARED, *(x.pretrained for x in Teacher)}
@@ -194,7 +187,7 @@ def test_views_runs_and_settings_are_those_of_the_commands(
     assert found.settings == []
     assert found.metrics["L_unsup"][1] is None
     assert tb.plot_runs(work / "student", png=one, metric="loss") == one
-    assert tb.show_settings("demo") == command("config", "show", "demo")
+    assert tb.show_settings("demo") == commands.tb("config", "show", "demo")
     changed = tb.compare_settings("demo", work)
     assert ("labels.percent", 10.0, 50.0) in changed
     assert "demo" in tb.preset_names()

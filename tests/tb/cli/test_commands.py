@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit codes, one-line complaints."""
+"""The command line as a user meets it: processes, exit codes, one-line complaints."""
 
 import subprocess
 import sys
@@ -9,21 +9,12 @@ import pytest
 from shards.format.manifest import Manifest
 from tb.config.load_config import dump_yaml, load_config
 from tests.make_videos import make_video
+from tests.tb.commands import complaint, tb
 
 
-def tb(*arguments: object) -> subprocess.CompletedProcess[str]:
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tb.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def complaint(*arguments: object) -> str:
-    """The one line that a refused command prints."""
-    done = tb(*arguments)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 @pytest.mark.parametrize("module", ["tb", "tb.cli", "shards", "loaders"])
@@ -35,11 +26,19 @@ def test_imports_stay_light(module: str) -> None:
 
 
 def test_help_names_every_command() -> None:
-    done = tb("--help")
+    done = process("--help")
     assert done.returncode == 0
     names = "shard shards advise split train eval report views config demo"
     for name in names.split():
         assert name in done.stdout
+
+
+def test_a_refused_command_is_one_line_without_a_traceback(tmp_path: Path) -> None:
+    root = tmp_path / "none"
+    done = process("shard", "folder", "--root", root, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr == f"error: {root}: no such folder; check the root\n"
+    assert done.stdout == ""
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_bad_videos_among_good_ones_are_reported_and_left_out(tmp_path: Path) ->
     (root / "a" / "text.mp4").write_text("not a video")
     whole = (root / "b" / "b0.mp4").read_bytes()
     (root / "b" / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    done = tb("shard", "folder", "--root", root, "--out", tmp_path / "out")
+    done = process("shard", "folder", "--root", root, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "2 videos skipped" in done.stdout
     assert "a/text.mp4:" in done.stdout
@@ -144,9 +143,9 @@ def test_a_damaged_shard_is_named_while_training(manifest: Manifest, tmp_path: P
 
 
 def test_config_show_is_what_a_preset_file_may_hold(tmp_path: Path) -> None:
-    done = tb("config", "show", "demo", "--set", "labels.percent=3")
-    assert done.stdout == dump_yaml(load_config("demo", ["labels.percent=3"]))
-    assert "demo" in tb("config", "presets").stdout.split()
+    shown = tb("config", "show", "demo", "--set", "labels.percent=3")
+    assert shown == dump_yaml(load_config("demo", ["labels.percent=3"]))
+    assert "demo" in tb("config", "presets").split()
 
 
 def test_report_needs_what_it_reports(manifest: Manifest, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer import Typer
 from typer.testing import CliRunner
 
 from shards.errors import InputError
@@ -18,6 +17,7 @@ from tb.cli.shard import shard_app, shards_app
 from tests.make_videos import make_video
 from tests.shards import damage
 from tests.shards.helpers import make_set
+from tests.tb.commands import complaint, tb
 
 
 @pytest.fixture(scope="module")
@@ -34,34 +34,20 @@ def manifest(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest
     return read_manifest(out)
 
 
-def _run(app: Typer, *arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0
-    return result.stdout
-
-
-def _fault(app: Typer, *arguments: object) -> str:
-    """The message of the InputError that the top-level command prints as one line."""
-    with pytest.raises(InputError) as caught:
-        CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_shard_folder_reports_what_it_did_and_what_it_left_out(tmp_path: Path) -> None:
     root, out = tmp_path / "set", tmp_path / "out"
     for name in ("a/1", "a/2", "b/1", "b/2"):
         make_video(root / f"{name}.mp4", num_frames=8)
     damage.truncated(root / "a" / "cut.mp4")
-    text = _run(shard_app, "folder", "--root", root, "--out", out, "--test-percent", 50)
+    text = tb("shard", "folder", "--root", root, "--out", out, "--test-percent", 50)
     assert "4 videos, 2 classes, 1 shards" in text
     assert "1 videos skipped, all listed in" in text
     assert "a/cut.mp4: truncated: " in text
     assert read_manifest(out).digest in text
     counts = [len(read_manifest(out).indices(split)) for split in ("train", "test")]
     assert f"split 1: {counts[0]} train, {counts[1]} test" in text
-    assert "already done" in _run(
-        shard_app, "folder", "--root", root, "--out", out, "--test-percent", 50
+    assert "already done" in tb(
+        "shard", "folder", "--root", root, "--out", out, "--test-percent", 50
     )
 
 
@@ -73,12 +59,12 @@ def test_shard_csv_with_all_options(videos: Path, tmp_path: Path) -> None:
     options = "--seed 3 --workers 1 --short-side 64 --shard-mb 1 --max-seconds 0.4 --strict"
     arguments = ["csv", "--csv", table, "--out", out, *options.split()]
     mjpeg = ["--recipe", "mjpeg", "--quality", 9]
-    assert "recipe mjpeg: it has no gop" in _fault(shard_app, *arguments, *mjpeg, "--gop", 4)
-    _run(shard_app, *arguments, *mjpeg)
+    assert "recipe mjpeg: it has no gop" in complaint("shard", *arguments, *mjpeg, "--gop", 4)
+    tb("shard", *arguments, *mjpeg)
     video = read_manifest(out).video(0)
     assert (video.codec, video.height, video.num_frames) == ("mjpeg", 64, 10)
     arguments[arguments.index(out)] = other = tmp_path / "other"
-    _run(shard_app, *arguments, "--recipe", "h264", "--quality", 30, "--gop", 4)
+    tb("shard", *arguments, "--recipe", "h264", "--quality", 30, "--gop", 4)
     manifest = read_manifest(other)
     with ShardReader(manifest) as reader:
         assert reader.read_window(0, 0, 9).byte_range.gop_frames == (0, 4, 8)
@@ -88,7 +74,7 @@ def test_shard_ucf101(tmp_path: Path) -> None:
     root, out = tmp_path / "UCF-101", tmp_path / "out"
     for name in ("YoYo/v_YoYo_g01_c01", "YoYo/v_YoYo_g09_c01"):
         make_video(root / f"{name}.avi", num_frames=8, codec="mpeg4")
-    text = _run(shard_app, "ucf101", "--root", root, "--out", out, "--recipe", "copy")
+    text = tb("shard", "ucf101", "--root", root, "--out", out, "--recipe", "copy")
     assert "split 1: 1 train, 1 test" in text
     assert "split 3: 2 train" in text
     assert read_manifest(out).video(0).codec == "mpeg4"
@@ -97,16 +83,16 @@ def test_shard_ucf101(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["folder", "ucf101"])
 def test_a_wrong_root_is_one_line(tmp_path: Path, command: str) -> None:
     root = tmp_path / "nowhere"
-    assert f"{root}: no such folder" in _fault(
-        shard_app, command, "--root", root, "--out", tmp_path / "out"
+    assert f"{root}: no such folder" in complaint(
+        "shard", command, "--root", root, "--out", tmp_path / "out"
     )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_wrong_recipe_is_one_line(videos: Path, tmp_path: Path) -> None:
     arguments = ("folder", "--root", videos, "--out", tmp_path / "out")
-    assert "choose one of" in _fault(shard_app, *arguments, "--recipe", "h266")
-    assert "a multiple of 16" in _fault(shard_app, *arguments, "--short-side", "200")
+    assert "choose one of" in complaint("shard", *arguments, "--recipe", "h266")
+    assert "a multiple of 16" in complaint("shard", *arguments, "--short-side", "200")
     assert not (tmp_path / "out").exists()
 
 
@@ -123,7 +109,7 @@ def test_a_seed_below_zero_is_refused(videos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["file/sub", "x" * 300])
 def test_an_out_that_cannot_be_made_is_one_line(videos: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
-    message = _fault(shard_app, "folder", "--root", videos, "--out", tmp_path / name)
+    message = complaint("shard", "folder", "--root", videos, "--out", tmp_path / name)
     assert message.startswith(str(tmp_path / name))
     assert "choose another --out" in message
 
@@ -136,24 +122,24 @@ def test_a_class_without_a_video_is_told(tmp_path: Path) -> None:
     for index in range(2):
         damage.text(root / "lost" / f"{index}.mp4")
     for _ in range(2):
-        text = _run(shard_app, "folder", "--root", root, "--out", out)
+        text = tb("shard", "folder", "--root", root, "--out", out)
         assert "2 videos, 2 classes, 1 shards" in text
         assert "warning: 1 classes without a video: lost" in text
         assert "lost/0.mp4: not a video" in text
         assert "may have passed" not in text
-    assert "2 (1 without a video: lost)" in _run(shards_app, "info", out)
-    assert _run(shards_app, "ls", out, "--class", "lost") == ""
-    assert "no problems" in _run(shards_app, "verify", out)
+    assert "2 (1 without a video: lost)" in tb("shards", "info", out)
+    assert tb("shards", "ls", out, "--class", "lost") == ""
+    assert "no problems" in tb("shards", "verify", out)
 
 
 def test_shards_info(manifest: Manifest) -> None:
-    text = _run(shards_app, "info", manifest.root)
+    text = tb("shards", "info", manifest.root)
     for expected in ("10 (0 skipped)", "25 fps", "128x96", "h264", "jump", "spin", manifest.digest):
         assert expected in text
 
 
 def test_shards_verify(manifest: Manifest, tmp_path: Path) -> None:
-    text = _run(shards_app, "verify", manifest.root, "--decode")
+    text = tb("shards", "verify", manifest.root, "--decode")
     assert "all 10 videos decoded and compared, no problems" in text
     for path in manifest.root.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -165,13 +151,13 @@ def test_shards_verify(manifest: Manifest, tmp_path: Path) -> None:
 
 
 def test_shards_ls(manifest: Manifest) -> None:
-    lines = [line.split("\t") for line in _run(shards_app, "ls", manifest.root).splitlines()]
+    lines = [line.split("\t") for line in tb("shards", "ls", manifest.root).splitlines()]
     assert [line[0] for line in lines] == manifest.keys
     assert lines[0][3:6] == ["20", "25", "128x96"]
-    some = _run(shards_app, "ls", manifest.root, "--class", "spin", "--split", "train")
+    some = tb("shards", "ls", manifest.root, "--class", "spin", "--split", "train")
     assert len(some.splitlines()) == 5
-    assert _run(shards_app, "ls", manifest.root, "--split", "test") == ""
-    assert "no class 'spun'" in _fault(shards_app, "ls", manifest.root, "--class", "spun")
+    assert tb("shards", "ls", manifest.root, "--split", "test") == ""
+    assert "no class 'spun'" in complaint("shards", "ls", manifest.root, "--class", "spun")
 
 
 def test_shards_show_draws_frames_in_order(tmp_path: Path) -> None:
@@ -183,9 +169,7 @@ def test_shards_show_draws_frames_in_order(tmp_path: Path) -> None:
     make_video(tmp_path / "set" / "a" / "up.mp4", num_frames=20, paint=paint)
     ingest(from_folder(tmp_path / "set", min_per_class=1), tmp_path / "out")
     png = tmp_path / "sheet.png"
-    text = _run(
-        shards_app, "show", tmp_path / "out", "up", "--contact-sheet", png, "--num-tiles", 4
-    )
+    text = tb("shards", "show", tmp_path / "out", "up", "--contact-sheet", png, "--num-tiles", 4)
     for expected in ("num_frames    20", "class         a", "source        a/up.mp4", str(png)):
         assert expected in text
     sheet = np.asarray(Image.open(png).convert("L")).astype(int)
@@ -196,12 +180,12 @@ def test_shards_show_draws_frames_in_order(tmp_path: Path) -> None:
 
 
 def test_shards_show_of_an_unknown_key(manifest: Manifest, tmp_path: Path) -> None:
-    assert "did you mean spin3?" in _fault(shards_app, "show", manifest.root, "spin33")
-    assert "tb shards ls" in _fault(shards_app, "show", manifest.root, "zzz")
+    assert "did you mean spin3?" in complaint("shards", "show", manifest.root, "spin33")
+    assert "tb shards ls" in complaint("shards", "show", manifest.root, "zzz")
     arguments = ("show", manifest.root, "spin3", "--contact-sheet", tmp_path / "no" / "x.png")
-    assert "No such file" in _fault(shards_app, *arguments)
+    assert "No such file" in complaint("shards", *arguments)
 
 
 @pytest.mark.parametrize("command", ["info", "verify", "ls"])
 def test_looking_at_what_is_no_shards_folder(tmp_path: Path, command: str) -> None:
-    assert "not a shards folder" in _fault(shards_app, command, tmp_path)
+    assert "not a shards folder" in complaint("shards", command, tmp_path)

@@ -5,19 +5,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from tb.demo.videos import CLASSES, MOTION_CLASSES, DemoSize, draw_video, write_demo_videos
+from tb.demo.videos import (
+    CLASSES,
+    HEIGHT_PX,
+    MOTION_CLASSES,
+    WIDTH_PX,
+    DemoSize,
+    draw_video,
+    write_demo_videos,
+)
 from tb.weights.checkpoint import file_digest
+from tests.tb.commands import complaint, tb
+
+Signal = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
-def run(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tb.cli", "demo", "--out", str(out), "--size", "tiny", *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def demo(out: Path) -> tuple[str, ...]:
+    """The words of the command."""
+    return ("demo", "--out", str(out), "--size", "tiny")
 
 
 def result(out: Path) -> dict[str, object]:
@@ -33,13 +45,20 @@ def checkpoints(out: Path) -> dict[str, str]:
     return {path.parent.name: file_digest(path) for path in out.rglob("checkpoint.pt")}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_stage_at_a_time() -> Iterator[None]:
+    """Stages run in this process. A demo that is killed is a program with its own children."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tb.demo.demo.num_cpus", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    done = run(out)
-    assert done.returncode == 0, done.stderr
-    assert "student" in done.stdout
-    assert str(out / "report.html") in done.stdout
+    printed = tb(*demo(out))
+    assert "student" in printed
+    assert str(out / "report.html") in printed
     return out
 
 
@@ -57,19 +76,16 @@ def test_the_same_command_again_repeats_nothing(uninterrupted: Path) -> None:
     saved = list(uninterrupted.rglob("checkpoint.pt"))
     before = [path.stat().st_mtime_ns for path in saved]
     wanted = result(uninterrupted)
-    assert run(uninterrupted).returncode == 0
+    tb(*demo(uninterrupted))
     assert [path.stat().st_mtime_ns for path in saved] == before
     assert result(uninterrupted) == wanted
 
 
 def test_another_seed_or_foreign_folder_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
-    done = run(uninterrupted, "--seed", "1")
-    assert done.returncode == 2
-    assert "holds a demo with size tiny and seed 0" in done.stderr
+    message = complaint(*demo(uninterrupted), "--seed", "1")
+    assert "holds a demo with size tiny and seed 0" in message
     (tmp_path / "thesis.tex").touch()
-    done = run(tmp_path)
-    assert done.returncode == 2
-    assert "holds something else" in done.stderr
+    assert "holds something else" in complaint(*demo(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -84,19 +100,16 @@ def descendants(pid: int) -> list[int]:
 
 def kill_and_go_on(out: Path, delays_s: list[float]) -> None:
     """Kills the demo (alone, not its children) after each delay, then lets it finish."""
-    command = [sys.executable, "-m", "tb.cli", "demo", "--out", str(out), "--size", "tiny"]
+    command = [sys.executable, "-m", "tb.cli", *demo(out)]
     for delay in delays_s:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)
         family = descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        deadline = time.monotonic() + 20
         while any(Path(f"/proc/{pid}/cmdline").exists() for pid in family):
-            assert time.monotonic() < deadline, "a child outlived its parent"
-            time.sleep(0.05)
-    done = run(out)
-    assert done.returncode == 0, done.stderr
+            time.sleep(0.05)  # pytest ends a test in which a child outlives its parent
+    tb(*demo(out))
 
 
 @pytest.mark.slow
@@ -129,6 +142,50 @@ def test_videos_are_real_deterministic_and_of_every_length(tmp_path: Path) -> No
     assert min(lengths) < 64 < max(lengths)
 
 
+def disc(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(T,) the disc's share of each picture, and its centre's y and x in pixels."""
+    frames = frames.astype(int)
+    # The disc is the colour furthest from the picture's median.
+    far = np.abs(frames - np.median(frames, axis=(1, 2), keepdims=True)).sum(-1) > 120
+    num_px = np.maximum(far.sum(axis=(1, 2)), 1)
+    y = (far * np.arange(HEIGHT_PX)[:, None]).sum(axis=(1, 2)) / num_px
+    x = (far * np.arange(WIDTH_PX)).sum(axis=(1, 2)) / num_px
+    return far.mean(axis=(1, 2)), y, x
+
+
+def typical_step(values: np.ndarray) -> float:
+    return float(np.median(np.diff(values)))
+
+
+def turning(size: np.ndarray, y: np.ndarray, x: np.ndarray) -> float:
+    """Above 0 for clockwise, because y points down."""
+    return typical_step(np.unwrap(np.arctan2(y - HEIGHT_PX / 2, x - WIDTH_PX / 2)))
+
+
+def hop_after_pulse(size: np.ndarray, y: np.ndarray, x: np.ndarray) -> float:
+    """Above 0 if the disc hops a third of a cycle after it grows, below 0 if before."""
+    lag, growth, height = 32, size - size.mean(), y.mean() - y
+    return float((growth[:-lag] * height[lag:]).sum() - (growth[lag:] * height[:-lag]).sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "opposite", "signal"),
+    [
+        ("right", "left", lambda size, y, x: typical_step(x)),
+        ("clockwise", "anticlockwise", turning),
+        ("grow", "shrink", lambda size, y, x: typical_step(size)),
+        ("pulse_then_hop", "hop_then_pulse", hop_after_pulse),
+    ],
+)
+def test_a_motion_class_moves_as_its_name_says(name: str, opposite: str, signal: Signal) -> None:
+    for seed in range(4):
+        one, other = (
+            signal(*disc(draw_video(which, np.random.default_rng(seed))))
+            for which in (name, opposite)
+        )
+        assert one > 0 > other, seed
+
+
 @pytest.mark.parametrize(
     ("name", "opposite"),
     [
@@ -145,10 +202,8 @@ def test_a_motion_class_shows_the_same_states_as_its_opposite(name: str, opposit
     shares = []
     for which in (name, opposite):
         sizes = []
-        for seed in range(24):
-            frames = draw_video(which, np.random.default_rng(seed))[::4].astype(int)
-            # The disc is the colour furthest from the picture's median.
-            far = np.abs(frames - np.median(frames, axis=(1, 2), keepdims=True)).sum(-1) > 120
-            sizes += far.mean(axis=(1, 2)).tolist()
+        for seed in range(12):
+            frames = draw_video(which, np.random.default_rng(seed))[::4]
+            sizes += disc(frames)[0].tolist()
         shares.append(np.quantile(sizes, [0.25, 0.5, 0.75]))
     assert np.abs(shares[0] - shares[1]).max() < 0.06

@@ -15,7 +15,7 @@ from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.load_config import load_config
 from tb.config.sections import Config
-from tb.method.baselines import FixMatchLoss, baseline_stage
+from tb.method.baselines import FixMatchLoss, MeanTeacherLoss, baseline_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.stage_kinds import BASELINES, StageKind
@@ -43,33 +43,59 @@ def slow_with_guesses(
 
 
 class Given(Classifier):
-    """A network that gives given logits whatever it sees."""
+    """A network with one given answer for each clip; a clip's pixels are its number."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__(build_backbone("small"), logits.shape[1])
         self.given = logits
 
     def forward(self, clips: Tensor) -> Tensor:
-        assert len(clips) == len(self.given)
-        return self.given
+        return self.given[clips[:, 0, 0, 0, 0].long()]
+
+
+def numbered_batches(labels: Tensor, num_unlabelled: int) -> tuple[Batch, Batch]:
+    """Labelled clips, then weak views, then strong views, numbered from 0 on."""
+    num_labelled = len(labels)
+
+    def clips(first: int, number: int) -> Tensor:
+        return torch.arange(first, first + number).float().view(-1, 1, 1, 1, 1)
+
+    labelled = SimpleNamespace(
+        views={"clip": clips(0, num_labelled)}, labels=labels, keys=[""] * num_labelled
+    )
+    unlabelled = SimpleNamespace(
+        views={
+            "weak": clips(num_labelled, num_unlabelled),
+            "strong": clips(num_labelled + num_unlabelled, num_unlabelled),
+        },
+        keys=[""] * num_unlabelled,
+    )
+    return labelled, unlabelled  # type: ignore[return-value]
 
 
 def fixmatch_terms(
     logits: Tensor, labels: Tensor, guesses: Tensor, answers: Tensor, config: Config
 ) -> dict[str, Tensor]:
     """FixMatch's loss for given logits of labelled clips, weak views and strong views."""
-
-    def clips(number: int) -> Tensor:
-        return torch.zeros(number, 3, 1, 1, 1)
-
     loss = FixMatchLoss(
         model=Given(torch.cat([logits, guesses, answers])), settings=config.baselines
     )
-    labelled = SimpleNamespace(
-        views={"clip": clips(len(logits))}, labels=labels, keys=[""] * len(logits)
-    )
-    unlabelled = SimpleNamespace(views={"weak": clips(len(guesses)), "strong": clips(len(answers))})
-    return loss((labelled, unlabelled))  # type: ignore[arg-type]
+    return loss(numbered_batches(labels, len(guesses)))
+
+
+def test_mean_teacher_agrees_with_the_average_on_the_other_view() -> None:
+    generator = torch.Generator().manual_seed(0)
+    network, average = torch.randn(2, 4 + 6 + 6, 5, generator=generator)
+    labels = torch.tensor([0, 4, 2, 2])
+    config = load_config("demo", ["baselines.consistency_weight=0.5"])
+    loss = MeanTeacherLoss(model=Given(network), settings=config.baselines, average=Given(average))
+    terms = loss(numbered_batches(labels, 6))
+    weak, strong = average[4:10].softmax(-1), network[10:].softmax(-1)
+    distance = sum(((p - q) ** 2).sum().item() for p, q in zip(weak, strong, strict=True)) / 6
+    supervised = -network[:4].log_softmax(-1)[range(4), labels].mean().item()
+    assert terms["L_unsup"].item() == pytest.approx(distance, abs=1e-5)
+    assert terms["L_sup"].item() == pytest.approx(supervised, abs=1e-5)
+    assert terms["loss"].item() == pytest.approx(supervised + 0.5 * distance, abs=1e-5)
 
 
 def test_guesses_count_from_the_threshold_on_and_get_no_gradient() -> None:

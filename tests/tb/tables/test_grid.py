@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,8 @@ def test_rows_share_what_they_can_and_run_once(
     run_grid(large, manifest, tmp_path)
     assert units_begun(caplog) == ["seed-0/labels-50/pseudo-label"]
     assert findings(small, manifest, tmp_path) == found
+    with pytest.raises(InputError, match="made with other settings or data"):
+        run_grid(small, replace(manifest, digest="0" * 64), tmp_path)
     with pytest.raises(InputError, match="made with other settings or data; choose another --out"):
         run_grid(
             make_grid(
@@ -123,9 +126,7 @@ def test_runners_share_a_folder_and_one_may_be_killed(manifest: Manifest, tmp_pa
     command = [sys.executable, "-c", _RUNNER, str(manifest.root), str(tmp_path / "shared")]
     runners = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     done = tmp_path / "shared" / "done"
-    deadline = time.monotonic() + 120
     while not done.is_dir() or not list(done.iterdir()):
-        assert time.monotonic() < deadline
         time.sleep(0.1)
     os.kill(runners[0].pid, signal.SIGKILL)
     said = [runner.communicate(timeout=240)[0].splitlines() for runner in runners]

@@ -25,6 +25,8 @@ from tb.training.metrics import METRICS, read_metrics
 from tb.training.reporter import TrainingError
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
+from tests.tb.commands import tb
+from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
 
 
@@ -71,17 +73,17 @@ def test_a_killed_process_goes_on_to_the_same_weights(
     """With a loader process, where the finished run had threads."""
     settings = tmp_path / "config.yaml"
     settings.write_text((finished / "distinctive" / "config.yaml").read_text())
-    command = [sys.executable, "-m", "tb.cli", "train", "distinctive"]
-    command += ["--shards", str(manifest.root), "--out", str(tmp_path)]
-    command += ["--set", "machine.log_steps=1", "--set", "machine.in_process=false"]
+    words = ["train", "distinctive", "--shards", str(manifest.root), "--out", str(tmp_path)]
+    words += ["--set", "machine.log_steps=1", "--set", "machine.in_process=false"]
     log = tmp_path / "distinctive" / METRICS
+    command = [sys.executable, "-m", "tb.cli", *words]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while len(read_metrics(log)) < 3 and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert 0 < load_checkpoint(tmp_path / "distinctive" / CHECKPOINT)["step"] < 4
-    subprocess.run(command, check=True, capture_output=True)
+    tb(*words)
     names = ("distinctive", CHECKPOINT)
     assert same_weights(tmp_path.joinpath(*names), finished.joinpath(*names))
 
@@ -139,6 +141,25 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(
         TrainingError, match=r"loss is nan at step 0; videos of the batch: \w+_train"
     ):
         train(replace(stage, loss=loss), tmp_path, config)
+
+
+def test_the_rate_halves_after_an_epoch_whose_mean_loss_is_no_gain(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    optim = "{steps: 12, schedule: plateau, patience: 1, warmup_steps: 0}"
+    config = load_config("demo", (*QUICK, f"student.optim={optim}"))
+    stage = supervised_only_stage(manifest, config)
+    assert stage.steps_per_epoch == 3
+    # The means are 3, 1, 2 and 1.5. Neither the first steps nor the last ones rise and fall so.
+    given = iter([5.0, 3.0, 1.0, 0.0, 1.0, 2.0, 0.0, 6.0, 0.0, 2.0, 1.0, 1.5])
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        return {"loss": 0 * stage.loss(batches)["loss"] + next(given)}
+
+    path = train(replace(stage, loss=loss), tmp_path, config)
+    first = config.student.optim.lr
+    rates = [row["lr"] for row in read_metrics(path.parent / METRICS)]
+    assert rates == pytest.approx([first] * 9 + [first / 2] * 3)
 
 
 def test_two_processes_do_not_train_in_one_folder(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from loaders.plan.normalization import NORMALIZATIONS
 from shards.errors import InputError
@@ -23,15 +24,22 @@ from tb.weights.pretrained import load_pretrained
 from tests.tb.weights.stock import NARROW, NUM_CLASSES, settle, stock, write_checkpoint
 
 
-@pytest.mark.parametrize("name", ["slow_r50", "r3d_18", NARROW])
+@pytest.fixture(scope="module", params=["slow_r50", "r3d_18", NARROW])
+def stock_weights(request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
+    """The name of a backbone, and the state dict of its stock network."""
+    torch.manual_seed(1)
+    return request.param, settle(stock(request.param, num_classes=400)).state_dict()
+
+
 @pytest.mark.parametrize("kind", ["plain", "wrapped", "safetensors"])
 def test_stock_weights_are_taken_over(
-    name: str, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    stock_weights: tuple[str, dict[str, Tensor]],
+    kind: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    torch.manual_seed(1)
-    theirs = settle(stock(name, num_classes=400))
-    state = theirs.state_dict()
+    name, state = stock_weights
     path = tmp_path / ("weights.safetensors" if kind == "safetensors" else "weights.pth")
     if kind == "safetensors":
         save_file(state, path)

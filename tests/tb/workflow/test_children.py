@@ -12,9 +12,7 @@ from tb.workflow.children import child_pool
 def gpus_seen(meeting: Path) -> str:
     """What this process may use, once two processes have been here."""
     (meeting / str(os.getpid())).touch()
-    deadline = time.monotonic() + 60
     while len(list(meeting.iterdir())) < 2:
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     return os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 

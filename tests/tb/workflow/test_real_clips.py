@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from loaders import open_loader
+from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.skipif(not _VIDEOS.is_dir(), reason="the real clips are
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """11 UCF101 clips, 2 of HMDB51 and 2 of Kinetics-400 in five class folders."""
+    """The start of 11 UCF101 clips, 2 of HMDB51 and 2 of Kinetics-400 in five class folders."""
     root = tmp_path_factory.mktemp("real")
     sources = {path.name: path for path in (_VIDEOS / "ucf101").iterdir()}
     sources |= {"wave": _VIDEOS / "hmdb51" / "wave", "kinetics": _VIDEOS / "kinetics400"}
@@ -31,7 +32,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
         for path in source.iterdir():
             (root / "videos" / name / path.name).write_bytes(path.read_bytes())
     data = from_folder(root / "videos", min_per_class=1)
-    ingest(data, root / "shards")
+    ingest(data, root / "shards", recipe=Recipe(max_seconds=3))
     return read_manifest(root / "shards")
 
 

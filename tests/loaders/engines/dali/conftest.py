@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.loaders.engines.test_parity import EVERYTHING
+from tests.made_once import made_once
 from tests.make_videos import make_video
 
 GPU = pytest.param("cuda", marks=pytest.mark.gpu)
@@ -30,13 +32,11 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     """Codec -> the same few videos in that codec: three sizes, some short, one tagged BT.709."""
 
-    @cache
-    def made(codec: str) -> Manifest:
-        root = tmp_path_factory.mktemp(codec)
+    def make(root: Path, codec: str) -> None:
         sizes = [(144, 176, 80), (144, 176, 40), (176, 144, 9), (160, 160, 70), (144, 176, 66)]
         source = ("mpeg4", "avi") if codec == "mpeg4" else ("libx264", "mp4")
         tags = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
@@ -52,9 +52,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
                 options=tags if seed == 1 else None,
             )
         recipe = Recipe(codec="copy") if codec == "mpeg4" else Recipe(codec=codec)
-        ingest(
-            from_folder(root / "videos", min_per_class=1), root / "shards", recipe=recipe, workers=1
-        )
+        ingest(from_folder(root / "videos", min_per_class=1), root / "shards", recipe=recipe)
+
+    @cache
+    def made(codec: str) -> Manifest:
+        root = made_once(tmp_path_factory, f"dali-{codec}", lambda root: make(root, codec))
         return read_manifest(root / "shards")
 
     return made

@@ -40,7 +40,7 @@ CODECS = ("h264", "vp9", "mjpeg", "mpeg4")
 
 
 PRESETS = {
-    "pretrain": stage_views.pretrain(size_px=48),
+    "pretrain": stage_views.pretrain(num_frames=8, stride=2, size_px=48),
     "finetune": stage_views.finetune(size_px=48),
     "student_pair": stage_views.weak_strong(size_px=48),
     "similarity": stage_views.similarity(size_px=48),
