@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from loaders.producer import LocalProducer
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Compile, Config, Machine
@@ -54,8 +55,9 @@ def _on_a_gpu(stage: Stage, engine: str) -> Stage:
     loader.device = torch.device("cuda")
     if engine == "dali":
         dali = pytest.importorskip("loaders.engines.dali.engine", reason="needs DALI")
+        assert isinstance(loader.producer, LocalProducer)
         loader.engine.close()
-        loader.engine = dali.DaliEngine(
+        loader.producer.engine = dali.DaliEngine(
             spec=loader.spec,
             is_bt709=np.zeros(len(loader.rows), bool),
             picture_px=1.0,
