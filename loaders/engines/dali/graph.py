@@ -7,7 +7,7 @@ views are stacked by group, so they lie in memory as in a batch.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,6 +20,8 @@ from loaders.plan.views import Augment, ViewSpec
 
 # The codecs that DALI decodes on the CPU. Its FFmpeg is built without the others.
 CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
+# The operators that a view passes, in their order; the last two if its augmentation has them.
+OPERATORS = ("decode", "frames", "crop", "resize", "colour", "gamma", "erase")
 _DTYPES = {"float16": types.FLOAT16, "uint8": types.UINT8}
 
 # The inputs of a graph, N samples of each:
@@ -48,8 +50,13 @@ class Graph:
         batch_size: int,
         num_threads: int,
         depth: int,
+        until: str | None = None,
     ) -> None:
-        """Builds the graph for up to `depth` times `batch_size` samples at once."""
+        """Builds the graph for up to `depth` times `batch_size` samples at once.
+
+        With `until`, one of `OPERATORS`, it ends behind that operator of the first view. Then there
+        is `drop` and no `collect`.
+        """
         self._device = device
         self._names = _input_names(spec, decodes)
         self._fed: deque[tuple[Any, ...]] = deque()
@@ -70,7 +77,12 @@ class Graph:
             )
             inputs = dict(zip(self._names, nodes, strict=True))
             inputs["data"] = _window(inputs, on_gpu, decodes)
-            self._pipeline.set_outputs(*_outputs(spec, dtype, on_gpu, inputs))
+            outputs = (
+                _outputs(spec, dtype, on_gpu, inputs)
+                if until is None
+                else [_part(spec, until, on_gpu, inputs)]
+            )
+            self._pipeline.set_outputs(*outputs)
         self._pipeline.build()
 
     def submit(self, inputs: Inputs) -> None:
@@ -93,6 +105,11 @@ class Graph:
             outputs = self._pipeline.outputs(cuda_stream=stream)
             self._running.popleft()
             return [from_dlpack(output.as_tensor()) for output in outputs]
+
+    def drop(self) -> None:
+        """Waits for the oldest samples, and throws away what became of them."""
+        self._pipeline.outputs()
+        self._running.popleft()
 
 
 def return_unused_memory() -> None:
@@ -149,10 +166,26 @@ def _outputs(spec: ViewSpec, dtype: str, on_gpu: bool, inputs: Inputs) -> list[A
 
 def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs) -> Any:
     """View `v`: N (T, S, S, 3) float32 in [0, 1]."""
+    *_, (_, clip) = _operators(spec, augment, v, on_gpu, inputs)
+    return clip
+
+
+def _part(spec: ViewSpec, until: str, on_gpu: bool, inputs: Inputs) -> Any:
+    """What comes out of one of `OPERATORS` for the first view."""
+    steps = dict(_operators(spec, spec.augments[0], 0, on_gpu, inputs))
+    return {"decode": inputs["data"], **steps}[until]
+
+
+def _operators(
+    spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs
+) -> Iterator[tuple[str, Any]]:
+    """The name and the result of each operator of view `v`."""
     clip = fn.sequence_rearrange(inputs["data"], new_order=inputs["place"][v])
+    yield "frames", clip
     # The crop is cut first, because resizing a region would also read the pixels around it.
     corner, extent = inputs["crop"][v, 0], inputs["crop"][v, 1]
     clip = fn.slice(clip, start=corner, shape=extent, axis_names="HW")
+    yield "crop", clip
     clip = fn.resize(
         clip,
         roi_start=inputs["region"][v, 0],
@@ -162,11 +195,14 @@ def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs
         antialias=True,
         dtype=types.FLOAT,
     )
+    yield "resize", clip
     clip = dali_math.clamp(fn.coord_transform(clip, MT=inputs["color"][v]), 0.0, 1.0)
+    yield "colour", clip
     if augment.gamma_p:
         gamma = inputs["gamma"][v]
         clip = clip ** (gamma.gpu() if on_gpu else gamma)
+        yield "gamma", clip
     if augment.num_erase:
         corners, extents = inputs["erase"][v, 0], inputs["erase"][v, 1]
         clip = fn.erase(clip, anchor=corners, shape=extents, axis_names="HW")
-    return clip
+        yield "erase", clip

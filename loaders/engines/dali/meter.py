@@ -11,6 +11,7 @@ from typing import Self
 
 import torch
 
+_LIBRARY = "libnvidia-ml.so.1"
 _PERIOD_S = 0.05
 
 
@@ -30,7 +31,7 @@ class Nvml:
     """One device in NVML; raises OSError if there is no NVML."""
 
     def __init__(self, device: torch.device) -> None:
-        self._library = ctypes.CDLL("libnvidia-ml.so.1")
+        self._library = ctypes.CDLL(_LIBRARY)
         self._handle = ctypes.c_void_p()
         self._call("nvmlInit_v2")
         # Found by its UUID, because NVML also counts devices that CUDA_VISIBLE_DEVICES hides.
@@ -97,6 +98,11 @@ class Meter:
         if self._thread.is_alive():
             self._thread.join()
         self.figures |= summary(self._samples)
+
+    def mean(self, name: str) -> float | None:
+        """The mean of one figure after the block; None if there is none."""
+        value = self.figures.get(f"{name}_mean")
+        return value if isinstance(value, float) else None
 
     def _watch(self) -> None:
         try:
