@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -18,9 +18,10 @@ import torch
 
 from loaders.batch import Assembler, Batch
 from loaders.devices import usable_device
-from loaders.engines.choice import auto_engine, engine_name, open_engine
+from loaders.engines.choice import EngineChoice, choose_engine, open_engine
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.engine import Engine
+from loaders.engines.speeds import videos_per_s
 from loaders.faults import FaultLog, LoaderError, Skip, skip_policy
 from loaders.plan.draw import Plan
 from loaders.plan.order import Order
@@ -48,6 +49,7 @@ class Loader:
         manifest: The manifest of the shards.
         planner: Says which plan comes when.
         engine: Executes the plans.
+        choice: Which engine that is, and why.
         labels: (number of rows in the manifest,) int64, -1 where hidden.
         device: Where batches end up.
     """
@@ -58,13 +60,14 @@ class Loader:
         planner: Planner,
         reader: ShardReader,
         engine: Engine,
+        choice: EngineChoice,
         labels: np.ndarray,
         device: torch.device,
         skip: Skip | None,
     ) -> None:
         """Takes over the reader and the engine."""
         self.manifest, self.planner, self.engine = planner.manifest, planner, engine
-        self.labels, self.device = labels, device
+        self.choice, self.labels, self.device = choice, labels, device
         self._reader = reader
         self._ahead = Prefetcher(planner, reader, num_batches_ahead=engine.num_batches_ahead)
         self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
@@ -313,7 +316,8 @@ def open_loader(
         device: A torch device, or "auto": CUDA where there is one.
 
         engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
-            dali on a GPU that decodes video, otherwise fused.
+            on a GPU that decodes these videos the faster of dali and fused, which is measured once
+            for each kind of views and kept; otherwise fused.
         num_workers: Number of threads; one per usable core by default.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
             on the videos, which takes some seconds. Every layout gives the same batches.
@@ -338,14 +342,55 @@ def open_loader(
     )
     placed, reader = usable_device(device), ShardReader(manifest, cache=cache)
     workers = num_cpus() if num_workers is None else num_workers
-    chosen = engine_name(engine, str(placed), manifest.distinct_codecs)
+    same = partial(
+        open_loader,
+        *(manifest, planner.spec),
+        subset=subset,
+        batch_size=batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        order=order,
+        cache=cache,
+        rank=rank,
+        world_size=world_size,
+        dtype=dtype,
+        device=str(placed),
+        num_workers=workers,
+        on_error="skip",
+    )
+    choice = choose_engine(
+        engine,
+        placed,
+        manifest,
+        layout,
+        {**_shown(planner.spec), "dtype": dtype, "batch_size": batch_size, "workers": workers},
+        lambda name: _speed(partial(same, engine=name)),
+    )
     if engine == "auto" and rank == 0:
-        _say_why(str(placed), manifest.distinct_codecs)
-    opened = open_engine(chosen, planner, reader, dtype, placed, workers, layout)
+        _say_why(choice)
+    opened = open_engine(choice.name, planner, reader, dtype, placed, workers, layout)
     labels = subset.visible_labels(manifest)
     return Loader(
-        planner=planner, reader=reader, engine=opened, labels=labels, device=placed, skip=skip
+        planner=planner,
+        reader=reader,
+        engine=opened,
+        choice=choice,
+        labels=labels,
+        device=placed,
+        skip=skip,
     )
+
+
+def _shown(spec: ViewSpec) -> dict[str, object]:
+    """The stage and the size of views, and all about them in short."""
+    digest = hashlib.sha256(repr(spec).encode()).hexdigest()
+    return {"stage": spec.name, "size_px": spec.size_px, "views": digest}
+
+
+def _speed(open_same: Callable[[], Loader]) -> float:
+    """Videos/s of such a loader."""
+    with open_same() as loader, closing(loader.stream()) as batches:
+        return videos_per_s((int((x.plan.rows >= 0).sum()) for x in batches), loader.device)
 
 
 def _order(shuffle: bool, order: str | None) -> Order:
@@ -360,7 +405,6 @@ def _order(shuffle: bool, order: str | None) -> Order:
 
 
 @lru_cache
-def _say_why(device: str, codecs: frozenset[str]) -> None:
+def _say_why(choice: EngineChoice) -> None:
     """Logs once per process and choice which engine was chosen."""
-    name, reason = auto_engine(device, codecs)
-    _logger.info("loader: engine %s (%s)", name, reason)
+    _logger.info("loader: engine %s (%s)", choice.name, choice.why)

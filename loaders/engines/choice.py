@@ -1,19 +1,26 @@
 """The engines by name: what "auto" stands for on this machine, and how each engine is opened."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import torch
 
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine, RenderVideo
+from loaders.engines.speeds import kept_speeds
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
-from shards.errors import InputError
+from shards.cpus import num_cpus
+from shards.errors import InputError, printable
+from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 
 DTYPES = ("float32", "float16", "uint8")
@@ -30,36 +37,105 @@ class EngineName(StrEnum):
     """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
 
 
-def engine_name(
-    engine: str, device: str = "auto", codecs: frozenset[str] = frozenset({"h264"})
-) -> EngineName:
-    """The engine that `engine` ("auto" or a name) stands for on this machine.
+# The engines among which "auto" chooses on a GPU. Of two that are equally fast, it takes the first.
+_MEASURED = (EngineName.DALI, EngineName.FUSED)
+_PACKAGES = (
+    *(
+        "timebalance",
+        "av",
+        "numba",
+        "nvidia-dali-cuda120",
+        "nvidia-dali-cuda130",
+        "torch",
+        "triton",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """An engine, and why it is that one.
+
+    Attributes:
+        name: The engine.
+        why: The reason, for the log and for the record of a run.
+    """
+
+    name: EngineName
+    why: str
+
+
+def choose_engine(
+    engine: str,
+    device: torch.device,
+    manifest: Manifest,
+    layout: DaliLayout | TryLayouts | None,
+    key: Mapping[str, object],
+    measure: Callable[[EngineName], float],
+) -> EngineChoice:
+    """The engine that `engine` ("auto" or a name) stands for.
+
+    "auto" is fused where dali does not run. Where it runs, both are measured, once for all that the
+    speeds depend on, and the faster one is chosen.
 
     Args:
         engine: "auto" or a name.
-        device: A torch device, or "auto".
-        codecs: The codecs of the videos, by FFmpeg's names (`Manifest.distinct_codecs`).
+        device: Where batches end up.
+        manifest: Describes the videos.
+        layout: A layout of dali's pipelines, which only dali has.
+        key: What the speeds depend on, beside this machine and its libraries.
+        measure: Engine -> videos/s.
 
     Raises:
         InputError: There is no engine of that name.
     """
-    if engine == "auto":
-        return auto_engine(device, codecs)[0]
-    if engine not in list(EngineName):
-        raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
-    return EngineName(engine)
+    if engine != "auto":
+        if engine not in list(EngineName):
+            raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
+        return EngineChoice(name=EngineName(engine), why="it was asked for")
+    obstacle = why_not_dali(str(device), manifest.distinct_codecs)
+    if obstacle:
+        return EngineChoice(name=EngineName.FUSED, why=obstacle)
+    if layout is not None:
+        return EngineChoice(name=EngineName.DALI, why="only dali has a layout")
+    machine = {**_machine(device), **key, "codecs": sorted(manifest.distinct_codecs)}
+    try:
+        speeds = kept_speeds(machine, lambda: {name: measure(name) for name in _MEASURED})
+    except (InputError, RuntimeError) as error:
+        # DALI reports with RuntimeError. The next loader tries again, because nothing was kept.
+        reason = f"dali was tried and failed: {printable(str(error))[:300]}"
+        return EngineChoice(name=EngineName.FUSED, why=reason)
+    best = max(_MEASURED, key=lambda name: speeds[name])
+    told = ", ".join(f"{name} {speeds[name]:.1f}" for name in _MEASURED)
+    return EngineChoice(name=best, why=f"measured here, in videos/s: {told}")
+
+
+def _machine(device: torch.device) -> dict[str, object]:
+    """What the speed of engines depends on in this machine."""
+    gpu, driver = "none", "none"
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_name(device)
+        with suppress(OSError):
+            driver = Nvml(device).driver()
+    versions = {name: _version(name) for name in _PACKAGES}
+    return {"gpu": gpu, "driver": driver, "cpus": num_cpus(), "versions": versions}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 @lru_cache
-def auto_engine(device: str, codecs: frozenset[str]) -> tuple[EngineName, str]:
-    """(engine, why): dali if DALI is installed and decodes all codecs on a GPU, otherwise fused."""
-    obstacle = _obstacle_to_dali(device, codecs)
-    if obstacle:
-        return EngineName.FUSED, obstacle
-    return EngineName.DALI, "this GPU decodes video"
+def why_not_dali(device: str, codecs: frozenset[str]) -> str:
+    """Why dali cannot decode videos in `codecs` on a GPU here; empty if it can.
 
-
-def _obstacle_to_dali(device: str, codecs: frozenset[str]) -> str:
+    Args:
+        device: A torch device, or "auto".
+        codecs: The codecs of the videos, by FFmpeg's names (`Manifest.distinct_codecs`).
+    """
     if not torch.cuda.is_available():
         return "there is no CUDA device"
     if device != "auto" and torch.device(device).type != "cuda":

@@ -12,7 +12,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from loaders import Part
-from loaders.engines.choice import engine_name
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
@@ -26,6 +25,7 @@ from tb.networks.backbones import backbone_identity
 from tb.reports import plots
 from tb.reports.view_sheet import png_bytes, view_sheet
 from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
+from tb.training.engine_record import with_engine_of
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.version import __version__
 
@@ -57,7 +57,8 @@ def write_report(
     of_the_method = [kind for kind in StageKind if kind not in BASELINES]
     metrics = {kind.value: read_metrics(work / kind / METRICS) for kind in of_the_method}
     metrics = {name: rows for name, rows in metrics.items() if rows}
-    result = result_tree(manifest, config, found, metrics, seconds)
+    used = with_engine_of(work / StageKind.STUDENT, manifest, config)
+    result = result_tree(manifest, used, found, metrics, seconds)
     publish_bytes(work / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     page = _page(manifest, config, work, result, found, metrics)
     publish_bytes(work / REPORT, page.encode())
@@ -104,9 +105,7 @@ def result_tree(
         "num_peeks": {kind.result_name: evaluation.num_peeks for kind, evaluation in found.items()},
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
-        "engine": engine_name(
-            config.machine.engine, config.machine.device, manifest.distinct_codecs
-        ),
+        "engine": config.machine.engine,
         "backbone": backbone_identity(config.backbone),
         "labels_percent": None if labels.file else labels.percent,
         "data_digest": manifest.digest,

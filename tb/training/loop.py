@@ -26,6 +26,7 @@ from tb.config.load_config import CONFIG, dump_yaml, remember_config
 from tb.config.sections import Config
 from tb.named_paths import make_named_folder
 from tb.training.distributed import barrier, join, mean, share_weights
+from tb.training.engine_record import write_engine
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision, precision_of
 from tb.training.preparation import compile_backbones, compile_mode, prepare
@@ -145,7 +146,7 @@ def _run_steps(
 
 
 def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bool) -> None:
-    """Writes the settings and, before the first step, a checkpoint.
+    """Writes the settings and, before the first step, the engine's record and a checkpoint.
 
     So no run with other settings uses the folder.
     """
@@ -153,6 +154,8 @@ def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bo
         remember_config(folder.parent, config)
     if first == 0:
         publish_bytes(folder / CONFIG, dump_yaml(config).encode())
+        if run.stage.engine is not None:
+            write_engine(folder, run.stage.engine)
         run.save(0, config.machine.keep_last)
 
 
