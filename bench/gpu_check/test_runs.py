@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.gpu_check.findings import Found
+from bench.gpu_check.plan import Plan
 from bench.gpu_check.task import Cell, Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +20,7 @@ def cells(task: Task) -> Iterator[Cell]:
     device, dali = task.device.type, "tests/loaders/engines/dali"
     order = "order" if task.is_dry else "layout or resume or order or kept"
     faults = "stops" if task.is_dry else "bad or changed or blamed"
-    every = dali if task.is_dry else "tests"
+    every = dali if task.is_dry else "tests" if task.plan is Plan.LONG else "tests/loaders"
     for name, chosen in (("order and resume", order), ("bad videos", faults)):
         arguments = ("-m", "not slow", "-k", f"({chosen}) and {device}", dali)
         yield Cell(name=name, run=partial(_run, task, name, *arguments))

@@ -19,7 +19,6 @@ def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
         "machine": {
             "seed": machine.seed,
             "order": machine.order,
-            "engine": machine.engine,
             "num_threads": machine.num_threads,
         },
         **parts,

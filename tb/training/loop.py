@@ -80,7 +80,12 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
     compiled = compile_mode(machine, stage.device)
     # The outcome of "auto" belongs to the settings: a run that began in bfloat16 must not go on in
     # float32 unnoticed.
-    how = {"amp": precision.value, "compile": compiled, "sync_bn": machine.sync_bn}
+    how = {
+        "engine": stage.loaders[0].choice.name.value,
+        "amp": precision.value,
+        "compile": compiled,
+        "sync_bn": machine.sync_bn,
+    }
     stage = replace(stage, settings={**stage.settings, **how})
     prepare(stage, machine, world)
     run = RunState(
@@ -154,8 +159,7 @@ def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bo
         remember_config(folder.parent, config)
     if first == 0:
         publish_bytes(folder / CONFIG, dump_yaml(config).encode())
-        if run.stage.engine is not None:
-            write_engine(folder, run.stage.engine)
+        write_engine(folder, run.stage.engine or run.stage.loaders[0].choice)
         run.save(0, config.machine.keep_last)
 
 

@@ -37,7 +37,7 @@ class Stage:
         validate: Measures `model`, in eval mode, on the videos held out. It returns named values,
             the same on all processes. One of them is "val_loss", which is then the epoch's loss.
         validation_loader: The loader of `validate`; it is closed with the others.
-        engine: What makes the pixels for all loaders, and why; None if it was not chosen for them.
+        engine: What makes the pixels, and why; None: as the loaders say.
     """
 
     name: str
