@@ -5,10 +5,9 @@ assembler makes batches. The loader only connects them and remembers its positio
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -18,7 +17,7 @@ import torch
 
 from loaders.batch import Assembler, Batch
 from loaders.devices import usable_device
-from loaders.engines.choice import EngineChoice, choose_engine, open_engine
+from loaders.engines.choice import EngineChoice, EngineName, choose_engine, open_engine
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
 from loaders.engines.engine import Engine
 from loaders.engines.speeds import videos_per_s
@@ -35,8 +34,6 @@ from shards.cpus import num_cpus
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.reader import ShardReader
-
-_logger = logging.getLogger(__name__)
 
 
 class Loader:
@@ -340,56 +337,42 @@ def open_loader(
         rank=rank,
         world_size=world_size,
     )
-    placed, reader = usable_device(device), ShardReader(manifest, cache=cache)
+    placed, labels = usable_device(device), subset.visible_labels(manifest)
     workers = num_cpus() if num_workers is None else num_workers
-    same = partial(
-        open_loader,
-        *(manifest, planner.spec),
-        subset=subset,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        order=order,
-        cache=cache,
-        rank=rank,
-        world_size=world_size,
-        dtype=dtype,
-        device=str(placed),
-        num_workers=workers,
-        on_error="skip",
-    )
-    choice = choose_engine(
-        engine,
-        placed,
-        manifest,
-        layout,
-        {**_shown(planner.spec), "dtype": dtype, "batch_size": batch_size, "workers": workers},
-        lambda name: _speed(partial(same, engine=name)),
-    )
-    if engine == "auto" and rank == 0:
-        _say_why(choice)
-    opened = open_engine(choice.name, planner, reader, dtype, placed, workers, layout)
-    labels = subset.visible_labels(manifest)
+    opened = partial(_opened, planner, labels, skip, cache, dtype, placed, workers, layout)
+    measure = partial(_speed, opened)
+    return opened(choose_engine(engine, planner, dtype, placed, workers, layout, measure))
+
+
+def _opened(
+    planner: Planner,
+    labels: np.ndarray,
+    skip: Skip | None,
+    cache: bool,
+    dtype: str,
+    device: torch.device,
+    num_workers: int,
+    layout: DaliLayout | TryLayouts | None,
+    choice: EngineChoice,
+) -> Loader:
+    reader = ShardReader(planner.manifest, cache=cache)
     return Loader(
         planner=planner,
         reader=reader,
-        engine=opened,
+        engine=open_engine(choice.name, planner, reader, dtype, device, num_workers, layout),
         choice=choice,
         labels=labels,
-        device=placed,
+        device=device,
         skip=skip,
     )
 
 
-def _shown(spec: ViewSpec) -> dict[str, object]:
-    """The stage and the size of views, and all about them in short."""
-    digest = hashlib.sha256(repr(spec).encode()).hexdigest()
-    return {"stage": spec.name, "size_px": spec.size_px, "views": digest}
-
-
-def _speed(open_same: Callable[[], Loader]) -> float:
-    """Videos/s of such a loader."""
-    with open_same() as loader, closing(loader.stream()) as batches:
+def _speed(opened: Callable[[EngineChoice], Loader], name: EngineName) -> float:
+    """The videos/s of a loader with that engine."""
+    with (
+        opened(EngineChoice(name=name, why="it is measured")) as loader,
+        closing(loader.stream()) as batches,
+    ):
         return videos_per_s((int((x.plan.rows >= 0).sum()) for x in batches), loader.device)
 
 
@@ -402,9 +385,3 @@ def _order(shuffle: bool, order: str | None) -> Order:
     if order is not None and order not in choices:
         raise InputError(f"order is {order!r}: choose {' or '.join(choices)}")
     return Order(order or Order.GLOBAL)
-
-
-@lru_cache
-def _say_why(choice: EngineChoice) -> None:
-    """Logs once per process and choice which engine was chosen."""
-    _logger.info("loader: engine %s (%s)", choice.name, choice.why)

@@ -1,5 +1,7 @@
 """The engines by name: what "auto" stands for on this machine, and how each engine is opened."""
 
+import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,8 +22,9 @@ from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
 from shards.cpus import num_cpus
 from shards.errors import InputError, printable
-from shards.format.manifest import Manifest
 from shards.reader import ShardReader
+
+_logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16", "uint8")
 
@@ -67,23 +70,25 @@ class EngineChoice:
 
 def choose_engine(
     engine: str,
+    planner: Planner,
+    dtype: str,
     device: torch.device,
-    manifest: Manifest,
+    num_workers: int,
     layout: DaliLayout | TryLayouts | None,
-    key: Mapping[str, object],
     measure: Callable[[EngineName], float],
 ) -> EngineChoice:
     """The engine that `engine` ("auto" or a name) stands for.
 
     "auto" is fused where dali does not run. Where it runs, both are measured, once for all that the
-    speeds depend on, and the faster one is chosen.
+    speeds depend on, and the faster one is chosen. Rank 0 logs the outcome.
 
     Args:
         engine: "auto" or a name.
+        planner: Makes the plans; its manifest describes the videos.
+        dtype: NumPy's name of the views' type.
         device: Where batches end up.
-        manifest: Describes the videos.
+        num_workers: Number of threads.
         layout: A layout of dali's pipelines, which only dali has.
-        key: What the speeds depend on, beside this machine and its libraries.
         measure: Engine -> videos/s.
 
     Raises:
@@ -93,14 +98,33 @@ def choose_engine(
         if engine not in list(EngineName):
             raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
         return EngineChoice(name=EngineName(engine), why="it was asked for")
-    obstacle = why_not_dali(str(device), manifest.distinct_codecs)
-    if obstacle:
-        return EngineChoice(name=EngineName.FUSED, why=obstacle)
-    if layout is not None:
-        return EngineChoice(name=EngineName.DALI, why="only dali has a layout")
-    machine = {**_machine(device), **key, "codecs": sorted(manifest.distinct_codecs)}
+    codecs = planner.manifest.distinct_codecs
+    if obstacle := why_not_dali(str(device), codecs):
+        choice = EngineChoice(name=EngineName.FUSED, why=obstacle)
+    elif layout is not None:
+        choice = EngineChoice(name=EngineName.DALI, why="only dali has a layout")
+    else:
+        key = {
+            **_machine(device),
+            "stage": planner.spec.name,
+            "size_px": planner.spec.size_px,
+            "dtype": dtype,
+            "views": hashlib.sha256(repr(planner.spec).encode()).hexdigest(),
+            "batch_size": planner.batch_size,
+            "workers": num_workers,
+            "codecs": sorted(codecs),
+        }
+        choice = _faster_engine(key, measure)
+    if planner.rank == 0:
+        _log_once(choice)
+    return choice
+
+
+def _faster_engine(
+    key: Mapping[str, object], measure: Callable[[EngineName], float]
+) -> EngineChoice:
     try:
-        speeds = kept_speeds(machine, lambda: {name: measure(name) for name in _MEASURED})
+        speeds = kept_speeds(key, lambda: {name: measure(name) for name in _MEASURED})
     except (InputError, RuntimeError) as error:
         # DALI reports with RuntimeError. The next loader tries again, because nothing was kept.
         reason = f"dali was tried and failed: {printable(str(error))[:300]}"
@@ -108,6 +132,12 @@ def choose_engine(
     best = max(_MEASURED, key=lambda name: speeds[name])
     told = ", ".join(f"{name} {speeds[name]:.1f}" for name in _MEASURED)
     return EngineChoice(name=best, why=f"measured here, in videos/s: {told}")
+
+
+@lru_cache
+def _log_once(choice: EngineChoice) -> None:
+    """Logs once per process and choice which engine was chosen."""
+    _logger.info("loader: engine %s (%s)", choice.name, choice.why)
 
 
 def _machine(device: torch.device) -> dict[str, object]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,9 @@ from loaders.engines import choice as engines
 from loaders.engines import speeds
 from loaders.engines.choice import EngineChoice, EngineName, choose_engine, why_not_dali
 from loaders.engines.dali.nvdec import DecoderCaps, NvdecError, decoder_caps
+from loaders.plan.order import Order
+from loaders.plan.planner import Planner
+from loaders.plan.stage_views import finetune
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -45,9 +49,25 @@ def _refused(_: EngineName) -> float:
 
 
 def _choose(
-    manifest: Manifest, engine: str, measure: Measure, device: torch.device = CPU, **key: object
+    manifest: Manifest,
+    engine: str,
+    measure: Measure,
+    device: torch.device = CPU,
+    *,
+    size_px: int = 112,
+    layout: DaliLayout | None = None,
 ) -> EngineChoice:
-    return choose_engine(engine, device, manifest, None, key, measure)
+    planner = Planner(
+        manifest=manifest,
+        rows=np.arange(len(manifest)),
+        spec=finetune(size_px=size_px),
+        batch_size=4,
+        order=Order.MANIFEST,
+        seed=0,
+        rank=0,
+        world_size=1,
+    )
+    return choose_engine(engine, planner, "float32", device, 2, layout, measure)
 
 
 @pytest.mark.gpu
@@ -65,7 +85,7 @@ def test_a_gpu_that_decodes_says_so(numbered_shards: Manifest, cache: Path) -> N
 def test_auto_is_fused_without_a_gpu_and_says_why_once(
     numbered_shards: Manifest, tiny_views: ViewSpec, caplog: pytest.LogCaptureFixture, cache: Path
 ) -> None:
-    loader._say_why.cache_clear()
+    engines._log_once.cache_clear()
     caplog.set_level(logging.INFO, "loaders")
     for rank in (1, 0, 0):
         opened = open_loader(numbered_shards, tiny_views, rank=rank, world_size=2)
@@ -123,23 +143,23 @@ def gpu_path(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
 
 @pytest.mark.usefixtures("gpu_path")
 def test_auto_follows_the_measurement_of_each_stage(numbered_shards: Manifest) -> None:
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[int, str]] = []
 
-    def measured(stage: str, speeds: dict[str, float]) -> EngineChoice:
+    def measured(size_px: int, speeds: dict[str, float]) -> EngineChoice:
         def measure(name: EngineName) -> float:
-            asked.append((stage, name))
+            asked.append((size_px, name))
             return speeds[name]
 
-        return _choose(numbered_shards, "auto", measure, GPU, stage=stage)
+        return _choose(numbered_shards, "auto", measure, GPU, size_px=size_px)
 
-    assert measured("large", {"dali": 190.0, "fused": 60.0}) == EngineChoice(
+    assert measured(224, {"dali": 190.0, "fused": 60.0}) == EngineChoice(
         name=EngineName.DALI, why="measured here, in videos/s: dali 190.0, fused 60.0"
     )
-    assert measured("small", {"dali": 300.0, "fused": 450.0}).name == "fused"
+    assert measured(112, {"dali": 300.0, "fused": 450.0}).name == "fused"
     # They are known now: other speeds change nothing.
-    assert measured("large", {"dali": 1.0, "fused": 2.0}).name == "dali"
-    assert measured("small", {"dali": 2.0, "fused": 1.0}).name == "fused"
-    assert asked == [(stage, name) for stage in ("large", "small") for name in ("dali", "fused")]
+    assert measured(224, {"dali": 1.0, "fused": 2.0}).name == "dali"
+    assert measured(112, {"dali": 2.0, "fused": 1.0}).name == "fused"
+    assert asked == [(size_px, name) for size_px in (224, 112) for name in ("dali", "fused")]
 
 
 @pytest.mark.usefixtures("gpu_path")
@@ -160,7 +180,7 @@ def test_a_dali_that_fails_is_named_and_tried_again(
 @pytest.mark.usefixtures("gpu_path")
 def test_a_layout_asks_for_dali(numbered_shards: Manifest) -> None:
     layout = DaliLayout(num_pipelines=1, depth=1)
-    choice = choose_engine("auto", GPU, numbered_shards, layout, {}, _refused)
+    choice = _choose(numbered_shards, "auto", _refused, GPU, layout=layout)
     assert choice == EngineChoice(name=EngineName.DALI, why="only dali has a layout")
 
 

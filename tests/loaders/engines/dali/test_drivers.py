@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from loaders import open_loader
 from loaders.engines import choice
 from loaders.engines.choice import why_not_dali
 from loaders.engines.dali.engine import open_dali_engine
@@ -89,11 +90,14 @@ def test_auto_measures_once_for_each_card(
     driver: Driver,
     card: Card,
     numbered_shards: Manifest,
+    tiny_views: ViewSpec,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path_factory.mktemp("cache")))
     speeds = {"dali": 3.0, "fused": 2.0}
+    with open_loader(numbered_shards, tiny_views, device="cpu", engine="reference") as loader:
+        planner = loader.planner
     for inserted, expected in ((card, "dali"), (NO_NVDEC, "fused"), (card, "dali")):
         driver.insert(inserted)
         decoder_caps.cache_clear()
@@ -105,7 +109,7 @@ def test_auto_measures_once_for_each_card(
             asked.append(name)
             return speeds[name]
 
-        found = choice.choose_engine("auto", GPU, numbered_shards, None, {}, measure)
+        found = choice.choose_engine("auto", planner, "float32", GPU, 2, None, measure)
         assert found.name == expected
         assert asked in ([], ["dali", "fused"])
         assert choice._machine(GPU) | {"gpu": inserted.name, "driver": "580.65.06"} == (
