@@ -20,8 +20,17 @@ from loaders.plan.views import Augment, ViewSpec
 
 # The codecs that DALI decodes on the CPU. Its FFmpeg is built without the others.
 CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
-# The operators that a view passes, in their order; the last two if its augmentation has them.
-OPERATORS = ("decode", "frames", "crop", "resize", "colour", "gamma", "erase")
+# The operators that a view passes, in their order, and the inputs that each needs in addition. The
+# last two are there if its augmentation has them.
+OPERATORS = {
+    "decode": ("data", "frames"),
+    "frames": ("place",),
+    "crop": ("crop",),
+    "resize": ("region",),
+    "colour": ("color",),
+    "gamma": ("gamma",),
+    "erase": ("erase",),
+}
 _DTYPES = {"float16": types.FLOAT16, "uint8": types.UINT8}
 
 # The inputs of a graph, N samples of each:
@@ -58,7 +67,7 @@ class Graph:
         is `drop` and no `collect`.
         """
         self._device = device
-        self._names = _input_names(spec, decodes)
+        self._names = _input_names(spec, decodes, until)
         self._fed: deque[tuple[Any, ...]] = deque()
         self._running: deque[Inputs] = deque()  # DALI reads that memory until the views are out
         on_gpu = device.type == "cuda"
@@ -130,12 +139,16 @@ def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
     return source
 
 
-def _input_names(spec: ViewSpec, decodes: bool) -> tuple[str, ...]:
+def _input_names(spec: ViewSpec, decodes: bool, until: str | None) -> tuple[str, ...]:
     """The names of the inputs that are used, because DALI warns of the others."""
-    names = ["data", "place", "crop", "region", "color"]
-    names += ["frames"] * decodes
-    names += ["gamma"] * any(augment.gamma_p for augment in spec.augments)
-    names += ["erase"] * any(augment.num_erase for augment in spec.augments)
+    unused = set() if decodes else {"frames"}
+    unused |= set() if any(augment.gamma_p for augment in spec.augments) else {"gamma"}
+    unused |= set() if any(augment.num_erase for augment in spec.augments) else {"erase"}
+    names: list[str] = []
+    for operator, inputs in OPERATORS.items():
+        names += [name for name in inputs if name not in unused]
+        if operator == until:
+            break
     return tuple(names)
 
 
@@ -172,8 +185,10 @@ def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs
 
 def _part(spec: ViewSpec, until: str, on_gpu: bool, inputs: Inputs) -> Any:
     """What comes out of one of `OPERATORS` for the first view."""
-    steps = dict(_operators(spec, spec.augments[0], 0, on_gpu, inputs))
-    return {"decode": inputs["data"], **steps}[until]
+    if until == "decode":
+        return inputs["data"]
+    steps = _operators(spec, spec.augments[0], 0, on_gpu, inputs)
+    return next(clip for name, clip in steps if name == until)
 
 
 def _operators(

@@ -101,16 +101,20 @@ class Driver:
 
 def build_driver(folder: Path) -> Driver:
     """Compiles the libraries; skips the test without a compiler or DALI's headers."""
+    library = folder / "driver.so"
+    source = Path(__file__).with_name("driver_stub.c")
+    options = ["-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(source)]
+    subprocess.run([*_compiler(folder), *options], check=True)
+    return Driver(library)
+
+
+def _compiler(folder: Path) -> list[str]:
     compiler, spec = shutil.which("cc"), find_spec("nvidia.dali")
     if compiler is None or spec is None or spec.origin is None:
         pytest.skip("needs a C compiler and DALI")
     headers = Path(spec.origin).parent / "include" / "dali" / "operators" / "video"
     (folder / "cuda.h").write_text(_CUDA_H)
-    library = folder / "driver.so"
-    command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library)]
-    command += ["-I", str(folder), "-isystem", str(headers / "dynlink_nvcuvid")]
-    subprocess.run([*command, str(Path(__file__).with_name("driver_stub.c"))], check=True)
-    return Driver(library)
+    return [compiler, "-I", str(folder), "-isystem", str(headers / "dynlink_nvcuvid")]
 
 
 def use_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,3 +125,16 @@ def use_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "_LIBRARY", str(driver.path))
     monkeypatch.setattr(meter, "_uuid", lambda _: "GPU-stub")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+def header_values(folder: Path, names: list[str]) -> list[int]:
+    """The values of C expressions, as the compiler sees them with NVIDIA's header."""
+    program = folder / "values"
+    lines = "".join(f'printf("%d\\n", (int)({name}));' for name in names)
+    source = (
+        f"#include <stddef.h>\n#include <stdio.h>\n#include <cuviddec.h>\nint main() {{{lines}}}"
+    )
+    command = [*_compiler(folder), "-x", "c", "-o", str(program), "-"]
+    subprocess.run(command, input=source, text=True, check=True)
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=True)
+    return [int(line) for line in done.stdout.split()]

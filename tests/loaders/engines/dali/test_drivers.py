@@ -3,9 +3,11 @@
 The drivers are libraries that are compiled here (see `cards`).
 """
 
+import ctypes
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 from loaders import open_loader
 from loaders.engines import choice
 from loaders.engines.choice import why_not_dali
+from loaders.engines.dali import nvdec
 from loaders.engines.dali.engine import open_dali_engine
 from loaders.engines.dali.layout import Axis, DaliLayout, usual_layout, variations
 from loaders.engines.dali.meter import Meter, Nvml
@@ -29,6 +32,7 @@ from tests.loaders.engines.dali.cards import (
     Card,
     Driver,
     build_driver,
+    header_values,
     use_driver,
 )
 
@@ -48,6 +52,44 @@ def driver(built: Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     yield built
     decoder_caps.cache_clear()
     why_not_dali.cache_clear()
+
+
+def test_our_struct_and_numbers_are_those_of_nvidias_header(tmp_path: Path) -> None:
+    ours = {
+        "eCodecType": "codec",
+        "eChromaFormat": "chroma",
+        "nBitDepthMinus8": "bits_minus_8",
+        "bIsSupported": "is_supported",
+        "nNumNVDECs": "num_decoders",
+        "nOutputFormatMask": "output_formats",
+        "nMaxWidth": "max_width",
+        "nMaxHeight": "max_height",
+        "nMaxMBCount": "max_macroblocks",
+        "nMinWidth": "min_width",
+        "nMinHeight": "min_height",
+    }
+    codecs = {
+        "mpeg4": "MPEG4",
+        "h264": "H264",
+        "mjpeg": "JPEG",
+        "hevc": "HEVC",
+        "vp8": "VP8",
+        "vp9": "VP9",
+        "av1": "AV1",
+    }
+    assert codecs.keys() == nvdec._CODECS.keys() == nvdec.GPU_CODECS | {"mjpeg"}
+    asked = {
+        "sizeof(CUVIDDECODECAPS)": ctypes.sizeof(nvdec._Caps),
+        **{
+            f"offsetof(CUVIDDECODECAPS, {theirs})": getattr(nvdec._Caps, name).offset
+            for theirs, name in ours.items()
+        },
+        **{f"cudaVideoCodec_{theirs}": nvdec._CODECS[name] for name, theirs in codecs.items()},
+        **{f"cudaVideoChromaFormat_{name}": n for n, name in enumerate(("Monochrome", "420"))},
+        **{f"cudaVideoChromaFormat_{name}": n for n, name in enumerate(("422", "444"), start=2)},
+        "1 << cudaVideoSurfaceFormat_NV12": nvdec._NV12,
+    }
+    assert header_values(tmp_path, list(asked)) == list(asked.values())
 
 
 @pytest.mark.parametrize(("card", "num_decoders"), [(H100, 7), (RTX_4090, 1)])
