@@ -33,7 +33,9 @@ class Step:
 
 
 STEPS = {
-    "capabilities": Step(module="bench.gpu_check.capabilities", short_s=15, long_s=20),
+    "capabilities": Step(
+        module="bench.gpu_check.capabilities", short_s=15, long_s=20, is_needed=True
+    ),
     "videos": Step(module="bench.gpu_check.videos", short_s=25, long_s=40, is_needed=True),
     "operators": Step(module="bench.gpu_check.operators", short_s=30, long_s=45),
     "decoding": Step(module="bench.gpu_check.decoding", short_s=75, long_s=200),

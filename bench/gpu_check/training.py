@@ -5,9 +5,9 @@ the rows "ready in memory" and "from ..." differ by nothing but the loader.
 """
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import torch
@@ -30,7 +30,6 @@ class _Training:
     job: Job
     ours: Variant
     step: Step
-    stack: ExitStack = field(default_factory=ExitStack)
 
 
 def cells(task: Task) -> Iterator[Cell]:
@@ -49,8 +48,9 @@ def cells(task: Task) -> Iterator[Cell]:
             yield row(PLAIN, partial(_other, name="plain"), is_long)
 
 
-def _cell(task: Task, stage: str, size_px: int, name: str, run: object, is_long: bool) -> Cell:
-    assert callable(run)
+def _cell(
+    task: Task, stage: str, size_px: int, name: str, run: Callable[..., Found], is_long: bool
+) -> Cell:
     return Cell(
         name=f"{stage} {size_px} {name}", run=partial(run, task, stage, size_px), is_long=is_long
     )
@@ -90,7 +90,7 @@ def _other(task: Task, stage: str, size_px: int, name: str) -> Found:
 def _measure(task: Task, step: Step, job: Job) -> Found:
     if not task.is_dry:
         step.measure(2)  # compiles, and finds its memory
-        step.seconds.clear()
+    step.seconds.clear()
     for _ in range(1 if task.is_dry else 5):
         step.measure(1 if task.is_dry else 3)
     step_s = statistics.median(step.seconds)
@@ -107,19 +107,24 @@ def _training(task: Task, stage: str, size_px: int) -> _Training:
     """The stage with as many videos as fit into the GPU."""
     give_memory_back()
     job = _job(task, stage, size_px)
-    while True:
-        ours = _variants(job)["ours"]
-        try:
-            step = Step(job, ours, ExitStack())
-            if not task.is_dry:
-                step.measure(1)
-                step.seconds.clear()
-            return _Training(job=job, ours=ours, step=step)
-        except torch.OutOfMemoryError:
-            if job.batch_size == 1:
-                raise
+    while (training := _fitting(task, job)) is None:
         job = replace(job, batch_size=job.batch_size // 2)
         give_memory_back()
+    return training
+
+
+def _fitting(task: Task, job: Job) -> _Training | None:
+    """The training of a job; None if it takes too much memory and could take less."""
+    ours = _variants(job)["ours"]
+    try:
+        step = Step(job, ours, ExitStack())
+        if not task.is_dry:
+            step.measure(1)
+        return _Training(job=job, ours=ours, step=step)
+    except torch.OutOfMemoryError:
+        if job.batch_size == 1:
+            raise
+    return None
 
 
 def _job(task: Task, stage: str, size_px: int) -> Job:
