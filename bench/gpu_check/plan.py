@@ -13,7 +13,7 @@ class Plan(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A step, and its seconds in both plans. Time that a step leaves over goes to later ones.
+    """A step, and its seconds in both plans. Time that a step leaves over goes to the later ones.
 
     Attributes:
         module: The module whose `cells` it measures.

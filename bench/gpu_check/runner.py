@@ -52,14 +52,24 @@ def run_steps(options: Options) -> bool:
         _claim(options, device)
         began_s = time.time()
         end_s = began_s + 60 * options.plan - SPARE_S
-        reserved_s = sum(STEPS[name].seconds(options.plan) for name in options.steps)
-        for name in options.steps:
-            reserved_s -= STEPS[name].seconds(options.plan)
-            _run(name, options, end_s - (0 if STEPS[name].is_needed else reserved_s))
+        for index, name in enumerate(options.steps):
+            _run(name, options, _step_end_s(options, index, end_s))
             paths = write_report(options.out)
         print(f"written to {' and '.join(map(str, paths))}; {time.time() - began_s:.0f} s")
     found = [Findings.read(_file(options, name)) for name in options.steps]
     return all(findings.status == "passed" for findings in found)
+
+
+def _step_end_s(options: Options, index: int, end_s: float) -> float:
+    """When a step should end: it has its share of the time that is left for it and the later ones.
+
+    So what a step leaves over, or takes too long, counts for all later ones.
+    """
+    step, now_s = STEPS[options.steps[index]], time.time()
+    if step.is_needed:
+        return end_s
+    wanted_s = [STEPS[name].seconds(options.plan) for name in options.steps[index:]]
+    return now_s + (end_s - now_s) * wanted_s[0] / sum(wanted_s)
 
 
 def _device_name(is_dry: bool) -> str:
