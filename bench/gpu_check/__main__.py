@@ -23,9 +23,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.gpu_check.plan import STEPS, Plan
 from bench.gpu_check.report import write_report
 from bench.gpu_check.runner import Options, run_steps
+from bench.gpu_check.timetable import STEPS, Duration
 from shards.errors import InputError
 
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = Options(
             out=options.out.resolve(),
             videos=options.videos and options.videos.resolve(),
-            plan=Plan(options.minutes),
+            duration=Duration(options.minutes),
             steps=options.steps or list(STEPS),
             is_dry=options.dry_run,
         )
@@ -57,7 +57,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("command", nargs="?", choices=("run", "report"), default="run")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder of the check")
     parser.add_argument(
-        "--minutes", type=int, choices=[plan.value for plan in Plan], default=Plan.SHORT.value
+        "--minutes",
+        type=int,
+        choices=[each.value for each in Duration],
+        default=Duration.SHORT.value,
     )
     parser.add_argument("--steps", nargs="+", choices=STEPS, help="default: all")
     parser.add_argument("--videos", type=Path, help="folder of class folders; default: made up")

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.task import RECIPES, Cell, Task, num_cores
+from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, decoder_caps
 
@@ -23,15 +23,15 @@ _FORMATS = {
 }
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """Machine, GPU, then each codec and pixel format."""
-    yield Cell(name="machine", run=_machine)
+    yield CheckCell(name="machine", run=_machine)
     if task.is_dry:
         return
-    yield Cell(name="gpu", run=partial(_gpu, task))
+    yield CheckCell(name="gpu", run=partial(_gpu, task))
     for codec, names in _FORMATS.items():
         for name in names:
-            yield Cell(name=f"{codec} {name}", run=partial(_format, task, codec, name))
+            yield CheckCell(name=f"{codec} {name}", run=partial(_format, task, codec, name))
 
 
 def _machine() -> Found:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.gpu_check.findings import Found
 from bench.gpu_check.sources import dali_engine, plan_of, rate
-from bench.gpu_check.task import RECIPES, Cell, Task
+from bench.gpu_check.task import RECIPES, CheckCell, Task
 from loaders.engines.dali.graph import Graph, Inputs
 from loaders.engines.dali.samples import Sample, SampleBatch
 from shards.reader import ShardReader
@@ -41,7 +41,7 @@ class Decoding:
         return f"{self.recipe} {kind} {self.num_pipelines}x{self.num_threads}"
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """Threads first, then whole files against windows, pipelines, codecs."""
     plain = Decoding(recipe=task.decoded_recipe)
     if task.is_dry:
@@ -58,9 +58,9 @@ def cells(task: Task) -> Iterator[Cell]:
         longer += [replace(plain, recipe=recipe, num_pipelines=2) for recipe in RECIPES[1:]]
         longer += [replace(plain, recipe=recipe, is_whole=True) for recipe in RECIPES[1:]]
     for way in ways:
-        yield Cell(name=way.name, run=partial(_decode, task, way))
+        yield CheckCell(name=way.name, run=partial(_decode, task, way))
     for way in longer:
-        yield Cell(name=way.name, run=partial(_decode, task, way), is_long=True)
+        yield CheckCell(name=way.name, run=partial(_decode, task, way), is_long=True)
 
 
 def _decode(task: Task, way: Decoding) -> Found:

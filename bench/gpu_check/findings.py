@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_check.plan import NO_TIME, Plan
+from bench.gpu_check.timetable import NO_TIME, Duration
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 
@@ -27,10 +27,10 @@ class Findings:
         path: The file.
         status: "new", "running", "passed", "failed" or "out of time".
         cell: The cell that is running, or that was when the step was killed; None between cells.
-        minutes: The plan in which the step ended.
+        minutes: Those of the check in which the step ended.
         seconds: How long the step ran, in all its processes.
         error: Why the step ended outside a cell; empty if it did not.
-        found: Cell -> its figures; "problem" says why there are none, "missing" which library.
+        found: CheckCell -> its figures; "problem" says why there are none, "missing" which library.
     """
 
     path: Path
@@ -90,13 +90,13 @@ class Findings:
         """Forgets the cells that have no figures, so that they run again."""
         self.found = {name: cell for name, cell in self.found.items() if is_good(cell)}
 
-    def finish(self, error: str, plan: Plan) -> None:
+    def finish(self, error: str, duration: Duration) -> None:
         """Notes that the step is over."""
         problems = [one.get("problem", "") for one in self.found.values() if not is_good(one)]
         problems += [error] if error else []
         self.status = "failed" if any(text != NO_TIME for text in problems) else "out of time"
         self.status, self.error = self.status if problems else "passed", error
-        self.cell, self.minutes = None, plan.value
+        self.cell, self.minutes = None, duration.value
         self.save()
 
 

@@ -15,7 +15,7 @@ import torch
 
 from bench.gpu_check.findings import Found
 from bench.gpu_check.sources import rate
-from bench.gpu_check.task import RECIPES, Cell, Task, num_cores
+from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from bench.peers import torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
 from loaders import DaliLayout, Loader, Plan, TryLayouts, open_loader
@@ -41,7 +41,7 @@ class Views:
         return f"{self.stage} {self.size_px} {self.recipe}"
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """Each stage and size in each engine; then more layouts, recipes and peers."""
     sizes = (32,) if task.is_dry else (224, 112)
     shown = [
@@ -53,7 +53,7 @@ def cells(task: Task) -> Iterator[Cell]:
         yield _cell(task, views, "dali")
         yield _cell(task, views, "fused")
         run = partial(_torchcodec, task, views)
-        yield Cell(name=f"{views.name} torchcodec", run=lambda run=run: rate(task, run()))
+        yield CheckCell(name=f"{views.name} torchcodec", run=lambda run=run: rate(task, run()))
     for views in shown:
         yield _cell(task, views, "dali", TryLayouts(), is_long=True)
     for layout in _more_layouts(task):
@@ -66,7 +66,7 @@ def cells(task: Task) -> Iterator[Cell]:
         yield _cell(task, views, engine, is_long=True)
     # DALI decodes no H.264 on the CPU.
     plain = Views(stage="pretrain", size_px=sizes[0], recipe=task.decoded_recipe)
-    yield Cell(
+    yield CheckCell(
         name=f"{plain.name} plain dali",
         run=lambda: rate(task, _plain_dali(task, plain)),
         is_long=True,
@@ -90,10 +90,10 @@ def _cell(
     layout: DaliLayout | TryLayouts | None = None,
     *,
     is_long: bool = False,
-) -> Cell:
+) -> CheckCell:
     told = {None: ""}.get(layout, " tuned" if isinstance(layout, TryLayouts) else f" {layout}")
     run = partial(_engine, task, views, engine, layout)
-    return Cell(name=f"{views.name} {engine}{told}", run=run, is_long=is_long)
+    return CheckCell(name=f"{views.name} {engine}{told}", run=run, is_long=is_long)
 
 
 def _engine(task: Task, views: Views, engine: str, layout: DaliLayout | TryLayouts | None) -> Found:

@@ -12,7 +12,7 @@ import torch
 
 from bench.gpu_check.findings import Found
 from bench.gpu_check.sources import dali_engine, plan_of, synchronize
-from bench.gpu_check.task import Cell, Task
+from bench.gpu_check.task import CheckCell, Task
 from loaders import ViewSpec, open_loader
 from loaders.engines.dali.graph import OPERATORS
 from loaders.plan import stage_views
@@ -23,14 +23,14 @@ from shards.reader import ShardReader
 _EVERYTHING = Augment(color_p=1.0, gamma=(0.8, 1.2), gamma_p=1.0, num_erase=1, erase_p=1.0)
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """Reading, each operator, then the whole graph in every type and in a loader."""
     spec = stage_views.pretrain(size_px=32 if task.is_dry else 224, augment=_EVERYTHING)
-    yield Cell(name="read", run=partial(_read, task, spec))
+    yield CheckCell(name="read", run=partial(_read, task, spec))
     for name in OPERATORS:
-        yield Cell(name=name, run=partial(_until, task, spec, name))
+        yield CheckCell(name=name, run=partial(_until, task, spec, name))
     for dtype in ("float32", "float16", "uint8"):
-        yield Cell(name=f"whole graph, {dtype}", run=partial(_whole, task, spec, dtype))
+        yield CheckCell(name=f"whole graph, {dtype}", run=partial(_whole, task, spec, dtype))
 
 
 def _read(task: Task, spec: ViewSpec) -> Found:

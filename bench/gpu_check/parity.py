@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.task import RECIPES, Cell, Task
+from bench.gpu_check.task import RECIPES, CheckCell, Task
 from loaders import ViewSpec, open_loader
 from loaders.engines.reference import centred_engine
 from loaders.plan import stage_views
@@ -22,11 +22,11 @@ MAX_MEAN_DIFFERENCE, MIN_PSNR_DB = 1.5 / 255, 38.0
 Views = dict[str, torch.Tensor]
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """The default recipe with every preset; then the other recipes."""
     for recipe in RECIPES:
         for name, spec in _presets(48 if task.is_dry else 112).items():
-            yield Cell(
+            yield CheckCell(
                 name=f"{recipe} {name}",
                 run=partial(_compare, task, recipe, spec),
                 is_long=recipe != RECIPES[0] and name != "student",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu_check.findings import Found, all_findings, is_good, read_json
-from bench.gpu_check.plan import STEPS
+from bench.gpu_check.timetable import STEPS
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gpu_check.findings import Findings, is_good, read_json
-from bench.gpu_check.plan import EXIT_START_AGAIN, NO_TIME, SPARE_S, STEPS, Plan
 from bench.gpu_check.report import write_report
+from bench.gpu_check.timetable import EXIT_START_AGAIN, NO_TIME, SPARE_S, STEPS, Duration
 from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.publish import publish_bytes
@@ -28,14 +28,14 @@ class Options:
     Attributes:
         out: The folder of the check.
         videos: Folder of class folders with videos; None to make videos.
-        plan: How much is measured.
+        duration: How much is measured.
         steps: The steps to run.
         is_dry: Whether the CPU stands in for the GPU.
     """
 
     out: Path
     videos: Path | None
-    plan: Plan
+    duration: Duration
     steps: Sequence[str]
     is_dry: bool
 
@@ -51,7 +51,7 @@ def run_steps(options: Options) -> bool:
     with locked(options.out / ".lock", f"{options.out}: another check writes there"):
         _claim(options, device)
         began_s = time.time()
-        end_s = began_s + 60 * options.plan - SPARE_S
+        end_s = began_s + 60 * options.duration - SPARE_S
         for index, name in enumerate(options.steps):
             _run(name, options, _step_end_s(options, index, end_s))
             paths = write_report(options.out)
@@ -68,7 +68,7 @@ def _step_end_s(options: Options, index: int, end_s: float) -> float:
     step, now_s = STEPS[options.steps[index]], time.time()
     if step.is_needed:
         return end_s
-    wanted_s = [STEPS[name].seconds(options.plan) for name in options.steps[index:]]
+    wanted_s = [STEPS[name].seconds(options.duration) for name in options.steps[index:]]
     return now_s + (end_s - now_s) * wanted_s[0] / sum(wanted_s)
 
 
@@ -87,7 +87,7 @@ def _claim(options: Options, device: str) -> None:
     path = options.out / "check.json"
     if path.is_file() and (before := read_json(path).get("device")) != device:
         raise InputError(f"{options.out}: holds the check of {before!r}; give another --out")
-    content = {"device": device, "dry_run": options.is_dry, "minutes": options.plan.value}
+    content = {"device": device, "dry_run": options.is_dry, "minutes": options.duration.value}
     publish_bytes(path, (json.dumps(content) + "\n").encode())
 
 
@@ -99,7 +99,7 @@ def _run(name: str, options: Options, end_s: float) -> None:
     """Runs a step to its end, in as many processes as it takes."""
     path, began_s = _file(options, name), time.time()
     findings = Findings.read(path)
-    if findings.status == "passed" and findings.minutes >= options.plan:
+    if findings.status == "passed" and findings.minutes >= options.duration:
         print(f"{name:13s} passed before")
         return
     if findings.status == "running":
@@ -111,7 +111,7 @@ def _run(name: str, options: Options, end_s: float) -> None:
     error = _run_processes(name, options, end_s)
     findings = Findings.read(path)
     findings.seconds = round(findings.seconds + time.time() - began_s, 1)
-    findings.finish(error, options.plan)
+    findings.finish(error, options.duration)
     print(f"{findings.status} in {findings.seconds} s", flush=True)
     for cell, figures in findings.found.items():
         if not is_good(figures):
@@ -140,7 +140,7 @@ def _run_processes(name: str, options: Options, end_s: float) -> str:
 def _run_process(name: str, options: Options, end_s: float, limit_s: float) -> int | None:
     """Runs a step in one process; returns its exit code, None if it had to be stopped."""
     command = [sys.executable, "-m", "bench.gpu_check.step", name, "--out", str(options.out)]
-    command += ["--minutes", str(options.plan.value), "--end-s", str(end_s)]
+    command += ["--minutes", str(options.duration.value), "--end-s", str(end_s)]
     command += ["--parent", str(os.getpid())]
     if options.videos is not None:
         command += ["--videos", str(options.videos)]

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from bench.gpu_check.findings import Findings
-from bench.gpu_check.plan import EXIT_START_AGAIN, NO_TIME, STEPS, Plan
 from bench.gpu_check.sources import give_memory_back
 from bench.gpu_check.task import Task
+from bench.gpu_check.timetable import EXIT_START_AGAIN, NO_TIME, STEPS, Duration
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,7 +37,7 @@ def main() -> int:
         device=torch.device("cpu" if options.dry_run else "cuda"),
         out=options.out,
         videos=options.videos,
-        plan=Plan(options.minutes),
+        duration=Duration(options.minutes),
         end_s=options.end_s,
     )
     return 0 if run_step(options.name, task) else EXIT_START_AGAIN
@@ -47,7 +47,7 @@ def run_step(name: str, task: Task) -> bool:
     """Measures the cells of a step that its findings lack; False if the GPU is not usable then."""
     findings, is_first = Findings.read(task.findings(name)), True
     for cell in import_module(STEPS[name].module).cells(task):
-        if cell.name in findings.found or (cell.is_long and task.plan is not Plan.LONG):
+        if cell.name in findings.found or (cell.is_long and task.duration is not Duration.LONG):
             continue
         if task.left_s <= 0 and not is_first:  # a process that was slow to start measures one cell
             findings.end_cell(cell.name, {"problem": NO_TIME})

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.plan import Plan
+from bench.gpu_check.timetable import Duration
 from loaders.engines.dali.nvdec import NvdecError, decoder_caps
 
 # The recipes that DALI decodes on a GPU.
@@ -18,13 +18,13 @@ RECIPES = ("h264", "hevc", "vp9")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class CheckCell:
     """One figure, or a few that are measured together.
 
     Attributes:
         name: Its name in the findings.
         run: Returns the figures.
-        is_long: Whether it is only in the long plan.
+        is_long: Whether it is only in the long check.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Task:
         device: A torch device; the CPU in a dry run.
         out: The folder of the check.
         videos: Folder of class folders with videos; None to make videos.
-        plan: How much is measured.
+        duration: How much is measured.
         end_s: When the step should end, as `time.time()` gives it.
     """
 
     device: torch.device
     out: Path
     videos: Path | None
-    plan: Plan
+    duration: Duration
     end_s: float
 
     @property

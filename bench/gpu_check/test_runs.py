@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.plan import Plan
-from bench.gpu_check.task import Cell, Task
+from bench.gpu_check.task import CheckCell, Task
+from bench.gpu_check.timetable import Duration
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """Order and resume, bad videos, then all tests marked `gpu`; in a dry run some on the CPU."""
     device, dali = task.device.type, "tests/loaders/engines/dali"
     order = "order" if task.is_dry else "layout or resume or order or kept"
     faults = "stops" if task.is_dry else "bad or changed or blamed"
-    every = dali if task.is_dry else "tests" if task.plan is Plan.LONG else "tests/loaders"
+    every = dali if task.is_dry else "tests" if task.duration is Duration.LONG else "tests/loaders"
     for name, chosen in (("order and resume", order), ("bad videos", faults)):
         arguments = ("-m", "not slow", "-k", f"({chosen}) and {device}", dali)
-        yield Cell(name=name, run=partial(_run, task, name, *arguments))
-    yield Cell(name="all", run=partial(_run, task, "all", "-m", "gpu", "--maxfail=5", every))
+        yield CheckCell(name=name, run=partial(_run, task, name, *arguments))
+    yield CheckCell(name="all", run=partial(_run, task, "all", "-m", "gpu", "--maxfail=5", every))
 
 
 def _run(task: Task, name: str, *selection: str) -> Found:

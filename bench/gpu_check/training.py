@@ -14,8 +14,8 @@ import torch
 
 from bench.gpu_check.findings import Found
 from bench.gpu_check.sources import give_memory_back
-from bench.gpu_check.task import Cell, Task
-from bench.train_step import Job, Step, loaded, num_flops, synthetic
+from bench.gpu_check.task import CheckCell, Task
+from bench.train_step import TimedStep, TrainingJob, loaded, num_flops, synthetic
 from bench.train_variants import Variant, peak_flops, variants
 from tb.config.load_config import load_config
 
@@ -27,12 +27,12 @@ _BATCH_SIZE = 4
 class _Training:
     """One stage at one size on the device."""
 
-    job: Job
+    job: TrainingJob
     ours: Variant
-    step: Step
+    step: TimedStep
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """Stage by stage and size by size: ready batches, then each engine, then what others do."""
     sizes = (32,) if task.is_dry else (224, 112)
     for size_px in sizes:
@@ -50,8 +50,8 @@ def cells(task: Task) -> Iterator[Cell]:
 
 def _cell(
     task: Task, stage: str, size_px: int, name: str, run: Callable[..., Found], is_long: bool
-) -> Cell:
-    return Cell(
+) -> CheckCell:
+    return CheckCell(
         name=f"{stage} {size_px} {name}", run=partial(run, task, stage, size_px), is_long=is_long
     )
 
@@ -84,10 +84,10 @@ def _other(task: Task, stage: str, size_px: int, name: str) -> Found:
     give_memory_back()
     job = replace(_job(task, stage, size_px), batch_size=batch_size)
     with ExitStack() as stack:
-        return _measure(task, Step(job, _variants(job)[name], stack), job)
+        return _measure(task, TimedStep(job, _variants(job)[name], stack), job)
 
 
-def _measure(task: Task, step: Step, job: Job) -> Found:
+def _measure(task: Task, step: TimedStep, job: TrainingJob) -> Found:
     if not task.is_dry:
         step.measure(2)  # compiles, and finds its memory
     step.seconds.clear()
@@ -113,11 +113,11 @@ def _training(task: Task, stage: str, size_px: int) -> _Training:
     return training
 
 
-def _fitting(task: Task, job: Job) -> _Training | None:
+def _fitting(task: Task, job: TrainingJob) -> _Training | None:
     """The training of a job; None if it takes too much memory and could take less."""
     ours = _variants(job)["ours"]
     try:
-        step = Step(job, ours, ExitStack())
+        step = TimedStep(job, ours, ExitStack())
         if not task.is_dry:
             step.measure(1)
         return _Training(job=job, ours=ours, step=step)
@@ -127,7 +127,7 @@ def _fitting(task: Task, job: Job) -> _Training | None:
     return None
 
 
-def _job(task: Task, stage: str, size_px: int) -> Job:
+def _job(task: Task, stage: str, size_px: int) -> TrainingJob:
     batch_size = 2 if task.is_dry else _BATCH_SIZE
     settings = [
         f"backbone={'small' if task.is_dry else 'slow_r50'}",
@@ -135,7 +135,7 @@ def _job(task: Task, stage: str, size_px: int) -> Job:
         f"classify.clips.size_px={size_px}",
         f"pretrain.optim.batch_size={batch_size}",
     ]
-    return Job(
+    return TrainingJob(
         stage=stage,
         config=load_config(None, settings),
         batch_size=batch_size,
@@ -144,6 +144,6 @@ def _job(task: Task, stage: str, size_px: int) -> Job:
     )
 
 
-def _variants(job: Job) -> dict[str, Variant]:
+def _variants(job: TrainingJob) -> dict[str, Variant]:
     found = variants(job.device, job.stage, shards=False, compiled=False)
     return {variant.name: variant for variant in found}

@@ -9,19 +9,19 @@ import av
 import numpy as np
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.task import RECIPES, Cell, Task, num_cores
+from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from shards.encode.recipe import Recipe
 from shards.files.publish import publish_file, unfinished_file
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 
 
-def cells(task: Task) -> Iterator[Cell]:
+def cells(task: Task) -> Iterator[CheckCell]:
     """The videos, then one cell for each recipe."""
     if task.videos is None:
-        yield Cell(name="videos", run=partial(_make_videos, task))
+        yield CheckCell(name="videos", run=partial(_make_videos, task))
     for recipe in RECIPES:
-        yield Cell(name=recipe, run=partial(_store, task, recipe))
+        yield CheckCell(name=recipe, run=partial(_store, task, recipe))
 
 
 def _store(task: Task, recipe: str) -> Found:

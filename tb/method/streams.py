@@ -87,7 +87,7 @@ def stage_engine(
         )
     if world.is_main:
         untuned = config.model_copy(update={"machine": machine.model_copy(update={"tune": False})})
-        with open_stream(Stream(part="all", spec=spec), manifest, untuned, optim) as loader:
+        with open_stream(Stream(part=Part.ALL, spec=spec), manifest, untuned, optim) as loader:
             choice = loader.choice
     names = list(EngineName)
     name = names[of_main(names.index(choice.name) if choice is not None else 0)]

@@ -1,4 +1,4 @@
-"""Dry runs of both plans, killed again and again, keep what they have and come to their end."""
+"""Dry runs of both lengths, killed again and again, keep what they have and come to their end."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.gpu_check.plan import STEPS, Plan
 from bench.gpu_check.runner import ROOT
 from bench.gpu_check.task import RECIPES
+from bench.gpu_check.timetable import STEPS, Duration
 from bench.peers import torchcodec_decoder
 from loaders.engines.dali.graph import OPERATORS
 
@@ -24,10 +24,10 @@ _NUM_KILLS = 5
 _MAX_STARTS = 8
 
 
-def _start(out: Path, plan: Plan) -> subprocess.Popen[bytes]:
+def _start(out: Path, duration: Duration) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bench.gpu_check", "--dry-run", "--out", str(out)]
     return subprocess.Popen(
-        [*command, "--minutes", str(plan.value)], cwd=ROOT, stdout=subprocess.DEVNULL
+        [*command, "--minutes", str(duration.value)], cwd=ROOT, stdout=subprocess.DEVNULL
     )
 
 
@@ -74,22 +74,22 @@ def _processes_of(out: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_both_plans_survive_being_killed(tmp_path: Path) -> None:
+def test_both_checks_survive_being_killed(tmp_path: Path) -> None:
     chance = random.Random(13)
-    for plan in Plan:
+    for duration in Duration:
         for _ in range(_NUM_KILLS):
             before = _cells(tmp_path)
-            process = _start(tmp_path, plan)
+            process = _start(tmp_path, duration)
             _kill_after(process, tmp_path, chance.randrange(9), chance.uniform(0, 2))
             after = _cells(tmp_path)
             assert {name: after[name] for name in before} == before
             for step in _steps(tmp_path).values():
                 assert step["cell"] is None or step["status"] == "running"
         for _ in range(_MAX_STARTS):
-            if (code := _start(tmp_path, plan).wait()) != 1:
+            if (code := _start(tmp_path, duration).wait()) != 1:
                 break
         assert code == 0, _problems(tmp_path)
-        _check_results(tmp_path, plan)
+        _check_results(tmp_path, duration)
 
 
 def _problems(out: Path) -> list[Any]:
@@ -101,9 +101,9 @@ def _problems(out: Path) -> list[Any]:
     ]
 
 
-def _check_results(out: Path, plan: Plan) -> None:
+def _check_results(out: Path, duration: Duration) -> None:
     results = json.loads((out / "dry-run.json").read_text())
-    assert (results["dry_run"], results["minutes"]) == (True, plan)
+    assert (results["dry_run"], results["minutes"]) == (True, duration)
     assert list(results["steps"]) == list(STEPS)
     assert {step["status"] for step in results["steps"].values()} == {"passed"}
     found = {name: step["found"] for name, step in results["steps"].items()}
@@ -122,7 +122,7 @@ def _check_results(out: Path, plan: Plan) -> None:
     assert all(
         "step_s" in cell or "teraflop_per_video" in cell for cell in found["training"].values()
     )
-    assert len(found["parity"]) == (8 if plan is Plan.SHORT else 18)
+    assert len(found["parity"]) == (8 if duration is Duration.SHORT else 18)
     for name in ("order and resume", "bad videos"):
         assert found["tests"][name]["tests"] > found["tests"][name]["skipped"] == 0
     # Those marked gpu, which a dry run selects but cannot run without a GPU.

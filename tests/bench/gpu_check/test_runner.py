@@ -13,12 +13,12 @@ import torch
 from bench.gpu_check import runner
 from bench.gpu_check.__main__ import main
 from bench.gpu_check.findings import Findings
-from bench.gpu_check.plan import NO_TIME, STEPS, Plan, Step
+from bench.gpu_check.timetable import NO_TIME, STEPS, CheckStep, Duration
 
 # A module of cells, in the place of a step's. `sitecustomize` runs before everything else.
 _CELLS = """
 import os, signal, time
-from bench.gpu_check.task import Cell
+from bench.gpu_check.task import CheckCell
 
 def fails():
     raise ValueError("no such frame")
@@ -27,17 +27,17 @@ def has_no_library():
     raise ImportError("no module named x")
 
 def cells(task):
-    yield Cell(name="first", run=lambda: {"videos_per_s": 7})
-    yield Cell(name="ends the process", run=lambda: os.kill(os.getpid(), signal.SIGKILL))
-    yield Cell(name="fails", run=fails)
-    yield Cell(name="has no library", run=has_no_library)
-    yield Cell(name="does not pass", run=lambda: {"psnr_db": 12, "passed": False})
-    yield Cell(name="only in the long plan", run=lambda: {"x": 1}, is_long=True)
-    yield Cell(name="last", run=lambda: {"videos_per_s": 8})
+    yield CheckCell(name="first", run=lambda: {"videos_per_s": 7})
+    yield CheckCell(name="ends the process", run=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    yield CheckCell(name="fails", run=fails)
+    yield CheckCell(name="has no library", run=has_no_library)
+    yield CheckCell(name="does not pass", run=lambda: {"psnr_db": 12, "passed": False})
+    yield CheckCell(name="only in the long check", run=lambda: {"x": 1}, is_long=True)
+    yield CheckCell(name="last", run=lambda: {"videos_per_s": 8})
 """
 _SITE = """
-from bench.gpu_check import plan
-plan.STEPS["capabilities"] = plan.Step(module="made_up_cells", short_s=60, long_s=60)
+from bench.gpu_check import timetable
+timetable.STEPS["capabilities"] = timetable.CheckStep(module="made_up_cells", short_s=60, long_s=60)
 """
 DRY = ("--dry-run", "--steps", "capabilities", "--out")
 
@@ -89,34 +89,36 @@ def test_a_cell_that_fails_or_ends_the_process_costs_only_itself(
     again = _found(out)
     assert again["status"] == "passed"
     assert again["found"]["first"] == found["first"]
-    assert "only in the long plan" in again["found"]
+    assert "only in the long check" in again["found"]
     assert main([*DRY, str(out)]) == 0
     assert "passed before" in capsys.readouterr().out
 
 
 def test_a_step_without_time_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "SPARE_S", 60.0 * Plan.SHORT)
+    monkeypatch.setattr(runner, "SPARE_S", 60.0 * Duration.SHORT)
     assert main([*DRY, str(tmp_path)]) == 1
     step = _found(tmp_path)
     assert (step["status"], step["error"], step["found"]) == ("out of time", NO_TIME, {})
 
 
-def test_the_plans_end_in_time() -> None:
-    for plan in Plan:
-        total_s = sum(step.seconds(plan) for step in STEPS.values())
-        assert total_s <= 60 * plan - runner.SPARE_S
-    assert all(isinstance(step, Step) for step in STEPS.values())
+def test_both_lengths_end_in_time() -> None:
+    for duration in Duration:
+        total_s = sum(step.seconds(duration) for step in STEPS.values())
+        assert total_s <= 60 * duration - runner.SPARE_S
+    assert all(isinstance(step, CheckStep) for step in STEPS.values())
 
 
 def test_what_a_step_leaves_or_takes_counts_for_the_later_ones(tmp_path: Path) -> None:
     names = list(STEPS)
-    options = runner.Options(out=tmp_path, videos=None, plan=Plan.SHORT, steps=names, is_dry=True)
+    options = runner.Options(
+        out=tmp_path, videos=None, duration=Duration.SHORT, steps=names, is_dry=True
+    )
 
     def given_s(name: str, left_s: float) -> float:
         now_s = time.time()
         return runner._step_end_s(options, names.index(name), now_s + left_s) - now_s
 
-    wanted_s = [STEPS[name].seconds(Plan.SHORT) for name in names]
+    wanted_s = [STEPS[name].seconds(Duration.SHORT) for name in names]
     after_s = sum(wanted_s[names.index("decoding") :])
     for factor in (0.5, 1.0, 2.0):  # of the time that was planned
         expected_s = factor * STEPS["decoding"].short_s
