@@ -272,7 +272,7 @@ class Machine(_Section):
         cache: Whether remote shards are copied to this machine. False, for remote shards only,
             requests the bytes that are shown, again in each epoch.
         device: A torch device, or "auto".
-        engine: The loader's engine, or "auto".
+        engine: The loader's engine, or "auto". A run keeps the engine that it began with.
         num_workers: The loader's threads. Null: one for each core.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
         tune: Lets the DALI engine try a few layouts before a stage.
