@@ -105,7 +105,7 @@ def _run(name: str, options: Options, end_s: float) -> None:
     if findings.status == "running":
         print(f"{name:13s} goes on; it was stopped in {findings.cell or 'no cell'}")
     findings.forget_problems()
-    findings.status = "running"
+    findings.status, findings.cell = "running", None
     findings.save()
     print(f"{name:13s}", end=" ", flush=True)
     error = _run_processes(name, options, end_s)
