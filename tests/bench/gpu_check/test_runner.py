@@ -94,6 +94,19 @@ def test_a_cell_that_fails_or_ends_the_process_costs_only_itself(
     assert "passed before" in capsys.readouterr().out
 
 
+def test_the_cell_of_an_earlier_start_is_not_blamed(made_up: Path, tmp_path: Path) -> None:
+    (made_up / "made_up_cells.py").write_text("raise RuntimeError('no such driver')")
+    out = tmp_path / "out"
+    (out / "steps").mkdir(parents=True)
+    path = out / "steps" / "capabilities.json"
+    found = {"first": {"videos_per_s": 7}}
+    Findings(path=path, status="running", cell="second", found=found).save()
+    assert main([*DRY, str(out)]) == 1
+    step = _found(out)
+    assert (step["status"], step["cell"], step["found"]) == ("failed", None, found)
+    assert step["error"] == "exit code 1: RuntimeError: no such driver"
+
+
 def test_a_step_without_time_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "SPARE_S", 60.0 * Duration.SHORT)
     assert main([*DRY, str(tmp_path)]) == 1
