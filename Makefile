@@ -33,12 +33,12 @@ lint: $(INSTALLED)  ## format, lint, types
 
 check: lint test-all  ## what CI runs
 
-gpu-check: $(INSTALLED)  ## on a GPU machine: checks and figures that need a GPU, to bench/results
-	-$(BIN)/pip install --quiet -e '.[bench]'  # the peers; without a network, those already installed
-	$(BIN)/python -m bench.gpu_check --out bench/results --minutes 8
+gpu-check: $(INSTALLED)  ## on a GPU machine: checks and figures that need a GPU, to gpu-check/
+	-$(BIN)/pip install --quiet -e '.[gpu-check]'  # without a network, what is already installed
+	$(BIN)/python -m bench.gpu_check --out gpu-check --minutes 8
 
 clean:  ## removes the virtual environment, caches and the demo
-	rm -rf .venv .venv-lowest demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest demo gpu-check .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(FOLDERS) -name __pycache__ -prune -exec rm -rf {} +
 
 # Made again only when pyproject.toml has changed.

@@ -71,7 +71,15 @@ class TrainingJob:
 
 
 class TimedStep:
-    """One variant of one stage; call it to make a step."""
+    """One variant of one stage; call it to make a step.
+
+    Attributes:
+        model: The network that is trained.
+        variant: How it is computed.
+        batches: What the next steps take; another source with the same shapes may take its place.
+        seconds: The time of a step in each measurement.
+        step_bytes: The GPU memory that the steps of the last measurement took, in addition.
+    """
 
     def __init__(self, job: TrainingJob, variant: Variant, stack: ExitStack) -> None:
         torch.manual_seed(0)
@@ -91,12 +99,12 @@ class TimedStep:
             for network in (self.model, *self._teachers):
                 network.backbone.compile(dynamic=False)
         self._autocast = precision.autocast(job.device)
-        self._batches = _loaded(job, variant, stack) if variant.loader else _synthetic(job, variant)
+        self.batches = loaded(job, variant, stack) if variant.loader else synthetic(job, variant)
         self.seconds: list[float] = []
         self.step_bytes = 0
 
     def __call__(self) -> None:
-        batches = next(self._batches)
+        batches = next(self.batches)
         with self._autocast:
             loss = self._loss(batches)
         self._optimizer.backward(loss)
@@ -182,7 +190,7 @@ def _terms_apart(kind: StageKind, model: Embedder, batch: Any, config: Config) -
     return {"loss": torch.stack(terms).sum()}
 
 
-def _synthetic(job: TrainingJob, variant: Variant) -> Batches:
+def synthetic(job: TrainingJob, variant: Variant) -> Batches:
     """The same generated batch again and again, in the loader's memory layout or contiguous."""
     if job.stage in PRETRAIN:
         clips, groups = job.config.pretrain.clips, {"long": (2,), "short": (2, 4)}
@@ -204,7 +212,7 @@ def _synthetic(job: TrainingJob, variant: Variant) -> Batches:
         yield (batch,) * job.num_streams
 
 
-def _loaded(job: TrainingJob, variant: Variant, stack: ExitStack) -> Batches:
+def loaded(job: TrainingJob, variant: Variant, stack: ExitStack, engine: str = "auto") -> Batches:
     """The real loader's batches; the student's two streams are two of them."""
     pretraining = job.stage in PRETRAIN
     spec = (pretrain_views if pretraining else clip_views)(job.config)
@@ -214,12 +222,14 @@ def _loaded(job: TrainingJob, variant: Variant, stack: ExitStack) -> Batches:
             spec,
             batch_size=job.batch_size,
             device=str(job.device),
+            engine=engine,
             dtype=Precision(variant.amp).loader_dtype,
             seed=seed,
         )
         for seed in range(job.num_streams)
     ]
-    return zip(*(stack.enter_context(closing(x.stream())) for x in loaders), strict=True)
+    streams = (stack.enter_context(closing(stack.enter_context(x).stream())) for x in loaders)
+    return zip(*streams, strict=True)
 
 
 def run_stage(
@@ -243,7 +253,7 @@ def run_stage(
             for step in running:
                 step.measure(steps)
     plain = next((step.seconds for step in running if step.variant.name == "plain"), None)
-    num_flops, peak = _num_flops(job, chosen[0]), peak_flops(job.device)
+    operations, peak = num_flops(job, chosen[0]), peak_flops(job.device)
     rows = []
     for step in running:
         seconds = statistics.median(step.seconds)
@@ -256,8 +266,8 @@ def run_stage(
                 "step_s": seconds,
                 "videos_per_s": job.num_videos / seconds,
                 "speed_against_plain": statistics.median(ratios) if ratios else None,
-                "teraflop_per_step": num_flops / 1e12,
-                "mfu": num_flops / seconds / peak if peak else None,
+                "teraflop_per_step": operations / 1e12,
+                "mfu": operations / seconds / peak if peak else None,
                 "step_memory_mb": step.step_bytes / 2**20 or None,
             }
         )
@@ -266,8 +276,8 @@ def run_stage(
     ]
 
 
-def _num_flops(job: TrainingJob, variant: Variant) -> float:
-    """Floating-point operations of one step, in proportion to those of a small one.
+def num_flops(job: TrainingJob, variant: Variant) -> float:
+    """Floating-point operations of one step: of a small one, in proportion.
 
     The products of L_I's embeddings grow faster, but they are too few to count.
     """

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loaders.batch import Batch as Batch
     from loaders.devices import usable_device as usable_device
-    from loaders.engines.choice import engine_name as engine_name
     from loaders.engines.dali.layout import DaliLayout as DaliLayout
     from loaders.engines.dali.layout import DaliViews as DaliViews
     from loaders.engines.dali.layout import TryLayouts as TryLayouts
@@ -52,7 +51,6 @@ _MODULE_OF = {
     "TryLayouts": "loaders.engines.dali.layout",
     "ViewGroup": "loaders.plan.views",
     "ViewSpec": "loaders.plan.views",
-    "engine_name": "loaders.engines.choice",
     "open_loader": "loaders.opening",
     "usable_device": "loaders.devices",
 }
@@ -75,7 +73,6 @@ __all__ = [
     "TryLayouts",
     "ViewGroup",
     "ViewSpec",
-    "engine_name",
     "open_loader",
     "usable_device",
 ]

@@ -5,7 +5,6 @@ assembler makes batches. The loader only connects them and remembers its positio
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from types import TracebackType
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from loaders.batch import Assembler, Batch
+from loaders.engines.choice import EngineChoice
 from loaders.engines.engine import Engine, Rendered
 from loaders.faults import FaultLog, LoaderError, Skip
 from loaders.plan.draw import Plan
@@ -24,8 +24,6 @@ from loaders.producer import LocalProducer, Producer
 from loaders.profile import Profile, profile_stream
 from loaders.transfer import CopyStream
 from shards.errors import InputError
-
-_logger = logging.getLogger(__name__)
 
 
 class Loader:
@@ -38,6 +36,7 @@ class Loader:
         manifest: The manifest of the shards.
         planner: Says which plan comes when.
         producer: Makes the pixels.
+        choice: Which engine makes them, and why.
         labels: (number of rows in the manifest,) int64, -1 where hidden.
         device: Where batches end up.
     """
@@ -47,6 +46,7 @@ class Loader:
         *,
         planner: Planner,
         producer: Producer,
+        choice: EngineChoice,
         labels: np.ndarray,
         device: torch.device,
         skip: Skip | None,
@@ -54,7 +54,8 @@ class Loader:
     ) -> None:
         """Takes over the producer; the others as in `Assembler`."""
         self.manifest, self.planner, self.producer = planner.manifest, planner, producer
-        self.labels, self.device, self._copies = labels, device, copies
+        self.choice, self.labels, self.device = choice, labels, device
+        self._copies = copies
         self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
         self._epoch = self._batch = 0
         self._iteration = 0  # number of the newest iteration; older ones must not continue

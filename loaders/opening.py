@@ -1,13 +1,17 @@
 """`open_loader`: opens a shards folder as a `Loader`. Every argument is checked here."""
 
-import logging
-from functools import lru_cache
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from loaders.devices import usable_device
-from loaders.engines.choice import EngineName, auto_engine, engine_name
+from loaders.engines.choice import EngineChoice, EngineName, choose_engine
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.speeds import videos_per_s
 from loaders.faults import Skip, skip_policy
 from loaders.loader import Loader
 from loaders.placement import Making
@@ -21,8 +25,6 @@ from loaders.transfer import CudaCopyStream
 from shards.cpus import num_cpus
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
-
-_logger = logging.getLogger(__name__)
 
 
 def open_loader(
@@ -77,7 +79,8 @@ def open_loader(
         device: A torch device, or "auto": CUDA where there is one.
 
         engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
-            dali on a GPU that decodes video, otherwise fused.
+            on a GPU that decodes these videos the faster of dali and fused, which is measured once
+            for each kind of views and kept; otherwise fused.
         num_workers: Number of threads; one per usable core by default.
         in_process: Whether the threads run in this process. False starts the loader process, one
             for all loaders of this process, where they do not slow down the training. By default
@@ -107,28 +110,44 @@ def open_loader(
         rank=rank,
         world_size=world_size,
     )
-    placed = usable_device(device)
-    chosen = engine_name(engine, str(placed), manifest.distinct_codecs)
-    if engine == "auto" and rank == 0:
-        _say_why(str(placed), manifest.distinct_codecs)
     making = Making(
         cache=cache,
         dtype=dtype,
-        device=placed,
+        device=usable_device(device),
         num_workers=num_cpus() if num_workers is None else num_workers,
         in_process=in_process,
         lookahead_mb=lookahead_mb,
         layout=layout,
     )
-    is_copied = placed.type == "cuda" and chosen != EngineName.DALI
+    opened = partial(_opened, planner, making, subset.visible_labels(manifest), skip)
+    measure = partial(_speed, opened)
+    return opened(
+        choose_engine(engine, planner, dtype, making.device, making.num_workers, layout, measure)
+    )
+
+
+def _opened(
+    planner: Planner, making: Making, labels: np.ndarray, skip: Skip | None, choice: EngineChoice
+) -> Loader:
+    is_copied = making.device.type == "cuda" and choice.name != EngineName.DALI
     return Loader(
         planner=planner,
-        producer=making.open(planner, chosen),
-        labels=subset.visible_labels(manifest),
-        device=placed,
+        producer=making.open(planner, choice.name),
+        choice=choice,
+        labels=labels,
+        device=making.device,
         skip=skip,
-        copies=CudaCopyStream(placed) if is_copied else None,
+        copies=CudaCopyStream(making.device) if is_copied else None,
     )
+
+
+def _speed(opened: Callable[[EngineChoice], Loader], name: EngineName) -> float:
+    """The videos/s of a loader with that engine."""
+    with (
+        opened(EngineChoice(name=name, why="it is measured")) as loader,
+        closing(loader.stream()) as batches,
+    ):
+        return videos_per_s((int((x.plan.rows >= 0).sum()) for x in batches), loader.device)
 
 
 def _order(shuffle: bool, order: str | None) -> Order:
@@ -140,10 +159,3 @@ def _order(shuffle: bool, order: str | None) -> Order:
     if order is not None and order not in choices:
         raise InputError(f"order is {order!r}: choose {' or '.join(choices)}")
     return Order(order or Order.GLOBAL)
-
-
-@lru_cache
-def _say_why(device: str, codecs: frozenset[str]) -> None:
-    """Logs once per process and choice which engine was chosen."""
-    name, reason = auto_engine(device, codecs)
-    _logger.info("loader: engine %s (%s)", name, reason)

@@ -1,21 +1,31 @@
 """The engines by name: what "auto" stands for on this machine, and how each engine is opened."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import torch
 
 from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine
+from loaders.engines.speeds import kept_speeds
 from loaders.plan.draw import Plan
 from loaders.plan.normalization import normalization_name
 from loaders.plan.planner import Planner
 from loaders.plan.views import ViewSpec
-from shards.errors import InputError
+from shards.cpus import num_cpus
+from shards.errors import InputError, printable
 from shards.reader import ShardReader
+
+_logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16", "uint8")
 
@@ -31,36 +41,132 @@ class EngineName(StrEnum):
     """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
 
 
-def engine_name(
-    engine: str, device: str = "auto", codecs: frozenset[str] = frozenset({"h264"})
-) -> EngineName:
-    """The engine that `engine` ("auto" or a name) stands for on this machine.
+# The engines among which "auto" chooses on a GPU. Of two that are equally fast, it takes the first.
+_MEASURED = (EngineName.DALI, EngineName.FUSED)
+_PACKAGES = (
+    *(
+        "timebalance",
+        "av",
+        "numba",
+        "nvidia-dali-cuda120",
+        "nvidia-dali-cuda130",
+        "torch",
+        "triton",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """An engine, and why it is that one.
+
+    Attributes:
+        name: The engine.
+        why: The reason, for the log and for the record of a run.
+    """
+
+    name: EngineName
+    why: str
+
+
+def choose_engine(
+    engine: str,
+    planner: Planner,
+    dtype: str,
+    device: torch.device,
+    num_workers: int,
+    layout: DaliLayout | TryLayouts | None,
+    measure: Callable[[EngineName], float],
+) -> EngineChoice:
+    """The engine that `engine` ("auto" or a name) stands for.
+
+    "auto" is fused where dali does not run. Where it runs, both are measured, once for all that the
+    speeds depend on, and the faster one is chosen. Rank 0 logs the outcome.
 
     Args:
         engine: "auto" or a name.
-        device: A torch device, or "auto".
-        codecs: The codecs of the videos, by FFmpeg's names (`Manifest.distinct_codecs`).
+        planner: Makes the plans; its manifest describes the videos.
+        dtype: NumPy's name of the views' type.
+        device: Where batches end up.
+        num_workers: Number of threads.
+        layout: A layout of dali's pipelines, which only dali has.
+        measure: Engine -> videos/s.
 
     Raises:
         InputError: There is no engine of that name.
     """
-    if engine == "auto":
-        return auto_engine(device, codecs)[0]
-    if engine not in list(EngineName):
-        raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
-    return EngineName(engine)
+    if engine != "auto":
+        if engine not in list(EngineName):
+            raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
+        return EngineChoice(name=EngineName(engine), why="it was asked for")
+    codecs = planner.manifest.distinct_codecs
+    if obstacle := why_not_dali(str(device), codecs):
+        choice = EngineChoice(name=EngineName.FUSED, why=obstacle)
+    elif layout is not None:
+        choice = EngineChoice(name=EngineName.DALI, why="only dali has a layout")
+    else:
+        key = {
+            **_machine(device),
+            "stage": planner.spec.name,
+            "size_px": planner.spec.size_px,
+            "dtype": dtype,
+            "views": hashlib.sha256(repr(planner.spec).encode()).hexdigest(),
+            "batch_size": planner.batch_size,
+            "workers": num_workers,
+            "codecs": sorted(codecs),
+        }
+        choice = _faster_engine(key, measure)
+    if planner.rank == 0:
+        _log_once(choice)
+    return choice
+
+
+def _faster_engine(
+    key: Mapping[str, object], measure: Callable[[EngineName], float]
+) -> EngineChoice:
+    try:
+        speeds = kept_speeds(key, lambda: {name: measure(name) for name in _MEASURED})
+    except (InputError, RuntimeError) as error:
+        # DALI reports with RuntimeError. The next loader tries again, because nothing was kept.
+        reason = f"dali was tried and failed: {printable(str(error))[:300]}"
+        return EngineChoice(name=EngineName.FUSED, why=reason)
+    best = max(_MEASURED, key=lambda name: speeds[name])
+    told = ", ".join(f"{name} {speeds[name]:.1f}" for name in _MEASURED)
+    return EngineChoice(name=best, why=f"measured here, in videos/s: {told}")
 
 
 @lru_cache
-def auto_engine(device: str, codecs: frozenset[str]) -> tuple[EngineName, str]:
-    """(engine, why): dali if DALI is installed and decodes all codecs on a GPU, otherwise fused."""
-    obstacle = _obstacle_to_dali(device, codecs)
-    if obstacle:
-        return EngineName.FUSED, obstacle
-    return EngineName.DALI, "this GPU decodes video"
+def _log_once(choice: EngineChoice) -> None:
+    """Logs once per process and choice which engine was chosen."""
+    _logger.info("loader: engine %s (%s)", choice.name, choice.why)
 
 
-def _obstacle_to_dali(device: str, codecs: frozenset[str]) -> str:
+def _machine(device: torch.device) -> dict[str, object]:
+    """What the speed of engines depends on in this machine."""
+    gpu, driver = "none", "none"
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_name(device)
+        with suppress(OSError):
+            driver = Nvml(device).driver()
+    versions = {name: _version(name) for name in _PACKAGES}
+    return {"gpu": gpu, "driver": driver, "cpus": num_cpus(), "versions": versions}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+@lru_cache
+def why_not_dali(device: str, codecs: frozenset[str]) -> str:
+    """Why dali cannot decode videos in `codecs` on a GPU here; empty if it can.
+
+    Args:
+        device: A torch device, or "auto".
+        codecs: The codecs of the videos, by FFmpeg's names (`Manifest.distinct_codecs`).
+    """
     if not torch.cuda.is_available():
         return "there is no CUDA device"
     if device != "auto" and torch.device(device).type != "cuda":

@@ -273,7 +273,7 @@ class Machine(_Section):
         cache: Whether remote shards are copied to this machine. False, for remote shards only,
             requests the bytes that are shown, again in each epoch.
         device: A torch device, or "auto".
-        engine: The loader's engine, or "auto".
+        engine: The loader's engine, or "auto". A run keeps the engine that it began with.
         on_error: "raise" ends training at the first video that cannot be read or decoded. "skip"
             leaves such videos out of every loss, and lists them in WORK/STAGE/bad.jsonl.
         max_bad_share: With "skip": training ends when more than this share of the videos that a

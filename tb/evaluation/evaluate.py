@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from loaders.engines.choice import engine_name
 from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.parquet import publish_table
@@ -33,6 +32,7 @@ from tb.evaluation.held_out_readings import Reading, check_unread, log_reading, 
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.training.distributed import main_first
+from tb.training.engine_record import with_engine_of
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
 
@@ -68,6 +68,7 @@ def evaluate(
 
 def _evaluate(stage: str, manifest: Manifest, config: Config, work: Path, peek: bool) -> Evaluation:
     folder = work / stage
+    config = with_engine_of(folder, manifest, config)
     split = config.evaluation.split
     path = folder / f"eval-{split}.json"
     source = evaluation_source(folder, manifest, config)
@@ -111,9 +112,7 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
         "clips": config.classify.clips.model_dump(mode="json", exclude={"augment"}),
         "split_number": config.labels.split_number,
         **config.input_settings(),
-        "engine": engine_name(
-            config.machine.engine, config.machine.device, manifest.distinct_codecs
-        ),
+        "engine": with_engine_of(folder, manifest, config).machine.engine,
     }
 
 

@@ -22,6 +22,7 @@ from tb.evaluation.clips import evaluation_loader, video_means
 from tb.evaluation.evaluate import evaluation_source
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import to_channels_last
+from tb.training.engine_record import with_engine_of
 from tb.weights.checkpoint import CHECKPOINT
 from tb.weights.pretrained import load_pretrained
 
@@ -57,6 +58,7 @@ def stage_features(
         InputError: The stage is not trained or of another backbone, or the split is empty.
     """
     folder = work / stage
+    config = with_engine_of(folder, manifest, config)
     source = {**evaluation_source(folder, manifest, config), "split": split}
     key = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
     path = folder / f"features-{split}.parquet"

@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-from loaders.engines.choice import engine_name
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
@@ -20,7 +19,6 @@ def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
         "machine": {
             "seed": machine.seed,
             "order": machine.order,
-            "engine": engine_name(machine.engine, machine.device, manifest.distinct_codecs),
             "num_threads": machine.num_threads,
         },
         **config.input_settings(),

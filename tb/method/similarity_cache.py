@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from loaders import Loader, Part, open_loader
-from loaders.engines.choice import engine_name
 from loaders.plan import stage_views
 from shards.files.parquet import publish_table, read_table
 from shards.format.manifest import Manifest
@@ -101,7 +100,7 @@ def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
         [file_digest(work / teacher.pretrained / CHECKPOINT) for teacher in Teacher],
         [clips.num_frames, clips.stride, clips.size_px],
         [config.labels.split, config.labels.split_number],
-        engine_name(config.machine.engine, config.machine.device, manifest.distinct_codecs),
+        config.machine.engine,
         *config.input_settings().values(),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """Builds the stage of a kind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from shards.format.manifest import Manifest
@@ -7,14 +8,22 @@ from tb.config.sections import Config
 from tb.method.baselines import baseline_stage, supervised_only_stage
 from tb.method.finetuning import finetune_stage
 from tb.method.pretraining import pretrain_stage
+from tb.method.streams import clip_views, pretrain_views, stage_engine
 from tb.method.student import student_stage
 from tb.stage_kinds import BASELINES, SELF_SUPERVISED, StageKind, Teacher
+from tb.training.engine_record import with_engine
 from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT
 
 
 def build_stage(
-    kind: StageKind, manifest: Manifest, config: Config, work: Path, *, init: Path | None = None
+    kind: StageKind,
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    *,
+    name: str | None = None,
+    init: Path | None = None,
 ) -> Stage:
     """A stage, ready for `tb.training.loop.train`.
 
@@ -23,11 +32,24 @@ def build_stage(
         manifest: The data set.
         config: Its settings.
         work: The work folder, which holds the stages that it needs.
+        name: Its own folder in `work`; default: the kind's name.
         init: For fine-tuning: the file to start from; default: the teacher's checkpoint in `work`.
 
     Raises:
         InputError: Videos, labels or an earlier stage are missing.
     """
+    name = name or kind.value
+    is_pretraining = kind in SELF_SUPERVISED
+    spec = (pretrain_views if is_pretraining else clip_views)(config)
+    optim = config.pretrain.optim if is_pretraining else config.student.optim
+    engine = stage_engine(spec, manifest, config, optim, work / name)
+    stage = _built(kind, manifest, with_engine(config, engine.name), work, init)
+    return replace(stage, name=name, engine=engine)
+
+
+def _built(
+    kind: StageKind, manifest: Manifest, config: Config, work: Path, init: Path | None
+) -> Stage:
     if kind in SELF_SUPERVISED:
         return pretrain_stage(kind, manifest, config)
     for teacher in Teacher:

@@ -1,17 +1,19 @@
 """The streams of videos that stages train on: which videos, as which views."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from loaders import Loader, Part, TryLayouts, ViewSpec, open_loader
 from loaders.devices import usable_device
-from loaders.engines.choice import EngineName, engine_name
+from loaders.engines.choice import EngineChoice, EngineName, why_not_dali
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config, Optim
-from tb.training.distributed import join
+from tb.training.distributed import join, of_main
+from tb.training.engine_record import recorded_engine
 from tb.training.precision import precision_of
 
 
@@ -55,6 +57,43 @@ class Stream:
     spec: ViewSpec
 
 
+def stage_engine(
+    spec: ViewSpec, manifest: Manifest, config: Config, optim: Optim, folder: Path
+) -> EngineChoice:
+    """The engine of a stage: that with which its run began, or that which the settings ask for.
+
+    "auto" is the outcome of a measurement with the stage's views (see `open_loader`). Rank 0 makes
+    it, and all processes take its engine.
+
+    Args:
+        spec: The views of the stage.
+        manifest: The data set.
+        config: `config.machine` says which engine.
+        optim: The stage's section `optim`, for the batch size.
+        folder: The run's folder, which may hold a run.
+
+    Raises:
+        InputError: There is no engine of that name, or the record of the run is not readable.
+    """
+    world, machine = join(), config.machine
+    choice = recorded_engine(folder, manifest, config) if machine.engine == "auto" else None
+    if choice is not None:
+        return choice
+    if machine.tune and machine.engine == "auto":
+        obstacle = why_not_dali(str(training_device(config)), manifest.distinct_codecs)
+        return EngineChoice(
+            name=EngineName.FUSED if obstacle else EngineName.DALI,
+            why=obstacle or "machine.tune tries layouts, which only dali has",
+        )
+    if world.is_main:
+        untuned = config.model_copy(update={"machine": machine.model_copy(update={"tune": False})})
+        with open_stream(Stream(part=Part.ALL, spec=spec), manifest, untuned, optim) as loader:
+            choice = loader.choice
+    names = list(EngineName)
+    name = names[of_main(names.index(choice.name) if choice is not None else 0)]
+    return choice or EngineChoice(name=name, why="rank 0 chose it")
+
+
 def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim) -> Loader:
     """The loader of this process's share of a stream; the caller closes it.
 
@@ -67,7 +106,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
     world, device, machine = join(), training_device(config), config.machine
     layout = None
     if machine.tune:
-        if engine_name(machine.engine, str(device), manifest.distinct_codecs) != EngineName.DALI:
+        if machine.engine != EngineName.DALI:
             raise InputError(
                 "machine.tune tries layouts of the engine dali, which does not run here; "
                 "--set machine.tune=false"

@@ -12,7 +12,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from loaders import Part
-from loaders.engines.choice import engine_name
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
@@ -27,6 +26,7 @@ from tb.reports import plots
 from tb.reports.view_sheet import png_bytes, view_sheet
 from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
 from tb.training.bad_videos import read_bad_list
+from tb.training.engine_record import with_engine_of
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.version import __version__
 
@@ -59,7 +59,8 @@ def write_report(
     metrics = {kind.value: read_metrics(work / kind / METRICS) for kind in of_the_method}
     metrics = {name: rows for name, rows in metrics.items() if rows}
     num_bad = {name: len(read_bad_list(work / name)) for name in metrics}
-    result = result_tree(manifest, config, found, metrics, num_bad, seconds)
+    used = with_engine_of(work / StageKind.STUDENT, manifest, config)
+    result = result_tree(manifest, used, found, metrics, num_bad, seconds)
     publish_bytes(work / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     page = _page(manifest, config, work, result, found, metrics)
     publish_bytes(work / REPORT, page.encode())
@@ -117,9 +118,7 @@ def result_tree(
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "num_bad_videos": num_bad,
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
-        "engine": engine_name(
-            config.machine.engine, config.machine.device, manifest.distinct_codecs
-        ),
+        "engine": config.machine.engine,
         "backbone": backbone_identity(config.backbone),
         "labels_percent": None if labels.file else labels.percent,
         "data_digest": manifest.digest,

@@ -77,6 +77,14 @@ def main_first(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def of_main(number: int) -> int:
+    """Rank 0's number, on all processes; the others wait for it."""
+    values = torch.tensor(number if join().is_main else 0)
+    if join().size > 1:
+        distributed.all_reduce(values, group=_patient_group())
+    return int(values)
+
+
 def mean(values: Tensor) -> Tensor:
     """The mean of all processes' values."""
     world = join()

@@ -27,6 +27,7 @@ from tb.config.sections import Config
 from tb.named_paths import make_named_folder
 from tb.training.bad_videos import without_bad
 from tb.training.distributed import barrier, join, mean, share_weights
+from tb.training.engine_record import write_engine
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision, precision_of
 from tb.training.preparation import compile_backbones, compile_mode, prepare
@@ -80,7 +81,12 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
     compiled = compile_mode(machine, stage)
     # The outcome of "auto" belongs to the settings: a run that began in bfloat16 must not go on in
     # float32 unnoticed.
-    how = {"amp": precision.value, "compile": compiled, "sync_bn": machine.sync_bn}
+    how = {
+        "engine": stage.loaders[0].choice.name.value,
+        "amp": precision.value,
+        "compile": compiled,
+        "sync_bn": machine.sync_bn,
+    }
     stage = replace(stage, settings={**stage.settings, **how})
     prepare(stage, machine, world)
     run = RunState(
@@ -154,7 +160,7 @@ def _run_steps(
 
 
 def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bool) -> None:
-    """Writes the settings and, before the first step, a checkpoint.
+    """Writes the settings and, before the first step, the engine's record and a checkpoint.
 
     So no run with other settings uses the folder.
     """
@@ -162,6 +168,7 @@ def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bo
         remember_config(folder.parent, config)
     if first == 0:
         publish_bytes(folder / CONFIG, dump_yaml(config).encode())
+        write_engine(folder, run.stage.engine or run.stage.loaders[0].choice)
         run.save(0, config.machine.keep_last)
 
 

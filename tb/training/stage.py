@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from loaders import Batch, Loader
+from loaders.engines.choice import EngineChoice
 from tb.config.differences import Tree
 from tb.config.sections import Optim
 from tb.networks.heads import Classifier, Embedder
@@ -36,6 +37,7 @@ class Stage:
         validate: Measures `model`, in eval mode, on the videos held out. It returns named values,
             the same on all processes. One of them is "val_loss", which is then the epoch's loss.
         validation_loader: The loader of `validate`; it is closed with the others.
+        engine: What makes the pixels, and why; None: as the loaders say.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Stage:
     frozen: tuple[Classifier, ...] = ()
     validate: Validate | None = None
     validation_loader: Loader | None = None
+    engine: EngineChoice | None = None
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,8 @@ def run_stage(
         )
     if init is not None and kind not in FINETUNED:
         raise InputError(f"init (--init) is for fine-tuning; leave it out for {kind}")
-    stage = build_stage(kind, manifest, config, work, init=init)
-    return train(replace(stage, name=name), work, config, remember=name == kind)
+    stage = build_stage(kind, manifest, config, work, name=name, init=init)
+    return train(stage, work, config, remember=name == kind)
 
 
 def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) -> None:

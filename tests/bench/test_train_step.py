@@ -50,5 +50,5 @@ def test_forwards_apart_have_the_loss_of_forwards_together(stage: str) -> None:
             step.model.eval()
             torch.manual_seed(0)
             with torch.no_grad():
-                found.append(step._loss(next(step._batches)).item())
+                found.append(step._loss(next(step.batches)).item())
     assert found[0] == pytest.approx(found[1], rel=1e-4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tb
-from loaders import engine_name
+from loaders.engines.choice import why_not_dali
 from shards.cpus import num_cpus
 from shards.errors import InputError
 from tb.version import version_text
@@ -20,7 +20,9 @@ def test_it_names_what_is_used(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert found["timebalance"].found == version_text()
     assert found["processors"].found.startswith(f"{num_cpus()} usable")
-    assert found["engine"].found == f"{engine_name('auto')} for h264"
+    assert found["engine"].found == (
+        "fused for h264" if why_not_dali("auto", frozenset({"h264"})) else "dali or fused for h264"
+    )
     assert all(name in found["CPU decoders"].found for name in ("h264", "hevc", "vp9", "mjpeg"))
     assert found["GPU"].is_missing == (not torch.cuda.is_available())
     speeds = re.findall(r"(\d+) MB/s", found["disk"].found)

@@ -21,7 +21,7 @@ import torch
 from loaders.decode import PLANAR_420, check_file, decoded_frames
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
-from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed
+from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed, usual_layout
 from loaders.engines.dali.memory import engine_bytes
 from loaders.engines.dali.nvdec import NvdecError, check_decodable, decoder_caps
 from loaders.engines.dali.samples import Sample, SampleBatch
@@ -70,12 +70,12 @@ def open_dali_engine(
             num_decoders = max(1, *(decoder_caps(device, codec).num_decoders for codec in codecs))
         except NvdecError as error:
             raise InputError(f"engine dali on {device}: {error}; or choose fused") from error
-        decodes, usual = True, DaliLayout(num_pipelines=num_decoders, depth=1)
+        decodes, usual = True, usual_layout(num_decoders, batch_size)
     else:
         num_decoders = 1
         formats = set(manifest.pixel_formats[rows].tolist())
         decodes = codecs <= CPU_CODECS and formats <= PLANAR_420
-        usual = DaliLayout(num_pipelines=1, depth=2)
+        usual = DaliLayout(num_pipelines=1, depth=2, num_threads=num_workers)
     return DaliEngine(
         spec=spec,
         is_bt709=manifest.color_matrices == ColorMatrix.BT709,
@@ -102,9 +102,9 @@ class DaliEngine:
         device: Where DALI computes and the views end up.
         batch_size: Largest number of rows of a plan.
         decodes: Whether DALI decodes; otherwise PyAV does, and DALI gets pictures.
-        num_workers: Threads that read (and decode); DALI has as many over all pipelines.
+        num_workers: Threads that read, and decode where DALI does not.
         num_decoders: Video decoders on the GPU; 1 on the CPU.
-        layout: The number of pipelines and of batches in each, and what makes the views.
+        layout: The number of pipelines, of batches and threads in each, and what makes the views.
     """
 
     num_batches_ahead: ClassVar[int] = _NUM_BATCHES_AHEAD
@@ -125,13 +125,10 @@ class DaliEngine:
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """See `Engine`; the views are on the device."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
         lanes = [self._lane() for _ in range(self.layout.num_pipelines)]
         loading: deque[SampleBatch] = deque()  # oldest first, as below
         running: deque[Lane] = deque()  # of the batches in DALI
-        threads = self._threads
-        started = (self._start(threads, reader, plan) for plan in plans)
+        started = (self._start(reader, plan) for plan in plans)
         try:
             for number, batch in enumerate(_ahead(started, loading)):
                 running.append(lanes[number % len(lanes)])
@@ -154,6 +151,7 @@ class DaliEngine:
     def memory_mb(self) -> float:
         """See `Engine`; on the device."""
         decodes_on_gpu = self.decodes and self.device.type == "cuda"
+        num_threads = self.layout.num_threads * self.layout.num_pipelines
         return (
             engine_bytes(
                 self.spec,
@@ -161,15 +159,29 @@ class DaliEngine:
                 layout=self.layout,
                 picture_px=self.picture_px,
                 batch_size=self.batch_size,
-                num_decoding_threads=self._num_threads * self.layout.num_pipelines * decodes_on_gpu,
+                num_decoding_threads=num_threads * decodes_on_gpu,
             )
             / MB
         )
 
-    @property
-    def _num_threads(self) -> int:
-        """DALI's threads in each pipeline."""
-        return max(1, self.num_workers // self.layout.num_pipelines)
+    def read(self, reader: ShardReader, plan: Plan) -> SampleBatch:
+        """The videos of a plan, as they go into a graph."""
+        batch = self._start(reader, plan)
+        batch.wait()
+        return batch
+
+    def graph(self, num_threads: int, depth: int, until: str | None = None) -> Graph:
+        """A graph of this engine's views; `until` is as in `Graph`."""
+        return Graph(
+            self.spec,
+            dtype=self.dtype,
+            device=self.device,
+            decodes=self.decodes,
+            batch_size=self.batch_size,
+            num_threads=num_threads,
+            depth=depth,
+            until=until,
+        )
 
     def close(self) -> None:
         """See `Engine`."""
@@ -184,7 +196,12 @@ class DaliEngine:
         if self._idle_lanes:
             return self._idle_lanes.pop()
         return Lane(
-            self._new_graph,
+            # The kernel begins with the decoded pictures.
+            partial(
+                self.graph,
+                self.layout.num_threads,
+                until="decode" if self.layout.views == DaliViews.KERNEL else None,
+            ),
             self.layout.depth,
             self.spec,
             dtype=self.dtype,
@@ -193,21 +210,11 @@ class DaliEngine:
             views=self.layout.views,
         )
 
-    def _new_graph(self, depth: int) -> Graph:
-        return Graph(
-            self.spec,
-            dtype=self.dtype,
-            device=self.device,
-            decodes=self.decodes,
-            batch_size=self.batch_size,
-            num_threads=self._num_threads,
-            depth=depth,
-            views=self.layout.views,
-        )
-
-    def _start(self, threads: ThreadPoolExecutor, reader: ShardReader, plan: Plan) -> SampleBatch:
+    def _start(self, reader: ShardReader, plan: Plan) -> SampleBatch:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
         rows = np.flatnonzero(plan.rows >= 0).tolist()
-        loading = {b: threads.submit(self._load, reader, plan, b) for b in rows}
+        loading = {b: self._threads.submit(self._load, reader, plan, b) for b in rows}
         return SampleBatch(plan=plan, loading=loading)
 
     def _load(self, reader: ShardReader, plan: Plan, b: int) -> Sample:

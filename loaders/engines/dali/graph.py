@@ -1,14 +1,13 @@
 """A stage's DALI graph, from encoded bytes and a plan's arrays to views. Only this file uses DALI.
 
 The graph is the same on both devices; only the place where its nodes run differs. One video is one
-sample and is decoded once. If a kernel makes the views (`view_kernel`), the graph ends there. If
-operators make them, each view is a branch: its frames by number, its crop, resized with
+sample and is decoded once. Each view is a branch: its frames by number, its crop, resized with
 antialiasing and mirrored in the same step, one colour matrix, a clip, gamma, erased rectangles. The
 views are stacked by group, so they lie in memory as in a batch.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,11 +16,22 @@ from nvidia.dali import Pipeline, backend, fn, types
 from nvidia.dali import math as dali_math
 from torch.utils.dlpack import from_dlpack
 
-from loaders.engines.dali.layout import DaliViews
 from loaders.plan.views import Augment, ViewSpec
 
 # The codecs that DALI decodes on the CPU. Its FFmpeg is built without the others.
 CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
+# The operators that a view passes, in their order, and the inputs that each needs in addition. The
+# last three are there if the views have them.
+OPERATORS = {
+    "decode": ("data", "frames"),
+    "frames": ("place",),
+    "crop": ("crop",),
+    "resize": ("region",),
+    "colour": ("color",),
+    "gamma": ("gamma",),
+    "erase": ("erase",),
+    "normalize": (),
+}
 _DTYPES = {"float16": types.FLOAT16, "uint8": types.UINT8}
 
 # The inputs of a graph, N samples of each:
@@ -51,12 +61,14 @@ class Graph:
         batch_size: int,
         num_threads: int,
         depth: int,
-        views: DaliViews | str,
+        until: str | None = None,
     ) -> None:
-        """Builds the graph for up to `depth` times `batch_size` samples at once."""
-        self._device = device
-        self._views = views
-        self._names = _input_names(spec, decodes, views)
+        """Builds the graph for up to `depth` times `batch_size` samples at once.
+
+        With `until`, one of `OPERATORS`, it ends behind that operator of the first view.
+        """
+        self._device, self._until = device, until
+        self._names = _input_names(spec, decodes, until)
         self._fed: deque[tuple[Any, ...]] = deque()
         self._running: deque[Inputs] = deque()  # DALI reads that memory until the views are out
         on_gpu = device.type == "cuda"
@@ -75,10 +87,12 @@ class Graph:
             )
             inputs = dict(zip(self._names, nodes, strict=True))
             inputs["data"] = _window(inputs, on_gpu, decodes)
-            if views == DaliViews.KERNEL:
-                self._pipeline.set_outputs(inputs["data"])
-            else:
-                self._pipeline.set_outputs(*_outputs(spec, dtype, on_gpu, inputs))
+            outputs = (
+                _outputs(spec, dtype, on_gpu, inputs)
+                if until is None
+                else [_part(spec, until, on_gpu, inputs)]
+            )
+            self._pipeline.set_outputs(*outputs)
         self._pipeline.build()
 
     def submit(self, inputs: Inputs) -> None:
@@ -93,8 +107,8 @@ class Graph:
     def collect(self) -> list[torch.Tensor]:
         """What the graph made of the oldest samples, without a copy.
 
-        If operators make the views, that is one (N, V, T, S, S, 3) tensor for each group.
-        Otherwise it is one (F, H, W, 3) uint8 RGB tensor for each sample.
+        That is one (N, V, T, S, S, 3) tensor for each group of views. Behind the operator "decode"
+        it is one (F, H, W, 3) uint8 RGB tensor for each sample. Behind the others use `drop`.
         On a GPU they belong to the current stream: work launched there sees them finished.
         """
         on_gpu = self._device.type == "cuda"
@@ -102,9 +116,14 @@ class Graph:
             stream = torch.cuda.current_stream() if on_gpu else None
             outputs = self._pipeline.outputs(cuda_stream=stream)
             self._running.popleft()
-            if self._views == DaliViews.KERNEL:
-                return [from_dlpack(picture) for picture in outputs[0]]
+            if self._until == "decode":
+                return [from_dlpack(pictures) for pictures in outputs[0]]
             return [from_dlpack(output.as_tensor()) for output in outputs]
+
+    def drop(self) -> None:
+        """Waits for the oldest samples, and throws away what became of them."""
+        self._pipeline.outputs()
+        self._running.popleft()
 
 
 def return_unused_memory() -> None:
@@ -125,14 +144,16 @@ def _source(fed: deque[tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
     return source
 
 
-def _input_names(spec: ViewSpec, decodes: bool, views: DaliViews | str) -> tuple[str, ...]:
+def _input_names(spec: ViewSpec, decodes: bool, until: str | None) -> tuple[str, ...]:
     """The names of the inputs that are used, because DALI warns of the others."""
-    names = ["data"] + ["frames"] * decodes
-    if views == DaliViews.KERNEL:
-        return tuple(names)
-    names += ["place", "crop", "region", "color"]
-    names += ["gamma"] * any(augment.gamma_p for augment in spec.augments)
-    names += ["erase"] * any(augment.num_erase for augment in spec.augments)
+    unused = set() if decodes else {"frames"}
+    unused |= set() if any(augment.gamma_p for augment in spec.augments) else {"gamma"}
+    unused |= set() if any(augment.num_erase for augment in spec.augments) else {"erase"}
+    names: list[str] = []
+    for operator, inputs in OPERATORS.items():
+        names += [name for name in inputs if name not in unused]
+        if operator == until:
+            break
     return tuple(names)
 
 
@@ -168,10 +189,28 @@ def _typed(view: Any, dtype: str) -> Any:
 
 def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs) -> Any:
     """View `v`: N (T, S, S, 3) float32 in [0, 1], or normalised."""
+    *_, (_, clip) = _operators(spec, augment, v, on_gpu, inputs)
+    return clip
+
+
+def _part(spec: ViewSpec, until: str, on_gpu: bool, inputs: Inputs) -> Any:
+    """What comes out of one of `OPERATORS` for the first view."""
+    if until == "decode":
+        return inputs["data"]
+    steps = _operators(spec, spec.augments[0], 0, on_gpu, inputs)
+    return next(clip for name, clip in steps if name == until)
+
+
+def _operators(
+    spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs
+) -> Iterator[tuple[str, Any]]:
+    """The name and the result of each operator of view `v`."""
     clip = fn.sequence_rearrange(inputs["data"], new_order=inputs["place"][v])
+    yield "frames", clip
     # The crop is cut first, because resizing a region would also read the pixels around it.
     corner, extent = inputs["crop"][v, 0], inputs["crop"][v, 1]
     clip = fn.slice(clip, start=corner, shape=extent, axis_names="HW")
+    yield "crop", clip
     clip = fn.resize(
         clip,
         roi_start=inputs["region"][v, 0],
@@ -181,14 +220,18 @@ def _view(spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Inputs
         antialias=True,
         dtype=types.FLOAT,
     )
+    yield "resize", clip
     clip = dali_math.clamp(fn.coord_transform(clip, MT=inputs["color"][v]), 0.0, 1.0)
+    yield "colour", clip
     if augment.gamma_p:
         gamma = inputs["gamma"][v]
         clip = clip ** (gamma.gpu() if on_gpu else gamma)
+        yield "gamma", clip
     if augment.num_erase:
         corners, extents = inputs["erase"][v, 0], inputs["erase"][v, 1]
         clip = fn.erase(clip, anchor=corners, shape=extents, axis_names="HW")
+        yield "erase", clip
     if spec.normalization is not None:
         mean, std = spec.normalization.mean, spec.normalization.std
         clip = fn.crop_mirror_normalize(clip, mean=mean, std=std, output_layout="FHWC")
-    return clip
+        yield "normalize", clip

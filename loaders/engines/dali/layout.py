@@ -1,19 +1,26 @@
-"""The layout of work in DALI: how many pipelines, how many batches in each, and what makes views.
+"""The layout of work in DALI: pipelines, batches and decoding threads, and what makes the views.
 
-One pipeline may keep only one of a GPU's video decoders busy (NVIDIA/DALI#6387), and each further
-pipeline costs memory. The best number depends on the GPU, the videos and the views, so layouts can
-be tried (`trials`).
+A pipeline decodes the videos of a batch side by side, one in each thread (NVIDIA/DALI#6387). So few
+pipelines with many threads keep all video decoders of a GPU busy. A thread waits for the decoder
+most of the time, so there may be more threads than cores. The best numbers depend on the GPU, the
+videos and the views, so layouts can be tried (`trials`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum, auto
 from importlib.util import find_spec
 
 from shards.errors import InputError, one_of
 
 # A layout that is slower by less than this share counts as equally fast; the smaller one is chosen.
 _TOLERANCE = 0.05
+# A part of the GPU that is in use for this share of the time is the limit.
+_BUSY_PERCENT = 80.0
+_PIPELINES, _DEPTHS = (1, 2, 4), (1, 2)
+# By a published table, 8, 16 and 32 threads keep the 7 decoders of an H100 busy for 30, 60 and 90 %
+# of the time.
+_THREADS_PER_DECODER = (2, 4, 6)
 
 
 class DaliViews(StrEnum):
@@ -32,17 +39,21 @@ class DaliLayout:
     Attributes:
         num_pipelines: How many there are.
         depth: Batches that each has in flight.
+        num_threads: Threads of each, which decode. It has nothing to do with `num_workers`, the
+            threads that read.
         views: What makes the views: a `DaliViews`, or its name: "operators" or "kernel".
     """
 
     num_pipelines: int
     depth: int
+    num_threads: int = 16
     views: DaliViews | str = DaliViews.OPERATORS
 
     def __post_init__(self) -> None:
-        if self.num_pipelines < 1 or self.depth < 1:
+        if min(self.num_pipelines, self.depth, self.num_threads) < 1:
             raise InputError(
-                f"num_pipelines={self.num_pipelines}, depth={self.depth}: both must be 1 or more"
+                f"num_pipelines={self.num_pipelines}, depth={self.depth}, "
+                f"num_threads={self.num_threads}: all must be 1 or more"
             )
         object.__setattr__(self, "views", one_of(DaliViews, "views", self.views))
 
@@ -50,6 +61,14 @@ class DaliLayout:
     def num_batches(self) -> int:
         """Batches in flight at once."""
         return self.num_pipelines * self.depth
+
+    def __str__(self) -> str:
+        kernel = " and the kernel" if self.views == DaliViews.KERNEL else ""
+        numbers = f"{self.num_pipelines} pipelines x depth {self.depth}"
+        return f"{numbers} x {self.num_threads} threads{kernel}"
+
+
+_START = DaliLayout(num_pipelines=2, depth=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +84,21 @@ class TryLayouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One measured layout; `gpu_memory_mb` is the increase of the memory in use."""
+    """One measured layout.
+
+    Attributes:
+        layout: The layout.
+        videos_per_s: Its throughput.
+        gpu_memory_mb: The increase of the memory in use.
+        decoder_percent: How busy the video decoders were; None if nobody tells.
+        sm_percent: How busy the multiprocessors were; None if nobody tells.
+    """
 
     layout: DaliLayout
     videos_per_s: float
     gpu_memory_mb: float
+    decoder_percent: float | None = None
+    sm_percent: float | None = None
 
 
 def triton_is_installed() -> bool:
@@ -77,33 +106,90 @@ def triton_is_installed() -> bool:
     return find_spec("triton") is not None
 
 
-def candidates(
-    num_decoders: int, views: Sequence[DaliViews] = (DaliViews.OPERATORS,)
+class Axis(Enum):
+    """What is varied, in this order, because threads count most."""
+
+    THREADS = auto()
+    PIPELINES = auto()
+    DEPTH = auto()
+    VIEWS = auto()
+
+
+def usual_layout(num_decoders: int, batch_size: int) -> DaliLayout:
+    """The layout for a GPU with that many video decoders, where none was tried."""
+    return replace(
+        _START, num_threads=_num_threads(4 * num_decoders, _START.num_pipelines, batch_size)
+    )
+
+
+def variations(
+    axis: Axis, layout: DaliLayout, num_decoders: int, batch_size: int
 ) -> list[DaliLayout]:
-    """Layouts to try on a GPU with that many video decoders, in ascending order of memory."""
-    pipelines = sorted({1, 2, 4, num_decoders} & set(range(1, max(num_decoders, 2) + 1)))
-    layouts = [
-        DaliLayout(num_pipelines=n, depth=depth, views=maker)
-        for n in pipelines
-        for depth in (1, 2)
-        for maker in views
-    ]
-    # The kernel takes less memory than the operators.
-    return sorted(layouts, key=lambda layout: (layout.num_batches, layout.views, layout))
+    """Layouts that differ from `layout` on one axis; `layout` may be one of them."""
+    if axis is Axis.VIEWS:
+        return [replace(layout, views=views) for views in DaliViews]
+    number = layout.num_pipelines
+    if axis is Axis.THREADS:
+        totals = [n * num_decoders for n in _THREADS_PER_DECODER]
+        threads = dict.fromkeys(_num_threads(total, number, batch_size) for total in totals)
+        return [replace(layout, num_threads=n) for n in threads]
+    if axis is Axis.PIPELINES:
+        total = layout.num_threads * number  # all pipelines together keep as many
+        return [
+            replace(layout, num_pipelines=n, num_threads=_num_threads(total, n, batch_size))
+            for n in _PIPELINES
+        ]
+    return [replace(layout, depth=depth) for depth in _DEPTHS]
 
 
-def choose(trials: Sequence[Trial], gpu_memory_mb: float | None) -> DaliLayout:
+def _num_threads(total: int, num_pipelines: int, batch_size: int) -> int:
+    # A thread decodes one video of a batch, so more threads than videos would have no work.
+    return max(1, min(batch_size, -(-total // num_pipelines)))
+
+
+def best_so_far(trials: Sequence[Trial], gpu_memory_mb: float | None) -> Trial:
+    """The smallest layout within the limit that is as fast as the fastest one.
+
+    If none keeps to the limit, it is the one with the least memory.
+    """
+    fitting = [t for t in trials if gpu_memory_mb is None or t.gpu_memory_mb <= gpu_memory_mb]
+    if not fitting:
+        return min(trials, key=lambda trial: trial.gpu_memory_mb)
+    fast = (1 - _TOLERANCE) * max(trial.videos_per_s for trial in fitting)
+    return min(
+        (trial for trial in fitting if trial.videos_per_s >= fast),
+        key=lambda trial: (trial.layout.num_batches, trial.layout),
+    )
+
+
+def choose(trials: Sequence[Trial], gpu_memory_mb: float | None) -> Trial:
     """The smallest layout within the memory limit that is as fast as the fastest one.
 
     Raises:
         InputError: No layout keeps to the limit.
     """
-    fitting = [t for t in trials if gpu_memory_mb is None or t.gpu_memory_mb <= gpu_memory_mb]
-    if not fitting:
+    best = best_so_far(trials, gpu_memory_mb)
+    if gpu_memory_mb is not None and best.gpu_memory_mb > gpu_memory_mb:
         raise InputError(
             f"gpu_memory_mb is {gpu_memory_mb:g}: the smallest layout of the loader takes "
-            f"{trials[0].gpu_memory_mb:.0f} MB; allow more, or give a smaller batch_size, size_px "
+            f"{best.gpu_memory_mb:.0f} MB; allow more, or give a smaller batch_size, size_px "
             "or dtype"
         )
-    fast = (1 - _TOLERANCE) * max(trial.videos_per_s for trial in fitting)
-    return next(trial.layout for trial in fitting if trial.videos_per_s >= fast)
+    return best
+
+
+def limit(trials: Sequence[Trial], chosen: Trial, gpu_memory_mb: float | None) -> str:
+    """What keeps the chosen layout from being faster."""
+    fastest = max(trials, key=lambda trial: trial.videos_per_s)
+    if (1 - _TOLERANCE) * fastest.videos_per_s > chosen.videos_per_s:
+        return f"gpu_memory_mb: {fastest.layout} gave {fastest.videos_per_s:.0f} videos/s"
+    if chosen.decoder_percent is None or chosen.sm_percent is None:
+        return "unknown, because nothing tells how busy the GPU was"
+    if chosen.decoder_percent >= _BUSY_PERCENT:
+        return f"the video decoders, {chosen.decoder_percent:.0f} % busy"
+    if chosen.sm_percent >= _BUSY_PERCENT:
+        return f"the GPU that makes the views, {chosen.sm_percent:.0f} % busy"
+    return (
+        f"the CPU or the storage: the video decoders were {chosen.decoder_percent:.0f} % busy, "
+        f"the rest of the GPU {chosen.sm_percent:.0f} %"
+    )

@@ -6,7 +6,8 @@ DALI decodes only the codecs in its own list. For those, the driver is asked
 
 import ctypes
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,6 +37,7 @@ _PIXEL_FORMATS = {
     "yuvj444p": (3, 8),
     "yuv444p10le": (3, 10),
 }
+_LIBRARY = "libnvcuvid.so.1"
 _NV12 = 1 << 0  # the only surface that DALI converts to RGB
 _MACROBLOCK_PIXELS = 256
 # DALI keeps a decoder for the next video only if the coded size, which is a multiple of this, is
@@ -115,16 +117,12 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
             is_supported=False, num_decoders=0, min_size=(0, 0), max_size=(0, 0), max_macroblocks=0
         )
     try:
-        library = ctypes.CDLL("libnvcuvid.so.1")
+        library = ctypes.CDLL(_LIBRARY)
     except OSError as error:
         raise NvdecError(
-            "libnvcuvid.so.1 is missing (in a container: NVIDIA_DRIVER_CAPABILITIES needs video)"
+            f"{_LIBRARY} is missing (in a container: NVIDIA_DRIVER_CAPABILITIES needs video)"
         ) from error
-    try:
-        torch.zeros(1, device=device)  # makes the context of the device current in this thread
-    except (RuntimeError, AssertionError) as error:
-        raise NvdecError(str(error).splitlines()[0]) from error
-    with torch.cuda.device(device):
+    with _context(device):
         status = library.cuvidGetDecoderCaps(ctypes.byref(caps))
     if status:
         raise NvdecError(f"cuvidGetDecoderCaps failed with CUDA error {status}")
@@ -135,6 +133,17 @@ def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p"
         max_size=(caps.max_height, caps.max_width),
         max_macroblocks=caps.max_macroblocks,
     )
+
+
+@contextmanager
+def _context(device: torch.device) -> Iterator[None]:
+    """Makes the CUDA context of the device current in this thread; NvdecError if there is none."""
+    try:
+        torch.zeros(1, device=device)  # creates it
+    except (RuntimeError, AssertionError) as error:
+        raise NvdecError(str(error).splitlines()[0]) from error
+    with torch.cuda.device(device):
+        yield
 
 
 def check_decodable(

@@ -1,7 +1,8 @@
 """Tries layouts on the loader's own videos."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -10,15 +11,21 @@ import torch
 
 from loaders.engines.dali.engine import DaliEngine
 from loaders.engines.dali.layout import (
+    Axis,
     DaliLayout,
-    DaliViews,
     Trial,
-    candidates,
+    best_so_far,
     choose,
+    limit,
     triton_is_installed,
+    usual_layout,
+    variations,
 )
+from loaders.engines.dali.meter import Meter
 from loaders.plan.draw import Plan
 from shards.reader import ShardReader
+
+_logger = logging.getLogger(__name__)
 
 _TIMED_BATCHES = 8
 
@@ -40,54 +47,61 @@ def with_best_layout(
     Raises:
         InputError: Every layout takes more memory than the limit.
     """
-    layouts = candidates(engine.num_decoders, views_to_try(engine.device))
-    trials = _measure(engine, reader, plans, layouts, gpu_memory_mb)
-    return replace(engine, layout=choose(trials, gpu_memory_mb))
+    batch_size, num_decoders = engine.batch_size, engine.num_decoders
+    free_bytes = _free_bytes(engine.device)
+    trials = [_measure(engine, reader, plans, usual_layout(num_decoders, batch_size), free_bytes)]
+    for axis in axes_to_try(engine.device):  # all combinations would take minutes
+        best = best_so_far(trials, gpu_memory_mb).layout
+        tried = {trial.layout for trial in trials}
+        trials += [
+            _measure(engine, reader, plans, layout, free_bytes)
+            for layout in variations(axis, best, num_decoders, batch_size)
+            if layout not in tried
+        ]
+    chosen = choose(trials, gpu_memory_mb)
+    _logger.info(
+        "loader: %s: %.0f videos/s, the fastest of %d layouts; its limit is %s",
+        *(chosen.layout, chosen.videos_per_s, len(trials), limit(trials, chosen, gpu_memory_mb)),
+    )
+    return replace(engine, layout=chosen.layout)
 
 
-def views_to_try(device: torch.device) -> list[DaliViews]:
-    """What can make views on the device in useful time."""
-    if device.type == "cuda" and triton_is_installed():
-        return list(DaliViews)
-    return [DaliViews.OPERATORS]
+def axes_to_try(device: torch.device) -> list[Axis]:
+    """What is varied on a device. On a CPU the kernel would take minutes."""
+    has_kernel = device.type == "cuda" and triton_is_installed()
+    return [axis for axis in Axis if axis is not Axis.VIEWS or has_kernel]
 
 
 def _measure(
     engine: DaliEngine,
     reader: ShardReader,
     plans: Callable[[], Iterator[Plan]],
-    layouts: Sequence[DaliLayout],
-    gpu_memory_mb: float | None,
-) -> list[Trial]:
-    """Tries layouts in their order, up to the first that exceeds the memory limit.
-
-    The order is ascending in memory, because DALI keeps the memory that it has taken once.
-    """
-    trials: list[Trial] = []
-    free_bytes = _free_bytes(engine.device)
-    for layout in layouts:
-        with (
-            closing(replace(engine, layout=layout)) as candidate,
-            closing(candidate.run(reader, plans())) as batches,
-        ):
-            for _ in islice(batches, layout.num_batches + 1):
-                pass
-            _synchronize(engine.device)
-            began_s = time.perf_counter()
+    layout: DaliLayout,
+    free_bytes: int,
+) -> Trial:
+    """Tries a layout; `free_bytes` of the GPU's memory were free before the first trial."""
+    with (
+        closing(replace(engine, layout=layout)) as candidate,
+        closing(candidate.run(reader, plans())) as batches,
+    ):
+        for _ in islice(batches, layout.num_batches + 1):
+            pass
+        _synchronize(engine.device)
+        began_s = time.perf_counter()
+        with Meter(engine.device) as meter:
             num_videos = sum(
                 int((rendered.plan.rows >= 0).sum()) for rendered in islice(batches, _TIMED_BATCHES)
             )
             _synchronize(engine.device)
-            trials.append(
-                Trial(
-                    layout=layout,
-                    videos_per_s=num_videos / (time.perf_counter() - began_s),
-                    gpu_memory_mb=(free_bytes - _free_bytes(engine.device)) / 2**20,
-                )
-            )
-        if gpu_memory_mb is not None and trials[-1].gpu_memory_mb > gpu_memory_mb:
-            break
-    return trials
+            wall_s = time.perf_counter() - began_s
+        return Trial(
+            layout=layout,
+            videos_per_s=num_videos / wall_s,
+            # Closing an engine returns its memory, so that of the trials before does not count.
+            gpu_memory_mb=(free_bytes - _free_bytes(engine.device)) / 2**20,
+            decoder_percent=meter.mean("decoder_percent"),
+            sm_percent=meter.mean("sm_percent"),
+        )
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -47,9 +47,9 @@ def assert_parity(
     reference_loader = open_loader(shards, views, engine="reference", device="cpu", **options)
     if engine == "dali" and device == "cuda":
         spec = reference_loader.spec
-        oracle = reference_loader.producer
-        assert isinstance(oracle, LocalProducer)
-        oracle.engine = centred_engine(spec, batch_size=batch_size, num_workers=2)
+        producer = reference_loader.producer
+        assert isinstance(producer, LocalProducer)
+        producer.engine = centred_engine(spec, batch_size=batch_size, num_workers=2)
     num_compared, worst_pixel, failures = 0, 0.0, []
     for tested, reference in zip(
         tested_loader.batches(0), reference_loader.batches(0), strict=True

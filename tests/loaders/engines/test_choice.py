@@ -1,21 +1,32 @@
 """Which engine is chosen, and which reason is given."""
 
+import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from loaders import DaliLayout, TryLayouts, loader, open_loader
+from loaders import DaliLayout, TryLayouts, open_loader
 from loaders.engines import choice as engines
-from loaders.engines.choice import auto_engine, engine_name
+from loaders.engines import speeds
+from loaders.engines.choice import EngineChoice, EngineName, choose_engine, why_not_dali
 from loaders.engines.dali.nvdec import DecoderCaps, NvdecError, decoder_caps
+from loaders.placement import Making
+from loaders.plan.order import Order
+from loaders.plan.planner import Planner
+from loaders.plan.stage_views import finetune
 from loaders.plan.views import ViewSpec
+from loaders.producer import Producer
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 # The answer of an H100 for H.264, 4:2:0, 8 bit.
 H264 = DecoderCaps(
     is_supported=True,
@@ -25,45 +36,88 @@ H264 = DecoderCaps(
     max_macroblocks=65536,
 )
 NOTHING = replace(H264, is_supported=False)
+Measure = Callable[[EngineName], float]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for what is kept."""
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def _refused(_: EngineName) -> float:
+    raise AssertionError("it must not measure")
+
+
+def _choose(
+    manifest: Manifest,
+    engine: str,
+    measure: Measure,
+    device: torch.device = CPU,
+    *,
+    size_px: int = 112,
+    layout: DaliLayout | None = None,
+) -> EngineChoice:
+    planner = Planner(
+        manifest=manifest,
+        rows=np.arange(len(manifest)),
+        spec=finetune(size_px=size_px),
+        batch_size=4,
+        order=Order.MANIFEST,
+        seed=0,
+        rank=0,
+        world_size=1,
+    )
+    return choose_engine(engine, planner, "float32", device, 2, layout, measure)
 
 
 @pytest.mark.gpu
-def test_a_gpu_that_decodes_says_so() -> None:
+def test_a_gpu_that_decodes_says_so(numbered_shards: Manifest, cache: Path) -> None:
     caps = decoder_caps(torch.device("cuda"), "h264")
     assert caps.num_decoders >= 1
     assert caps.takes(256, 352)
-    assert engine_name("auto") == "dali"
-    assert engine_name("auto", "cpu") == "fused"
+    speeds = {"dali": 2.0, "fused": 1.0}
+    gpu = torch.device("cuda")
+    assert _choose(numbered_shards, "auto", lambda name: speeds[name], gpu).name == "dali"
+    assert _choose(numbered_shards, "auto", _refused).name == "fused"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_auto_is_fused_without_a_gpu_and_says_why_once(
-    numbered_shards: Manifest, tiny_views: ViewSpec, caplog: pytest.LogCaptureFixture
+    numbered_shards: Manifest, tiny_views: ViewSpec, caplog: pytest.LogCaptureFixture, cache: Path
 ) -> None:
-    assert engine_name("auto") == engine_name("auto", "cpu") == "fused"
-    loader._say_why.cache_clear()
+    engines._log_once.cache_clear()
     caplog.set_level(logging.INFO, "loaders")
     for rank in (1, 0, 0):
-        open_loader(numbered_shards, tiny_views, rank=rank, world_size=2)
+        opened = open_loader(numbered_shards, tiny_views, rank=rank, world_size=2)
+        assert opened.choice == EngineChoice(name=EngineName.FUSED, why="there is no CUDA device")
     assert caplog.messages == ["loader: engine fused (there is no CUDA device)"]
-    open_loader(numbered_shards, tiny_views, engine="fused")
+    named = open_loader(numbered_shards, tiny_views, engine="fused")
+    assert named.choice.why == "it was asked for"
     assert len(caplog.messages) == 1
+    assert list(cache.iterdir()) == []  # nothing was measured
+
+
+def test_an_unknown_engine_is_refused(numbered_shards: Manifest) -> None:
+    with pytest.raises(InputError, match="engine is 'nvdec': choose one of auto, dali, fused"):
+        _choose(numbered_shards, "nvdec", _refused)
 
 
 @pytest.mark.parametrize(
     ("installed", "caps", "expected"),
     [
-        (True, H264, ("dali", "this GPU decodes video")),
-        (True, NOTHING, ("fused", "this GPU's decoder takes no h264")),
-        (True, NvdecError("libnvcuvid.so.1 is missing"), ("fused", "libnvcuvid.so.1 is missing")),
-        (False, H264, ("fused", "DALI is not installed: pip install 'timebalance[dali]'")),
+        (True, H264, ""),
+        (True, NOTHING, "this GPU's decoder takes no h264"),
+        (True, NvdecError("libnvcuvid.so.1 is missing"), "libnvcuvid.so.1 is missing"),
+        (False, H264, "DALI is not installed: pip install 'timebalance[dali]'"),
     ],
     ids=["usable", "no H.264", "no library", "no DALI"],
 )
-def test_auto_on_a_gpu(
+def test_what_stands_against_dali_on_a_gpu(
     installed: bool,
     caps: DecoderCaps | NvdecError,
-    expected: tuple[str, str],
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def told(*_: object) -> DecoderCaps:
@@ -74,12 +128,100 @@ def test_auto_on_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(engines, "dali_is_installed", lambda: installed)
     monkeypatch.setattr(engines, "decoder_caps", told)
-    choice, h264 = auto_engine.__wrapped__, frozenset({"h264"})
-    assert choice("auto", h264) == choice("cuda:0", h264) == expected
-    assert choice("cpu", h264) == ("fused", "the device is cpu")
+    obstacle, h264 = why_not_dali.__wrapped__, frozenset({"h264"})
+    assert obstacle("auto", h264) == obstacle("cuda:0", h264) == expected
+    assert obstacle("cpu", h264) == "the device is cpu"
     if installed:
-        why = "DALI does not decode mjpeg on a GPU"
-        assert choice("cuda:0", h264 | {"mjpeg"}) == ("fused", why)
+        mixed = h264 | {"mjpeg"}
+        assert obstacle("cuda:0", mixed) == "DALI does not decode mjpeg on a GPU"
+
+
+@pytest.fixture
+def gpu_path(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Nothing stands against dali; the machine is made up."""
+    monkeypatch.setattr(engines, "why_not_dali", lambda *_: "")
+    monkeypatch.setattr(engines, "_machine", lambda _: {"gpu": "H100"})
+
+
+@pytest.mark.usefixtures("gpu_path")
+def test_auto_follows_the_measurement_of_each_stage(numbered_shards: Manifest) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def measured(size_px: int, speeds: dict[str, float]) -> EngineChoice:
+        def measure(name: EngineName) -> float:
+            asked.append((size_px, name))
+            return speeds[name]
+
+        return _choose(numbered_shards, "auto", measure, GPU, size_px=size_px)
+
+    assert measured(224, {"dali": 190.0, "fused": 60.0}) == EngineChoice(
+        name=EngineName.DALI, why="measured here, in videos/s: dali 190.0, fused 60.0"
+    )
+    assert measured(112, {"dali": 300.0, "fused": 450.0}).name == "fused"
+    # They are known now: other speeds change nothing.
+    assert measured(224, {"dali": 1.0, "fused": 2.0}).name == "dali"
+    assert measured(112, {"dali": 2.0, "fused": 1.0}).name == "fused"
+    assert asked == [(size_px, name) for size_px in (224, 112) for name in ("dali", "fused")]
+
+
+@pytest.mark.usefixtures("gpu_path")
+@pytest.mark.parametrize("error", [RuntimeError("nvdec\nfailed"), InputError("too large")])
+def test_a_dali_that_fails_is_named_and_tried_again(
+    numbered_shards: Manifest, error: Exception
+) -> None:
+    def failing(name: EngineName) -> float:
+        raise error
+
+    choice = _choose(numbered_shards, "auto", failing, GPU)
+    assert choice.name == "fused"
+    assert choice.why.startswith("dali was tried and failed: ")
+    assert "\n" not in choice.why
+    assert _choose(numbered_shards, "auto", lambda _: 1.0, GPU).name == "dali"
+
+
+@pytest.mark.usefixtures("gpu_path")
+def test_a_layout_asks_for_dali(numbered_shards: Manifest) -> None:
+    layout = DaliLayout(num_pipelines=1, depth=1)
+    choice = _choose(numbered_shards, "auto", _refused, GPU, layout=layout)
+    assert choice == EngineChoice(name=EngineName.DALI, why="only dali has a layout")
+
+
+@pytest.mark.usefixtures("gpu_path")
+def test_a_loader_measures_itself_once(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    cache: Path,
+) -> None:
+    """With two engines of the CPU in the place of dali and fused."""
+    monkeypatch.setattr(engines, "_MEASURED", (EngineName.REFERENCE, EngineName.FUSED))
+    monkeypatch.setattr(speeds, "_SECONDS", 0.0)
+    monkeypatch.setattr(speeds, "_WARM_BATCHES", 1)
+    opened: list[str] = []
+    real = Making.open
+
+    def recorded(making: Making, planner: Planner, engine: EngineName) -> Producer:
+        opened.append(engine)
+        return real(making, planner, engine)
+
+    monkeypatch.setattr(Making, "open", recorded)
+    views = {"batch_size": 4, "device": "cpu"}
+    first = open_loader(numbered_shards, tiny_views, **views)
+    assert opened == ["reference", "fused", first.choice.name]
+    (record,) = (cache / "engine-speeds").glob("*.json")
+    content = json.loads(record.read_text())
+    measured = content["videos_per_s"]
+    assert first.choice.name == max(measured, key=lambda name: measured[name])
+    assert content["key"]["stage"] == tiny_views.name
+    assert content["key"]["size_px"] == tiny_views.size_px
+
+    content["videos_per_s"] = {"reference": 2.0, "fused": 1.0}
+    record.write_text(json.dumps(content))
+    again = open_loader(numbered_shards, tiny_views, **views, seed=1)
+    assert opened[3:] == ["reference"]
+    assert again.choice.why == "measured here, in videos/s: reference 2.0, fused 1.0"
+    assert open_loader(numbered_shards, tiny_views, **views, size_px=32).choice
+    assert opened[4:6] == ["reference", "fused"]  # another size is another measurement
 
 
 def test_dali_without_dali_names_the_extra(

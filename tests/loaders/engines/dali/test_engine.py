@@ -5,6 +5,7 @@ parameter of every test of the engine.
 """
 
 import gc
+import logging
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ import torch
 from loaders import Batch, DaliLayout, Loader, LoaderError, TryLayouts, open_loader
 from loaders.engines.dali import trials
 from loaders.engines.dali.graph import Graph
-from loaders.engines.dali.layout import Trial, candidates, choose
+from loaders.engines.dali.layout import Axis, DaliViews, Trial, choose, usual_layout
 from loaders.plan import stage_views
 from loaders.plan.normalization import NORMALIZATIONS
 from loaders.plan.views import ViewSpec
@@ -272,28 +273,37 @@ def test_a_process_may_end_in_the_middle(shards: Shards, device: str) -> None:
 
 
 def test_trials_find_a_layout_and_change_nothing(
-    shards: Shards, tiny: ViewSpec, device: str, monkeypatch: pytest.MonkeyPatch
+    shards: Shards,
+    tiny: ViewSpec,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     options = {"engine": "dali", "device": device, "batch_size": 2}
     plain = open_loader(shards("vp9"), tiny, **options)
     tried: list[list[Trial]] = []
 
-    def recorded(found: list[Trial], limit: float | None) -> DaliLayout:
+    def recorded(found: list[Trial], limit: float | None) -> Trial:
         tried.append(found)
         return choose(found, limit)
 
     monkeypatch.setattr(trials, "choose", recorded)
+    caplog.set_level(logging.INFO, "loaders")
     tuned = open_loader(shards("vp9"), tiny, **options, layout=TryLayouts())
     (found,) = tried
-    views = trials.views_to_try(torch.device(device))
-    assert [trial.layout for trial in found] == candidates(plain.engine.num_decoders, views)
+    layouts = [trial.layout for trial in found]
+    assert layouts[0] == usual_layout(plain.engine.num_decoders, 2)
+    assert len(set(layouts)) == len(layouts)
+    assert {layout.num_pipelines for layout in layouts} == {1, 2, 4}
+    assert {layout.depth for layout in layouts} == {1, 2}
+    has_kernel = Axis.VIEWS in trials.axes_to_try(torch.device(device))
+    assert {layout.views for layout in layouts} == set(DaliViews if has_kernel else ["operators"])
     assert all(trial.videos_per_s > 0 for trial in found)
-    assert tuned.engine.layout == choose(found, None)
+    assert tuned.engine.layout == choose(found, None).layout
+    assert any(str(tuned.engine.layout) in line and "limit" in line for line in caplog.messages)
+    best = choose(found, None).layout
     plain = open_loader(
-        shards("vp9"),
-        tiny,
-        **options,
-        layout=replace(choose(found, None), num_pipelines=1, depth=2),
+        shards("vp9"), tiny, **options, layout=replace(best, num_pipelines=1, depth=2)
     )
     assert _content(tuned.batches(0)) == _content(plain.batches(0))
 

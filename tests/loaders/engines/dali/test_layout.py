@@ -1,26 +1,70 @@
-"""The layouts that are tried, and the one that is chosen."""
+"""The layouts that are tried, the one that is chosen, and what is said about it."""
+
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.engines.dali.layout import DaliLayout, DaliViews, Trial, candidates, choose
+from loaders.engines.dali.layout import (
+    Axis,
+    DaliLayout,
+    DaliViews,
+    Trial,
+    best_so_far,
+    choose,
+    limit,
+    usual_layout,
+    variations,
+)
 from shards.errors import InputError
 
 
-def test_layouts_worth_trying() -> None:
-    for num_engines in range(1, 9):
-        layouts = candidates(num_engines)
-        assert len(set(layouts)) == len(layouts)
-        sizes = [layout.num_batches for layout in layouts]
-        assert sizes == sorted(sizes)
-        assert sizes[0] == 1
-        assert {layout.num_pipelines for layout in layouts} >= {1, 2, num_engines}
-        assert {layout.views for layout in layouts} == {DaliViews.OPERATORS}
-        both = candidates(num_engines, list(DaliViews))
-        assert len(set(both)) == 2 * len(layouts)
-        assert [layout for layout in both if layout.views == DaliViews.OPERATORS] == layouts
-        assert both[0].views == DaliViews.KERNEL  # it takes less memory
+@given(num_decoders=st.integers(1, 8), batch_size=st.integers(1, 64))
+def test_the_usual_layout_has_few_pipelines_and_more_threads_than_decoders(
+    num_decoders: int, batch_size: int
+) -> None:
+    usual = usual_layout(num_decoders, batch_size)
+    assert (usual.num_pipelines, usual.depth) == (2, 2)
+    assert usual.num_threads == min(batch_size, 2 * num_decoders)
+    # An H100 has 7 decoders: about the 16 threads that docs/dali.md starts from.
+    assert usual_layout(7, 40).num_threads == 14
+
+
+@given(axis=st.sampled_from(Axis), num_decoders=st.integers(1, 8), batch_size=st.integers(1, 64))
+def test_a_variation_changes_one_thing(axis: Axis, num_decoders: int, batch_size: int) -> None:
+    usual = usual_layout(num_decoders, batch_size)
+    layouts = variations(axis, usual, num_decoders, batch_size)
+    assert len(set(layouts)) == len(layouts)
+    assert all(1 <= layout.num_threads <= batch_size for layout in layouts)
+    if axis is not Axis.THREADS:
+        assert usual in layouts
+    views = {layout.views for layout in layouts}
+    assert views == (set(DaliViews) if axis is Axis.VIEWS else {DaliViews.OPERATORS})
+    if axis is not Axis.DEPTH:
+        assert {layout.depth for layout in layouts} == {usual.depth}
+    if axis is not Axis.PIPELINES:
+        assert {layout.num_pipelines for layout in layouts} == {usual.num_pipelines}
+    else:
+        # As far as there are videos for them, all pipelines together have the same threads.
+        total = usual.num_threads * usual.num_pipelines
+        for layout in layouts:
+            have = layout.num_threads * layout.num_pipelines
+            assert min(total, batch_size * layout.num_pipelines) <= have
+            assert have < total + layout.num_pipelines
+
+
+def test_the_order_of_the_axes_reaches_the_smallest_layout() -> None:
+    """If nothing keeps to the memory limit, the error can say what the least takes."""
+    layout, trials = usual_layout(7, 40), []
+    for axis in Axis:
+        for tried in variations(axis, layout, 7, 40):
+            memory = 100.0 * tried.num_batches + tried.num_threads
+            trials.append(Trial(layout=tried, videos_per_s=1.0, gpu_memory_mb=memory))
+        layout = best_so_far(trials, 1.0).layout
+    assert layout.num_batches == 1
+    with pytest.raises(InputError, match=r"gpu_memory_mb is 1: the smallest layout .* takes 1"):
+        choose(trials, 1.0)
 
 
 @given(
@@ -39,7 +83,7 @@ def test_the_choice_is_the_smallest_of_the_fast_ones_that_fit(
         with pytest.raises(InputError, match="gpu_memory_mb"):
             choose(trials, cap)
         return
-    chosen = trials[choose(trials, cap).num_pipelines - 1]
+    chosen = choose(trials, cap)
     assert chosen in fitting
     for trial in fitting:
         assert chosen.videos_per_s >= 0.95 * trial.videos_per_s - 1e-9
@@ -47,8 +91,37 @@ def test_the_choice_is_the_smallest_of_the_fast_ones_that_fit(
             assert trial.videos_per_s < max(other.videos_per_s for other in fitting)
 
 
-def test_impossible_layouts_are_named() -> None:
-    with pytest.raises(InputError, match="num_pipelines=0"):
-        DaliLayout(num_pipelines=0, depth=1)
+@pytest.mark.parametrize("name", ["num_pipelines", "depth", "num_threads"])
+def test_impossible_layouts_are_named(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}=0"):
+        DaliLayout(**{"num_pipelines": 1, "depth": 1, "num_threads": 1, name: 0})
     with pytest.raises(InputError, match="views is 'shader': choose one of kernel, operators"):
         DaliLayout(num_pipelines=1, depth=1, views="shader")
+
+
+@pytest.mark.parametrize(
+    ("decoder", "sm", "expected"),
+    [
+        (91.0, 30.0, "the video decoders, 91 % busy"),
+        (91.0, 95.0, "the video decoders, 91 % busy"),
+        (40.0, 95.0, "the GPU that makes the views, 95 % busy"),
+        (40.0, 30.0, "the CPU or the storage: the video decoders were 40 % busy, .* 30 %"),
+        (None, None, "unknown"),
+    ],
+)
+def test_what_limits_a_layout(decoder: float | None, sm: float | None, expected: str) -> None:
+    layout = DaliLayout(num_pipelines=2, depth=2)
+    chosen = Trial(
+        layout=layout,
+        videos_per_s=100.0,
+        gpu_memory_mb=10.0,
+        decoder_percent=decoder,
+        sm_percent=sm,
+    )
+    assert re.match(expected, limit([chosen], chosen, None))
+    larger = Trial(
+        layout=DaliLayout(num_pipelines=4, depth=2), videos_per_s=110.0, gpu_memory_mb=20.0
+    )
+    assert choose([chosen, larger], 15.0) == chosen
+    told = limit([chosen, larger], chosen, 15.0)
+    assert told == "gpu_memory_mb: 4 pipelines x depth 2 x 16 threads gave 110 videos/s"

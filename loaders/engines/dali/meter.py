@@ -11,6 +11,7 @@ from typing import Self
 
 import torch
 
+_LIBRARY = "libnvidia-ml.so.1"
 _PERIOD_S = 0.05
 
 
@@ -30,12 +31,12 @@ class Nvml:
     """One device in NVML; raises OSError if there is no NVML."""
 
     def __init__(self, device: torch.device) -> None:
-        self._library = ctypes.CDLL("libnvidia-ml.so.1")
+        self._library = ctypes.CDLL(_LIBRARY)
         self._handle = ctypes.c_void_p()
         self._call("nvmlInit_v2")
         # Found by its UUID, because NVML also counts devices that CUDA_VISIBLE_DEVICES hides.
-        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-        self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(self._handle))
+        uuid = _uuid(device).encode()
+        self._call("nvmlDeviceGetHandleByUUID", uuid, ctypes.byref(self._handle))
 
     def _call(self, name: str, *arguments: object) -> None:
         status = getattr(self._library, name)(*arguments)
@@ -67,12 +68,16 @@ class Nvml:
         }
 
 
+def _uuid(device: torch.device) -> str:
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
 class Meter:
     """Samples a device in a thread during a `with` block; a CPU has no figures.
 
     Attributes:
         figures: After the block: the mean and the largest value of each figure of `Nvml.sample`, or
-            "problem".
+            "meter_problem".
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -98,13 +103,18 @@ class Meter:
             self._thread.join()
         self.figures |= summary(self._samples)
 
+    def mean(self, name: str) -> float | None:
+        """The mean of one figure after the block; None if there is none."""
+        value = self.figures.get(f"{name}_mean")
+        return value if isinstance(value, float) else None
+
     def _watch(self) -> None:
         try:
             nvml = Nvml(self._device)
             while not self._over.wait(_PERIOD_S):
                 self._samples.append(nvml.sample())
         except OSError as error:
-            self.figures["problem"] = str(error)
+            self.figures["meter_problem"] = str(error)
 
 
 def summary(samples: list[dict[str, float]]) -> dict[str, float | str]:

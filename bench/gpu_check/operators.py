@@ -1,0 +1,78 @@
+"""Step `operators`: one video through the graph, one operator more each time.
+
+The first cell without figures names what breaks. On a GPU, DALI may end the process there; the cell
+is named all the same.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from bench.gpu_check.findings import Found
+from bench.gpu_check.sources import dali_engine, plan_of, synchronize
+from bench.gpu_check.task import CheckCell, Task
+from loaders import ViewSpec, open_loader
+from loaders.engines.dali.graph import OPERATORS
+from loaders.plan import stage_views
+from loaders.plan.normalization import NORMALIZATIONS
+from loaders.plan.views import Augment
+from shards.reader import ShardReader
+
+# Every operator of the graph, always.
+_EVERYTHING = Augment(color_p=1.0, gamma=(0.8, 1.2), gamma_p=1.0, num_erase=1, erase_p=1.0)
+
+
+def cells(task: Task) -> Iterator[CheckCell]:
+    """Reading, each operator, then the whole graph in every type and in a loader."""
+    spec = stage_views.pretrain(size_px=32 if task.is_dry else 224, augment=_EVERYTHING)
+    yield CheckCell(name="read", run=partial(_read, task, spec))
+    normalised = replace(spec, normalization=NORMALIZATIONS["imagenet"])
+    for name in OPERATORS:
+        yield CheckCell(name=name, run=partial(_until, task, normalised, name))
+    for dtype in ("float32", "float16", "uint8"):
+        yield CheckCell(name=f"whole graph, {dtype}", run=partial(_whole, task, spec, dtype))
+
+
+def _read(task: Task, spec: ViewSpec) -> Found:
+    with (
+        dali_engine(task, spec, batch_size=1) as (engine, loader),
+        ShardReader(loader.manifest) as reader,
+    ):
+        batch = engine.read(reader, plan_of(loader))
+        return {"bytes": int(batch.samples[0].data.nbytes)}
+
+
+def _until(task: Task, spec: ViewSpec, name: str) -> Found:
+    with (
+        dali_engine(task, spec, batch_size=1) as (engine, loader),
+        ShardReader(loader.manifest) as reader,
+    ):
+        inputs = engine.read(reader, plan_of(loader)).inputs([0])
+        graph = engine.graph(num_threads=2, depth=1, until=name)
+        for _ in range(2):  # the first run makes the decoder
+            began_s = time.perf_counter()
+            graph.submit(inputs)
+            graph.drop()
+            synchronize(task.device)
+            ms = 1000 * (time.perf_counter() - began_s)
+        return {"ms": round(ms, 2)}
+
+
+def _whole(task: Task, spec: ViewSpec, dtype: str) -> Found:
+    loader = open_loader(
+        task.shards(task.decoded_recipe),
+        spec,
+        engine="dali",
+        device=str(task.device),
+        dtype=dtype,
+        batch_size=1,
+    )
+    with loader:
+        views = next(loader.batches(0)).views
+        means = {name: float(view.float().mean()) for name, view in views.items()}
+        is_on_device = all(view.device.type == task.device.type for view in views.values())
+        is_typed = all(view.dtype == getattr(torch, dtype) for view in views.values())
+    return {"mean": means, "passed": is_on_device and is_typed and min(means.values()) > 0}

@@ -1,0 +1,68 @@
+"""What several steps need: loaders and their plans, timing, and memory that is given back."""
+
+import gc
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+from typing import Any, cast
+
+import torch
+
+from bench.gpu_check.findings import Found
+from bench.gpu_check.task import Task
+from loaders import Loader, Plan, ViewSpec, open_loader
+from loaders.engines.dali.engine import DaliEngine
+from loaders.engines.dali.graph import return_unused_memory
+from loaders.engines.dali.meter import Meter
+
+_WARM_BATCHES, _SECONDS = 6, 2.5
+
+
+@contextmanager
+def dali_engine(
+    task: Task, views: str | ViewSpec, *, batch_size: int, recipe: str | None = None
+) -> Iterator[tuple[DaliEngine, Loader]]:
+    """A DALI engine and its loader, for the videos of a recipe that DALI decodes here."""
+    recipe = recipe or task.decoded_recipe
+    loader = open_loader(
+        task.shards(recipe), views, engine="dali", device=str(task.device), batch_size=batch_size
+    )
+    with loader:
+        yield cast(DaliEngine, loader.engine), loader
+
+
+def plan_of(loader: Loader) -> Plan:
+    """The first plan of a loader, which is full of videos."""
+    return next(loader.planner.stream())
+
+
+def rate(task: Task, counts: Generator[int], **more: Any) -> Found:
+    """Videos per second of a generator of counts after a warm-up, with the load of the GPU."""
+    warm_batches, seconds = (1, 0.1) if task.is_dry else (_WARM_BATCHES, _SECONDS)
+    with closing(counts):
+        for _ in islice(counts, warm_batches):
+            pass
+        num_videos = 0
+        synchronize(task.device)
+        with Meter(task.device) as meter:
+            began_s = time.perf_counter()
+            while time.perf_counter() - began_s < seconds:
+                num_videos += next(counts)
+            synchronize(task.device)
+            wall_s = time.perf_counter() - began_s
+    return {"videos_per_s": round(num_videos / wall_s, 1), **more, **meter.figures}
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for the GPU; nothing to do on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def give_memory_back() -> None:
+    """Returns what a cell has used, so that the next one finds it free."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return_unused_memory()

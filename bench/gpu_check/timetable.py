@@ -1,0 +1,53 @@
+"""The steps in their order, and the time that each gets. It imports nothing that is slow."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Duration(IntEnum):
+    """How long a check may take, in minutes. The long one measures more cells of each step."""
+
+    SHORT = 8
+    LONG = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckStep:
+    """A step, and its seconds in the short and in the long check.
+
+    Time that a step leaves over goes to the later ones.
+
+    Attributes:
+        module: The module whose `cells` it measures.
+        short_s: Its seconds in the short check.
+        long_s: Its seconds in the long check.
+        is_needed: Whether later steps need it, so that it may take their time.
+    """
+
+    module: str
+    short_s: float
+    long_s: float
+    is_needed: bool = False
+
+    def seconds(self, duration: Duration) -> float:
+        """Its seconds in a check."""
+        return self.short_s if duration is Duration.SHORT else self.long_s
+
+
+STEPS = {
+    "capabilities": CheckStep(
+        module="bench.gpu_check.capabilities", short_s=15, long_s=20, is_needed=True
+    ),
+    "videos": CheckStep(module="bench.gpu_check.videos", short_s=25, long_s=40, is_needed=True),
+    "operators": CheckStep(module="bench.gpu_check.operators", short_s=30, long_s=45),
+    "decoding": CheckStep(module="bench.gpu_check.decoding", short_s=75, long_s=200),
+    "loaders": CheckStep(module="bench.gpu_check.loading", short_s=80, long_s=320),
+    "training": CheckStep(module="bench.gpu_check.training", short_s=150, long_s=500),
+    "parity": CheckStep(module="bench.gpu_check.parity", short_s=40, long_s=115),
+    "tests": CheckStep(module="bench.gpu_check.test_runs", short_s=50, long_s=240),
+}
+# A step ends when its running cell does, and the last one may be stopped a little late.
+SPARE_S = 15.0
+NO_TIME = "left out: no time"
+EXIT_START_AGAIN = 75
+"""A step's exit code where the GPU is not usable any more in its process; another one goes on."""

@@ -1,0 +1,66 @@
+"""Which engine a run began with, and why: WORK/STAGE/engine.json.
+
+A run that goes on keeps its engine, and what is computed from its weights (evaluations, features)
+uses it too. So pixels do not change on the way, whatever "auto" stands for at that time.
+"""
+
+import json
+from pathlib import Path
+
+from loaders.engines.choice import EngineChoice, EngineName, why_not_dali
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from tb.config.sections import Config
+
+ENGINE = "engine.json"
+
+
+def write_engine(folder: Path, choice: EngineChoice) -> None:
+    """Keeps the engine of the run in `folder`."""
+    content = {"engine": choice.name.value, "why": choice.why}
+    publish_bytes(folder / ENGINE, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_engine(folder: Path) -> EngineChoice | None:
+    """The engine that the run in `folder` began with; None if there is no such run.
+
+    Raises:
+        InputError: The record is not readable.
+    """
+    path = folder / ENGINE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        return EngineChoice(name=EngineName(content["engine"]), why=str(content["why"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: not a record of an engine ({error}); remove it, and give the engine with"
+            " --set machine.engine=..."
+        ) from error
+
+
+def recorded_engine(folder: Path, manifest: Manifest, config: Config) -> EngineChoice | None:
+    """The engine that the run in `folder` began with; None if there is none that runs here."""
+    choice = read_engine(folder)
+    if choice is None or choice.name != EngineName.DALI:
+        return choice
+    return None if why_not_dali(config.machine.device, manifest.distinct_codecs) else choice
+
+
+def with_engine(config: Config, name: EngineName) -> Config:
+    """The settings, with this engine."""
+    machine = config.machine.model_copy(update={"engine": name.value})
+    return config.model_copy(update={"machine": machine})
+
+
+def with_engine_of(folder: Path, manifest: Manifest, config: Config) -> Config:
+    """The settings with the engine of the run in `folder`, where they say "auto".
+
+    It is fused where there is no record, or no such engine on this machine.
+    """
+    if config.machine.engine != "auto":
+        return config
+    choice = recorded_engine(folder, manifest, config)
+    return with_engine(config, EngineName.FUSED if choice is None else choice.name)

@@ -1,0 +1,96 @@
+"""A run keeps the engine it began with, and says which it is and why."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loaders.engines import choice as engines
+from loaders.engines.choice import EngineChoice, EngineName
+from loaders.engines.speeds import Speeds
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.config.sections import Config
+from tb.evaluation.evaluate import evaluation_source
+from tb.method.stages import build_stage
+from tb.stage_kinds import StageKind
+from tb.training import engine_record
+from tb.training.engine_record import ENGINE, read_engine, with_engine_of, write_engine
+from tb.training.loop import train
+from tb.workflow.run import run_stage
+from tests.tb.stopping import StoppedError, stopping_at
+
+
+@pytest.fixture
+def speeds(monkeypatch: pytest.MonkeyPatch) -> Speeds:
+    """The measured speeds, of two engines of the CPU in the place of dali and fused."""
+    found = {"reference": 2.0, "fused": 1.0}
+    monkeypatch.setattr(engines, "why_not_dali", lambda *_: "")
+    monkeypatch.setattr(engines, "_MEASURED", (EngineName.REFERENCE, EngineName.FUSED))
+    monkeypatch.setattr(engines, "kept_speeds", lambda *_: found)
+    return found
+
+
+def test_a_run_that_goes_on_keeps_its_engine(
+    manifest: Manifest, config: Config, tmp_path: Path, speeds: Speeds
+) -> None:
+    stage = build_stage(StageKind.INVARIANT, manifest, config, tmp_path)
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage, 3), tmp_path, config)
+    folder = tmp_path / "invariant"
+    record = json.loads((folder / ENGINE).read_text())
+    why = "measured here, in videos/s: reference 2.0, fused 1.0"
+    assert record == {"engine": "reference", "why": why}
+
+    speeds["fused"] = 3.0
+    other = build_stage(StageKind.DISTINCTIVE, manifest, config, tmp_path)
+    assert {loader.choice.name for loader in other.loaders} == {"fused"}
+    again = build_stage(StageKind.INVARIANT, manifest, config, tmp_path)
+    assert {loader.choice.name for loader in again.loaders} == {"reference"}
+    again.close()
+    other.close()
+    run_stage(StageKind.INVARIANT, manifest, config, tmp_path)
+    assert json.loads((folder / ENGINE).read_text()) == record
+
+
+def test_another_engine_than_the_runs_is_refused(
+    manifest: Manifest, config: Config, tmp_path: Path, speeds: Speeds
+) -> None:
+    stage = build_stage(StageKind.INVARIANT, manifest, config, tmp_path)
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage, 1), tmp_path, config)
+    (tmp_path / "invariant" / ENGINE).unlink()
+    speeds["fused"] = 3.0
+    with pytest.raises(InputError, match="engine was 'reference', now 'fused'"):
+        run_stage(StageKind.INVARIANT, manifest, config, tmp_path)
+
+
+def test_evaluations_use_the_engine_of_the_run(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    recorded = read_engine(finished / "student")
+    assert recorded is not None
+    assert recorded.why
+    assert with_engine_of(finished / "student", manifest, config).machine.engine == recorded.name
+    assert with_engine_of(tmp_path, manifest, config).machine.engine == "fused"
+    write_engine(tmp_path, EngineChoice(name=EngineName.REFERENCE, why="slow"))
+    (tmp_path / "checkpoint.pt").write_bytes(b"weights")
+    assert with_engine_of(tmp_path, manifest, config).machine.engine == "reference"
+    assert evaluation_source(tmp_path, manifest, config)["engine"] == "reference"
+
+
+def test_an_engine_that_does_not_run_here_is_not_kept(
+    manifest: Manifest, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_engine(tmp_path, EngineChoice(name=EngineName.DALI, why="faster"))
+    monkeypatch.setattr(engine_record, "why_not_dali", lambda *_: "")
+    assert with_engine_of(tmp_path, manifest, config).machine.engine == "dali"
+    monkeypatch.setattr(engine_record, "why_not_dali", lambda *_: "there is no CUDA device")
+    assert with_engine_of(tmp_path, manifest, config).machine.engine == "fused"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"engine": "nvdec", "why": ""}', b"{}"])
+def test_a_damaged_record_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ENGINE).write_bytes(content)
+    with pytest.raises(InputError, match=r"engine\.json: not a record of an engine"):
+        read_engine(tmp_path)
