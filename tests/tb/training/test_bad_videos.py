@@ -269,3 +269,16 @@ def test_a_process_without_a_good_video_makes_all_leave_the_step_out(
     assert "loss" not in rows[0]
     assert "loss" in rows[1]
     assert read_bad_list(tmp_path / "work" / "supervised").keys() == set(keys[2:])
+
+
+def test_a_loader_process_leaves_the_same_videos_out(manifest: Manifest, tmp_path: Path) -> None:
+    config = skipping()
+    (keys,) = first_keys(supervised_only_stage(manifest, config))
+    copy = damaged_copy(manifest, tmp_path / "shards", keys[:2])
+    paths = []
+    for place in ("true", "false"):
+        config = skipping(f"machine.in_process={place}")
+        stage = supervised_only_stage(copy, config)
+        paths.append(train(stage, tmp_path / place, config))
+        assert read_bad_list(paths[-1].parent).keys() == set(keys[:2])
+    assert file_digest(paths[0]) == file_digest(paths[1])
