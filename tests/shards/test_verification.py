@@ -57,7 +57,8 @@ def test_a_flipped_bit_in_a_video_names_the_video(manifest: Manifest, root: Path
     for index in range(len(manifest)):
         video = manifest.video(index)
         _flip(root / video.shard, video.offset + video.size // 2)
-        assert any(f"{video.key} in {video.shard}" in problem for problem in verify(root))
+        wanted = f"{video.key} in {video.shard}: the bytes are not those that were written"
+        assert any(wanted in problem for problem in verify(root))
         _flip(root / video.shard, video.offset + video.size // 2)
 
 
