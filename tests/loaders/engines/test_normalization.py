@@ -58,6 +58,15 @@ def test_values_that_a_type_cannot_hold_are_refused(
             )
 
 
+def test_the_loader_process_normalises_too(numbered_shards: Manifest, spec: ViewSpec) -> None:
+    options = {"normalization": "kinetics", "batch_size": 4, "device": "cpu"}
+    here = open_loader(numbered_shards, spec, **options)
+    beside = open_loader(numbered_shards, spec, in_process=False, **options)
+    for one, other in paired(here.batches(0), beside.batches(0)):
+        assert torch.equal(one.views["clip"], other.views["clip"])
+        assert one.views["clip"].min() < -1
+
+
 def test_a_name_replaces_what_the_views_have(spec: ViewSpec) -> None:
     kinetics = NORMALIZATIONS["kinetics"]
     with_it = replace(spec, normalization=kinetics)
