@@ -120,7 +120,8 @@ def _opened(window: Window) -> VideoCodecContext:
 def _decoded(
     decoder: VideoCodecContext, window: Window, wanted: Sequence[int]
 ) -> Iterator[VideoFrame]:
-    starts, offsets, data = window.byte_range.gop_frames, window.byte_range.offsets, window.data
+    starts, offsets = window.byte_range.gop_frames, window.byte_range.offsets
+    data = memoryview(window.data)
     base, ends = starts[0], [*starts[1:], starts[0] + len(offsets) - 1]
     for first, end in zip(starts, ends, strict=True):
         numbers = set(wanted[bisect_left(wanted, first) : bisect_left(wanted, end)])
@@ -129,8 +130,19 @@ def _decoded(
         decoder.flush_buffers()
         for number in range(first, max(numbers) + 1):
             index = number - base
-            frames = decoder.decode(av.Packet(data[offsets[index] : offsets[index + 1]]))
+            frames = decoder.decode(padded_packet(data[offsets[index] : offsets[index + 1]]))
             if len(frames) != 1 or frames[0].is_corrupt:
                 raise PacketDecodeError(f"frame {number} does not decode")
             if number in numbers:
                 yield frames.pop()
+
+
+def padded_packet(data: memoryview) -> av.Packet:
+    """A packet with a copy of `data`, and zeros behind it.
+
+    FFmpeg's decoders may read some bytes past the end of a packet. `av.Packet(data)` lends them
+    `data` itself, so they would read other memory there, or memory that does not exist.
+    """
+    packet = av.Packet(len(data))
+    packet.update(data)
+    return packet

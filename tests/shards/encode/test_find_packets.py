@@ -1,0 +1,86 @@
+"""The proof of a packet index: it passes what training may read, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shards.encode.find_packets import decoded_alone, find_packets, has_same_pictures
+from shards.encode.recipe import Recipe
+from shards.encode.transcode import Encoded, check_decodes, transcode
+from shards.format.manifest import read_manifest
+from shards.format.packet_index import Packets
+from shards.ingestion.ingest import ingest
+from shards.sources.folder import from_folder
+from tests.make_videos import make_video
+
+GOP = 4
+NUM_FRAMES = 14
+
+
+@pytest.fixture(scope="module", params=["h264", "hevc", "vp9"])
+def encoded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+    path = tmp_path_factory.mktemp("packets") / "a.mp4"
+    make_video(path, num_frames=NUM_FRAMES, height=144, width=160)
+    return transcode(path, Recipe(codec=request.param, gop=GOP))
+
+
+def _is_proven(encoded: Encoded, packets: Packets) -> bool:
+    return check_decodes(
+        encoded.data,
+        num_frames=encoded.num_frames,
+        height=encoded.height,
+        width=encoded.width,
+        codec=encoded.codec,
+        packets=packets,
+    ).is_proven
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(later=st.sets(st.integers(1, NUM_FRAMES - 1), max_size=4))
+def test_groups_are_proven_only_if_each_begins_at_a_keyframe(
+    encoded: Encoded, later: set[int]
+) -> None:
+    """The decoder forgets all pictures before each group, so a wrong border cannot hide."""
+    assert encoded.packets is not None
+    starts = np.array([0, *sorted(later)])
+    moved = replace(encoded.packets, gop_frames=starts, checksums=np.zeros(len(starts), np.int64))
+    assert _is_proven(encoded, moved) == (not (starts % GOP).any())
+
+
+@pytest.mark.parametrize("frame", [0, 5, NUM_FRAMES - 2])
+def test_packets_that_begin_a_byte_early_are_not_proven(encoded: Encoded, frame: int) -> None:
+    assert encoded.packets is not None
+    sizes = encoded.packets.sizes.copy()
+    sizes[frame] -= 1  # so all packets after it begin a byte early
+    assert not _is_proven(encoded, replace(encoded.packets, sizes=sizes))
+
+
+def test_one_wrong_or_missing_picture_is_no_proof(encoded: Encoded) -> None:
+    assert encoded.packets is not None
+    size = (encoded.height, encoded.width)
+    pictures = list(decoded_alone(encoded.packets, encoded.data, encoded.codec, size))
+    assert has_same_pictures(iter(pictures), iter(pictures))
+    for others in (pictures[:-1], [*pictures[:-1], pictures[0]]):
+        assert not has_same_pictures(iter(pictures), iter(others))
+        assert not has_same_pictures(iter(others), iter(pictures))
+
+
+@pytest.mark.parametrize(
+    "options", [{"bf": "2"}, {"g": "8", "x264-params": "open-gop=1:bframes=2"}]
+)
+def test_files_with_reordered_frames_have_no_packets(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    path = make_video(tmp_path / "a.mp4", num_frames=NUM_FRAMES, options=options)
+    assert find_packets(path.read_bytes()) is None
+
+
+def test_copied_files_have_no_index(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_video(tmp_path / "videos" / "a" / f"{seed}.mp4", num_frames=8, seed=seed)
+    ingest(from_folder(tmp_path / "videos"), tmp_path / "copies", recipe=Recipe(codec="copy"))
+    assert not read_manifest(tmp_path / "copies").has_packets.any()
