@@ -7,8 +7,9 @@ to each request, as a distant server has one. The server takes part of the same 
 ratios within a table mean something.
 
 "Shown" are the packets of the frames from the first to the last one that a sample has. Fetched
-bytes over shown bytes say what the rest costs: frames back to the keyframe and on to the end of the
-group of pictures, and packet indices. Manifests are not counted.
+bytes over shown bytes say what the rest costs. Without a cache the rest is frames back to the
+keyframe and on to the end of the group of pictures, and packet indices; the line below a table has
+these three. Manifests are not counted.
 
     python -m bench.remote_epoch --shards DIR [--views student] [--size 112] [--order windowed]
         [--workers 8] [--delays-ms 0 20] [--rounds 3]
@@ -56,13 +57,34 @@ class Traffic:
             self.num_bytes += num_bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class WindowBytes:
+    """What the windows of an epoch are made of, in bytes.
+
+    Attributes:
+        before: From the keyframe to the first frame.
+        shown: From the first to the last frame that a sample has.
+        after: From the last frame to the end of its group of pictures.
+    """
+
+    before: int
+    shown: int
+    after: int
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One measured epoch."""
 
     videos_per_s: float
     requests: int
-    fetched_over_shown: float
+    fetched_bytes: int
+    windows: WindowBytes
+
+    @property
+    def fetched_over_shown(self) -> float:
+        """Fetched bytes over shown bytes."""
+        return self.fetched_bytes / self.windows.shown
 
 
 def main() -> None:
@@ -119,22 +141,26 @@ def _epoch(arguments: argparse.Namespace, traffic: Traffic, name: str) -> Epoch:
                 if row >= 0
             ]
         wall_s = time.perf_counter() - began_s
-    requests, fetched = traffic.requests, traffic.num_bytes
     return Epoch(
         videos_per_s=len(shown) / wall_s,
-        requests=requests,
-        fetched_over_shown=fetched / _shown_bytes(manifest, shown),
+        requests=traffic.requests,
+        fetched_bytes=traffic.num_bytes,
+        windows=_window_bytes(manifest, shown),
     )
 
 
-def _shown_bytes(manifest: Manifest, shown: list[tuple[int, int, int]]) -> int:
+def _window_bytes(manifest: Manifest, shown: list[tuple[int, int, int]]) -> WindowBytes:
+    """The bytes of windows, each given by a row and its first and last frame."""
     files = [PacketsFile(manifest.packets_path(name)) for name in manifest.shard_names]
-    total = 0
+    before = between = after = 0
     for row, first, last in shown:
         shard = int(manifest.shard_index[row])
-        offsets = files[shard].row(row - int(manifest.shard_starts[shard])).offsets
-        total += int(offsets[last + 1] - offsets[first])
-    return total
+        packets = files[shard].row(row - int(manifest.shard_starts[shard]))
+        run, offsets = packets.byte_range(first, last), packets.offsets
+        before += int(offsets[first]) - run.begin
+        between += int(offsets[last + 1] - offsets[first])
+        after += run.begin + run.offsets[-1] - int(offsets[last + 1])
+    return WindowBytes(before=before, shown=between, after=after)
 
 
 def _counted() -> Traffic:
@@ -176,7 +202,19 @@ def _table(delay_ms: float, found: dict[str, list[Epoch]]) -> str:
         requests = median(epoch.requests for epoch in epochs)
         share = median(epoch.fetched_over_shown for epoch in epochs)
         lines.append(f"{name:22}{speed:10.1f}{requests:10.0f}{share:15.2f}")
+    lines.append(_rest(found[_UNCACHED][-1]))
     return "\n".join(lines)
+
+
+def _rest(epoch: Epoch) -> str:
+    """What an epoch without a cache fetches besides the frames that are shown."""
+    windows, shown = epoch.windows, epoch.windows.shown
+    indices = epoch.fetched_bytes - windows.before - shown - windows.after
+    return (
+        f"no cache: 1 + {windows.before / shown:.3f} back to the keyframe"
+        f" + {windows.after / shown:.3f} on to the end of the group"
+        f" + {indices / shown:.3f} packet indices"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The bench of remote epochs runs, and its figures are those of its four ways to read."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ def test_one_round(textured_shards: Manifest) -> None:
         command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
-    rows = {line[:22].strip(): line[22:].split() for line in done.stdout.splitlines()[2:]}
+    *lines, rest = done.stdout.splitlines()
+    rows = {line[:22].strip(): line[22:].split() for line in lines[2:]}
     num_files = 2 * len(textured_shards.shard_names)  # each with its packet index
     for name in ("first, none ahead", "copies, first epoch"):
         assert int(rows[name][1]) == num_files
@@ -34,3 +36,12 @@ def test_one_round(textured_shards: Manifest) -> None:
     assert int(rows["no cache, each epoch"][1]) == num_requests
     # A window is never larger than its video.
     assert 1 <= float(rows["no cache, each epoch"][2]) <= float(rows["copies, first epoch"][2])
+    # The copies are all shards and packet indices, so their ratio gives the bytes that are shown.
+    index_bytes = sum(path.stat().st_size for path in textured_shards.root.glob("*.packets.arrow"))
+    copied_bytes = index_bytes + int(textured_shards.shard_bytes.sum())
+    shown_bytes = copied_bytes / float(rows["copies, first epoch"][2])
+    before, after, indices = (float(number) for number in re.findall(r"\+ ([\d.]+)", rest))
+    assert indices == pytest.approx(index_bytes / shown_bytes, abs=0.002)
+    assert 1 + before + after + indices == pytest.approx(
+        float(rows["no cache, each epoch"][2]), abs=0.01
+    )
