@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import av
+from av.packet import Packet
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
@@ -120,8 +122,7 @@ def _opened(window: Window) -> VideoCodecContext:
 def _decoded(
     decoder: VideoCodecContext, window: Window, wanted: Sequence[int]
 ) -> Iterator[VideoFrame]:
-    starts, offsets = window.byte_range.gop_frames, window.byte_range.offsets
-    data = memoryview(window.data)
+    starts, offsets, data = window.byte_range.gop_frames, window.byte_range.offsets, window.data
     base, ends = starts[0], [*starts[1:], starts[0] + len(offsets) - 1]
     for first, end in zip(starts, ends, strict=True):
         numbers = set(wanted[bisect_left(wanted, first) : bisect_left(wanted, end)])
@@ -137,12 +138,12 @@ def _decoded(
                 yield frames.pop()
 
 
-def padded_packet(data: memoryview) -> av.Packet:
+def padded_packet(data: bytes) -> "Packet[Stream]":
     """A packet with a copy of `data`, and zeros behind it.
 
     FFmpeg's decoders may read some bytes past the end of a packet. `av.Packet(data)` lends them
     `data` itself, so they would read other memory there, or memory that does not exist.
     """
-    packet = av.Packet(len(data))
+    packet = Packet(len(data))
     packet.update(data)
     return packet
