@@ -134,7 +134,8 @@ class TrainedClassifier(nn.Module):
         things = [videos] if isinstance(videos, str | PathLike | np.ndarray) else list(videos)
         if every_s is not None:
             render = renderer(self.shown, 1 if clips is None else clips, engine)
-            return self._each_stretch(things, render, Fraction(every_s))
+            # As it is written: the float 0.2 is a little above 1/5, and would end frames late.
+            return self._each_stretch(things, render, Fraction(str(every_s)))
         return self._each_video(things, renderer(self.shown, clips, engine))
 
     def _each_video(

@@ -23,7 +23,13 @@ _FRAME_PX = 160  # height
 _GAP = ((0, 0), (0, 4), (0, 0))  # px to the right of a frame
 _MAX_VIDEOS = 40
 _MAX_NAME = 60
-_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+# Names are not formulas, whatever dollar signs they have.
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,
+}
 _BEST, _OTHER = "#2b6cb0", "#bcd0e8"
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,14 @@ def test_lists_arrays_and_stretches(finished: Path, stored: Path) -> None:
     assert (frames.video, frames.end_s) == ("frames", None)
 
 
+def test_stretches_begin_where_their_length_says(finished: Path, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", num_frames=30)  # 25 frames/s
+    classifier = tb.load_classifier(finished, device="cpu")
+    for every_s in (0.2, Fraction(1, 5)):
+        found = classifier.predict(video, every_s=every_s)
+        assert [one.begin_s for one in found] == [0, 0.2, 0.4, 0.6, 0.8, 1]
+
+
 def test_a_bad_file_is_named_and_the_rest_goes_on(finished: Path, tmp_path: Path) -> None:
     for name in ("a", "c"):
         make_video(tmp_path / f"{name}.mp4", num_frames=20)
@@ -85,8 +94,8 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(finished: Path, tmp_path: Path
         names = dict.fromkeys(Path(one.video).stem for one in found)
         assert list(names) == ["a", "b", "c"]
         (bad,) = [one for one in found if isinstance(one, BadVideo)]
-        assert "b.mp4: Invalid data" in bad.reason
-        with pytest.raises(InputError, match=r"b\.mp4: Invalid data"):
+        assert "b.mp4: not a video" in bad.reason
+        with pytest.raises(InputError, match=r"b\.mp4: not a video"):
             classifier.predict(tmp_path, every_s=every_s)
 
 
@@ -97,7 +106,7 @@ def test_the_command_prints_and_writes(finished: Path, stored: Path, tmp_path: P
     options = ("--top", 3, "--csv", places[0], "--png", places[1])
     done = command(finished / "student", stored, tmp_path / "bad.mp4", *options, "--json")
     assert done.returncode == 0, done.stderr
-    assert f"no answer: {tmp_path / 'bad.mp4'}: Invalid data" in done.stderr
+    assert f"no answer: {tmp_path / 'bad.mp4'}: not a video" in done.stderr
     found = json.loads(done.stdout)
     assert [one["video"] for one in found["bad"]] == [str(tmp_path / "bad.mp4")]
     expected = tb.predict(finished / "student", [stored], device="cpu").predictions
@@ -116,7 +125,8 @@ def test_the_command_prints_and_writes(finished: Path, stored: Path, tmp_path: P
 
 
 def test_the_command_prints_a_table_and_a_timeline(finished: Path, tmp_path: Path) -> None:
-    video = make_video(tmp_path / "[red]a.mp4", num_frames=60)
+    # Neither markup nor a formula.
+    video = make_video(tmp_path / r"[red]$\a_$.mp4", num_frames=60)
     done = command(finished, video, "--every", "1s", "--png", tmp_path / "a.png", "--top", 2)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -140,6 +150,7 @@ def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Pa
         (lambda: classifier.predict(tmp_path / "none"), "no such file or folder"),
         (lambda: classifier.predict(np.zeros((2, 9, 9, 3), np.uint8), every_s=1), "no rate"),
         (lambda: tb.predict(finished, [stored], top=0), "top is 0"),
+        (lambda: tb.predict(finished, []), "videos is empty"),
         (lambda: tb.predict(finished / "invariant", [stored]), "without classes"),
         (lambda: tb.predict(finished, [tmp_path / "bad.mp4"]), "no video could be predicted"),
     ):
