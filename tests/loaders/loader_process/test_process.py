@@ -341,6 +341,7 @@ def test_50_kills_of_either_process_change_no_batch(
     expected = tmp_path / "expected.jsonl"
     subprocess.run([*arguments, str(expected), str(num_batches)], check=True)
     found = tmp_path / "found.jsonl"
+    found.touch()
     for kill in range(num_kills):
         until = str((kill + 1) * num_batches // (num_kills + 1))
         process = subprocess.Popen(
