@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     subprocess.run([sys.executable, "-c", code], cwd=runner.ROOT, check=False)
     process = Path("/proc") / (tmp_path / "pid").read_text().strip()
     assert process.name.isdigit()
-    while process.exists() and "\nState:\tZ" not in (process / "status").read_text():
-        time.sleep(0.02)
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        while "\nState:\tZ" not in (process / "status").read_text():
+            time.sleep(0.02)
 
 
 def test_a_folder_belongs_to_one_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
