@@ -1,6 +1,7 @@
 """Answers of a trained classifier for video files."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def predict(
     run: Path | str,
     videos: Sequence[Path | str],
     *,
-    every_s: float | None = None,
+    every_s: float | Fraction | None = None,
     clips: int | None = None,
     top: int = 5,
     csv: Path | str | None = None,

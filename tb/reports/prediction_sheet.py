@@ -86,8 +86,9 @@ def _sheet(videos: list[list[Prediction]], num_classes: int) -> Figure:
         left.set_title(_short(one.video), loc="left")
         left.axis("off")
         left.set_anchor("NW")
-        if one.end_s is not None:
-            left.imshow(_film(Path(one.video)))
+        path = Path(one.video)  # it is another one where the name of the file is not UTF-8
+        if one.end_s is not None and path.is_file():
+            left.imshow(_film(path))
         _bars(right, one, num_classes)
     return figure
 

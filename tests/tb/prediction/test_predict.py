@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -138,6 +139,14 @@ def test_the_command_prints_a_table_and_a_timeline(finished: Path, tmp_path: Pat
         assert picture.width > picture.height
 
 
+def test_a_name_that_is_not_utf8_costs_only_its_frames(finished: Path, tmp_path: Path) -> None:
+    video = make_video(tmp_path / os.fsdecode(b"caf\xe9.mp4"), num_frames=20)
+    picture = tmp_path / "a.png"
+    (found,) = tb.predict(finished, [video], png=picture, device="cpu").predictions
+    assert found.video == rf"{tmp_path}/caf\xe9.mp4"
+    assert picture.is_file()
+
+
 def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"junk")
     classifier = tb.load_classifier(finished, device="cpu")
@@ -163,7 +172,7 @@ def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("2", 2), ("2s", 2), (".5s", 0.5), ("1.5 m", 90), ("1h", 3600)]
+    ("text", "value"), [("2", 2), ("2s", 2), (".5s", 0.5), ("1.5 m", 90), ("1.1h", 3960)]
 )
 def test_times_have_units(text: str, value: float) -> None:
     assert seconds(text) == value
