@@ -19,7 +19,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -64,15 +64,17 @@ class Drain:
         self._warm.wait()
 
     def _run(self, loader: Loader) -> None:
-        batches = loader.stream()
-        for number, batch in enumerate(batches):
-            self.num_videos += len(batch.keys)
-            del batch
-            if number == 3:
-                self._warm.set()
-            if self._end.is_set():
-                break
-        batches.close()
+        try:
+            with closing(loader.stream()) as batches:
+                for number, batch in enumerate(batches):
+                    self.num_videos += len(batch.keys)
+                    del batch
+                    if number == 3:
+                        self._warm.set()
+                    if self._end.is_set():
+                        break
+        finally:
+            self._warm.set()  # also after an error, because somebody waits for it
 
     def close(self) -> None:
         """Ends the thread."""

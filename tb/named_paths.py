@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from errno import EISDIR
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import ParamSpec, TypeVar
@@ -27,8 +28,9 @@ def full_disk_named(function: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             if not is_full(error):
                 raise
+            out = signature(function).bind(*args, **kwargs).arguments["out"]
             raise InputError(
-                f"{kwargs['out']}: {error.strerror}; free some space, then run the same command"
+                f"{out}: {error.strerror}; free some space, then run the same command"
                 " again, which goes on from what is there"
             ) from error
 

@@ -1,11 +1,13 @@
 """The list of mutations is in step with the code; `make mutations` runs them."""
 
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests import mutations
-from tests.mutations import ROOT, Mutation, main, read_mutations
+from tests.mutations import ROOT, Mutation, broken, main, read_mutations
 
 HARMLESS = Mutation(
     breaks="nothing: a comment",
@@ -39,6 +41,25 @@ def test_a_text_that_is_not_there_once_is_an_error() -> None:
     for text in ("", HARMLESS.old * 2):
         with pytest.raises(ValueError, match=r"tb/similarity\.py: .*change the entry 'nothing"):
             HARMLESS.applied(text)
+
+
+def test_words_that_no_entry_has_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without test files, pytest would run all of them."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "no such word"])
+    assert "--only no such word: no entry has" in capsys.readouterr().err
+
+
+def test_a_file_is_whole_again_and_as_old_as_before(tmp_path: Path) -> None:
+    path = tmp_path / HARMLESS.file
+    path.parent.mkdir()
+    shutil.copy2(ROOT / HARMLESS.file, path)
+    whole, before_ns = path.read_text(), path.stat().st_mtime_ns
+    with broken(HARMLESS, tmp_path):
+        assert path.read_text() == HARMLESS.applied(whole)
+        assert path.stat().st_mtime_ns != before_ns
+    assert path.read_text() == whole
+    assert path.stat().st_mtime_ns == before_ns
 
 
 @pytest.mark.slow

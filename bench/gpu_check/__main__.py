@@ -65,8 +65,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", nargs="+", choices=STEPS, help="default: all")
     parser.add_argument("--videos", type=Path, help="folder of class folders; default: made up")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, without figures")
-    parser.add_argument("--page", type=Path, help="report: where the page goes too")
-    parser.add_argument("--json", type=Path, help="report: where the figures go too")
+    parser.add_argument("--page", type=Path, help="report: the page's file; default: in OUT")
+    parser.add_argument("--json", type=Path, help="report: the figures' file; default: in OUT")
     return parser.parse_args(arguments)
 
 

@@ -30,7 +30,7 @@ class Findings:
         minutes: Those of the check in which the step ended.
         seconds: How long the step ran, in all its processes.
         error: Why the step ended outside a cell; empty if it did not.
-        found: CheckCell -> its figures; "problem" says why there are none, "missing" which library.
+        found: Cell -> its figures; "problem" says why there are none, "missing" which library.
     """
 
     path: Path

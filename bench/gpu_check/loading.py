@@ -91,7 +91,7 @@ def _cell(
     *,
     is_long: bool = False,
 ) -> CheckCell:
-    told = {None: ""}.get(layout, " tuned" if isinstance(layout, TryLayouts) else f" {layout}")
+    told = " tuned" if isinstance(layout, TryLayouts) else f" {layout}" if layout else ""
     run = partial(_engine, task, views, engine, layout)
     return CheckCell(name=f"{views.name} {engine}{told}", run=run, is_long=is_long)
 

@@ -1,6 +1,7 @@
 """Answers of a trained classifier for video files."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def predict(
     run: Path | str,
     videos: Sequence[Path | str],
     *,
-    every_s: float | None = None,
+    every_s: float | Fraction | None = None,
     clips: int | None = None,
     top: int = 5,
     csv: Path | str | None = None,
@@ -63,6 +64,8 @@ def predict(
 
     if top < 1:
         raise InputError(f"top is {top}: give 1 or more")
+    if not videos:
+        raise InputError("videos is empty: give files, or folders with videos")
     for path, argument in ((csv, "csv"), (png, "png")):
         if path is not None:
             check_named_file(Path(path), argument)

@@ -17,8 +17,10 @@ def doctor_command(
 ) -> None:
     """Say what this machine has, what will be used and why, and what is missing."""
     table = Table("", "what", "found", "so", box=None, pad_edge=False)
-    for one in api.doctor(folder):
+    facts = api.doctor(folder)
+    for one in facts:
         table.add_row("!" if one.is_missing else "", one.name, one.found, one.so)
     width = None if Console().is_terminal else 160
     Console(width=width, markup=False, emoji=False, highlight=False).print(table)
-    typer.echo("! could be had: see its line")
+    if any(one.is_missing for one in facts):
+        typer.echo("! could be had: see its line")

@@ -1,6 +1,7 @@
 """`tb predict`: the classes of video files, without shards."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from tb import api
 if TYPE_CHECKING:
     from tb.prediction.prediction import Prediction
 
-_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 # The width for a pipe, because Rich's 80 columns would break long paths in two.
 _PIPE_WIDTH = 160
 
@@ -94,16 +95,16 @@ class _Silence:
         """Shows nothing."""
 
 
-def seconds(text: str) -> float:
+def seconds(text: str) -> Fraction:
     """The seconds in "2", "2s", "0.5s", "1m" or "1h".
 
     Raises:
         InputError: It is something else.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smh]?)", text.strip())
-    if found is None or float(found[1]) == 0:
+    if found is None or Fraction(found[1]) == 0:
         raise InputError(f"every (--every) is {text!r}: give a time above 0, as in 2s, 0.5s or 1m")
-    return float(found[1]) * _UNITS_S[found[2]]
+    return Fraction(found[1]) * _UNITS_S[found[2]]
 
 
 def _print_table(predictions: "list[Prediction]", top: int, *, has_stretches: bool) -> None:

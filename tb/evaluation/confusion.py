@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -9,6 +10,8 @@ from matplotlib.figure import Figure
 
 # With more classes than these, the picture leaves out its numbers, and its names.
 _MAX_COUNTS, _MAX_NAMES = 20, 120
+# Names of classes are not formulas, whatever dollar signs they have.
+_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "text.parse_math": False}
 
 
 def confusion_png(matrix: np.ndarray, classes: Sequence[str]) -> bytes:
@@ -18,7 +21,7 @@ def confusion_png(matrix: np.ndarray, classes: Sequence[str]) -> bytes:
         matrix: (K, K) int; matrix[label][prediction] counts videos.
         classes: K names; left out where there are too many to be read.
     """
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False}):
+    with matplotlib.rc_context(_STYLE):
         file = io.BytesIO()
         figure = _figure(matrix, classes)
         figure.savefig(file, format="png", dpi=150, metadata={"Software": None})

@@ -10,7 +10,7 @@ from tb.method.finetuning import finetune_stage
 from tb.method.pretraining import pretrain_stage
 from tb.method.streams import clip_views, pretrain_views, stage_engine
 from tb.method.student import student_stage
-from tb.stage_kinds import BASELINES, SELF_SUPERVISED, StageKind, Teacher
+from tb.stage_kinds import BASELINES, FINETUNED, SELF_SUPERVISED, StageKind, Teacher
 from tb.training.engine_record import with_engine
 from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT
@@ -39,9 +39,11 @@ def build_stage(
         InputError: Videos, labels or an earlier stage are missing.
     """
     name = name or kind.value
-    is_pretraining = kind in SELF_SUPERVISED
-    spec = (pretrain_views if is_pretraining else clip_views)(config)
-    optim = config.pretrain.optim if is_pretraining else config.student.optim
+    if kind in SELF_SUPERVISED:
+        spec, optim = pretrain_views(config), config.pretrain.optim
+    else:
+        spec = clip_views(config)
+        optim = (config.finetune if kind in FINETUNED else config.student).optim
     engine = stage_engine(spec, manifest, config, optim, work / name)
     stage = _built(kind, manifest, with_engine(config, engine.name), work, init)
     return replace(stage, name=name, engine=engine)

@@ -134,7 +134,8 @@ class TrainedClassifier(nn.Module):
         things = [videos] if isinstance(videos, str | PathLike | np.ndarray) else list(videos)
         if every_s is not None:
             render = renderer(self.shown, 1 if clips is None else clips, engine)
-            return self._each_stretch(things, render, Fraction(every_s))
+            # As it is written: the float 0.2 is a little above 1/5, and would end frames late.
+            return self._each_stretch(things, render, Fraction(str(every_s)))
         return self._each_video(things, renderer(self.shown, clips, engine))
 
     def _each_video(
@@ -210,14 +211,15 @@ def _load_export(path: Path) -> TrainedClassifier:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
-    if not {"backbone", "classes"} <= metadata.keys():
+    try:
+        identity, classes = metadata["backbone"], json.loads(metadata["classes"])
+    except (KeyError, ValueError):
         raise InputError(
             f"{path}: does not name its backbone and classes; make it with `tb export`"
-        )
-    identity, classes = metadata["backbone"], json.loads(metadata["classes"])
+        ) from None
     head = identified_backbone(identity).stock_head
     weights = {classifier_name(key, head): value for key, value in tensors.items()}
-    shown = ClassifierInput.of_json(metadata["input"]) if "input" in metadata else None
+    shown = ClassifierInput.of_json(metadata["input"], path) if "input" in metadata else None
     return _classifier(path, identity, classes, weights, shown)
 
 

@@ -14,8 +14,13 @@ from tb.training.metrics import MetricsRow, is_loss_term, taken
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
-# Fixed ids: the same run gives the same page.
-_STYLE: Any = {"svg.hashsalt": "timebalance", "font.size": 9, "axes.spines.top": False}
+# Fixed ids: the same run gives the same page. Names are not formulas.
+_STYLE: Any = {
+    "svg.hashsalt": "timebalance",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "text.parse_math": False,
+}
 
 
 def training_curves(metrics: dict[str, list[MetricsRow]]) -> str:

@@ -23,7 +23,13 @@ _FRAME_PX = 160  # height
 _GAP = ((0, 0), (0, 4), (0, 0))  # px to the right of a frame
 _MAX_VIDEOS = 40
 _MAX_NAME = 60
-_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+# Names are not formulas, whatever dollar signs they have.
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,
+}
 _BEST, _OTHER = "#2b6cb0", "#bcd0e8"
 
 
@@ -80,8 +86,9 @@ def _sheet(videos: list[list[Prediction]], num_classes: int) -> Figure:
         left.set_title(_short(one.video), loc="left")
         left.axis("off")
         left.set_anchor("NW")
-        if one.end_s is not None:
-            left.imshow(_film(Path(one.video)))
+        path = Path(one.video)  # it is another one where the name of the file is not UTF-8
+        if one.end_s is not None and path.is_file():
+            left.imshow(_film(path))
         _bars(right, one, num_classes)
     return figure
 

@@ -98,7 +98,7 @@ class BadList:
         self._listed = set(read_bad_list(folder))
 
     def __len__(self) -> int:
-        """The bad videos so far, those before a break included."""
+        """The bad videos that this process has met, and those that were listed when it began."""
         return len(self._listed)
 
     def update(self) -> None:

@@ -2,7 +2,8 @@
 
 Each process takes its share of every step's videos. One `all_reduce` a step averages the gradients,
 after the backward pass and not during it. That loses some overlap, but the training loop stays the
-same for one process and for many. Only rank 0 writes.
+same for one process and for many. Only rank 0 writes, but every process adds its bad videos to
+bad.jsonl.
 """
 
 import atexit

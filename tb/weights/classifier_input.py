@@ -80,8 +80,12 @@ class ClassifierInput:
         )
 
     @classmethod
-    def of_json(cls, text: str) -> Self:
+    def of_json(cls, text: str, path: Path) -> Self:
         """The input that `to_json` wrote.
+
+        Args:
+            text: What it wrote.
+            path: The file that it stands in, for the error.
 
         Raises:
             InputError: A value is missing, unknown or out of range.
@@ -90,8 +94,11 @@ class ClassifierInput:
             tree = json.loads(text)
             found = cls(**{**tree, "normalization": _normalization(tree)})
             found.views()
-        except (ValueError, TypeError) as error:
-            raise InputError(f"input {text!r}: not the input of a classifier ({error})") from error
+        except (ValueError, TypeError, InputError) as error:
+            raise InputError(
+                f"{path}: not the input of a classifier: {text!r} ({error}); make the file with"
+                " `tb export`"
+            ) from error
         return found
 
     def to_json(self) -> str:

@@ -4,9 +4,9 @@ The file is a checkpoint of this program, an export of it, or a state dict of th
 (torchvision's `r3d_18`, PyTorchVideo's resnets) as `.pt`, `.pth` or `.safetensors`.
 """
 
-import json
 import logging
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from loaders.plan.normalization import (
 from shards.errors import InputError
 from tb.networks.backbones import Backbone
 from tb.weights.checkpoint import check_input, file_digest, load_backbone
+from tb.weights.classifier_input import ClassifierInput
 from tb.weights.export import SUFFIX
 
 logger = logging.getLogger(__name__)
@@ -114,9 +115,11 @@ def _read_safetensors(
             f"{path}: weights of backbone {found!r}, but this run uses {backbone.identity!r}; give"
             f" other weights or --set {setting}"
         )
-    if "input" in metadata:
-        check_input(path, json.loads(metadata["input"]), normalization)
-    return state, "backbone" not in metadata
+    is_stock = "backbone" not in metadata
+    if not is_stock and "input" in metadata:
+        shown = ClassifierInput.of_json(metadata["input"], path)
+        check_input(path, asdict(shown), normalization)
+    return state, is_stock
 
 
 def _check_fit(path: Path, found: dict[str, Any], backbone: Backbone) -> None:

@@ -17,6 +17,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.cli import app
 from tb.config.load_config import dump_yaml, load_config
+from tb.named_paths import full_disk_named
 from tests.shards.helpers import touch
 from tests.tb.conftest import QUICK
 
@@ -211,3 +212,13 @@ def test_a_url_does_not_become_a_folder(
     ):
         app([*name.split(), *words], standalone_mode=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_however_out_was_given(tmp_path: Path) -> None:
+    @full_disk_named
+    def write(out: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for call in (lambda: write(tmp_path), lambda: write(out=tmp_path)):
+        with pytest.raises(InputError, match=f"{tmp_path}: No space left on device; free some"):
+            call()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from loaders.engines.speeds import Speeds, kept_speeds
+from tests.loaders.forks import forks
 
 KEY = {"gpu": "H100", "stage": "pretrain", "size_px": 224}
 
@@ -99,6 +100,7 @@ def _ask(path: Path) -> None:
     assert kept_speeds(KEY, lambda: _note(path)) == {"dali": 1.0, "fused": 2.0}
 
 
+@forks
 def test_processes_that_ask_at_once_measure_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_ask, args=(tmp_path / "notes",)) for _ in range(4)]

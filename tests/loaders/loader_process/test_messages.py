@@ -17,6 +17,7 @@ from loaders.loader_process.messages import (
     video_error,
 )
 from shards.reader import ShardError
+from tests.loaders.forks import forks
 
 
 def _travelled(failed: Failed) -> Failed:
@@ -69,6 +70,7 @@ def test_a_mistake_in_the_program_says_where_it_was() -> None:
     assert "test_messages.py" in error.__notes__[0]
 
 
+@forks
 def test_log_records_travel(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = Pipe()
     pid = os.fork()

@@ -25,6 +25,7 @@ from loaders.plan.stage_views import pretrain
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tests.paired import paired
+from tests.processes import is_alive, wait_until_dead
 
 
 @pytest.fixture
@@ -43,19 +44,6 @@ def _pid(loader: Loader) -> int:
     pid = loader.producer.pid
     assert pid is not None
     return pid
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
-def _wait_until_dead(pid: int) -> None:
-    while _is_alive(pid):  # the test's own time limit ends it
-        time.sleep(0.05)
 
 
 def _assert_same(one: Batch, other: Batch) -> None:
@@ -191,11 +179,11 @@ def test_it_ends_when_its_parent_ends(
         pid, keys = json.loads(process.stdout.readline())
         assert len(keys) == 2
         if number is not None:
-            assert _is_alive(pid)
+            assert is_alive(pid)
             process.send_signal(number)
         process.stdout.close()
         assert process.wait() == (0 if number is None else -number)
-    _wait_until_dead(pid)
+    wait_until_dead(pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
@@ -342,6 +330,7 @@ def test_50_kills_of_either_process_change_no_batch(
     expected = tmp_path / "expected.jsonl"
     subprocess.run([*arguments, str(expected), str(num_batches)], check=True)
     found = tmp_path / "found.jsonl"
+    found.touch()
     for kill in range(num_kills):
         until = str((kill + 1) * num_batches // (num_kills + 1))
         process = subprocess.Popen(
@@ -359,7 +348,7 @@ def test_50_kills_of_either_process_change_no_batch(
         victim = (process.pid, loader)[kill % 2]
         os.kill(victim, signal.SIGKILL)
         process.wait()
-        _wait_until_dead(loader)
+        wait_until_dead(loader)
         assert process.returncode in (-signal.SIGKILL, 1, 0)
         # A line that was cut off was not handed out.
         text = found.read_text()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders.loader_process.ring import MAX_HELD, Ring, RingLayout
+from tests.loaders.forks import forks
 
 LAYOUT = RingLayout(shapes=((2, 1, 3, 4, 4, 3), (2, 2, 3, 4, 4, 3)), dtype="float32", num_slots=5)
 
@@ -86,6 +87,7 @@ def test_slots_that_come_back_between_iterations_serve_the_next_one() -> None:
     assert sorted(second.free) == list(range(LAYOUT.num_slots))
 
 
+@forks
 def test_a_forked_process_gives_no_slot_back() -> None:
     """It has copies of the tensors, and the same socket."""
     ring = Ring(LAYOUT)

@@ -16,6 +16,7 @@ from shards.errors import InputError
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
+from tests.processes import wait_until_dead
 from tests.shards.helpers import children_of, files_in
 
 _RUN = """
@@ -88,8 +89,7 @@ def test_workers_end_with_their_parent(many: Path, tmp_path: Path) -> None:
     with _running(many, tmp_path / "out") as process:
         _wait(process, lambda: len(children_of(process.pid)) == 2)
         workers = children_of(process.pid)
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        time.sleep(0.05)  # pytest ends a test that waits for ever
+    wait_until_dead(*workers)
 
 
 def test_a_killed_worker_costs_nothing(many: Path, tmp_path: Path) -> None:

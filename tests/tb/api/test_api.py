@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import tb
 from loaders import Subset, open_loader
@@ -126,6 +127,10 @@ def test_what_is_no_classifier_is_refused(work: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"rubbish")
     with pytest.raises(InputError, match="not a readable safetensors file"):
         tb.load_classifier(tmp_path / "bad.safetensors")
+    for metadata in ({"backbone": "small"}, {"backbone": "small", "classes": "a, b"}):
+        save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors", metadata)
+        with pytest.raises(InputError, match="does not name its backbone and classes"):
+            tb.load_classifier(tmp_path / "other.safetensors")
 
 
 def test_a_table_is_reproduced_in_python_too(manifest: Manifest, tmp_path: Path) -> None:

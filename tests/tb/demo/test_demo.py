@@ -22,6 +22,8 @@ from tb.demo.videos import (
     write_demo_videos,
 )
 from tb.weights.checkpoint import file_digest
+from tests.processes import wait_until_dead
+from tests.shards.helpers import children_of
 from tests.tb.commands import complaint, tb
 
 Signal = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -91,11 +93,7 @@ def test_another_seed_or_foreign_folder_is_refused(uninterrupted: Path, tmp_path
 
 def descendants(pid: int) -> list[int]:
     """The process's children, theirs, and so on (Linux)."""
-    found: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
+    return [one for child in children_of(pid) for one in (child, *descendants(child))]
 
 
 def kill_and_go_on(out: Path, delays_s: list[float]) -> None:
@@ -107,8 +105,7 @@ def kill_and_go_on(out: Path, delays_s: list[float]) -> None:
         family = descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        while any(Path(f"/proc/{pid}/cmdline").exists() for pid in family):
-            time.sleep(0.05)  # pytest ends a test in which a child outlives its parent
+        wait_until_dead(*family)
     tb(*demo(out))
 
 

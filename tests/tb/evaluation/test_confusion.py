@@ -11,7 +11,7 @@ from tb.evaluation.confusion import confusion_png
 
 @pytest.mark.parametrize("num_classes", [2, 101, 400])
 def test_confusion_pictures_of_any_size(num_classes: int) -> None:
-    names = [f"class {index}" for index in range(num_classes)]
+    names = [rf"class $\x_{index}$" for index in range(num_classes)]  # text, not a formula
     matrix = np.diag(np.full(num_classes, 3))
     matrix[0] = 0  # a class without videos
     with Image.open(io.BytesIO(confusion_png(matrix, names))) as picture:

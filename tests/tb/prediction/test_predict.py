@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,14 @@ def test_lists_arrays_and_stretches(finished: Path, stored: Path) -> None:
     assert (frames.video, frames.end_s) == ("frames", None)
 
 
+def test_stretches_begin_where_their_length_says(finished: Path, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "a.mp4", num_frames=30)  # 25 frames/s
+    classifier = tb.load_classifier(finished, device="cpu")
+    for every_s in (0.2, Fraction(1, 5)):
+        found = classifier.predict(video, every_s=every_s)
+        assert [one.begin_s for one in found] == [0, 0.2, 0.4, 0.6, 0.8, 1]
+
+
 def test_a_bad_file_is_named_and_the_rest_goes_on(finished: Path, tmp_path: Path) -> None:
     for name in ("a", "c"):
         make_video(tmp_path / f"{name}.mp4", num_frames=20)
@@ -116,7 +126,8 @@ def test_the_command_prints_and_writes(finished: Path, stored: Path, tmp_path: P
 
 
 def test_the_command_prints_a_table_and_a_timeline(finished: Path, tmp_path: Path) -> None:
-    video = make_video(tmp_path / "[red]a.mp4", num_frames=60)
+    # Neither markup nor a formula.
+    video = make_video(tmp_path / r"[red]$\a_$.mp4", num_frames=60)
     done = command(finished, video, "--every", "1s", "--png", tmp_path / "a.png", "--top", 2)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -126,6 +137,14 @@ def test_the_command_prints_a_table_and_a_timeline(finished: Path, tmp_path: Pat
     ]
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > picture.height
+
+
+def test_a_name_that_is_not_utf8_costs_only_its_frames(finished: Path, tmp_path: Path) -> None:
+    video = make_video(tmp_path / os.fsdecode(b"caf\xe9.mp4"), num_frames=20)
+    picture = tmp_path / "a.png"
+    (found,) = tb.predict(finished, [video], png=picture, device="cpu").predictions
+    assert found.video == rf"{tmp_path}/caf\xe9.mp4"
+    assert picture.is_file()
 
 
 def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Path) -> None:
@@ -140,6 +159,7 @@ def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Pa
         (lambda: classifier.predict(tmp_path / "none"), "no such file or folder"),
         (lambda: classifier.predict(np.zeros((2, 9, 9, 3), np.uint8), every_s=1), "no rate"),
         (lambda: tb.predict(finished, [stored], top=0), "top is 0"),
+        (lambda: tb.predict(finished, []), "videos is empty"),
         (lambda: tb.predict(finished / "invariant", [stored]), "without classes"),
         (lambda: tb.predict(finished, [tmp_path / "bad.mp4"]), "no video could be predicted"),
     ):
@@ -152,7 +172,7 @@ def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("2", 2), ("2s", 2), (".5s", 0.5), ("1.5 m", 90), ("1h", 3600)]
+    ("text", "value"), [("2", 2), ("2s", 2), (".5s", 0.5), ("1.5 m", 90), ("1.1h", 3960)]
 )
 def test_times_have_units(text: str, value: float) -> None:
     assert seconds(text) == value

@@ -1,6 +1,7 @@
 """A run keeps the engine it began with, and says which it is and why."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from loaders.engines.choice import EngineChoice, EngineName
 from loaders.engines.speeds import Speeds
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluation_source
 from tb.method.stages import build_stage
@@ -18,6 +20,7 @@ from tb.training import engine_record
 from tb.training.engine_record import ENGINE, read_engine, with_engine_of, write_engine
 from tb.training.loop import train
 from tb.workflow.run import run_stage
+from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
 
 
@@ -51,6 +54,24 @@ def test_a_run_that_goes_on_keeps_its_engine(
     other.close()
     run_stage(StageKind.INVARIANT, manifest, config, tmp_path)
     assert json.loads((folder / ENGINE).read_text()) == record
+
+
+def test_fine_tuning_is_measured_with_its_own_batches(
+    manifest: Manifest,
+    finished: Path,
+    speeds: Speeds,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Mapping[str, object]] = []
+
+    def kept(key: Mapping[str, object], _: object) -> Speeds:
+        asked.append(key)
+        return speeds
+
+    monkeypatch.setattr(engines, "kept_speeds", kept)
+    config = load_config("demo", (*QUICK, "finetune.optim.batch_size=3"))
+    build_stage(StageKind.FINETUNE_INVARIANT, manifest, config, finished, name="new").close()
+    assert [key["batch_size"] for key in asked] == [3]
 
 
 def test_another_engine_than_the_runs_is_refused(

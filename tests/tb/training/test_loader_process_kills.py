@@ -13,6 +13,7 @@ import pytest
 from shards.format.manifest import Manifest
 from tb.training.metrics import METRICS, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, file_digest
+from tests.processes import wait_until_dead
 from tests.tb.conftest import QUICK
 
 STEPS = 60
@@ -65,8 +66,7 @@ def test_kills_of_the_training_and_of_its_loader_change_no_weight(
             assert process.returncode == 2, errors
             assert "was killed by SIGKILL" in errors
             assert "Traceback" not in errors
-        while Path(f"/proc/{loader}").exists():
-            time.sleep(0.05)
+        wait_until_dead(loader)
     subprocess.run(command, check=True, capture_output=True)
     one, other = (folder / "invariant" / CHECKPOINT for folder in (expected, found))
     assert file_digest(one) == file_digest(other)

@@ -12,6 +12,7 @@ from shards.errors import InputError
 from tb.config.load_config import dump_yaml, load_config
 from tb.weights.classifier_input import ClassifierInput
 
+FILE = Path("a.safetensors")
 SETTINGS = (
     "classify.clips.stride=null",
     "evaluation.num_clips=4",
@@ -48,7 +49,7 @@ def test_text_and_back(name: str | None, stride: int | None) -> None:
         num_crops=1,
         normalization=None if name is None else NORMALIZATIONS[name],
     )
-    assert ClassifierInput.of_json(shown.to_json()) == shown
+    assert ClassifierInput.of_json(shown.to_json(), FILE) == shown
     assert shown.with_clips(7) == replace(shown, num_clips=7)
     assert shown.with_clips(None) == shown
 
@@ -57,7 +58,7 @@ def test_bad_text_is_refused() -> None:
     good = asdict(ClassifierInput.of(load_config("demo")))
     for changes in ({"num_crops": 2}, {"size_px": "wide"}, {"surprise": 1}, {"num_frames": 0}):
         with pytest.raises(InputError):
-            ClassifierInput.of_json(json.dumps({**good, **changes}))
+            ClassifierInput.of_json(json.dumps({**good, **changes}), FILE)
     for text in ("", "[1]", "{}"):
-        with pytest.raises(InputError, match="not the input of a classifier"):
-            ClassifierInput.of_json(text)
+        with pytest.raises(InputError, match=r"a\.safetensors: not the input of a classifier"):
+            ClassifierInput.of_json(text, FILE)

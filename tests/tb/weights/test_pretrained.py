@@ -42,7 +42,7 @@ def test_stock_weights_are_taken_over(
     name, state = stock_weights
     path = tmp_path / ("weights.safetensors" if kind == "safetensors" else "weights.pth")
     if kind == "safetensors":
-        save_file(state, path)
+        save_file(state, path, {"input": "RGB"})  # of others, and not ours to read
     else:
         torch.save({"model_state": state} if kind == "wrapped" else state, path)
     backbone = identified_backbone(name)

@@ -1,0 +1,19 @@
+"""The end of processes that a test has not started itself, as /proc shows it."""
+
+import time
+from pathlib import Path
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may stay as a zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def wait_until_dead(*pids: int) -> None:
+    """Returns once all of these have ended; pytest ends a test that waits for ever."""
+    while any(map(is_alive, pids)):
+        time.sleep(0.05)
