@@ -120,10 +120,10 @@ class _TransferThread(Thread, Generic[T]):
                 for batch in batches:
                     copy = self._stream.copy(batch.tensors)
                     self._ready.put((batch.rest, copy))
-                    if not self._is_wanted:
-                        return
                     copy.wait()  # and only then let go of the memory
                     del batch, copy
+                    if not self._is_wanted:
+                        return
             self._ready.put(None)
         except BaseException as error:
             self._ready.put(error)
@@ -141,7 +141,7 @@ def pin(memory: np.ndarray) -> None:
     """Pins memory, so that a GPU copies from it without the help of a CPU; until its end.
 
     Args:
-        memory: (N,) uint8 that owns its memory, or has that of an `mmap`.
+        memory: (N,) uint8. Whatever lies in this memory must refer to this array.
     """
     address, num_bytes = memory.ctypes.data, memory.nbytes
     runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
@@ -154,6 +154,5 @@ def pin(memory: np.ndarray) -> None:
             code,
         )
         return
-    # The array may end before its memory.
-    owner = memory.base.obj if isinstance(memory.base, memoryview) else memory
-    weakref.finalize(owner, runtime.cudaHostUnregister, address).atexit = False
+    # An array calls this before it gives its memory back. An `mmap` would call it afterwards.
+    weakref.finalize(memory, runtime.cudaHostUnregister, address).atexit = False

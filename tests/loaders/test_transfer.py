@@ -61,6 +61,7 @@ class Source:
                 raise self._error
         finally:
             self.is_closed = True
+            self._stream.events.append("closed")
 
 
 def test_one_batch_is_copied_ahead_and_memory_is_kept_until_it_arrived() -> None:
@@ -122,6 +123,21 @@ def test_closing_ends_the_thread_and_the_source() -> None:
     moved.close()
     assert source.is_closed
     assert not any(thread.name == "transfer" for thread in threading.enumerate())
+
+
+def test_closing_keeps_the_memory_until_the_copy_arrived() -> None:
+    stream = FakeStream()
+    moved = transferred(Source(stream, 50).batches(), stream)
+    with ThreadPoolExecutor(1) as training:
+        first = training.submit(next, moved)
+        for number in range(2):
+            stream.begun.acquire()
+            stream.arrived[number].set()
+        stream.begun.acquire()
+        first.result()
+        stream.arrived[2].set()  # it waits for room in the queue
+        moved.close()
+    assert stream.events.index("arrived 2") < stream.events.index("closed")
 
 
 @pytest.mark.gpu
