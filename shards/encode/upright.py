@@ -42,9 +42,9 @@ def open_upright(path: Path) -> Iterator[UprightVideo]:
     """Opens a file. First it reads all packets, because headers are often wrong.
 
     Raises:
-        VideoFaultError: The file is empty, cut off, damaged, or without frames; also while its
-            frames are read.
-        av.FFmpegError: It is not a video, or it is unreadable; also while its frames are read.
+        VideoFaultError: The file is empty, cut off, damaged, not a video, or without frames; also
+            while its frames are read.
+        av.FFmpegError: It is unreadable; also while its frames are read.
     """
     probed = at_most_60_fps(probe(path))
     with open_video(path) as (container, stream):
