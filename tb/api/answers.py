@@ -63,6 +63,8 @@ def predict(
 
     if top < 1:
         raise InputError(f"top is {top}: give 1 or more")
+    if not videos:
+        raise InputError("videos is empty: give files or folders")
     for path, argument in ((csv, "csv"), (png, "png")):
         if path is not None:
             check_named_file(Path(path), argument)

@@ -85,8 +85,8 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(finished: Path, tmp_path: Path
         names = dict.fromkeys(Path(one.video).stem for one in found)
         assert list(names) == ["a", "b", "c"]
         (bad,) = [one for one in found if isinstance(one, BadVideo)]
-        assert "b.mp4: Invalid data" in bad.reason
-        with pytest.raises(InputError, match=r"b\.mp4: Invalid data"):
+        assert "b.mp4: not a video" in bad.reason
+        with pytest.raises(InputError, match=r"b\.mp4: not a video"):
             classifier.predict(tmp_path, every_s=every_s)
 
 
@@ -97,7 +97,7 @@ def test_the_command_prints_and_writes(finished: Path, stored: Path, tmp_path: P
     options = ("--top", 3, "--csv", places[0], "--png", places[1])
     done = command(finished / "student", stored, tmp_path / "bad.mp4", *options, "--json")
     assert done.returncode == 0, done.stderr
-    assert f"no answer: {tmp_path / 'bad.mp4'}: Invalid data" in done.stderr
+    assert f"no answer: {tmp_path / 'bad.mp4'}: not a video" in done.stderr
     found = json.loads(done.stdout)
     assert [one["video"] for one in found["bad"]] == [str(tmp_path / "bad.mp4")]
     expected = tb.predict(finished / "student", [stored], device="cpu").predictions
@@ -140,6 +140,7 @@ def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Pa
         (lambda: classifier.predict(tmp_path / "none"), "no such file or folder"),
         (lambda: classifier.predict(np.zeros((2, 9, 9, 3), np.uint8), every_s=1), "no rate"),
         (lambda: tb.predict(finished, [stored], top=0), "top is 0"),
+        (lambda: tb.predict(finished, []), "videos is empty"),
         (lambda: tb.predict(finished / "invariant", [stored]), "without classes"),
         (lambda: tb.predict(finished, [tmp_path / "bad.mp4"]), "no video could be predicted"),
     ):
