@@ -137,15 +137,18 @@ class _TransferThread(Thread, Generic[T]):
         self.join()
 
 
-def pin(memory: np.ndarray) -> None:
+def pin(device: torch.device, memory: np.ndarray) -> None:
     """Pins memory, so that a GPU copies from it without the help of a CPU; until its end.
 
     Args:
+        device: The GPU, with its number: in a new thread the current GPU is the first one, where
+            CUDA would then take memory too.
         memory: (N,) uint8. Whatever lies in this memory must refer to this array.
     """
     address, num_bytes = memory.ctypes.data, memory.nbytes
     runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    code = int(runtime.cudaHostRegister(address, num_bytes, 0))
+    with torch.cuda.device(device):
+        code = int(runtime.cudaHostRegister(address, num_bytes, 0))
     if code != 0:
         _logger.warning(
             "%d MB cannot be pinned (CUDA error %d), so copies to the GPU are slower; `ulimit -l` "
@@ -155,4 +158,9 @@ def pin(memory: np.ndarray) -> None:
         )
         return
     # An array calls this before it gives its memory back. An `mmap` would call it afterwards.
-    weakref.finalize(memory, runtime.cudaHostUnregister, address).atexit = False
+    weakref.finalize(memory, _unpin, device, address).atexit = False
+
+
+def _unpin(device: torch.device, address: int) -> None:
+    with torch.cuda.device(device):
+        torch.cuda.cudart().cudaHostUnregister(address)  # type: ignore[no-untyped-call]
