@@ -74,6 +74,7 @@ class _Loader:
 
     def begin(self, request: Begin, iteration: int, ring: int) -> None:
         """Starts the thread of an iteration, given the descriptors of its socket and memory."""
+        ours = socket.socket(fileno=iteration)  # first, so that it is closed if the rest fails
         if request.ring not in self._slots:
             layout = request.layout
             memory = mapped(ring, layout.num_bytes)
@@ -85,7 +86,6 @@ class _Loader:
         else:
             plans = self._ahead.epoch(request.epoch, request.start)
         self._iterations = [one for one in self._iterations if one[0].is_alive()]
-        ours = socket.socket(fileno=iteration)
         thread = Thread(
             target=self._iterate, args=(plans, self._slots[request.ring], ours), daemon=True
         )
