@@ -129,7 +129,7 @@ def decode_frames(
 
 
 def check_file(data: bytes, size: Sequence[int]) -> None:
-    """Checks a whole file before a decoder opens it that has not our rules for files.
+    """Checks a whole file before a decoder opens it that does not keep to our rules.
 
     Args:
         data: The file.

@@ -8,14 +8,15 @@ from shards.errors import InputError
 def usable_device(device: str) -> torch.device:
     """The device with this name; "auto" is the GPU if there is one, otherwise the CPU.
 
+    A GPU has its number, because other threads have another current GPU.
+
     Raises:
         InputError: The device cannot be used on this machine.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {device!r} is not usable here ({reason}): try cpu") from error
-    return torch.device(device)

@@ -119,10 +119,12 @@ def open_loader(
         lookahead_mb=lookahead_mb,
         layout=layout,
     )
-    opened = partial(_opened, planner, making, subset.visible_labels(manifest), skip)
-    measure = partial(_speed, opened)
+    opened = partial(_opened, planner, making, subset.visible_labels(manifest))
+    # The loader itself reports bad videos. They are no reason for or against an engine.
+    measure = partial(_speed, partial(opened, Skip(max_bad_share=1.0)))
     return opened(
-        choose_engine(engine, planner, dtype, making.device, making.num_workers, layout, measure)
+        skip,
+        choose_engine(engine, planner, dtype, making.device, making.num_workers, layout, measure),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -73,7 +74,9 @@ class Making:
             raise InputError(f"layout is for the engine dali, and this is {engine}: leave it out")
         picture_px = usual_picture_px(planner.manifest, planner.rows)
         lookahead_mb = LOOKAHEAD_MB if self.lookahead_mb is None else self.lookahead_mb
-        prepare: Callable[[np.ndarray], None] | None = pin if self.device.type == "cuda" else None
+        prepare: Callable[[np.ndarray], None] | None = None
+        if self.device.type == "cuda":
+            prepare = partial(pin, self.device)
         if self.in_process or (self.in_process is None and self.device.type == "cpu"):
             threads = open_cpu_engine(
                 engine,

@@ -120,10 +120,10 @@ class _TransferThread(Thread, Generic[T]):
                 for batch in batches:
                     copy = self._stream.copy(batch.tensors)
                     self._ready.put((batch.rest, copy))
-                    if not self._is_wanted:
-                        return
                     copy.wait()  # and only then let go of the memory
                     del batch, copy
+                    if not self._is_wanted:
+                        return
             self._ready.put(None)
         except BaseException as error:
             self._ready.put(error)
@@ -137,15 +137,18 @@ class _TransferThread(Thread, Generic[T]):
         self.join()
 
 
-def pin(memory: np.ndarray) -> None:
+def pin(device: torch.device, memory: np.ndarray) -> None:
     """Pins memory, so that a GPU copies from it without the help of a CPU; until its end.
 
     Args:
-        memory: (N,) uint8 that owns its memory, or has that of an `mmap`.
+        device: The GPU, with its number: in a new thread the current GPU is the first one, where
+            CUDA would then take memory too.
+        memory: (N,) uint8. Whatever lies in this memory must refer to this array.
     """
     address, num_bytes = memory.ctypes.data, memory.nbytes
     runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    code = int(runtime.cudaHostRegister(address, num_bytes, 0))
+    with torch.cuda.device(device):
+        code = int(runtime.cudaHostRegister(address, num_bytes, 0))
     if code != 0:
         _logger.warning(
             "%d MB cannot be pinned (CUDA error %d), so copies to the GPU are slower; `ulimit -l` "
@@ -154,6 +157,10 @@ def pin(memory: np.ndarray) -> None:
             code,
         )
         return
-    # The array may end before its memory.
-    owner = memory.base.obj if isinstance(memory.base, memoryview) else memory
-    weakref.finalize(owner, runtime.cudaHostUnregister, address).atexit = False
+    # An array calls this before it gives its memory back. An `mmap` would call it afterwards.
+    weakref.finalize(memory, _unpin, device, address).atexit = False
+
+
+def _unpin(device: torch.device, address: int) -> None:
+    with torch.cuda.device(device):
+        torch.cuda.cudart().cudaHostUnregister(address)  # type: ignore[no-untyped-call]

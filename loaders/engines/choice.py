@@ -43,16 +43,15 @@ class EngineName(StrEnum):
 
 # The engines among which "auto" chooses on a GPU. Of two that are equally fast, it takes the first.
 _MEASURED = (EngineName.DALI, EngineName.FUSED)
+# Those whose versions the speeds depend on.
 _PACKAGES = (
-    *(
-        "timebalance",
-        "av",
-        "numba",
-        "nvidia-dali-cuda120",
-        "nvidia-dali-cuda130",
-        "torch",
-        "triton",
-    ),
+    "timebalance",
+    "av",
+    "numba",
+    "nvidia-dali-cuda120",
+    "nvidia-dali-cuda130",
+    "torch",
+    "triton",
 )
 
 

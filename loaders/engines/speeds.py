@@ -46,14 +46,21 @@ def kept_speeds(key: Mapping[str, object], measure: Callable[[], Speeds]) -> Spe
                 locked(folder / f"{name}.lock", f"{path}: locked", patience_s=math.inf)
             )
         except OSError as error:
-            _logger.warning("loader: the speeds of the engines are not kept: %s", error)
+            _warn_not_kept(error)
             return measure()
         speeds = _read(path, key)
         if speeds is None:
             speeds = measure()
             record = {"key": key, "videos_per_s": speeds}
-            publish_bytes(path, (json.dumps(record, indent=1) + "\n").encode())
+            try:
+                publish_bytes(path, (json.dumps(record, indent=1) + "\n").encode())
+            except OSError as error:
+                _warn_not_kept(error)
         return speeds
+
+
+def _warn_not_kept(error: OSError) -> None:
+    _logger.warning("loader: the speeds of the engines are not kept: %s", error)
 
 
 def _read(path: Path, key: Mapping[str, object]) -> Speeds | None:

@@ -5,7 +5,6 @@ forked may keep that socket open, so it also looks once a second whether its par
 """
 
 import faulthandler
-import mmap
 import os
 import signal
 import socket
@@ -35,7 +34,9 @@ from loaders.loader_process.messages import (
     Request,
     collect_log_records,
     send,
+    slot_of,
 )
+from loaders.loader_process.ring import mapped
 from loaders.plan.draw import Plan
 from loaders.prefetch import Prefetcher
 from shards.reader import ShardReader
@@ -73,9 +74,10 @@ class _Loader:
 
     def begin(self, request: Begin, iteration: int, ring: int) -> None:
         """Starts the thread of an iteration, given the descriptors of its socket and memory."""
+        ours = socket.socket(fileno=iteration)  # first, so that it is closed if the rest fails
         if request.ring not in self._slots:
             layout = request.layout
-            memory = mmap.mmap(ring, layout.num_bytes)
+            memory = mapped(ring, layout.num_bytes)
             self._slots[request.ring] = [
                 layout.arrays(memory, slot) for slot in range(layout.num_slots)
             ]
@@ -84,7 +86,6 @@ class _Loader:
         else:
             plans = self._ahead.epoch(request.epoch, request.start)
         self._iterations = [one for one in self._iterations if one[0].is_alive()]
-        ours = socket.socket(fileno=iteration)
         thread = Thread(
             target=self._iterate, args=(plans, self._slots[request.ring], ours), daemon=True
         )
@@ -111,8 +112,8 @@ class _Loader:
             message = connection.recv_bytes()
             if message == END:
                 raise _IterationEndedError
-            in_work.append(message[0])
-            return slots[message[0]]
+            in_work.append(slot_of(message))
+            return slots[in_work[-1]]
 
         with iteration, connection:
             try:

@@ -1,7 +1,7 @@
 """What the training and its loader process tell each other.
 
 The training asks over one socket, and every request has a reply. Each iteration over batches has a
-socket of its own. There the training sends the numbers of free slots, one byte each, and an empty
+socket of its own. There the training sends the numbers of free slots (`slot_message`), and an empty
 message to end the iteration. The loader process sends `Made` for each batch, then `Ended` or
 `Failed`. Log records of the loader process travel with its messages, and are logged in the
 training.
@@ -25,6 +25,16 @@ from shards.reader import ShardError
 
 END = b""
 """Ends an iteration."""
+
+
+def slot_message(slot: int) -> bytes:
+    """Says that a slot is free."""
+    return slot.to_bytes(2)
+
+
+def slot_of(message: bytes) -> int:
+    """The slot of a `slot_message`."""
+    return int.from_bytes(message)
 
 
 @dataclass(frozen=True, kw_only=True)

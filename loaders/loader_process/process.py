@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from threading import Lock
 
@@ -93,8 +94,11 @@ class LoaderProcess:
             if descriptors:
                 socket.send_fds(self._control, [b"d"], descriptors)
             reply = receive(self._connection)
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError) as error:
             raise self.death() from error
+        except BaseException:  # Ctrl-C: the next request would get the reply to this one
+            self._stop()
+            raise
         assert isinstance(reply, Reply)
         return reply
 
@@ -105,6 +109,8 @@ class LoaderProcess:
         except subprocess.TimeoutExpired:
             return LoaderError(f"the loader process ({self.pid}) does not answer any more")
         how = f"has ended with exit code {code}; its error output says why"
+        if code == 0:
+            how = "was ended, because a request to it was interrupted"
         if code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:
@@ -118,9 +124,13 @@ class LoaderProcess:
 def _stop(
     process: "subprocess.Popen[bytes]", control: socket.socket, connection: Connection, pid: int
 ) -> None:
+    is_owner = os.getpid() == pid  # and not a process that was forked from it
+    if is_owner:
+        with suppress(OSError):  # Forked processes keep the socket open.
+            control.shutdown(socket.SHUT_RDWR)
     control.close()
     connection.close()
-    if os.getpid() != pid:  # in a process that was forked from the owner
+    if not is_owner:
         return
     try:
         process.wait(_PATIENCE_S)

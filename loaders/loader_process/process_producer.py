@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from loaders.engines.engine import Rendered
+from loaders.engines.memory import MB
 from loaders.engines.threads import view_shapes
 from loaders.faults import LoaderError
 from loaders.loader_process.messages import (
@@ -23,6 +24,7 @@ from loaders.loader_process.messages import (
     Opened,
     OpenLoader,
     receive,
+    slot_message,
     video_error,
 )
 from loaders.loader_process.process import LoaderProcess, shared_process
@@ -30,7 +32,6 @@ from loaders.loader_process.ring import MAX_HELD, Ring, RingLayout
 from loaders.plan.planner import Planner
 
 _numbers = count()
-_MAX_SLOTS = 255  # a slot's number is one byte
 
 
 class ProcessProducer:
@@ -82,7 +83,7 @@ class ProcessProducer:
         self._layout = RingLayout(
             shapes=tuple(view_shapes(planner.spec, planner.batch_size)),
             dtype=dtype,
-            num_slots=min(opened.num_batches_ahead + 1 + MAX_HELD, _MAX_SLOTS),
+            num_slots=opened.num_batches_ahead + 1 + MAX_HELD,
         )
         self._idle: list[tuple[int, Ring]] = []  # rings that no iteration uses
         # Where nobody closes it, the next loader's request does.
@@ -106,7 +107,7 @@ class ProcessProducer:
     def memory_mb(self) -> float:
         """See `Producer`."""
         # The consumer may keep one batch more than with an engine in this process.
-        return self._engine_mb + self._layout.num_bytes / self._layout.num_slots / 2**20
+        return self._engine_mb + self._layout.num_bytes / self._layout.num_slots / MB
 
     def close(self) -> None:
         """See `Producer`."""
@@ -132,7 +133,7 @@ class ProcessProducer:
                 ),
                 [theirs.fileno(), ring.descriptor],
             )
-        ring.attach(lambda slot: connection.send_bytes(bytes([slot])))
+        ring.attach(lambda slot: connection.send_bytes(slot_message(slot)))
         try:
             while made := self._next(connection, process):
                 yield Rendered(
@@ -145,13 +146,14 @@ class ProcessProducer:
             _end(connection)
             _wait_for_end(connection)
             ring.detach()
+            connection.close()  # now, because a slot that comes back is sent to it
             if self._process is not None:
                 self._idle.append((number, ring))
 
     def _new_ring(self) -> tuple[int, Ring]:
         ring = Ring(self._layout)
         if self._prepare is not None:
-            self._prepare(np.frombuffer(ring.memory, np.uint8))
+            self._prepare(ring.memory)
         return next(_numbers), ring
 
     def _next(self, connection: Connection, process: LoaderProcess) -> Made | None:
@@ -184,4 +186,3 @@ def _wait_for_end(connection: Connection) -> None:
     with suppress(OSError):
         while os.read(connection.fileno(), 1 << 16):
             pass
-    connection.close()

@@ -30,7 +30,7 @@ class RingLayout:
     Attributes:
         shapes: The (B, V, T, S, S, 3) shape of each group of views in a batch.
         dtype: NumPy's name of the views' type.
-        num_slots: How many batches there is room for, at most 255.
+        num_slots: How many batches there is room for.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -42,12 +42,12 @@ class RingLayout:
         """The size of the whole ring."""
         return self.num_slots * sum(self._array_bytes)
 
-    def arrays(self, memory: mmap.mmap, slot: int) -> list[np.ndarray]:
+    def arrays(self, memory: np.ndarray, slot: int) -> list[np.ndarray]:
         """The views of a slot, one array for each group; each begins with a page."""
         arrays, begin = [], slot * sum(self._array_bytes)
         for shape, num_bytes in zip(self.shapes, self._array_bytes, strict=True):
-            values = np.frombuffer(memory, self.dtype, math.prod(shape), begin)
-            arrays.append(values.reshape(shape))
+            end = begin + math.prod(shape) * np.dtype(self.dtype).itemsize
+            arrays.append(memory[begin:end].view(self.dtype).reshape(shape))
             begin += num_bytes
         return arrays
 
@@ -58,12 +58,18 @@ class RingLayout:
         return [-(-size // _PAGE_BYTES) * _PAGE_BYTES for size in sizes]
 
 
+def mapped(descriptor: int, num_bytes: int) -> np.ndarray:
+    """(num_bytes,) uint8, the memory of a file, which stays mapped as long as arrays lie in it."""
+    return np.frombuffer(mmap.mmap(descriptor, num_bytes), np.uint8)
+
+
 class Ring:
     """The training's side of the memory.
 
     Attributes:
         layout: What it holds.
         descriptor: The file, for the other process.
+        memory: (N,) uint8, all of it.
     """
 
     def __init__(self, layout: RingLayout) -> None:
@@ -72,7 +78,7 @@ class Ring:
         self.descriptor = os.memfd_create("timebalance-loader")
         weakref.finalize(self, os.close, self.descriptor)
         os.ftruncate(self.descriptor, layout.num_bytes)
-        self.memory = mmap.mmap(self.descriptor, layout.num_bytes)
+        self.memory = mapped(self.descriptor, layout.num_bytes)
         self._owner_pid = os.getpid()
         self._free = list(range(layout.num_slots))
         self._lent: set[int] = set()  # to the other process
@@ -82,7 +88,7 @@ class Ring:
         self._lock = RLock()
 
     def attach(self, give: Callable[[int], None]) -> None:
-        """Gives all free slots away, now and as they become free. `give` must not block."""
+        """Gives all free slots away, now and as they become free."""
         with self._lock:
             self._give = give
             self._give_free_slots()

@@ -1,5 +1,7 @@
 """The order of a hand-over to a device, on a stream that only records."""
 
+import mmap
+import os
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from loaders import LoaderError
-from loaders.transfer import CudaCopyStream, Transferred, transferred
+from loaders import LoaderError, usable_device
+from loaders.loader_process.ring import mapped
+from loaders.transfer import CudaCopyStream, Transferred, pin, transferred
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Source:
                 raise self._error
         finally:
             self.is_closed = True
+            self._stream.events.append("closed")
 
 
 def test_one_batch_is_copied_ahead_and_memory_is_kept_until_it_arrived() -> None:
@@ -122,6 +126,35 @@ def test_closing_ends_the_thread_and_the_source() -> None:
     moved.close()
     assert source.is_closed
     assert not any(thread.name == "transfer" for thread in threading.enumerate())
+
+
+def test_closing_keeps_the_memory_until_the_copy_arrived() -> None:
+    stream = FakeStream()
+    moved = transferred(Source(stream, 50).batches(), stream)
+    with ThreadPoolExecutor(1) as training:
+        first = training.submit(next, moved)
+        for number in range(2):
+            stream.begun.acquire()
+            stream.arrived[number].set()
+        stream.begun.acquire()
+        first.result()
+        stream.arrived[2].set()  # it waits for room in the queue
+        moved.close()
+    assert stream.events.index("arrived 2") < stream.events.index("closed")
+
+
+@pytest.mark.gpu
+def test_memory_is_pinned_until_its_end() -> None:
+    device = usable_device("cuda")
+    descriptor = os.memfd_create("test")
+    os.ftruncate(descriptor, mmap.PAGESIZE)
+    for _ in range(3):  # at the same address, as a rule
+        memory = mapped(descriptor, mmap.PAGESIZE)
+        assert not torch.from_numpy(memory).is_pinned()
+        pin(device, memory)
+        assert torch.from_numpy(memory).is_pinned()
+        del memory
+    os.close(descriptor)
 
 
 @pytest.mark.gpu

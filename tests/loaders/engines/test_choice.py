@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from loaders import DaliLayout, TryLayouts, open_loader
+from loaders import DaliLayout, LoaderError, Skip, TryLayouts, open_loader
 from loaders.engines import choice as engines
 from loaders.engines import speeds
 from loaders.engines.choice import EngineChoice, EngineName, choose_engine, why_not_dali
@@ -25,6 +25,7 @@ from loaders.plan.views import ViewSpec
 from loaders.producer import Producer
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tests.tb.damage import damaged_copy
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 # The answer of an H100 for H.264, 4:2:0, 8 bit.
@@ -222,6 +223,27 @@ def test_a_loader_measures_itself_once(
     assert again.choice.why == "measured here, in videos/s: reference 2.0, fused 1.0"
     assert open_loader(numbered_shards, tiny_views, **views, size_px=32).choice
     assert opened[4:6] == ["reference", "fused"]  # another size is another measurement
+
+
+@pytest.mark.usefixtures("gpu_path")
+def test_a_bad_video_decides_nothing_and_is_listed_by_the_loader_alone(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(engines, "_MEASURED", (EngineName.REFERENCE, EngineName.FUSED))
+    monkeypatch.setattr(speeds, "_SECONDS", 0.0)
+    damaged = damaged_copy(numbered_shards, tmp_path / "shards", numbered_shards.keys)
+    bad_list = tmp_path / "bad.jsonl"
+    with open_loader(
+        damaged, tiny_views, on_error=Skip(max_bad_share=0.5, bad_list=bad_list), device="cpu"
+    ) as loader:
+        assert loader.choice.why.startswith("measured here")
+        assert not bad_list.exists()
+        with pytest.raises(LoaderError, match="bad videos in epoch 0"):
+            list(loader.batches(0))
+    assert bad_list.exists()
 
 
 def test_dali_without_dali_names_the_extra(

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,17 @@ def test_without_a_folder_nothing_is_kept(
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(folder.parent / "file"))
     measure = Measuring()
     assert [kept_speeds(KEY, measure)["dali"] for _ in range(2)] == [10, 20]
+    assert "the speeds of the engines are not kept" in caplog.text
+
+
+def test_a_folder_that_is_lost_meanwhile_is_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def measure() -> Speeds:
+        shutil.rmtree(folder)
+        return {"dali": 1.0, "fused": 2.0}
+
+    assert kept_speeds(KEY, measure) == {"dali": 1.0, "fused": 2.0}
     assert "the speeds of the engines are not kept" in caplog.text
 
 

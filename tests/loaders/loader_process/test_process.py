@@ -218,6 +218,37 @@ def test_the_interrupts_of_a_terminal_and_of_a_scheduler_leave_it_alone(
         assert len(list(islice(batches, 20))) == 20
 
 
+def test_an_interrupted_request_does_not_answer_the_next_one(
+    numbered_shards: Manifest, tiny_views: ViewSpec, new_process: LoaderProcess
+) -> None:
+    """Ctrl-C in a notebook while a loader opens; the next cell opens another one."""
+
+    def interrupt(*_: object) -> None:
+        os.kill(new_process.pid, signal.SIGCONT)
+        raise KeyboardInterrupt
+
+    with _open(numbered_shards, tiny_views) as earlier:
+        os.kill(new_process.pid, signal.SIGSTOP)  # the request has no reply before the interrupt
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                _open(numbered_shards, "student")
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+            assert _pid(loader) != new_process.pid
+            assert len(list(loader.batches(0))) == len(loader)
+        with pytest.raises(LoaderError, match="because a request to it was interrupted"):
+            next(earlier.batches(0))
+
+
+def test_many_threads_with_small_batches(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    """More batches are in work than a byte can number."""
+    with _open(numbered_shards, tiny_views, batch_size=1, num_workers=130) as loader:
+        assert len(list(islice(loader.stream(), 2))) == 2
+
+
 def test_nothing_stays_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
     process = shared_process()
 
