@@ -19,6 +19,7 @@ from tb.method.stages import build_stage
 from tb.networks.backbones import Backbone
 from tb.stage_kinds import StageKind
 from tb.training import loop
+from tb.training.metrics import METRICS, read_metrics
 from tb.training.preparation import GRAPH_MODES, NOT_COMPILED, compile_backbones, compile_mode
 from tb.training.stage import Stage
 from tests.tb.conftest import QUICK
@@ -121,3 +122,21 @@ def test_cuda_graphs_are_told_where_a_step_begins_and_not_where_a_piece_does(
     loop.train(replace(stage, loss=loss), tmp_path, config)
     told = ["step begins"] if mode in GRAPH_MODES else []
     assert events == 2 * [*told, "piece", "piece"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_cuda_graphs_do_not_change_the_losses(
+    pieces: int, manifest: Manifest, tmp_path: Path
+) -> None:
+    """Five steps: PyTorch runs a graph as it is, then captures it, then replays it."""
+    optim = [f"student.optim.accumulate={pieces}", "student.optim.steps=5", "classify.dropout=0"]
+    machine = ["machine.device=cuda", "machine.engine=fused", "machine.amp=off"]
+    found = []
+    for mode in ("default", "reduce-overhead"):
+        modes = ["machine.compile=on", f"machine.compile_mode={mode}"]
+        config = load_config("demo", [*QUICK, *optim, *machine, *modes])
+        path = loop.train(supervised_only_stage(manifest, config), tmp_path / mode, config)
+        found.append([row["loss"] for row in read_metrics(path.parent / METRICS)])
+    assert len(found[0]) == 5
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
