@@ -126,7 +126,7 @@ def test_cuda_graphs_are_told_where_a_step_begins_and_not_where_a_piece_does(
 
 @pytest.mark.gpu
 def test_cuda_graphs_do_not_change_the_losses(manifest: Manifest, tmp_path: Path) -> None:
-    """Five steps of two pieces: PyTorch runs a graph as it is, then captures it, then replays it."""
+    """Five steps of two pieces: PyTorch runs a graph eagerly, then captures it, then replays it."""
     optim = ["student.optim.accumulate=2", "student.optim.steps=5", "classify.dropout=0"]
     machine = ["machine.device=cuda", "machine.engine=fused", "machine.amp=off"]
     found = []
