@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.sources import rate
+from bench.gpu_check.sources import rate, usual
 from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from bench.peers import torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
 from loaders import DaliLayout, Loader, Plan, TryLayouts, open_loader
+from loaders.engines.dali.layout import DaliViews
 from shards.format.manifest import read_manifest
 from shards.format.shard import index_name
 from shards.reader import ShardReader
@@ -51,6 +52,12 @@ def cells(task: Task) -> Iterator[CheckCell]:
     ]
     for views in shown:
         yield _cell(task, views, "dali")
+        if not (task.is_dry and views.stage == "pretrain"):  # a minute in Triton's interpreter
+            yield CheckCell(
+                name=f"{views.name} dali kernel",
+                run=partial(_kernel, task, views),
+                is_long=views.size_px != sizes[0],
+            )
         yield _cell(task, views, "fused")
         run = partial(_torchcodec, task, views)
         yield CheckCell(name=f"{views.name} torchcodec", run=lambda run=run: rate(task, run()))
@@ -102,6 +109,15 @@ def _engine(task: Task, views: Views, engine: str, layout: DaliLayout | TryLayou
     return rate(task, _num_videos(loader), **used)
 
 
+def _kernel(task: Task, views: Views) -> Found:
+    layout = usual(task, _batch_size(task, views), DaliViews.KERNEL)
+    return _engine(task, views, "dali", layout)
+
+
+def _batch_size(task: Task, views: Views) -> int:
+    return 2 if task.is_dry else _BATCH_SIZES[views.stage]
+
+
 def _loader(task: Task, views: Views, engine: str, **more: Any) -> Loader:
     return open_loader(
         task.shards(views.recipe),
@@ -110,7 +126,7 @@ def _loader(task: Task, views: Views, engine: str, **more: Any) -> Loader:
         engine=engine,
         device=str(task.device),
         dtype="float16",
-        batch_size=2 if task.is_dry else _BATCH_SIZES[views.stage],
+        batch_size=_batch_size(task, views),
         **more,
     )
 
@@ -149,7 +165,7 @@ def _plain_dali(task: Task, views: Views) -> Generator[int]:
     from nvidia.dali import Pipeline, fn, types
 
     manifest = read_manifest(task.shards(views.recipe))
-    batch_size = 2 if task.is_dry else _BATCH_SIZES[views.stage]
+    batch_size = _batch_size(task, views)
     on_gpu = task.device.type == "cuda"
     with _loader(task, views, "fused") as loader:
         spec = loader.spec

@@ -1,4 +1,4 @@
-"""Step `operators`: one video through the graph, one operator more each time.
+"""Step `operators`: one video through the graph, one operator more each time; then the kernel.
 
 The first cell without figures names what breaks. On a GPU, DALI may end the process there; the cell
 is named all the same.
@@ -12,10 +12,11 @@ from functools import partial
 import torch
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.sources import dali_engine, plan_of, synchronize
+from bench.gpu_check.sources import dali_engine, plan_of, synchronize, usual
 from bench.gpu_check.task import CheckCell, Task
 from loaders import ViewSpec, open_loader
 from loaders.engines.dali.graph import OPERATORS
+from loaders.engines.dali.layout import DaliViews
 from loaders.plan import stage_views
 from loaders.plan.normalization import NORMALIZATIONS
 from loaders.plan.views import Augment
@@ -26,14 +27,18 @@ _EVERYTHING = Augment(color_p=1.0, gamma=(0.8, 1.2), gamma_p=1.0, num_erase=1, e
 
 
 def cells(task: Task) -> Iterator[CheckCell]:
-    """Reading, each operator, then the whole graph in every type and in a loader."""
+    """Reading, each operator, then all views in every type and in a loader, made both ways."""
     spec = stage_views.pretrain(size_px=32 if task.is_dry else 224, augment=_EVERYTHING)
     yield CheckCell(name="read", run=partial(_read, task, spec))
     normalised = replace(spec, normalization=NORMALIZATIONS["imagenet"])
     for name in OPERATORS:
         yield CheckCell(name=name, run=partial(_until, task, normalised, name))
-    for dtype in ("float32", "float16", "uint8"):
-        yield CheckCell(name=f"whole graph, {dtype}", run=partial(_whole, task, spec, dtype))
+    if task.is_dry:
+        spec = stage_views.finetune(size_px=32, augment=_EVERYTHING)  # few pixels: see `DaliViews`
+    for name, views in (("whole graph", DaliViews.OPERATORS), ("kernel", DaliViews.KERNEL)):
+        for dtype in ("float32", "float16", "uint8"):
+            run = partial(_whole, task, spec, dtype, views)
+            yield CheckCell(name=f"{name}, {dtype}", run=run)
 
 
 def _read(task: Task, spec: ViewSpec) -> Found:
@@ -61,7 +66,7 @@ def _until(task: Task, spec: ViewSpec, name: str) -> Found:
         return {"ms": round(ms, 2)}
 
 
-def _whole(task: Task, spec: ViewSpec, dtype: str) -> Found:
+def _whole(task: Task, spec: ViewSpec, dtype: str, made_by: DaliViews) -> Found:
     loader = open_loader(
         task.shards(task.decoded_recipe),
         spec,
@@ -69,6 +74,7 @@ def _whole(task: Task, spec: ViewSpec, dtype: str) -> Found:
         device=str(task.device),
         dtype=dtype,
         batch_size=1,
+        layout=usual(task, 1, made_by),
     )
     with loader:
         views = next(loader.batches(0)).views

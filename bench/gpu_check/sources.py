@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
@@ -11,9 +12,10 @@ import torch
 
 from bench.gpu_check.findings import Found
 from bench.gpu_check.task import Task
-from loaders import Loader, Plan, ViewSpec, open_loader
+from loaders import DaliLayout, Loader, Plan, ViewSpec, open_loader
 from loaders.engines.dali.engine import DaliEngine
 from loaders.engines.dali.graph import return_unused_memory
+from loaders.engines.dali.layout import DaliViews, usual_layout
 from loaders.engines.dali.meter import Meter
 
 _WARM_BATCHES, _SECONDS = 6, 2.5
@@ -30,6 +32,13 @@ def dali_engine(
     )
     with loader:
         yield cast(DaliEngine, loader.engine), loader
+
+
+def usual(task: Task, batch_size: int, views: DaliViews) -> DaliLayout:
+    """The layout that the device gets where none is tried; `views` says what makes the views."""
+    if task.is_dry:
+        return DaliLayout(num_pipelines=1, depth=1, num_threads=1, views=views)
+    return replace(usual_layout(task.num_decoders, batch_size), views=views)
 
 
 def plan_of(loader: Loader) -> Plan:

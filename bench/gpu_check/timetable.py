@@ -39,12 +39,12 @@ STEPS = {
         module="bench.gpu_check.capabilities", short_s=15, long_s=20, is_needed=True
     ),
     "videos": CheckStep(module="bench.gpu_check.videos", short_s=25, long_s=40, is_needed=True),
-    "operators": CheckStep(module="bench.gpu_check.operators", short_s=30, long_s=45),
+    "operators": CheckStep(module="bench.gpu_check.operators", short_s=35, long_s=45),
     "decoding": CheckStep(module="bench.gpu_check.decoding", short_s=75, long_s=200),
-    "loaders": CheckStep(module="bench.gpu_check.loading", short_s=80, long_s=320),
-    "training": CheckStep(module="bench.gpu_check.training", short_s=150, long_s=500),
+    "loaders": CheckStep(module="bench.gpu_check.loading", short_s=90, long_s=320),
+    "training": CheckStep(module="bench.gpu_check.training", short_s=145, long_s=500),
     "parity": CheckStep(module="bench.gpu_check.parity", short_s=40, long_s=115),
-    "tests": CheckStep(module="bench.gpu_check.test_runs", short_s=50, long_s=240),
+    "tests": CheckStep(module="bench.gpu_check.test_runs", short_s=40, long_s=240),
 }
 # A step ends when its running cell does, and the last one may be stopped a little late.
 SPARE_S = 15.0

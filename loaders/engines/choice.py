@@ -124,7 +124,7 @@ def _faster_engine(
     key: Mapping[str, object], measure: Callable[[EngineName], float]
 ) -> EngineChoice:
     try:
-        speeds = kept_speeds(key, lambda: {name: measure(name) for name in _MEASURED})
+        speeds = kept_speeds(key, _MEASURED, lambda: {name: measure(name) for name in _MEASURED})
     except (InputError, RuntimeError) as error:
         # DALI reports with RuntimeError. The next loader tries again, because nothing was kept.
         reason = f"dali was tried and failed: {printable(str(error))[:300]}"

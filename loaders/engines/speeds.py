@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -27,13 +27,16 @@ Speeds = dict[str, float]
 """Engine -> videos/s."""
 
 
-def kept_speeds(key: Mapping[str, object], measure: Callable[[], Speeds]) -> Speeds:
+def kept_speeds(
+    key: Mapping[str, object], engines: Collection[str], measure: Callable[[], Speeds]
+) -> Speeds:
     """The speeds in the record of `key`, or those that `measure` returns, which are then kept.
 
     Several processes that ask at once measure once. Without a folder to write to, nothing is kept.
 
     Args:
         key: All that the speeds depend on; it must have a form in JSON.
+        engines: The engines that are measured; a record of others counts as none.
         measure: Measures.
     """
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
@@ -48,7 +51,7 @@ def kept_speeds(key: Mapping[str, object], measure: Callable[[], Speeds]) -> Spe
         except OSError as error:
             _warn_not_kept(error)
             return measure()
-        speeds = _read(path, key)
+        speeds = _read(path, key, engines)
         if speeds is None:
             speeds = measure()
             record = {"key": key, "videos_per_s": speeds}
@@ -63,8 +66,8 @@ def _warn_not_kept(error: OSError) -> None:
     _logger.warning("loader: the speeds of the engines are not kept: %s", error)
 
 
-def _read(path: Path, key: Mapping[str, object]) -> Speeds | None:
-    """The record; None if there is none, or if it is damaged or another key's."""
+def _read(path: Path, key: Mapping[str, object], engines: Collection[str]) -> Speeds | None:
+    """The record; None if there is none, or if it is damaged, another key's or of other engines."""
     try:
         record = json.loads(path.read_bytes())
         if record["key"] != json.loads(json.dumps(key)):
@@ -72,7 +75,8 @@ def _read(path: Path, key: Mapping[str, object]) -> Speeds | None:
         speeds = {str(name): float(speed) for name, speed in record["videos_per_s"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return speeds if speeds and min(speeds.values()) > 0 else None
+    are_usable = all(math.isfinite(speed) and speed > 0 for speed in speeds.values())
+    return speeds if are_usable and speeds.keys() == set(engines) else None
 
 
 def videos_per_s(counts: Iterator[int], device: torch.device) -> float:

@@ -30,7 +30,7 @@ from tb.training.distributed import barrier, join, mean, share_weights
 from tb.training.engine_record import write_engine
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision, precision_of
-from tb.training.preparation import compile_backbones, compile_mode, prepare
+from tb.training.preparation import begin_step, compile_backbones, compile_mode, prepare
 from tb.training.reporter import TrainingError, reporting
 from tb.training.run_state import RunState
 from tb.training.schedule import Schedule
@@ -114,13 +114,13 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
         share_weights(stage.model)
     compile_backbones(stage, compiled)
     with _naming_memory_settings(path):
-        _run_steps(run, config, world, precision, first)
+        _run_steps(run, config, world, precision, first, compiled)
     barrier()
     return path
 
 
 def _run_steps(
-    run: RunState, config: Config, world: World, precision: Precision, first: int
+    run: RunState, config: Config, world: World, precision: Precision, first: int, compiled: str
 ) -> None:
     """Runs the steps from `first` to the last."""
     stage, optimizer, num_pieces = run.stage, run.optimizer, run.stage.optim.accumulate
@@ -136,6 +136,7 @@ def _run_steps(
                 # Dropout differs between processes, and depends on the step alone.
                 torch.manual_seed(_seed(config.machine.seed, step, world.rank))
             values = StepValues(step=step, num_pieces=num_pieces)
+            begin_step(compiled)
             for _ in range(num_pieces):
                 with values.waiting():
                     batches = tuple(next(stream) for stream in streams)

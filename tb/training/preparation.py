@@ -1,5 +1,6 @@
 """Prepares networks for training: device, recomputation, synchronised batch norm, compilation."""
 
+import torch
 from torch import nn
 
 from shards.errors import InputError
@@ -11,7 +12,9 @@ from tb.training.world import World
 
 NOT_COMPILED = "off"
 # The modes that capture CUDA graphs. To replay a graph is safe with any engine, because its inputs
-# are copied to memory of its own. To capture one fails if another thread waits for the GPU.
+# are copied to memory of its own. To capture one fails if another thread waits for the whole GPU.
+# Other calls of other threads do no harm, because torch.compile captures in the mode
+# "thread_local". So batches may be copied meanwhile (`loaders.transfer`).
 GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
 
@@ -65,3 +68,13 @@ def compile_backbones(stage: Stage, mode: str) -> None:
             if isinstance(module, Backbone):
                 # A stage has few shapes: one graph for each kind of view, one for validation.
                 module.compile(mode=mode, dynamic=False)
+
+
+def begin_step(mode: str) -> None:
+    """Says that a step begins, if `mode` captures CUDA graphs.
+
+    What the graphs wrote is valid until then. Without it PyTorch takes each piece of a batch for a
+    step of its own, and the second piece overwrites the gradient of the first (pytorch#169545).
+    """
+    if mode in GRAPH_MODES:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

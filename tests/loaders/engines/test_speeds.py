@@ -1,6 +1,7 @@
 """The speeds of engines are measured once for each key, and kept."""
 
 import json
+import math
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from loaders.engines.speeds import Speeds, kept_speeds
 from tests.loaders.forks import forks
 
 KEY = {"gpu": "H100", "stage": "pretrain", "size_px": 224}
+ENGINES = ("dali", "fused")
 
 
 class Measuring:
@@ -32,8 +34,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_key_is_measured_once(folder: Path) -> None:
     measure = Measuring()
-    first = kept_speeds(KEY, measure)
-    assert kept_speeds(dict(reversed(KEY.items())), measure) == first == {"dali": 10.0, "fused": 5}
+    first = kept_speeds(KEY, ENGINES, measure)
+    assert (
+        kept_speeds(dict(reversed(KEY.items())), ENGINES, measure)
+        == first
+        == {"dali": 10.0, "fused": 5}
+    )
     assert measure.count == 1
     (record,) = folder.glob("*.json")
     assert json.loads(record.read_text()) == {"key": KEY, "videos_per_s": first}
@@ -42,9 +48,9 @@ def test_a_key_is_measured_once(folder: Path) -> None:
 @pytest.mark.parametrize("name", KEY)
 def test_another_key_is_measured_again(name: str) -> None:
     measure = Measuring()
-    kept_speeds(KEY, measure)
-    assert kept_speeds({**KEY, name: "other"}, measure)["dali"] == 20
-    assert kept_speeds(KEY, measure)["dali"] == 10
+    kept_speeds(KEY, ENGINES, measure)
+    assert kept_speeds({**KEY, name: "other"}, ENGINES, measure)["dali"] == 20
+    assert kept_speeds(KEY, ENGINES, measure)["dali"] == 10
 
 
 @pytest.mark.parametrize(
@@ -59,16 +65,19 @@ def test_another_key_is_measured_again(name: str) -> None:
         json.dumps({"key": KEY, "videos_per_s": 3}).encode(),
         json.dumps({"key": KEY, "videos_per_s": {}}).encode(),
         json.dumps({"key": KEY, "videos_per_s": {"dali": "fast"}}).encode(),
-        json.dumps({"key": KEY, "videos_per_s": {"dali": -1.0}}).encode(),
+        json.dumps({"key": KEY, "videos_per_s": {"dali": 1.0}}).encode(),
+        json.dumps({"key": KEY, "videos_per_s": {"dali": 1.0, "fused": -1.0}}).encode(),
+        json.dumps({"key": KEY, "videos_per_s": {"dali": 1.0, "fused": math.nan}}).encode(),
+        json.dumps({"key": KEY, "videos_per_s": dict.fromkeys((*ENGINES, "x"), 1.0)}).encode(),
     ],
 )
 def test_a_damaged_record_is_measured_again(folder: Path, damage: bytes) -> None:
     measure = Measuring()
-    kept_speeds(KEY, measure)
+    kept_speeds(KEY, ENGINES, measure)
     (record,) = folder.glob("*.json")
     record.write_bytes(damage)
-    assert kept_speeds(KEY, measure) == {"dali": 20.0, "fused": 5.0}
-    assert kept_speeds(KEY, measure) == {"dali": 20.0, "fused": 5.0}
+    assert kept_speeds(KEY, ENGINES, measure) == {"dali": 20.0, "fused": 5.0}
+    assert kept_speeds(KEY, ENGINES, measure) == {"dali": 20.0, "fused": 5.0}
 
 
 def test_what_fails_is_not_kept(folder: Path) -> None:
@@ -76,9 +85,9 @@ def test_what_fails_is_not_kept(folder: Path) -> None:
         raise RuntimeError("no memory")
 
     with pytest.raises(RuntimeError, match="no memory"):
-        kept_speeds(KEY, failing)
+        kept_speeds(KEY, ENGINES, failing)
     assert list(folder.glob("*.json")) == []
-    assert kept_speeds(KEY, Measuring())["dali"] == 10
+    assert kept_speeds(KEY, ENGINES, Measuring())["dali"] == 10
 
 
 def test_without_a_folder_nothing_is_kept(
@@ -87,7 +96,7 @@ def test_without_a_folder_nothing_is_kept(
     (folder.parent / "file").touch()
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(folder.parent / "file"))
     measure = Measuring()
-    assert [kept_speeds(KEY, measure)["dali"] for _ in range(2)] == [10, 20]
+    assert [kept_speeds(KEY, ENGINES, measure)["dali"] for _ in range(2)] == [10, 20]
     assert "the speeds of the engines are not kept" in caplog.text
 
 
@@ -109,7 +118,7 @@ def _note(path: Path) -> Speeds:
 
 
 def _ask(path: Path) -> None:
-    assert kept_speeds(KEY, lambda: _note(path)) == {"dali": 1.0, "fused": 2.0}
+    assert kept_speeds(KEY, ENGINES, lambda: _note(path)) == {"dali": 1.0, "fused": 2.0}
 
 
 @forks

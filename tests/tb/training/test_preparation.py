@@ -1,22 +1,28 @@
 """What is compiled, and in which mode."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from loaders import Batch
 from loaders.producer import LocalProducer
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tb.config.load_config import load_config
 from tb.config.sections import Compile, Config, Machine
 from tb.method.baselines import supervised_only_stage
 from tb.method.stages import build_stage
 from tb.networks.backbones import Backbone
 from tb.stage_kinds import StageKind
+from tb.training import loop
+from tb.training.metrics import METRICS, read_metrics
 from tb.training.preparation import GRAPH_MODES, NOT_COMPILED, compile_backbones, compile_mode
 from tb.training.stage import Stage
+from tests.tb.conftest import QUICK
 
 
 def _compiled(network: nn.Module) -> list[bool]:
@@ -93,3 +99,41 @@ def test_cuda_graphs_are_refused_where_dali_would_end_their_capture(
     else:
         assert compile_mode(_machine(mode), stage) == mode
     stage.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_cuda_graphs_are_told_where_a_step_begins_and_not_where_a_piece_does(
+    mode: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optim = ["student.optim.accumulate=2", "student.optim.steps=2"]
+    machine = ["machine.compile=on", f"machine.compile_mode={mode}"]
+    config = load_config("demo", [*QUICK, *optim, *machine])
+    events = []
+    monkeypatch.setattr(
+        torch.compiler, "cudagraph_mark_step_begin", lambda: events.append("step begins")
+    )
+    monkeypatch.setattr(loop, "compile_backbones", lambda *_: None)  # it would take minutes
+    stage = supervised_only_stage(manifest, config)
+
+    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+        events.append("piece")
+        return stage.loss(batches)
+
+    loop.train(replace(stage, loss=loss), tmp_path, config)
+    told = ["step begins"] if mode in GRAPH_MODES else []
+    assert events == 2 * [*told, "piece", "piece"]
+
+
+@pytest.mark.gpu
+def test_cuda_graphs_do_not_change_the_losses(manifest: Manifest, tmp_path: Path) -> None:
+    """Five steps of two pieces: PyTorch runs a graph eagerly, then captures it, then replays it."""
+    optim = ["student.optim.accumulate=2", "student.optim.steps=5", "classify.dropout=0"]
+    machine = ["machine.device=cuda", "machine.engine=fused", "machine.amp=off"]
+    found = []
+    for mode in ("default", "reduce-overhead"):
+        modes = ["machine.compile=on", f"machine.compile_mode={mode}"]
+        config = load_config("demo", [*QUICK, *optim, *machine, *modes])
+        path = loop.train(supervised_only_stage(manifest, config), tmp_path / mode, config)
+        found.append([row["loss"] for row in read_metrics(path.parent / METRICS)])
+    assert len(found[0]) == 5
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
