@@ -107,7 +107,7 @@ def test_a_folder_that_is_lost_meanwhile_is_a_warning(
         shutil.rmtree(folder)
         return {"dali": 1.0, "fused": 2.0}
 
-    assert kept_speeds(KEY, measure) == {"dali": 1.0, "fused": 2.0}
+    assert kept_speeds(KEY, ENGINES, measure) == {"dali": 1.0, "fused": 2.0}
     assert "the speeds of the engines are not kept" in caplog.text
 
 
