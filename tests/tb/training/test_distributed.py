@@ -23,6 +23,7 @@ from tb.training.world import World, meeting_point, world_from
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import STAGES, train_all
+from tests.tb.training.test_loader_process_kills import loader_process
 
 
 def start_pair(*command: str) -> list[subprocess.Popen[str]]:
@@ -81,8 +82,10 @@ def check_alike(root: Path) -> None:
 def test_sigterm_to_one_rank_saves_and_ends_all_and_a_resume_ends_the_same(
     manifest: Manifest, tmp_path: Path
 ) -> None:
+    """Each rank has a loader process, which ends with it."""
     settings = (*QUICK, "student.optim.steps=30", "machine.checkpoint_steps=1000")
     settings = (*settings, "machine.log_steps=2")  # it stops where values are fetched
+    settings = (*settings, "machine.in_process=false")
     command = ["-m", "tb.cli", "train", "supervised", "--shards", str(manifest.root)]
     command += ["--preset", "demo", *(word for x in settings for word in ("--set", x)), "--out"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -92,9 +95,13 @@ def test_sigterm_to_one_rank_saves_and_ends_all_and_a_resume_ends_the_same(
     log, checkpoint = parts / "supervised" / METRICS, parts / "supervised" / CHECKPOINT
     while len(read_metrics(log)) < 3 and all(process.poll() is None for process in pair):
         time.sleep(0.01)
+    loaders = [loader_process(process.pid) for process in pair]
     os.kill(pair[1].pid, signal.SIGTERM)
     for code, error in finish(pair):
         assert code == 143, error
+    assert None not in loaders
+    assert len(set(loaders)) == 2
+    assert not any(Path(f"/proc/{loader}").exists() for loader in loaders)
     saved = load_checkpoint(checkpoint)["step"]
     assert 3 <= saved < 30
     assert [row["step"] for row in read_metrics(log)] == list(range(saved))

@@ -33,7 +33,8 @@ def _command(manifest: Manifest, out: Path, place: str) -> list[str]:
     return command + [part for setting in settings for part in ("--set", setting)]
 
 
-def _loader_process(parent: int) -> int | None:
+def loader_process(parent: int) -> int | None:
+    """The loader process of a running command; None where it has none now."""
     for path in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
         command = Path(f"/proc/{path}/cmdline").read_bytes()
         if b"loaders.loader_process.child" in command:
@@ -58,7 +59,7 @@ def test_kills_of_the_training_and_of_its_loader_change_no_weight(
         while len(read_metrics(log)) < until and process.poll() is None:
             time.sleep(0.01)
         time.sleep(drawn.random() * 0.05)
-        loader = _loader_process(process.pid)
+        loader = loader_process(process.pid)
         assert loader is not None
         os.kill(loader if kill % 2 else process.pid, signal.SIGKILL)
         _, errors = process.communicate()
