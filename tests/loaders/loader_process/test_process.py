@@ -76,6 +76,27 @@ def test_batches_are_those_of_threads_here(
             _assert_same(one, other)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_gpu_gets_the_batches_of_a_cpu(
+    numbered_shards: Manifest, tiny_views: ViewSpec, in_process: bool
+) -> None:
+    """From pinned memory that is used again and again."""
+    options: dict[str, Any] = {"engine": "fused", "batch_size": 2, "num_workers": 2}
+    with (
+        open_loader(
+            numbered_shards, tiny_views, device="cuda", in_process=in_process, **options
+        ) as gpu,
+        open_loader(numbered_shards, tiny_views, device="cpu", **options) as cpu,
+    ):
+        for one, other in paired(islice(gpu.stream(), 20), islice(cpu.stream(), 20)):
+            assert one.labels.device.type == "cuda"
+            assert torch.equal(one.labels.cpu(), other.labels)
+            assert torch.equal(one.valid.cpu(), other.valid)
+            for name in other.views:
+                assert torch.equal(one.views[name].cpu(), other.views[name])
+
+
 def test_several_iterations_at_once_do_not_mix(
     numbered_shards: Manifest, tiny_views: ViewSpec
 ) -> None:
