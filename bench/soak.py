@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
 from loaders import open_loader
 from loaders.engines.choice import EngineName
@@ -104,6 +105,7 @@ def _memory_kb(pid: int) -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a line for each engine and set; exits with 1 if a loader holds more at the end."""
     options = _parse(arguments)
+    torch.set_num_threads(1)  # torch starts its threads when it likes
     problems = []
     with TemporaryDirectory() as folder:
         sets = [options.shards] if options.shards else list(_made_sets(Path(folder)))

@@ -94,16 +94,11 @@ def choose_engine(
     Raises:
         InputError: There is no engine of that name.
     """
-    if engine != "auto":
-        if engine not in list(EngineName):
-            raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
-        return EngineChoice(name=EngineName(engine), why="it was asked for")
     codecs = planner.manifest.distinct_codecs
-    if obstacle := why_not_dali(str(device), codecs):
-        choice = EngineChoice(name=EngineName.FUSED, why=obstacle)
-    elif layout is not None:
+    choice = unmeasured_choice(engine, str(device), codecs)
+    if choice is None and layout is not None:
         choice = EngineChoice(name=EngineName.DALI, why="only dali has a layout")
-    else:
+    if choice is None:
         key = {
             **_machine(device),
             "stage": planner.spec.name,
@@ -115,9 +110,28 @@ def choose_engine(
             "codecs": sorted(codecs),
         }
         choice = _faster_engine(key, measure)
-    if planner.rank == 0:
-        _log_once(choice)
+    if planner.rank == 0 and engine == "auto":
+        log_choice(choice)
     return choice
+
+
+def unmeasured_choice(engine: str, device: str, codecs: frozenset[str]) -> EngineChoice | None:
+    """The engine that `engine` stands for; None if that has to be measured.
+
+    Args:
+        engine: "auto" or a name.
+        device: A torch device.
+        codecs: The codecs of the videos, by FFmpeg's names.
+
+    Raises:
+        InputError: There is no engine of that name.
+    """
+    if engine != "auto":
+        if engine not in list(EngineName):
+            raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
+        return EngineChoice(name=EngineName(engine), why="it was asked for")
+    obstacle = why_not_dali(device, codecs)
+    return EngineChoice(name=EngineName.FUSED, why=obstacle) if obstacle else None
 
 
 def _faster_engine(
@@ -135,8 +149,8 @@ def _faster_engine(
 
 
 @lru_cache
-def _log_once(choice: EngineChoice) -> None:
-    """Logs once per process and choice which engine was chosen."""
+def log_choice(choice: EngineChoice) -> None:
+    """Logs which engine "auto" is, once per process and choice."""
     _logger.info("loader: engine %s (%s)", choice.name, choice.why)
 
 

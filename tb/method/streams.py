@@ -7,7 +7,13 @@ import torch
 
 from loaders import Loader, Part, TryLayouts, ViewSpec, open_loader
 from loaders.devices import usable_device
-from loaders.engines.choice import EngineChoice, EngineName, why_not_dali
+from loaders.engines.choice import (
+    EngineChoice,
+    EngineName,
+    log_choice,
+    unmeasured_choice,
+    why_not_dali,
+)
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -85,6 +91,12 @@ def stage_engine(
             name=EngineName.FUSED if obstacle else EngineName.DALI,
             why=obstacle or "machine.tune tries layouts, which only dali has",
         )
+    codecs = manifest.distinct_codecs
+    choice = unmeasured_choice(machine.engine, str(training_device(config)), codecs)
+    if choice is not None:
+        if world.is_main and machine.engine == "auto":
+            log_choice(choice)
+        return choice
     if world.is_main:
         untuned = config.model_copy(update={"machine": machine.model_copy(update={"tune": False})})
         with open_stream(Stream(part=Part.ALL, spec=spec), manifest, untuned, optim) as loader:

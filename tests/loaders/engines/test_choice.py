@@ -88,7 +88,7 @@ def test_a_gpu_that_decodes_says_so(numbered_shards: Manifest, cache: Path) -> N
 def test_auto_is_fused_without_a_gpu_and_says_why_once(
     numbered_shards: Manifest, tiny_views: ViewSpec, caplog: pytest.LogCaptureFixture, cache: Path
 ) -> None:
-    engines._log_once.cache_clear()
+    engines.log_choice.cache_clear()
     caplog.set_level(logging.INFO, "loaders")
     for rank in (1, 0, 0):
         opened = open_loader(numbered_shards, tiny_views, rank=rank, world_size=2)

@@ -373,6 +373,7 @@ with log.open("a") as file:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # fifty programs start
 def test_50_kills_of_either_process_change_no_batch(
     numbered_shards: Manifest, tmp_path: Path
 ) -> None:
@@ -396,7 +397,7 @@ def test_50_kills_of_either_process_change_no_batch(
         with process.stdout:
             loader = int(process.stdout.readline())
         while len(found.read_text().splitlines()) < int(until) and process.poll() is None:
-            pass
+            time.sleep(0.01)
         time.sleep(drawn.random() * 0.01)
         victim = (process.pid, loader)[kill % 2]
         os.kill(victim, signal.SIGKILL)
