@@ -281,7 +281,7 @@ class Machine(_Section):
         num_workers: The loader's threads. Null: one for each core.
         in_process: Whether the loader's threads run in the process that trains. False: they run in
             a loader process, where they do not slow down the training. Null: in a loader process
-            when training on a GPU.
+            when training, and otherwise as in `open_loader`.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
         tune: Lets the DALI engine try a few layouts before a stage.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.

@@ -106,6 +106,14 @@ def stage_engine(
     return choice or EngineChoice(name=name, why="rank 0 chose it")
 
 
+def _in_process(config: Config) -> bool | None:
+    """Where the loader's threads run: beside the training, unless the settings say otherwise."""
+    machine = config.machine
+    if machine.in_process is None and machine.engine in (EngineName.FUSED, EngineName.REFERENCE):
+        return False
+    return machine.in_process
+
+
 def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim) -> Loader:
     """The loader of this process's share of a stream; the caller closes it.
 
@@ -139,7 +147,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         rank=world.rank,
         world_size=world.size,
         num_workers=world.num_workers(machine.num_workers),
-        in_process=machine.in_process,
+        in_process=_in_process(config),
         layout=layout,
         on_error=machine.fault_policy,
     )

@@ -13,6 +13,8 @@ from tb.demo.videos import DemoSize, write_demo_videos
 from tests.made_once import made_once
 
 QUICK = (
+    # Most tests are about something else, and a process for each run would take time.
+    "machine.in_process=true",
     "labels.percent=50",
     "pretrain.clips.size_px=16",
     "pretrain.clips.num_frames=4",
