@@ -64,7 +64,7 @@ def test_fine_tuning_is_measured_with_its_own_batches(
 ) -> None:
     asked: list[Mapping[str, object]] = []
 
-    def kept(key: Mapping[str, object], _: object) -> Speeds:
+    def kept(key: Mapping[str, object], *_: object) -> Speeds:
         asked.append(key)
         return speeds
 
