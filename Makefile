@@ -14,7 +14,7 @@ test: $(INSTALLED)  ## the default test suite
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 test-all: test test-slow  ## the default suite, then the slow one
 

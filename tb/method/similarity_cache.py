@@ -23,8 +23,9 @@ from tb.networks.backbones import build_backbone
 from tb.networks.heads import Embedder, to_channels_last
 from tb.progress import ProgressBar
 from tb.similarity import temporal_similarity
-from tb.stage_kinds import Teacher
+from tb.stage_kinds import StageKind, Teacher
 from tb.training.distributed import main_first
+from tb.training.engine_record import with_engine_of
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def cached_similarity(manifest: Manifest, config: Config, work: Path) -> Tensor:
     Raises:
         InputError: A teacher's checkpoint is missing or of another backbone.
     """
+    config = with_engine_of(work / StageKind.STUDENT, manifest, config)
     key = similarity_key(manifest, config, work)
     path = work / SIMILARITY
     scores = read_similarity(path, manifest, key)
@@ -94,6 +96,7 @@ def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
     Raises:
         InputError: A teacher's checkpoint is missing.
     """
+    config = with_engine_of(work / StageKind.STUDENT, manifest, config)
     clips = config.pretrain.clips
     parts = [
         manifest.digest,
