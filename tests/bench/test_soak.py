@@ -69,7 +69,7 @@ def _child() -> "subprocess.Popen[bytes]":
         (lambda: os.memfd_create("kept"), "descriptors"),
         (_thread, "threads"),
         (_child, "processes"),
-        (lambda: b"x" * 40_000_000, "memory_bytes"),
+        (lambda: b"x" * 100_000_000, "memory_bytes"),
     ],
 )
 def test_what_is_kept_is_noticed(
