@@ -34,7 +34,9 @@ def test_what_is_broken_still_compiles() -> None:
     """Otherwise any test notices it."""
     for mutation in read_mutations():
         whole = (ROOT / mutation.file).read_text()
-        compile(mutation.applied(whole), mutation.file, "exec")
+        broken = mutation.applied(whole)
+        assert broken != whole, mutation.breaks
+        compile(broken, mutation.file, "exec")
 
 
 def test_a_text_that_is_not_there_once_is_an_error() -> None:

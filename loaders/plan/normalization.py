@@ -15,7 +15,7 @@ class Normalization:
     """A map of each channel: (value - mean) / std, for RGB in [0, 1].
 
     It is the last step of a view and changes nothing but the numbers. So an erased rectangle, which
-    is black, holds -mean / std. A row of a batch without a video holds 0, as ever.
+    is black, holds -mean / std. A row of a batch without a video holds 0.
 
     Attributes:
         mean: The means of R, G and B, in [0, 1].

@@ -14,7 +14,7 @@ from bench.gpu_check import runner
 from bench.gpu_check.__main__ import main
 from bench.gpu_check.findings import Findings
 from bench.gpu_check.timetable import NO_TIME, STEPS, CheckStep, Duration
-from tests.processes import wait_until_dead
+from tests.processes import is_alive, wait_until_dead
 
 # A module of cells, in the place of a step's. `sitecustomize` runs before everything else.
 _CELLS = """
@@ -152,7 +152,9 @@ open({str(tmp_path / "pid")!r}, "wb").write(child.stdout.readline())
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], cwd=runner.ROOT, check=False)
-    wait_until_dead(int((tmp_path / "pid").read_text()))
+    pid = int((tmp_path / "pid").read_text())
+    wait_until_dead(pid)
+    assert not is_alive(pid)
 
 
 def test_a_folder_belongs_to_one_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from shards.errors import InputError
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
-from tests.processes import wait_until_dead
+from tests.processes import is_alive, wait_until_dead
 from tests.shards.helpers import children_of, files_in
 
 _RUN = """
@@ -90,6 +90,7 @@ def test_workers_end_with_their_parent(many: Path, tmp_path: Path) -> None:
         _wait(process, lambda: len(children_of(process.pid)) == 2)
         workers = children_of(process.pid)
     wait_until_dead(*workers)
+    assert not any(map(is_alive, workers))
 
 
 def test_a_killed_worker_costs_nothing(many: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the samples of a GPU's load are told as."""
+"""How the samples of a GPU's load are summed up."""
 
 from loaders.engines.dali.meter import summary
 
