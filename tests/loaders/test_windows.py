@@ -1,5 +1,6 @@
 """A window of a video gives the frames that the whole file gives, and a fault names its GOP."""
 
+import io
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -7,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import av
 import fsspec
 import numpy as np
 import pyarrow as pa
@@ -93,6 +95,23 @@ def test_any_frames_of_any_window(
     assert len(frames) == len(wanted)
     for k, number in enumerate(wanted):
         assert read_number(frames[k].to_ndarray(format="gray")) == number
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_pixels_at_every_gop_border_and_of_the_last_frame(shards: Shards, recipe: str) -> None:
+    """Each alone and as a run over the border, against the stored file from its first frame on."""
+    manifest = shards(recipe)
+    row, gop = int(np.argmax(manifest.num_frames)), RECIPES[recipe].gop if recipe != "mjpeg" else 1
+    last = int(manifest.num_frames[row]) - 1
+    with ShardReader(manifest) as reader:
+        with av.open(io.BytesIO(reader.read(row))) as container:
+            whole = [frame.to_ndarray() for frame in container.decode(video=0)]
+        borders = range(gop, last + 1, gop)
+        runs = [(border - 1, border) for border in borders]
+        singles = [(n, n) for n in {0, last, *borders, *(border - 1 for border in borders)}]
+        for first, end in [*runs, *singles, (last - 1, last), (0, last)]:
+            found = _pixels(reader.read_window(row, first, end), first, end)
+            assert np.array_equal(found, whole[first : end + 1])
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -1,8 +1,19 @@
-"""Packets go to FFmpeg as it wants them."""
+"""Packets go to FFmpeg as it wants them, and few decoders stay open."""
 
 import ctypes
+import gc
+from pathlib import Path
 
-from shards.packet_decoder import padded_packet
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+
+from shards.encode.recipe import Recipe
+from shards.format.manifest import read_manifest
+from shards.ingestion.ingest import ingest
+from shards.packet_decoder import PacketDecoders, padded_packet
+from shards.reader import ShardReader
+from shards.sources.folder import from_folder
+from tests.make_videos import make_video
 
 # FFmpeg's AV_INPUT_BUFFER_PADDING_SIZE.
 PADDING_BYTES = 64
@@ -14,3 +25,36 @@ def test_zeros_lie_behind_a_packet() -> None:
         packet = padded_packet(b"\xff" * num_bytes)
         found = ctypes.string_at(packet.buffer_ptr, num_bytes + PADDING_BYTES)
         assert found == b"\xff" * num_bytes + bytes(PADDING_BYTES)
+
+
+def test_eight_decoders_stay_open_and_the_longest_unused_one_goes(tmp_path: Path) -> None:
+    """Every picture size needs a decoder of its own, and a set may have hundreds of sizes."""
+    for number in range(12):
+        path = tmp_path / "videos" / "a" / f"v{number:02}.mp4"
+        make_video(path, num_frames=2, height=48, width=48 + 16 * number)
+    source = from_folder(tmp_path / "videos")
+    ingest(source, tmp_path / "shards", recipe=Recipe(codec="mjpeg"), workers=1)
+    manifest = read_manifest(tmp_path / "shards")
+    with ShardReader(manifest) as reader:
+        windows = [reader.read_window(row, 0, 1) for row in range(len(manifest))]
+    assert len({window.size for window in windows}) == 12
+    before, decoders = set(_open_decoders()), PacketDecoders()
+
+    def shown(row: int) -> list[np.ndarray]:
+        return [frame.to_ndarray() for frame in decoders.frames(windows[row], [0, 1])]
+
+    first = [shown(row) for row in range(12)]
+    kept = set(_open_decoders()) - before
+    assert len(kept) == 8
+    for row in range(4, 12):  # the eight that were used last
+        assert np.array_equal(shown(row), first[row])
+    assert set(_open_decoders()) - before == kept
+    assert np.array_equal(shown(0), first[0])
+    assert len(set(_open_decoders()) - before - kept) == 1
+
+
+def _open_decoders() -> list[int]:
+    gc.collect()
+    # `isinstance` would ask the objects of other libraries too, and some of them warn then.
+    found = [x for x in gc.get_objects() if type(x) is VideoCodecContext]
+    return [id(decoder) for decoder in found if decoder.is_open]
