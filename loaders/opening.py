@@ -10,7 +10,7 @@ import numpy as np
 
 from loaders.devices import usable_device
 from loaders.engines.choice import EngineChoice, EngineName, choose_engine
-from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.dali.layout import Layout
 from loaders.engines.speeds import videos_per_s
 from loaders.faults import Skip, skip_policy
 from loaders.loader import Loader
@@ -47,7 +47,7 @@ def open_loader(
     num_workers: int | None = None,
     in_process: bool | None = None,
     lookahead_mb: int | None = None,
-    layout: DaliLayout | TryLayouts | None = None,
+    layout: Layout | None = None,
     on_error: Literal["raise", "skip"] | Skip = "raise",
 ) -> Loader:
     """Opens a shards folder for one stage. Close the loader, or use it in a `with` block.
@@ -89,8 +89,8 @@ def open_loader(
         lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
             least two batches are in work.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
-            on the videos, which takes some seconds. Every layout gives the same batches; with
-            `DaliViews.KERNEL` they are the same up to rounding.
+            on the videos, which takes some seconds, or a `DaliViews` for a usual layout. Every
+            layout gives the same batches; with `DaliViews.KERNEL` they are the same up to rounding.
 
         on_error: "raise" at the first bad video, "skip" bad videos, or `Skip(...)` with a limit and
             a list.

@@ -9,14 +9,14 @@ import torch
 
 from loaders.engines.choice import EngineName, check_dtype, open_dali
 from loaders.engines.cpu import open_cpu_engine
-from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.dali.layout import DaliViews, Layout
 from loaders.engines.memory import refuse_too_much, usual_picture_px
 from loaders.engines.threads import LOOKAHEAD_MB
 from loaders.loader_process.process_producer import ProcessProducer
 from loaders.plan.planner import Planner
 from loaders.producer import LocalProducer, Producer
 from loaders.transfer import pin
-from shards.errors import InputError
+from shards.errors import InputError, one_of
 from shards.reader import ShardReader
 
 
@@ -30,7 +30,7 @@ class Making:
     num_workers: int
     in_process: bool | None
     lookahead_mb: int | None
-    layout: DaliLayout | TryLayouts | None
+    layout: Layout | None
 
     def __post_init__(self) -> None:
         if self.num_workers < 1:
@@ -39,6 +39,8 @@ class Making:
             raise InputError(
                 f"lookahead_mb is {self.lookahead_mb}: give 1 or more, or leave it out"
             )
+        if isinstance(self.layout, str):
+            object.__setattr__(self, "layout", one_of(DaliViews, "layout", self.layout))
 
     def open(self, planner: Planner, engine: EngineName) -> Producer:
         """Opens what makes a planner's pixels with an engine.

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import torch
 
-from loaders.engines.dali.layout import DaliLayout, TryLayouts
+from loaders.engines.dali.layout import DaliViews, Layout, TryLayouts
 from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine
@@ -62,10 +62,12 @@ class EngineChoice:
     Attributes:
         name: The engine.
         why: The reason, for the log and for the record of a run.
+        views: What makes the views in dali, where a run keeps that; None elsewhere.
     """
 
     name: EngineName
     why: str
+    views: DaliViews | None = None
 
 
 def choose_engine(
@@ -74,7 +76,7 @@ def choose_engine(
     dtype: str,
     device: torch.device,
     num_workers: int,
-    layout: DaliLayout | TryLayouts | None,
+    layout: Layout | None,
     measure: Callable[[EngineName], float],
 ) -> EngineChoice:
     """The engine that `engine` ("auto" or a name) stands for.
@@ -221,7 +223,7 @@ def open_dali(
     dtype: str,
     device: torch.device,
     num_workers: int,
-    layout: DaliLayout | TryLayouts | None,
+    layout: Layout | None,
 ) -> Engine:
     """The engine `dali` for a planner's plans.
 
@@ -231,7 +233,7 @@ def open_dali(
         dtype: NumPy's name of the views' type.
         device: Where batches end up.
         num_workers: Number of threads.
-        layout: The layout of the pipelines, or how to find it.
+        layout: The layout of the pipelines, or how to find it; None: a usual one.
 
     Raises:
         InputError: DALI is not installed, or does not take these videos or this layout.
@@ -249,11 +251,11 @@ def open_dali(
         device=device,
         batch_size=planner.batch_size,
         num_workers=num_workers,
-        layout=layout if isinstance(layout, DaliLayout) else None,
+        layout=DaliViews.OPERATORS if layout is None or isinstance(layout, TryLayouts) else layout,
     )
     if isinstance(layout, TryLayouts):
         if layout.gpu_memory_mb is not None and device.type != "cuda":
             raise InputError(f"gpu_memory_mb is for GPUs, and the device is {device}: leave it out")
         plans: Callable[[], Iterator[Plan]] = planner.stream
-        return with_best_layout(engine, reader, plans, layout.gpu_memory_mb)
+        return with_best_layout(engine, reader, plans, layout)
     return engine

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from loaders import Part, Skip, Subset
+from loaders import DaliViews, Part, Skip, Subset
 from loaders.plan.normalization import Normalization, named_normalization
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import Augment
@@ -285,6 +285,9 @@ class Machine(_Section):
         num_threads: Torch's own threads on the CPU. Null: torch's default.
         tune: Lets the DALI engine try a few layouts before a stage.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
+        dali_views: What makes the views in the DALI engine: "operators", or "kernel". They round
+            differently. Null: what a run began with; for a new run operators, or with `tune` what
+            is faster.
         amp: "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU.
         compile: Whether torch.compile is used; "auto" is on for GPUs.
         compile_mode: The mode of torch.compile. "reduce-overhead" and "max-autotune" capture CUDA
@@ -311,6 +314,7 @@ class Machine(_Section):
     num_threads: int | None = Field(None, ge=1)
     tune: bool = False
     gpu_memory_mb: float | None = Field(None, gt=0)
+    dali_views: DaliViews | None = None
     amp: Annotated[Amp, _UNQUOTED] = Amp.AUTO
     compile: Annotated[Compile, _UNQUOTED] = Compile.AUTO
     compile_mode: Literal[

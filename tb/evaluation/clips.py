@@ -44,6 +44,7 @@ def evaluation_loader(
         batch_size=config.evaluation.batch_size,
         cache=config.machine.cache,
         engine=config.machine.engine,
+        layout=config.machine.dali_views,
         device=world.device(config.machine.device),
         num_workers=world.num_workers(config.machine.num_workers),
         in_process=config.machine.in_process,

@@ -32,7 +32,7 @@ from tb.evaluation.held_out_readings import Reading, check_unread, log_reading, 
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.training.distributed import main_first
-from tb.training.engine_record import with_engine_of
+from tb.training.engine_record import pixels_from, with_engine_of
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
 
@@ -105,6 +105,7 @@ def _evaluate(stage: str, manifest: Manifest, config: Config, work: Path, peek: 
 
 def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
     """What an evaluation of the stage in `folder` depends on: checkpoint, data and settings."""
+    machine = with_engine_of(folder, manifest, config).machine
     return {
         "checkpoint": file_digest(folder / CHECKPOINT),
         "data": manifest.digest,
@@ -112,7 +113,7 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
         "clips": config.classify.clips.model_dump(mode="json", exclude={"augment"}),
         "split_number": config.labels.split_number,
         **config.input_settings(),
-        "engine": with_engine_of(folder, manifest, config).machine.engine,
+        "engine": pixels_from(machine.engine, machine.dali_views),
     }
 
 

@@ -25,7 +25,7 @@ from tb.progress import ProgressBar
 from tb.similarity import temporal_similarity
 from tb.stage_kinds import StageKind, Teacher
 from tb.training.distributed import main_first
-from tb.training.engine_record import with_engine_of
+from tb.training.engine_record import pixels_from, with_engine_of
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
         [file_digest(work / teacher.pretrained / CHECKPOINT) for teacher in Teacher],
         [clips.num_frames, clips.stride, clips.size_px],
         [config.labels.split, config.labels.split_number],
-        config.machine.engine,
+        pixels_from(config.machine.engine, config.machine.dali_views),
         *config.input_settings().values(),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -149,6 +149,7 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
         batch_size=_BATCH_SIZE,
         cache=machine.cache,
         engine=machine.engine,
+        layout=machine.dali_views,
         device=machine.device,
         num_workers=machine.num_workers,
         in_process=machine.in_process,

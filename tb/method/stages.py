@@ -45,7 +45,7 @@ def build_stage(
         spec = clip_views(config)
         optim = (config.finetune if kind in FINETUNED else config.student).optim
     engine = stage_engine(spec, manifest, config, optim, work / name)
-    stage = _built(kind, manifest, with_engine(config, engine.name), work, init)
+    stage = _built(kind, manifest, with_engine(config, engine), work, init)
     return replace(stage, name=name, engine=engine)
 
 

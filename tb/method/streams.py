@@ -1,11 +1,11 @@
 """The streams of videos that stages train on: which videos, as which views."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from loaders import Loader, Part, TryLayouts, ViewSpec, open_loader
+from loaders import DaliViews, Loader, Part, TryLayouts, ViewSpec, open_loader
 from loaders.devices import usable_device
 from loaders.engines.choice import (
     EngineChoice,
@@ -14,12 +14,13 @@ from loaders.engines.choice import (
     unmeasured_choice,
     why_not_dali,
 )
+from loaders.engines.dali.layout import Layout
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config, Optim
 from tb.training.distributed import join, of_main
-from tb.training.engine_record import recorded_engine
+from tb.training.engine_record import recorded_engine, with_engine
 from tb.training.precision import precision_of
 
 
@@ -81,10 +82,42 @@ def stage_engine(
     Raises:
         InputError: There is no engine of that name, or the record of the run is not readable.
     """
-    world, machine = join(), config.machine
-    choice = recorded_engine(folder, manifest, config) if machine.engine == "auto" else None
-    if choice is not None:
+    recorded = recorded_engine(folder, manifest, config)
+    choice = recorded
+    if choice is None or config.machine.engine not in ("auto", choice.name):
+        choice = _chosen_engine(spec, manifest, config, optim)
+    if choice.name != EngineName.DALI:
+        if config.machine.dali_views is not None:
+            raise InputError(
+                f"machine.dali_views is for the engine dali, and this is {choice.name}"
+                f" ({choice.why}): --set machine.dali_views=null"
+            )
         return choice
+    views = config.machine.dali_views or (recorded and recorded.views)
+    return replace(choice, views=views or _chosen_views(spec, manifest, config, optim))
+
+
+def _chosen_views(spec: ViewSpec, manifest: Manifest, config: Config, optim: Optim) -> DaliViews:
+    """What makes dali's views in a new run: what rank 0 finds where layouts are tried."""
+    if not config.machine.tune:
+        return DaliViews.OPERATORS
+    from loaders.engines.dali.engine import DaliEngine  # slow, and DALI is an extra
+
+    names, views = list(DaliViews), DaliViews.OPERATORS
+    if join().is_main:
+        choice = EngineChoice(name=EngineName.DALI, why="layouts are tried")
+        stream = Stream(part=Part.ALL, spec=spec)
+        with open_stream(stream, manifest, with_engine(config, choice), optim) as loader:
+            assert isinstance(loader.engine, DaliEngine)
+            views = DaliViews(loader.engine.layout.views)
+    return names[of_main(names.index(views))]
+
+
+def _chosen_engine(
+    spec: ViewSpec, manifest: Manifest, config: Config, optim: Optim
+) -> EngineChoice:
+    """The engine of a new run."""
+    world, machine = join(), config.machine
     if machine.tune and machine.engine == "auto":
         obstacle = why_not_dali(str(training_device(config)), manifest.distinct_codecs)
         return EngineChoice(
@@ -124,14 +157,14 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         optim: The stage's section `optim`, for the batch size.
     """
     world, device, machine = join(), training_device(config), config.machine
-    layout = None
+    layout: Layout | None = machine.dali_views
     if machine.tune:
         if machine.engine != EngineName.DALI:
             raise InputError(
                 "machine.tune tries layouts of the engine dali, which does not run here; "
                 "--set machine.tune=false"
             )
-        layout = TryLayouts(gpu_memory_mb=machine.gpu_memory_mb)
+        layout = TryLayouts(gpu_memory_mb=machine.gpu_memory_mb, views=machine.dali_views)
     return open_loader(
         manifest,
         stream.spec,

@@ -26,7 +26,7 @@ from tb.reports import plots
 from tb.reports.view_sheet import png_bytes, view_sheet
 from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
 from tb.training.bad_videos import read_bad_list
-from tb.training.engine_record import with_engine_of
+from tb.training.engine_record import pixels_from, with_engine_of
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.version import __version__
 
@@ -118,7 +118,7 @@ def result_tree(
         "num_padded_windows": {name: _total(rows, "num_padded") for name, rows in metrics.items()},
         "num_bad_videos": num_bad,
         "data_wait_fraction": round(_wait_fraction(*metrics.values()), 4),
-        "engine": config.machine.engine,
+        "engine": pixels_from(config.machine.engine, config.machine.dali_views),
         "backbone": backbone_identity(config.backbone),
         "labels_percent": None if labels.file else labels.percent,
         "data_digest": manifest.digest,

@@ -261,7 +261,10 @@ def _irrelevant(unit: Unit) -> dict[str, Any]:
         others = ["classify", "finetune", "student", "baselines", "evaluation"]
     elif unit.kind in FINETUNED:
         others = ["student", "baselines"]
-    kept = {"seed", "order", "engine", "num_threads", "amp", "compile", "compile_mode", "sync_bn"}
+    kept = {
+        *("seed", "order", "engine", "dali_views", "num_threads"),
+        *("amp", "compile", "compile_mode", "sync_bn"),
+    }
     machine = set(Machine.model_fields) - kept
     return {"machine": machine, **dict.fromkeys(others, True)}
 

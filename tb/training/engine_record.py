@@ -1,13 +1,15 @@
 """Which engine a run began with, and why: WORK/STAGE/engine.json.
 
 A run that goes on keeps its engine, and what is computed from its weights (evaluations, features)
-uses it too. So pixels do not change on the way, whatever "auto" stands for at that time.
+uses it too. So pixels do not change on the way, whatever "auto" stands for at that time. For dali
+the record also says what makes the views, because the two ways round differently.
 """
 
 import json
 from pathlib import Path
 
 from loaders.engines.choice import EngineChoice, EngineName, why_not_dali
+from loaders.engines.dali.layout import DaliViews
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
@@ -19,6 +21,8 @@ ENGINE = "engine.json"
 def write_engine(folder: Path, choice: EngineChoice) -> None:
     """Keeps the engine of the run in `folder`."""
     content = {"engine": choice.name.value, "why": choice.why}
+    if choice.views is not None:
+        content["views"] = choice.views.value
     publish_bytes(folder / ENGINE, (json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -33,12 +37,19 @@ def read_engine(folder: Path) -> EngineChoice | None:
         return None
     try:
         content = json.loads(path.read_bytes())
-        return EngineChoice(name=EngineName(content["engine"]), why=str(content["why"]))
+        views = DaliViews(content["views"]) if "views" in content else None
+        name, why = EngineName(content["engine"]), str(content["why"])
+        return EngineChoice(name=name, why=why, views=views)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path}: not a record of an engine ({error}); remove it, and give the engine with"
             " --set machine.engine=..."
         ) from error
+
+
+def pixels_from(engine: str, views: DaliViews | None) -> str:
+    """What makes the pixels of a run, in a word: a run may not go on with another."""
+    return f"{engine} ({views})" if views is DaliViews.KERNEL else str(engine)
 
 
 def recorded_engine(folder: Path, manifest: Manifest, config: Config) -> EngineChoice | None:
@@ -49,9 +60,10 @@ def recorded_engine(folder: Path, manifest: Manifest, config: Config) -> EngineC
     return None if why_not_dali(config.machine.device, manifest.distinct_codecs) else choice
 
 
-def with_engine(config: Config, name: EngineName) -> Config:
-    """The settings, with this engine."""
-    machine = config.machine.model_copy(update={"engine": name.value})
+def with_engine(config: Config, choice: EngineChoice) -> Config:
+    """The settings, with this engine and what makes its views."""
+    update = {"engine": choice.name.value, "dali_views": choice.views}
+    machine = config.machine.model_copy(update=update)
     return config.model_copy(update={"machine": machine})
 
 
@@ -63,4 +75,6 @@ def with_engine_of(folder: Path, manifest: Manifest, config: Config) -> Config:
     if config.machine.engine != "auto":
         return config
     choice = recorded_engine(folder, manifest, config)
-    return with_engine(config, EngineName.FUSED if choice is None else choice.name)
+    return with_engine(
+        config, choice or EngineChoice(name=EngineName.FUSED, why="no engine is recorded")
+    )

@@ -27,7 +27,7 @@ from tb.config.sections import Config
 from tb.named_paths import make_named_folder
 from tb.training.bad_videos import without_bad
 from tb.training.distributed import barrier, join, mean, share_weights
-from tb.training.engine_record import write_engine
+from tb.training.engine_record import pixels_from, write_engine
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision, precision_of
 from tb.training.preparation import begin_step, compile_backbones, compile_mode, prepare
@@ -81,8 +81,9 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
     compiled = compile_mode(machine, stage)
     # The outcome of "auto" belongs to the settings: a run that began in bfloat16 must not go on in
     # float32 unnoticed.
+    engine = stage.engine or stage.loaders[0].choice
     how = {
-        "engine": stage.loaders[0].choice.name.value,
+        "engine": pixels_from(engine.name, engine.views),
         "amp": precision.value,
         "compile": compiled,
         "sync_bn": machine.sync_bn,

@@ -51,14 +51,17 @@ def open_dali_engine(
     device: torch.device,
     batch_size: int,
     num_workers: int,
-    layout: DaliLayout | None,
+    layout: DaliLayout | DaliViews,
 ) -> "DaliEngine":
-    """The engine for a manifest's `rows`; without a `layout`, it takes one that suits the device.
+    """The engine for a manifest's `rows`.
+
+    If `layout` says only what makes the views, the rest of the layout is one that suits the device.
 
     Raises:
         InputError: The decoder of this GPU does not take the videos, or Triton is missing.
     """
-    if layout is not None and layout.views == DaliViews.KERNEL and not triton_is_installed():
+    views = layout.views if isinstance(layout, DaliLayout) else layout
+    if views == DaliViews.KERNEL and not triton_is_installed():
         raise InputError(
             "views is 'kernel', and Triton is not installed: pip install 'timebalance[dali]', or "
             "choose operators"
@@ -70,12 +73,12 @@ def open_dali_engine(
             num_decoders = max(1, *(decoder_caps(device, codec).num_decoders for codec in codecs))
         except NvdecError as error:
             raise InputError(f"engine dali on {device}: {error}; or choose fused") from error
-        decodes, usual = True, usual_layout(num_decoders, batch_size)
+        decodes, usual = True, usual_layout(num_decoders, batch_size, DaliViews(views))
     else:
         num_decoders = 1
         formats = set(manifest.pixel_formats[rows].tolist())
         decodes = codecs <= CPU_CODECS and formats <= PLANAR_420
-        usual = DaliLayout(num_pipelines=1, depth=2, num_threads=num_workers)
+        usual = DaliLayout(num_pipelines=1, depth=2, num_threads=num_workers, views=views)
     return DaliEngine(
         spec=spec,
         is_bt709=manifest.color_matrices == ColorMatrix.BT709,
@@ -86,7 +89,7 @@ def open_dali_engine(
         decodes=decodes,
         num_workers=num_workers,
         num_decoders=num_decoders,
-        layout=layout or usual,
+        layout=layout if isinstance(layout, DaliLayout) else usual,
     )
 
 

@@ -77,9 +77,19 @@ class TryLayouts:
 
     Attributes:
         gpu_memory_mb: Layouts that take more of the GPU's memory are left out; None for no limit.
+        views: What makes the views, as in `DaliLayout`. None: what is faster.
     """
 
     gpu_memory_mb: float | None = None
+    views: DaliViews | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.views is not None:
+            object.__setattr__(self, "views", one_of(DaliViews, "views", self.views))
+
+
+Layout = DaliLayout | TryLayouts | DaliViews
+"""A layout, how to find one, or what makes the views in a usual one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +125,12 @@ class Axis(Enum):
     VIEWS = auto()
 
 
-def usual_layout(num_decoders: int, batch_size: int) -> DaliLayout:
+def usual_layout(
+    num_decoders: int, batch_size: int, views: DaliViews = DaliViews.OPERATORS
+) -> DaliLayout:
     """The layout for a GPU with that many video decoders, where none was tried."""
-    return replace(
-        _START, num_threads=_num_threads(4 * num_decoders, _START.num_pipelines, batch_size)
-    )
+    num_threads = _num_threads(4 * num_decoders, _START.num_pipelines, batch_size)
+    return replace(_START, num_threads=num_threads, views=views)
 
 
 def variations(

@@ -13,7 +13,9 @@ from loaders.engines.dali.engine import DaliEngine
 from loaders.engines.dali.layout import (
     Axis,
     DaliLayout,
+    DaliViews,
     Trial,
+    TryLayouts,
     best_so_far,
     choose,
     limit,
@@ -34,23 +36,26 @@ def with_best_layout(
     engine: DaliEngine,
     reader: ShardReader,
     plans: Callable[[], Iterator[Plan]],
-    gpu_memory_mb: float | None,
+    wanted: TryLayouts,
 ) -> DaliEngine:
-    """The same engine with the fastest layout that keeps to the memory limit.
+    """The same engine with the fastest layout of those that are wanted.
 
     Args:
         engine: The engine to lay out.
         reader: Reads the videos.
         plans: Returns plans without end, from the start of the stream.
-        gpu_memory_mb: The limit; None for no limit.
+        wanted: The limit of memory, and what makes the views.
 
     Raises:
         InputError: Every layout takes more memory than the limit.
     """
     batch_size, num_decoders = engine.batch_size, engine.num_decoders
-    free_bytes = _free_bytes(engine.device)
-    trials = [_measure(engine, reader, plans, usual_layout(num_decoders, batch_size), free_bytes)]
+    free_bytes, gpu_memory_mb = _free_bytes(engine.device), wanted.gpu_memory_mb
+    start = usual_layout(num_decoders, batch_size, DaliViews(wanted.views or DaliViews.OPERATORS))
+    trials = [_measure(engine, reader, plans, start, free_bytes)]
     for axis in axes_to_try(engine.device):  # all combinations would take minutes
+        if axis is Axis.VIEWS and wanted.views is not None:
+            continue
         best = best_so_far(trials, gpu_memory_mb).layout
         tried = {trial.layout for trial in trials}
         trials += [

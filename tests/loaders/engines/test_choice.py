@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from loaders import DaliLayout, LoaderError, Skip, TryLayouts, open_loader
+from loaders import DaliLayout, DaliViews, LoaderError, Skip, TryLayouts, open_loader
 from loaders.engines import choice as engines
 from loaders.engines import speeds
 from loaders.engines.choice import EngineChoice, EngineName, choose_engine, why_not_dali
@@ -254,13 +254,39 @@ def test_dali_without_dali_names_the_extra(
         open_loader(numbered_shards, tiny_views, engine="dali", device="cpu")
 
 
+@pytest.mark.parametrize("views", ["operators", "kernel"])
+def test_a_usual_layout_with_given_views(
+    numbered_shards: Manifest, tiny_views: ViewSpec, views: str
+) -> None:
+    pytest.importorskip("nvidia.dali")
+    pytest.importorskip("triton")
+    options = {"engine": "dali", "device": "cpu"}
+    with (
+        open_loader(numbered_shards, tiny_views, **options) as usual,
+        open_loader(numbered_shards, tiny_views, **options, layout=views) as loader,
+    ):
+        assert usual.engine.layout.views == "operators"
+        assert loader.engine.layout == replace(usual.engine.layout, views=views)
+
+
+def test_unknown_views_are_refused(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+    with pytest.raises(InputError, match="layout is 'fast': choose one of kernel, operators"):
+        open_loader(numbered_shards, tiny_views, engine="dali", device="cpu", layout="fast")
+    with pytest.raises(InputError, match="views is 'fast': choose one of kernel, operators"):
+        TryLayouts(views="fast")
+
+
 @pytest.mark.parametrize("engine", ["fused", "reference"])
-@pytest.mark.parametrize("layout", [DaliLayout(num_pipelines=1, depth=1), TryLayouts()], ids=str)
+@pytest.mark.parametrize(
+    "layout",
+    [DaliLayout(num_pipelines=1, depth=1), TryLayouts(), DaliViews.KERNEL],
+    ids=["layout", "try", "views"],
+)
 def test_a_layout_is_refused_off_dali(
     numbered_shards: Manifest,
     tiny_views: ViewSpec,
     engine: str,
-    layout: DaliLayout | TryLayouts,
+    layout: DaliLayout | TryLayouts | DaliViews,
 ) -> None:
     with pytest.raises(InputError, match=f"layout is for the engine dali, and this is {engine}"):
         open_loader(numbered_shards, tiny_views, engine=engine, layout=layout)

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from loaders import DaliViews, TryLayouts
 from loaders.engines import choice as engines
 from loaders.engines.choice import EngineChoice, EngineName
 from loaders.engines.speeds import Speeds
@@ -108,6 +112,66 @@ def test_an_engine_that_does_not_run_here_is_not_kept(
     assert with_engine_of(tmp_path, manifest, config).machine.engine == "dali"
     monkeypatch.setattr(engine_record, "why_not_dali", lambda *_: "there is no CUDA device")
     assert with_engine_of(tmp_path, manifest, config).machine.engine == "fused"
+
+
+def test_a_run_keeps_what_makes_its_views(
+    manifest: Manifest, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials find that the kernel is faster. Later they would find otherwise."""
+    pytest.importorskip("nvidia.dali")
+    pytest.importorskip("triton")
+    fastest, wanted = DaliViews.KERNEL, list[DaliViews | str | None]()
+
+    def tried(engine: Any, _: object, __: object, layouts: TryLayouts) -> Any:
+        wanted.append(layouts.views)
+        return replace(engine, layout=replace(engine.layout, views=layouts.views or fastest))
+
+    monkeypatch.setattr("loaders.engines.dali.trials.with_best_layout", tried)
+    monkeypatch.setattr(engine_record, "why_not_dali", lambda *_: "")
+    tuned = _changed(config, machine={"engine": "dali", "tune": True})
+
+    def views(config: Config) -> set[str]:
+        with closing(build_stage(StageKind.INVARIANT, manifest, config, tmp_path)) as stage:
+            assert stage.engine is not None
+            made = {loader.engine.layout.views for loader in stage.loaders}
+            assert made == {stage.engine.views}
+            (tmp_path / "invariant").mkdir(exist_ok=True)
+            write_engine(tmp_path / "invariant", stage.engine)
+            return made
+
+    assert views(tuned) == {"kernel"}
+    assert wanted == [None, "kernel"]
+    fastest = DaliViews.OPERATORS
+    assert views(tuned) == {"kernel"}
+    assert views(_changed(config, machine={"engine": "dali"})) == {"kernel"}
+    assert wanted == [None, "kernel", "kernel"]
+    used = with_engine_of(tmp_path / "invariant", manifest, config)
+    assert (used.machine.engine, used.machine.dali_views) == ("dali", "kernel")
+    assert _evaluation_engine(tmp_path / "invariant", manifest, config) == "dali (kernel)"
+    assert views(_changed(config, machine={"engine": "dali", "dali_views": "operators"})) == {
+        "operators"
+    }
+
+
+def _evaluation_engine(folder: Path, manifest: Manifest, config: Config) -> object:
+    (folder / "checkpoint.pt").write_bytes(b"weights")
+    return evaluation_source(folder, manifest, config)["engine"]
+
+
+def test_dali_views_of_another_engine_are_refused(
+    manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    other = _changed(config, machine={"engine": "fused", "dali_views": "kernel"})
+    with pytest.raises(
+        InputError, match=r"machine\.dali_views is for the engine dali, and this is"
+    ):
+        build_stage(StageKind.INVARIANT, manifest, other, tmp_path)
+
+
+def _changed(config: Config, machine: dict[str, object]) -> Config:
+    return Config.model_validate(
+        {**config.model_dump(), "machine": {**config.machine.model_dump(), **machine}}
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"engine": "nvdec", "why": ""}', b"{}"])

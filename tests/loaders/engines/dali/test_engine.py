@@ -302,6 +302,13 @@ def test_trials_find_a_layout_and_change_nothing(
     assert tuned.engine.layout == choose(found, None).layout
     assert any(str(tuned.engine.layout) in line and "limit" in line for line in caplog.messages)
     best = choose(found, None).layout
+
+    tried.clear()
+    monkeypatch.setattr(trials, "axes_to_try", lambda _: [Axis.DEPTH, Axis.VIEWS])
+    fixed = open_loader(shards("vp9"), tiny, **options, layout=TryLayouts(views="operators"))
+    assert fixed.engine.layout.views == "operators"
+    assert [trial.layout.views for trial in tried[0]] == ["operators"] * 2
+
     plain = open_loader(
         shards("vp9"), tiny, **options, layout=replace(best, num_pipelines=1, depth=2)
     )
