@@ -1,0 +1,113 @@
+"""How the time to decode 16 frames depends on where they are in the video, in DALI and in PyAV.
+
+    python -m bench.late_windows --shards DIR [--frames 16] [--rounds 9] [--device cpu]
+
+Takes the longest video of DIR, and a run of frames at its start, in its middle and at its end. DALI
+decodes it from the whole file and from a file that holds only the window; PyAV decodes the window
+too. First the pixels of both of DALI's ways are compared. Each round times every cell once, and
+medians count. On a CPU, DALI decodes vp9 and mjpeg.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from loaders import Loader, open_loader
+from loaders.decode import decode_frames
+from loaders.engines.dali.engine import DaliEngine
+from loaders.engines.dali.graph import Graph
+from loaders.engines.dali.samples import Sample, SampleBatch
+from loaders.plan import stage_views
+from shards.errors import InputError
+from shards.format.manifest import read_manifest
+from shards.reader import ShardReader
+
+WAYS = ("DALI, whole file", "DALI, window", "PyAV, window")
+
+
+def main() -> None:
+    """Prints milliseconds: a row for each way, a column for each place."""
+    options = _parse()
+    manifest = read_manifest(options.shards)
+    row = int(np.argmax(manifest.num_frames))
+    num_frames, wanted = int(manifest.num_frames[row]), options.frames
+    starts = [0, (num_frames - wanted) // 2, num_frames - wanted]
+    spec = stage_views.finetune(num_frames=wanted, size_px=32)
+    with (
+        ShardReader(manifest) as reader,
+        open_loader(manifest, spec, engine="dali", device=options.device, batch_size=1) as loader,
+    ):
+        cells = _cells(loader, reader, row, starts, wanted)
+        seconds: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
+        for _ in range(options.rounds + 1):  # the first one is a warm-up
+            for cell, work in cells.items():
+                began_s = time.perf_counter()
+                work()
+                seconds[cell].append(time.perf_counter() - began_s)
+    print(f"{manifest.keys[row]}: {num_frames} frames, {manifest.codecs[row]}; milliseconds")
+    print(f"{'':18}" + "".join(f"{f'at {start}':>10}" for start in starts))
+    for way in WAYS:
+        times = [1000 * median(seconds[way, start][1:]) for start in starts]
+        print(f"{way:18}" + "".join(f"{value:10.1f}" for value in times))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Decode early, middle and late windows.")
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def _cells(
+    loader: Loader, reader: ShardReader, row: int, starts: list[int], wanted: int
+) -> dict[tuple[str, int], Callable[[], object]]:
+    """(way, start) -> what decodes."""
+    engine, plan, manifest = loader.engine, next(loader.planner.stream()), loader.manifest
+    assert isinstance(engine, DaliEngine)
+    if not engine.decodes:
+        raise InputError(f"{manifest.root}: DALI does not decode these videos on {engine.device}")
+    graph = engine.graph(num_threads=1, depth=1, until="decode")
+    cells: dict[tuple[str, int], Callable[[], object]] = {}
+    for start in starts:
+        frames = np.arange(start, start + wanted, dtype=np.int32)
+        there = replace(plan, rows=np.array([row]), frames=frames.reshape(plan.frames.shape))
+        window = engine.read(reader, there)
+        whole = _whole(window, reader.read(row))
+        expected = _decoded(graph, whole).clone()
+        if not torch.equal(expected, _decoded(graph, window)):
+            raise RuntimeError(f"at {start}: a window and the whole file give other pixels")
+        packets = reader.read_window(row, start, start + wanted - 1)
+        cells |= {
+            (WAYS[0], start): lambda batch=whole: _decoded(graph, batch),
+            (WAYS[1], start): lambda batch=window: _decoded(graph, batch),
+            (WAYS[2], start): lambda packets=packets, frames=frames: decode_frames(
+                packets, frames, int(manifest.num_frames[row]), packets.size, lambda *_: None
+            ),
+        }
+    return cells
+
+
+def _whole(batch: SampleBatch, data: bytes) -> SampleBatch:
+    samples: dict[int, Sample] = {
+        b: replace(sample, data=np.frombuffer(data, np.uint8), first=0)
+        for b, sample in batch.samples.items()
+    }
+    return replace(batch, samples=samples)
+
+
+def _decoded(graph: Graph, batch: SampleBatch) -> torch.Tensor:
+    """(1, F, H, W, 3) uint8; valid until the next call."""
+    graph.submit(batch.inputs([0]))
+    return graph.collect()[0]
+
+
+if __name__ == "__main__":
+    main()
