@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -85,14 +86,17 @@ def _cells(
         if not torch.equal(expected, _decoded(graph, window)):
             raise RuntimeError(f"at {start}: a window and the whole file give other pixels")
         packets = reader.read_window(row, start, start + wanted - 1)
+        size, num_frames = packets.size, int(manifest.num_frames[row])
         cells |= {
-            (WAYS[0], start): lambda batch=whole: _decoded(graph, batch),
-            (WAYS[1], start): lambda batch=window: _decoded(graph, batch),
-            (WAYS[2], start): lambda packets=packets, frames=frames: decode_frames(
-                packets, frames, int(manifest.num_frames[row]), packets.size, lambda *_: None
-            ),
+            (WAYS[0], start): partial(_decoded, graph, whole),
+            (WAYS[1], start): partial(_decoded, graph, window),
+            (WAYS[2], start): partial(decode_frames, packets, frames, num_frames, size, _drop),
         }
     return cells
+
+
+def _drop(_first: int, _frames: object) -> None:
+    """Keeps no frame."""
 
 
 def _whole(batch: SampleBatch, data: bytes) -> SampleBatch:
