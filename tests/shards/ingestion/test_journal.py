@@ -42,6 +42,31 @@ def test_a_note_that_is_cut_off_is_ignored(
     assert files_in(out) == whole
 
 
+def test_no_note_stays_behind_one_that_is_cut_off(
+    few: tuple[Path, Path, dict[str, bytes]], tmp_path: Path
+) -> None:
+    """Also if the run that goes on is killed at once: a note stands for all shards before it."""
+    root, begun, _ = few
+    out = Path(shutil.copytree(begun, tmp_path / "out"))
+    assert _numbers(out, "*.tar") == _numbers(out / ".ingest", "*.tar.json") == [0, 1, 2, 3]
+    (out / ".ingest" / "shard-000001.tar.json").write_bytes(b"{")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(from_folder(root), out, shard_bytes=1, workers=1, progress=interrupt)
+    notes = _numbers(out / ".ingest", "*.tar.json")
+    assert notes == list(range(len(notes)))
+    assert len(notes) < 4
+    # A shard that was just written may lack its note.
+    assert _numbers(out, "*.tar") in (notes, [*notes, len(notes)])
+
+
+def _numbers(folder: Path, pattern: str) -> list[int]:
+    return sorted(int(path.name[6:12]) for path in folder.glob(pattern))
+
+
 @pytest.mark.parametrize("content", [b"", b'{"finger', b"[1]", b"\0\xff"])
 def test_settings_that_are_cut_off_are_an_error(
     few: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, content: bytes
