@@ -126,6 +126,7 @@ class TeacherWeights(StrEnum):
 
     SIMILARITY = "similarity"
     STRETCHED = "stretched"
+    CALIBRATED = "calibrated"
     EQUAL = "equal"
     INVARIANT = "invariant"
     DISTINCTIVE = "distinctive"
@@ -138,7 +139,7 @@ class TeacherWeights(StrEnum):
 
     @property
     def invariant_share(self) -> float | None:
-        """The invariant teacher's weight, or None where each video has its own (its score)."""
+        """The invariant teacher's weight, or None where each video has its own, by its score."""
         shares = {
             TeacherWeights.EQUAL: 0.5,
             TeacherWeights.INVARIANT: 1.0,

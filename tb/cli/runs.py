@@ -58,6 +58,8 @@ def show(run: Folder) -> None:
     console.print(f"{run}: {found.step} of {steps} steps saved, {found.seconds / 60:.1f} minutes")
     if found.bad:
         console.print(f"bad videos that were left out: {len(found.bad)}; see {run}/{BAD_LIST}")
+    if found.calibration is not None:
+        console.print(f"the invariant teacher's weight: {found.calibration.formula}")
     console.print(_table(("metric", "last"), [(k, _number(v)) for k, v in found.final.items()]))
     settings = [(name, str(value)) for name, value in flatten(found.config).items()]
     console.print(_table(("setting", "value"), settings))

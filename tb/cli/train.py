@@ -59,7 +59,7 @@ def student(
 ) -> None:
     """Stage 3: train the student with both teachers, weighted for each video.
 
-    Variants, with --set: student.teachers=stretched, equal, invariant or distinctive;
+    Variants, with --set: student.teachers=stretched, calibrated, equal, invariant or distinctive;
     student.distance=kl or js; student.init=scratch, invariant, distinctive, tclr or a file.
     """
     api.train(

@@ -211,8 +211,9 @@ class Student(_Section):
             file.
         teachers: How the two teachers are weighted. "similarity" uses each video's temporal
             similarity, as the paper does. "stretched" maps these scores linearly onto 0 to 1 over
-            the training set. "equal" gives both the same weight. "invariant" and "distinctive" use
-            one teacher alone.
+            the training set. "calibrated" maps them by a rising function that is fitted on the
+            labelled videos (`tb.method.calibration`). "equal" gives both the same weight.
+            "invariant" and "distinctive" use one teacher alone.
         omega: Weight of the distance to the teachers' mixture. The released code multiplies a mean
             over batch and classes by 100 (unlabelled videos) and 50 (labelled ones). With about
             100 classes, that is an omega of 1 and 0.5 here.

@@ -9,12 +9,14 @@ import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from loaders import Part, Skip, Subset
 from shards.files.parquet import publish_table, read_table
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -75,6 +77,30 @@ def stage_features(
     )
 
 
+def labelled_features(stage: str, manifest: Manifest, config: Config, work: Path) -> Features:
+    """The features of the labelled training videos; no other video is read, and no file is kept.
+
+    Under `machine.on_error` "skip", videos that cannot be read are left out.
+
+    Raises:
+        InputError: The stage is not trained or of another backbone.
+    """
+    means, rows = _means(
+        stage,
+        manifest,
+        with_engine_of(work / stage, manifest, config),
+        work,
+        config.labels.subset(Part.LABELLED),
+        f"labelled features {stage}",
+        on_error=config.machine.fault_policy,
+    )
+    return Features(
+        rows=rows,
+        vectors=torch.from_numpy(means),
+        labels=torch.from_numpy(manifest.labels[rows]),
+    )
+
+
 def _read_table(path: Path, key: str) -> pa.Table | None:
     if not path.is_file():
         return None
@@ -84,14 +110,9 @@ def _read_table(path: Path, key: str) -> pa.Table | None:
 
 
 def _compute(stage: str, manifest: Manifest, config: Config, work: Path, split: str) -> pa.Table:
-    backbone = build_backbone(config.backbone)
-    load_pretrained(work / stage / CHECKPOINT, backbone, config.normalization)
-    config.machine.limit_threads()
-    with closing(evaluation_loader(manifest, config, config.labels.of_split(split))) as loader:
-        to_channels_last(backbone).to(loader.device).eval()
-        means, rows = video_means(
-            loader, lambda clips: backbone(clips).mean(dim=(2, 3, 4)), f"features {stage} {split}"
-        )
+    subset = config.labels.of_split(split)
+    title = f"features {stage} {split}"
+    means, rows = _means(stage, manifest, config, work, subset, title, on_error="raise")
     return pa.table(
         {
             "row": rows,
@@ -99,3 +120,22 @@ def _compute(stage: str, manifest: Manifest, config: Config, work: Path, split: 
             "feature": list(means),
         }
     )
+
+
+def _means(
+    stage: str,
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    subset: Subset,
+    title: str,
+    *,
+    on_error: Literal["raise"] | Skip,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(V, C) float32 features of some videos by the backbone of a stage, and (V,) their rows."""
+    backbone = build_backbone(config.backbone)
+    load_pretrained(work / stage / CHECKPOINT, backbone, config.normalization)
+    config.machine.limit_threads()
+    with closing(evaluation_loader(manifest, config, subset, on_error=on_error)) as loader:
+        to_channels_last(backbone).to(loader.device).eval()
+        return video_means(loader, lambda clips: backbone(clips).mean(dim=(2, 3, 4)), title)

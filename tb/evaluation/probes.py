@@ -105,18 +105,15 @@ def linear_probe(
     all_labels: bool = False,
     peek: bool = False,
 ) -> Evaluation:
-    """Multinomial logistic regression on standardised features (see `fit_logistic`).
+    """Multinomial logistic regression on standardised features (see `linear_probabilities`).
 
     It writes WORK/STAGE/probe-linear-SPLIT.json. Arguments and errors are those of `knn_probe`;
     `l2` is the weight of the penalty.
     """
     gallery, queries = _gallery_and_queries(stage, manifest, config, work, all_labels)
-    mean, deviation = gallery.vectors.mean(0), gallery.vectors.std(0, correction=0)
-    scale = torch.where(deviation > 0, deviation, 1)  # 1 for a constant feature
-    weight, bias = fit_logistic(
-        (gallery.vectors - mean) / scale, gallery.labels, len(manifest.classes), l2=l2
+    probabilities = linear_probabilities(
+        queries.vectors, gallery.vectors, gallery.labels, len(manifest.classes), l2=l2
     )
-    probabilities = ((queries.vectors - mean) / scale @ weight.T + bias).softmax(-1)
     settings = {"l2": l2, "all_labels": all_labels}
     return _record(
         Reading.LINEAR_PROBE, stage, manifest, config, work, probabilities, queries, settings, peek
@@ -183,6 +180,29 @@ def knn_probabilities(
         shares = torch.zeros(len(chunk), num_classes)
         found.append(shares.scatter_add_(1, labels[nearest], votes))
     return torch.cat(found)
+
+
+def linear_probabilities(
+    queries: Tensor, gallery: Tensor, labels: Tensor, num_classes: int, *, l2: float
+) -> Tensor:
+    """What a logistic regression on the gallery says about the queries (see `fit_logistic`).
+
+    Features are standardised with the gallery's mean and deviation.
+
+    Args:
+        queries: (N, C) float32 features.
+        gallery: (M, C) float32 features.
+        labels: (M,) int64 in [0, K).
+        num_classes: K.
+        l2: Above 0.
+
+    Returns:
+        (N, K) float32 rows that sum to 1.
+    """
+    mean, deviation = gallery.mean(0), gallery.std(0, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1)  # 1 for a constant feature
+    weight, bias = fit_logistic((gallery - mean) / scale, labels, num_classes, l2=l2)
+    return ((queries - mean) / scale @ weight.T + bias).softmax(-1)
 
 
 def fit_logistic(

@@ -45,12 +45,12 @@ def build_stage(
         spec = clip_views(config)
         optim = (config.finetune if kind in FINETUNED else config.student).optim
     engine = stage_engine(spec, manifest, config, optim, work / name)
-    stage = _built(kind, manifest, with_engine(config, engine), work, init)
+    stage = _built(kind, manifest, with_engine(config, engine), work, name, init)
     return replace(stage, name=name, engine=engine)
 
 
 def _built(
-    kind: StageKind, manifest: Manifest, config: Config, work: Path, init: Path | None
+    kind: StageKind, manifest: Manifest, config: Config, work: Path, name: str, init: Path | None
 ) -> Stage:
     if kind in SELF_SUPERVISED:
         return pretrain_stage(kind, manifest, config)
@@ -62,4 +62,4 @@ def _built(
         return baseline_stage(kind, manifest, config, work)
     if kind is StageKind.SUPERVISED:
         return supervised_only_stage(manifest, config)
-    return student_stage(manifest, config, work)
+    return student_stage(manifest, config, work, name)

@@ -59,13 +59,15 @@ class StudentLoss:
         return {"loss": total, "L_sup": supervised, "L_unsup": distance}
 
 
-def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
-    """The student of the teachers in `work`.
+def student_stage(
+    manifest: Manifest, config: Config, work: Path, name: str = StageKind.STUDENT
+) -> Stage:
+    """The student of the teachers in `work`; `name` is its own folder there.
 
     Raises:
         InputError: A teacher or the start is missing, unfinished, or of another backbone.
     """
-    teachers = load_teachers(manifest, config, work, training_device(config))
+    teachers = load_teachers(manifest, config, work, training_device(config), name=name)
     model = new_classifier(manifest, config)
     init = start_student(model, config, work)
     spec = clip_views(config)

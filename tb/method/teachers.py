@@ -9,10 +9,12 @@ from torch import Tensor
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
+from tb.method.calibration import cached_calibration
 from tb.method.similarity_cache import cached_similarity, similarity_key
+from tb.method.weight_map import HALF_EACH, target_weights
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
-from tb.stage_kinds import Teacher, TeacherWeights
+from tb.stage_kinds import StageKind, Teacher, TeacherWeights
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
 
 
@@ -33,15 +35,30 @@ class Teachers:
     source: Tree
 
 
-def load_teachers(manifest: Manifest, config: Config, work: Path, device: torch.device) -> Teachers:
+def load_teachers(
+    manifest: Manifest,
+    config: Config,
+    work: Path,
+    device: torch.device,
+    *,
+    name: str = StageKind.STUDENT,
+) -> Teachers:
     """The teachers and weights that `student.teachers` asks for.
 
     "similarity" weighs the teachers for each video, as the paper does. "stretched" makes the lowest
     score of the training set 0 and the highest 1. It is this project's, because raw scores rarely
-    come near 0. "equal" (half each) and one teacher alone are ablations.
+    come near 0. "calibrated", this project's too, maps the scores as `tb.method.calibration` says.
+    "equal" (half each) and one teacher alone are ablations.
 
     A video that could not be read when the scores were computed has none; both teachers then count
     the same for it.
+
+    Args:
+        manifest: The data set.
+        config: All settings.
+        work: The work folder.
+        device: Where the networks are put.
+        name: The student's own folder in `work`, which keeps the map of "calibrated".
 
     Raises:
         InputError: A teacher is missing, unfinished, or of another backbone or other classes.
@@ -50,32 +67,27 @@ def load_teachers(manifest: Manifest, config: Config, work: Path, device: torch.
     source: Tree = {
         teacher.value: file_digest(work / teacher.finetuned / CHECKPOINT) for teacher in kind.used
     }
-    share = kind.invariant_share
-    if share is None:
-        weight = cached_similarity(manifest, config, work)
-        weight = stretch(weight) if kind is TeacherWeights.STRETCHED else weight
-        weight = weight.nan_to_num(0.5)
+    scores, weight_map = torch.full((len(manifest),), float("nan")), HALF_EACH
+    if kind.invariant_share is None:
+        scores = cached_similarity(manifest, config, work)
         source["similarity"] = similarity_key(manifest, config, work)
-    else:
-        weight = torch.full((len(manifest),), share)
-    networks = tuple(_frozen(teacher, manifest, config, work, device) for teacher in kind.used)
+    if kind is TeacherWeights.CALIBRATED:
+        calibration = cached_calibration(manifest, config, work, work / name)
+        weight_map = calibration.weight_map
+        source["calibration"] = calibration.identity
+    weight = target_weights(kind, scores, weight_map)
+    networks = tuple(load_teacher(teacher, manifest, config, work, device) for teacher in kind.used)
     return Teachers(networks=networks, invariant_weight=weight, source=source)
 
 
-def stretch(scores: Tensor) -> Tensor:
-    """Scores mapped linearly onto [0, 1]. NaN stays, and scores that are all equal become 0.5.
-
-    Args:
-        scores: (N,) in [0, 1], or NaN.
-    """
-    known = scores[~scores.isnan()]
-    low, high = known.min(), known.max()
-    return (scores - low) / (high - low) if high > low else scores - low + 0.5
-
-
-def _frozen(
+def load_teacher(
     teacher: Teacher, manifest: Manifest, config: Config, work: Path, device: torch.device
 ) -> Classifier:
+    """One of the fine-tuned teachers, frozen and in eval mode, on a device.
+
+    Raises:
+        InputError: It is missing, unfinished, or of another backbone or other classes.
+    """
     path = work / teacher.finetuned / CHECKPOINT
     model = Classifier(build_backbone(config.backbone), len(manifest.classes))
     load_model(path, model, classes=list(manifest.classes), normalization=config.normalization)

@@ -20,11 +20,12 @@ from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
 from tb.evaluation.accuracy import Evaluation, read_evaluation
 from tb.evaluation.evaluate import evaluation_source
+from tb.method.calibration import Calibration, read_calibration
 from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.networks.backbones import backbone_identity
 from tb.reports import plots
 from tb.reports.view_sheet import png_bytes, view_sheet
-from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
+from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind, TeacherWeights
 from tb.training.bad_videos import read_bad_list
 from tb.training.engine_record import pixels_from, with_engine_of
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
@@ -147,6 +148,8 @@ def _page(
         loader=PackageLoader("tb"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     sheet = png_bytes(view_sheet(manifest, config))
+    is_calibrated = config.student.teachers is TeacherWeights.CALIBRATED
+    calibration = read_calibration(work / StageKind.STUDENT) if is_calibrated else None
     return environment.get_template(REPORT).render(
         name=manifest.name,
         version=__version__,
@@ -165,6 +168,8 @@ def _page(
         stage_rows=_stage_rows(metrics, result["num_bad_videos"]),
         curves=plots.training_curves(metrics),
         spread=_similarity_plot(manifest, work),
+        weights_note=weights_note(config.student.teachers, calibration),
+        calibration=calibration,
         sheet=base64.b64encode(sheet).decode(),
         settings=dump_yaml(config),
     )
@@ -198,6 +203,21 @@ def _similarity_plot(manifest: Manifest, work: Path) -> str | None:
         return None
     rows = np.flatnonzero(~scores.isnan().numpy())
     return plots.similarity_boxes(scores.numpy()[rows], manifest.labels[rows], manifest.classes)
+
+
+def weights_note(rule: TeacherWeights, calibration: Calibration | None) -> str:
+    """How the student's weights follow from the scores, in one sentence."""
+    if rule is TeacherWeights.SIMILARITY:
+        return "It is the weight of the invariant teacher for each video."
+    if rule is TeacherWeights.STRETCHED:
+        return "Stretched to 0 ... 1, it is the weight of the invariant teacher for each video."
+    if calibration is None:
+        return f"This student does not use it: student.teachers is {rule.value!r}."
+    fitted = f"fitted to {calibration.num_videos} labelled videos (slope 1, offset 0: w = s)"
+    return (
+        f"The weight of the invariant teacher is w = {calibration.formula}, "
+        f"{calibration.warning or fitted}."
+    )
 
 
 def _error(evaluation: Evaluation) -> float:

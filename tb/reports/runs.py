@@ -16,6 +16,7 @@ import yaml
 from shards.errors import InputError
 from tb.config.differences import Tree, differences
 from tb.config.load_config import CONFIG
+from tb.method.calibration import Calibration, read_calibration
 from tb.named_paths import write_named_file
 from tb.training.bad_videos import read_bad_list
 from tb.training.metrics import METRICS, MetricsRow, read_metrics, taken
@@ -37,6 +38,7 @@ class Run:
         steps: Number of steps in all; None without a checkpoint.
         results: Split -> the content of its eval-SPLIT.json.
         bad: Key -> reason of each video that was bad in the run.
+        calibration: The map from scores to weights of a student with calibrated teachers.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Run:
     steps: int | None
     results: dict[str, Tree]
     bad: dict[str, str]
+    calibration: Calibration | None
 
     @property
     def seconds(self) -> float:
@@ -103,6 +106,7 @@ def read_run(folder: Path) -> Run:
             for path in sorted(folder.glob("eval-*.json"))
         },
         bad=read_bad_list(folder),
+        calibration=read_calibration(folder),
     )
 
 

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
+from tb.method.calibration import CALIBRATION, Calibration
 from tb.method.streams import pretrain_views
-from tb.reports.report import verdict, write_report
+from tb.reports.report import verdict, weights_note, write_report
 from tb.reports.view_sheet import view_sheet
-from tb.stage_kinds import StageKind
+from tb.stage_kinds import StageKind, TeacherWeights
 
 
 class Links(HTMLParser):
@@ -134,6 +136,43 @@ def test_verdict_does_not_flatter() -> None:
     assert "level with the invariant teacher" in text
     assert "10.0 points above the distinctive teacher" in text
     assert "about 7.0 points" in text
+
+
+def fitted(warning: str = "", right: dict[str, float] | None = None) -> Calibration:
+    return Calibration(
+        offset=-2.322,
+        slope=0.728,
+        num_videos=60,
+        num_left_out=0,
+        num_folds=5,
+        warning=warning,
+        log_likelihood={"similarity": -2.833},
+        right=right or {"similarity": 0.3833},
+        source={},
+    )
+
+
+def test_the_page_says_what_the_scores_are_used_for() -> None:
+    map_text = "sigmoid(-2.32 + 0.73 logit(s))"
+    assert weights_note(TeacherWeights.SIMILARITY, None).startswith("It is the weight of the inv")
+    assert "Stretched to 0 ... 1" in weights_note(TeacherWeights.STRETCHED, None)
+    assert "does not use it" in weights_note(TeacherWeights.EQUAL, None)
+    note = weights_note(TeacherWeights.CALIBRATED, fitted())
+    assert f"w = {map_text}, fitted to 60 labelled videos" in note
+    note = weights_note(TeacherWeights.CALIBRATED, fitted("too few videos"))
+    assert note.endswith(f"{map_text}, too few videos.")
+
+
+def test_the_page_of_a_calibrated_student_compares_the_rules(
+    finished: Path, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "work")
+    (tmp_path / "work" / "student" / CALIBRATION).write_text(json.dumps(asdict(fitted())))
+    student = config.student.model_copy(update={"teachers": TeacherWeights.CALIBRATED})
+    calibrated = config.model_copy(update={"student": student})
+    row = r"<td>similarity</td><td>38.3 %</td>\s*<td>-2.833</td>"
+    assert re.search(row, write_report(manifest, calibrated, tmp_path / "work").read_text())
+    assert not re.search(row, write_report(manifest, config, tmp_path / "work").read_text())
 
 
 def test_the_view_sheet_shows_the_first_batch_pixel_by_pixel(

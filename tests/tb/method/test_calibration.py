@@ -1,0 +1,273 @@
+"""The calibrated weights of a work folder."""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from loaders import Part
+from shards.errors import InputError
+from shards.format.manifest import Manifest
+from tb.config.load_config import load_config
+from tb.config.sections import Config
+from tb.method.calibration import (
+    CALIBRATION,
+    HELD_OUT,
+    MIN_VIDEOS,
+    Calibration,
+    cached_calibration,
+    calibrate,
+    held_out_weights,
+    read_calibration,
+)
+from tb.method.judged_videos import JudgedVideos
+from tb.method.similarity_cache import SIMILARITY, read_similarity
+from tb.method.stages import build_stage
+from tb.method.teachers import load_teachers
+from tb.stage_kinds import FINETUNED, StageKind, Teacher, TeacherWeights
+from tb.training.loop import train
+from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
+from tests.tb.commands import tb
+from tests.tb.conftest import QUICK
+from tests.tb.stopping import StoppedError, stopping_at
+
+NUM_LABELLED = 20
+
+
+@pytest.fixture
+def work(finished: Path, tmp_path: Path) -> Path:
+    """A work folder with all teachers and the scores, for another student."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for stage in (*(teacher.pretrained for teacher in Teacher), *FINETUNED):
+        (folder / stage).symlink_to(finished / stage)
+    shutil.copy(finished / SIMILARITY, folder)
+    return folder
+
+
+@pytest.fixture
+def many_labels(manifest: Manifest, tmp_path: Path) -> Config:
+    """Both videos of ten classes have labels, the four of two classes have none."""
+    train_rows = manifest.indices("train")
+    rows = train_rows[manifest.labels[train_rows] < NUM_LABELLED // 2]
+    path = tmp_path / "labelled.txt"
+    path.write_text("".join(f"{manifest.keys[row]}\n" for row in rows))
+    return load_config("demo", [*QUICK, f"labels.file={path}", "student.teachers=calibrated"])
+
+
+def test_the_map_is_at_least_as_likely_as_every_other_rule(
+    manifest: Manifest, many_labels: Config, work: Path
+) -> None:
+    found = cached_calibration(manifest, many_labels, work, work / "student")
+    assert (found.num_videos, found.num_left_out, found.num_folds) == (NUM_LABELLED, 0, 5)
+    values = found.log_likelihood
+    assert set(values) == set(found.right) == {*TeacherWeights, HELD_OUT}
+    for rule in ("similarity", "equal"):
+        assert values["calibrated"] >= values[rule] - 1e-6
+    # The weight stays within 0.001 and 0.999, so that one teacher alone may be a little likelier.
+    for teacher in Teacher:
+        assert values["calibrated"] >= values[teacher.value] - 2e-3
+    assert read_calibration(work / "student") == found
+
+
+def test_the_student_gets_the_map_s_weights(
+    manifest: Manifest, many_labels: Config, work: Path
+) -> None:
+    teachers = load_teachers(manifest, many_labels, work, torch.device("cpu"), name="other")
+    found = read_calibration(work / "other")
+    scores = read_similarity(work / SIMILARITY, manifest)
+    assert found is not None
+    assert scores is not None
+    rows = torch.from_numpy(manifest.indices("train"))
+    logits = torch.logit(scores[rows].double().clamp(0.001, 0.999))
+    wanted = torch.sigmoid(found.offset + found.slope * logits)
+    torch.testing.assert_close(teachers.invariant_weight[rows], wanted.float())
+    assert teachers.source["calibration"]["offset"] == found.offset
+
+
+def test_labels_of_unlabelled_videos_have_no_influence(
+    manifest: Manifest, many_labels: Config, work: Path
+) -> None:
+    unlabelled = many_labels.labels.subset(Part.UNLABELLED).rows(manifest)
+    labels = manifest.labels.copy()
+    labels[unlabelled] = labels[unlabelled[::-1]]
+    assert not np.array_equal(labels, manifest.labels)
+    place = manifest.table.schema.get_field_index("label")
+    column = pa.array(labels, manifest.table.schema.field(place).type)
+    other = replace(manifest, table=manifest.table.set_column(place, "label", column))
+    one, two = (
+        cached_calibration(each, many_labels, work, work / name)
+        for each, name in ((manifest, "one"), (other, "two"))
+    )
+    assert one == two
+    assert (work / "one" / CALIBRATION).read_bytes() == (work / "two" / CALIBRATION).read_bytes()
+
+
+def test_other_labels_give_another_map(manifest: Manifest, many_labels: Config, work: Path) -> None:
+    """Beside the last test: the labels of labelled videos do matter, and no stale map is used."""
+    before = cached_calibration(manifest, many_labels, work, work / "student")
+    everything = load_config("demo", [*QUICK, "labels.percent=100"])
+    after = cached_calibration(manifest, everything, work, work / "student")
+    assert after.num_videos == 24
+    assert after.source["labelled"] != before.source["labelled"]
+    assert read_calibration(work / "student") == after
+
+
+def test_one_label_a_class_is_too_few(
+    manifest: Manifest, config: Config, work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = cached_calibration(manifest, config, work, work / "student")
+    assert (found.offset, found.slope, found.num_videos, found.num_left_out) == (0.0, 0.0, 0, 12)
+    assert f"0 of 12 labelled videos can be judged, and {MIN_VIDEOS} are needed" in caplog.text
+    assert found.warning in caplog.text
+    assert found.log_likelihood == {}
+
+
+def made_up(
+    scores: np.ndarray, is_invariant_right: np.ndarray
+) -> tuple[JudgedVideos, torch.Tensor]:
+    """Videos of two classes on which one teacher is right and the other is wrong."""
+    num_videos = len(scores)
+    labels = np.arange(num_videos) // 2 % 2
+    rng = np.random.default_rng(0)
+
+    def says(is_right: np.ndarray) -> np.ndarray:
+        of_label = np.where(is_right, rng.uniform(0.7, 0.9, num_videos), rng.uniform(0.1, 0.3))
+        found = np.empty((num_videos, 2))
+        found[np.arange(num_videos), labels] = of_label
+        found[np.arange(num_videos), 1 - labels] = 1 - of_label
+        return found
+
+    videos = JudgedVideos(
+        rows=np.arange(num_videos),
+        labels=labels,
+        folds=np.arange(num_videos) % 5,
+        invariant=says(is_invariant_right),
+        distinctive=says(~is_invariant_right),
+    )
+    return videos, torch.from_numpy(scores).float()
+
+
+def test_where_each_teacher_knows_what_the_other_does_not_the_mixture_beats_both() -> None:
+    """Also on the folds that its map was not fitted to. The raw scores are right in order only."""
+    rng = np.random.default_rng(1)
+    is_invariant_right = rng.random(100) < 0.4
+    scores = np.where(is_invariant_right, 0.9, 0.7) + rng.uniform(-0.08, 0.08, 100)
+    videos, scores = made_up(scores, is_invariant_right)
+    found = calibrate(videos, scores, num_labelled=100, source={})
+    for measured in (found.right, found.log_likelihood):
+        for rule in ("invariant", "distinctive", "equal", "similarity"):
+            assert measured[HELD_OUT] > measured[rule] + 0.2
+    assert found.right["similarity"] == found.right["invariant"]  # no score is below one half
+    assert found.warning == ""
+
+
+def test_scores_that_say_nothing_give_a_constant_and_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    videos, scores = made_up(np.full(50, 0.8), np.arange(50) % 5 == 0)
+    found = calibrate(videos, scores, num_labelled=50, source={})
+    assert found.slope == 0
+    assert found.weight_map(scores)[0] < 0.5  # the distinctive teacher is right more often
+    assert "the weight is the same for all videos" in caplog.text
+
+
+def test_a_fold_s_weights_do_not_know_its_labels() -> None:
+    is_invariant_right = np.arange(50) % 3 == 0
+    videos, scores = made_up(np.linspace(0.5, 0.9, 50), is_invariant_right)
+    before = held_out_weights(videos, scores)
+    in_fold = videos.folds == 2
+    other = replace(videos, labels=np.where(in_fold, 1 - videos.labels, videos.labels))
+    after = held_out_weights(other, scores)
+    assert np.array_equal(after[in_fold], before[in_fold])
+    assert not np.array_equal(after[~in_fold], before[~in_fold])
+
+
+def test_videos_without_a_score_take_no_part() -> None:
+    videos, scores = made_up(np.linspace(0.6, 0.9, 40), np.arange(40) % 2 == 0)
+    scores[3] = float("nan")
+    found = calibrate(videos, scores, num_labelled=42, source={})
+    assert (found.num_videos, found.num_left_out) == (39, 3)
+    without = calibrate(videos.where(np.arange(40) != 3), scores, num_labelled=42, source={})
+    assert without == found
+
+
+def stopped(manifest: Manifest, config: Config, work: Path) -> None:
+    """A student that was stopped after its first checkpoint."""
+    stage = stopping_at(build_stage(StageKind.STUDENT, manifest, config, work), 4)
+    with pytest.raises(StoppedError):
+        train(stage, work, config)
+
+
+def test_a_run_goes_on_under_the_map_that_it_began_with(
+    manifest: Manifest, many_labels: Config, work: Path
+) -> None:
+    stopped(manifest, many_labels, work)
+    path = work / "student" / CALIBRATION
+    before = path.read_bytes()
+    found = read_calibration(work / "student")
+    assert found is not None
+    settings = json.loads(load_checkpoint(work / "student" / CHECKPOINT)["settings"])
+    assert settings["teachers"]["calibration"] == found.identity
+
+    # The same labels, but other clips of them: another map, so another run.
+    evaluation = many_labels.evaluation.model_copy(update={"num_clips": 1})
+    other = many_labels.model_copy(update={"evaluation": evaluation})
+    with pytest.raises(InputError, match=r"teachers\.calibration\..*num_clips was 2, now 1"):
+        train(build_stage(StageKind.STUDENT, manifest, other, work), work, other)
+    assert path.read_bytes() == before
+
+    train(build_stage(StageKind.STUDENT, manifest, many_labels, work), work, many_labels)
+    assert path.read_bytes() == before
+    shown = tb("runs", "show", work / "student")
+    assert f"the invariant teacher's weight: {found.formula}" in shown
+
+
+def test_the_file_is_the_map_not_a_new_fit(
+    manifest: Manifest, many_labels: Config, work: Path
+) -> None:
+    """On another machine a fit could differ in its last digits."""
+    cached_calibration(manifest, many_labels, work, work / "student")
+    path = work / "student" / CALIBRATION
+    path.write_text(json.dumps({**json.loads(path.read_text()), "offset": -0.123456789}))
+    found = cached_calibration(manifest, many_labels, work, work / "student")
+    assert found.offset == -0.123456789
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"offset": 1}'])
+def test_a_broken_file_is_named(
+    manifest: Manifest, many_labels: Config, work: Path, text: str
+) -> None:
+    path = work / "student" / CALIBRATION
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"calibration\.json: not a calibration.*remove it"):
+        cached_calibration(manifest, many_labels, work, work / "student")
+
+
+def test_a_missing_teacher_is_named(manifest: Manifest, many_labels: Config, work: Path) -> None:
+    (work / "invariant").unlink()
+    with pytest.raises(InputError, match=r"invariant.*no such checkpoint"):
+        cached_calibration(manifest, many_labels, work, work / "student")
+
+
+def test_the_formula_is_readable() -> None:
+    found = Calibration(
+        offset=-2.322,
+        slope=0.728,
+        num_videos=60,
+        num_left_out=0,
+        num_folds=5,
+        warning="",
+        log_likelihood={},
+        right={},
+        source={},
+    )
+    assert found.formula == "sigmoid(-2.32 + 0.73 logit(s))"
