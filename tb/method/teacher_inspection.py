@@ -1,0 +1,195 @@
+"""Both teachers and their mixtures, judged on the training videos of a work folder.
+
+The labelled videos are judged by cross-fitted probes (`tb.method.judged_videos`). For analysis, the
+fine-tuned teachers can be judged on the unlabelled videos, by labels that training does not see. No
+choice may depend on that, and the record says where it was done.
+"""
+
+import json
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loaders import Part
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest
+from tb.config.differences import Tree
+from tb.config.sections import Config
+from tb.evaluation.clips import evaluation_loader, video_means
+from tb.evaluation.evaluate import evaluation_source
+from tb.evaluation.reliability import ConfidenceBin, Reliability
+from tb.method.calibration import (
+    Calibration,
+    calibrate,
+    calibration_source,
+    held_out_weights,
+    rule_weights,
+)
+from tb.method.judged_videos import JudgedVideos, held_out_videos
+from tb.method.similarity_cache import cached_similarity
+from tb.method.target_quality import ClassScores, ScoreBin, TargetQuality, target_quality
+from tb.method.teachers import load_teacher
+from tb.stage_kinds import Teacher, TeacherWeights
+from tb.training.engine_record import with_engine_of
+
+INSPECTION = "teachers.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherInspection:
+    """What `tb inspect teachers` finds.
+
+    Attributes:
+        hidden_labels: Whether any part used labels that training does not have.
+        calibration: The map that a student with calibrated teachers gets.
+        parts: The labelled videos if any can be judged, then the unlabelled ones if asked for.
+        source: What all this depends on.
+    """
+
+    hidden_labels: bool
+    calibration: Calibration
+    parts: list[TargetQuality]
+    source: Tree
+
+
+def inspect_teachers(
+    manifest: Manifest, config: Config, work: Path, *, with_hidden_labels: bool = False
+) -> TeacherInspection:
+    """Judges both teachers and their mixtures.
+
+    Args:
+        manifest: The data set.
+        config: Labels, clips, seed.
+        work: The work folder, with both self-supervised teachers.
+        with_hidden_labels: Judge the fine-tuned teachers on the unlabelled videos too.
+
+    Raises:
+        InputError: A teacher is missing, unfinished or of another backbone; there are no unlabelled
+            videos; or no labelled one can be judged, and the unlabelled ones are not asked for.
+    """
+    source = inspection_source(manifest, config, work, with_hidden_labels=with_hidden_labels)
+    scores = cached_similarity(manifest, config, work)
+    labelled = held_out_videos(manifest, config, work)
+    num_labelled = len(config.labels.subset(Part.LABELLED).rows(manifest))
+    calibration = calibrate(labelled, scores, num_labelled=num_labelled, source=source["labelled"])
+    parts = []
+    if len(labelled):
+        weights = rule_weights(labelled, scores, calibration.weight_map)
+        if calibration.right:  # something was fitted
+            weights[TeacherWeights.CALIBRATED] = held_out_weights(labelled, scores)
+        parts.append(
+            target_quality(
+                labelled,
+                weights,
+                scores,
+                manifest.classes,
+                part=Part.LABELLED,
+                judged_by=f"linear probes on frozen features, {calibration.num_folds} folds",
+            )
+        )
+    if with_hidden_labels:
+        hidden = _hidden_videos(manifest, config, work)
+        weights = rule_weights(hidden, scores, calibration.weight_map)
+        parts.append(
+            target_quality(
+                hidden,
+                weights,
+                scores,
+                manifest.classes,
+                part=Part.UNLABELLED,
+                judged_by="the fine-tuned teachers",
+            )
+        )
+    if not parts:
+        raise InputError(
+            f"{manifest.where}: no labelled video can be judged, because each is the only one of"
+            " its class: give more labels, or judge the unlabelled videos for analysis"
+            " (--with-hidden-labels)"
+        )
+    return TeacherInspection(
+        hidden_labels=with_hidden_labels, calibration=calibration, parts=parts, source=source
+    )
+
+
+def inspection_source(
+    manifest: Manifest, config: Config, work: Path, *, with_hidden_labels: bool
+) -> Tree:
+    """What an inspection depends on.
+
+    Raises:
+        InputError: A teacher is missing.
+    """
+    source: Tree = {"labelled": calibration_source(manifest, config, work)}
+    if with_hidden_labels:
+        source["unlabelled"] = {
+            teacher.value: evaluation_source(work / teacher.finetuned, manifest, config)
+            for teacher in Teacher
+        }
+    return source
+
+
+def write_inspection(work: Path, inspection: TeacherInspection) -> None:
+    """Makes WORK/teachers.json."""
+    text = json.dumps(asdict(inspection), indent=1) + "\n"
+    publish_bytes(work / INSPECTION, text.encode())
+
+
+def read_inspection(work: Path) -> TeacherInspection | None:
+    """What `write_inspection` wrote; None where there is none.
+
+    Raises:
+        InputError: The file is not readable, or of another version of this program.
+    """
+    path = work / INSPECTION
+    if not path.is_file():
+        return None
+    try:
+        tree = json.loads(path.read_bytes())
+        calibration = Calibration(**tree.pop("calibration"))
+        parts = [_part(part) for part in tree.pop("parts")]
+        return TeacherInspection(calibration=calibration, parts=parts, **tree)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not an inspection of this version ({error}); run `tb inspect teachers` again,"
+            " or remove it"
+        ) from error
+
+
+def _part(tree: Tree) -> TargetQuality:
+    curves = {
+        name: Reliability(bins=[ConfidenceBin(**each) for each in curve["bins"]], ece=curve["ece"])
+        for name, curve in tree.pop("reliability").items()
+    }
+    score_bins = [ScoreBin(**each) for each in tree.pop("score_bins")]
+    classes = [ClassScores(**each) for each in tree.pop("classes")]
+    return TargetQuality(score_bins=score_bins, classes=classes, reliability=curves, **tree)
+
+
+def _hidden_videos(manifest: Manifest, config: Config, work: Path) -> JudgedVideos:
+    """The unlabelled training videos and their labels, judged by the fine-tuned teachers."""
+    config = with_engine_of(work / Teacher.INVARIANT.finetuned, manifest, config)
+    config.machine.limit_threads()
+    subset = config.labels.subset(Part.UNLABELLED)
+    on_error = config.machine.fault_policy
+    with closing(evaluation_loader(manifest, config, subset, on_error=on_error)) as loader:
+        networks = [
+            load_teacher(teacher, manifest, config, work, loader.device) for teacher in Teacher
+        ]
+
+        def both(clips: Tensor) -> Tensor:
+            return torch.cat([network(clips).float().softmax(-1) for network in networks], dim=1)
+
+        found, rows = video_means(loader, both, "fine-tuned teachers")
+    invariant, distinctive = np.split(found.astype(np.float64), 2, axis=1)
+    return JudgedVideos(
+        rows=rows,
+        labels=manifest.labels[rows],
+        folds=np.zeros(len(rows), dtype=np.int64),
+        invariant=invariant,
+        distinctive=distinctive,
+    )
