@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tb.api.work_folder import advise as advise
     from tb.api.work_folder import evaluate as evaluate
     from tb.api.work_folder import export as export
+    from tb.api.work_folder import inspect_teachers as inspect_teachers
     from tb.api.work_folder import knn_probe as knn_probe
     from tb.api.work_folder import linear_probe as linear_probe
     from tb.api.work_folder import report as report
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tb.api.work_folder import train as train
     from tb.evaluation.accuracy import Evaluation as Evaluation
     from tb.evaluation.probes import Retrieval as Retrieval
+    from tb.method.teacher_inspection import TeacherInspection as TeacherInspection
     from tb.prediction.classifier import TrainedClassifier as TrainedClassifier
     from tb.prediction.prediction import Answers as Answers
     from tb.prediction.prediction import Prediction as Prediction
@@ -56,6 +58,7 @@ _MODULE_OF = {
     "Retrieval": "tb.evaluation.probes",
     "Run": "tb.reports.runs",
     "RunComparison": "tb.reports.runs",
+    "TeacherInspection": "tb.method.teacher_inspection",
     "TrainedClassifier": "tb.prediction.classifier",
     "advise": "tb.api.work_folder",
     "compare_runs": "tb.api.inspection",
@@ -64,6 +67,7 @@ _MODULE_OF = {
     "evaluate": "tb.api.work_folder",
     "export": "tb.api.work_folder",
     "find_runs": "tb.api.inspection",
+    "inspect_teachers": "tb.api.work_folder",
     "knn_probe": "tb.api.work_folder",
     "linear_probe": "tb.api.work_folder",
     "load_classifier": "tb.api.answers",
@@ -92,6 +96,7 @@ __all__ = [
     "Retrieval",
     "Run",
     "RunComparison",
+    "TeacherInspection",
     "TrainedClassifier",
     "advise",
     "compare_runs",
@@ -100,6 +105,7 @@ __all__ = [
     "evaluate",
     "export",
     "find_runs",
+    "inspect_teachers",
     "knn_probe",
     "linear_probe",
     "load_classifier",

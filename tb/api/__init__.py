@@ -30,6 +30,7 @@ from tb.api.work_folder import ALL as ALL
 from tb.api.work_folder import advise as advise
 from tb.api.work_folder import evaluate as evaluate
 from tb.api.work_folder import export as export
+from tb.api.work_folder import inspect_teachers as inspect_teachers
 from tb.api.work_folder import knn_probe as knn_probe
 from tb.api.work_folder import linear_probe as linear_probe
 from tb.api.work_folder import report as report

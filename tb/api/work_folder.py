@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
+from shards.files.publish import publish_bytes
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb.api.opening import open_work
 from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tb.advice.advice import Advice
     from tb.evaluation.accuracy import Evaluation
     from tb.evaluation.probes import Retrieval
+    from tb.method.teacher_inspection import TeacherInspection
 
 ALL = "all"
 """For `train`: every stage in order."""
@@ -274,6 +276,40 @@ def retrieve(
 
     manifest, config, work = open_work(shards, out, preset, settings)
     return probes.retrieve(stage, manifest, config, work, peek=peek_test)
+
+
+@full_disk_named
+def inspect_teachers(
+    *,
+    shards: Path | str,
+    out: Path | str,
+    preset: Path | str | None = None,
+    settings: Sequence[str] = (),
+    with_hidden_labels: bool = False,
+) -> "TeacherInspection":
+    """`tb inspect teachers`: how good the targets are that a student would learn from.
+
+    It writes OUT/teachers.json and OUT/teachers-*.png.
+
+    Args:
+        shards: The data set.
+        out: The work folder, with both teachers.
+        preset: Settings.
+        settings: Settings that go over the preset's.
+        with_hidden_labels: Judge the unlabelled videos too, by labels that training does not have.
+            That is for analysis only, and the record says so.
+    """
+    from tb.method import teacher_inspection
+    from tb.reports.teacher_charts import chart_pngs
+
+    manifest, config, work = open_work(shards, out, preset, settings)
+    found = teacher_inspection.inspect_teachers(
+        manifest, config, work, with_hidden_labels=with_hidden_labels
+    )
+    for name, png in chart_pngs(found).items():
+        publish_bytes(work / f"teachers-{name}.png", png)
+    teacher_inspection.write_inspection(work, found)
+    return found
 
 
 @full_disk_named

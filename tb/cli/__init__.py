@@ -18,6 +18,7 @@ from tb.cli.demo import demo_command
 from tb.cli.doctor import doctor_command
 from tb.cli.evaluate import evaluate_command
 from tb.cli.export import export_command
+from tb.cli.inspect import inspect_app
 from tb.cli.predict import predict_command
 from tb.cli.probes import probe_app, retrieve_command
 from tb.cli.report import report_command, views_command
@@ -42,6 +43,7 @@ app.add_typer(train_app, name="train")
 app.command("eval")(evaluate_command)
 app.add_typer(probe_app, name="probe")
 app.command("retrieve")(retrieve_command)
+app.add_typer(inspect_app, name="inspect")
 app.command("predict")(predict_command)
 app.command("export")(export_command)
 app.command("report")(report_command)

@@ -6,11 +6,12 @@ For this each teacher needs predictions that did not learn from the label. Linea
 frozen self-supervised features give them by cross-fitting, in seconds. The fine-tuned teachers,
 which the student learns from, would have to be trained again for each fold.
 
-The probes are weaker than the fine-tuned teachers, and the map is used for the latter. Three things
-make that sound enough. The map has s alone: a confidence would have another scale there. Both
-teachers are replaced in the same way, so it is their balance that is measured and not their level.
-And the probes' probabilities are taken as they are, without a temperature: probes and fine-tuned
-networks both fit their few labels completely, so both are too sure.
+The probes stand for the fine-tuned teachers, to which the map is applied. They are weaker, but both
+teachers are replaced in the same way, so it is the balance of the two that is measured. The map
+has s alone, because the confidences of a probe and of a fine-tuned network have different scales.
+There is no temperature, which would be two more numbers to fit to few labels. Probes are too sure,
+and sure predictions that are wrong pull the weights to the middle. So the map errs on the careful
+side.
 
 WORK/NAME/calibration.json keeps the map beside the student that it was fitted for.
 """

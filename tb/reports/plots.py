@@ -41,7 +41,7 @@ def training_curves(metrics: dict[str, list[MetricsRow]]) -> str:
             axes.spines["right"].set_visible(False)
             if terms:
                 axes.legend(frameon=False)
-        return _svg(figure)
+        return figure_svg(figure)
 
 
 def similarity_boxes(values: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
@@ -70,7 +70,7 @@ def similarity_boxes(values: np.ndarray, labels: np.ndarray, classes: Sequence[s
         axes.set_yticks(range(1, len(classes) + 1), [classes[c] for c in order])
         axes.set_xlabel("temporal similarity s (1: trust the invariant teacher)")
         axes.spines["right"].set_visible(False)
-        return _svg(figure)
+        return figure_svg(figure)
 
 
 def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,8 @@ def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
     )
 
 
-def _svg(figure: Figure) -> str:
+def figure_svg(figure: Figure) -> str:
+    """The figure as SVG text that a page can contain."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     # Without the XML prolog, which is not allowed inside a page.

@@ -5,6 +5,7 @@ The page contains its pictures and styles, so it opens from disk and can be mail
 
 import base64
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -22,14 +23,18 @@ from tb.evaluation.accuracy import Evaluation, read_evaluation
 from tb.evaluation.evaluate import evaluation_source
 from tb.method.calibration import Calibration, read_calibration
 from tb.method.similarity_cache import SIMILARITY, read_similarity
+from tb.method.teacher_inspection import INSPECTION, inspection_source, read_inspection
 from tb.networks.backbones import backbone_identity
 from tb.reports import plots
+from tb.reports.teacher_charts import chart_svgs
 from tb.reports.view_sheet import png_bytes, view_sheet
 from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind, TeacherWeights
 from tb.training.bad_videos import read_bad_list
 from tb.training.engine_record import pixels_from, with_engine_of
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.version import __version__
+
+logger = logging.getLogger(__name__)
 
 REPORT, RESULT = "report.html", "result.json"
 Found = dict[StageKind, Evaluation]
@@ -170,6 +175,7 @@ def _page(
         spread=_similarity_plot(manifest, work),
         weights_note=weights_note(config.student.teachers, calibration),
         calibration=calibration,
+        inspection=_inspection(manifest, config, work),
         sheet=base64.b64encode(sheet).decode(),
         settings=dump_yaml(config),
     )
@@ -203,6 +209,18 @@ def _similarity_plot(manifest: Manifest, work: Path) -> str | None:
         return None
     rows = np.flatnonzero(~scores.isnan().numpy())
     return plots.similarity_boxes(scores.numpy()[rows], manifest.labels[rows], manifest.classes)
+
+
+def _inspection(manifest: Manifest, config: Config, work: Path) -> Tree | None:
+    """The charts of `tb inspect teachers`; None where it has not run on these weights."""
+    found = read_inspection(work)
+    if found is None:
+        return None
+    source = inspection_source(manifest, config, work, with_hidden_labels=found.hidden_labels)
+    if found.source != source:
+        logger.warning("%s is of other weights or settings, so it is not shown", work / INSPECTION)
+        return None
+    return {"charts": chart_svgs(found), "hidden_labels": found.hidden_labels}
 
 
 def weights_note(rule: TeacherWeights, calibration: Calibration | None) -> str:

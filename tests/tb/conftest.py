@@ -1,5 +1,6 @@
 """A few of the demo's videos as shards, and settings under which a step is quick."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from shards.sources.folder import from_folder
 from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
+from tb.method.similarity_cache import SIMILARITY
+from tb.stage_kinds import FINETUNED, Teacher
 from tests.made_once import made_once
 
 QUICK = (
@@ -56,3 +59,23 @@ def finished(manifest: Manifest, config: Config, tmp_path_factory: pytest.TempPa
     from tb.workflow.run import run_all
 
     return made_once(tmp_path_factory, "finished", lambda work: run_all(manifest, config, work))
+
+
+@pytest.fixture
+def taught(finished: Path, tmp_path: Path) -> Path:
+    """A work folder with all teachers and the scores, for another student."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for stage in (*(teacher.pretrained for teacher in Teacher), *FINETUNED):
+        (folder / stage).symlink_to(finished / stage)
+    shutil.copy(finished / SIMILARITY, folder)
+    return folder
+
+
+@pytest.fixture
+def many_labels(manifest: Manifest, tmp_path: Path) -> Config:
+    """Both videos of ten classes have labels, the four of two classes have none."""
+    rows = [row for row in manifest.indices("train") if manifest.labels[row] < 10]
+    path = tmp_path / "labelled.txt"
+    path.write_text("".join(f"{manifest.keys[row]}\n" for row in rows))
+    return load_config("demo", [*QUICK, f"labels.file={path}", "student.teachers=calibrated"])

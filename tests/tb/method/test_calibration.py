@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,42 +29,19 @@ from tb.method.judged_videos import JudgedVideos
 from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.method.stages import build_stage
 from tb.method.teachers import load_teachers
-from tb.stage_kinds import FINETUNED, StageKind, Teacher, TeacherWeights
+from tb.stage_kinds import StageKind, Teacher, TeacherWeights
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tests.tb.commands import tb
 from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
 
-NUM_LABELLED = 20
-
-
-@pytest.fixture
-def work(finished: Path, tmp_path: Path) -> Path:
-    """A work folder with all teachers and the scores, for another student."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    for stage in (*(teacher.pretrained for teacher in Teacher), *FINETUNED):
-        (folder / stage).symlink_to(finished / stage)
-    shutil.copy(finished / SIMILARITY, folder)
-    return folder
-
-
-@pytest.fixture
-def many_labels(manifest: Manifest, tmp_path: Path) -> Config:
-    """Both videos of ten classes have labels, the four of two classes have none."""
-    train_rows = manifest.indices("train")
-    rows = train_rows[manifest.labels[train_rows] < NUM_LABELLED // 2]
-    path = tmp_path / "labelled.txt"
-    path.write_text("".join(f"{manifest.keys[row]}\n" for row in rows))
-    return load_config("demo", [*QUICK, f"labels.file={path}", "student.teachers=calibrated"])
-
 
 def test_the_map_is_at_least_as_likely_as_every_other_rule(
-    manifest: Manifest, many_labels: Config, work: Path
+    manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
-    found = cached_calibration(manifest, many_labels, work, work / "student")
-    assert (found.num_videos, found.num_left_out, found.num_folds) == (NUM_LABELLED, 0, 5)
+    found = cached_calibration(manifest, many_labels, taught, taught / "student")
+    assert (found.num_videos, found.num_left_out, found.num_folds) == (20, 0, 5)
     values = found.log_likelihood
     assert set(values) == set(found.right) == {*TeacherWeights, HELD_OUT}
     for rule in ("similarity", "equal"):
@@ -73,15 +49,15 @@ def test_the_map_is_at_least_as_likely_as_every_other_rule(
     # The weight stays within 0.001 and 0.999, so that one teacher alone may be a little likelier.
     for teacher in Teacher:
         assert values["calibrated"] >= values[teacher.value] - 2e-3
-    assert read_calibration(work / "student") == found
+    assert read_calibration(taught / "student") == found
 
 
 def test_the_student_gets_the_map_s_weights(
-    manifest: Manifest, many_labels: Config, work: Path
+    manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
-    teachers = load_teachers(manifest, many_labels, work, torch.device("cpu"), name="other")
-    found = read_calibration(work / "other")
-    scores = read_similarity(work / SIMILARITY, manifest)
+    teachers = load_teachers(manifest, many_labels, taught, torch.device("cpu"), name="other")
+    found = read_calibration(taught / "other")
+    scores = read_similarity(taught / SIMILARITY, manifest)
     assert found is not None
     assert scores is not None
     rows = torch.from_numpy(manifest.indices("train"))
@@ -92,7 +68,7 @@ def test_the_student_gets_the_map_s_weights(
 
 
 def test_labels_of_unlabelled_videos_have_no_influence(
-    manifest: Manifest, many_labels: Config, work: Path
+    manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
     unlabelled = many_labels.labels.subset(Part.UNLABELLED).rows(manifest)
     labels = manifest.labels.copy()
@@ -102,28 +78,32 @@ def test_labels_of_unlabelled_videos_have_no_influence(
     column = pa.array(labels, manifest.table.schema.field(place).type)
     other = replace(manifest, table=manifest.table.set_column(place, "label", column))
     one, two = (
-        cached_calibration(each, many_labels, work, work / name)
+        cached_calibration(each, many_labels, taught, taught / name)
         for each, name in ((manifest, "one"), (other, "two"))
     )
     assert one == two
-    assert (work / "one" / CALIBRATION).read_bytes() == (work / "two" / CALIBRATION).read_bytes()
+    assert (taught / "one" / CALIBRATION).read_bytes() == (
+        taught / "two" / CALIBRATION
+    ).read_bytes()
 
 
-def test_other_labels_give_another_map(manifest: Manifest, many_labels: Config, work: Path) -> None:
+def test_other_labels_give_another_map(
+    manifest: Manifest, many_labels: Config, taught: Path
+) -> None:
     """Beside the last test: the labels of labelled videos do matter, and no stale map is used."""
-    before = cached_calibration(manifest, many_labels, work, work / "student")
+    before = cached_calibration(manifest, many_labels, taught, taught / "student")
     everything = load_config("demo", [*QUICK, "labels.percent=100"])
-    after = cached_calibration(manifest, everything, work, work / "student")
+    after = cached_calibration(manifest, everything, taught, taught / "student")
     assert after.num_videos == 24
     assert after.source["labelled"] != before.source["labelled"]
-    assert read_calibration(work / "student") == after
+    assert read_calibration(taught / "student") == after
 
 
 def test_one_label_a_class_is_too_few(
-    manifest: Manifest, config: Config, work: Path, caplog: pytest.LogCaptureFixture
+    manifest: Manifest, config: Config, taught: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        found = cached_calibration(manifest, config, work, work / "student")
+        found = cached_calibration(manifest, config, taught, taught / "student")
     assert (found.offset, found.slope, found.num_videos, found.num_left_out) == (0.0, 0.0, 0, 12)
     assert f"0 of 12 labelled videos can be judged, and {MIN_VIDEOS} are needed" in caplog.text
     assert found.warning in caplog.text
@@ -199,63 +179,63 @@ def test_videos_without_a_score_take_no_part() -> None:
     assert without == found
 
 
-def stopped(manifest: Manifest, config: Config, work: Path) -> None:
+def stopped(manifest: Manifest, config: Config, taught: Path) -> None:
     """A student that was stopped after its first checkpoint."""
-    stage = stopping_at(build_stage(StageKind.STUDENT, manifest, config, work), 4)
+    stage = stopping_at(build_stage(StageKind.STUDENT, manifest, config, taught), 4)
     with pytest.raises(StoppedError):
-        train(stage, work, config)
+        train(stage, taught, config)
 
 
 def test_a_run_goes_on_under_the_map_that_it_began_with(
-    manifest: Manifest, many_labels: Config, work: Path
+    manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
-    stopped(manifest, many_labels, work)
-    path = work / "student" / CALIBRATION
+    stopped(manifest, many_labels, taught)
+    path = taught / "student" / CALIBRATION
     before = path.read_bytes()
-    found = read_calibration(work / "student")
+    found = read_calibration(taught / "student")
     assert found is not None
-    settings = json.loads(load_checkpoint(work / "student" / CHECKPOINT)["settings"])
+    settings = json.loads(load_checkpoint(taught / "student" / CHECKPOINT)["settings"])
     assert settings["teachers"]["calibration"] == found.identity
 
     # The same labels, but other clips of them: another map, so another run.
     evaluation = many_labels.evaluation.model_copy(update={"num_clips": 1})
     other = many_labels.model_copy(update={"evaluation": evaluation})
     with pytest.raises(InputError, match=r"teachers\.calibration\..*num_clips was 2, now 1"):
-        train(build_stage(StageKind.STUDENT, manifest, other, work), work, other)
+        train(build_stage(StageKind.STUDENT, manifest, other, taught), taught, other)
     assert path.read_bytes() == before
 
-    train(build_stage(StageKind.STUDENT, manifest, many_labels, work), work, many_labels)
+    train(build_stage(StageKind.STUDENT, manifest, many_labels, taught), taught, many_labels)
     assert path.read_bytes() == before
-    shown = tb("runs", "show", work / "student")
+    shown = tb("runs", "show", taught / "student")
     assert f"the invariant teacher's weight: {found.formula}" in shown
 
 
 def test_the_file_is_the_map_not_a_new_fit(
-    manifest: Manifest, many_labels: Config, work: Path
+    manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
     """On another machine a fit could differ in its last digits."""
-    cached_calibration(manifest, many_labels, work, work / "student")
-    path = work / "student" / CALIBRATION
+    cached_calibration(manifest, many_labels, taught, taught / "student")
+    path = taught / "student" / CALIBRATION
     path.write_text(json.dumps({**json.loads(path.read_text()), "offset": -0.123456789}))
-    found = cached_calibration(manifest, many_labels, work, work / "student")
+    found = cached_calibration(manifest, many_labels, taught, taught / "student")
     assert found.offset == -0.123456789
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"offset": 1}'])
 def test_a_broken_file_is_named(
-    manifest: Manifest, many_labels: Config, work: Path, text: str
+    manifest: Manifest, many_labels: Config, taught: Path, text: str
 ) -> None:
-    path = work / "student" / CALIBRATION
+    path = taught / "student" / CALIBRATION
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(InputError, match=r"calibration\.json: not a calibration.*remove it"):
-        cached_calibration(manifest, many_labels, work, work / "student")
+        cached_calibration(manifest, many_labels, taught, taught / "student")
 
 
-def test_a_missing_teacher_is_named(manifest: Manifest, many_labels: Config, work: Path) -> None:
-    (work / "invariant").unlink()
+def test_a_missing_teacher_is_named(manifest: Manifest, many_labels: Config, taught: Path) -> None:
+    (taught / "invariant").unlink()
     with pytest.raises(InputError, match=r"invariant.*no such checkpoint"):
-        cached_calibration(manifest, many_labels, work, work / "student")
+        cached_calibration(manifest, many_labels, taught, taught / "student")
 
 
 def test_the_formula_is_readable() -> None:

@@ -17,6 +17,7 @@ from tb.evaluation.accuracy import Evaluation
 from tb.evaluation.evaluate import evaluate
 from tb.method.calibration import CALIBRATION, Calibration
 from tb.method.streams import pretrain_views
+from tb.method.teacher_inspection import INSPECTION, inspect_teachers, write_inspection
 from tb.reports.report import verdict, weights_note, write_report
 from tb.reports.view_sheet import view_sheet
 from tb.stage_kinds import StageKind, TeacherWeights
@@ -173,6 +174,27 @@ def test_the_page_of_a_calibrated_student_compares_the_rules(
     row = r"<td>similarity</td><td>38.3 %</td>\s*<td>-2.833</td>"
     assert re.search(row, write_report(manifest, calibrated, tmp_path / "work").read_text())
     assert not re.search(row, write_report(manifest, config, tmp_path / "work").read_text())
+
+
+def test_the_page_shows_an_inspection_of_its_own_weights_only(
+    finished: Path,
+    manifest: Manifest,
+    config: Config,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(finished, work)
+    write_inspection(work, inspect_teachers(manifest, config, work, with_hidden_labels=True))
+    page = write_report(manifest, config, work).read_text()
+    assert len(re.findall(r"<svg", page)) == 6
+    assert "judged by labels that training does not" in page
+    other = json.loads((work / INSPECTION).read_text())
+    other["source"]["labelled"]["labelled"] = "those of another run"
+    (work / INSPECTION).write_text(json.dumps(other))
+    page = write_report(manifest, config, work).read_text()
+    assert len(re.findall(r"<svg", page)) == 2
+    assert "teachers.json is of other weights or settings" in caplog.text
 
 
 def test_the_view_sheet_shows_the_first_batch_pixel_by_pixel(

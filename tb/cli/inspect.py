@@ -1,0 +1,81 @@
+"""`tb inspect teachers`: how good the student's targets are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tb import api
+from tb.cli.options import Preset, Set, Shards
+
+if TYPE_CHECKING:
+    from tb.method.target_quality import TargetQuality
+    from tb.method.teacher_inspection import TeacherInspection
+
+inspect_app = typer.Typer(no_args_is_help=True, help="Look into what a student learns from.")
+
+# The width for a pipe, because Rich's 80 columns would break long lines in two.
+_PIPE_WIDTH = 160
+
+
+@inspect_app.callback()
+def _group() -> None:
+    """With one command only, Typer would leave out its name."""
+
+
+@inspect_app.command()
+def teachers(
+    work: Annotated[Path, typer.Argument(help="Work folder with both teachers.")],
+    shards: Shards,
+    preset: Preset = None,
+    set_: Set = None,
+    with_hidden_labels: Annotated[
+        bool,
+        typer.Option(
+            "--with-hidden-labels",
+            help="Judge the unlabelled videos too, by labels that training does not have: for"
+            " analysis only; the record says so.",
+        ),
+    ] = False,
+) -> None:
+    """Say how often both teachers and their mixtures are right, and draw where.
+
+    Labelled training videos are judged by probes that did not learn from them. WORK gets
+    teachers.json and four pictures, and the report a section.
+    """
+    found = api.inspect_teachers(
+        shards=shards,
+        out=work,
+        preset=preset,
+        settings=set_ or [],
+        with_hidden_labels=with_hidden_labels,
+    )
+    console = Console()
+    console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
+    console.print(_table(found))
+    typer.echo(f"calibrated: the invariant teacher's weight is {found.calibration.formula}")
+    typer.echo(f"see {work}/teachers.json, teachers-*.png")
+
+
+def _table(found: "TeacherInspection") -> Table:
+    from tb.reports.teacher_charts import RULE_NAMES, caption
+
+    table = Table("right", box=None)
+    for part in found.parts:
+        table.add_column(caption(part), justify="right")
+    for rule, name in RULE_NAMES.items():
+        table.add_row(name, *(f"{part.right[rule]:.1%}" for part in found.parts))
+    for rule, name in RULE_NAMES.items():
+        if rule in found.parts[0].reliability:
+            table.add_row(
+                f"calibration error, {name}",
+                *(f"{part.reliability[rule].ece:.1%}" for part in found.parts),
+            )
+    table.add_row("s is higher where only the invariant one is right", *map(_order, found.parts))
+    return table
+
+
+def _order(part: "TargetQuality") -> str:
+    return "-" if part.order is None else f"{part.order:.1%}"

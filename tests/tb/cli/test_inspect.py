@@ -1,0 +1,57 @@
+"""`tb inspect teachers`: what it prints and writes."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from shards.format.manifest import Manifest
+from tb import inspect_teachers
+from tb.config.load_config import remember_config
+from tb.config.sections import Config
+from tb.method.teacher_inspection import read_inspection
+from tests.tb.commands import complaint, tb
+
+CHARTS = ("disagreements", "reliability", "right", "scores")
+
+
+@pytest.fixture
+def work(taught: Path, many_labels: Config) -> Path:
+    remember_config(taught, many_labels)
+    return taught
+
+
+def test_it_prints_the_shares_and_draws_every_chart(work: Path, manifest: Manifest) -> None:
+    out = tb("inspect", "teachers", work, "--shards", manifest.root, "--with-hidden-labels")
+    found = read_inspection(work)
+    assert found is not None
+    labelled, unlabelled = found.parts
+    (line,) = (line for line in out.splitlines() if "mixture by s calibrated" in line)
+    assert line.split()[-2:] == [
+        f"{labelled.right['calibrated']:.1%}",
+        f"{unlabelled.right['calibrated']:.1%}",
+    ]
+    assert "hidden labels, for analysis only" in out
+    assert f"weight is {found.calibration.formula}" in out
+    pictures = sorted(path.name for path in work.glob("teachers-*.png"))
+    assert pictures == [f"teachers-{name}.png" for name in CHARTS]
+    for name in pictures:
+        with Image.open(work / name) as picture:
+            assert picture.width > 1000  # two columns
+
+
+def test_without_hidden_labels_nothing_says_so(work: Path, manifest: Manifest) -> None:
+    out = tb("inspect", "teachers", work, "--shards", manifest.root)
+    assert "hidden labels" not in out
+    assert "20 labelled training videos" in out
+    before = (work / "teachers.json").read_bytes()
+    found = inspect_teachers(shards=manifest.root, out=work)
+    assert found == read_inspection(work)
+    assert (work / "teachers.json").read_bytes() == before
+
+
+def test_a_folder_without_teachers_is_named(manifest: Manifest, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    message = complaint("inspect", "teachers", nowhere, "--shards", manifest.root)
+    assert message.startswith(f"{nowhere}/invariant/checkpoint.pt: no such checkpoint")
+    assert not nowhere.exists()
