@@ -21,6 +21,7 @@ class TableRow:
         kind: The stage whose accuracy it is.
         overrides: The settings in which it differs from the preset.
         paper: Published numbers: (data set, backbone) -> percentage of labels -> top-1.
+        only_named: Whether it is run only if --rows names it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class TableRow:
     kind: StageKind = StageKind.STUDENT
     overrides: tuple[str, ...] = ()
     paper: dict[tuple[str, str], Percents] = field(default_factory=dict)
+    only_named: bool = False
 
 
 _UCF, _HMDB, _K400 = "ucf101", "hmdb51", "kinetics400"
@@ -69,8 +71,11 @@ _BASELINES = (SUPERVISED, *map(_stage_row, BASELINES))
 _TEACHERS = tuple(map(_stage_row, FINETUNED))
 
 
-def _teachers_row(name: str, title: str, teachers: TeacherWeights) -> TableRow:
-    return TableRow(name=name, title=title, overrides=(f"student.teachers={teachers}",))
+def _teachers_row(
+    name: str, title: str, teachers: TeacherWeights, *, only_named: bool = False
+) -> TableRow:
+    overrides = (f"student.teachers={teachers}",)
+    return TableRow(name=name, title=title, overrides=overrides, only_named=only_named)
 
 
 INVARIANT_ONLY = _teachers_row(
@@ -89,6 +94,12 @@ _TARGETS = (
         "stretched-weights",
         "student of both, similarity stretched to 0 ... 1",
         TeacherWeights.STRETCHED,
+    ),
+    _teachers_row(
+        "calibrated-weights",
+        "student of both, similarity calibrated on the labelled videos",
+        TeacherWeights.CALIBRATED,
+        only_named=True,
     ),
     EQUAL_WEIGHTS,
 )

@@ -22,7 +22,7 @@ class Reproduction:
         table: "main", "table1" or "table2".
         dataset: A set of the paper, "demo", or the preset of another set.
         backbone: "r50" or "r18", for the sets of the paper.
-        rows: Names of the rows to run. None: all rows.
+        rows: Names of the rows to run. None: all that need not be named.
         percents: Percentages of labels. None: the paper's, or the preset's.
         seeds: Seeds 0, 1, ... of every row.
         overrides: Settings for all runs, as `--set` takes them.
@@ -80,7 +80,7 @@ class Reproduction:
             raise InputError(f"no table {self.table!r}: choose one of {', '.join(TABLES)}")
         rows = TABLES[self.table]
         if self.rows is None:
-            return rows
+            return tuple(row for row in rows if not row.only_named)
         known = [row.name for row in rows]
         for name in self.rows:
             if name not in known:

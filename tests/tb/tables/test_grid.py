@@ -12,9 +12,11 @@ import pytest
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tb.stage_kinds import TeacherWeights
 from tb.tables.cost import cost_table
 from tb.tables.grid import Finding, Grid, findings, make_grid, run_grid
 from tb.tables.published import TABLES, TableRow
+from tb.tables.reproduce import Reproduction
 from tests.tb.conftest import QUICK
 
 TABLE1 = {row.name: row for row in TABLES["table1"]}
@@ -55,6 +57,15 @@ def test_every_unit_comes_after_what_it_needs_and_only_once() -> None:
 def test_a_row_needs_the_teachers_that_it_uses(name: str, needs: list[str]) -> None:
     unit = grid_of(name).units[-1]
     assert [key.rpartition("/")[2] for key in unit.needs] == needs
+
+
+def test_the_calibrated_row_runs_only_if_it_is_named() -> None:
+    wanted = Reproduction(table="table1")
+    cells = {cell.row.name for cell in wanted.grid().cells}
+    assert cells == {name for name in TABLE1 if name != "calibrated-weights"}
+    unit = replace(wanted, rows=("calibrated-weights",)).grid().units[-1]
+    assert unit.config.student.teachers is TeacherWeights.CALIBRATED
+    assert len(unit.needs) >= 2
 
 
 def test_a_start_from_a_checkpoint_is_needed_too() -> None:
