@@ -35,7 +35,7 @@ from tb.evaluation.cross_fitting import NUM_FOLDS
 from tb.evaluation.evaluate import evaluation_source
 from tb.evaluation.probe_defaults import DEFAULT_L2
 from tb.method.judged_videos import JudgedVideos, held_out_videos
-from tb.method.similarity_cache import cached_similarity, similarity_key
+from tb.method.similarity_cache import similarity_key
 from tb.method.weight_map import (
     HALF_EACH,
     WeightMap,
@@ -105,7 +105,9 @@ class Calibration:
 
 
 @main_first
-def cached_calibration(manifest: Manifest, config: Config, work: Path, folder: Path) -> Calibration:
+def cached_calibration(
+    manifest: Manifest, config: Config, work: Path, folder: Path, scores: Tensor
+) -> Calibration:
     """The map in `folder`, or a new one where it has none for these weights, labels and settings.
 
     A run that has begun keeps its file: it goes on only under the map that it began with.
@@ -113,8 +115,10 @@ def cached_calibration(manifest: Manifest, config: Config, work: Path, folder: P
     Args:
         manifest: The data set.
         config: Labels, clips, seed.
-        work: The work folder, with both self-supervised teachers and the scores.
+        work: The work folder, with both self-supervised teachers.
         folder: The student's own folder.
+        scores: (videos of the manifest,) as `cached_similarity` gives them. (It waits for all
+            processes, so it cannot run in here, where rank 0 is alone.)
 
     Raises:
         InputError: A self-supervised teacher is missing or of another backbone; or the file is not
@@ -123,7 +127,6 @@ def cached_calibration(manifest: Manifest, config: Config, work: Path, folder: P
     source = calibration_source(manifest, config, work)
     found = read_calibration(folder)
     if found is None or found.source != source:
-        scores = cached_similarity(manifest, config, work)
         num_labelled = len(config.labels.subset(Part.LABELLED).rows(manifest))
         videos = held_out_videos(manifest, config, work)
         found = calibrate(videos, scores, num_labelled=num_labelled, source=source)

@@ -72,7 +72,7 @@ def load_teachers(
         scores = cached_similarity(manifest, config, work)
         source["similarity"] = similarity_key(manifest, config, work)
     if kind is TeacherWeights.CALIBRATED:
-        calibration = cached_calibration(manifest, config, work, work / name)
+        calibration = cached_calibration(manifest, config, work, work / name, scores)
         weight_map = calibration.weight_map
         source["calibration"] = calibration.identity
     weight = target_weights(kind, scores, weight_map)

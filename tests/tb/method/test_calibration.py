@@ -13,7 +13,7 @@ import torch
 from loaders import Part
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.load_config import load_config
+from tb.config.load_config import dump_yaml, load_config
 from tb.config.sections import Config
 from tb.method.calibration import (
     CALIBRATION,
@@ -26,7 +26,7 @@ from tb.method.calibration import (
     read_calibration,
 )
 from tb.method.judged_videos import JudgedVideos
-from tb.method.similarity_cache import SIMILARITY, read_similarity
+from tb.method.similarity_cache import SIMILARITY, cached_similarity, read_similarity
 from tb.method.stages import build_stage
 from tb.method.teachers import load_teachers
 from tb.stage_kinds import StageKind, Teacher, TeacherWeights
@@ -35,12 +35,19 @@ from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tests.tb.commands import tb
 from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.training.test_distributed import start_pair
+
+
+def calibrated(manifest: Manifest, config: Config, work: Path, name: str) -> Calibration:
+    """The map of the student in WORK/NAME."""
+    scores = cached_similarity(manifest, config, work)
+    return cached_calibration(manifest, config, work, work / name, scores)
 
 
 def test_the_map_is_at_least_as_likely_as_every_other_rule(
     manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
-    found = cached_calibration(manifest, many_labels, taught, taught / "student")
+    found = calibrated(manifest, many_labels, taught, "student")
     assert (found.num_videos, found.num_left_out, found.num_folds) == (20, 0, 5)
     values = found.log_likelihood
     assert set(values) == set(found.right) == {*TeacherWeights, HELD_OUT}
@@ -78,7 +85,7 @@ def test_labels_of_unlabelled_videos_have_no_influence(
     column = pa.array(labels, manifest.table.schema.field(place).type)
     other = replace(manifest, table=manifest.table.set_column(place, "label", column))
     one, two = (
-        cached_calibration(each, many_labels, taught, taught / name)
+        calibrated(each, many_labels, taught, name)
         for each, name in ((manifest, "one"), (other, "two"))
     )
     assert one == two
@@ -91,9 +98,9 @@ def test_other_labels_give_another_map(
     manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
     """Beside the last test: the labels of labelled videos do matter, and no stale map is used."""
-    before = cached_calibration(manifest, many_labels, taught, taught / "student")
+    before = calibrated(manifest, many_labels, taught, "student")
     everything = load_config("demo", [*QUICK, "labels.percent=100"])
-    after = cached_calibration(manifest, everything, taught, taught / "student")
+    after = calibrated(manifest, everything, taught, "student")
     assert after.num_videos == 24
     assert after.source["labelled"] != before.source["labelled"]
     assert read_calibration(taught / "student") == after
@@ -103,7 +110,7 @@ def test_one_label_a_class_is_too_few(
     manifest: Manifest, config: Config, taught: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        found = cached_calibration(manifest, config, taught, taught / "student")
+        found = calibrated(manifest, config, taught, "student")
     assert (found.offset, found.slope, found.num_videos, found.num_left_out) == (0.0, 0.0, 0, 12)
     assert f"0 of 12 labelled videos can be judged, and {MIN_VIDEOS} are needed" in caplog.text
     assert found.warning in caplog.text
@@ -214,11 +221,39 @@ def test_the_file_is_the_map_not_a_new_fit(
     manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
     """On another machine a fit could differ in its last digits."""
-    cached_calibration(manifest, many_labels, taught, taught / "student")
+    calibrated(manifest, many_labels, taught, "student")
     path = taught / "student" / CALIBRATION
     path.write_text(json.dumps({**json.loads(path.read_text()), "offset": -0.123456789}))
-    found = cached_calibration(manifest, many_labels, taught, taught / "student")
+    found = calibrated(manifest, many_labels, taught, "student")
     assert found.offset == -0.123456789
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+
+import torch
+from shards.format.manifest import read_manifest
+from tb.config.load_config import dump_yaml, load_config
+from tb.method.teachers import load_teachers
+
+manifest, config = read_manifest(sys.argv[1]), load_config(sys.argv[3])
+found = load_teachers(manifest, config, Path(sys.argv[2]), torch.device("cpu"))
+print(found.source["calibration"]["offset"], found.invariant_weight.sum().item())
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_fits(manifest: Manifest, many_labels: Config, taught: Path) -> None:
+    settings = taught.parent / "settings.yaml"
+    settings.write_text(dump_yaml(many_labels))
+    pair = start_pair("-c", PROGRAM, str(manifest.root), str(taught), str(settings))
+    found = [process.communicate(timeout=120) for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], found
+    (first, first_error), (second, second_error) = found
+    assert first == second != ""
+    assert "labelled features" in first_error
+    assert "labelled features" not in second_error
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"offset": 1}'])
@@ -229,13 +264,13 @@ def test_a_broken_file_is_named(
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(InputError, match=r"calibration\.json: not a calibration.*remove it"):
-        cached_calibration(manifest, many_labels, taught, taught / "student")
+        calibrated(manifest, many_labels, taught, "student")
 
 
 def test_a_missing_teacher_is_named(manifest: Manifest, many_labels: Config, taught: Path) -> None:
     (taught / "invariant").unlink()
     with pytest.raises(InputError, match=r"invariant.*no such checkpoint"):
-        cached_calibration(manifest, many_labels, taught, taught / "student")
+        calibrated(manifest, many_labels, taught, "student")
 
 
 def test_the_formula_is_readable() -> None:
