@@ -150,7 +150,8 @@ def read_calibration(folder: Path) -> Calibration | None:
         tree = json.loads(path.read_bytes())
         if set(tree) != {field.name for field in fields(Calibration)}:
             raise ValueError("it has other entries")
-        return Calibration(**tree)
+        numbers = {name: float(tree[name]) for name in ("offset", "slope")}
+        return Calibration(**tree | numbers)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: not a calibration of this version ({error}); remove it, and it is made again"

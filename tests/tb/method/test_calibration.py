@@ -256,6 +256,16 @@ def test_of_two_processes_one_fits(manifest: Manifest, many_labels: Config, taug
     assert "labelled features" not in second_error
 
 
+def test_numbers_that_are_none_are_refused(
+    manifest: Manifest, config: Config, taught: Path
+) -> None:
+    calibrated(manifest, config, taught, "student")
+    path = taught / "student" / CALIBRATION
+    path.write_text(json.dumps({**json.loads(path.read_text()), "slope": "steep"}))
+    with pytest.raises(InputError, match=r"not a calibration of this version.*'steep'"):
+        read_calibration(taught / "student")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"offset": 1}'])
 def test_a_broken_file_is_named(
     manifest: Manifest, many_labels: Config, taught: Path, text: str
