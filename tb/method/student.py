@@ -70,7 +70,7 @@ def student_stage(manifest: Manifest, config: Config, work: Path) -> Stage:
     init = start_student(model, config, work)
     spec = clip_views(config)
     return classifier_stage(
-        StageKind.STUDENT,
+        StageKind.STUDENT.value,
         model,
         manifest,
         config,
