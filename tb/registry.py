@@ -78,9 +78,9 @@ def import_modules(names: Iterable[str]) -> None:
     Raises:
         InputError: There is no such module.
     """
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     for name in names:
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
         try:
             import_module(name)
         except ModuleNotFoundError as error:

@@ -95,7 +95,7 @@ class AugmentedLoss:
 
 
 def augmenting(config: Config) -> Callable[[Loss], Loss]:
-    """What makes a stage's loss one of augmented clips; without an augmentation, it changes nothing.
+    """What gives a stage's loss augmented clips; without an augmentation, it changes nothing.
 
     Raises:
         InputError: The setting `augmentation` names something that is not registered.

@@ -178,6 +178,9 @@ def test_without_the_import_the_missing_part_is_named(here: Path) -> None:
     assert not Path("weights.safetensors").exists()
     with pytest.raises(InputError, match=r"augmentation 'my_parts\.fog' is not registered"):
         augmenting(load_config("demo", ["augmentation=my_parts.fog"]))
+    before = list(sys.path)
+    registry.import_modules([])
+    assert sys.path == before  # other commands do not look for modules in the current folder
     with pytest.raises(InputError, match="--import nothing_like_it: no such module"):
         registry.import_modules(["nothing_like_it"])
     Path("broken.py").write_text("import nothing_like_it\n")
