@@ -1,6 +1,7 @@
 """TimeBalance: the method, the training and the command line.
 
-This is the front door: what the command line does, as functions (`tb.api`). Everything is imported
+This is the front door: what the command line does, as functions (`tb.api`), and decorators for your
+own backbone, augmentation and method. Everything is imported
 when it is first used, so `import tb` takes no time.
 """
 
@@ -39,7 +40,12 @@ if TYPE_CHECKING:
     from tb.api.work_folder import train as train
     from tb.evaluation.accuracy import Evaluation as Evaluation
     from tb.evaluation.probes import Retrieval as Retrieval
+    from tb.method.augmentation import register_augmentation as register_augmentation
+    from tb.method.baselines import MethodLoss as MethodLoss
+    from tb.method.baselines import register_method as register_method
     from tb.method.teacher_inspection import TeacherInspection as TeacherInspection
+    from tb.networks.backbones import Backbone as Backbone
+    from tb.networks.backbones import register_backbone as register_backbone
     from tb.prediction.classifier import TrainedClassifier as TrainedClassifier
     from tb.prediction.prediction import Answers as Answers
     from tb.prediction.prediction import Prediction as Prediction
@@ -50,9 +56,11 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "Advice": "tb.advice.advice",
     "Answers": "tb.prediction.prediction",
+    "Backbone": "tb.networks.backbones",
     "Evaluation": "tb.evaluation.accuracy",
     "IngestReport": "shards.ingestion.ingest",
     "InputError": "shards.errors",
+    "MethodLoss": "tb.method.baselines",
     "Prediction": "tb.prediction.prediction",
     "Reproduction": "tb.tables.reproduce",
     "Retrieval": "tb.evaluation.probes",
@@ -75,6 +83,9 @@ _MODULE_OF = {
     "predict": "tb.api.answers",
     "preset_names": "tb.api.inspection",
     "read_run": "tb.api.inspection",
+    "register_augmentation": "tb.method.augmentation",
+    "register_backbone": "tb.networks.backbones",
+    "register_method": "tb.method.baselines",
     "report": "tb.api.work_folder",
     "reproduce": "tb.api.whole_runs",
     "reproduce_cost": "tb.api.whole_runs",
@@ -88,9 +99,11 @@ _MODULE_OF = {
 __all__ = [
     "Advice",
     "Answers",
+    "Backbone",
     "Evaluation",
     "IngestReport",
     "InputError",
+    "MethodLoss",
     "Prediction",
     "Reproduction",
     "Retrieval",
@@ -113,6 +126,9 @@ __all__ = [
     "predict",
     "preset_names",
     "read_run",
+    "register_augmentation",
+    "register_backbone",
+    "register_method",
     "report",
     "reproduce",
     "reproduce_cost",

@@ -6,20 +6,25 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 __version__ = "0.1.0"
+COMMIT_FILE = "commit.txt"
+"""The file beside this one in which a build leaves its commit (hatch_build.py)."""
 _HASH_CHARS = 12
 
 
 def version_text() -> str:
     """The version, and the commit where it is known: "0.1.0 (commit 0123456789ab, changed)".
 
-    It is known in a checkout, and where pip installed from a repository.
+    It is known in a checkout, in a wheel that was built from one, and where pip installed from a
+    repository.
     """
-    commit = _commit_of_checkout(Path(__file__).resolve().parents[1]) or _commit_of_install()
+    here = Path(__file__).resolve()
+    commit = commit_of_checkout(here.parents[1]) or _commit_of_build(here.parent)
+    commit = commit or _commit_of_install()
     return f"{__version__} (commit {commit})" if commit else __version__
 
 
-def _commit_of_checkout(root: Path) -> str:
-    """Its commit, "" where there is none; "changed" if tracked files differ from it."""
+def commit_of_checkout(root: Path) -> str:
+    """Its commit, "" where there is none; with ", changed" if tracked files differ from it."""
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", f"--short={_HASH_CHARS}", "HEAD")
@@ -35,6 +40,11 @@ def _git(root: Path, *words: str) -> str:
     except OSError:  # git is not installed
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _commit_of_build(folder: Path) -> str:
+    file = folder / COMMIT_FILE
+    return file.read_text().strip() if file.is_file() else ""
 
 
 def _commit_of_install() -> str:

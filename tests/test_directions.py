@@ -40,6 +40,7 @@ ROOMS = {
             "named_paths",
             "stage_kinds",
             "progress",
+            "registry",
             "losses",
             "similarity",
             "config",

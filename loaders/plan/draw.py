@@ -17,7 +17,9 @@ from loaders.plan.views import MAX_ERASE, Augment, ViewSpec
 from loaders.plan.window import frame_numbers
 from shards.errors import InputError
 
+# Second words of the Philox key, which separate these draws from each other and from the order's.
 _PLAN_KEY = 0
+_OWN_KEY = 2
 # Columns of a view's uniform draws; each erase takes five more.
 (
     _CROP_SCALE,
@@ -131,6 +133,24 @@ def draw_plan(
     )
 
 
+def draw_uniform(rows: np.ndarray, epochs: np.ndarray, size: int, *, seed: int) -> np.ndarray:
+    """Numbers for what a user does to batches; they share nothing with the draws of a plan.
+
+    Args:
+        rows: (B,) manifest rows, as in a plan.
+        epochs: (B,) epoch of each row, as in a plan.
+        size: Numbers for each row.
+        seed: The run's seed, in [0, 2**63).
+
+    Returns:
+        (B, size) float32, uniform in [0, 1).
+    """
+    drawn = np.empty((len(rows), size), dtype=np.float32)
+    for b, generator in enumerate(_generators(rows, epochs, seed, _OWN_KEY)):
+        generator.random(dtype=np.float32, out=drawn[b])
+    return drawn
+
+
 def _views_by_augment(spec: ViewSpec) -> Iterator[tuple[slice, Augment]]:
     """Neighbouring views with the same augmentation, together."""
     first = 0
@@ -166,14 +186,21 @@ def _uniform(
     rows: np.ndarray, epochs: np.ndarray, num_views: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(B, V, draws) uniforms of the views and (B,) of the window, from one counter per video."""
-    key = np.array([seed, _PLAN_KEY], dtype=np.uint64)
     width = _NUM_DRAWS + 5 * MAX_ERASE
     drawn = np.empty((len(rows), 1 + num_views * width))
-    for b, (row, epoch) in enumerate(zip(np.maximum(rows, 0), epochs, strict=True)):
-        counter = np.array([0, 0, row, epoch], dtype=np.uint64)
-        bits = np.random.Philox(key=key, counter=counter)
-        np.random.Generator(bits).random(out=drawn[b])
+    for b, generator in enumerate(_generators(rows, epochs, seed, _PLAN_KEY)):
+        generator.random(out=drawn[b])
     return drawn[:, 1:].reshape(len(rows), num_views, width), drawn[:, 0]
+
+
+def _generators(
+    rows: np.ndarray, epochs: np.ndarray, seed: int, purpose: int
+) -> Iterator[np.random.Generator]:
+    """One generator for each row, from one counter per video."""
+    key = np.array([seed, purpose], dtype=np.uint64)
+    for row, epoch in zip(np.maximum(rows, 0), epochs, strict=True):
+        counter = np.array([0, 0, row, epoch], dtype=np.uint64)
+        yield np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def _three_crops(uniform: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from tb.advice.advice import Advice
     from tb.evaluation.accuracy import Evaluation
     from tb.evaluation.probes import Retrieval
+    from tb.method.augmentation import Augmentation
+    from tb.method.baselines import MethodLoss
     from tb.method.teacher_inspection import TeacherInspection
+    from tb.networks.backbones import Backbone
 
 ALL = "all"
 """For `train`: every stage in order."""
@@ -135,12 +138,14 @@ def advise(
 
 @full_disk_named
 def train(
-    stage: str,
+    stage: "str | type[MethodLoss]",
     *,
     shards: Path | str,
     out: Path | str,
     preset: Path | str | None = None,
     settings: Sequence[str] = (),
+    backbone: "Callable[[], Backbone] | None" = None,
+    augmentation: "Augmentation | None" = None,
     init: Path | str | None = None,
     name: str | None = None,
     jobs: int = 1,
@@ -149,13 +154,16 @@ def train(
 
     Args:
         stage: A stage (see `tb.stage_kinds.StageKind`), e.g. "invariant", "finetune-invariant" or
-            "student"; or "all": every stage, the evaluation of the classifiers and the report.
+            "student"; or "all": every stage, the evaluation of the classifiers and the report; or
+            a registered method, or its qualified name.
         shards: The data set.
         out: The work folder.
         preset: Settings.
         settings: Settings that go over the preset's.
+        backbone: A registered function; it sets the setting `backbone`.
+        augmentation: A registered function; it sets the setting `augmentation`.
         init: For fine-tuning: the file to start from.
-        name: For a student or a baseline: its folder in `out`.
+        name: For a student, a baseline or a registered method: its folder in `out`.
         jobs: For "all": stages side by side. With more than one, the calling script needs an
             `if __name__ == "__main__"` guard.
 
@@ -165,6 +173,7 @@ def train(
     from tb.training.distributed import join
     from tb.workflow.run import run_all, run_stage
 
+    stage, settings = _named(stage, settings, backbone, augmentation)
     manifest, config, work = open_work(shards, out, preset, settings)
     if stage != ALL:
         if jobs != 1:
@@ -183,6 +192,24 @@ def train(
     if join().is_main:
         return write_report(manifest, config, work, seconds=time.monotonic() - started_s)
     return work / REPORT
+
+
+def _named(
+    stage: "str | type[MethodLoss]",
+    settings: Sequence[str],
+    backbone: "Callable[[], Backbone] | None",
+    augmentation: "Augmentation | None",
+) -> tuple[str, Sequence[str]]:
+    """The stage and the settings, with the names of what is registered."""
+    from tb.method.augmentation import registered_augmentation_name
+    from tb.method.baselines import registered_method_name
+    from tb.networks.backbones import registered_backbone_name
+
+    if backbone is not None:
+        settings = [*settings, f"backbone={registered_backbone_name(backbone)}"]
+    if augmentation is not None:
+        settings = [*settings, f"augmentation={registered_augmentation_name(augmentation)}"]
+    return stage if isinstance(stage, str) else registered_method_name(stage), settings
 
 
 @full_disk_named

@@ -27,6 +27,7 @@ from tb.cli.runs import runs_app
 from tb.cli.shard import shard_app, shards_app
 from tb.cli.split import split_command
 from tb.cli.train import train_app
+from tb.registry import import_modules
 from tb.version import version_text
 
 app = typer.Typer(
@@ -56,14 +57,21 @@ app.command("doctor")(doctor_command)
 
 
 @app.callback(invoke_without_command=True)
-def _version(
+def _before_command(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and the commit.")
     ] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", help="Module with your own registered backbone, augmentation or method."
+        ),
+    ] = None,
 ) -> None:
     if version:
         typer.echo(version_text())
         raise typer.Exit
+    import_modules(modules or ())
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import typer
 from shards.errors import InputError
 from tb import api
 from tb.cli.options import Out, Preset, Set, Shards
+from tb.registry import is_qualified
 from tb.stage_kinds import BASELINES, StageKind, Teacher
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a stage of the method, or all of them.")
@@ -79,6 +80,21 @@ def baseline(
     """Train with another semi-supervised method, on the student's network, labels and steps."""
     if kind not in list(BASELINES):
         raise InputError(f"no baseline {kind!r}: choose one of {', '.join(BASELINES)}")
+    api.train(kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
+
+
+@train_app.command()
+def method(
+    kind: Annotated[str, typer.Argument(help="The registered class, as in my_parts.MyMethod.")],
+    shards: Shards,
+    out: Out,
+    name: Name = None,
+    preset: Preset = None,
+    set_: Set = None,
+) -> None:
+    """Train with your own method (`tb --import my_parts train method my_parts.MyMethod`)."""
+    if not is_qualified(kind):
+        raise InputError(f"no method {kind!r}: give module.name of a registered one")
     api.train(kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
 
 

@@ -357,10 +357,13 @@ class Config(_Section):
         backbone: The network with which every stage begins.
         normalization: The last step of every clip of every stage: "kinetics", "pytorchvideo",
             "imagenet", "none" (RGB in [0, 1]), or {mean: [R, G, B], std: [R, G, B]}.
+        augmentation: The qualified name of a registered augmentation, which is the last step of
+            every training clip. Null: none.
     """
 
     backbone: BackboneSetting = "slow_r50"
     normalization: Annotated[Normalization | None, _NAMED] = None
+    augmentation: str | None = None
     labels: Labels = Labels()
     pretrain: Pretrain = Pretrain()
     classify: Classify = Classify()

@@ -1,4 +1,4 @@
-"""The baselines. They share the student's network, start, labels, batches and steps.
+"""The baselines, and users' own methods. They share the student's network, start, labels and steps.
 
 They have no teachers.
 
@@ -14,17 +14,18 @@ step costs about what the student's does. Mean Teacher's weight is constant, not
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from inspect import isabstract
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from loaders import Batch, Part, ViewSpec
 from loaders.plan import stage_views
-from loaders.plan.views import Augment
-from shards.errors import InputError
+from shards.errors import InputError, one_of
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Baselines, Config
@@ -36,35 +37,93 @@ from tb.method.classification import (
 )
 from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
-from tb.stage_kinds import BASELINES, FROM_SCRATCH, Distance, StageKind
+from tb.registry import Registry, is_qualified
+from tb.stage_kinds import FROM_SCRATCH, Distance, StageKind
 from tb.training.bad_videos import weights_of
 from tb.training.stage import Stage, Terms
 
 
+class UnlabelledViews(StrEnum):
+    """What a method sees of an unlabelled video; a labelled one always shows its "clip"."""
+
+    CLIP = "clip"
+    """One view, "clip", augmented as labelled ones are."""
+    TWICE = "twice"
+    """Two views of the same frames, "weak" and "strong", both augmented as labelled ones are."""
+    WEAK_STRONG = "weak-strong"
+    """Two views of the same frames, "weak" and "strong", as the section `baselines` says."""
+
+    def spec(self, config: Config) -> ViewSpec:
+        """The views under some settings."""
+        clips, section = config.classify.clips, config.baselines
+        if self is UnlabelledViews.CLIP:
+            return clip_views(config)
+        is_twice = self is UnlabelledViews.TWICE
+        return stage_views.weak_strong(
+            num_frames=clips.num_frames,
+            stride=clips.stride,
+            size_px=clips.size_px,
+            weak=clips.augment if is_twice else section.weak,
+            strong=clips.augment if is_twice else section.strong,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
-class _BaselineLoss(ABC):
-    """The loss of a baseline.
+class MethodLoss(ABC):
+    """The loss of a semi-supervised method: a baseline, or a user's own.
 
     Attributes:
-        model: The classifier in training.
+        model: The classifier in training: clips (N, 3, T, H, W) to logits (N, K).
         settings: The section `baselines`.
-        average: Holds the running mean of the model's weights, for a baseline that needs it.
+        average: Holds the running mean of the model's weights, for a method with `averages`.
+        unlabelled: The views of its unlabelled videos.
+        averages: Whether its result is the running mean of the weights (`baselines.ema_decay`).
     """
 
     model: Classifier
     settings: Baselines
     average: Classifier | None = None
+    unlabelled: ClassVar[UnlabelledViews | str] = UnlabelledViews.CLIP
+    averages: ClassVar[bool] = False
 
     @abstractmethod
+    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
+        """The terms of a labelled and an unlabelled batch.
+
+        Returns:
+            Named scalars: "loss", whose gradient is taken, and others for the log.
+        """
+
     def __call__(self, batches: tuple[Batch, ...]) -> Terms:
-        """The terms of a labelled and an unlabelled batch."""
+        """`terms` of the two batches of a step; InputError where there is no "loss"."""
+        terms = self.terms(*batches)
+        loss = terms.get("loss") if isinstance(terms, dict) else None
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise InputError(
+                f"method {type(self).__qualname__}: its terms have no scalar tensor 'loss'; return"
+                ' {"loss": ...}, and other scalars for the log beside it'
+            )
+        return terms
+
+    def cross_entropy(self, logits: Tensor, labelled: Batch) -> Tensor:
+        """() cross entropy of (N, K) logits on a batch's labels; bad videos do not count."""
+        return losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+
+    def mean(self, values: Tensor, batch: Batch) -> Tensor:
+        """() the mean of a batch's (N,) values, one for each video; bad videos do not count."""
+        weights = weights_of(batch)
+        return values.mean() if weights is None else (values * weights).mean()
 
     def _pseudo_label_terms(
-        self, batches: tuple[Batch, ...], logits: Tensor, answers: Tensor, guesses: Tensor
+        self,
+        batches: tuple[Batch, Batch],
+        logits: Tensor,
+        answers: Tensor,
+        guesses: Tensor,
     ) -> Terms:
         """Cross entropy on labels, and of answers on confident guesses."""
         labelled, unlabelled = batches
-        supervised = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+        supervised = self.cross_entropy(logits, labelled)
         unsupervised, confident = losses.pseudo_label_loss(
             answers, guesses, self.settings.threshold, weights_of(unlabelled)
         )
@@ -76,46 +135,89 @@ class _BaselineLoss(ABC):
         }
 
 
-class PseudoLabelLoss(_BaselineLoss):
+class PseudoLabelLoss(MethodLoss):
     """Cross entropy on labels, and on its own confident predictions for unlabelled clips."""
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
         """The terms of a labelled and an unlabelled batch."""
-        labelled, unlabelled = batches
-        clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
+        batches = labelled, unlabelled
+        clips = torch.cat([batch.views["clip"] for batch in batches])
         logits, guesses = self.model(clips).float().split([len(x.keys) for x in batches])
         return self._pseudo_label_terms(batches, logits, guesses, guesses)
 
 
-class FixMatchLoss(_BaselineLoss):
+class FixMatchLoss(MethodLoss):
     """Cross entropy on labels, and of strong views on confident predictions for weak views."""
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+    unlabelled = UnlabelledViews.WEAK_STRONG
+
+    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
         """The terms of a labelled and an unlabelled batch."""
-        labelled, unlabelled = batches
         weak, strong = unlabelled.views["weak"], unlabelled.views["strong"]
         # One forward, as published: batch norm sees all three kinds of clips together.
         clips = torch.cat([labelled.views["clip"], weak, strong])
         sizes = [len(labelled.keys), len(weak), len(strong)]
         logits, guesses, answers = self.model(clips).float().split(sizes)
-        return self._pseudo_label_terms(batches, logits, answers, guesses)
+        return self._pseudo_label_terms((labelled, unlabelled), logits, answers, guesses)
 
 
-class MeanTeacherLoss(_BaselineLoss):
+class MeanTeacherLoss(MethodLoss):
     """Cross entropy on labels, and the distance to the running mean of its own weights."""
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+    unlabelled = UnlabelledViews.TWICE
+    averages = True
+
+    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
         """The terms of a labelled and an unlabelled batch."""
-        labelled, unlabelled = batches
         assert self.average is not None
         with torch.no_grad():
             target = self.average(unlabelled.views["weak"]).float().softmax(-1)
         clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])
-        logits, answers = self.model(clips).float().split([len(x.keys) for x in batches])
-        supervised = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+        sizes = [len(labelled.keys), len(unlabelled.keys)]
+        logits, answers = self.model(clips).float().split(sizes)
+        supervised = self.cross_entropy(logits, labelled)
         distance = losses.distillation_loss(answers, target, Distance.L2, weights_of(unlabelled))
         total = supervised + self.settings.consistency_weight * distance
         return {"loss": total, "L_sup": supervised, "L_unsup": distance}
+
+
+_BUILT_IN: dict[str, type[MethodLoss]] = {
+    StageKind.PSEUDO_LABEL: PseudoLabelLoss,
+    StageKind.FIXMATCH: FixMatchLoss,
+    StageKind.MEAN_TEACHER: MeanTeacherLoss,
+}
+RegisteredMethod = TypeVar("RegisteredMethod", bound=type[MethodLoss])
+_REGISTERED: Registry[type[MethodLoss]] = Registry("method", "tb.register_method")
+
+
+def register_method(method: RegisteredMethod) -> RegisteredMethod:
+    """A decorator: `tb.train` and `tb train method` train with this subclass of `MethodLoss`.
+
+    Raises:
+        InputError: It is another class, lacks `terms`, has other `unlabelled` views than there are,
+            or does not stand at the top level of a module.
+    """
+    if not (isinstance(method, type) and issubclass(method, MethodLoss)):
+        raise InputError(f"method {method.__name__}: make it a subclass of tb.MethodLoss")
+    if isabstract(method):
+        raise InputError(f"method {method.__name__}: write its function `terms`")
+    one_of(UnlabelledViews, "unlabelled", method.unlabelled)
+    _REGISTERED.add(method)
+    return method
+
+
+def registered_method_name(method: type[MethodLoss]) -> str:
+    """ "module.name" of a registered method; InputError for other classes."""
+    return _REGISTERED.name_of(method)
+
+
+def method_folder(kind: str) -> str:
+    """The folder of a registered method in a work folder: "my_parts.MyMethod" -> "mymethod".
+
+    Raises:
+        InputError: It is not registered.
+    """
+    return _REGISTERED.find(kind).__name__.lower()
 
 
 def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
@@ -126,10 +228,11 @@ def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
     )
 
 
-def check_baseline(kind: StageKind, config: Config) -> None:
+def check_baseline(kind: str, config: Config) -> None:
     """Raises InputError where the student's settings ask for what a baseline cannot do."""
     decay = config.student.optim.ema_decay
-    if kind in BASELINES and _BASELINES[kind].averages and decay is not None:
+    is_method = kind in _BUILT_IN or is_qualified(kind)
+    if is_method and _method(kind).averages and decay is not None:
         raise InputError(
             f"student.optim.ema_decay is {decay:g}, but the running mean of {kind} has the decay"
             f" baselines.ema_decay ({config.baselines.ema_decay:g}): --set"
@@ -137,28 +240,39 @@ def check_baseline(kind: StageKind, config: Config) -> None:
         )
 
 
-def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Path) -> Stage:
-    """A stage of `BASELINES`; `work` holds the checkpoint that `student.init` names."""
+def baseline_stage(kind: str, manifest: Manifest, config: Config, work: Path) -> Stage:
+    """The stage of a baseline or of a registered method.
+
+    Args:
+        kind: One of `BASELINES`, or a registered name.
+        manifest: The data set.
+        config: All settings.
+        work: Holds the checkpoint that `student.init` names.
+
+    Raises:
+        InputError: The method is not registered, or its start is missing.
+    """
     check_baseline(kind, config)
-    baseline, optim = _BASELINES[kind], config.student.optim
-    if baseline.averages:
+    method, optim = _method(kind), config.student.optim
+    if method.averages:
         optim = optim.model_copy(update={"ema_decay": config.baselines.ema_decay})
     model = new_classifier(manifest, config)
-    average = new_classifier(manifest, config) if baseline.averages else None
+    average = new_classifier(manifest, config) if method.averages else None
     init = start_student(model, config, work)
+    unlabelled = one_of(UnlabelledViews, "unlabelled", method.unlabelled)
     return classifier_stage(
-        kind,
+        str(kind),
         model,
         manifest,
         config,
         optim=optim,
         streams=(
             Stream(part=Part.LABELLED, spec=clip_views(config)),
-            Stream(part=Part.UNLABELLED, spec=baseline.unlabelled_views(config)),
+            Stream(part=Part.UNLABELLED, spec=unlabelled.spec(config)),
         ),
-        loss=baseline.loss(model=model, settings=config.baselines, average=average),
+        loss=method(model=model, settings=config.baselines, average=average),
         own_settings={
-            "baseline": kind.value,
+            "baseline": str(kind),
             "baselines": config.baselines.model_dump(mode="json"),
             "optim": optim.model_dump(mode="json"),
             "init": init,
@@ -167,45 +281,5 @@ def baseline_stage(kind: StageKind, manifest: Manifest, config: Config, work: Pa
     )
 
 
-def _weak_and_strong(config: Config) -> ViewSpec:
-    return _pair(config, config.baselines.weak, config.baselines.strong)
-
-
-def _twice_alike(config: Config) -> ViewSpec:
-    augment = config.classify.clips.augment
-    return _pair(config, augment, augment)
-
-
-def _pair(config: Config, weak: Augment, strong: Augment) -> ViewSpec:
-    clips = config.classify.clips
-    return stage_views.weak_strong(
-        num_frames=clips.num_frames,
-        stride=clips.stride,
-        size_px=clips.size_px,
-        weak=weak,
-        strong=strong,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Baseline:
-    """What makes a baseline.
-
-    Attributes:
-        loss: Its loss.
-        unlabelled_views: The views of its unlabelled videos.
-        averages: Whether its result is the running mean of the weights.
-    """
-
-    loss: type[_BaselineLoss]
-    unlabelled_views: Callable[[Config], ViewSpec]
-    averages: bool = False
-
-
-_BASELINES = {
-    StageKind.PSEUDO_LABEL: _Baseline(loss=PseudoLabelLoss, unlabelled_views=clip_views),
-    StageKind.FIXMATCH: _Baseline(loss=FixMatchLoss, unlabelled_views=_weak_and_strong),
-    StageKind.MEAN_TEACHER: _Baseline(
-        loss=MeanTeacherLoss, unlabelled_views=_twice_alike, averages=True
-    ),
-}
+def _method(kind: str) -> type[MethodLoss]:
+    return _BUILT_IN[kind] if kind in _BUILT_IN else _REGISTERED.find(kind)

@@ -75,7 +75,7 @@ def supervised_stage(
         init: What identifies the start of `model`, as `start_student` returns it.
     """
     return classifier_stage(
-        kind,
+        str(kind),
         model,
         manifest,
         config,
@@ -87,7 +87,7 @@ def supervised_stage(
 
 
 def classifier_stage(
-    kind: StageKind,
+    name: str,
     model: Classifier,
     manifest: Manifest,
     config: Config,
@@ -102,7 +102,7 @@ def classifier_stage(
     """A stage that trains a classifier, with validation where `labels.validation` asks for it.
 
     Args:
-        kind: The stage; its name is the folder's.
+        name: The stage's name, which is the folder's.
         model: Trained in place.
         manifest: The data set.
         config: All settings.
@@ -124,7 +124,7 @@ def classifier_stage(
             own_settings = own_settings | {"validated_on": evaluation_settings(config)}
         opened.pop_all()
     return Stage(
-        name=kind.value,
+        name=name,
         model=model,
         classes=list(manifest.classes),
         optim=optim,

@@ -11,7 +11,7 @@ from tb.networks.backbones import backbone_identity
 
 def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
     """The settings of every stage, and those in `parts`."""
-    machine = config.machine
+    machine, augmentation = config.machine, config.augmentation
     return {
         "data": manifest.digest,
         "backbone": backbone_identity(config.backbone),
@@ -22,6 +22,7 @@ def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
             "num_threads": machine.num_threads,
         },
         **config.input_settings(),
+        **({} if augmentation is None else {"augmentation": augmentation}),
         **parts,
     }
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.method.baselines import baseline_stage, supervised_only_stage
+from tb.method.augmentation import augmenting
+from tb.method.baselines import baseline_stage, method_folder, supervised_only_stage
 from tb.method.finetuning import finetune_stage
 from tb.method.pretraining import pretrain_stage
 from tb.method.streams import clip_views, pretrain_views, stage_engine
@@ -17,7 +18,7 @@ from tb.weights.checkpoint import CHECKPOINT
 
 
 def build_stage(
-    kind: StageKind,
+    kind: str,
     manifest: Manifest,
     config: Config,
     work: Path,
@@ -28,17 +29,18 @@ def build_stage(
     """A stage, ready for `tb.training.loop.train`.
 
     Args:
-        kind: The stage.
+        kind: The stage, a `StageKind` or the name of a registered method.
         manifest: The data set.
         config: Its settings.
         work: The work folder, which holds the stages that it needs.
-        name: Its own folder in `work`; default: the kind's name.
+        name: Its own folder in `work`; default: the kind's name, or for a registered
+            method the name of its class in lower case.
         init: For fine-tuning: the file to start from; default: the teacher's checkpoint in `work`.
 
     Raises:
-        InputError: Videos, labels or an earlier stage are missing.
+        InputError: Videos, labels, an earlier stage, or what should be registered are missing.
     """
-    name = name or kind.value
+    name, augmented = name or default_folder(kind), augmenting(config)
     if kind in SELF_SUPERVISED:
         spec, optim = pretrain_views(config), config.pretrain.optim
     else:
@@ -46,12 +48,20 @@ def build_stage(
         optim = (config.finetune if kind in FINETUNED else config.student).optim
     engine = stage_engine(spec, manifest, config, optim, work / name)
     stage = _built(kind, manifest, with_engine(config, engine), work, name, init)
-    return replace(stage, name=name, engine=engine)
+    return replace(stage, name=name, engine=engine, loss=augmented(stage.loss))
+
+
+def default_folder(kind: str) -> str:
+    """The folder of a stage in a work folder, if it has no other name."""
+    return StageKind(kind).value if kind in list(StageKind) else method_folder(kind)
 
 
 def _built(
-    kind: StageKind, manifest: Manifest, config: Config, work: Path, name: str, init: Path | None
+    kind: str, manifest: Manifest, config: Config, work: Path, name: str, init: Path | None
 ) -> Stage:
+    if kind not in list(StageKind):
+        return baseline_stage(kind, manifest, config, work)
+    kind = StageKind(kind)
     if kind in SELF_SUPERVISED:
         return pretrain_stage(kind, manifest, config)
     for teacher in Teacher:

@@ -72,7 +72,7 @@ def student_stage(
     init = start_student(model, config, work)
     spec = clip_views(config)
     return classifier_stage(
-        StageKind.STUDENT,
+        StageKind.STUDENT.value,
         model,
         manifest,
         config,

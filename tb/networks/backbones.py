@@ -1,4 +1,4 @@
-"""Backbones, with which every network begins: by name, or by PyTorchVideo's options.
+"""Backbones, with which every network begins: by name, by PyTorchVideo's options, or registered.
 
 Every backbone maps (N, 3, T, H, W) to (N, C, 4, 1, 1): four temporal slices. The pooled feature is
 their mean, so one forward pass gives the pooled and the unpooled embeddings.
@@ -13,11 +13,12 @@ import json
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from shards.errors import InputError
+from tb.registry import Registry, is_qualified
 
 NUM_SLICES = 4
 Options = dict[str, Any]
@@ -28,6 +29,7 @@ class Backbone(nn.Module):
     """A trunk and the pool to four temporal slices.
 
     Attributes:
+        trunk: Maps clips (N, 3, T, H, W) to features (N, C, T', H', W').
         identity: The setting that it was built from, as text: a name, or the options as JSON.
             Checkpoints and exports hold it.
         feature_dim: C.
@@ -39,7 +41,11 @@ class Backbone(nn.Module):
     identity: str
 
     def __init__(
-        self, trunk: nn.Module, feature_dim: int, stock_head: str, stock_input: str = "none"
+        self,
+        trunk: nn.Module,
+        feature_dim: int,
+        stock_head: str = "fc",
+        stock_input: str = "none",
     ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
@@ -49,9 +55,42 @@ class Backbone(nn.Module):
         self.pool = nn.AdaptiveAvgPool3d((NUM_SLICES, 1, 1))
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, T, H, W), in [0, 1] or normalised -> (N, C, 4, 1, 1)."""
-        features: Tensor = self.pool(self.trunk(clips))
+        """(N, 3, T, H, W), in [0, 1] or normalised -> (N, C, 4, 1, 1).
+
+        Raises:
+            InputError: The trunk does not return (N, C, T', H', W').
+        """
+        found = self.trunk(clips)
+        if found.ndim != 5 or found.shape[1] != self.feature_dim:
+            raise InputError(
+                f"backbone {self.identity}: its trunk returns shape {tuple(found.shape)}, and"
+                f" feature_dim is {self.feature_dim}: return (N, {self.feature_dim}, T, H, W)"
+            )
+        features: Tensor = self.pool(found)
         return features
+
+
+BuildsBackbone = TypeVar("BuildsBackbone", bound=Callable[[], Backbone])
+_REGISTERED: Registry[Callable[[], Backbone]] = Registry("backbone", "tb.register_backbone")
+
+
+def register_backbone(build: BuildsBackbone) -> BuildsBackbone:
+    """A decorator: the setting `backbone` may name this function, as "module.name".
+
+    Args:
+        build: A function without arguments that returns an untrained `Backbone`. Two calls under
+            the same seed of torch must return the same weights.
+
+    Raises:
+        InputError: It does not stand at the top level of a module.
+    """
+    _REGISTERED.add(build)
+    return build
+
+
+def registered_backbone_name(build: Callable[[], Backbone]) -> str:
+    """The value of the setting `backbone` for a registered function; InputError for others."""
+    return _REGISTERED.name_of(build)
 
 
 def _pytorchvideo_resnet() -> Callable[..., Any]:
@@ -147,23 +186,38 @@ def build_backbone(setting: str | Options) -> Backbone:
     """An untrained backbone.
 
     Args:
-        setting: One of `BACKBONES`, or options of PyTorchVideo's `create_resnet`, as in
+        setting: One of `BACKBONES`; or the qualified name of a registered function; or options of
+            PyTorchVideo's `create_resnet`, as in
             {"model_depth": 101, "stem_dim_out": 32, "stage1_pool": "MaxPool3d"}: numbers, lists,
             and classes of torch.nn by their names.
 
     Raises:
-        InputError: There is none of that name, or an option is unknown or unusable.
+        InputError: There is none of that name, a registered function returns something else, or an
+            option is unknown or unusable.
     """
     if isinstance(setting, dict):
         backbone = _resnet_of(setting)
     elif setting in BACKBONES:
         backbone = BACKBONES[setting]()
+    elif is_qualified(setting):
+        backbone = _registered(setting)
     else:
         raise InputError(
             f"no backbone {setting!r}: choose one of {', '.join(BACKBONES)}, or give options of"
-            " PyTorchVideo's create_resnet, as in {model_depth: 101}"
+            " PyTorchVideo's create_resnet, as in {model_depth: 101}, or a registered one, as in"
+            " module.name"
         )
     backbone.identity = backbone_identity(setting)
+    return backbone
+
+
+def _registered(name: str) -> Backbone:
+    backbone = _REGISTERED.find(name)()
+    if not isinstance(backbone, Backbone):
+        raise InputError(
+            f"backbone {name}: its function returns a {type(backbone).__name__}; return"
+            " tb.Backbone(trunk, feature_dim)"
+        )
     return backbone
 
 

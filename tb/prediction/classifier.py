@@ -32,7 +32,7 @@ from tb.prediction.video_clips import (
     whole_video,
 )
 from tb.stage_kinds import StageKind
-from tb.weights.checkpoint import CHECKPOINT, load_checkpoint, run_settings_of
+from tb.weights.checkpoint import CHECKPOINT, fitting, load_checkpoint, run_settings_of
 from tb.weights.classifier_input import ClassifierInput
 from tb.weights.export import SUFFIX, classifier_name
 
@@ -233,11 +233,8 @@ def _classifier(
     if not classes:
         raise InputError(f"{path}: a self-supervised network without classes; fine-tune it first")
     network = Classifier(identified_backbone(identity), len(classes))
-    try:
+    with fitting(path, network.backbone):
         network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not the weights of its backbone ({reason})") from None
     return TrainedClassifier(network, tuple(classes), shown)
 
 

@@ -15,7 +15,7 @@ from tb.config.sections import Select
 from tb.training.optimizer import Optimizer, Weights, copy_weights
 from tb.training.schedule import Schedule
 from tb.training.stage import Stage
-from tb.weights.checkpoint import keep_last, load_checkpoint, save_checkpoint
+from tb.weights.checkpoint import fitting, keep_last, load_checkpoint, save_checkpoint
 
 
 @dataclass(kw_only=True)
@@ -108,7 +108,8 @@ class RunState:
         step = int(state["step"])
         if step >= self.stage.optim.steps:
             return step
-        self.optimizer.restore(state)
+        with fitting(self.path, self.stage.model.backbone):
+            self.optimizer.restore(state)
         self.schedule.restore(state["schedule"])
         torch.set_rng_state(state["random"])
         if "cuda_random" in state and device.type == "cuda":

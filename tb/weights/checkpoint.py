@@ -6,7 +6,10 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -111,7 +114,8 @@ def load_backbone(path: Path, backbone: Backbone, normalization: Normalization |
         for key, value in state["model"].items()
         if key.startswith(prefix)
     }
-    backbone.load_state_dict(weights)
+    with fitting(path, backbone):
+        backbone.load_state_dict(weights)
 
 
 def load_model(
@@ -142,7 +146,26 @@ def load_model(
         _check_finished(path, state)
     if state["classes"] != classes:
         raise InputError(f"{path}: {_difference(state['classes'], classes)}")
-    model.load_state_dict(state["model"])
+    with fitting(path, model.backbone):
+        model.load_state_dict(state["model"])
+
+
+@contextmanager
+def fitting(path: Path, backbone: Backbone) -> Iterator[None]:
+    """Makes weights of other names or shapes an InputError that names their file.
+
+    Args:
+        path: The file whose weights are loaded inside.
+        backbone: The network that they should be of.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        reason = shorten(" ".join(str(error).split()), 300)
+        raise InputError(
+            f"{path}: not the weights of backbone {backbone.identity!r} ({reason}); if its code has"
+            " changed, go back to the code of that time, or train again in another --out"
+        ) from error
 
 
 def run_settings_of(state: dict[str, Any]) -> Tree:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tb import messages
 from tb.progress import PLAIN
+from tb.registry import import_modules, imported_modules
 from tb.training.preemption import EXIT_CODE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
         num_processes,
         mp_context=context,
         initializer=_start_child,
-        initargs=(_gpus(), context.Value("i", 0)),
+        initargs=(_gpus(), context.Value("i", 0), imported_modules()),
     )
     # SIGTERM leaves the block like Ctrl-C, so that the children can save before this process ends.
     before = None
@@ -58,9 +59,12 @@ def _gpus() -> list[str]:
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _start_child(gpus: list[str], num_started: "Synchronized[int]") -> None:
+def _start_child(
+    gpus: list[str], num_started: "Synchronized[int]", modules: tuple[str, ...]
+) -> None:
     os.environ[PLAIN] = "1"
     messages.show()
+    import_modules(modules)
     with num_started.get_lock():
         index, num_started.value = num_started.value, num_started.value + 1
     if len(gpus) > 1:

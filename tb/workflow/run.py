@@ -12,8 +12,9 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluate
-from tb.method.stages import build_stage
+from tb.method.stages import build_stage, default_folder
 from tb.networks.backbones import build_backbone
+from tb.registry import is_qualified
 from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, FROM_SCRATCH, SELF_SUPERVISED, StageKind
 from tb.training.loop import train
 from tb.weights.pretrained import load_pretrained
@@ -23,15 +24,8 @@ Call = tuple[Any, ...]
 """A function and its arguments."""
 
 
-def stage_kind(name: str) -> StageKind:
-    """The stage of that name; InputError where there is none."""
-    if name not in list(StageKind):
-        raise InputError(f"no stage {name!r}: choose one of {', '.join(StageKind)}")
-    return StageKind(name)
-
-
 def run_stage(
-    kind: StageKind | str,
+    kind: str,
     manifest: Manifest,
     config: Config,
     work: Path,
@@ -42,13 +36,13 @@ def run_stage(
     """Trains one stage to its end, from its last checkpoint where there is one.
 
     Args:
-        kind: A `StageKind`, or its name.
+        kind: A `StageKind` or its name, or the name of a registered method.
         manifest: The data set.
         config: Its settings.
         work: The work folder.
         init: For fine-tuning: the checkpoint to start from; default: that of the teacher in `work`.
-        name: For a student or a baseline: its folder in `work`, so that variants lie side by side;
-            default: the name of the stage.
+        name: For a student, a baseline or a registered method: its folder in `work`, so that
+            variants lie side by side; default: see `build_stage`.
 
     Returns:
         The final checkpoint.
@@ -57,24 +51,30 @@ def run_stage(
         InputError: There is no such stage; or an earlier one is missing or unfinished; or `work`
             holds the stage with other settings.
     """
-    kind = stage_kind(kind)
-    name = name or kind.value
+    is_built_in = kind in list(StageKind)
+    if not is_built_in and not is_qualified(kind):
+        raise InputError(
+            f"no stage {kind!r}: choose one of {', '.join(StageKind)}, or a registered method, as"
+            " in module.name"
+        )
+    default = default_folder(kind)
+    name = name or default
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise InputError(
             f"name (--name) is {name!r}: use lower-case letters, digits, '.', '_' and '-'"
         )
-    if name != kind and name in list(StageKind):
+    if (name != default or not is_built_in) and name in list(StageKind):
         raise InputError(
             f"name (--name) is {name!r}, but that folder is another stage's; choose another"
         )
-    if name != kind and kind not in (StageKind.STUDENT, *BASELINES):
+    if name != default and is_built_in and kind not in (StageKind.STUDENT, *BASELINES):
         raise InputError(
             f"name (--name) is for the student and the baselines only; leave it out for {kind}"
         )
     if init is not None and kind not in FINETUNED:
         raise InputError(f"init (--init) is for fine-tuning; leave it out for {kind}")
     stage = build_stage(kind, manifest, config, work, name=name, init=init)
-    return train(stage, work, config, remember=name == kind)
+    return train(stage, work, config, remember=name == default)
 
 
 def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) -> None:

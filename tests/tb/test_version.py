@@ -1,5 +1,6 @@
 """The version says which commit runs, and all files that name a version name the same."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from tb.version import __version__
 
@@ -56,3 +58,23 @@ def test_the_files_agree() -> None:
     assert citation["version"] == project["version"] == __version__
     assert citation["license"] == project["license"]
     assert {"cff-version", "title", "message", "authors"} <= citation.keys()
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    titles = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    form = re.compile(r"\[(\d+\.\d+\.\d+)\] - (unreleased|\d{4}-\d\d-\d\d)")
+    found = [form.fullmatch(title) for title in titles]
+    assert all(found), titles
+    assert next(title[1] for title in found if title) == __version__
+    assert not [title for title in titles[1:] if "unreleased" in title]
+    kinds = {line.removeprefix("### ").split(":")[0] for line in lines if line.startswith("### ")}
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_classifiers_name_the_versions_of_python_that_are_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    allowed = SpecifierSet(project["requires-python"])
+    minor = "Programming Language :: Python :: 3."
+    named = [f"3.{x.removeprefix(minor)}" for x in project["classifiers"] if x.startswith(minor)]
+    assert named == [f"3.{number}" for number in range(30) if allowed.contains(f"3.{number}")]
