@@ -88,7 +88,7 @@ class Subset:
         if not len(rows):
             part = "" if self.part == Part.ALL else f"{self.part} "
             labels = f"{self.percent:g} % of labels"
-            advice = "see `tb shards info`"
+            advice = "see `tb data info`"
             if self.part == Part.VALIDATION:
                 labels += f", {self.validation:g} of them"
                 advice = "give a larger share, or more labels"

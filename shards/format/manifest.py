@@ -99,7 +99,7 @@ class Manifest:
         """
         if key not in self.keys:
             close = get_close_matches(key, self.keys, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"see `tb shards ls {self.where}`"
+            hint = f"did you mean {close[0]}?" if close else f"see `tb data ls {self.where}`"
             raise InputError(f"{self.where}: no video {key!r}; {hint}")
         return self.keys.index(key)
 
@@ -111,7 +111,7 @@ class Manifest:
         """
         if class_name not in self.classes:
             raise InputError(
-                f"{self.where}: no class {class_name!r}; see `tb shards info {self.where}`"
+                f"{self.where}: no class {class_name!r}; see `tb data info {self.where}`"
             )
         return self.classes.index(class_name)
 

@@ -233,7 +233,7 @@ class _Job:
                 if size is not None:
                     found = f"has {size} bytes, was written with {shard.num_bytes}"
                 raise InputError(
-                    f"{self.store.name}/{shard.name}: {found}; check the others with `tb shards"
+                    f"{self.store.name}/{shard.name}: {found}; check the others with `tb data"
                     f" verify {self.store.name}`, or delete {self.store.name} and run again"
                 )
         if self.strict:

@@ -125,7 +125,7 @@ def draw_labels(
     """
     rows = manifest.indices(split, split_number)
     if not len(rows):
-        raise InputError(f"{manifest.where}: that split has no videos; see `tb shards info`")
+        raise InputError(f"{manifest.where}: that split has no videos; see `tb data info`")
     groups = [manifest.groups[row] for row in rows] if whole_groups else None
     if groups is not None and not any(groups):
         raise InputError(f"{manifest.where}: no groups are known, so none can be kept whole")

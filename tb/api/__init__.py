@@ -1,7 +1,7 @@
 """What the command line does, as functions; `import tb` offers them.
 
 Here: one function for each command.
-Not here: `tb split` and `tb shards ...`, which read shards only (see `shards`).
+Not here: `tb split` and `tb data ...`, which read shards only (see `shards`).
 
 Options are keyword arguments with the names of the command line's. `shards` is a folder of finished
 shards or its URL, `out` the work folder, `preset` a preset's name or YAML file. `settings` are

@@ -103,7 +103,7 @@ def advise(
     workers: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> "Advice":
-    """`tb advise`: tries recipes of `shard` on some of the videos; its `choice` is the one to take.
+    """`tb data advise`: tries recipes of `shard` on some videos; its `choice` is the one to take.
 
     Args:
         source: A folder of class folders, or what a function of `shards.sources` returned.

@@ -12,8 +12,8 @@ import typer
 
 from shards.errors import InputError
 from tb import messages
-from tb.cli.advise import advise_app
 from tb.cli.config import config_app
+from tb.cli.data import data_app
 from tb.cli.demo import demo_command
 from tb.cli.doctor import doctor_command
 from tb.cli.evaluate import evaluate_command
@@ -24,7 +24,7 @@ from tb.cli.probes import probe_app, retrieve_command
 from tb.cli.report import report_command, views_command
 from tb.cli.reproduce import reproduce_command
 from tb.cli.runs import runs_app
-from tb.cli.shard import shard_app, shards_app
+from tb.cli.shard import shard_app
 from tb.cli.split import split_command
 from tb.cli.train import train_app
 from tb.registry import import_modules
@@ -37,8 +37,7 @@ app = typer.Typer(
     help="Semi-supervised action recognition: TimeBalance, from a folder of videos to accuracy.",
 )
 app.add_typer(shard_app, name="shard")
-app.add_typer(shards_app, name="shards")
-app.add_typer(advise_app, name="advise")
+app.add_typer(data_app, name="data")
 app.command("split")(split_command)
 app.add_typer(train_app, name="train")
 app.command("eval")(evaluate_command)

@@ -1,4 +1,4 @@
-"""`tb advise SOURCE ...`: which storage suits the videos and the views that a stage cuts from them.
+"""`tb data advise SOURCE ...`: which storage suits the videos and the views of a stage.
 
 The sources are those of `tb shard`.
 """
@@ -12,7 +12,7 @@ import typer
 
 from shards.errors import InputError, printable
 from tb import api
-from tb.cli.shards import progress_bar
+from tb.cli.printing import progress_bar
 from tb.cli.sources import Given, commands_over_sources
 
 if TYPE_CHECKING:

@@ -13,14 +13,12 @@ from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_
 from shards.errors import printable
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api
-from tb.cli.shards import few, progress_bar, shards_app, size_text, split_texts
+from tb.cli.printing import few, progress_bar, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
 
 if TYPE_CHECKING:
     from shards.ingestion.ingest import IngestReport
     from shards.sources.source import Dataset
-
-__all__ = ["shard_app", "shards_app"]
 
 shard_app = typer.Typer(
     no_args_is_help=True, help="Turn raw videos into verified, train-ready shards."
@@ -140,7 +138,7 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         _print_skipped(out, report)
     typer.echo(f"digest  {report.digest}")
     typer.echo(f"shards  {out}")
-    typer.echo(f"next    tb shards info {out}")
+    typer.echo(f"next    tb data info {out}")
 
 
 def _print_skipped(out: str, report: "IngestReport") -> None:

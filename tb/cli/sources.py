@@ -1,4 +1,4 @@
-"""The sources of videos on the command line: `tb shard SOURCE ...` and `tb advise SOURCE ...`.
+"""The sources of videos on the command line: `tb shard SOURCE ...` and `tb data advise SOURCE ...`.
 
 What each source needs is imported inside it, because `tb --help` must not wait for Arrow.
 """

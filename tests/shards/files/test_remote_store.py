@@ -20,8 +20,8 @@ from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from shards.verification import verify
+from tb.cli.data import data_app
 from tb.cli.shard import shard_app
-from tb.cli.shards import shards_app
 from tests.make_videos import make_video
 from tests.shards.helpers import fault_of
 
@@ -112,7 +112,7 @@ def test_the_command_line_takes_urls(url: str, videos: Path) -> None:
     assert made.exit_code == 0, made.output
     assert f"shards  {url}" in made.output
     for command in ("info", "ls", "verify"):
-        assert run.invoke(shards_app, [command, url]).exit_code == 0
+        assert run.invoke(data_app, [command, url]).exit_code == 0
 
 
 def test_what_cannot_be_reached_is_one_line(tmp_path: Path, videos: Path) -> None:

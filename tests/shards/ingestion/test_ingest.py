@@ -153,7 +153,7 @@ def test_a_shard_removed_or_changed_between_two_runs_is_noticed(
     shard = out / "shard-000001.tar"
     data = shard.read_bytes()
     shard.write_bytes(data[:-512])
-    with pytest.raises(InputError, match=rf"{shard}: has \d+ bytes, .*`tb shards verify {out}`"):
+    with pytest.raises(InputError, match=rf"{shard}: has \d+ bytes, .*`tb data verify {out}`"):
         ingest(from_folder(videos), out, shard_bytes=60_000)
     shard.unlink()
     with pytest.raises(InputError, match=f"{shard}: missing"):

@@ -1,4 +1,4 @@
-"""`tb advise`, as typed: what it says is what `tb shard` then does."""
+"""`tb data advise`, as typed: what it says is what `tb shard` then does."""
 
 import json
 import shlex
@@ -26,6 +26,7 @@ from tests.make_videos import make_video
 from tests.shards import damage
 from tests.tb import commands
 
+ADVISE = ("data", "advise", "folder", "--root")
 # Crops of one size only: few candidates.
 VIEWS = ("--views", "similarity", "--size", 32, "--workers", 1)
 
@@ -50,7 +51,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Run:
-    """A run of `tb advise` on all videos.
+    """A run of `tb data advise` on all videos.
 
     Attributes:
         out: Its folder.
@@ -61,7 +62,7 @@ class Run:
     def __init__(self, videos: Path, out: Path) -> None:
         arguments = ("folder", "--root", videos, "--out", out, *VIEWS)
         arguments += ("--max-gb", 1, "--min-psnr", 25)
-        self.out, self.text = out, commands.tb("advise", *arguments)
+        self.out, self.text = out, commands.tb("data", "advise", *arguments)
         self.content: dict[str, Any] = json.loads((out / "advice.json").read_text())
 
 
@@ -122,7 +123,7 @@ def test_larger_pictures_are_closer_to_the_source(run: Run) -> None:
 def test_no_time_leaves_two_candidates_and_a_tight_budget_none(
     videos: Path, tmp_path: Path
 ) -> None:
-    command = ["advise", "folder", "--root", videos, "--out", tmp_path, *VIEWS, "--videos", 2]
+    command = [*ADVISE, videos, "--out", tmp_path, *VIEWS, "--videos", 2]
     command += ["--minutes", 1e-6, "--max-gb", 1e-6, "--min-psnr", 20]
     arguments = [str(word) for word in command]
     done = CliRunner().invoke(app, arguments)
@@ -156,7 +157,7 @@ def test_no_time_leaves_two_candidates_and_a_tight_budget_none(
 def test_wrong_input_is_one_line_and_leaves_nothing(
     videos: Path, tmp_path: Path, words: tuple[object, ...], message: str
 ) -> None:
-    command = ("advise", "folder", "--root", videos, "--out", tmp_path / "out", *words)
+    command = (*ADVISE, videos, "--out", tmp_path / "out", *words)
     assert message in commands.complaint(*command)
     assert list(tmp_path.iterdir()) == []
 
@@ -194,7 +195,7 @@ def test_a_candidate_that_stores_no_video_is_left_out(
 
 def test_ctrl_c_leaves_no_shards(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", _WITH_CTRL_C, "advise", "folder", "--root", videos]
+    command = [sys.executable, "-c", _WITH_CTRL_C, *ADVISE, videos]
     words = [str(word) for word in (*command, "--out", out, *VIEWS)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
@@ -212,7 +213,7 @@ def test_ctrl_c_leaves_no_shards(videos: Path, tmp_path: Path) -> None:
 
 def test_the_next_run_removes_what_a_killed_one_left(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "tb.cli", "advise", "folder", "--root", videos]
+    command = [sys.executable, "-m", "tb.cli", *ADVISE, videos]
     (tmp_path / "bad" / "a").mkdir(parents=True)
     for index in range(2):
         damage.text(tmp_path / "bad" / "a" / f"{index}.mp4")

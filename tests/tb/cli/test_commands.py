@@ -28,7 +28,7 @@ def test_imports_stay_light(module: str) -> None:
 def test_help_names_every_command() -> None:
     done = process("--help")
     assert done.returncode == 0
-    names = "shard shards advise split train eval report views config demo"
+    names = "shard data split train eval report views config demo"
     for name in names.split():
         assert name in done.stdout
 

@@ -1,10 +1,8 @@
-"""`tb shards ...`: a look at finished shards.
+"""`tb data ...`: a look at finished shards, and at what suits videos that are none yet.
 
 What each command needs is imported inside it, because `tb --help` must not wait for Arrow.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,22 +10,24 @@ import typer
 from rich.console import Console
 
 from shards.errors import printable
+from tb.cli.advise import advise_app
+from tb.cli.printing import few, progress_bar, size_text, split_texts
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from shards.summary import Spread, Summary
 
-shards_app = typer.Typer(no_args_is_help=True, help="Look at finished shards.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at shards, and choose how to store them.")
+data_app.add_typer(advise_app, name="advise")
 
 Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
 
-_MIB = 1 << 20
 # Rich takes 80 for a pipe, which would break a digest into two lines.
 _PIPE_WIDTH = 120
 
 
-@shards_app.command()
+@data_app.command()
 def info(
     root: Root,
 ) -> None:
@@ -42,7 +42,7 @@ def info(
     console.print(_class_table(summary))
 
 
-@shards_app.command()
+@data_app.command()
 def verify(
     root: Root,
     decode: Annotated[bool, typer.Option("--decode", help="Also decode every frame.")] = False,
@@ -63,7 +63,7 @@ def verify(
     typer.echo(f"{root}: all {num_videos} videos {how}, no problems")
 
 
-@shards_app.command()
+@data_app.command()
 def ls(
     root: Root,
     class_name: Annotated[
@@ -92,10 +92,10 @@ def ls(
         typer.echo("\t".join(printable(str(field)) for field in fields))
 
 
-@shards_app.command()
+@data_app.command()
 def show(
     root: Root,
-    key: Annotated[str, typer.Argument(help="The key of a video, as `tb shards ls` prints it.")],
+    key: Annotated[str, typer.Argument(help="The key of a video, as `tb data ls` prints it.")],
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Draw some of its frames into this PNG file.")
     ] = None,
@@ -120,29 +120,6 @@ def show(
 
         write_frame_sheet(contact_sheet, manifest, row, num_tiles)
         typer.echo(f"{'sheet':<13} {contact_sheet}")
-
-
-def size_text(num_bytes: int) -> str:
-    """A number of bytes, for people."""
-    return (
-        f"{num_bytes / _MIB:.1f} MiB" if num_bytes < 1 << 30 else f"{num_bytes / (1 << 30):.2f} GiB"
-    )
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Yields a function for (done, total, key) that shows the progress on standard error."""
-    from tb.progress import ProgressBar
-
-    with ExitStack() as stack:
-        bars: list[ProgressBar] = []
-
-        def progress(num_done: int, total: int, key: str) -> None:
-            if not bars:
-                bars.append(stack.enter_context(ProgressBar(title, total)))
-            bars[0].update(num_done, key)
-
-        yield progress
 
 
 def _overview(summary: "Summary") -> "Table":
@@ -188,17 +165,5 @@ def _class_table(summary: "Summary") -> "Table":
     return table
 
 
-def split_texts(summary: "Summary") -> Iterator[tuple[int, str]]:
-    """Yields (split number, "9537 train, 3783 test") for each split."""
-    for number, counts in enumerate(summary.splits, 1):
-        yield number, ", ".join(f"{count} {name.text}" for name, count in counts.items())
-
-
 def _spread_text(spread: "Spread", form: str = "g") -> str:
     return f"{spread.least:{form}} to {spread.greatest:{form}}, median {spread.median:{form}}"
-
-
-def few(names: list[str], limit: int = 6) -> str:
-    """The names, or the first ones and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
