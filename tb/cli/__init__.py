@@ -6,9 +6,11 @@ becomes one line and exit code 2, without a traceback, because the user can corr
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from shards.errors import InputError
 from tb import messages
@@ -30,29 +32,54 @@ from tb.cli.train import train_app
 from tb.registry import import_modules
 from tb.version import version_text
 
+# In the order of the work; the help shows them so.
+PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
+    "Begin": {"demo": demo_command, "doctor": doctor_command},
+    "Data": {
+        "shard": shard_app,
+        "data": data_app,
+        "views": views_command,
+        "split": split_command,
+    },
+    "Train": {"config": config_app, "train": train_app, "reproduce": reproduce_command},
+    "Look and compare": {
+        "eval": evaluate_command,
+        "probe": probe_app,
+        "retrieve": retrieve_command,
+        "report": report_command,
+        "runs": runs_app,
+        "inspect": inspect_app,
+    },
+    "Use": {"predict": predict_command, "export": export_command},
+}
+"""Panel of the help -> name of a command -> the command or the group."""
+_MOVED = {"shards": "tb data", "advise": "tb data advise"}
+
+
+class _InOrder(TyperGroup):
+    """The commands in the order of PANELS: Typer would show groups after the others."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return [name for commands in PANELS.values() for name in commands]
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        if args and args[0] in _MOVED and not ctx.resilient_parsing:
+            raise InputError(f"there is no `tb {args[0]}`: it is `{_MOVED[args[0]]}`")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     help="Semi-supervised action recognition: TimeBalance, from a folder of videos to accuracy.",
 )
-app.add_typer(shard_app, name="shard")
-app.add_typer(data_app, name="data")
-app.command("split")(split_command)
-app.add_typer(train_app, name="train")
-app.command("eval")(evaluate_command)
-app.add_typer(probe_app, name="probe")
-app.command("retrieve")(retrieve_command)
-app.add_typer(inspect_app, name="inspect")
-app.command("predict")(predict_command)
-app.command("export")(export_command)
-app.command("report")(report_command)
-app.command("reproduce")(reproduce_command)
-app.command("views")(views_command)
-app.add_typer(runs_app, name="runs")
-app.add_typer(config_app, name="config")
-app.command("demo")(demo_command)
-app.command("doctor")(doctor_command)
+for _panel, _commands in PANELS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(_command)
 
 
 @app.callback(invoke_without_command=True)

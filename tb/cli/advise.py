@@ -4,6 +4,7 @@ The sources are those of `tb shard`.
 """
 
 import shlex
+from functools import partial
 from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 
 from shards.errors import InputError, printable
 from tb import api
+from tb.cli.choices import ViewsOption
 from tb.cli.printing import progress_bar
 from tb.cli.sources import Given, commands_over_sources
 
@@ -24,39 +26,40 @@ advise_app = typer.Typer(
     help="Try recipes of `tb shard` on some of the videos, and name the one to take.",
 )
 
+# Panels of the help.
+_wanted = partial(typer.Option, rich_help_panel="What is wanted")
+_running = partial(typer.Option, rich_help_panel="How it runs")
+
 
 def _advise(
     given: Given,
     out: Annotated[Path, typer.Option(help="Folder for advice.json and advice.png.")] = Path(
         "advice"
     ),
-    views: Annotated[
-        str, typer.Option(help="pretrain, finetune, student, student_pair, similarity or eval.")
-    ] = "student",
+    views: Annotated[ViewsOption, _wanted(help="What is cut from a video.")] = ViewsOption.STUDENT,
     size: Annotated[
-        int | None,
-        typer.Option(help="Height and width of a view, pixels. Default: the views' own."),
+        int | None, _wanted(help="Height and width of a view, pixels. Default: the views' own.")
     ] = None,
     max_gb: Annotated[
         float | None,
-        typer.Option(help="Space for all shards, GB. Default: twice what the smallest needs."),
+        _wanted(help="Space for all shards, GB. Default: twice what the smallest needs."),
     ] = None,
     min_psnr: Annotated[
-        float, typer.Option(help="Least PSNR of the views against those of the source, dB.")
+        float, _wanted(help="Least PSNR of the views against those of the source, dB.")
     ] = 35.0,
-    videos: Annotated[int, typer.Option(help="How many videos to try.", min=1)] = 24,
+    videos: Annotated[int, _running(help="How many videos to try.", min=1)] = 24,
     minutes: Annotated[
-        float, typer.Option(help="About how long it may take; unlikely recipes are left out.")
+        float, _running(help="About how long it may take; unlikely recipes are left out.")
     ] = 2.0,
     workers: Annotated[
-        int | None, typer.Option(help="Processes and threads. Default: one per CPU.", min=1)
+        int | None, _running(help="Processes and threads. Default: one per CPU.", min=1)
     ] = None,
 ) -> None:
     with progress_bar("advise") as progress:
         advice = api.advise(
             given.dataset,
             out=out,
-            views=views,
+            views=views.value,
             size=size,
             max_gb=max_gb,
             min_psnr=min_psnr,

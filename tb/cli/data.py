@@ -11,6 +11,7 @@ from rich.console import Console
 
 from shards.errors import printable
 from tb.cli.advise import advise_app
+from tb.cli.choices import SplitOption
 from tb.cli.printing import few, progress_bar, size_text, split_texts
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def ls(
         str | None, typer.Option("--class", help="Only videos of this class.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Only this split: train, val, test or pool.")
+        SplitOption | None, typer.Option(help="Only this split; pool: all but val and test.")
     ] = None,
     split_number: Annotated[int, typer.Option(help="Which official split, from 1.")] = 1,
 ) -> None:

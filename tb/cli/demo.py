@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tb import api
+from tb.cli.choices import DemoSizeOption
 from tb.stage_kinds import COMPARED
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ def demo_command(
         "demo"
     ),
     size: Annotated[
-        str, typer.Option(help="tiny (a smoke test), small (minutes on two cores) or medium.")
-    ] = "small",
+        DemoSizeOption,
+        typer.Option(help="tiny is a smoke test, small takes minutes on two cores."),
+    ] = DemoSizeOption.SMALL,
     seed: Annotated[int, typer.Option(help="Seeds the videos and the training.", min=0)] = 0,
 ) -> None:
     """Make videos, shard them, run the whole method and write a report; needs no GPU or data.
@@ -29,7 +31,7 @@ def demo_command(
 
     Run it again after an interruption: it goes on from where it was.
     """
-    _tell(out, api.run_demo(out, size=size, seed=seed))
+    _tell(out, api.run_demo(out, size=size.value, seed=seed))
 
 
 def _tell(out: Path, result: "Tree") -> None:

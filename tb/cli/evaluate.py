@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tb import api
+from tb.cli.choices import complete_classifier
 from tb.cli.options import Out, PeekTest, Preset, Set, Shards
 
 if TYPE_CHECKING:
@@ -14,7 +15,14 @@ _NUM_CLASSES_SHOWN = 20
 
 
 def evaluate_command(
-    stage: Annotated[str, typer.Argument(help="student, supervised or finetune-TEACHER.")],
+    stage: Annotated[
+        str,
+        typer.Argument(
+            metavar="STAGE",
+            help="A trained classifier in WORK, e.g. student.",
+            autocompletion=complete_classifier,
+        ),
+    ],
     shards: Shards,
     out: Out,
     preset: Preset = None,

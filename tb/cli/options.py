@@ -9,12 +9,21 @@ from typing import Annotated
 
 import typer
 
+from tb.cli.choices import complete_preset
+
 Shards = Annotated[str, typer.Option(help="Finished shards, from `tb shard`: a folder, or a URL.")]
 Out = Annotated[Path, typer.Option(help="Work folder: checkpoints, logs, report.")]
 Preset = Annotated[
-    str | None, typer.Option(help="Preset's name or YAML file; default: WORK's own settings.")
+    str | None,
+    typer.Option(
+        help="Preset's name or YAML file; default: WORK's own settings.",
+        autocompletion=complete_preset,
+    ),
 ]
-OnlyPreset = Annotated[str | None, typer.Option("--preset", help="Preset's name or YAML file.")]
+OnlyPreset = Annotated[
+    str | None,
+    typer.Option("--preset", help="Preset's name or YAML file.", autocompletion=complete_preset),
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="One setting, e.g. labels.percent=5; repeatable.")
 ]

@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from shards.errors import InputError, printable
 from tb import api
+from tb.cli.choices import RenderEngineOption
 
 if TYPE_CHECKING:
     from tb.prediction.prediction import Prediction
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 # The width for a pipe, because Rich's 80 columns would break long paths in two.
 _PIPE_WIDTH = 160
-
+# Panels of the help.
+_written = partial(typer.Option, rich_help_panel="What is written")
+_running = partial(typer.Option, rich_help_panel="How it runs")
 
 Run = Annotated[
     Path, typer.Argument(help="WORK/STAGE, WORK (its student), a checkpoint, or an export.")
@@ -29,13 +33,13 @@ Every = Annotated[str | None, typer.Option(help="An answer for each so much time
 NumClips = Annotated[
     int | None, typer.Option(help="Clips of a video; default: evaluation's, with --every 1.")
 ]
-CsvFile = Annotated[Path | None, typer.Option(help="A table to write.")]
+CsvFile = Annotated[Path | None, _written(help="A table to write.")]
 PngFile = Annotated[
-    Path | None, typer.Option(help="A picture to write: frames and classes, or a timeline.")
+    Path | None, _written(help="A picture to write: frames and classes, or a timeline.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Device = Annotated[str, typer.Option(help="A torch device, or auto.")]
-Engine = Annotated[str, typer.Option(help="fused, reference, or auto.")]
+Json = Annotated[bool, _written("--json", help="Print JSON instead of a table.")]
+Device = Annotated[str, _running(help="A torch device, or auto.")]
+Engine = Annotated[RenderEngineOption, _running(help="What decodes and cuts the clips.")]
 
 
 def predict_command(
@@ -48,7 +52,7 @@ def predict_command(
     png: PngFile = None,
     json: Json = False,
     device: Device = "auto",
-    engine: Engine = "auto",
+    engine: Engine = RenderEngineOption.AUTO,
 ) -> None:
     """Say which classes videos show, with the clips that `tb eval` takes.
 
@@ -66,7 +70,7 @@ def predict_command(
             csv=csv,
             png=png,
             device=device,
-            engine=engine,
+            engine=engine.value,
             progress=lambda one: status.update(f"{printable(one.video)} {_clock(one.end_s or 0)}"),
         )
     for bad in answers.bad:

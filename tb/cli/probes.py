@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tb import api
+from tb.cli.choices import complete_stage
 from tb.cli.options import Out, PeekTest, Preset, Set, Shards
 from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
 
@@ -16,7 +17,12 @@ probe_app = typer.Typer(
 )
 
 StageName = Annotated[
-    str, typer.Argument(metavar="STAGE", help="A trained stage: invariant, distinctive, tclr, ...")
+    str,
+    typer.Argument(
+        metavar="STAGE",
+        help="A trained stage in WORK, e.g. invariant.",
+        autocompletion=complete_stage,
+    ),
 ]
 AllLabels = Annotated[
     bool,

@@ -1,5 +1,6 @@
 """`tb reproduce`: runs the paper's tables."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,27 +8,32 @@ import typer
 
 from shards.errors import InputError
 from tb import api
+from tb.cli.choices import BackboneOption, TableOption
 from tb.cli.options import Set
+
+# Panels of the help.
+_wanted = partial(typer.Option, rich_help_panel="Which runs")
+_running = partial(typer.Option, rich_help_panel="How it runs")
 
 
 def reproduce_command(
-    table: Annotated[str, typer.Argument(help="main, table1 or table2.")],
+    table: Annotated[TableOption, typer.Argument(help="The table.")],
     out: Annotated[Path, typer.Option(help="Folder of all runs; several runners may share it.")],
     dataset: Annotated[
-        str, typer.Option(help="ucf101, hmdb51, kinetics400, demo, or a preset of your own set.")
+        str, _wanted(help="ucf101, hmdb51, kinetics400, demo, or a preset of your own set.")
     ] = "demo",
     shards: Annotated[
         str | None, typer.Option(help="Finished shards; the demo makes its own.")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="r50 or r18, for the paper's sets.")] = "r50",
-    rows: Annotated[str | None, typer.Option(help="Only these rows: names, with commas.")] = None,
+    backbone: Annotated[BackboneOption, _wanted(help="For the paper's sets.")] = BackboneOption.R50,
+    rows: Annotated[str | None, _wanted(help="Only these rows: names, with commas.")] = None,
     percents: Annotated[
-        str | None, typer.Option(help="Only these percentages of labels, with commas.")
+        str | None, _wanted(help="Only these percentages of labels, with commas.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, ... of every row.", min=1)] = 1,
-    jobs: Annotated[int, typer.Option(help="Runs side by side on this machine.", min=1)] = 1,
+    seeds: Annotated[int, _wanted(help="Seeds 0, 1, ... of every row.", min=1)] = 1,
+    jobs: Annotated[int, _running(help="Runs side by side on this machine.", min=1)] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs and what they would cost.")
+        bool, _running("--dry-run", help="Print the runs and what they would cost.")
     ] = False,
     set_: Set = None,
 ) -> None:
@@ -39,9 +45,9 @@ def reproduce_command(
     from tb.tables.reproduce import Reproduction
 
     wanted = Reproduction(
-        table=table,
+        table=table.value,
         dataset=dataset,
-        backbone=backbone,
+        backbone=backbone.value,
         rows=None if rows is None else tuple(rows.split(",")),
         percents=_numbers(percents),
         seeds=seeds,

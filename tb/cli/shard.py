@@ -4,6 +4,7 @@ What each command needs is imported inside it, because `tb --help` must not wait
 Results go to standard output, progress and errors to standard error.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_
 from shards.errors import printable
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api
+from tb.cli.choices import RecipeOption
 from tb.cli.printing import few, progress_bar, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
 
@@ -25,45 +27,41 @@ shard_app = typer.Typer(
 )
 
 _NUM_REASONS_SHOWN = 5
+_DEFAULT_RECIPE = RecipeOption(DEFAULT_CODEC)
 
-# How to store it.
+# Panels of the help.
+_stored = partial(typer.Option, rich_help_panel="How videos are stored")
+_running = partial(typer.Option, rich_help_panel="How it runs")
 Out = Annotated[
     str, typer.Option(help="Folder for the shards, created if missing; or a URL such as s3://...")
 ]
-Codec = Annotated[
-    str, typer.Option("--recipe", help="h264, hevc, vp9, mjpeg, or copy (files as they are).")
-]
+Codec = Annotated[RecipeOption, _stored("--recipe", help="copy keeps files as they are.")]
 Quality = Annotated[
-    int | None,
-    typer.Option(help="CRF (mjpeg: quantiser), lower is better. Default: the recipe's own."),
+    int | None, _stored(help="CRF (mjpeg: quantiser), lower is better. Default: the recipe's own.")
 ]
 Gop = Annotated[
-    int | None,
-    typer.Option(help=f"Frames from one keyframe to the next. Default: {DEFAULT_GOP}."),
+    int | None, _stored(help=f"Frames from one keyframe to the next. Default: {DEFAULT_GOP}.")
 ]
 ShortSide = Annotated[
     int | None,
-    typer.Option(
+    _stored(
         help="Upper bound of the shorter side, pixels, a multiple of 16."
         f" Default: {DEFAULT_SHORT_SIDE_PX}."
     ),
 ]
-MaxSeconds = Annotated[float | None, typer.Option(help="Cut longer videos (not with copy).")]
-ShardMb = Annotated[int, typer.Option(help="Size of a shard, MiB.", min=1)]
-# How to run.
+MaxSeconds = Annotated[float | None, _stored(help="Cut longer videos (not with copy).")]
+ShardMb = Annotated[int, _stored(help="Size of a shard, MiB.", min=1)]
 Workers = Annotated[
-    int | None, typer.Option(help="Processes that encode. Default: one per CPU.", min=1)
+    int | None, _running(help="Processes that encode. Default: one per CPU.", min=1)
 ]
 Ray = Annotated[
     str | None,
-    typer.Option(
-        metavar="[ADDRESS]", help="Encode on a Ray cluster; by default the one running here."
-    ),
+    _running(metavar="[ADDRESS]", help="Encode on a Ray cluster; by default the one running here."),
 ]
 TimeLimit = Annotated[
-    float, typer.Option(help="Seconds after which a video is skipped, because some decoders hang.")
+    float, _running(help="Seconds after which a video is skipped, because some decoders hang.")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad video.")]
+Strict = Annotated[bool, _running("--strict", help="Stop at the first bad video.")]
 
 
 class _SourceCommand(TyperCommand):
@@ -81,7 +79,7 @@ class _SourceCommand(TyperCommand):
 def _ingest(
     given: Given,
     out: Out,
-    codec: Codec = DEFAULT_CODEC,
+    codec: Codec = _DEFAULT_RECIPE,
     quality: Quality = None,
     gop: Gop = None,
     short_side: ShortSide = None,
@@ -97,7 +95,7 @@ def _ingest(
         report = api.shard(
             given.dataset,
             out=out,
-            recipe=codec,
+            recipe=codec.value,
             quality=quality,
             gop=gop,
             short_side=short_side,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tb.cli.choices import SplitOption
+
 if TYPE_CHECKING:
     from shards.labels.label_choice import LabelChoice
 
@@ -16,7 +18,7 @@ Percent = Annotated[
 ]
 FromList = Annotated[Path | None, typer.Option(help="Use a public list instead of drawing one.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw; fractions of one seed are nested.")]
-Split = Annotated[str, typer.Option(help="train, or pool (HMDB51: all but test).")]
+Split = Annotated[SplitOption, typer.Option(help="Draw from it; pool: all but val and test.")]
 SplitNumber = Annotated[int, typer.Option(help="Which official split, from 1.")]
 Groups = Annotated[
     bool, typer.Option("--groups", help="Keep the videos of a group together within a class.")
@@ -29,7 +31,7 @@ def split_command(
     percent: Percent = None,
     from_list: FromList = None,
     seed: Seed = 0,
-    split: Split = "train",
+    split: Split = SplitOption.TRAIN,
     split_number: SplitNumber = 1,
     groups: Groups = False,
     out: Out = None,
@@ -45,7 +47,7 @@ def split_command(
             manifest,
             percent,
             seed=seed,
-            split=split,
+            split=split.value,
             split_number=split_number,
             whole_groups=groups,
         )
@@ -54,7 +56,7 @@ def split_command(
             raise InputError(
                 "--seed and --groups are for a draw (--fraction); leave them out with --from-list"
             )
-        choice = labels_from_list(manifest, from_list, split=split, split_number=split_number)
+        choice = labels_from_list(manifest, from_list, split=split.value, split_number=split_number)
     else:
         raise InputError("tb split: give either --fraction or --from-list")
     path = choice.write(out)

@@ -7,9 +7,10 @@ import typer
 
 from shards.errors import InputError
 from tb import api
+from tb.cli.choices import BaselineOption
 from tb.cli.options import Out, Preset, Set, Shards
 from tb.registry import is_qualified
-from tb.stage_kinds import BASELINES, StageKind, Teacher
+from tb.stage_kinds import StageKind, Teacher
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a stage of the method, or all of them.")
 
@@ -70,7 +71,7 @@ def student(
 
 @train_app.command()
 def baseline(
-    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(BASELINES)}.")],
+    kind: Annotated[BaselineOption, typer.Argument(help="The method.")],
     shards: Shards,
     out: Out,
     name: Name = None,
@@ -78,9 +79,7 @@ def baseline(
     set_: Set = None,
 ) -> None:
     """Train with another semi-supervised method, on the student's network, labels and steps."""
-    if kind not in list(BASELINES):
-        raise InputError(f"no baseline {kind!r}: choose one of {', '.join(BASELINES)}")
-    api.train(kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
+    api.train(kind.value, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
 
 
 @train_app.command()

@@ -3,16 +3,26 @@
 That `main` prints an `InputError` as one line and exits with 2 is shown in `cli/test_commands`.
 """
 
+from collections.abc import Iterator
+from inspect import Parameter, signature
+
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from shards.errors import InputError
 from tb.cli import app
 
 
-def tb(*words: object) -> str:
-    """What a command prints to stdout; it must succeed."""
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+def tb(*words: object, width: int | None = None) -> str:
+    """What a command prints to stdout; it must succeed.
+
+    Args:
+        words: The command line.
+        width: Columns of the terminal, where not the default.
+    """
+    env = None if width is None else {"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)}
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False, env=env)
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -23,3 +33,24 @@ def complaint(*words: object) -> str:
         CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def usage_error(*words: object) -> str:
+    """What a command line is refused with that names no command or value of the program."""
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 2, done.output
+    # Without the box around the lines.
+    return " ".join(done.stderr.replace("│", " ").split())
+
+
+def every_command(
+    group: typer.Typer = app, prefix: str = ""
+) -> Iterator[tuple[str, list[Parameter]]]:
+    """Yields (words, parameters) of every command."""
+    for command in group.registered_commands:
+        assert command.callback is not None
+        name = command.name or typer.main.get_command_name(command.callback.__name__)
+        yield prefix + name, list(signature(command.callback).parameters.values())
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from every_command(below.typer_instance, f"{prefix}{below.name} ")

@@ -5,13 +5,11 @@ prints an `InputError` without a traceback is shown in `test_commands`.
 """
 
 import errno
-from collections.abc import Callable, Iterator
-from inspect import signature
+from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
 
 import pytest
-import typer.main
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -19,6 +17,7 @@ from tb.cli import app
 from tb.config.load_config import dump_yaml, load_config
 from tb.named_paths import full_disk_named
 from tests.shards.helpers import touch
+from tests.tb.commands import every_command
 from tests.tb.conftest import QUICK
 
 _TRAIN = "--shards {shards} --out {out_folder} --preset {preset}"
@@ -75,17 +74,6 @@ FILES = {"table", "kinetics_list", "label_list", "checkpoint", "preset", "preset
 CLOSED = Path("/sys/kernel")
 
 
-def _commands(group: typer.Typer, prefix: str = "") -> Iterator[tuple[str, Callable[..., object]]]:
-    """Yields (words, function) of every command."""
-    for command in group.registered_commands:
-        assert command.callback is not None
-        name = command.name or typer.main.get_command_name(command.callback.__name__)
-        yield prefix + name, command.callback
-    for below in group.registered_groups:
-        assert below.typer_instance is not None
-        yield from _commands(below.typer_instance, f"{prefix}{below.name} ")
-
-
 def _is_path(name: str, annotation: object) -> bool:
     # Shards and presets are texts, because they may be URLs or names.
     return "Path" in str(annotation) or name in ("shards", "root", "preset", "out", "one", "two")
@@ -99,8 +87,8 @@ def _roles(template: str) -> list[str]:
 
 def test_the_table_has_every_path_of_every_command() -> None:
     num_paths = {
-        name: sum(_is_path(p.name, p.annotation) for p in signature(call).parameters.values())
-        for name, call in _commands(app)
+        name: sum(_is_path(one.name, one.annotation) for one in parameters)
+        for name, parameters in every_command()
     }
     assert num_paths == {name: len(_roles(template)) for name, template in COMMANDS.items()}
 

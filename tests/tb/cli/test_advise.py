@@ -145,7 +145,6 @@ def test_no_time_leaves_two_candidates_and_a_tight_budget_none(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--views", "students"), "no views preset 'students': choose one of pretrain"),
         (("--size", 4), "size_px is 4"),
         (("--size", 5000), "size is 5000 px (--size)"),
         (("--max-gb", 0), "max_gb is 0 (--max-gb)"),

@@ -1,15 +1,19 @@
 """The command line as a user meets it: processes, exit codes, one-line complaints."""
 
+import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from shards.format.manifest import Manifest
+from tb.cli import PANELS
 from tb.config.load_config import dump_yaml, load_config
 from tests.make_videos import make_video
-from tests.tb.commands import complaint, tb
+from tests.tb.commands import complaint, every_command, tb
 
 
 def process(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -25,12 +29,33 @@ def test_imports_stay_light(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_help_names_every_command() -> None:
+def test_the_help_is_in_the_order_of_the_work() -> None:
     done = process("--help")
     assert done.returncode == 0
-    names = "shard data split train eval report views config demo"
-    for name in names.split():
-        assert name in done.stdout
+    shown = re.findall(r"^│ ([a-z]+)  |^╭─ ([A-Z][a-z ]+) ─", done.stdout, re.MULTILINE)
+    begin = [panel for _, panel in shown].index("Begin")
+    wanted = [(("", panel), *((name, "") for name in PANELS[panel])) for panel in PANELS]
+    assert shown[begin:] == list(chain.from_iterable(wanted))
+    assert {name.split()[0] for name, _ in every_command()} == {
+        name for names in PANELS.values() for name in names
+    }
+
+
+def test_a_long_command_groups_its_options() -> None:
+    for name, parameters in every_command():
+        panels = {
+            getattr(get_args(one.annotation)[1], "rich_help_panel", None) for one in parameters
+        }
+        assert len(parameters) <= 9 or len(panels) > 1, name
+
+
+@pytest.mark.parametrize(
+    ("words", "new"), [("shards info x", "`tb data`"), ("advise folder", "`tb data advise`")]
+)
+def test_an_old_name_is_refused_with_the_new_one(words: str, new: str) -> None:
+    done = process(*words.split())
+    assert done.returncode == 2
+    assert done.stderr == f"error: there is no `tb {words.split()[0]}`: it is {new}\n"
 
 
 def test_a_refused_command_is_one_line_without_a_traceback(tmp_path: Path) -> None:
@@ -98,8 +123,6 @@ def test_unknown_settings_presets_and_stages(manifest: Manifest, tmp_path: Path)
     assert "no such checkpoint" in complaint("eval", "student", *common, "--preset", "demo")
     missing = f"{tmp_path / 'nope' / 'checkpoint.pt'}: no such checkpoint"
     assert missing in complaint("eval", "nope", *common)
-    assert "no baseline 'nope': choose" in complaint("train", "baseline", "nope", *common)
-    assert "no table 'nope'" in complaint("reproduce", "nope", "--out", tmp_path)
     wrong = complaint("reproduce", "main", "--out", tmp_path, "--dataset", "ucf")
     assert "dataset (--dataset) is 'ucf': choose one of ucf101" in wrong
     assert (

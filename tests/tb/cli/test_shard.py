@@ -79,9 +79,8 @@ def test_a_wrong_root_is_one_line(tmp_path: Path, command: str) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_recipe_is_one_line(videos: Path, tmp_path: Path) -> None:
+def test_a_wrong_side_is_one_line(videos: Path, tmp_path: Path) -> None:
     arguments = ("folder", "--root", videos, "--out", tmp_path / "out")
-    assert "choose one of" in complaint("shard", *arguments, "--recipe", "h266")
     assert "a multiple of 16" in complaint("shard", *arguments, "--short-side", "200")
     assert not (tmp_path / "out").exists()
 
