@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shards.errors import InputError
 from tb.api.opening import resolve
 
 if TYPE_CHECKING:
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def views(
+    work: Path | str | None = None,
     *,
-    shards: Path | str,
-    png: Path | str,
+    out: Path | str,
+    shards: Path | str | None = None,
     preset: Path | str | None = None,
     settings: Sequence[str] = (),
     num_videos: int = 3,
@@ -22,18 +24,27 @@ def views(
     """`tb views`: writes a picture of what the networks see, and returns its path.
 
     Args:
-        shards: The data set.
-        png: The picture to write.
-        preset: Settings.
+        work: A work folder, for its settings and its data.
+        out: The picture to write.
+        shards: The data set. None: that of `work`.
+        preset: Settings. None: those of `work`, or else the paper's.
         settings: Settings that go over the preset's.
         num_videos: How many videos, 1 or more.
     """
     from shards.format.manifest import read_manifest
+    from tb.config.load_config import CONFIG, load_config, work_config
+    from tb.config.work_data import remembered_data
     from tb.reports.view_sheet import write_view_sheet
 
-    config = resolve(preset, settings)
-    write_view_sheet(read_manifest(shards), config, Path(png), num_videos=num_videos)
-    return Path(png)
+    folder, name = Path(work or "."), None if preset is None else str(preset)
+    if work is None and shards is None:
+        raise InputError("views: give a work folder, or name the shards (--shards)")
+    if work is not None and not (folder / CONFIG).is_file():
+        raise InputError(f"{work}: has no {CONFIG}; give a folder in which a stage was trained")
+    manifest = remembered_data(folder) if shards is None else read_manifest(shards)
+    config = load_config(name, settings) if work is None else work_config(folder, name, settings)
+    write_view_sheet(manifest, config, Path(out), num_videos=num_videos)
+    return Path(out)
 
 
 def doctor(folder: Path | str = ".") -> "list[MachineFact]":
@@ -68,12 +79,12 @@ def compare_runs(one: Path | str, two: Path | str) -> "RunComparison":
     return runs.compare_runs(read_run(one), read_run(two))
 
 
-def plot_runs(*folders: Path | str, png: Path | str, metric: str = "loss") -> Path:
+def plot_runs(*folders: Path | str, out: Path | str, metric: str = "loss") -> Path:
     """`tb runs plot`: writes a picture of one metric of some runs, and returns its path."""
     from tb.reports import runs
 
-    runs.plot_runs([read_run(folder) for folder in folders], Path(png), metric)
-    return Path(png)
+    runs.plot_runs([read_run(folder) for folder in folders], Path(out), metric)
+    return Path(out)
 
 
 def show_settings(preset: Path | str | None = None, settings: Sequence[str] = ()) -> str:

@@ -97,8 +97,8 @@ def ls(
 def show(
     root: Root,
     key: Annotated[str, typer.Argument(help="The key of a video, as `tb data ls` prints it.")],
-    contact_sheet: Annotated[
-        Path | None, typer.Option(help="Draw some of its frames into this PNG file.")
+    png: Annotated[
+        Path | None, typer.Option(help="A picture to write: some of its frames.")
     ] = None,
     num_tiles: Annotated[int, typer.Option(help="How many frames to draw.", min=1)] = 16,
 ) -> None:
@@ -116,11 +116,11 @@ def show(
     fields["splits"] = ", ".join(SplitName(split).text for split in video.splits)
     for name, value in fields.items():
         typer.echo(f"{name:<13} {printable(str(value))}")
-    if contact_sheet:
+    if png:
         from tb.reports.frame_sheet import write_frame_sheet
 
-        write_frame_sheet(contact_sheet, manifest, row, num_tiles)
-        typer.echo(f"{'sheet':<13} {contact_sheet}")
+        write_frame_sheet(png, manifest, row, num_tiles)
+        typer.echo(f"{'sheet':<13} {png}")
 
 
 def _overview(summary: "Summary") -> "Table":

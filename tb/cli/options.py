@@ -1,7 +1,9 @@
 """The options that several commands share.
 
---shards is a finished data set, --out the work folder. The work folder remembers its settings
-(WORK/config.yaml), so --preset and --set are needed once.
+--out is always what a command writes: a folder or a file. For training and measuring it is the
+work folder, in which they also find earlier stages. It remembers its settings (WORK/config.yaml),
+so --preset and --set are needed once. A file beside the printed answer has the name of its kind:
+--png, --csv. --shards is a finished data set, which is only read.
 """
 
 from pathlib import Path
@@ -20,10 +22,6 @@ Preset = Annotated[
         autocompletion=complete_preset,
     ),
 ]
-OnlyPreset = Annotated[
-    str | None,
-    typer.Option("--preset", help="Preset's name or YAML file.", autocompletion=complete_preset),
-]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="One setting, e.g. labels.percent=5; repeatable.")
 ]
@@ -34,4 +32,4 @@ PeekTest = Annotated[
         help="Read the held-out split before training is over, or again; the record says so.",
     ),
 ]
-Png = Annotated[Path, typer.Option(help="The picture to write.")]
+Picture = Annotated[Path, typer.Option(help="The picture to write, a PNG file.")]

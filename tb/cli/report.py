@@ -1,11 +1,12 @@
 """`tb report` and `tb views`: a page and a picture."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tb import api
-from tb.cli.options import OnlyPreset, Out, Png, Preset, Set, Shards
+from tb.cli.options import Out, Picture, Preset, Set, Shards
 
 
 def report_command(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
@@ -14,14 +15,22 @@ def report_command(shards: Shards, out: Out, preset: Preset = None, set_: Set = 
 
 
 def views_command(
-    shards: Shards,
-    png: Png,
-    preset: OnlyPreset = None,
+    out: Picture,
+    work: Annotated[
+        Path | None, typer.Argument(help="A work folder, for its settings and its data.")
+    ] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="Finished shards: a folder, or a URL; default: WORK's own.")
+    ] = None,
+    preset: Preset = None,
     set_: Set = None,
     num_videos: Annotated[int, typer.Option(help="How many videos.", min=1)] = 3,
 ) -> None:
-    """Draw what the networks see: the long and short views of a few videos."""
+    """Draw what the networks see: the long and short views of a few videos.
+
+    Give a work folder, or --shards, or both.
+    """
     path = api.views(
-        shards=shards, png=png, preset=preset, settings=set_ or [], num_videos=num_videos
+        work, shards=shards, out=out, preset=preset, settings=set_ or [], num_videos=num_videos
     )
     typer.echo(path)

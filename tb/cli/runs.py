@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tb import api
-from tb.cli.options import Png
+from tb.cli.options import Picture
 
 if TYPE_CHECKING:
     from tb.reports.runs import Run
@@ -82,11 +82,11 @@ def compare(one: Folder, two: Folder) -> None:
 @runs_app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs: WORK/STAGE.")],
-    png: Png,
+    out: Picture,
     metric: Annotated[str, typer.Option(help="Which column of metrics.jsonl.")] = "loss",
 ) -> None:
     """Draw one metric of several runs over their steps."""
-    typer.echo(api.plot_runs(*runs, png=png, metric=metric))
+    typer.echo(api.plot_runs(*runs, out=out, metric=metric))
 
 
 def _cells(run: "Run") -> list[str]:

@@ -58,7 +58,7 @@ def write_frame_sheet(path: Path, manifest: Manifest, row: int, num_tiles: int =
         sheet = frame_sheet(reader.read(row), int(manifest.num_frames[row]), num_tiles)
     png = io.BytesIO()
     sheet.save(png, format="PNG")
-    write_named_file(path, png.getvalue(), "contact-sheet")
+    write_named_file(path, png.getvalue(), "png")
 
 
 def _frames(data: bytes, wanted: set[int]) -> dict[int, Image.Image]:

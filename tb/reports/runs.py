@@ -185,4 +185,4 @@ def plot_runs(runs: Sequence[Run], png: Path, metric: str) -> None:
     axes.legend(frameon=False)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
-    write_named_file(png, data.getvalue(), "png")
+    write_named_file(png, data.getvalue(), "out")

@@ -65,7 +65,7 @@ def write_view_sheet(
 ) -> None:
     """Writes `view_sheet` as a PNG file; InputError where `path` cannot be written."""
     data = png_bytes(view_sheet(manifest, config, num_videos=num_videos))
-    write_named_file(path, data, "png")
+    write_named_file(path, data, "out")
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -24,6 +24,7 @@ from shards.files.lock import locked
 from shards.files.publish import publish_bytes
 from tb.config.load_config import CONFIG, dump_yaml, remember_config
 from tb.config.sections import Config
+from tb.config.work_data import remember_data
 from tb.named_paths import make_named_folder
 from tb.training.bad_videos import without_bad
 from tb.training.distributed import barrier, join, mean, share_weights
@@ -164,10 +165,11 @@ def _run_steps(
 def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bool) -> None:
     """Writes the settings and, before the first step, the engine's record and a checkpoint.
 
-    So no run with other settings uses the folder.
+    The work folder also remembers where the data is. So no run with other settings uses the folder.
     """
     if remember:
         remember_config(folder.parent, config)
+        remember_data(folder.parent, run.stage.loaders[0].manifest)
     if first == 0:
         publish_bytes(folder / CONFIG, dump_yaml(config).encode())
         write_engine(folder, run.stage.engine or run.stage.loaders[0].choice)

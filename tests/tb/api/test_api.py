@@ -179,9 +179,9 @@ def test_views_runs_and_settings_are_those_of_the_commands(
 ) -> None:
     one, two = tmp_path / "one.png", tmp_path / "two.png"
     sheet = {"preset": "demo", "settings": QUICK, "num_videos": 1}
-    assert tb.views(shards=manifest.root, png=one, **sheet) == one
+    assert tb.views(shards=manifest.root, out=one, **sheet) == one
     words = [word for text in QUICK for word in ("--set", text)]
-    places = ("--shards", manifest.root, "--png", two)
+    places = ("--shards", manifest.root, "--out", two)
     commands.tb("views", *places, "--preset", "demo", "--num-videos", 1, *words)
     assert one.read_bytes() == two.read_bytes()
     runs = tb.find_runs(work)
@@ -191,8 +191,41 @@ def test_views_runs_and_settings_are_those_of_the_commands(
     assert found.names == ("student", "supervised")
     assert found.settings == []
     assert found.metrics["L_unsup"][1] is None
-    assert tb.plot_runs(work / "student", png=one, metric="loss") == one
+    assert tb.plot_runs(work / "student", out=one, metric="loss") == one
     assert tb.show_settings("demo") == commands.tb("config", "show", "demo")
     changed = tb.compare_settings("demo", work)
     assert ("labels.percent", 10.0, 50.0) in changed
     assert "demo" in tb.preset_names()
+
+
+def test_views_of_a_work_folder_have_its_settings_and_its_data(
+    manifest: Manifest, work: Path, tmp_path: Path
+) -> None:
+    one, two, other = tmp_path / "one.png", tmp_path / "two.png", tmp_path / "other.png"
+    commands.tb("views", work, "--out", one, "--num-videos", 1)
+    tb.views(shards=manifest.root, out=two, preset=work / "config.yaml", num_videos=1)
+    assert one.read_bytes() == two.read_bytes()
+    commands.tb("views", work, "--out", other, "--num-videos", 1, "--set", "machine.seed=1")
+    assert one.read_bytes() != other.read_bytes()
+
+
+def test_views_of_a_work_folder_whose_data_is_not_there(
+    manifest: Manifest, work: Path, tmp_path: Path
+) -> None:
+    copy, out = tmp_path / "copy", tmp_path / "views.png"
+    copy.mkdir()
+    (copy / "config.yaml").write_bytes((work / "config.yaml").read_bytes())
+
+    def complaint_with(data: str) -> str:
+        (copy / "data.json").write_text(data)
+        message = commands.complaint("views", copy, "--out", out)
+        assert "name the shards (--shards)" in message
+        return message
+
+    assert "does not say where the shards are" in complaint_with("[]")
+    gone = {"shards": str(tmp_path / "gone"), "digest": manifest.digest}
+    assert f"{tmp_path / 'gone'}: no such folder" in complaint_with(json.dumps(gone))
+    changed = {"shards": str(manifest.root), "digest": "0" * 64}
+    assert "holds other videos than those" in complaint_with(json.dumps(changed))
+    assert "give a work folder, or name" in commands.complaint("views", "--out", out)
+    commands.tb("views", copy, "--shards", manifest.root, "--out", out, "--num-videos", 1)

@@ -128,7 +128,7 @@ def test_unknown_settings_presets_and_stages(manifest: Manifest, tmp_path: Path)
     assert (
         "no such file"
         in complaint(
-            "views", "--shards", manifest.root, "--png", tmp_path / "none" / "x.png"
+            "views", "--shards", manifest.root, "--out", tmp_path / "none" / "x.png"
         ).lower()
     )
     assert list(tmp_path.iterdir()) == []  # a refused command leaves nothing behind

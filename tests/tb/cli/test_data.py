@@ -61,7 +61,7 @@ def test_data_show_draws_frames_in_order(tmp_path: Path) -> None:
     make_video(tmp_path / "set" / "a" / "up.mp4", num_frames=20, paint=paint)
     ingest(from_folder(tmp_path / "set", min_per_class=1), tmp_path / "out")
     png = tmp_path / "sheet.png"
-    text = tb("data", "show", tmp_path / "out", "up", "--contact-sheet", png, "--num-tiles", 4)
+    text = tb("data", "show", tmp_path / "out", "up", "--png", png, "--num-tiles", 4)
     for expected in ("num_frames    20", "class         a", "source        a/up.mp4", str(png)):
         assert expected in text
     sheet = np.asarray(Image.open(png).convert("L")).astype(int)
@@ -74,7 +74,7 @@ def test_data_show_draws_frames_in_order(tmp_path: Path) -> None:
 def test_data_show_of_an_unknown_key(manifest: Manifest, tmp_path: Path) -> None:
     assert "did you mean spin3?" in complaint("data", "show", manifest.root, "spin33")
     assert "tb data ls" in complaint("data", "show", manifest.root, "zzz")
-    arguments = ("show", manifest.root, "spin3", "--contact-sheet", tmp_path / "no" / "x.png")
+    arguments = ("show", manifest.root, "spin3", "--png", tmp_path / "no" / "x.png")
     assert "No such file" in complaint("data", *arguments)
 
 

@@ -61,7 +61,7 @@ def test_compare_names_what_differs_and_nothing_else(finished: Path, tmp_path: P
 
 def test_plot_draws_what_the_runs_have(finished: Path, tmp_path: Path) -> None:
     png = tmp_path / "loss.png"
-    tb("runs", "plot", finished / "student", finished / "supervised", "--png", png)
+    tb("runs", "plot", finished / "student", finished / "supervised", "--out", png)
     with Image.open(png) as picture:
         assert picture.width > 500
     runs = [read_run(finished / "student"), read_run(finished / "supervised")]

@@ -1,0 +1,46 @@
+"""A work folder's memory of its data: WORK/data.json says where the shards are."""
+
+import json
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.publish import publish_bytes
+from shards.format.manifest import Manifest, read_manifest
+
+DATA = "data.json"
+
+
+def remember_data(work: Path, manifest: Manifest) -> None:
+    """Makes these shards WORK/data.json, so that `tb views WORK` finds them."""
+    path = work / DATA
+    shards = manifest.url or str(manifest.root.resolve())
+    text = json.dumps({"shards": shards, "digest": manifest.digest}, indent=2) + "\n"
+    if not path.is_file() or path.read_text() != text:
+        publish_bytes(path, text.encode())
+
+
+def remembered_data(work: Path) -> Manifest:
+    """The shards that the runs in a work folder were trained on.
+
+    Raises:
+        InputError: It remembers none, they are gone, or others lie there now.
+    """
+    path = work / DATA
+    try:
+        content = json.loads(path.read_text())
+        shards, digest = str(content["shards"]), content["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: does not say where the shards are; give a work folder in which a stage was"
+            " trained, or name the shards (--shards)"
+        ) from None
+    try:
+        manifest = read_manifest(shards)
+    except InputError as error:
+        raise InputError(f"{error}; {path} names them: name the shards (--shards)") from None
+    if manifest.digest != digest:
+        raise InputError(
+            f"{shards}: holds other videos than those that {work} was trained on; name the shards"
+            " (--shards)"
+        )
+    return manifest
