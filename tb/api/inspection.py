@@ -8,8 +8,10 @@ from shards.errors import InputError
 from tb.api.opening import resolve
 
 if TYPE_CHECKING:
+    from tb.config.sections import Config
     from tb.diagnosis import MachineFact
     from tb.reports.runs import Run, RunComparison
+    from tb.stage_kinds import StageKind
 
 
 def views(
@@ -45,6 +47,14 @@ def views(
     config = load_config(name, settings) if work is None else work_config(folder, name, settings)
     write_view_sheet(manifest, config, Path(out), num_videos=num_videos)
     return Path(out)
+
+
+def next_stage(work: Path | str) -> "StageKind | None":
+    """The stage of a work folder to train next, so that the student can be; None if it is."""
+    from tb.config.load_config import work_config
+    from tb.workflow import order
+
+    return order.next_stage(work_config(Path(work), None, ()), Path(work))
 
 
 def doctor(folder: Path | str = ".") -> "list[MachineFact]":
@@ -88,10 +98,15 @@ def plot_runs(*folders: Path | str, out: Path | str, metric: str = "loss") -> Pa
 
 
 def show_settings(preset: Path | str | None = None, settings: Sequence[str] = ()) -> str:
-    """`tb config show`: the resolved settings as YAML; without a preset, the paper's."""
+    """`tb config show`: the resolved settings as YAML.
+
+    Args:
+        preset: A preset's name, a YAML file, or a work folder. None: the paper's settings.
+        settings: Settings that go over them.
+    """
     from tb.config.load_config import dump_yaml
 
-    return dump_yaml(resolve(preset, settings))
+    return dump_yaml(_resolve_any(preset, settings))
 
 
 def compare_settings(one: Path | str, two: Path | str) -> list[tuple[str, object, object]]:
@@ -102,12 +117,17 @@ def compare_settings(one: Path | str, two: Path | str) -> list[tuple[str, object
         two: The same.
     """
     from tb.config.differences import differences
+
+    first, second = (_resolve_any(name).model_dump(mode="json") for name in (one, two))
+    return differences(first, second)
+
+
+def _resolve_any(preset: Path | str | None, settings: Sequence[str] = ()) -> "Config":
+    """As `resolve`, also for a work folder."""
     from tb.config.load_config import CONFIG
 
-    files = [(name, Path(name) / CONFIG) for name in (one, two)]
-    configs = [resolve(file if file.is_file() else name) for name, file in files]
-    first, second = (config.model_dump(mode="json") for config in configs)
-    return differences(first, second)
+    file = Path(preset or ".") / CONFIG
+    return resolve(file if preset is not None and file.is_file() else preset, settings)
 
 
 def preset_names() -> list[str]:

@@ -3,7 +3,6 @@
 The sources are those of `tb shard`.
 """
 
-import shlex
 from functools import partial
 from math import isinf
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from shards.errors import InputError, printable
 from tb import api
 from tb.cli.choices import ViewsOption
+from tb.cli.next_command import say_next
 from tb.cli.printing import progress_bar
 from tb.cli.sources import Given, commands_over_sources
 
@@ -102,8 +102,7 @@ def _print(advice: "Advice", given: Given, out: Path) -> None:
         raise refusal
     assert chosen is not None
     typer.echo(f"choice   {chosen.name}: {_why(advice)}")
-    words = ["tb", "shard", *given.words, *chosen.options, "--out", str(out / "shards")]
-    typer.echo(f"run      {shlex.join(words)}")
+    say_next("shard", *given.words, *chosen.options, "--out", out / "shards")
 
 
 def _line(one: "Measured") -> str:

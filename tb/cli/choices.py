@@ -26,6 +26,13 @@ class SplitOption(StrEnum):
     POOL = "pool"
 
 
+class LabelledSplitOption(StrEnum):
+    """The videos that training may use: what the setting `labels.split` takes."""
+
+    TRAIN = "train"
+    POOL = "pool"
+
+
 class ViewsOption(StrEnum):
     """What is cut from a video: the keys of `loaders.plan.stage_views.PRESETS`."""
 

@@ -1,11 +1,13 @@
 """`tb config ...`: settings and presets."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tb import api
 from tb.cli.choices import complete_preset
+from tb.cli.next_command import places_of, say_next
 from tb.cli.options import Set
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at settings and presets.")
@@ -15,12 +17,18 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at settings and preset
 def show(
     preset: Annotated[
         str | None,
-        typer.Argument(help="Preset's name or YAML file.", autocompletion=complete_preset),
+        typer.Argument(
+            help="A preset's name, a YAML file, or a work folder.", autocompletion=complete_preset
+        ),
     ] = None,
     set_: Set = None,
 ) -> None:
     """Print the resolved settings as YAML; without a preset, the paper's."""
     typer.echo(api.show_settings(preset, set_ or []), nl=False)
+    if preset is not None and Path(preset).is_dir():
+        say_next("runs", "ls", preset)
+    else:
+        say_next("train", "all", *places_of("SHARDS", "WORK", preset, set_))
 
 
 @config_app.command()
@@ -36,9 +44,12 @@ def diff(
     """Print the settings that differ: one per line, columns separated by tabs."""
     for name, a, b in api.compare_settings(one, two):
         typer.echo(f"{name}\t{a}\t{b}")
+    say_next("config", "show", one)
 
 
 @config_app.command("presets")
 def presets() -> None:
     """List the presets that come with the package."""
-    typer.echo("\n".join(api.preset_names()))
+    names = api.preset_names()
+    typer.echo("\n".join(names))
+    say_next("config", "show", names[0])

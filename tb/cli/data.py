@@ -12,6 +12,7 @@ from rich.console import Console
 from shards.errors import printable
 from tb.cli.advise import advise_app
 from tb.cli.choices import SplitOption
+from tb.cli.next_command import say_next
 from tb.cli.printing import few, progress_bar, size_text, split_texts
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def info(
         console = Console(width=_PIPE_WIDTH)
     console.print(_overview(summary))
     console.print(_class_table(summary))
+    _say_views(root)
 
 
 @data_app.command()
@@ -62,6 +64,7 @@ def verify(
         raise typer.Exit(1)
     how = "decoded and compared" if decode else "compared"
     typer.echo(f"{root}: all {num_videos} videos {how}, no problems")
+    _say_views(root)
 
 
 @data_app.command()
@@ -79,7 +82,8 @@ def ls(
     from shards.format.manifest import read_manifest
 
     manifest = read_manifest(root)
-    for video in manifest.select(class_name=class_name, split=split, split_number=split_number):
+    videos = list(manifest.select(class_name=class_name, split=split, split_number=split_number))
+    for video in videos:
         fields = (
             video.key,
             manifest.classes[video.label],
@@ -91,6 +95,10 @@ def ls(
             video.shard,
         )
         typer.echo("\t".join(printable(str(field)) for field in fields))
+    if videos:
+        say_next("data", "show", root, videos[0].key)
+    else:
+        say_next("data", "info", root)
 
 
 @data_app.command()
@@ -121,6 +129,11 @@ def show(
 
         write_frame_sheet(png, manifest, row, num_tiles)
         typer.echo(f"{'sheet':<13} {png}")
+    _say_views(root)
+
+
+def _say_views(root: str) -> None:
+    say_next("views", "--shards", root, "--out", "views.png")
 
 
 def _overview(summary: "Summary") -> "Table":

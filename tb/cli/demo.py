@@ -7,10 +7,13 @@ import typer
 
 from tb import api
 from tb.cli.choices import DemoSizeOption
+from tb.cli.next_command import say_next
 from tb.stage_kinds import COMPARED
 
 if TYPE_CHECKING:
     from tb.config.differences import Tree
+
+_CLASS = "clockwise"
 
 
 def demo_command(
@@ -45,3 +48,4 @@ def _tell(out: Path, result: "Tree") -> None:
         f" {result['seconds']:.0f} s"
     )
     typer.echo(f"report  {out / 'report.html'}\nresult  {out / 'result.json'}")
+    say_next("predict", out / "work", out / "videos" / "test" / _CLASS)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tb import api
+from tb.cli.next_command import say_next
 
 
 def doctor_command(
@@ -24,3 +25,4 @@ def doctor_command(
     Console(width=width, markup=False, emoji=False, highlight=False).print(table)
     if any(one.is_missing for one in facts):
         typer.echo("! could be had: see its line")
+    say_next("demo")

@@ -6,6 +6,7 @@ import typer
 
 from tb import api
 from tb.cli.choices import complete_classifier
+from tb.cli.next_command import VIDEO, say_next
 from tb.cli.options import Out, PeekTest, Preset, Set, Shards
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def evaluate_command(
             f"note: split {result.split!r} was looked at {result.num_readings} times with this"
             f" stage; see {out / stage}/evaluations.jsonl"
         )
+    say_next("predict", out / stage, VIDEO)
 
 
 def _tell_classes(rows: list["ClassRow"]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tb import api
+from tb.cli.next_command import VIDEO, say_next
 
 
 def export_command(
@@ -20,3 +21,4 @@ def export_command(
     typer.echo(f"{out}: {metadata['backbone']} from stage {metadata['stage']}, {head}")
     if "note" in metadata:
         typer.echo(f"note: {metadata['note']}")
+    say_next("predict", out, VIDEO)

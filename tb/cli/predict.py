@@ -13,6 +13,8 @@ from rich.table import Table
 from shards.errors import InputError, printable
 from tb import api
 from tb.cli.choices import RenderEngineOption
+from tb.cli.next_command import say_next
+from tb.stage_kinds import StageKind
 
 if TYPE_CHECKING:
     from tb.prediction.prediction import Prediction
@@ -84,6 +86,16 @@ def predict_command(
     for path in (csv, png):
         if path is not None:
             typer.echo(f"see {path}", err=True)
+    _say_export(run)
+
+
+def _say_export(run: Path) -> None:
+    """Names the export of a checkpoint. An export itself is the end of the way."""
+    from tb.weights.export import SUFFIX
+
+    if run.suffix != SUFFIX:
+        stage = run / StageKind.STUDENT if (run / StageKind.STUDENT).is_dir() else run
+        say_next("export", stage, "--out", f"{stage.stem}{SUFFIX}")
 
 
 class _Silence:

@@ -6,6 +6,7 @@ import typer
 
 from tb import api
 from tb.cli.choices import complete_stage
+from tb.cli.next_command import places_of, say_next, say_next_stage
 from tb.cli.options import Out, PeekTest, Preset, Set, Shards
 from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
 
@@ -57,6 +58,9 @@ def knn(
         peek_test=peek_test,
     )
     _tell(f"{k}-NN", result)
+    labels = ["--all-labels"] if all_labels else []
+    peek = ["--peek-test"] if peek_test else []
+    say_next("probe", "linear", stage, *places_of(shards, out, preset, set_), *labels, *peek)
 
 
 @probe_app.command()
@@ -84,6 +88,8 @@ def linear(
         peek_test=peek_test,
     )
     _tell("linear probe", result)
+    peek = ["--peek-test"] if peek_test else []
+    say_next("retrieve", stage, *places_of(shards, out, preset, set_), *peek)
 
 
 def retrieve_command(
@@ -103,6 +109,7 @@ def retrieve_command(
         f"{stage}: {recalls}; {found.num_queries} videos of split {found.split!r} among"
         f" {found.num_gallery} training videos"
     )
+    say_next_stage(shards, out)
 
 
 def _tell(probe: str, result: "Evaluation") -> None:

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from tb import api
+from tb.cli.next_command import VIDEO, say_first_stage, say_next
 from tb.cli.options import Out, Picture, Preset, Set, Shards
 
 
 def report_command(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Write WORK/report.html and WORK/result.json from what the stages left."""
     typer.echo(api.report(shards=shards, out=out, preset=preset, settings=set_ or []))
+    say_next("predict", out, VIDEO)
 
 
 def views_command(
@@ -34,3 +36,7 @@ def views_command(
         work, shards=shards, out=out, preset=preset, settings=set_ or [], num_videos=num_videos
     )
     typer.echo(path)
+    if work is not None:
+        say_next("runs", "ls", work)
+    elif shards is not None:
+        say_first_stage(shards, preset, set_)

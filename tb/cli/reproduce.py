@@ -9,6 +9,7 @@ import typer
 from shards.errors import InputError
 from tb import api
 from tb.cli.choices import BackboneOption, TableOption
+from tb.cli.next_command import option_words, say_next
 from tb.cli.options import Set
 
 # Panels of the help.
@@ -55,10 +56,22 @@ def reproduce_command(
     )
     if dry_run:
         typer.echo(api.reproduce_cost(wanted, out=out, shards=shards))
+        options = {
+            "--out": out,
+            "--dataset": dataset,
+            "--shards": shards,
+            "--backbone": backbone.value if backbone is not BackboneOption.R50 else None,
+            "--rows": rows,
+            "--percents": percents,
+            "--seeds": seeds,
+            "--jobs": jobs,
+        }
+        say_next("reproduce", table.value, *option_words(options, set_))
         return
     path = api.reproduce(wanted, out=out, shards=shards, jobs=jobs)
     typer.echo(path.read_text())
     typer.echo(path)
+    say_next("runs", "ls", out)
 
 
 def _numbers(percents: str | None) -> tuple[float, ...] | None:

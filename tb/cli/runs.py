@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tb import api
+from tb.cli.next_command import say_next
 from tb.cli.options import Picture
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ def ls(
     for run, name in zip(runs, short_names(runs), strict=True):
         table.add_row(name, *_cells(run), *(_top1(run, split) for split in splits))
     _console().print(table)
+    if len(runs) > 1:
+        say_next("runs", "compare", *(run.folder for run in runs[:2]))
+    elif runs:
+        say_next("runs", "show", runs[0].folder)
+    else:
+        say_next("demo")
 
 
 @runs_app.command()
@@ -63,6 +70,7 @@ def show(run: Folder) -> None:
     console.print(_table(("metric", "last"), [(k, _number(v)) for k, v in found.final.items()]))
     settings = [(name, str(value)) for name, value in flatten(found.config).items()]
     console.print(_table(("setting", "value"), settings))
+    _say_plot(run)
 
 
 @runs_app.command()
@@ -77,6 +85,7 @@ def compare(one: Folder, two: Folder) -> None:
         console.print("the settings are the same")
     rows = [(name, _number(a), _number(b)) for name, (a, b) in found.metrics.items()]
     console.print(_table(("metric", *found.names), rows))
+    _say_plot(one, two)
 
 
 @runs_app.command()
@@ -87,6 +96,11 @@ def plot(
 ) -> None:
     """Draw one metric of several runs over their steps."""
     typer.echo(api.plot_runs(*runs, out=out, metric=metric))
+    say_next("views", runs[0].parent, "--out", "views.png")
+
+
+def _say_plot(*runs: Path) -> None:
+    say_next("runs", "plot", *runs, "--out", "loss.png")
 
 
 def _cells(run: "Run") -> list[str]:

@@ -15,6 +15,7 @@ from shards.errors import printable
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api
 from tb.cli.choices import RecipeOption
+from tb.cli.next_command import say_next
 from tb.cli.printing import few, progress_bar, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
 
@@ -136,7 +137,7 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         _print_skipped(out, report)
     typer.echo(f"digest  {report.digest}")
     typer.echo(f"shards  {out}")
-    typer.echo(f"next    tb data info {out}")
+    say_next("data", "verify", out)
 
 
 def _print_skipped(out: str, report: "IngestReport") -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tb.cli.choices import SplitOption
+from tb.cli.choices import LabelledSplitOption
+from tb.cli.next_command import say_first_stage
 
 if TYPE_CHECKING:
     from shards.labels.label_choice import LabelChoice
@@ -18,7 +19,7 @@ Percent = Annotated[
 ]
 FromList = Annotated[Path | None, typer.Option(help="Use a public list instead of drawing one.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw; fractions of one seed are nested.")]
-Split = Annotated[SplitOption, typer.Option(help="Draw from it; pool: all but val and test.")]
+Split = Annotated[LabelledSplitOption, typer.Option(help="Its videos; pool: all but val and test.")]
 SplitNumber = Annotated[int, typer.Option(help="Which official split, from 1.")]
 Groups = Annotated[
     bool, typer.Option("--groups", help="Keep the videos of a group together within a class.")
@@ -31,7 +32,7 @@ def split_command(
     percent: Percent = None,
     from_list: FromList = None,
     seed: Seed = 0,
-    split: Split = SplitOption.TRAIN,
+    split: Split = LabelledSplitOption.TRAIN,
     split_number: SplitNumber = 1,
     groups: Groups = False,
     out: Out = None,
@@ -62,6 +63,12 @@ def split_command(
     path = choice.write(out)
     _print_choice(choice)
     typer.echo(f"list    {path}")
+    settings = [f"labels.file={path}"]
+    if split != LabelledSplitOption.TRAIN:
+        settings.append(f"labels.split={split.value}")
+    if split_number != 1:
+        settings.append(f"labels.split_number={split_number}")
+    say_first_stage(root, settings=settings)
 
 
 def _print_choice(choice: "LabelChoice") -> None:

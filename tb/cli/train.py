@@ -8,6 +8,7 @@ import typer
 from shards.errors import InputError
 from tb import api
 from tb.cli.choices import BaselineOption
+from tb.cli.next_command import VIDEO, say_evaluation, say_next, say_next_stage
 from tb.cli.options import Out, Preset, Set, Shards
 from tb.registry import is_qualified
 from tb.stage_kinds import StageKind, Teacher
@@ -24,18 +25,21 @@ Name = Annotated[
 def invariant(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Stage 1: train the temporally invariant teacher with L_I; labels are unused."""
     api.train(StageKind.INVARIANT, shards=shards, out=out, preset=preset, settings=set_ or [])
+    say_next_stage(shards, out)
 
 
 @train_app.command()
 def distinctive(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Stage 1: train the temporally distinctive teacher with L_D1 + L_D2; labels are unused."""
     api.train(StageKind.DISTINCTIVE, shards=shards, out=out, preset=preset, settings=set_ or [])
+    say_next_stage(shards, out)
 
 
 @train_app.command()
 def tclr(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Stage 1 with all three terms: train a start for the student (student.init=tclr)."""
     api.train(StageKind.TCLR, shards=shards, out=out, preset=preset, settings=set_ or [])
+    say_next_stage(shards, out)
 
 
 @train_app.command()
@@ -53,6 +57,7 @@ def finetune(
     api.train(
         teacher.finetuned, shards=shards, out=out, preset=preset, settings=set_ or [], init=init
     )
+    say_next_stage(shards, out)
 
 
 @train_app.command()
@@ -67,6 +72,7 @@ def student(
     api.train(
         StageKind.STUDENT, shards=shards, out=out, preset=preset, settings=set_ or [], name=name
     )
+    say_evaluation(name or StageKind.STUDENT.value, shards, out)
 
 
 @train_app.command()
@@ -80,6 +86,7 @@ def baseline(
 ) -> None:
     """Train with another semi-supervised method, on the student's network, labels and steps."""
     api.train(kind.value, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
+    say_evaluation(name or kind.value, shards, out)
 
 
 @train_app.command()
@@ -101,6 +108,7 @@ def method(
 def supervised(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
     """Train the student's network on the labelled videos alone, for as many steps."""
     api.train(StageKind.SUPERVISED, shards=shards, out=out, preset=preset, settings=set_ or [])
+    say_evaluation(StageKind.SUPERVISED.value, shards, out)
 
 
 @train_app.command("all")
@@ -122,3 +130,4 @@ def train_all(
 
     if join().is_main:
         typer.echo(report)
+        say_next("predict", out, VIDEO)

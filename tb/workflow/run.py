@@ -19,6 +19,7 @@ from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, FROM_SCRATCH, SELF_SU
 from tb.training.loop import train
 from tb.weights.pretrained import load_pretrained
 from tb.workflow.children import child_pool
+from tb.workflow.order import needed_stages
 
 Call = tuple[Any, ...]
 """A function and its arguments."""
@@ -91,26 +92,12 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
         InputError: Something that any stage needs is missing; raised before the first one begins.
     """
     _check_all(manifest, config)
-    kinds = _needed(config)
+    kinds = needed_stages(COMPARED, config)
     with runner(jobs) as run:
         for phase in (1, 2, 3):
             wave = [kind for kind in kinds if kind.phase == phase]
             run([(run_stage, kind, manifest, config, work) for kind in wave])
         run([(evaluate, kind.value, manifest, config, work) for kind in COMPARED])
-
-
-def _needed(config: Config) -> list[StageKind]:
-    """The classifiers that the report compares, and all that they need."""
-    needed: dict[StageKind, None] = {}
-
-    def add(kind: StageKind) -> None:
-        for other in kind.needs(config.student.teachers, config.student.init):
-            add(other)
-        needed[kind] = None
-
-    for kind in COMPARED:
-        add(kind)
-    return list(needed)
 
 
 def _check_all(manifest: Manifest, config: Config) -> None:

@@ -3,19 +3,20 @@
 That `main` prints an `InputError` as one line and exits with 2 is shown in `cli/test_commands`.
 """
 
+import shlex
 from collections.abc import Iterator
 from inspect import Parameter, signature
 
 import pytest
 import typer.main
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from shards.errors import InputError
 from tb.cli import app
 
 
-def tb(*words: object, width: int | None = None) -> str:
-    """What a command prints to stdout; it must succeed.
+def run(*words: object, width: int | None = None) -> Result:
+    """What a command does; it must succeed.
 
     Args:
         words: The command line.
@@ -24,7 +25,12 @@ def tb(*words: object, width: int | None = None) -> str:
     env = None if width is None else {"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)}
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False, env=env)
     assert done.exit_code == 0, done.output
-    return done.stdout
+    return done
+
+
+def tb(*words: object, width: int | None = None) -> str:
+    """What a command prints to stdout; it must succeed."""
+    return run(*words, width=width).stdout
 
 
 def complaint(*words: object) -> str:
@@ -41,6 +47,21 @@ def usage_error(*words: object) -> str:
     assert done.exit_code == 2, done.output
     # Without the box around the lines.
     return " ".join(done.stderr.replace("│", " ").split())
+
+
+def next_words(stderr: str) -> list[str]:
+    """The words after `tb` of the one line `Next: tb ...` in what a command wrote to stderr."""
+    (line,) = [line for line in stderr.splitlines() if line.startswith("Next: ")]
+    program, *words = shlex.split(line.removeprefix("Next: "))
+    assert program == "tb"
+    return words
+
+
+def next_command(*words: object) -> list[str]:
+    """The words after `tb` of the command that a command names; it must succeed."""
+    done = run(*words)
+    assert "Next: " not in done.stdout  # which may be data for a program
+    return next_words(done.stderr)
 
 
 def every_command(

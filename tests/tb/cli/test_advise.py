@@ -1,7 +1,6 @@
 """`tb data advise`, as typed: what it says is what `tb shard` then does."""
 
 import json
-import shlex
 import signal
 import subprocess
 import sys
@@ -56,13 +55,16 @@ class Run:
     Attributes:
         out: Its folder.
         text: What it printed.
+        following: The words after `tb` of the command that it names.
         content: Of advice.json.
     """
 
     def __init__(self, videos: Path, out: Path) -> None:
         arguments = ("folder", "--root", videos, "--out", out, *VIEWS)
         arguments += ("--max-gb", 1, "--min-psnr", 25)
-        self.out, self.text = out, commands.tb("data", "advise", *arguments)
+        done = commands.run("data", "advise", *arguments)
+        self.out, self.text = out, done.stdout
+        self.following = commands.next_words(done.stderr)
         self.content: dict[str, Any] = json.loads((out / "advice.json").read_text())
 
 
@@ -101,9 +103,7 @@ def test_sizes_are_those_of_tb_shard(run: Run, videos: Path, tmp_path: Path) -> 
 
 
 def test_the_command_it_names_does_what_it_promises(run: Run) -> None:
-    line = next(line for line in run.text.splitlines() if line.startswith("run "))
-    program, *words = shlex.split(line.removeprefix("run "))
-    assert program == "tb"
+    words = run.following
     assert f"{run.content['num_videos'] - 1} videos" in commands.tb(*words, "--workers", 1)
     manifest = read_manifest(words[words.index("--out") + 1])
     (choice,) = (row for row in run.content["candidates"] if row["name"] == run.content["choice"])

@@ -13,6 +13,7 @@ from loaders.plan.stage_views import PRESETS
 from shards.encode.codecs import CODECS
 from shards.format.video import SplitQuery
 from tb.cli import choices
+from tb.config.sections import Labels
 from tb.demo.videos import SIZES
 from tb.stage_kinds import BASELINES, Distance, StageKind, Teacher, TeacherWeights
 from tb.tables.published import BACKBONES, PERCENTS, TABLES
@@ -41,6 +42,7 @@ PARAMETERS = [(name, one) for name, parameters in every_command() for one in par
     [
         (choices.RecipeOption, CODECS),
         (choices.SplitOption, set(SplitQuery) - {SplitQuery.UNUSED}),
+        (choices.LabelledSplitOption, get_args(Labels.model_fields["split"].annotation)),
         (choices.ViewsOption, PRESETS),
         (choices.DemoSizeOption, SIZES),
         (choices.BaselineOption, BASELINES),

@@ -24,7 +24,7 @@ from tb.demo.videos import (
 from tb.weights.checkpoint import file_digest
 from tests.processes import wait_until_dead
 from tests.shards.helpers import children_of
-from tests.tb.commands import complaint, tb
+from tests.tb.commands import complaint, next_command, tb
 
 Signal = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
@@ -78,7 +78,9 @@ def test_the_same_command_again_repeats_nothing(uninterrupted: Path) -> None:
     saved = list(uninterrupted.rglob("checkpoint.pt"))
     before = [path.stat().st_mtime_ns for path in saved]
     wanted = result(uninterrupted)
-    tb(*demo(uninterrupted))
+    following = next_command(*demo(uninterrupted))
+    assert following[:2] == ["predict", str(uninterrupted / "work")]
+    assert list(Path(following[2]).glob("*.mp4"))
     assert [path.stat().st_mtime_ns for path in saved] == before
     assert result(uninterrupted) == wanted
 

@@ -1,0 +1,75 @@
+"""Every command ends with the next one to run: one line on standard error, `Next: tb ...`.
+
+Results go to standard output, which may be data for a program. The line can be pasted into a shell.
+Words in capitals stand for what only the user knows, such as VIDEO.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import typer
+
+from tb import api
+from tb.stage_kinds import StageKind, Teacher
+
+VIDEO = "VIDEO"
+"""Stands for a video file, or a folder of them."""
+
+
+def say_next(*words: object) -> None:
+    """Prints the next command; `words` are those after `tb`."""
+    typer.echo(f"Next: {shlex.join(['tb', *map(str, words)])}", err=True)
+
+
+def say_next_stage(shards: str, work: Path) -> None:
+    """Names the stage of WORK to train next, or the evaluation of its student."""
+    kind = api.next_stage(work)
+    if kind is None:
+        say_evaluation(StageKind.STUDENT.value, shards, work)
+    elif _speaks():
+        say_next("train", *_words_of(kind), *places_of(shards, work))
+
+
+def say_evaluation(stage: str, shards: str, work: Path) -> None:
+    """Names the evaluation of a stage."""
+    if _speaks():
+        say_next("eval", stage, *places_of(shards, work))
+
+
+def say_first_stage(
+    shards: str, preset: str | None = None, settings: Sequence[str] | None = None
+) -> None:
+    """Names the first stage for a data set, in the work folder runs/NAME."""
+    name = PurePosixPath(str(shards)).name or "mine"
+    places = places_of(shards, Path("runs") / name, preset, settings)
+    say_next("train", StageKind.INVARIANT.value, *places)
+
+
+def places_of(
+    shards: str, out: Path | str, preset: str | None = None, settings: Sequence[str] | None = None
+) -> list[str]:
+    """The options that most commands share, as words."""
+    return option_words({"--shards": shards, "--out": out, "--preset": preset}, settings)
+
+
+def option_words(options: Mapping[str, object], settings: Sequence[str] | None = None) -> list[str]:
+    """Options and their values as words, without those that are None; `--set` comes last."""
+    given = [(name, value) for name, value in options.items() if value is not None]
+    given += [("--set", text) for text in settings or ()]
+    return [str(word) for pair in given for word in pair]
+
+
+def _words_of(kind: StageKind) -> list[str]:
+    """The words after `tb train`."""
+    for teacher in Teacher:
+        if kind is teacher.finetuned:
+            return ["finetune", "--teacher", teacher.value]
+    return [kind.value]
+
+
+def _speaks() -> bool:
+    """Whether this process prints; where several train, one does."""
+    from tb.training.distributed import join
+
+    return join().is_main
