@@ -6,7 +6,7 @@ Words in capitals stand for what only the user knows, such as VIDEO.
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import typer
 
@@ -24,10 +24,12 @@ def say_next(*words: object) -> None:
 
 def say_next_stage(shards: str, work: Path) -> None:
     """Names the stage of WORK to train next, or the evaluation of its student."""
+    if not _speaks():
+        return
     kind = api.next_stage(work)
     if kind is None:
         say_evaluation(StageKind.STUDENT.value, shards, work)
-    elif _speaks():
+    else:
         say_next("train", *_words_of(kind), *places_of(shards, work))
 
 
@@ -41,7 +43,7 @@ def say_first_stage(
     shards: str, preset: str | None = None, settings: Sequence[str] | None = None
 ) -> None:
     """Names the first stage for a data set, in the work folder runs/NAME."""
-    name = PurePosixPath(str(shards)).name or "mine"
+    name = Path(shards).resolve().name or "mine"
     places = places_of(shards, Path("runs") / name, preset, settings)
     say_next("train", StageKind.INVARIANT.value, *places)
 
