@@ -5,7 +5,7 @@ Words in capitals stand for what only the user knows, such as VIDEO.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -52,14 +52,10 @@ def places_of(
     shards: str, out: Path | str, preset: str | None = None, settings: Sequence[str] | None = None
 ) -> list[str]:
     """The options that most commands share, as words."""
-    return option_words({"--shards": shards, "--out": out, "--preset": preset}, settings)
-
-
-def option_words(options: Mapping[str, object], settings: Sequence[str] | None = None) -> list[str]:
-    """Options and their values as words, without those that are None; `--set` comes last."""
-    given = [(name, value) for name, value in options.items() if value is not None]
-    given += [("--set", text) for text in settings or ()]
-    return [str(word) for pair in given for word in pair]
+    words = ["--shards", str(shards), "--out", str(out)]
+    if preset is not None:
+        words += ["--preset", preset]
+    return words + [word for text in settings or () for word in ("--set", text)]
 
 
 def _words_of(kind: StageKind) -> list[str]:

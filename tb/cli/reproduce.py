@@ -9,7 +9,7 @@ import typer
 from shards.errors import InputError
 from tb import api
 from tb.cli.choices import BackboneOption, TableOption
-from tb.cli.next_command import option_words, say_next
+from tb.cli.next_command import say_next
 from tb.cli.options import Set
 
 # Panels of the help.
@@ -56,17 +56,8 @@ def reproduce_command(
     )
     if dry_run:
         typer.echo(api.reproduce_cost(wanted, out=out, shards=shards))
-        options = {
-            "--out": out,
-            "--dataset": dataset,
-            "--shards": shards,
-            "--backbone": backbone.value if backbone is not BackboneOption.R50 else None,
-            "--rows": rows,
-            "--percents": percents,
-            "--seeds": seeds,
-            "--jobs": jobs,
-        }
-        say_next("reproduce", table.value, *option_words(options, set_))
+        side_by_side = ["--jobs", jobs] if jobs > 1 else []
+        say_next(*wanted.words(shards=shards, out=str(out)), *side_by_side)
         return
     path = api.reproduce(wanted, out=out, shards=shards, jobs=jobs)
     typer.echo(path.read_text())

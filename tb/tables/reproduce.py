@@ -65,13 +65,14 @@ class Reproduction:
         grid = self.grid()
         run_grid(grid, manifest, out, jobs=jobs)
         evaluations = results.by_cell(grid.cells, findings(grid, manifest, out))
+        shards = None if self.is_demo else "SHARDS"
         (path, *_) = results.write_results(
             out,
             title=f"{self.table} on {self.dataset}",
             notes=results.notes(evaluations, manifest),
             rows=results.table(self._rows(), evaluations, self.dataset, self.backbone),
             comparisons=results.claims(evaluations, class_kinds),
-            command=self._command(),
+            command=shlex.join(["tb", *self.words(shards=shards, out="OUT")]),
         )
         return path
 
@@ -123,11 +124,15 @@ class Reproduction:
             )
         return self.dataset
 
-    def _command(self) -> str:
-        """The command line that gives the same result anywhere."""
-        words = ["tb", "reproduce", self.table, "--dataset", self.dataset]
-        words += ["--seeds", str(self.seeds)]
-        words += [] if self.is_demo else ["--shards", "SHARDS"]
+    def words(self, *, shards: str | None, out: str) -> list[str]:
+        """The words of its command line after `tb`.
+
+        Args:
+            shards: The data set. None: the demo's own.
+            out: The folder of all runs.
+        """
+        words = ["reproduce", self.table, "--dataset", self.dataset, "--seeds", str(self.seeds)]
+        words += [] if shards is None else ["--shards", shards]
         # The preset of another set names its backbone itself.
         words += ["--backbone", self.backbone] if self.dataset in PERCENTS else []
         words += [] if self.rows is None else ["--rows", ",".join(self.rows)]
@@ -135,4 +140,4 @@ class Reproduction:
             words += ["--percents", ",".join(f"{p:g}" for p in self.percents)]
         for text in self.overrides:
             words += ["--set", text]
-        return shlex.join([*words, "--out", "OUT"])
+        return [*words, "--out", out]

@@ -3,16 +3,9 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tb.cli import app
 from tb.config.load_config import load_config
-
-
-def tb(*arguments: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+from tests.tb.commands import tb
 
 
 def test_config_diff_takes_presets_files_and_work_folders(

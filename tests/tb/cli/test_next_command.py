@@ -48,8 +48,7 @@ NEXT = {
     "report": (_PLACES, "predict {work} VIDEO"),
     "reproduce": (
         "table2 --out {new} --percents 50 --shards {shards} --dry-run",
-        "reproduce table2 --out {new} --dataset demo --shards {shards} --percents 50"
-        " --seeds 1 --jobs 1",
+        "reproduce table2 --dataset demo --seeds 1 --shards {shards} --percents 50 --out {new}",
     ),
     "predict": ("{work} {video}", "export {work}/student --out student.safetensors"),
     "export": ("{work}/student --out {new}.safetensors", "predict {new}.safetensors VIDEO"),

@@ -4,18 +4,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from shards.errors import InputError
-from tb.cli import app
 from tb.reports.runs import find_runs, plot_runs, read_run, short_names
 from tb.training.metrics import METRICS, read_metrics
-
-
-def tb(*arguments: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+from tests.tb.commands import tb
 
 
 def line_of(output: str, name: str) -> list[str]:
