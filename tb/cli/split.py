@@ -1,5 +1,6 @@
 """`tb split`: which videos keep their label, as a list beside the shards."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,12 +64,7 @@ def split_command(
     path = choice.write(out)
     _print_choice(choice)
     typer.echo(f"list    {path}")
-    settings = [f"labels.file={path}"]
-    if split != LabelledSplitOption.TRAIN:
-        settings.append(f"labels.split={split.value}")
-    if split_number != 1:
-        settings.append(f"labels.split_number={split_number}")
-    say_first_stage(root, settings=settings)
+    say_first_stage(root, settings=_settings(path, split, split_number))
 
 
 def _print_choice(choice: "LabelChoice") -> None:
@@ -92,3 +88,24 @@ def _print_choice(choice: "LabelChoice") -> None:
     texts = [f"{num} in both {one} and {other}" for one, other, num in pairs]
     known = any(choice.manifest.groups)
     typer.echo("groups  " + (", ".join(texts) if known else "unknown"))
+
+
+def _settings(path: Path, split: LabelledSplitOption, split_number: int) -> list[str]:
+    """The settings under which training takes the list."""
+    settings = [f"labels.file={_as_yaml(str(path))}"]
+    if split != LabelledSplitOption.TRAIN:
+        settings.append(f"labels.split={split.value}")
+    if split_number != 1:
+        settings.append(f"labels.split_number={split_number}")
+    return settings
+
+
+def _as_yaml(text: str) -> str:
+    """The text as `--set` reads it back: quoted where YAML would take it for something else."""
+    import yaml
+
+    try:
+        is_plain = yaml.safe_load(text) == text
+    except yaml.YAMLError:
+        is_plain = False
+    return text if is_plain else json.dumps(text, ensure_ascii=False)

@@ -17,6 +17,7 @@ from shards.files.local_store import LocalStore
 from shards.format.dataset_json import DatasetJson, ShardFile
 from shards.format.manifest import Manifest, read_manifest, write_manifest
 from shards.format.video import ColorMatrix, ColorRange, Video, video_table
+from shards.labels.label_choice import draw_labels
 from shards.labels.label_list import (
     label_list_text,
     match_label_list,
@@ -269,13 +270,13 @@ def test_split_says_what_is_wrong(listed: Manifest, tmp_path: Path) -> None:
         (["--from-list", leak, "--groups"], "--seed and --groups are for a draw"),
         (["--fraction", 0], "percentage above 0"),
         (["--fraction", 5, "--split-number", 3], "choose 1 to 2"),
-        (["--fraction", 5, "--split", "val"], "has no videos"),
         (["--from-list", leak], "1 entries are outside the train split 1 of set (e.g. jump_6)"),
         (["--fraction", 5, "--out", mine], "holds another list"),
         (["--fraction", 5, "--out", tmp_path / "no" / "x.txt"], "No such file"),
     ):
         assert expected in fault_of(_run, listed.root, *arguments)
     assert mine.read_text() == "precious"
+    assert "has no videos" in fault_of(lambda: draw_labels(listed, 5, split="val"))
 
 
 _PUBLIC = "labels/videossl_lambertx/data"

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from shards.format.manifest import Manifest
 from tb.cli import app
+from tb.config.load_config import load_config
 from tests.tb.commands import every_command, next_command
 from tests.tb.conftest import QUICK
 
@@ -137,3 +138,13 @@ def test_the_way_from_videos_to_an_answer_can_be_walked(
         "eval student",
         "predict runs/my data/student VIDEO",
     ]
+
+
+@pytest.mark.parametrize("name", ["list #1.txt", "a: b.txt", "Läufe 🏃 #2.txt"])
+def test_a_setting_with_a_path_that_yaml_would_cut_is_read_whole(
+    name: str, places: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    words = next_command("split", places["shards"], "--fraction", 50, "--out", path)
+    config = load_config(None, [words[words.index("--set") + 1]])
+    assert config.labels.file == str(path)
