@@ -9,7 +9,8 @@ from packaging.version import Version
 
 TESTS = Path(__file__).resolve().parent
 # torch takes one version of triton. Of the others pip would try hundreds of versions.
-HELD = {"aiobotocore", "boto3", "triton"}
+# The lowest typer takes any click, and warns with the newest.
+HELD = {"aiobotocore", "boto3", "click", "triton"}
 
 
 def asked_for() -> dict[str, Requirement]:
