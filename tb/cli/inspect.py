@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tb import api
+from tb.cli.next_command import say_next_stage
 from tb.cli.options import Preset, Set, Shards
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def teachers(
     console.print(_table(found))
     typer.echo(f"calibrated: the invariant teacher's weight is {found.calibration.formula}")
     typer.echo(f"see {work}/teachers.json, teachers-*.png")
+    say_next_stage(shards, work)
 
 
 def _table(found: "TeacherInspection") -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from tb import api
+from tb.registry import imported_modules
 from tb.stage_kinds import StageKind, Teacher
 
 VIDEO = "VIDEO"
@@ -18,8 +19,9 @@ VIDEO = "VIDEO"
 
 
 def say_next(*words: object) -> None:
-    """Prints the next command; `words` are those after `tb`."""
-    typer.echo(f"Next: {shlex.join(['tb', *map(str, words)])}", err=True)
+    """Prints the next command; `words` are those after `tb` and its `--import`."""
+    own_parts = [word for module in imported_modules() for word in ("--import", module)]
+    typer.echo(f"Next: {shlex.join(['tb', *own_parts, *map(str, words)])}", err=True)
 
 
 def say_next_stage(shards: str, work: Path) -> None:

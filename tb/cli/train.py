@@ -101,7 +101,10 @@ def method(
     """Train with your own method (`tb --import my_parts train method my_parts.MyMethod`)."""
     if not is_qualified(kind):
         raise InputError(f"no method {kind!r}: give module.name of a registered one")
-    api.train(kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
+    checkpoint = api.train(
+        kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name
+    )
+    say_evaluation(checkpoint.parent.name, shards, out)
 
 
 @train_app.command()

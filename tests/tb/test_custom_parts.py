@@ -124,7 +124,10 @@ def test_the_script_trains_and_the_record_names_the_parts(trained: Path) -> None
 def test_the_commands_do_what_the_script_did(here: Path) -> None:
     shutil.move("runs/mine/entropy", "by_script")
     assert [shlex.split(line)[2] for line in COMMANDS] == ["train", "eval", "predict", "export"]
-    training, evaluation, prediction, export = (commands.tb(*shlex.split(x)) for x in COMMANDS)
+    done = [commands.run(*shlex.split(line)) for line in COMMANDS]
+    training, evaluation, prediction, export = (one.stdout for one in done)
+    following = commands.next_words(done[0].stderr)
+    assert following[:4] == ["--import", "my_parts", "eval", "entropy"]
     assert training == ""
     ours, scripts = Path("runs/mine/entropy"), Path("by_script")
     assert file_digest(ours / CHECKPOINT) == file_digest(scripts / CHECKPOINT)

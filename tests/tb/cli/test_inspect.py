@@ -10,7 +10,7 @@ from tb import inspect_teachers
 from tb.config.load_config import remember_config
 from tb.config.sections import Config
 from tb.method.teacher_inspection import read_inspection
-from tests.tb.commands import complaint, tb
+from tests.tb.commands import complaint, next_words, run, tb
 
 CHARTS = ("disagreements", "reliability", "right", "scores")
 
@@ -41,7 +41,9 @@ def test_it_prints_the_shares_and_draws_every_chart(work: Path, manifest: Manife
 
 
 def test_without_hidden_labels_nothing_says_so(work: Path, manifest: Manifest) -> None:
-    out = tb("inspect", "teachers", work, "--shards", manifest.root)
+    done = run("inspect", "teachers", work, "--shards", manifest.root)
+    out, following = done.stdout, next_words(done.stderr)
+    assert following == ["train", "student", "--shards", str(manifest.root), "--out", str(work)]
     assert "hidden labels" not in out
     assert "20 labelled training videos" in out
     before = (work / "teachers.json").read_bytes()

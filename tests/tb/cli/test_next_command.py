@@ -67,10 +67,11 @@ NEXT = {
     "config diff": ("{work} demo", "config show {work}"),
     "config presets": ("", "config show demo"),
 }
-# The demo and the advice are long, and the test of each looks at this too; the other sources of
-# `tb shard` end as folders do.
+# The tests of these look at this too; the other sources of `tb shard` end as folders do.
 ELSEWHERE = {
     "demo",
+    "inspect teachers",
+    "train method",
     *(f"shard {source}" for source in ("csv", "ucf101", "hmdb51", "kinetics400")),
     *(f"data advise {one}" for one in ("folder", "csv", "ucf101", "hmdb51", "kinetics400")),
 }
