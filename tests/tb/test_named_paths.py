@@ -53,6 +53,7 @@ COMMANDS = {
     "retrieve": f"student --peek-test {_READ}",
     "predict": "{run} {video} --csv {out_file} --png {out_picture}",
     "export": "{run} --out {out_file}",
+    "inspect teachers": "{work} --shards {shards} --preset {preset}",
     "report": _READ,
     "reproduce": "main --rows supervised --percents 50 --shards {shards} --out {out_folder}",
     "views": "{work} --shards {shards} --out {out_file} --preset {preset}",
@@ -89,6 +90,7 @@ def test_the_table_has_every_path_of_every_command() -> None:
     num_paths = {
         name: sum(_is_path(one.name, one.annotation) for one in parameters)
         for name, parameters in every_command()
+        if name != "train method"  # needs a user's class; its options are those of a baseline
     }
     assert num_paths == {name: len(_roles(template)) for name, template in COMMANDS.items()}
 
