@@ -45,7 +45,7 @@ def _bash(home: Path, script: str) -> str:
         ("tb probe knn d", ["distinctive"]),
         ("tb config show hmdb51_r50_", ["hmdb51_r50_40p", "hmdb51_r50_50p", "hmdb51_r50_60p"]),
         ("tb train student --preset de", ["demo"]),
-        ("tb shards in", []),
+        ("tb shards zz", []),
     ],
 )
 def test_bash_completes(home: Path, typed: str, offered: list[str]) -> None:
