@@ -1,6 +1,7 @@
 """Every setting with its default (the paper's) and its range: one class for each section."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,7 +11,7 @@ from loaders.plan.normalization import Normalization, named_normalization
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import Augment
 from shards.errors import InputError
-from tb.stage_kinds import Distance, Reduction, TeacherWeights
+from tb.stage_kinds import FROM_SCRATCH, SELF_SUPERVISED, Distance, Reduction, TeacherWeights
 
 BackboneSetting = str | dict[str, Any]
 """A backbone's name, or options of PyTorchVideo's `create_resnet` (`tb.networks.backbones`)."""
@@ -225,6 +226,12 @@ class Student(_Section):
     teachers: TeacherWeights = TeacherWeights.SIMILARITY
     omega: float = Field(1.0, ge=0)
     distance: Distance = Distance.L2
+
+    @property
+    def init_file(self) -> Path | None:
+        """The file that `init` names; None where it names a stage or no start."""
+        known = (FROM_SCRATCH, *SELF_SUPERVISED)
+        return None if self.init in known else Path(self.init)
 
 
 class Baselines(_Section):

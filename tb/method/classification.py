@@ -17,7 +17,7 @@ from tb.method.streams import Stream, clip_views, open_stream
 from tb.method.validation import open_validation
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
-from tb.stage_kinds import FROM_SCRATCH, SELF_SUPERVISED, StageKind
+from tb.stage_kinds import FROM_SCRATCH, StageKind
 from tb.training.bad_videos import weights_of
 from tb.training.stage import Loss, Stage, Terms
 from tb.weights.checkpoint import CHECKPOINT
@@ -57,7 +57,7 @@ def start_student(model: Classifier, config: Config, work: Path) -> str:
     init = config.student.init
     if init == FROM_SCRATCH:
         return init
-    path = work / init / CHECKPOINT if init in list(SELF_SUPERVISED) else Path(init)
+    path = config.student.init_file or work / init / CHECKPOINT
     return load_pretrained(path, model.backbone, config.normalization)
 
 

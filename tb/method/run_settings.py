@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
@@ -28,10 +29,16 @@ def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
 
 
 def label_settings(config: Config) -> Tree:
-    """The choice of labels. For a list, its content counts and not its place."""
+    """The choice of labels. For a list, its content counts and not its place.
+
+    Raises:
+        InputError: The list is missing.
+    """
     labels = config.labels
     settings: Tree = {"percent": labels.percent, "seed": labels.seed}
     if labels.file is not None:
+        if not Path(labels.file).is_file():
+            raise InputError(f"{labels.file}: no such list of labels; give another labels.file")
         settings = {"file": hashlib.sha256(Path(labels.file).read_bytes()).hexdigest()}
     if labels.validation:
         settings |= {"seed": labels.seed, "validation": labels.validation}

@@ -31,11 +31,13 @@ from tb.config.sections import Config, Machine
 from tb.evaluation.accuracy import Evaluation, evaluation_from
 from tb.evaluation.evaluate import evaluate
 from tb.method.baselines import check_baseline
+from tb.method.run_settings import label_settings
 from tb.named_paths import make_named_folder
 from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.published import TableRow
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.world import world_from
+from tb.weights.checkpoint import file_digest
 from tb.workflow.children import child_pool
 from tb.workflow.run import run_stage
 
@@ -219,7 +221,7 @@ def _run(unit: Unit, manifest: Manifest, out: Path) -> None:
     started_s = time.monotonic()
     run_stage(unit.kind, manifest, unit.config, work, name=unit.name)
     finding = Finding(
-        source=_source(unit, manifest),
+        source=unit_source(unit, manifest),
         seconds=round(time.monotonic() - started_s, 1),
         step_s=median(row["step_s"] for row in read_metrics(work / unit.name / METRICS)),
         evaluation=(
@@ -245,11 +247,18 @@ def _done(unit: Unit, out: Path) -> Path:
     return out / "done" / f"{unit.key.replace('/', '.')}.json"
 
 
-def _source(unit: Unit, manifest: Manifest) -> str:
-    """Digest of the settings that can change the unit's result, and of the data."""
-    settings = unit.config.model_dump(mode="json", exclude=_irrelevant(unit))
-    if not unit.kind.is_classifier:
-        settings["labels"] = [unit.config.labels.split, unit.config.labels.split_number]
+def unit_source(unit: Unit, manifest: Manifest) -> str:
+    """Digest of the settings that can change the unit's result, and of the data.
+
+    Of a file that the settings name, the content counts and not its place.
+    """
+    config = unit.config
+    settings = config.model_dump(mode="json", exclude=_irrelevant(unit))
+    settings["labels"] = [config.labels.split, config.labels.split_number]
+    if unit.kind.is_classifier:
+        settings["labels"].append(label_settings(config))
+    if "student" in settings and config.student.init_file is not None:
+        settings["student"]["init"] = file_digest(config.student.init_file)
     text = json.dumps([unit.kind, settings, manifest.digest], sort_keys=True)
     return sha256(text.encode()).hexdigest()
 
@@ -278,7 +287,7 @@ def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
     evaluation = evaluation_from(tree.pop("evaluation") or {})
     finding = Finding(**tree, evaluation=evaluation)
     is_old = unit.kind.is_classifier and evaluation is None
-    if is_old or finding.source != _source(unit, manifest):
+    if is_old or finding.source != unit_source(unit, manifest):
         raise InputError(
             f"{path}: made with other settings or data; choose another --out, or delete {out}"
         )

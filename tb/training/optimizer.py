@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tb.config.sections import Optim
-from tb.training.distributed import average_gradients
+from tb.training.distributed import average_gradients, join, share_weights
 
 Weights = dict[str, Tensor]
 
@@ -95,11 +95,16 @@ class Optimizer:
 
     @contextmanager
     def showing_weights(self) -> Iterator[None]:
-        """Inside, the model holds `weights` and is in eval mode; afterwards it is as before."""
+        """Inside, the model holds the result so far and is in eval mode; later it is as before.
+
+        The result is rank 0's `weights`, because a checkpoint holds those. Other processes have the
+        same parameters, but statistics of batch norm of their own.
+        """
         raw = None
-        if self._ema is not None:
+        if self._ema is not None or join().size > 1:
             raw = copy_weights(self._model.state_dict())
-            self._model.load_state_dict(self._ema)
+            self._model.load_state_dict(self.weights)
+            share_weights(self._model)
         self._model.eval()
         try:
             yield

@@ -92,19 +92,31 @@ def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception:  # a damaged file can raise anything
         raise InputError(f"{path}: not a readable checkpoint; delete it, or give another") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not is_checkpoint(state):
         raise InputError(f"{path}: not a checkpoint of this program")
-    return state
+    loaded: dict[str, Any] = state
+    return loaded
 
 
-def load_backbone(path: Path, backbone: Backbone, normalization: Normalization | None) -> None:
+def is_checkpoint(state: Any) -> bool:
+    """Whether the content of a file is a checkpoint of this program."""
+    return isinstance(state, dict) and state.get("format") == FORMAT
+
+
+def load_backbone(
+    path: Path, state: dict[str, Any], backbone: Backbone, normalization: Normalization | None
+) -> None:
     """Loads the backbone's weights out of any stage's checkpoint, strictly.
 
+    Args:
+        path: The checkpoint, for messages.
+        state: Its content.
+        backbone: Receives the weights.
+        normalization: The last step of the clips that the backbone will see.
+
     Raises:
-        InputError: The checkpoint is of another backbone, of other input, of an unfinished run, or
-            not readable.
+        InputError: The checkpoint is of another backbone, of other input, or of an unfinished run.
     """
-    state = load_checkpoint(path)
     _check_backbone(path, state, backbone)
     check_input(path, run_settings_of(state), normalization)
     _check_finished(path, state)

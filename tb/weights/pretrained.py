@@ -21,7 +21,7 @@ from loaders.plan.normalization import (
 )
 from shards.errors import InputError
 from tb.networks.backbones import Backbone
-from tb.weights.checkpoint import check_input, file_digest, load_backbone
+from tb.weights.checkpoint import check_input, file_digest, is_checkpoint, load_backbone
 from tb.weights.classifier_input import ClassifierInput
 from tb.weights.export import SUFFIX
 
@@ -56,8 +56,8 @@ def load_pretrained(path: Path, backbone: Backbone, normalization: Normalization
         state, is_stock = _read_safetensors(path, backbone, normalization)
     else:
         state, is_stock = _read_torch(path), True
-        if "format" in state:
-            load_backbone(path, backbone, normalization)
+        if is_checkpoint(state):
+            load_backbone(path, state, backbone, normalization)
             return digest
     head = [key for key in state if key.startswith(f"{backbone.stock_head}.")]
     weights = {key: value for key, value in state.items() if key not in head}

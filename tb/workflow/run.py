@@ -15,7 +15,7 @@ from tb.evaluation.evaluate import evaluate
 from tb.method.stages import build_stage, default_folder
 from tb.networks.backbones import build_backbone
 from tb.registry import is_qualified
-from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, FROM_SCRATCH, SELF_SUPERVISED, StageKind
+from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
 from tb.training.loop import train
 from tb.weights.pretrained import load_pretrained
 from tb.workflow.children import child_pool
@@ -102,14 +102,14 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
 
 def _check_all(manifest: Manifest, config: Config) -> None:
     """Raises InputError where a later stage would lack videos, labels or a start."""
-    labels, init = config.labels, config.student.init
+    labels, start = config.labels, config.student.init_file
     for part in Part:
         if part is not Part.VALIDATION or labels.validation:
             labels.subset(part).rows(manifest)
     labels.of_split(config.evaluation.split).rows(manifest)
     backbone = build_backbone(config.backbone)
-    if init != FROM_SCRATCH and init not in list(SELF_SUPERVISED):
-        load_pretrained(Path(init), backbone, config.normalization)
+    if start is not None:
+        load_pretrained(start, backbone, config.normalization)
 
 
 @contextmanager

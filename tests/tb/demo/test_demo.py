@@ -12,6 +12,8 @@ import av
 import numpy as np
 import pytest
 
+from tb.config.load_config import load_config
+from tb.demo.demo import PRESET, demo_shards
 from tb.demo.videos import (
     CLASSES,
     HEIGHT_PX,
@@ -21,7 +23,9 @@ from tb.demo.videos import (
     draw_video,
     write_demo_videos,
 )
+from tb.evaluation.evaluate import evaluate
 from tb.weights.checkpoint import file_digest
+from tb.workflow.run import run_stage
 from tests.processes import wait_until_dead
 from tests.shards.helpers import children_of
 from tests.tb.commands import complaint, next_command, tb
@@ -124,6 +128,18 @@ def test_killed_at_many_moments_ends_the_same(uninterrupted: Path, tmp_path: Pat
     kill_and_go_on(tmp_path / "out", delays)
     assert result(tmp_path / "out") == result(uninterrupted)
     assert checkpoints(tmp_path / "out") == checkpoints(uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_distinctive_teacher_learns_the_small_demo(tmp_path: Path) -> None:
+    """It had 77 % with seed 0, and supervised training at most 68 % with any of five seeds."""
+    manifest, config = demo_shards(tmp_path, size="small", seed=0), load_config(PRESET)
+    for stage in ("distinctive", "finetune-distinctive"):
+        run_stage(stage, manifest, config, tmp_path / "work")
+    found = evaluate("finetune-distinctive", manifest, config, tmp_path / "work")
+    assert found.num_videos == 240
+    assert found.top1 > 0.65
 
 
 def test_videos_are_real_deterministic_and_of_every_length(tmp_path: Path) -> None:

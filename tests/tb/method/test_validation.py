@@ -27,6 +27,7 @@ from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
 from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.training.test_distributed import finish, start_pair
 
 
 def settings(*more: str) -> Config:
@@ -89,6 +90,27 @@ def test_an_epoch_s_figures_are_those_of_the_weights_saved(
         hits = (wanted.argmax(1) == labels).float()
         assert found[step]["val_top1"] == pytest.approx(hits.mean().item())
         assert hits.any(), "with no hit, a top-1 that is always 0 would pass"
+
+
+@pytest.mark.slow
+def test_two_processes_measure_the_weights_that_are_saved(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """Batch norm's statistics differ between processes, and a checkpoint holds those of rank 0."""
+    texts = (*QUICK, "labels={percent: 100, validation: 0.5}", "machine.tensorboard=false")
+    texts = (*texts, "machine.checkpoint_steps=3", "machine.keep_last=100")
+    command = ["-m", "tb.cli", "train", "supervised", "--shards", str(manifest.root)]
+    command += ["--preset", "demo", "--out", str(tmp_path)]
+    command += [word for text in texts for word in ("--set", text)]
+    for code, error in finish(start_pair(*command)):
+        assert code == 0, error
+    folder = tmp_path / "supervised"
+    found = read_metrics(folder / METRICS)
+    for step in (2, 5):
+        state = load_checkpoint(folder / f"checkpoint-{step + 1:08d}.pt")
+        wanted, labels = probabilities(state["model"], manifest, settings())
+        likelihood = wanted.gather(1, labels[:, None]).log()
+        assert found[step]["val_loss"] == pytest.approx(-likelihood.mean().item(), abs=1e-4)
 
 
 def test_a_look_at_them_changes_nothing(manifest: Manifest, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.stage_kinds import TeacherWeights
 from tb.tables.cost import cost_table
-from tb.tables.grid import Finding, Grid, findings, make_grid, run_grid
+from tb.tables.grid import Finding, Grid, findings, make_grid, run_grid, unit_source
 from tb.tables.published import TABLES, TableRow
 from tb.tables.reproduce import Reproduction
 from tests.tb.conftest import QUICK
@@ -116,6 +116,46 @@ def test_rows_share_what_they_can_and_run_once(
             manifest,
             tmp_path,
         )
+
+
+def identity(manifest: Manifest, *settings: str) -> dict[str, str]:
+    """Name of each unit of a small grid -> what identifies its result."""
+    grid = make_grid(
+        [TABLE1["supervised"], TABLE1["pseudo-label"], TABLE1["finetune-invariant"]],
+        {50.0: "demo"},
+        num_seeds=1,
+        overrides=(*QUICK_GRID, *settings),
+    )
+    return {unit.name: unit_source(unit, manifest) for unit in grid.units}
+
+
+def test_the_order_of_videos_belongs_to_every_unit(manifest: Manifest) -> None:
+    one, other = (identity(manifest, f"machine.order={x}") for x in ("global", "windowed"))
+    assert len(one) == 4
+    assert all(one[name] != other[name] for name in one)
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("labels.file", {"supervised", "pseudo-label", "finetune-invariant"}),
+        ("student.init", {"supervised", "pseudo-label"}),
+    ],
+)
+def test_of_a_file_the_content_counts_and_not_the_place(
+    manifest: Manifest, tmp_path: Path, setting: str, named: set[str]
+) -> None:
+    one, copy, other = (tmp_path / name for name in ("one.txt", "copy.txt", "other.txt"))
+    for path, text in ((one, "a"), (copy, "a"), (other, "b")):
+        path.write_text(text)
+    found = [identity(manifest, f"{setting}={path}") for path in (one, copy, other)]
+    assert found[0] == found[1]
+    assert {name for name in found[0] if found[0][name] != found[2][name]} == named
+    one.write_text("b")
+    assert identity(manifest, f"{setting}={one}") == found[2]
+    one.unlink()
+    with pytest.raises(InputError, match=r"one\.txt: no such"):
+        identity(manifest, f"{setting}={one}")
 
 
 _RUNNER = """

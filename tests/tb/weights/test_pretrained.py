@@ -73,6 +73,19 @@ def test_own_files_are_taken_over(tmp_path: Path) -> None:
             assert torch.equal(value, backbone.state_dict()[key])
 
 
+def test_a_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, parsed, load = tmp_path / "checkpoint.pt", [], torch.load
+
+    def counted(file: Path, **options: object) -> object:
+        parsed.append(file)
+        return load(file, **options)
+
+    write_checkpoint(path, Classifier(build_backbone("small"), NUM_CLASSES), "small")
+    monkeypatch.setattr(torch, "load", counted)
+    load_pretrained(path, build_backbone("small"), None)
+    assert parsed == [path]
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     state = stock(NARROW).state_dict()
