@@ -98,13 +98,15 @@ def _refuse_unused(config: Config) -> None:
             f" machine.max_bad_share={plain.max_bad_share:g}"
         )
     for name in ("pretrain", "finetune", "student"):
-        optim, before = getattr(config, name).optim, getattr(Config(), name).optim.patience
-        if optim.patience != before and optim.schedule != LrSchedule.PLATEAU:
-            raise InputError(
-                f"{name}.optim.patience is {optim.patience}, but {name}.optim.schedule is"
-                f" {optim.schedule.value!r}, which has no patience: --set"
-                f" {name}.optim.schedule=plateau, or {name}.optim.patience={before}"
-            )
+        optim, defaults = getattr(config, name).optim, getattr(Config(), name).optim
+        for key in ("patience", "plateau_steps", "plateau_threshold", "plateau_floor"):
+            value, before = getattr(optim, key), getattr(defaults, key)
+            if value != before and optim.schedule != LrSchedule.PLATEAU:
+                raise InputError(
+                    f"{name}.optim.{key} is {value}, but {name}.optim.schedule is"
+                    f" {optim.schedule.value!r}, which has no {key}: --set"
+                    f" {name}.optim.schedule=plateau, or {name}.optim.{key}={before}"
+                )
 
 
 def preset_names() -> list[str]:

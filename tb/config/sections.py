@@ -127,10 +127,14 @@ class Optim(_Section):
         lr: The learning rate after the warm-up.
         weight_decay: Adam's weight decay.
         warmup_steps: Steps over which the rate rises linearly.
-        schedule: The rate after the warm-up. "plateau" halves it when the loss of `patience` epochs
-            has not been lower than before, "cosine" lets it fall to zero at the last step,
-            "constant" keeps it.
-        patience: Epochs without a lower loss before "plateau" halves the rate.
+        schedule: The rate after the warm-up. "plateau" halves it when the loss stays, "cosine" lets
+            it fall to zero at the last step, "constant" keeps it.
+        patience: Looks without a lower loss before "plateau" halves the rate.
+        plateau_steps: "plateau" looks at the loss after whole epochs of at least so many steps
+            together. It takes their mean, because the loss of a few steps is mostly noise.
+        plateau_threshold: The share by which a loss must be below the lowest one so far to count as
+            lower, in [0, 1).
+        plateau_floor: The lowest rate of "plateau", as a share of `lr`, in (0, 1].
         accumulate: Pieces of a batch, one after the other. The gradient is the mean over the
             pieces, but batch norm and the losses that compare videos see one piece at a time.
         clip_norm: The largest norm of the gradient. Null: no limit.
@@ -146,6 +150,9 @@ class Optim(_Section):
     warmup_steps: int = Field(0, ge=0)
     schedule: LrSchedule = LrSchedule.PLATEAU
     patience: int = Field(5, ge=1)
+    plateau_steps: int = Field(1000, ge=1)
+    plateau_threshold: float = Field(1e-4, ge=0, lt=1)
+    plateau_floor: float = Field(0.01, gt=0, le=1)
     accumulate: int = Field(1, ge=1)
     clip_norm: float | None = Field(None, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)

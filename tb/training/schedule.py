@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 
 from tb.config.differences import Tree
 from tb.config.sections import LrSchedule, Optim
@@ -15,16 +16,18 @@ class Schedule:
         optim: The settings.
         steps_per_epoch: Steps of an epoch.
         factor: 1, halved on every plateau.
-        best: The lowest loss of an epoch.
-        stale_epochs: Epochs since then.
-        epoch_losses: The losses of the epoch so far.
+        best: The lowest loss that "plateau" has looked at.
+        num_stale: Looks since then.
+        step_losses: The losses of the epoch so far.
+        epoch_losses: The losses of the epochs since the last look.
     """
 
     optim: Optim
     steps_per_epoch: int
     factor: float = 1.0
     best: float = math.inf
-    stale_epochs: int = 0
+    num_stale: int = 0
+    step_losses: list[float] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
 
     def lr(self, step: int) -> float:
@@ -51,23 +54,28 @@ class Schedule:
         A step that was left out has no loss (None), and an epoch of such steps no mean.
         """
         if loss is not None:
-            self.epoch_losses.append(loss)
-        if not (self.ends_epoch(step) and self.epoch_losses):
+            self.step_losses.append(loss)
+        if not (self.ends_epoch(step) and self.step_losses):
             return None
-        mean = sum(self.epoch_losses) / len(self.epoch_losses)
-        self.epoch_losses.clear()
+        mean = sum(self.step_losses) / len(self.step_losses)
+        self.step_losses.clear()
         return mean
 
     def judge(self, step: int, epoch_loss: float) -> None:
         """Takes the loss of the epoch that ended with `step`; halves the rate on a plateau."""
         if not self.is_adaptive or step < self.optim.warmup_steps:
             return
-        if epoch_loss < self.best:
-            self.best, self.stale_epochs = epoch_loss, 0
+        self.epoch_losses.append(epoch_loss)
+        if len(self.epoch_losses) * self.steps_per_epoch < self.optim.plateau_steps:
             return
-        self.stale_epochs += 1
-        if self.stale_epochs >= self.optim.patience:
-            self.factor, self.stale_epochs = self.factor / 2, 0
+        loss = fmean(self.epoch_losses)
+        self.epoch_losses.clear()
+        if loss < self.best * (1 - self.optim.plateau_threshold):
+            self.best, self.num_stale = loss, 0
+            return
+        self.num_stale += 1
+        if self.num_stale >= self.optim.patience:
+            self.factor, self.num_stale = max(self.factor / 2, self.optim.plateau_floor), 0
 
     def state(self) -> Tree:
         """Its memory, for `restore`."""

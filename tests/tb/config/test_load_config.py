@@ -127,6 +127,11 @@ def test_on_and_off_need_no_quotes() -> None:
             "finetune.optim.patience is 3",
             "finetune.optim.schedule=plateau",
         ),
+        (
+            ["student.optim.schedule=constant", "student.optim.plateau_steps=3"],
+            "student.optim.plateau_steps is 3",
+            "student.optim.schedule=plateau",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_refused(texts: list[str], message: str, way_out: str) -> None:

@@ -129,7 +129,8 @@ def judged(stage: Stage, losses: list[float]) -> Stage:
 
 def test_best_and_plateau_go_by_them(manifest: Manifest, tmp_path: Path) -> None:
     config = settings(
-        "student.optim={steps: 12, select: best, schedule: plateau, patience: 1, warmup_steps: 0}",
+        "student.optim={steps: 12, select: best, schedule: plateau, patience: 1}",
+        "student.optim={plateau_steps: 3, warmup_steps: 0}",
         "machine.checkpoint_steps=3",
         "machine.keep_last=100",
     )
@@ -179,7 +180,8 @@ def test_compiled_training_does_what_eager_training_does(
 
 def test_a_stopped_run_goes_on_bit_for_bit(manifest: Manifest, tmp_path: Path) -> None:
     config = settings(
-        "student.optim={steps: 9, ema_decay: 0.9, select: best, schedule: plateau, patience: 1}",
+        "student.optim={steps: 12, ema_decay: 0.9, select: best, schedule: plateau, patience: 1}",
+        "student.optim={plateau_steps: 4, plateau_threshold: 0.5, warmup_steps: 0}",
         "machine.checkpoint_steps=2",
     )
 

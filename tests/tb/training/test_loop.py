@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(
 def test_the_rate_halves_after_an_epoch_whose_mean_loss_is_no_gain(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    optim = "{steps: 12, schedule: plateau, patience: 1, warmup_steps: 0}"
+    optim = "{steps: 12, schedule: plateau, patience: 1, plateau_steps: 3, warmup_steps: 0}"
     config = load_config("demo", (*QUICK, f"student.optim={optim}"))
     stage = supervised_only_stage(manifest, config)
     assert stage.steps_per_epoch == 3

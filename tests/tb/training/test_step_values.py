@@ -40,7 +40,10 @@ def untimed(path: Path) -> list[MetricsRow]:
     "variant",
     [
         (),
-        ("student.optim={schedule: plateau, patience: 1, warmup_steps: 0, select: best}",),
+        (
+            "student.optim={schedule: plateau, patience: 1, plateau_steps: 1}",
+            "student.optim={warmup_steps: 0, select: best}",
+        ),
         ("labels={percent: 100, validation: 0.5}", "student.optim.ema_decay=0.5"),
         ("machine.amp=fp16", "student.optim.accumulate=2"),
     ],
