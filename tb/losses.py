@@ -86,22 +86,29 @@ def distinctive_pooled_loss(
 ) -> Tensor:
     """L_D1: within each video, the same time in the other augmentation against all other times.
 
-    NTX(S0[b], S1[b]) for each video b; nothing crosses videos. Chance value ln(2C - 1) (ln 7).
+    NTX(S0[b], S1[b]) for each video b; nothing crosses videos. NTX is a mean over 2C anchors, with
+    the chance value ln(2C - 1) (ln 7).
 
     Args:
         short: (B, 2, C, D) the two augmentations of the C short clips.
         temperature: The t of the formula, above 0.
-        reduction: "mean" over the batch (ours), or "sum" as in the released code, which makes the
-            term grow with the batch size.
+        reduction: "mean" over the batch (ours), "sum" over it as in the released code, which makes
+            the term grow with the batch size, or "anchor-sum": 2C times the mean, which is the kind
+            of sum that L_D2 is (chance value 8 ln 7 beside its 16 ln 4).
         weights: (B,) The videos' weights. The sum takes each good video once.
 
     Raises:
-        ValueError: `reduction` is neither.
+        ValueError: `reduction` is none of these.
     """
     per_video = _nt_xent(short[:, 0], short[:, 1], temperature)
-    if Reduction(reduction) is Reduction.MEAN:
-        return _weighted(per_video, weights).mean()
-    return _weighted(per_video, None if weights is None else weights.sign()).sum()
+    match Reduction(reduction):
+        case Reduction.MEAN:
+            return _weighted(per_video, weights).mean()
+        case Reduction.SUM:
+            return _weighted(per_video, None if weights is None else weights.sign()).sum()
+        case Reduction.ANCHOR_SUM:
+            num_anchors = 2 * short.shape[2]
+            return num_anchors * _weighted(per_video, weights).mean()
 
 
 def distinctive_unpooled_loss(

@@ -17,10 +17,11 @@ _FINETUNE = "finetune-"
 
 
 class Reduction(StrEnum):
-    """How L_D1 is reduced over the videos of a batch."""
+    """How L_D1 is reduced over the anchors of a video and the videos of a batch."""
 
     MEAN = "mean"
     SUM = "sum"
+    ANCHOR_SUM = "anchor-sum"
 
 
 class Distance(StrEnum):

@@ -183,7 +183,11 @@ class Pretrain(_Section):
         clips: The short clips; the long clip spans them all.
         optim: Steps and optimiser.
         temperature: The temperature t of the contrastive losses.
-        pooled_reduction: Whether L_D1 is the mean or the sum over the videos of a batch.
+        pooled_reduction: How L_D1 is reduced: "mean" over videos and anchors, "sum" over the videos
+            of a batch and mean over anchors (released code), or "anchor-sum" over a video's anchors
+            and mean over videos.
+        mask_reflected: Leave videos whose window was extended by reflection out of L_D1 and L_D2:
+            their late clips show the early ones backwards.
     """
 
     clips: Clips = Clips(num_frames=16, stride=1, size_px=224, augment=PRETRAIN_AUGMENT)
@@ -192,10 +196,17 @@ class Pretrain(_Section):
     )
     temperature: float = Field(0.1, gt=0)
     pooled_reduction: Reduction = Reduction.MEAN
+    mask_reflected: bool = False
 
 
 class Classify(_Section):
-    """Input of stages 2 to 4, and the dropout before their classifier."""
+    """Input of stages 2 to 4, and the dropout before their classifier.
+
+    Attributes:
+        clips: The clip.
+        dropout: The share of the pooled feature that is set to 0 in training, for every backbone.
+            The released code has none on r3d_18.
+    """
 
     clips: ClassifyClips = ClassifyClips(
         num_frames=8, stride=2, size_px=224, augment=FINETUNE_AUGMENT
@@ -222,9 +233,10 @@ class Student(_Section):
             the training set. "calibrated" maps them by a rising function that is fitted on the
             labelled videos (`tb.method.calibration`). "equal" gives both the same weight.
             "invariant" and "distinctive" use one teacher alone.
-        omega: Weight of the distance to the teachers' mixture. The released code multiplies a mean
-            over batch and classes by 100 (unlabelled videos) and 50 (labelled ones). With about
-            100 classes, that is an omega of 1 and 0.5 here.
+        omega: Weight of the distance to the teachers' mixture, a mean over labelled and unlabelled
+            videos together. The released code has 50 times a mean over labelled videos and classes
+            and 100 times one over unlabelled videos and classes. With K classes, omega is worth
+            K omega / 2 of its units on either half.
         distance: The distance between the student and the mixture: "l2", "kl" or "js".
     """
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from loaders import Batch, Part
 from shards.errors import InputError
@@ -15,7 +16,7 @@ from tb.networks.backbones import build_backbone
 from tb.networks.heads import Embedder, to_channels_last
 from tb.stage_kinds import Reduction, StageKind
 from tb.training.bad_videos import weights_of
-from tb.training.distributed import gather
+from tb.training.distributed import gather, mean
 from tb.training.stage import Stage, Terms
 
 
@@ -60,6 +61,8 @@ class PretrainLoss:
             slices = self.model.slices(features)
             slices = slices.view(num_videos, 2, *slices.shape[1:])
             reduction = self.settings.pooled_reduction
+            if self.settings.mask_reflected:
+                weights = without_reflected(batch)
             with torch.autocast(features.device.type, enabled=False):
                 terms["L_D1"] = losses.distinctive_pooled_loss(
                     short, temperature, reduction, weights
@@ -71,6 +74,28 @@ class PretrainLoss:
                     slices, short, temperature, weights
                 )
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+
+def without_reflected(batch: Batch) -> Tensor | None:
+    """The weights that L_D1 and L_D2 give the videos under `pretrain.mask_reflected`.
+
+    A window that is extended by reflection shows early moments again, backwards. The order of such
+    clips is no fact of the video, so they should not be told apart. All processes call this
+    together.
+
+    Returns:
+        (B,) float32 as in `tb.losses`: 0 for a bad video and for one whose window was reflected.
+        All 0 where every process has only such videos. None where no process has one.
+    """
+    counted = ~batch.plan.padded
+    counted[list(batch.bad)] = False
+    num_videos = len(counted)
+    # On the CPU, so that no process has to wait for its GPU.
+    num_counted = mean(torch.tensor(counted.sum(), dtype=torch.float64)).item()
+    if num_counted == num_videos:
+        return None
+    weights = torch.from_numpy(counted).float() * (num_videos / num_counted if num_counted else 0.0)
+    return weights.to(batch.labels.device, non_blocking=True)
 
 
 def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage:

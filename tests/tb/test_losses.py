@@ -44,17 +44,17 @@ def test_invariant_loss_is_the_sum_over_56_ordered_pairs() -> None:
     assert losses.invariant_loss(long, short).item() == pytest.approx(wanted, abs=1e-9)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_pooled_loss_stays_inside_each_video(reduction: losses.Reduction) -> None:
+@pytest.mark.parametrize(
+    ("reduction", "factor"), [("mean", 1 / 3), ("sum", 1), ("anchor-sum", 8 / 3)]
+)
+def test_pooled_loss_stays_inside_each_video(reduction: losses.Reduction, factor: float) -> None:
     short = embeddings(3, 2, 4, 8)
-    per_video = [slow_nt_xent(video[0], video[1]) for video in short]
-    wanted = sum(per_video) / (len(per_video) if reduction == "mean" else 1)
+    wanted = factor * sum(slow_nt_xent(video[0], video[1]) for video in short)
     found = losses.distinctive_pooled_loss(short, reduction=reduction)
     assert found.item() == pytest.approx(wanted, abs=1e-9)
 
 
-def test_unpooled_loss_is_the_cross_entropy_of_rows_and_columns() -> None:
-    slices, short = embeddings(3, 2, 4, 8), embeddings(3, 2, 4, 8, seed=1)
+def slow_unpooled_loss(slices: Tensor, short: Tensor) -> float:
     num_videos, total = len(slices), 0.0
     for i in range(2):
         for j in range(2):
@@ -63,14 +63,21 @@ def test_unpooled_loss_is_the_cross_entropy_of_rows_and_columns() -> None:
                 for t in range(4):
                     for line in (matrix[t], matrix[:, t]):
                         total += -math.log(float(line.exp()[t] / line.exp().sum()))
+    return total / (2 * num_videos)
+
+
+def test_unpooled_loss_is_the_cross_entropy_of_rows_and_columns() -> None:
+    slices, short = embeddings(3, 2, 4, 8), embeddings(3, 2, 4, 8, seed=1)
     found = losses.distinctive_unpooled_loss(slices, short)
-    assert found.item() == pytest.approx(total / (2 * num_videos), abs=1e-9)
+    assert found.item() == pytest.approx(slow_unpooled_loss(slices, short), abs=1e-9)
 
 
 def test_chance_values() -> None:
     """Embeddings without information: all the same."""
     same = torch.ones(3, 2, 4, 1, dtype=torch.float64)
     assert losses.distinctive_pooled_loss(same).item() == pytest.approx(math.log(7))
+    summed = losses.distinctive_pooled_loss(same, reduction="anchor-sum")
+    assert summed.item() == pytest.approx(8 * math.log(7))
     assert losses.distinctive_unpooled_loss(same, same).item() == pytest.approx(16 * math.log(4))
     assert losses.nt_xent(same[:, 0, 0], same[:, 0, 0]).item() == pytest.approx(math.log(5))
     total = losses.invariant_loss(same[:, :, 0], same).item()
@@ -108,6 +115,17 @@ def test_distillation_is_the_formula(kind: losses.Distance) -> None:
     pairs = zip(logits.softmax(-1).tolist(), target.tolist(), strict=True)
     wanted = sum(slow_distance(p, q, kind) for p, q in pairs) / len(logits)
     assert losses.distillation_loss(logits, target, kind).item() == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("num_classes", [51, 101, 400])
+def test_omega_in_the_released_code_s_units(num_classes: int) -> None:
+    """Half and half, the mean over both halves is K / 2 of a mean over videos and classes each."""
+    generator = torch.Generator().manual_seed(0)
+    logits, answers = torch.randn(2, 8, num_classes, generator=generator, dtype=torch.float64)
+    target = answers.softmax(-1)
+    halves = [((logits.softmax(-1) - target) ** 2)[part].mean() for part in (slice(4), slice(4, 8))]
+    wanted = num_classes / 2 * (halves[0] + halves[1])
+    assert losses.distillation_loss(logits, target).item() == pytest.approx(wanted.item())
 
 
 @pytest.mark.parametrize("kind", ["l2", "kl", "js"])
@@ -175,6 +193,7 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "L_I": (lambda g, s, weights: losses.invariant_loss(g, s, 0.1, weights), [(2, 6), (2, 4, 6)]),
     "L_D1": (pooled("mean"), [(2, 4, 6)]),
     "L_D1, sum": (pooled("sum"), [(2, 4, 6)]),
+    "L_D1, anchor-sum": (pooled("anchor-sum"), [(2, 4, 6)]),
     "L_D2": (
         lambda u, s, weights: losses.distinctive_unpooled_loss(u, s, 0.1, weights),
         [(2, 4, 6), (2, 4, 6)],
