@@ -9,13 +9,27 @@ a bad video, and one value for all good ones, so that the mean of the weights is
 mean over all videos is then the mean over the good ones. None: all videos are good.
 """
 
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from tb.stage_kinds import Distance, Reduction
+
+
+class EarlierVideos(NamedTuple):
+    """Q videos of earlier batches, as further negatives of L_I.
+
+    Attributes:
+        long: (Q, 2, D) as in `invariant_loss`; no gradient flows into them.
+        short: (Q, 2, C, D) as in `invariant_loss`; no gradient flows into them.
+        others: (B, Q) bool: whether an earlier video is a negative of a video of the batch.
+    """
+
+    long: Tensor
+    short: Tensor
+    others: Tensor
 
 
 def nt_xent(
@@ -35,7 +49,25 @@ def nt_xent(
     return _nt_xent(u, v, temperature, weights).mean()
 
 
-def _nt_xent(u: Tensor, v: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
+class _Further(NamedTuple):
+    """Rows that are negatives only.
+
+    Attributes:
+        rows: (..., M, D) normalised.
+        counts: (2N, M) bool: whether a row is a negative of an anchor.
+    """
+
+    rows: Tensor
+    counts: Tensor
+
+
+def _nt_xent(
+    u: Tensor,
+    v: Tensor,
+    temperature: float,
+    weights: Tensor | None = None,
+    further: _Further | None = None,
+) -> Tensor:
     """(..., N, D) x 2 -> (...): one value per leading index."""
     rows = torch.cat([v, u], dim=-2)
     num = u.shape[-2]
@@ -45,6 +77,9 @@ def _nt_xent(u: Tensor, v: Tensor, temperature: float, weights: Tensor | None = 
     if both is not None:
         left_out = left_out | (both == 0)
     logits = logits.masked_fill(left_out, float("-inf"))
+    if further is not None:
+        more = rows @ further.rows.transpose(-1, -2) / temperature
+        logits = torch.cat([logits, more.masked_fill(~further.counts, -torch.inf)], dim=-1)
     positive = (u * v).sum(-1) / temperature
     anchors = _weighted(logits.logsumexp(-1), both)
     return anchors.mean(-1) - _weighted(positive, weights).mean(-1)
@@ -56,7 +91,11 @@ def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def invariant_loss(
-    long: Tensor, short: Tensor, temperature: float = 0.1, weights: Tensor | None = None
+    long: Tensor,
+    short: Tensor,
+    temperature: float = 0.1,
+    weights: Tensor | None = None,
+    earlier: EarlierVideos | None = None,
 ) -> Tensor:
     """L_I: clips of one video agree, whatever their time; other videos are the negatives.
 
@@ -68,14 +107,26 @@ def invariant_loss(
         short: (B, 2, C, D) the two augmentations of the C short clips (C = 4).
         temperature: The t of the formula, above 0.
         weights: (B,) The videos' weights. A video of weight 0 is no negative of the others.
+        earlier: Further negatives: each NTX takes the same two clips of them as of the batch.
     """
     num_clips = short.shape[2]
-    views = short.flatten(1, 2).transpose(0, 1)  # (2C, B, D)
+    views = _by_clip(short)
     # Not `torch.combinations`, for which a GPU has to tell the CPU how many pairs there are.
     one, two = torch.triu_indices(len(views), len(views), offset=1, device=short.device)
     # NTX is symmetric in its arguments: each unordered pair stands for two ordered ones.
-    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights).sum()
-    return nt_xent(long[:, 0], long[:, 1], temperature, weights) + among_short / num_clips
+    of_long = of_short = None
+    if earlier is not None:
+        counts, old = earlier.others.repeat(2, 2), _by_clip(earlier.short)
+        of_long = _Further(earlier.long.transpose(0, 1).flatten(0, 1), counts)
+        of_short = _Further(torch.cat([old[one], old[two]], dim=1), counts)
+    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights, of_short).sum()
+    among_long = _nt_xent(long[:, 0], long[:, 1], temperature, weights, of_long)
+    return among_long + among_short / num_clips
+
+
+def _by_clip(short: Tensor) -> Tensor:
+    """(B, 2, C, D) -> (2C, B, D)."""
+    return short.flatten(1, 2).transpose(0, 1)
 
 
 def distinctive_pooled_loss(

@@ -186,6 +186,8 @@ class Pretrain(_Section):
         pooled_reduction: How L_D1 is reduced: "mean" over videos and anchors, "sum" over the videos
             of a batch and mean over anchors (released code), or "anchor-sum" over a video's anchors
             and mean over videos.
+        num_queued: Videos of earlier batches that are further negatives of L_I, two for each anchor
+            and video. 0: the other videos of the batch alone, as in the paper.
         mask_reflected: Leave videos whose window was extended by reflection out of L_D1 and L_D2:
             their late clips show the early ones backwards.
     """
@@ -196,6 +198,7 @@ class Pretrain(_Section):
     )
     temperature: float = Field(0.1, gt=0)
     pooled_reduction: Reduction = Reduction.MEAN
+    num_queued: int = Field(0, ge=0)
     mask_reflected: bool = False
 
 

@@ -12,6 +12,7 @@ from tb import losses
 from tb.config.sections import Config, Pretrain
 from tb.method.run_settings import run_settings
 from tb.method.streams import Stream, open_stream, pretrain_views
+from tb.method.video_queue import VideoQueue
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Embedder, to_channels_last
 from tb.stage_kinds import Reduction, StageKind
@@ -28,11 +29,13 @@ class PretrainLoss:
         kind: The stage, which decides the terms.
         model: The teacher in training.
         settings: The section `pretrain`.
+        queue: Further negatives of L_I; None: the other videos of the batch alone.
     """
 
     kind: StageKind
     model: Embedder
     settings: Pretrain
+    queue: VideoQueue | None = None
 
     def __call__(self, batches: tuple[Batch, ...]) -> Terms:
         """The terms of one batch: "loss" and each of its parts."""
@@ -50,13 +53,7 @@ class PretrainLoss:
         if self.kind is not StageKind.DISTINCTIVE:
             long = self.model.pooled(features).view(num_videos, 2, -1)
             with torch.autocast(features.device.type, enabled=False):
-                # The negatives are the other videos of all processes.
-                terms["L_I"] = losses.invariant_loss(
-                    gather(long),
-                    gather(short),
-                    temperature,
-                    None if weights is None else gather(weights),
-                )
+                terms["L_I"] = self._invariant_loss(batch, long, short, weights)
         if self.kind is not StageKind.INVARIANT:
             slices = self.model.slices(features)
             slices = slices.view(num_videos, 2, *slices.shape[1:])
@@ -74,6 +71,21 @@ class PretrainLoss:
                     slices, short, temperature, weights
                 )
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def _invariant_loss(
+        self, batch: Batch, long: Tensor, short: Tensor, weights: Tensor | None
+    ) -> Tensor:
+        """L_I. The negatives are the other videos of all processes, and those of the queue."""
+        long, short = gather(long), gather(short)
+        weights = None if weights is None else gather(weights)
+        if self.queue is None:
+            return losses.invariant_loss(long, short, self.settings.temperature, weights)
+        rows = batch.plan.rows.copy()
+        rows[list(batch.bad)] = -1
+        all_rows = gather(torch.from_numpy(rows).to(long.device, non_blocking=True))
+        earlier = self.queue.negatives(all_rows)
+        self.queue.push(all_rows, long, short)
+        return losses.invariant_loss(long, short, self.settings.temperature, weights, earlier)
 
 
 def without_reflected(batch: Batch) -> Tensor | None:
@@ -115,12 +127,15 @@ def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage
     torch.manual_seed(config.machine.seed)
     model = to_channels_last(Embedder(build_backbone(config.backbone)))
     stream = Stream(part=Part.ALL, spec=pretrain_views(config))
+    num_queued = 0 if kind is StageKind.DISTINCTIVE else config.pretrain.num_queued
+    queue = VideoQueue(num_queued) if num_queued else None
     return Stage(
         name=kind.value,
         model=model,
         classes=[],
         optim=optim,
         loaders=(open_stream(stream, manifest, config, optim),),
-        loss=PretrainLoss(kind=kind, model=model, settings=config.pretrain),
+        loss=PretrainLoss(kind=kind, model=model, settings=config.pretrain, queue=queue),
+        memory=queue,
         settings=run_settings(config, manifest, pretrain=config.pretrain.model_dump(mode="json")),
     )

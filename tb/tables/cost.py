@@ -99,6 +99,8 @@ def _with(config: Config, **changes: dict[str, dict[str, int]]) -> Config:
 def _time_steps(stage: Stage, machine: Machine) -> float:
     (loader,) = stage.loaders
     stage.model.to(loader.device).train()
+    if stage.memory is not None:
+        stage.memory.to(loader.device)
     is_cuda = loader.device.type == "cuda"
     autocast = precision_of(machine, loader.device).autocast(loader.device)
     times = []

@@ -23,6 +23,8 @@ def prepare(stage: Stage, machine: Machine, world: World) -> None:
     stage.model.to(stage.device).train()
     if stage.average is not None:
         stage.average.to(stage.device).eval().requires_grad_(False)
+    if stage.memory is not None:
+        stage.memory.to(stage.device)
     if machine.activation_checkpointing and not checkpoint_activations(stage.model):
         raise InputError(
             f"backbone {stage.model.backbone.identity!r} has no residual blocks to recompute; "

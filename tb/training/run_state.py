@@ -91,6 +91,8 @@ class RunState:
         }
         if device.type == "cuda":
             state["cuda_random"] = torch.cuda.get_rng_state(device)
+        if self.stage.memory is not None:
+            state["memory"] = self.stage.memory.state_dict()
         if self.best_weights is not None:
             if step == self.stage.optim.steps:
                 state |= {"model": self.best_weights, "raw": state.get("raw", state["model"])}
@@ -111,6 +113,8 @@ class RunState:
         with fitting(self.path, self.stage.model.backbone):
             self.optimizer.restore(state)
         self.schedule.restore(state["schedule"])
+        if self.stage.memory is not None:
+            self.stage.memory.load_state_dict(state["memory"])
         torch.set_rng_state(state["random"])
         if "cuda_random" in state and device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random"], device)

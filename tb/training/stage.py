@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from loaders import Batch, Loader
 from loaders.engines.choice import EngineChoice
@@ -34,6 +34,7 @@ class Stage:
         average: A network like `model` that holds the running mean of its weights
             (`optim.ema_decay`), for a loss that needs it.
         frozen: Other networks that the loss runs, which are not trained.
+        memory: What the loss remembers from step to step, as buffers; a checkpoint holds it.
         validate: Measures `model`, in eval mode, on the videos held out. It returns named values,
             the same on all processes. One of them is "val_loss", which is then the epoch's loss.
         validation_loader: The loader of `validate`; it is closed with the others.
@@ -49,6 +50,7 @@ class Stage:
     settings: Tree
     average: Classifier | None = None
     frozen: tuple[Classifier, ...] = ()
+    memory: nn.Module | None = None
     validate: Validate | None = None
     validation_loader: Loader | None = None
     engine: EngineChoice | None = None

@@ -21,8 +21,12 @@ SETTINGS = (
     "machine.in_process=false",
     "machine.tensorboard=false",
     "classify.dropout=0",
-    "pretrain.optim={steps: 2, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, clip_norm: 0.1}",
+    "pretrain.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, clip_norm: 0.1}",
     "pretrain.pooled_reduction=sum",
+    # Windows of 64 frames, some of which are reflected, and a queue of two batches.
+    "pretrain.clips.num_frames=8",
+    "pretrain.mask_reflected=true",
+    "pretrain.num_queued=8",
     "finetune.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0}",
     "student.optim={steps: 3, batch_size: 4, lr: 1.0e-9, warmup_steps: 0, schedule: plateau}",
 )

@@ -44,6 +44,49 @@ def test_invariant_loss_is_the_sum_over_56_ordered_pairs() -> None:
     assert losses.invariant_loss(long, short).item() == pytest.approx(wanted, abs=1e-9)
 
 
+def slow_nt_xent_with(u: Tensor, v: Tensor, old_u: Tensor, old_v: Tensor, others: Tensor) -> float:
+    """NTX with earlier videos among the negatives of those that they are not."""
+    rows, num, total = [*v, *u], len(u), 0.0
+    for a in range(2 * num):
+        mine = others[a % num]
+        negatives = [rows[k] for k in range(2 * num) if k not in (a, (a + num) % (2 * num))]
+        negatives += [*old_u[mine], *old_v[mine]]
+        positive = math.exp(float(rows[a] @ rows[(a + num) % (2 * num)]) / TEMPERATURE)
+        rest = sum(math.exp(float(rows[a] @ row) / TEMPERATURE) for row in negatives)
+        total += -math.log(positive / (positive + rest))
+    return total / (2 * num)
+
+
+def test_earlier_videos_are_negatives_of_every_pair() -> None:
+    long, short = embeddings(3, 2, 8), embeddings(3, 2, 4, 8, seed=1)
+    old_long, old_short = embeddings(5, 2, 8, seed=2), embeddings(5, 2, 4, 8, seed=3)
+    others = torch.rand(3, 5, generator=torch.Generator().manual_seed(4)) < 0.7
+    assert 0 < others.sum() < others.numel()
+    views = [(i, c) for i in range(2) for c in range(4)]
+    among_short = sum(
+        slow_nt_xent_with(short[:, *a], short[:, *b], old_short[:, *a], old_short[:, *b], others)
+        for a in views
+        for b in views
+        if a != b
+    )
+    among_long = slow_nt_xent_with(long[:, 0], long[:, 1], old_long[:, 0], old_long[:, 1], others)
+    earlier = losses.EarlierVideos(long=old_long, short=old_short, others=others)
+    found = losses.invariant_loss(long, short, TEMPERATURE, None, earlier)
+    assert found.item() == pytest.approx(among_long + among_short / 4, abs=1e-9)
+    none = losses.EarlierVideos(old_long, old_short, torch.zeros_like(others))
+    found = losses.invariant_loss(long, short, TEMPERATURE, None, none)
+    assert found.item() == pytest.approx(losses.invariant_loss(long, short).item(), abs=1e-12)
+
+
+def with_earlier(long: Tensor, short: Tensor, weights: Tensor | None) -> Tensor:
+    """L_I beside three earlier videos."""
+    others = torch.ones(len(long), 3, dtype=torch.bool)
+    earlier = losses.EarlierVideos(
+        embeddings(3, 2, 6, seed=7), embeddings(3, 2, 4, 6, seed=8), others
+    )
+    return losses.invariant_loss(long, short, 0.1, weights, earlier)
+
+
 @pytest.mark.parametrize(
     ("reduction", "factor"), [("mean", 1 / 3), ("sum", 1), ("anchor-sum", 8 / 3)]
 )
@@ -191,6 +234,7 @@ VALID = torch.tensor([True, False, True, True, False])
 LOSSES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "NTX": (lambda u, v, weights: losses.nt_xent(u, v, 0.1, weights), [(6,), (6,)]),
     "L_I": (lambda g, s, weights: losses.invariant_loss(g, s, 0.1, weights), [(2, 6), (2, 4, 6)]),
+    "L_I, queue": (with_earlier, [(2, 6), (2, 4, 6)]),
     "L_D1": (pooled("mean"), [(2, 4, 6)]),
     "L_D1, sum": (pooled("sum"), [(2, 4, 6)]),
     "L_D1, anchor-sum": (pooled("anchor-sum"), [(2, 4, 6)]),
