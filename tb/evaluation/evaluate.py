@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from shards.errors import InputError
 from shards.files.lock import locked
-from shards.files.parquet import publish_table
+from shards.files.parquet import publish_table, read_table
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
@@ -34,6 +34,8 @@ from tb.networks.heads import Classifier, to_channels_last
 from tb.training.distributed import main_first
 from tb.training.engine_record import pixels_from, with_engine_of
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
+
+_PREDICTIONS = "predictions-{split}.parquet"
 
 
 @main_first
@@ -95,12 +97,39 @@ def _evaluate(stage: str, manifest: Manifest, config: Config, work: Path, peek: 
             "probabilities": list(probabilities),
         }
     )
-    publish_table(folder / f"predictions-{split}.parquet", table)
+    publish_table(folder / _PREDICTIONS.format(split=split), table)
     publish_bytes(folder / f"classes-{split}.csv", csv_of(class_table(result)))
     picture = confusion_png(np.array(result.confusion), manifest.classes)
     publish_bytes(folder / f"confusion-{split}.png", picture)
     write_evaluation(path, result)
     return result
+
+
+def read_hits(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a stage's predictions.
+
+    Args:
+        folder: The stage's folder.
+        split: The split that was evaluated.
+
+    Returns:
+        (V,) int64 labels of the videos, in the order of the manifest, and (V,) bool whether the
+        most probable class is the label.
+
+    Raises:
+        InputError: The file is missing or not readable.
+    """
+    path = folder / _PREDICTIONS.format(split=split)
+    try:
+        with path.open("rb") as file:
+            table = read_table(file)
+        labels = table.column("label").to_numpy()
+        probabilities = np.stack(table.column("probabilities").to_numpy())
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path}: not readable ({error}); delete {folder}, and run the command that made it"
+        ) from None
+    return labels, probabilities.argmax(axis=1) == labels
 
 
 def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:

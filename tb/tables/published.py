@@ -67,7 +67,12 @@ SUPERVISED = _stage_row(StageKind.SUPERVISED)
 TIMEBALANCE = TableRow(
     name="timebalance", title="TimeBalance (similarity weights, L2)", paper=_MAIN
 )
-_BASELINES = (SUPERVISED, *map(_stage_row, BASELINES))
+NO_TEACHERS = TableRow(
+    name="no-teachers",
+    title="student without teachers (omega = 0)",
+    overrides=("student.omega=0",),
+)
+_BASELINES = (SUPERVISED, *map(_stage_row, BASELINES), NO_TEACHERS)
 _TEACHERS = tuple(map(_stage_row, FINETUNED))
 
 
@@ -87,6 +92,12 @@ DISTINCTIVE_ONLY = _teachers_row(
 EQUAL_WEIGHTS = _teachers_row(
     "equal-weights", "student of both, weights fixed at 0.5", TeacherWeights.EQUAL
 )
+CALIBRATED_WEIGHTS = _teachers_row(
+    "calibrated-weights",
+    "student of both, similarity calibrated on the labelled videos",
+    TeacherWeights.CALIBRATED,
+    only_named=True,
+)
 _TARGETS = (
     INVARIANT_ONLY,
     DISTINCTIVE_ONLY,
@@ -95,12 +106,7 @@ _TARGETS = (
         "student of both, similarity stretched to 0 ... 1",
         TeacherWeights.STRETCHED,
     ),
-    _teachers_row(
-        "calibrated-weights",
-        "student of both, similarity calibrated on the labelled videos",
-        TeacherWeights.CALIBRATED,
-        only_named=True,
-    ),
+    CALIBRATED_WEIGHTS,
     EQUAL_WEIGHTS,
 )
 _DISTANCES = (
@@ -122,26 +128,49 @@ _L2 = TableRow(
     title="TimeBalance, L2",
     paper={(_UCF, "r50"): {5: 53.48, 20: 83.15, 50: 85.02}},
 )
-_INITS = (
-    TableRow(
-        name="timebalance-scratch",
-        title="student from scratch",
-        overrides=(f"student.init={FROM_SCRATCH}",),
-        paper=_SCRATCH,
-    ),
-    TableRow(
-        name="timebalance-tclr",
-        title="student from a TCLR checkpoint",
-        overrides=(f"student.init={StageKind.TCLR}",),
-        paper=_MAIN,
-    ),
+
+
+def _started(row: TableRow, start: str, paper: dict[tuple[str, str], Percents]) -> TableRow:
+    """A row with another start of the student."""
+    where = "from scratch" if start == FROM_SCRATCH else "from a TCLR checkpoint"
+    return TableRow(
+        name=f"{row.name}-{start}",
+        title=f"{row.title}, {where}",
+        kind=row.kind,
+        overrides=(*row.overrides, f"student.init={start}"),
+        paper=paper,
+    )
+
+
+_STUDENT = TableRow(name=TIMEBALANCE.name, title="TimeBalance")
+_SCRATCH_RIVALS = tuple(_started(_stage_row(kind), FROM_SCRATCH, {}) for kind in BASELINES)
+_TCLR_RIVALS = tuple(
+    _started(row, StageKind.TCLR, {}) for row in (*map(_stage_row, BASELINES), NO_TEACHERS)
 )
+_STUDENT_FROM_SCRATCH = _started(_STUDENT, FROM_SCRATCH, _SCRATCH)
+_STUDENT_FROM_TCLR = _started(_STUDENT, StageKind.TCLR, _MAIN)
 
 TABLES: dict[str, tuple[TableRow, ...]] = {
     # The method against other ways to use the same labels and videos.
     "main": (*_BASELINES, TIMEBALANCE),
     # What the target is made of: the supplement's table 1 (distances), with the choice of teachers.
     "table1": (*_BASELINES, *_TEACHERS, *_TARGETS, _L2, *_DISTANCES),
-    # Where the student starts: the supplement's table 2.
-    "table2": (SUPERVISED, *_INITS),
+    # Where the student starts: the supplement's table 2, with the baselines from either start.
+    "table2": (
+        SUPERVISED,
+        *_SCRATCH_RIVALS,
+        _STUDENT_FROM_SCRATCH,
+        *_TCLR_RIVALS,
+        _STUDENT_FROM_TCLR,
+    ),
 }
+
+_PARTS = (NO_TEACHERS.name, INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name)
+RIVALS: dict[str, tuple[str, ...]] = {
+    # Every other way to use the same labels and videos, and the method without one of its parts.
+    TIMEBALANCE.name: (SUPERVISED.name, *BASELINES, *_PARTS, EQUAL_WEIGHTS.name),
+    CALIBRATED_WEIGHTS.name: (*_PARTS, TIMEBALANCE.name),
+    _STUDENT_FROM_SCRATCH.name: (SUPERVISED.name, *(row.name for row in _SCRATCH_RIVALS)),
+    _STUDENT_FROM_TCLR.name: tuple(row.name for row in _TCLR_RIVALS),
+}
+"""Row -> the rows that it is compared with (`tb.tables.claims`)."""

@@ -9,6 +9,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config, preset_names
 from tb.tables import results
+from tb.tables.claims import compare, hits_of
 from tb.tables.cost import cost_table
 from tb.tables.grid import Grid, findings, make_grid, run_grid
 from tb.tables.published import BACKBONES, PERCENTS, TABLES, TableRow
@@ -60,18 +61,19 @@ class Reproduction:
             manifest: The data set.
             out: The folder of all runs.
             jobs: Runs side by side on this machine.
-            class_kinds: As in `tb.tables.results.claims`.
+            class_kinds: As in `tb.tables.claims.compare`.
         """
         grid = self.grid()
         run_grid(grid, manifest, out, jobs=jobs)
-        evaluations = results.by_cell(grid.cells, findings(grid, manifest, out))
+        found = findings(grid, manifest, out)
+        evaluations = results.by_cell(grid.cells, found)
         shards = None if self.is_demo else "SHARDS"
         (path, *_) = results.write_results(
             out,
             title=f"{self.table} on {self.dataset}",
             notes=results.notes(evaluations, manifest),
             rows=results.table(self._rows(), evaluations, self.dataset, self.backbone),
-            comparisons=results.claims(evaluations, class_kinds),
+            comparisons=compare(self._rows(), hits_of(grid.cells, found, out), class_kinds),
             command=shlex.join(["tb", *self.words(shards=shards, out="OUT")]),
         )
         return path

@@ -1,0 +1,128 @@
+"""What the rows of a table show of each other: differences paired over videos and seeds."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tb.evaluation.evaluate import read_hits
+from tb.stage_kinds import FINETUNED
+from tb.tables.grid import Cell, Finding
+from tb.tables.published import RIVALS, TableRow
+from tb.tables.statistics import MIN_SEEDS, Estimate, holm, paired_difference
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One row against another.
+
+    Attributes:
+        row: Title of the row.
+        rival: Title of the other row, and of the classes if they are not all.
+        difference: What the row has more, in points of top-1.
+        p_value: Of "there is no difference", after Holm's correction over the page; None for fewer
+            than `MIN_SEEDS` seeds.
+    """
+
+    row: str
+    rival: str
+    difference: Estimate
+    p_value: float | None
+
+    @property
+    def verdict(self) -> str:
+        """What is shown at the level of 5 %, with all comparisons of the page taken together."""
+        if self.p_value is None:
+            return f"fewer than {MIN_SEEDS} seeds: no verdict"
+        if self.p_value >= LEVEL:
+            return "no difference is shown"
+        return "better" if self.difference.mean > 0 else "worse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hits:
+    """Which videos were predicted right.
+
+    Attributes:
+        labels: (V,) int64 the videos' classes.
+        right: (row, percentage of labels, seed) -> (V,) bool.
+    """
+
+    labels: np.ndarray
+    right: Mapping[tuple[str, float, int], np.ndarray]
+
+
+def hits_of(cells: Iterable[Cell], found: Mapping[str, Finding], out: Path) -> Hits:
+    """The predictions of the cells that are done.
+
+    Args:
+        cells: The cells.
+        found: The findings of their units.
+        out: The grid's folder.
+
+    Raises:
+        InputError: A finished unit has lost its predictions.
+    """
+    labels, right = np.zeros(0, dtype=np.int64), {}
+    for cell in cells:
+        evaluation = found[cell.unit].evaluation if cell.unit in found else None
+        if evaluation is not None:
+            labels, hits = read_hits(out / cell.unit, evaluation.split)
+            right[cell.row.name, cell.percent, cell.seed] = hits
+    return Hits(labels=labels, right=right)
+
+
+def compare(
+    rows: Sequence[TableRow], hits: Hits, class_kinds: Mapping[str, Sequence[int]]
+) -> list[Comparison]:
+    """Each row against each of its rivals (`tb.tables.published.RIVALS`), where both have run.
+
+    The teachers are compared on the kind of classes that each should be better at.
+
+    Args:
+        rows: The rows of the table.
+        hits: Their predictions.
+        class_kinds: "appearance" and "motion" -> class indices, for a data set with such kinds of
+            classes; else empty.
+    """
+    titles = {row.name: row.title for row in rows}
+    pairs = [(one, other, "") for one, others in RIVALS.items() for other in others]
+    teachers = (("appearance", FINETUNED), ("motion", FINETUNED[::-1]))
+    pairs += [(one, other, kind) for kind, (one, other) in teachers if kind in class_kinds]
+    found: list[tuple[str, str, Estimate, float]] = []
+    for one, other, kind in pairs:
+        if one not in titles or other not in titles:
+            continue
+        videos = np.isin(hits.labels, class_kinds[kind]) if kind else hits.labels >= 0
+        differences = _differences(one, other, hits)[:, videos]
+        if differences.size:
+            rival = titles[other] + (f", {kind} classes" if kind else "")
+            result = paired_difference(100 * differences, hits.labels[videos])
+            found.append((titles[one], rival, *result))
+    tested = [p for *_, difference, p in found if difference.num >= MIN_SEEDS]
+    corrected = iter(holm(tested))
+    return [
+        Comparison(
+            row=row,
+            rival=rival,
+            difference=difference,
+            p_value=next(corrected) if difference.num >= MIN_SEEDS else None,
+        )
+        for row, rival, difference, _ in found
+    ]
+
+
+def _differences(one: str, other: str, hits: Hits) -> np.ndarray:
+    """(S, V) for each seed and video, mean over the percentages of labels that both rows have."""
+    both = [
+        (seed, hits.right[place].astype(float) - hits.right[other, percent, seed])
+        for place in hits.right
+        for name, percent, seed in [place]
+        if name == one and (other, percent, seed) in hits.right
+    ]
+    seeds = sorted({seed for seed, _ in both})
+    means = [np.mean([found for of, found in both if of == seed], axis=0) for seed in seeds]
+    return np.array(means).reshape(len(seeds), len(hits.labels))
