@@ -33,7 +33,8 @@ from loaders import open_loader
 from shards.files.publish import publish_bytes
 from tb import losses
 from tb.config.load_config import load_config
-from tb.config.sections import Config, Optim
+from tb.config.optim import Optim
+from tb.config.sections import Config
 from tb.method.pretraining import PretrainLoss
 from tb.method.streams import clip_views, pretrain_views
 from tb.networks.backbones import build_backbone

@@ -16,7 +16,8 @@ from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.publish import publish_bytes
 from tb.config.differences import Tree
-from tb.config.sections import Compile, Config, LrSchedule, Machine
+from tb.config.optim import LrSchedule
+from tb.config.sections import Compile, Config, Machine
 
 CONFIG = "config.yaml"
 _PRESETS_PACKAGE = "tb.presets"

@@ -10,7 +10,8 @@ from loaders import Batch, Part
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.differences import Tree
-from tb.config.sections import Config, Optim
+from tb.config.optim import Optim
+from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluation_settings
 from tb.method.run_settings import label_settings, run_settings
 from tb.method.streams import Stream, clip_views, open_stream

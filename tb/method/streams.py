@@ -18,7 +18,8 @@ from loaders.engines.dali.layout import Layout
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.sections import Config, Optim
+from tb.config.optim import Optim
+from tb.config.sections import Config
 from tb.training.distributed import join, of_main
 from tb.training.engine_record import recorded_engine, with_engine
 from tb.training.precision import precision_of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tb.config.sections import Optim
+from tb.config.optim import Optim
 from tb.training.distributed import average_gradients, join, share_weights
 
 Weights = dict[str, Tensor]

@@ -11,7 +11,7 @@ import torch
 
 from shards.errors import InputError
 from tb.config.differences import Tree, differences
-from tb.config.sections import Select
+from tb.config.optim import Select
 from tb.training.optimizer import Optimizer, Weights, copy_weights
 from tb.training.schedule import Schedule
 from tb.training.stage import Stage

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 
 from tb.config.differences import Tree
-from tb.config.sections import LrSchedule, Optim
+from tb.config.optim import LrSchedule, Optim
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from loaders import Batch, Loader
 from loaders.engines.choice import EngineChoice
 from tb.config.differences import Tree
-from tb.config.sections import Optim
+from tb.config.optim import Optim
 from tb.networks.heads import Classifier, Embedder
 
 Terms = dict[str, Tensor]

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from tb.config.sections import Config, Optim
+from tb.config.optim import Optim
+from tb.config.sections import Config
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.world import World, meeting_point, world_from
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint

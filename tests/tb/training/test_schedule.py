@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tb.config.load_config import load_config
-from tb.config.sections import LrSchedule, Optim
+from tb.config.optim import LrSchedule, Optim
 from tb.training.schedule import Schedule
 from tests.tb.config.test_presets import NUM_LABELLED, NUM_TRAIN
 
