@@ -5,7 +5,7 @@ decoded frame comes out exactly once, even with the disordered timestamps of pac
 a variable rate goes through the `fps` filter, which repeats and drops frames.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -25,9 +25,21 @@ _RGB_MATRIX = "bt709"
 
 
 def filtered(
-    frames: Iterator[VideoFrame], stream: VideoStream, probed: Probe, recipe: Recipe
+    frames: Iterator[VideoFrame],
+    stream: VideoStream,
+    probed: Probe,
+    recipe: Recipe,
+    is_wanted: Callable[[int], bool] = lambda number: True,
 ) -> Iterator[VideoFrame]:
     """Yields the frames to encode; frame i is shown at i / probed.fps.
+
+    Args:
+        frames: What the decoder gives.
+        stream: Where they are from.
+        probed: What the packets say.
+        recipe: How they will be stored.
+        is_wanted: Frame number -> whether the caller needs it. If the rate is constant, others may
+            be left out, and `counted_number` gives the number of a frame.
 
     Raises:
         VideoFaultError: The picture changes size, or is too elongated.
@@ -40,6 +52,9 @@ def filtered(
         elif size != (frame.height, frame.width, frame.format.name):
             raise VideoFaultError(f"the picture size or format changes at frame {index}")
         if probed.is_constant:
+            # Deinterlacing looks at the frames beside a frame.
+            if not is_wanted(index) and not frame.interlaced_frame:
+                continue
             frame.pts = index
         else:
             # The fps filter needs ascending times; a broken one becomes the time before it plus 1.
@@ -50,6 +65,13 @@ def filtered(
     if graph is not None:
         graph.push(None)
         yield from _pull(graph)
+
+
+def counted_number(frame: VideoFrame, probed: Probe) -> int:
+    """The number of a frame that `filtered` yields, for a source with a constant rate."""
+    assert frame.pts is not None
+    assert frame.time_base is not None
+    return round(frame.pts * frame.time_base * probed.fps)
 
 
 def _pull(graph: Graph) -> Iterator[VideoFrame]:

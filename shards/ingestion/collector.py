@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shards.encode.transcode import Encoded
-from shards.files.names import relative_name
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
 from shards.format.shard import ShardWriter, key_json, member_bytes, shard_name
@@ -64,7 +63,7 @@ class ShardCollector:
 
     def skip(self, source: Source, reason: str, *, may_pass: bool) -> None:
         """Leaves out the video of the next source."""
-        name = relative_name(source.path, self._dataset.root)
+        name = source.name(self._dataset.root)
         self.skipped.append(Skipped(source=name, key=source.key, reason=reason, may_pass=may_pass))
         self.position += 1
 
@@ -121,6 +120,6 @@ class ShardCollector:
             size=len(encoded.data),
             sha256=hashlib.sha256(encoded.data).hexdigest(),
             packets_sha256=encoded.packets.sha256() if encoded.packets else "",
-            source=relative_name(source.path, self._dataset.root),
+            source=source.name(self._dataset.root),
             source_bytes=source.num_bytes(),
         )

@@ -5,7 +5,6 @@ import json
 from dataclasses import asdict
 
 from shards.encode.recipe import Recipe
-from shards.files.names import relative_name
 from shards.format.dataset_json import FORMAT_VERSION
 from shards.sources.source import Dataset
 
@@ -21,7 +20,7 @@ def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -
             source.label,
             source.splits,
             source.group,
-            relative_name(source.path, dataset.root),
+            source.name(dataset.root),
             source.num_bytes(),
             source.fault,
         )

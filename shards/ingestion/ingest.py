@@ -5,10 +5,11 @@ a note in OUT/.ingest/. An interrupted run goes on after the last note and write
 an uninterrupted run. The price: the work on the shard in progress is lost.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,14 @@ from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT
 from shards.ingestion.fingerprint import fingerprint
 from shards.ingestion.journal import Journal, Note, Settings
 from shards.ingestion.out_checks import check_apart, disk_errors
+from shards.ingestion.passes import Pass, files_of, pass_of, passes_over
 from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
 from shards.progress import Progress, no_progress
 from shards.sources.source import Dataset, Source
 
 Results = Generator[Encoded | TranscodeError, None, None]
-Encode = Callable[[list[Path]], Results]
+Encode = Callable[[list[Pass]], Results]
 # What `Progress` is called with, step by step, and the report in the end.
 Steps = Generator[tuple[int, int, str], None, "IngestReport"]
 
@@ -111,15 +113,16 @@ def ingest(
             `strict` is set and a video is (or was, in an earlier run) skipped.
     """
     recipe = recipe or Recipe()
-    _check_arguments(dataset, workers, seed, shard_bytes, time_limit_s)
+    _check_arguments(dataset, recipe, workers, seed, shard_bytes, time_limit_s)
+    store = open_store(out)
     job = _Job(
         dataset=dataset,
-        store=open_store(out),
+        store=store,
         recipe=recipe,
         seed=seed,
         shard_bytes=shard_bytes,
         strict=strict,
-        encode=partial(_encoded, recipe, workers, ray_address, time_limit_s),
+        encode=partial(_encoded, recipe, workers, ray_address, time_limit_s, store.scratch),
         fingerprint=fingerprint(dataset, recipe, seed, shard_bytes),
     )
     with disk_errors(job.store.name):
@@ -136,7 +139,12 @@ def ingest(
 
 
 def _check_arguments(
-    dataset: Dataset, workers: int | None, seed: int, shard_bytes: int, time_limit_s: float
+    dataset: Dataset,
+    recipe: Recipe,
+    workers: int | None,
+    seed: int,
+    shard_bytes: int,
+    time_limit_s: float,
 ) -> None:
     if (workers is not None and workers < 1) or shard_bytes < 1 or not time_limit_s > 0:
         raise InputError(
@@ -147,6 +155,12 @@ def _check_arguments(
         raise InputError(f"seed {seed}: must not be below 0")
     if not dataset.sources:
         raise InputError(f"{dataset.name}: there are no videos to store")
+    num_segments = sum(source.segment is not None for source in dataset.sources)
+    if recipe.codec_type.keeps_files and num_segments:
+        raise InputError(
+            f"recipe {recipe.codec}: it stores whole files, but {num_segments} videos of"
+            f" {dataset.name} are segments; leave out start_s and end_s, or choose another recipe"
+        )
 
 
 def _encoded(
@@ -154,12 +168,13 @@ def _encoded(
     workers: int | None,
     ray_address: str | None,
     time_limit_s: float,
-    paths: list[Path],
+    scratch: Path,
+    passes: list[Pass],
 ) -> Results:
     if ray_address is not None:
-        return encode_all_on_ray(paths, recipe, workers, time_limit_s, ray_address)
-    num_workers = min(workers or num_cpus(), max(1, len(paths)))
-    return encode_all(paths, recipe, num_workers, time_limit_s)
+        return encode_all_on_ray(passes, recipe, workers, time_limit_s, ray_address)
+    num_workers = min(workers or num_cpus(), max(1, len(passes)))
+    return encode_all(passes, recipe, num_workers, time_limit_s, scratch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,10 +217,8 @@ class _Job:
         if self.strict:
             self._refuse_skipped([entry for note in notes for entry in note.skipped])
         collector = ShardCollector(self.dataset, self.store, journal, notes, self.shard_bytes)
-        order = np.random.default_rng(self.seed).permutation(len(self.dataset.sources))
-        yield from self._collect(
-            collector, [self.dataset.sources[index] for index in order[num_resumed:]]
-        )
+        ordered = [source for one_pass in self.passes for source in one_pass]
+        yield from self._collect(collector, ordered[num_resumed:])
         write_skipped(self.store, collector.skipped, self.dataset.missing)
         if not collector.videos:
             journal.remove()
@@ -253,7 +266,8 @@ class _Job:
         ]
         if not skipped:
             return notes
-        with closing(self.encode([source.path for *_, source in skipped])) as results:
+        passes = self._passes_of(source for *_, source in skipped)
+        with closing(self.encode(passes)) as results:
             for (index, place, source), result in zip(skipped, results, strict=True):
                 if isinstance(result, Encoded):
                     journal.forget(index)
@@ -270,7 +284,7 @@ class _Job:
         """Collects the sources that no finished shard holds."""
         num_sources = collector.position + len(left)
         yield collector.position, num_sources, ""
-        results = self.encode([source.path for source in left if not source.fault])
+        results = self.encode(self._passes_of(source for source in left if not source.fault))
         with closing(collector), closing(results):
             for source in left:
                 result = source.fault or next(results)
@@ -283,6 +297,21 @@ class _Job:
                     collector.skip(source, reason, may_pass=may_pass)
                 yield collector.position, num_sources, source.key
             collector.finish()
+
+    @cached_property
+    def passes(self) -> list[list[Source]]:
+        """All sources in the order of the shards, a list for each pass over a file."""
+        files = files_of(self.dataset.sources)
+        order = np.random.default_rng(self.seed).permutation(len(files))
+        return [one for index in order for one in passes_over(files[index], self.recipe)]
+
+    def _passes_of(self, sources: Iterable[Source]) -> list[Pass]:
+        """The passes that are needed for some of the sources, which have the order of `passes`."""
+        number_of = {
+            source.key: number for number, one_pass in enumerate(self.passes) for source in one_pass
+        }
+        groups = groupby(sources, key=lambda source: number_of[source.key])
+        return [pass_of(list(group)) for _, group in groups]
 
     def _refuse_skipped(self, skipped: Sequence[Skipped]) -> None:
         source_of = {source.key: source for source in self.dataset.sources}
