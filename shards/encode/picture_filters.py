@@ -1,8 +1,10 @@
 """Decoded frames -> upright, progressive, square-pixel 4:2:0 frames at a constant rate.
 
-libavfilter does the work. If the rate of the source is constant, the frames are counted: every
-decoded frame comes out exactly once, even with the disordered timestamps of packed B-frames. Only
-a variable rate goes through the `fps` filter, which repeats and drops frames.
+libavfilter does the work. If the rate of the source is constant and stays as it is, the frames are
+counted: every decoded frame comes out exactly once, even with the disordered timestamps of packed
+B-frames. Only a variable or another rate goes through FFmpeg's `fps` filter, which repeats and
+drops frames: with frame j at t_j s, it shows the last one with floor(t_j * fps + 1/2) <= i as
+number i.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,6 +58,8 @@ def filtered(
             if not is_wanted(index) and not frame.interlaced_frame:
                 continue
             frame.pts = index
+        elif probed.counted_fps is not None:
+            frame.pts, frame.duration = index, 1
         else:
             # The fps filter needs ascending times; a broken one becomes the time before it plus 1.
             last_pts = max(last_pts + 1, frame.pts if frame.pts is not None else 0)
@@ -87,7 +91,8 @@ def _pull(graph: Graph) -> Iterator[VideoFrame]:
 def _build_graph(frame: VideoFrame, stream: VideoStream, probed: Probe, recipe: Recipe) -> Graph:
     """The filters for frames like this one, ready for use."""
     aspect = _pixel_aspect(stream)
-    time_base = 1 / probed.fps if probed.is_constant else frame.time_base
+    counted_fps = probed.fps if probed.is_constant else probed.counted_fps
+    time_base = 1 / counted_fps if counted_fps else frame.time_base
     graph = Graph()
     graph.threads = 1
     source = (

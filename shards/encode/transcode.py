@@ -25,7 +25,7 @@ from shards.encode.find_packets import decoded_alone, find_packets, has_same_pic
 from shards.encode.picture_filters import counted_number, filtered
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.probe import Probe, decoded, probe
-from shards.encode.recipe import Recipe
+from shards.encode.recipe import MAX_ENCODED_FPS, Recipe
 from shards.encode.video_stream import (
     VideoFaultError,
     container_extension,
@@ -36,7 +36,6 @@ from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.packet_index import Packets
 from shards.sources.segment import Segment
 
-_MAX_ENCODED_FPS = 60
 # The cause is the disk, the network or the permissions, not the video.
 _PASSING_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
@@ -121,7 +120,7 @@ def transcode_parts(
             assert all(part is None for part in parts)
             results = [_copy(path, probed)]
         else:
-            results = _encode_parts(path, at_most_60_fps(probed), parts, recipe)
+            results = _encode_parts(path, _at_stored_rate(probed, recipe), parts, recipe)
         for result in results:
             yield result
             num_done += 1
@@ -176,9 +175,19 @@ def _copy(path: Path, probed: Probe) -> Encoded:
 
 def at_most_60_fps(probed: Probe) -> Probe:
     """The same with a rate of at most 60: the encoder leaves out frames of faster videos."""
-    if probed.fps <= _MAX_ENCODED_FPS:
+    if probed.fps <= MAX_ENCODED_FPS:
         return probed
-    return replace(probed, fps=Fraction(_MAX_ENCODED_FPS), is_constant=False)
+    return replace(probed, fps=Fraction(MAX_ENCODED_FPS), is_constant=False)
+
+
+def _at_stored_rate(probed: Probe, recipe: Recipe) -> Probe:
+    """The same with the rate of the recipe."""
+    if recipe.fps is None:
+        return at_most_60_fps(probed)
+    if recipe.fps == probed.fps:
+        return probed
+    counted_fps = probed.fps if probed.is_constant else None
+    return replace(probed, fps=Fraction(recipe.fps), is_constant=False, counted_fps=counted_fps)
 
 
 def _encode_parts(

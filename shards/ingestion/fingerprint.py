@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 from shards.encode.recipe import Recipe
 from shards.format.dataset_json import FORMAT_VERSION
@@ -30,7 +29,7 @@ def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -
         FORMAT_VERSION,
         dataset.name,
         list(dataset.classes),
-        asdict(recipe),
+        recipe.to_json(),
         seed,
         shard_bytes,
         list(dataset.missing),

@@ -7,7 +7,7 @@ an uninterrupted run. The price: the work on the shard in progress is lost.
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -337,7 +337,7 @@ class _Job:
             num_skipped=len(collector.skipped),
             num_missing=len(self.dataset.missing),
             num_frames=sum(video.num_frames for video in collector.videos),
-            recipe=asdict(self.recipe),
+            recipe=self.recipe.to_json(),
             seed=self.seed,
             fingerprint=self.fingerprint,
             versions=library_versions(),

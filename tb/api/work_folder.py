@@ -37,6 +37,7 @@ def shard(
     gop: int | None = None,
     short_side: int | None = None,
     max_seconds: float | None = None,
+    fps: int | None = None,
     shard_mb: int = DEFAULT_SHARD_MB,
     seed: int = 0,
     workers: int | None = None,
@@ -55,6 +56,7 @@ def shard(
         gop: Frames from one keyframe to the next. None: the default of the recipe.
         short_side: Upper bound of the shorter side, px. None: the default of the recipe.
         max_seconds: Longer videos are cut. None: no limit.
+        fps: Frames per second of every stored video. None: the rate of each source, up to 60.
         shard_mb: Size of a shard, MiB.
         seed: Seeds the order in the shards.
         workers: Processes that encode. None: one for each CPU.
@@ -79,6 +81,7 @@ def shard(
             gop=gop,
             short_side_px=short_side,
             max_seconds=max_seconds,
+            fps=fps,
         ),
         seed=seed,
         shard_bytes=shard_mb << 20,

@@ -51,6 +51,13 @@ ShortSide = Annotated[
     ),
 ]
 MaxSeconds = Annotated[float | None, _stored(help="Cut longer videos (not with copy).")]
+Fps = Annotated[
+    int | None,
+    _stored(
+        help="Frames per second of every stored video (not with copy)."
+        " Default: the rate of each source, up to 60."
+    ),
+]
 ShardMb = Annotated[int, _stored(help="Size of a shard, MiB.", min=1)]
 Workers = Annotated[
     int | None, _running(help="Processes that encode. Default: one per CPU.", min=1)
@@ -85,6 +92,7 @@ def _ingest(
     gop: Gop = None,
     short_side: ShortSide = None,
     max_seconds: MaxSeconds = None,
+    fps: Fps = None,
     shard_mb: ShardMb = DEFAULT_SHARD_MB,
     seed: Seed = 0,
     workers: Workers = None,
@@ -101,6 +109,7 @@ def _ingest(
             gop=gop,
             short_side=short_side,
             max_seconds=max_seconds,
+            fps=fps,
             shard_mb=shard_mb,
             seed=seed,
             workers=workers,
