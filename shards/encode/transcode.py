@@ -8,10 +8,12 @@ cores.
 """
 
 import errno
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from math import inf
 from pathlib import Path
@@ -83,6 +85,11 @@ class Encoded:
     pictures: PictureFormat
     packets: Packets | None = None
     extension: str = "mp4"
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hex digest of `data`."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 def transcode(path: Path, recipe: Recipe) -> Encoded:

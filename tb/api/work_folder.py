@@ -14,7 +14,7 @@ from tb.named_paths import full_disk_named
 
 if TYPE_CHECKING:
     from loaders.plan.views import ViewSpec
-    from shards.ingestion.ingest import IngestReport
+    from shards.ingestion.ingest_report import IngestReport
     from shards.sources.source import Dataset
     from tb.advice.advice import Advice
     from tb.evaluation.accuracy import Evaluation
@@ -44,6 +44,7 @@ def shard(
     ray: str | None = None,
     time_limit: float = DEFAULT_TIME_LIMIT_S,
     strict: bool = False,
+    append: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> "IngestReport":
     """`tb shard`: turns raw videos into finished shards, or goes on after an interruption.
@@ -63,6 +64,7 @@ def shard(
         ray: Address of a Ray cluster that encodes.
         time_limit: Seconds after which a video is given up.
         strict: Stop at the first bad video.
+        append: Add the videos that a finished set in `out` does not have.
         progress: Called with (videos done, videos in all, key).
     """
     from shards.encode.recipe import DEFAULT_CODEC, Recipe
@@ -89,6 +91,7 @@ def shard(
         ray_address=ray,
         time_limit_s=time_limit,
         strict=strict,
+        append=append,
         progress=progress or no_progress,
     )
 

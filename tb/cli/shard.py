@@ -20,7 +20,7 @@ from tb.cli.printing import few, progress_bar, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
 
 if TYPE_CHECKING:
-    from shards.ingestion.ingest import IngestReport
+    from shards.ingestion.ingest_report import IngestReport
     from shards.sources.source import Dataset
 
 shard_app = typer.Typer(
@@ -69,6 +69,10 @@ Ray = Annotated[
 TimeLimit = Annotated[
     float, _running(help="Seconds after which a video is skipped, because some decoders hang.")
 ]
+Append = Annotated[
+    bool,
+    typer.Option("--append", help="Add new videos to the finished set in --out; it stays readable."),
+]
 Strict = Annotated[bool, _running("--strict", help="Stop at the first bad video.")]
 
 
@@ -99,6 +103,7 @@ def _ingest(
     ray: Ray = None,
     time_limit: TimeLimit = DEFAULT_TIME_LIMIT_S,
     strict: Strict = False,
+    append: Append = False,
 ) -> None:
     with progress_bar("shard") as progress:
         report = api.shard(
@@ -116,6 +121,7 @@ def _ingest(
             ray=ray,
             time_limit=time_limit,
             strict=strict,
+            append=append,
             progress=progress,
         )
     _print_summary(given.dataset, out, report)
@@ -127,6 +133,10 @@ commands_over_sources(shard_app, _ingest, cls=_SourceCommand)
 def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
     from shards.summary import summarize
 
+    if report.earlier:
+        typer.echo(
+            f"added {report.num_added} videos; the state before: {out}@{report.earlier[:16]}"
+        )
     if report.already_done:
         typer.echo(f"{out}: already done by an earlier run")
     elif report.num_resumed:

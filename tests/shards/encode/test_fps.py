@@ -14,7 +14,7 @@ from shards.encode.recipe import Recipe
 from shards.encode.transcode import TranscodeError, transcode, transcode_parts
 from shards.sources.segment import Segment
 from tests.shards.helpers import fault_of
-from tests.shards.numbered import make_numbered, numbers_in
+from tests.shards.numbered_videos import make_numbered, numbers_in
 
 _NUM_FRAMES = 60
 _RATES = [Fraction(12), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(50)]

@@ -14,7 +14,7 @@ from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, transcode, transcode_parts
 from shards.sources.segment import Segment
 from tests.shards import damage
-from tests.shards.numbered import make_numbered, numbers_in
+from tests.shards.numbered_videos import make_numbered, numbers_in
 
 _NUM_FRAMES = 120
 _CHEAP = Recipe(quality=30, short_side_px=64, gop=8)

@@ -25,7 +25,7 @@ from shards.sources.table import from_csv
 from shards.verification import verify
 from tests.shards import damage
 from tests.shards.helpers import children_of, fault_of, files_in, has_open
-from tests.shards.numbered import make_numbered, numbers_in
+from tests.shards.numbered_videos import make_numbered, numbers_in
 
 _CHEAP = Recipe(quality=30, short_side_px=64, gop=8)
 _SHARD_BYTES = 20_000
