@@ -17,7 +17,7 @@ from shards.errors import InputError
 from shards.files.store import open_store
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from shards.ingestion.ingest_report import IngestReport
-from shards.ingestion.job import Job
+from shards.ingestion.job import IngestionJob
 from shards.ingestion.out_checks import check_apart, disk_errors
 from shards.ingestion.passes import Pass
 from shards.ingestion.pool import encode_all
@@ -79,7 +79,7 @@ def ingest(
     recipe = recipe or Recipe()
     _check_arguments(dataset, recipe, workers, seed, shard_bytes, time_limit_s)
     store = open_store(out)
-    job = Job(
+    job = IngestionJob(
         dataset=dataset,
         store=store,
         recipe=recipe,

@@ -1,4 +1,4 @@
-"""`Job`: the steps of one ingestion, from the first source to dataset.json."""
+"""`IngestionJob`: the steps of one ingestion, from the first source to dataset.json."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -45,7 +45,7 @@ class NothingUsableError(InputError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class IngestionJob:
     """One call of `ingest`; see there for the fields."""
 
     dataset: Dataset

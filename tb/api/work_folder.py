@@ -72,10 +72,8 @@ def shard(
     from shards.progress import no_progress
     from shards.sources.folder import from_folder
 
-    if isinstance(source, Path | str):
-        source = from_folder(Path(source))
     return ingest(
-        source,
+        from_folder(source) if isinstance(source, Path | str) else source,
         out,
         recipe=Recipe(
             codec=recipe or DEFAULT_CODEC,

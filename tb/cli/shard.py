@@ -174,5 +174,5 @@ def _print_skipped(out: str, report: "IngestReport") -> None:
     if num_passing := sum(entry.may_pass for entry in entries):
         typer.echo(
             f"{num_passing} of them for reasons that may have passed (time limit, permissions,"
-            f" disk): to try them again, choose another --out, or delete {out} first"
+            " disk): to try them again, add --append, or choose another --out"
         )

@@ -47,8 +47,8 @@ def test_videos_are_added_to_remote_shards_and_the_state_before_stays(
     url: str, videos: Path, tmp_path: Path, own_cache: Path
 ) -> None:
     first = ingest(from_folder(videos), url, shard_bytes=_SHARD_BYTES)
-    make_video(tmp_path / "spin" / "new.mp4", num_frames=8, seed=50)
-    more = from_folder(tmp_path, min_per_class=1)
+    make_video(tmp_path / "more" / "spin" / "new.mp4", num_frames=8, seed=50)
+    more = from_folder(tmp_path / "more", min_per_class=1)
     second = ingest(more, url, shard_bytes=_SHARD_BYTES, append=True)
     assert (second.num_added, second.num_videos) == (1, 11)
     earlier = f"{url}@{first.digest[:8]}"
