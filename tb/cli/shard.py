@@ -71,7 +71,9 @@ TimeLimit = Annotated[
 ]
 Append = Annotated[
     bool,
-    typer.Option("--append", help="Add new videos to the finished set in --out; it stays readable."),
+    typer.Option(
+        "--append", help="Add new videos to the finished set in --out; it stays readable."
+    ),
 ]
 Strict = Annotated[bool, _running("--strict", help="Stop at the first bad video.")]
 
