@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from shards.format.manifest import Manifest as Manifest
     from shards.format.manifest import read_manifest as read_manifest
     from shards.format.video import Video as Video
-    from shards.ingestion.ingest import IngestReport as IngestReport
     from shards.ingestion.ingest import ingest as ingest
+    from shards.ingestion.ingest_report import IngestReport as IngestReport
     from shards.labels.label_choice import LabelChoice as LabelChoice
     from shards.labels.label_choice import draw_labels as draw_labels
     from shards.labels.label_choice import labels_from_list as labels_from_list
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shards.sources.folder import from_folder as from_folder
     from shards.sources.hmdb51 import from_hmdb51 as from_hmdb51
     from shards.sources.kinetics400 import from_kinetics400 as from_kinetics400
+    from shards.sources.segment import Segment as Segment
     from shards.sources.source import Dataset as Dataset
     from shards.sources.source import Source as Source
     from shards.sources.table import from_csv as from_csv
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "ClassSummary": "shards.summary",
     "Dataset": "shards.sources.source",
-    "IngestReport": "shards.ingestion.ingest",
+    "IngestReport": "shards.ingestion.ingest_report",
     "InputError": "shards.errors",
     "LabelChoice": "shards.labels.label_choice",
     "Manifest": "shards.format.manifest",
     "Recipe": "shards.encode.recipe",
+    "Segment": "shards.sources.segment",
     "ShardError": "shards.reader",
     "ShardReader": "shards.reader",
     "Source": "shards.sources.source",
@@ -68,6 +70,7 @@ __all__ = [
     "LabelChoice",
     "Manifest",
     "Recipe",
+    "Segment",
     "ShardError",
     "ShardReader",
     "Source",

@@ -12,6 +12,7 @@ from shards.encode.picture_format import PictureFormat
 from shards.encode.transcode import check_decodes
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
+from shards.files.addresses import without_digest
 from shards.files.machine_errors import MachineError
 from shards.files.store import Store, open_store
 from shards.format.dataset_json import read_dataset_json
@@ -24,8 +25,10 @@ from shards.format.shard import (
     is_shard_file,
     key_json,
     shard_files,
+    shard_name,
 )
 from shards.format.video import Video
+from shards.ingestion.journal import Journal
 from shards.progress import Progress, no_progress
 
 
@@ -39,7 +42,8 @@ def verify(
     packet index. Remote shards are fetched again.
 
     Args:
-        root: A finished folder of shards, or its URL.
+        root: A finished folder of shards, or its URL. With @ and the beginning of a digest, it is
+            an earlier state.
         decode: Also decode every video in full, count its frames, and compare the pixel format,
             colour matrix and colour range.
         progress: Called with (videos done, all videos, key).
@@ -49,17 +53,17 @@ def verify(
         MachineError: This machine lacks space for the copies, open files or memory.
     """
     manifest = read_manifest(root)
-    store = open_store(root)
+    about = read_dataset_json(root)
+    folder, _ = without_digest(root)
+    store = open_store(folder)
     problems = []
     if content_digest(manifest.name, manifest.classes, manifest.table) != manifest.digest:
         problems.append(f"{root}: the manifest's rows do not give its digest")
     by_shard: dict[str, dict[str, Video]] = {}
     for row in manifest.table.to_pylist():
         by_shard.setdefault(row["shard"], {})[row["key"]] = Video.from_row(row)
-    known = {file for name in by_shard for file in shard_files(name)}
-    strays = {name for name in store.names() if is_shard_file(name)} - known
-    problems += [f"{name}: not in the manifest" for name in sorted(strays)]
-    sha256_of = {shard.name: shard.sha256 for shard in read_dataset_json(root).shards}
+    problems += [f"{name}: not in the manifest" for name in _strays(folder, store)]
+    sha256_of = {shard.name: shard.sha256 for shard in about.shards}
     num_done = 0
     for name, videos in sorted(by_shard.items()):
         for key, problem in _checked(manifest, name, videos, decode, store, sha256_of.get(name)):
@@ -69,6 +73,16 @@ def verify(
                 num_done += 1
                 progress(num_done, len(manifest), key)
     return problems
+
+
+def _strays(folder: Path | str, store: Store) -> list[str]:
+    """Files of shards that neither the newest state nor an unfinished `--append` has."""
+    shards = read_dataset_json(folder).shards
+    known = {file for shard in shards for file in shard_files(shard.name)}
+    if Journal(store, len(shards)).fingerprint() is not None:
+        first_new = shard_name(len(shards)).removesuffix(".tar")
+        known |= {name for name in store.names() if name >= first_new}
+    return sorted({name for name in store.names() if is_shard_file(name)} - known)
 
 
 def _checked(

@@ -12,7 +12,7 @@ from tb.version import __version__  # noqa: F401 (for `tb.__version__`)
 
 if TYPE_CHECKING:
     from shards.errors import InputError as InputError
-    from shards.ingestion.ingest import IngestReport as IngestReport
+    from shards.ingestion.ingest_report import IngestReport as IngestReport
     from tb.advice.advice import Advice as Advice
     from tb.api.answers import load_classifier as load_classifier
     from tb.api.answers import predict as predict
@@ -58,7 +58,7 @@ _MODULE_OF = {
     "Answers": "tb.prediction.prediction",
     "Backbone": "tb.networks.backbones",
     "Evaluation": "tb.evaluation.accuracy",
-    "IngestReport": "shards.ingestion.ingest",
+    "IngestReport": "shards.ingestion.ingest_report",
     "InputError": "shards.errors",
     "MethodLoss": "tb.method.baselines",
     "Prediction": "tb.prediction.prediction",

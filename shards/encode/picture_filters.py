@@ -1,11 +1,13 @@
 """Decoded frames -> upright, progressive, square-pixel 4:2:0 frames at a constant rate.
 
-libavfilter does the work. If the rate of the source is constant, the frames are counted: every
-decoded frame comes out exactly once, even with the disordered timestamps of packed B-frames. Only
-a variable rate goes through the `fps` filter, which repeats and drops frames.
+libavfilter does the work. If the rate of the source is constant and stays as it is, the frames are
+counted: every decoded frame comes out exactly once, even with the disordered timestamps of packed
+B-frames. Only a variable or another rate goes through FFmpeg's `fps` filter, which repeats and
+drops frames: with frame j at t_j s, it shows the last one with floor(t_j * fps + 1/2) <= i as
+number i.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -25,9 +27,21 @@ _RGB_MATRIX = "bt709"
 
 
 def filtered(
-    frames: Iterator[VideoFrame], stream: VideoStream, probed: Probe, recipe: Recipe
+    frames: Iterator[VideoFrame],
+    stream: VideoStream,
+    probed: Probe,
+    recipe: Recipe,
+    is_wanted: Callable[[int], bool] = lambda number: True,
 ) -> Iterator[VideoFrame]:
     """Yields the frames to encode; frame i is shown at i / probed.fps.
+
+    Args:
+        frames: What the decoder gives.
+        stream: Where they are from.
+        probed: What the packets say.
+        recipe: How they will be stored.
+        is_wanted: Frame number -> whether the caller needs it. If the rate is constant, others may
+            be left out, and `counted_number` gives the number of a frame.
 
     Raises:
         VideoFaultError: The picture changes size, or is too elongated.
@@ -40,7 +54,12 @@ def filtered(
         elif size != (frame.height, frame.width, frame.format.name):
             raise VideoFaultError(f"the picture size or format changes at frame {index}")
         if probed.is_constant:
+            # Deinterlacing looks at the frames beside a frame.
+            if not is_wanted(index) and not frame.interlaced_frame:
+                continue
             frame.pts = index
+        elif probed.counted_fps is not None:
+            frame.pts, frame.duration = index, 1
         else:
             # The fps filter needs ascending times; a broken one becomes the time before it plus 1.
             last_pts = max(last_pts + 1, frame.pts if frame.pts is not None else 0)
@@ -50,6 +69,13 @@ def filtered(
     if graph is not None:
         graph.push(None)
         yield from _pull(graph)
+
+
+def counted_number(frame: VideoFrame, probed: Probe) -> int:
+    """The number of a frame that `filtered` yields, for a source with a constant rate."""
+    assert frame.pts is not None
+    assert frame.time_base is not None
+    return round(frame.pts * frame.time_base * probed.fps)
 
 
 def _pull(graph: Graph) -> Iterator[VideoFrame]:
@@ -65,7 +91,8 @@ def _pull(graph: Graph) -> Iterator[VideoFrame]:
 def _build_graph(frame: VideoFrame, stream: VideoStream, probed: Probe, recipe: Recipe) -> Graph:
     """The filters for frames like this one, ready for use."""
     aspect = _pixel_aspect(stream)
-    time_base = 1 / probed.fps if probed.is_constant else frame.time_base
+    counted_fps = probed.fps if probed.is_constant else probed.counted_fps
+    time_base = 1 / counted_fps if counted_fps else frame.time_base
     graph = Graph()
     graph.threads = 1
     source = (

@@ -38,12 +38,15 @@ class Probe:
         is_constant: Whether frame i is shown at i / fps, at most one frame earlier or later. The
             frames can then be counted, and their timestamps do not matter.
         span_s: Seconds from the first packet's time to the last one's.
+        counted_fps: If frames are dropped or repeated to reach `fps`: the rate at which the source
+            shows them, frame i at i / counted_fps. None if their timestamps say when.
     """
 
     num_packets: int
     fps: Fraction
     is_constant: bool
     span_s: Fraction
+    counted_fps: Fraction | None = None
 
     @property
     def num_frames(self) -> int:

@@ -1,6 +1,6 @@
 """`Recipe`: how videos are stored, its defaults, and which choices are allowed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from shards.encode.codecs import CODECS, Codec, EncoderSettings
@@ -12,6 +12,7 @@ DEFAULT_GOP = 16
 DEFAULT_SHORT_SIDE_PX = 256
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 MAX_SHORT_SIDE_PX = 2160
+MAX_ENCODED_FPS = 60
 _MAX_GOP = 250
 
 
@@ -53,6 +54,8 @@ class Recipe:
         short_side_px: The upper bound of the shorter side, a multiple of 16, 256 by default.
         max_seconds: Longer videos are cut; None means that they are not. Not for "copy".
         preset: The preset of x264 or x265, which trades speed for size; "veryfast" by default.
+        fps: Frames per second of every stored video, 1 to 60: frames of other videos are dropped
+            and repeated by their times. None keeps the rate of a source, up to 60. Not for "copy".
 
     Raises:
         InputError: A value is not allowed, or the codec has no such setting.
@@ -64,6 +67,7 @@ class Recipe:
     short_side_px: int | None = None
     max_seconds: float | None = None
     preset: str | None = None
+    fps: int | None = None
 
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
@@ -73,6 +77,7 @@ class Recipe:
             self._fill(name, getattr(defaults, name))
         if codec.keeps_files:
             self._fill("max_seconds", None)
+            self._fill("fps", None)
         self._check(codec)
 
     def _fill(self, name: str, default: int | str | None) -> None:
@@ -103,6 +108,16 @@ class Recipe:
             raise InputError(f"recipe: preset {self.preset!r}: choose one of {', '.join(_PRESETS)}")
         if self.max_seconds is not None and not 0 < self.max_seconds < float("inf"):
             raise InputError(f"recipe: max seconds {self.max_seconds}: must be above 0")
+        fps = self.fps
+        if fps is not None and not (isinstance(fps, int) and 1 <= fps <= MAX_ENCODED_FPS):
+            raise InputError(
+                f"recipe: fps {fps}: choose a whole number from 1 to {MAX_ENCODED_FPS}"
+            )
+
+    def to_json(self) -> dict[str, str | int | float | None]:
+        """The values as dataset.json has them; sets from before there was `fps` are the same."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name != "fps" or value is not None}
 
     @cached_property
     def codec_type(self) -> Codec:

@@ -8,33 +8,36 @@ cores.
 """
 
 import errno
-import io
-from collections.abc import Iterator
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
+from math import inf
 from pathlib import Path
 
 import av
-from av.container import InputContainer, OutputContainer
-from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorRange
+from av.container import InputContainer
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.encode.find_packets import decoded_alone, find_packets, has_same_pictures
-from shards.encode.picture_filters import filtered
+from shards.encode.picture_filters import counted_number, filtered
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.probe import Probe, decoded, probe
-from shards.encode.recipe import Recipe
+from shards.encode.recipe import MAX_ENCODED_FPS, Recipe
 from shards.encode.video_stream import (
     VideoFaultError,
     container_extension,
     open_video,
 )
+from shards.encode.video_writer import VideoWriter
 from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.packet_index import Packets
+from shards.sources.segment import Segment
 
-_MAX_ENCODED_FPS = 60
 # The cause is the disk, the network or the permissions, not the video.
 _PASSING_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
@@ -83,6 +86,11 @@ class Encoded:
     packets: Packets | None = None
     extension: str = "mp4"
 
+    @cached_property
+    def sha256(self) -> str:
+        """The hex digest of `data`."""
+        return hashlib.sha256(self.data).hexdigest()
+
 
 def transcode(path: Path, recipe: Recipe) -> Encoded:
     """The video as the recipe stores it, checked by decoding all of it.
@@ -90,26 +98,60 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
     Raises:
         TranscodeError: The file is empty, cut off, damaged, not a video, or without frames.
     """
+    (result,) = transcode_parts(path, [None], recipe)
+    if isinstance(result, TranscodeError):
+        raise result
+    return result
+
+
+def transcode_parts(
+    path: Path, parts: Sequence[Segment | None], recipe: Recipe
+) -> Iterator[Encoded | TranscodeError]:
+    """Yields the stored form of each part of a file, or its error, in order; it is decoded once.
+
+    A part is stored as if its frames were a file of their own. A fault costs the parts that need
+    the frame at fault or a later one.
+
+    Args:
+        path: The file.
+        parts: Segments, and None for the whole file. If they are in the order of their ends, each
+            is ready when its last frame is decoded. Those that overlap are encoded at the same
+            time.
+        recipe: How to store them; "copy" stores whole files only.
+    """
+    num_done = 0
     try:
         probed = probe(path)
+        results: Iterable[Encoded | TranscodeError]
         if recipe.codec_type.keeps_files:
-            return _copy(path, probed)
-        return _encode(path, at_most_60_fps(probed), recipe)
-    except VideoFaultError as error:
-        raise TranscodeError(f"{path.name}: {error}") from error
-    except MemoryError as error:
-        raise TranscodeError(
+            assert all(part is None for part in parts)
+            results = [_copy(path, probed)]
+        else:
+            results = _encode_parts(path, _at_stored_rate(probed, recipe), parts, recipe)
+        for result in results:
+            yield result
+            num_done += 1
+    except (VideoFaultError, MemoryError, av.FFmpegError, OSError) as error:
+        for _ in parts[num_done:]:
+            yield _named(path, error)
+
+
+def _named(path: Path, error: Exception) -> TranscodeError:
+    """What a fault of the video or of the machine means for the user."""
+    if isinstance(error, MemoryError):
+        return TranscodeError(
             f"{path.name}: too little memory: the video is too large, or its header promises too"
             " much",
             may_pass=True,
-        ) from error
-    except (av.FFmpegError, OSError) as error:
+        )
+    if isinstance(error, av.FFmpegError | OSError):
         # strerror has no path, so the recorded reason is the same on every machine.
-        raise TranscodeError(
+        return TranscodeError(
             f"{path.name}: {error.strerror or error}",
             may_pass=error.errno in _PASSING_ERRORS,
             is_missing=error.errno == errno.ENOENT,
-        ) from error
+        )
+    return TranscodeError(f"{path.name}: {error}")
 
 
 def _copy(path: Path, probed: Probe) -> Encoded:
@@ -140,82 +182,120 @@ def _copy(path: Path, probed: Probe) -> Encoded:
 
 def at_most_60_fps(probed: Probe) -> Probe:
     """The same with a rate of at most 60: the encoder leaves out frames of faster videos."""
-    if probed.fps <= _MAX_ENCODED_FPS:
+    if probed.fps <= MAX_ENCODED_FPS:
         return probed
-    return replace(probed, fps=Fraction(_MAX_ENCODED_FPS), is_constant=False)
+    return replace(probed, fps=Fraction(MAX_ENCODED_FPS), is_constant=False)
 
 
-def _encode(path: Path, probed: Probe, recipe: Recipe) -> Encoded:
-    num_wanted = None
-    if recipe.max_seconds is not None:
-        num_wanted = max(1, round(probed.fps * Fraction(recipe.max_seconds)))
-    output = io.BytesIO()
-    encoder = None
-    num_frames = 0
-    with (
-        open_video(path) as (container, stream),
-        av.open(output, "w", format="mp4", options={"fflags": "+bitexact"}) as target,
-    ):
-        for frame in filtered(decoded(container, stream, probed), stream, probed, recipe):
-            if num_frames == num_wanted:
-                break
-            encoder = encoder or _add_encoder(target, frame, probed.fps, recipe)
-            frame.pts, frame.time_base = num_frames, 1 / probed.fps
-            # Otherwise the encoder makes a keyframe wherever the source has one.
-            frame.pict_type = PictureType.NONE
-            _mux(target, encoder, frame)
-            num_frames += 1
-        if encoder is None:  # its rate is reduced, and its time rounds to no frame
-            raise VideoFaultError(f"shorter than one frame at {probed.fps} frames per second")
-        _mux(target, encoder, None)
-    data, height, width = output.getvalue(), encoder.height, encoder.width
+def _at_stored_rate(probed: Probe, recipe: Recipe) -> Probe:
+    """The same with the rate of the recipe."""
+    if recipe.fps is None:
+        return at_most_60_fps(probed)
+    if recipe.fps == probed.fps:
+        return probed
+    counted_fps = probed.fps if probed.is_constant else None
+    return replace(probed, fps=Fraction(recipe.fps), is_constant=False, counted_fps=counted_fps)
+
+
+def _encode_parts(
+    path: Path, probed: Probe, parts: Sequence[Segment | None], recipe: Recipe
+) -> Iterator[Encoded | TranscodeError]:
+    """Yields the result of each part, as `transcode_parts` does.
+
+    Raises:
+        VideoFaultError, MemoryError, av.FFmpegError, OSError: For the part that is next.
+    """
+    spans = [_span(part, probed.fps, recipe.max_seconds) for part in parts]
+    firsts, ends = sorted(first for first, _ in spans), sorted(end for _, end in spans)
+    waiting = sorted(
+        (index for index, (first, end) in enumerate(spans) if first < end),
+        key=lambda index: spans[index],
+        reverse=True,
+    )
+    writers: dict[int, VideoWriter] = {}
+    results: dict[int, Encoded | TranscodeError] = {}
+    num_yielded = 0
+
+    def is_wanted(number: int) -> bool:
+        return bisect_right(firsts, number) > bisect_right(ends, number)
+
+    try:
+        with open_video(path) as (container, stream):
+            frames = decoded(container, stream, probed)
+            for count, frame in enumerate(filtered(frames, stream, probed, recipe, is_wanted)):
+                number = counted_number(frame, probed) if probed.is_constant else count
+                while waiting and spans[waiting[-1]][0] <= number:
+                    writers[waiting.pop()] = VideoWriter(frame, probed.fps, recipe)
+                for index, writer in list(writers.items()):
+                    writer.add(frame)
+                    if number + 1 >= spans[index][1]:
+                        results[index] = _finished(writers.pop(index), probed.fps, recipe)
+                while num_yielded in results:
+                    yield results.pop(num_yielded)
+                    num_yielded += 1
+                if not waiting and not writers:
+                    break
+        for index, part in enumerate(parts[num_yielded:], num_yielded):
+            if index in results:
+                yield results[index]
+            elif index in writers and (part is None or part.end_s is None):
+                yield _finished(writers.pop(index), probed.fps, recipe)
+            else:
+                yield TranscodeError(f"{path.name}: {_no_frames(part, probed, spans[index])}")
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+def _span(
+    part: Segment | None, fps: Fraction, max_seconds: float | None
+) -> tuple[int, int | float]:
+    """The first frame of a part, and the one after its last; `inf` for the end of the file."""
+    first, end = 0, inf
+    if part is not None:
+        first, end = part.first_frame(fps), part.end_frame(fps) or inf
+    if max_seconds is not None:
+        end = min(end, first + max(1, round(fps * Fraction(max_seconds))))
+    return first, end
+
+
+def _finished(writer: VideoWriter, fps: Fraction, recipe: Recipe) -> Encoded:
+    """The video of a writer, after decoding all of it.
+
+    Raises:
+        VideoFaultError: Not all of it decodes.
+    """
+    data = writer.finish()
     packets = find_packets(data)
     checked = check_decodes(
         data,
-        num_frames=num_frames,
-        height=height,
-        width=width,
+        num_frames=writer.num_frames,
+        height=writer.height,
+        width=writer.width,
         codec=recipe.codec,
         packets=packets,
     )
     return Encoded(
         data=data,
-        num_frames=num_frames,
-        fps=probed.fps,
-        height=height,
-        width=width,
+        num_frames=writer.num_frames,
+        fps=fps,
+        height=writer.height,
+        width=writer.width,
         codec=recipe.codec,
         pictures=checked.pictures,
         packets=packets if checked.is_proven else None,
     )
 
 
-def _add_encoder(
-    target: OutputContainer, frame: VideoFrame, fps: Fraction, recipe: Recipe
-) -> VideoStream:
-    """A stream for frames like this one."""
-    codec = recipe.codec_type
-    stream = target.add_stream(codec.encoder, rate=fps, options=recipe.encoder_options())
-    assert isinstance(stream, VideoStream)
-    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, codec.pixel_format
-    context = stream.codec_context
-    context.time_base = 1 / fps
-    context.thread_count = 1
-    if codec.container_tag:
-        context.codec_tag = codec.container_tag
-    # The filters convert the range. The matrix is known only if the source has a tag for it.
-    context.color_range = ColorRange.JPEG if codec.is_full_range else ColorRange.MPEG
-    context.colorspace = frame.colorspace
-    context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
-    return stream
-
-
-def _mux(target: OutputContainer, encoder: VideoStream, frame: VideoFrame | None) -> None:
-    for packet in encoder.encode(frame):
-        # Without it the last frame has no duration, and the mean rate of the file is wrong.
-        if not packet.duration and packet.time_base:
-            packet.duration = round(1 / (encoder.codec_context.framerate * packet.time_base))
-        target.mux(packet)
+def _no_frames(part: Segment | None, probed: Probe, span: tuple[int, int | float]) -> str:
+    """Why a part lacks frames."""
+    if part is None:  # the rate is reduced, and the time of the file rounds to no frame
+        return f"shorter than one frame at {probed.fps} frames per second"
+    if span[0] >= span[1]:
+        return part.fault("end_s", f"no frame since start_s, at {probed.fps} frames per second")
+    name = "start_s" if span[0] >= probed.num_frames or part.end_s is None else "end_s"
+    length_s = float(probed.num_frames / probed.fps)
+    return part.fault(name, f"after the end of the file, which has about {length_s:.2f} s")
 
 
 @dataclass(frozen=True, kw_only=True)

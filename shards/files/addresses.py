@@ -40,6 +40,19 @@ def remote_url(root: Path | str) -> str | None:
     return f"{scheme}://{rest}".rstrip("/")
 
 
+def without_digest(root: Path | str) -> tuple[Path | str, str]:
+    """("data/mine", "1a2b3c4d") for "data/mine@1a2b3c4d", an earlier state of a set of shards.
+
+    Returns:
+        The folder or URL, and the first 8 to 64 hex digits of a digest; "" if there are none, or
+        if there is a folder of that name.
+    """
+    match = re.fullmatch(r"(?P<root>.+)@(?P<digest>[0-9a-f]{8,64})", str(root), re.DOTALL)
+    if not match or (remote_url(root) is None and Path(root).exists()):
+        return root, ""
+    return match["root"], match["digest"]
+
+
 def check_local(path: Path, argument: str) -> None:
     """Raises InputError if the user gave a URL as `argument`, where only a local path has a use."""
     if url := remote_url(path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import InputError
-from shards.files.addresses import local_path
+from shards.files.addresses import local_path, without_digest
 from shards.files.store import Store, open_store
 from shards.format.shard import is_shard_name
 from shards.format.video import SplitName
@@ -22,6 +22,8 @@ DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 2
 # Room for 800,000 shards. JSON that is made to harm takes twenty times its size as objects.
 _MAX_BYTES = 128 << 20
+# Of a digest, in the names of files.
+_DIGEST_CHARS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,22 +103,55 @@ def split_counts(memberships: Iterable[Sequence[str]]) -> tuple[dict[str, int], 
     return tuple(dict(sorted(count.items())) for count in counts)
 
 
-def write_dataset_json(store: Store, content: DatasetJson) -> None:
+def write_dataset_json(store: Store, content: DatasetJson, name: str = DATASET_NAME) -> None:
     """Writes dataset.json: from then on the folder counts as finished."""
     document = {"format_version": FORMAT_VERSION, **asdict(content)}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    store.put_bytes(DATASET_NAME, text.encode())
+    store.put_bytes(name, text.encode())
+
+
+def earlier_name(name: str, digest: str) -> str:
+    """The name under which a file of an earlier state is kept: "dataset-0123456789abcdef.json".
+
+    Args:
+        name: `DATASET_NAME`, or the name of the manifest.
+        digest: The digest of that state.
+    """
+    stem, _, extension = name.partition(".")
+    return f"{stem}-{digest[:_DIGEST_CHARS]}.{extension}"
 
 
 def read_dataset_json(root: Path | str) -> DatasetJson:
     """The content of dataset.json in a folder, or behind a URL.
 
+    Args:
+        root: The folder or URL. With @ and the beginning of a digest, it is the state of that
+            digest, which `tb shard --append` has kept.
+
     Raises:
         InputError: There is none, it is unreadable, or it has another format version.
     """
+    root, digest = without_digest(root)
+    content = _read(root, DATASET_NAME)
+    if content.digest.startswith(digest):
+        return content
+    states = {}
+    for name in open_store(root).names():
+        if match := re.fullmatch(rf"dataset-([0-9a-f]{{{_DIGEST_CHARS}}})\.json", name):
+            states[match[1]] = name
+    found = [name for known, name in states.items() if known.startswith(digest[:_DIGEST_CHARS])]
+    if len(found) == 1:
+        earlier = _read(root, found[0])
+        if earlier.digest.startswith(digest):
+            return earlier
+    known = ", ".join([content.digest[:_DIGEST_CHARS], *states])
+    raise InputError(f"{root}: has no state {digest}; choose one of {known}")
+
+
+def _read(root: Path | str, name: str) -> DatasetJson:
     store = open_store(root)
-    path = f"{store.name}/{DATASET_NAME}"
-    data = store.read(DATASET_NAME, _MAX_BYTES)
+    path = f"{store.name}/{name}"
+    data = store.read(name, _MAX_BYTES)
     if data is None:
         folder = local_path(root)
         if folder is not None and not folder.is_dir():

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.errors import InputError
-from shards.files.addresses import local_path, remote_url
+from shards.files.addresses import local_path, remote_url, without_digest
 from shards.files.fetch import copies_folder, fetch_file, fetch_shard
 from shards.files.parquet import read_table
 from shards.files.store import Store, open_store
@@ -35,11 +35,11 @@ from shards.format.dataset_json import (
     read_dataset_json,
     write_dataset_json,
 )
+from shards.format.earlier_states import MANIFEST_NAME, manifest_bytes
 from shards.format.manifest_checks import check_rows
 from shards.format.packet_index import packets_name
 from shards.format.video import COLUMNS, SCHEMA, SplitQuery, Video, video_table
 
-MANIFEST_NAME = "manifest.parquet"
 _MAX_REASON_CHARS = 300
 
 
@@ -351,15 +351,17 @@ def read_manifest(root: Path | str) -> Manifest:
 
     Args:
         root: A path, or a URL that fsspec opens; remote shards are copied when they are first read.
+            "data/mine@1a2b3c4d" is an earlier state of data/mine, see `read_dataset_json`.
 
     Raises:
         InputError: The folder is missing, unfinished or unreadable, its two files disagree, or its
             rows have values that no row may have (see `manifest_checks`).
     """
-    about, folder = read_dataset_json(root), local_path(root)
-    store = open_store(root)
+    about = read_dataset_json(root)
+    root, _ = without_digest(root)
+    folder, store = local_path(root), open_store(root)
     path = f"{store.name}/{MANIFEST_NAME}"
-    data = store.read(MANIFEST_NAME)
+    data = manifest_bytes(store, about)
     if data is None:
         raise InputError(f"{path}: missing; run `tb shard` again with another --out")
     try:

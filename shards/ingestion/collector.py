@@ -1,11 +1,9 @@
 """`ShardCollector`: puts encoded videos into shards and notes each finished shard."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 from shards.encode.transcode import Encoded
-from shards.files.names import relative_name
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
 from shards.format.shard import ShardWriter, key_json, member_bytes, shard_name
@@ -36,13 +34,14 @@ class ShardCollector:
         """Goes on after the shards of `notes`."""
         self._dataset, self._store, self._journal = dataset, store, journal
         self._shard_bytes = shard_bytes
+        self._first_shard = journal.first_shard
         self._writer: ShardWriter | None = None
         self.videos = [video for note in notes for video in note.videos]
         self.skipped = [entry for note in notes for entry in note.skipped]
         self.position = notes[-1].next_position if notes else 0
         self.shards = [
             ShardFile(name=shard_name(index), num_bytes=note.num_bytes, sha256=note.sha256)
-            for index, note in enumerate(notes)
+            for index, note in enumerate(notes, self._first_shard)
         ]
         self._mark_start()
 
@@ -53,7 +52,7 @@ class ShardCollector:
         room = member_bytes(len(encoded.data)) + member_bytes(len(json_text))
         if self._writer and self._writer.num_bytes + room > self._shard_bytes:
             self._end_shard()
-        name = shard_name(len(self.shards))
+        name = shard_name(self._first_shard + len(self.shards))
         if self._writer is None:
             self._writer = ShardWriter(self._store, name)
         offset = self._writer.add(
@@ -64,7 +63,7 @@ class ShardCollector:
 
     def skip(self, source: Source, reason: str, *, may_pass: bool) -> None:
         """Leaves out the video of the next source."""
-        name = relative_name(source.path, self._dataset.root)
+        name = source.name(self._dataset.root)
         self.skipped.append(Skipped(source=name, key=source.key, reason=reason, may_pass=may_pass))
         self.position += 1
 
@@ -92,7 +91,7 @@ class ShardCollector:
         )
         # The note comes after the shard. A shard without its note is only written again; a note
         # without its shard would lose videos.
-        index = len(self.shards)
+        index = self._first_shard + len(self.shards)
         self._journal.add(index, note)
         self.shards.append(ShardFile(name=shard_name(index), num_bytes=num_bytes, sha256=sha256))
         self._mark_start()
@@ -119,8 +118,8 @@ class ShardCollector:
             shard="",
             offset=0,
             size=len(encoded.data),
-            sha256=hashlib.sha256(encoded.data).hexdigest(),
+            sha256=encoded.sha256,
             packets_sha256=encoded.packets.sha256() if encoded.packets else "",
-            source=relative_name(source.path, self._dataset.root),
+            source=source.name(self._dataset.root),
             source_bytes=source.num_bytes(),
         )

@@ -2,18 +2,25 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 from shards.encode.recipe import Recipe
-from shards.files.names import relative_name
 from shards.format.dataset_json import FORMAT_VERSION
 from shards.sources.source import Dataset
 
 
-def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -> str:
+def fingerprint(
+    dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int, base_digest: str = ""
+) -> str:
     """The hex SHA-256 of everything that decides what the shards hold, except the videos' bytes.
 
     Only the size of each video counts, because reading terabytes twice would take too long.
+
+    Args:
+        dataset: What is stored.
+        recipe: How.
+        seed: The seed of the order.
+        shard_bytes: The size of a shard.
+        base_digest: The digest of the set to which the videos are added; "" for a new set.
     """
     sources = [
         (
@@ -21,7 +28,7 @@ def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -
             source.label,
             source.splits,
             source.group,
-            relative_name(source.path, dataset.root),
+            source.name(dataset.root),
             source.num_bytes(),
             source.fault,
         )
@@ -31,10 +38,12 @@ def fingerprint(dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int) -
         FORMAT_VERSION,
         dataset.name,
         list(dataset.classes),
-        asdict(recipe),
+        recipe.to_json(),
         seed,
         shard_bytes,
         list(dataset.missing),
         sources,
     ]
+    if base_digest:
+        content.append(base_digest)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

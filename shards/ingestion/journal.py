@@ -77,10 +77,14 @@ class Note:
 
 
 class Journal:
-    """What is known of one unfinished ingestion into a store."""
+    """What is known of one unfinished ingestion into a store.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Attributes:
+        first_shard: The number of the first shard that the ingestion writes.
+    """
+
+    def __init__(self, store: Store, first_shard: int = 0) -> None:
+        self._store, self.first_shard = store, first_shard
 
     def start(self, settings: Settings) -> list[Note]:
         """Begins, or goes on with an interrupted run.
@@ -96,9 +100,10 @@ class Journal:
             if earlier != settings:
                 raise InputError(
                     f"{self._store.name}: an ingestion with other videos, recipe, seed or library"
-                    " versions was begun there; choose another --out, or delete the folder"
+                    " versions was begun there; choose another --out, or"
+                    f" {self._start_again()}"
                 )
-        elif any(is_shard_name(name) for name in self._store.names()):
+        elif any(self._is_ours(name) for name in self._store.names()):
             raise InputError(
                 f"{self._store.name}: holds shards of unknown origin; choose another --out, or"
                 " delete them"
@@ -111,13 +116,22 @@ class Journal:
         self.forget(len(notes))
         return notes
 
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the unfinished ingestion; None if there is none.
+
+        Raises:
+            InputError: The settings are unreadable.
+        """
+        settings = self._read_settings()
+        return None if settings is None else settings.fingerprint
+
     def add(self, shard_index: int, note: Note) -> None:
         """Records a shard that has been published."""
         self._store.put_bytes(_note_name(shard_index), note.to_json())
 
     def forget(self, first: int) -> None:
-        """Removes the finished shards from number `first` on; they are then written again."""
-        end = first
+        """Removes the finished shards from note `first` on; they are then written again."""
+        end = first = self.first_shard + first
         while self._store.size(_note_name(end)) is not None:
             end += 1
         # The last one first: a crash must not leave notes without those before them.
@@ -141,6 +155,19 @@ class Journal:
         with locked(self._store.scratch / _LOCK_NAME, message):
             yield
 
+    def _is_ours(self, name: str) -> bool:
+        """Whether this ingestion may write a shard of that name."""
+        return is_shard_name(name) and name not in map(shard_name, range(self.first_shard))
+
+    def _start_again(self) -> str:
+        """How to give the ingestion up; a finished set to which it adds videos stays."""
+        if not self.first_shard:
+            return f"delete {self._store.name} and start again"
+        return (
+            f"delete {self._store.name}/{SCRATCH_NAME} and the shards from"
+            f" {shard_name(self.first_shard)} on, and start again"
+        )
+
     def _read_settings(self) -> Settings | None:
         data = self._store.read(_SETTINGS_NAME)
         try:
@@ -148,12 +175,11 @@ class Journal:
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"{self._store.name}/{_SETTINGS_NAME}: unreadable ({error}), so it is unknown what"
-                f" was begun there; delete {self._store.name} and start again, or choose another"
-                " --out"
+                f" was begun there; choose another --out, or {self._start_again()}"
             ) from error
 
     def _read_notes(self) -> Iterator[Note]:
-        index = 0
+        index = self.first_shard
         while (data := self._store.read(_note_name(index))) is not None:
             try:
                 note = Note.from_json(data)
@@ -162,7 +188,7 @@ class Journal:
             if self._store.size(shard_name(index)) != note.num_bytes:
                 raise InputError(
                     f"{self._store.name}/{shard_name(index)}: was removed or changed since it was"
-                    f" written; delete {self._store.name} and start again"
+                    f" written; {self._start_again()}"
                 )
             yield note
             index += 1

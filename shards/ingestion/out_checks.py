@@ -6,12 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.files.addresses import local_path
+from shards.files.addresses import local_path, without_digest
 from shards.sources.source import Dataset
 
 
 def check_apart(dataset: Dataset, out: Path | str) -> None:
-    """Raises InputError if `out` is a file, or holds the videos themselves or Python code."""
+    """Raises InputError if `out` cannot be the folder.
+
+    It is a file or an earlier state of a set, or holds the videos themselves or Python code.
+    """
+    if without_digest(out)[1]:
+        raise InputError(f"{out}: is an earlier state, which never changes; leave out the @...")
     folder = local_path(out)
     if folder is None:
         return

@@ -1,33 +1,44 @@
-"""Many videos at a time on this machine, with the results in order."""
+"""Many files at a time on this machine, with the results in order."""
 
+import pickle
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import SpooledTemporaryFile
+from threading import Lock
 
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError
+from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
 
 _LOOK_AHEAD_PER_WORKER = 4
+_MAX_WAITING_BYTES = 16 << 20
 
 
 def encode_all(
-    paths: Iterable[Path], recipe: Recipe, num_workers: int, time_limit_s: float
+    passes: Iterable[Pass],
+    recipe: Recipe,
+    num_workers: int,
+    time_limit_s: float,
+    scratch: Path,
 ) -> Generator[Encoded | TranscodeError, None, None]:
-    """Yields the result for each path, in order, encoding up to `num_workers` at a time.
+    """Yields the result for each part of each pass, in order, with `num_workers` passes at a time.
 
-    At most four videos for each worker are encoded ahead of the consumer, so memory stays bounded.
+    At most four files for each worker are encoded ahead of the consumer. Of each, 16 MiB of results
+    wait in memory and the others on the disk, so memory stays bounded.
 
     Args:
-        paths: The files.
+        passes: The files.
         recipe: How to store them.
         num_workers: How many processes encode.
         time_limit_s: A video that takes longer gives a TranscodeError.
+        scratch: A folder for results that wait.
 
     Raises:
-        InputError: A worker was killed twice while it encoded the same video.
+        InputError: A worker was killed twice while it encoded the same file.
     """
     workers = [Worker() for _ in range(num_workers)]
     idle: SimpleQueue[Worker] = SimpleQueue()
@@ -35,30 +46,87 @@ def encode_all(
         idle.put(worker)
     # These threads only wait for the answers of the workers.
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
-    pending: deque[Future[Encoded | TranscodeError]] = deque()
+    pending: deque[tuple[Future[None], _Results]] = deque()
     try:
-        for path in paths:
-            pending.append(pool.submit(_encode, idle, path, recipe, time_limit_s))
+        for one_pass in passes:
+            results = _Results(scratch)
+            future = pool.submit(_encode, idle, one_pass, recipe, time_limit_s, results)
+            pending.append((future, results))
             if len(pending) >= _LOOK_AHEAD_PER_WORKER * num_workers:
-                yield pending.popleft().result()
+                yield from _taken(pending)
         while pending:
-            yield pending.popleft().result()
+            yield from _taken(pending)
     finally:
         # Workers end before their threads, which would wait for them if the consumer leaves early.
-        for future in pending:
+        for future, _ in pending:
             future.cancel()
         for worker in workers:
             worker.stop()
         pool.shutdown()
         for worker in workers:
             worker.close()
+        for _, results in pending:
+            results.close()
+
+
+def _taken(
+    pending: "deque[tuple[Future[None], _Results]]",
+) -> Iterator[Encoded | TranscodeError]:
+    """Yields the results of the first file, as they come."""
+    future, results = pending[0]
+    yield from results
+    pending.popleft()
+    results.close()
+    future.result()  # raises what its thread has raised
 
 
 def _encode(
-    idle: "SimpleQueue[Worker]", path: Path, recipe: Recipe, time_limit_s: float
-) -> Encoded | TranscodeError:
+    idle: "SimpleQueue[Worker]",
+    one_pass: Pass,
+    recipe: Recipe,
+    time_limit_s: float,
+    results: "_Results",
+) -> None:
     worker = idle.get()
     try:
-        return worker.encode(path, recipe, time_limit_s)
+        for result in worker.encode(one_pass, recipe, time_limit_s):
+            results.put(result)
     finally:
+        results.end()
         idle.put(worker)
+
+
+class _Results:
+    """The results of a pass on their way from one thread to another one."""
+
+    def __init__(self, scratch: Path) -> None:
+        # It has no name on the disk, so nothing is left of it after a kill.
+        self._file = SpooledTemporaryFile(_MAX_WAITING_BYTES, dir=str(scratch))  # noqa: SIM115
+        self._lock = Lock()
+        self._sizes: SimpleQueue[int] = SimpleQueue()
+        self._end = 0
+
+    def put(self, result: Encoded | TranscodeError) -> None:
+        data = pickle.dumps(result)
+        with self._lock:
+            self._file.seek(self._end)
+            self._file.write(data)
+            self._end += len(data)
+        self._sizes.put(len(data))
+
+    def end(self) -> None:
+        """Says that no result follows."""
+        self._sizes.put(0)
+
+    def __iter__(self) -> Iterator[Encoded | TranscodeError]:
+        """Yields the results; waits for the next one until the end."""
+        begin = 0
+        while size := self._sizes.get():
+            with self._lock:
+                self._file.seek(begin)
+                data = self._file.read(size)
+            begin += size
+            yield pickle.loads(data)
+
+    def close(self) -> None:
+        self._file.close()

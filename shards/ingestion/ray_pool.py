@@ -8,7 +8,8 @@ cores. If a node is lost, other nodes encode its videos again.
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,25 @@ from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError
 from shards.encode.versions import library_versions
 from shards.errors import InputError
+from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
 
 _LOOK_AHEAD_PER_CPU = 4
 
 
 def encode_all_on_ray(
-    paths: Iterable[Path],
+    passes: Iterable[Pass],
     recipe: Recipe,
     num_workers: int | None,
     time_limit_s: float,
     address: str,
 ) -> Generator[Encoded | TranscodeError, None, None]:
-    """Yields the result for each path, in order, as `pool.encode_all` does.
+    """Yields the result for each part of each pass, in order, as `pool.encode_all` does.
+
+    Results wait in Ray's object store, which moves what has no room to the disk.
 
     Args:
-        paths: Files that all nodes see under the same path.
+        passes: Files that all nodes see under the same path.
         recipe: How to store them.
         num_workers: At most this many at a time; by default one for each CPU of the cluster.
         time_limit_s: A video that takes longer gives a TranscodeError.
@@ -49,14 +53,20 @@ def encode_all_on_ray(
         # Retries are for lost nodes. A decoder that crashes ends only the child of the worker.
         task = ray.remote(num_cpus=1, max_retries=-1)(_encode)
         pending: deque[tuple[Path, Any]] = deque()
-        for path in paths:
+        for one_pass in passes:
             if len(pending) >= look_ahead:
-                yield _result(ray, *pending.popleft())
-            pending.append((path, task.remote(path.absolute(), recipe, time_limit_s)))
+                yield from _results(ray, *pending.popleft())
+            there = replace(one_pass, path=one_pass.path.absolute())
+            pending.append((one_pass.path, task.remote(there, recipe, time_limit_s)))
         while pending:
-            yield _result(ray, *pending.popleft())
+            yield from _results(ray, *pending.popleft())
     finally:
         ray.shutdown()
+
+
+def _results(ray: Any, path: Path, answers: Any) -> Iterator[Encoded | TranscodeError]:
+    for answer in answers:
+        yield _result(ray, path, answer)
 
 
 def _connected(address: str) -> Any:
@@ -101,9 +111,10 @@ def _result(ray: Any, path: Path, answer: Any) -> Encoded | TranscodeError:
 
 
 def _encode(
-    path: Path, recipe: Recipe, time_limit_s: float
-) -> tuple[dict[str, str], Encoded | TranscodeError]:
-    return library_versions(), _worker().encode(path, recipe, time_limit_s)
+    one_pass: Pass, recipe: Recipe, time_limit_s: float
+) -> Iterator[tuple[dict[str, str], Encoded | TranscodeError]]:
+    for result in _worker().encode(one_pass, recipe, time_limit_s):
+        yield library_versions(), result
 
 
 @cache

@@ -1,11 +1,11 @@
 """Encoding in another process, and what happens when that process dies.
 
-A worker is a plain child process. It reads a pickled (path, recipe) from its standard input and
-answers on its standard output. `multiprocessing` does not fit. Its "spawn" and "forkserver" run the
-script of the caller again in every child, which breaks notebooks and scripts without an `if
-__name__` guard. Its "fork" copies a parent that may have threads and locks. Our child imports only
-`shards.ingestion.worker`. When it dies, we know which video it was encoding. When its parent is
-killed, it ends by itself.
+A worker is a plain child process. It reads a pickled (pass, recipe) from its standard input and
+writes one answer for each part to its standard output. `multiprocessing` does not fit. Its "spawn"
+and "forkserver" run the script of the caller again in every child, which breaks notebooks and
+scripts without an `if __name__` guard. Its "fork" copies a parent that may have threads and locks.
+Our child imports only `shards.ingestion.worker`. When it dies, we know which video it was encoding.
+When its parent is killed, it ends by itself.
 """
 
 import os
@@ -14,13 +14,16 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Generator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer
 
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError, transcode
+from shards.encode.transcode import Encoded, TranscodeError, transcode_parts
 from shards.errors import InputError
+from shards.ingestion.passes import Pass
 
 _CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
 _NUM_ATTEMPTS = 2
@@ -36,6 +39,10 @@ class _WorkerDiedError(Exception):
         self.code = code
 
 
+class _LateError(Exception):
+    """A result took too long."""
+
+
 class Worker:
     """One child process; it starts when it is first needed, and again after it died."""
 
@@ -43,28 +50,54 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
-        """The result of `transcode`, or an error if the decoder crashes or takes too long.
+    def encode(
+        self, one_pass: Pass, recipe: Recipe, time_limit_s: float
+    ) -> Generator[Encoded | TranscodeError, None, None]:
+        """Yields the result of each part, as `transcode_parts` does, as soon as it is there.
+
+        If the decoder crashes or takes too long, all parts without a result get an error.
+
+        Args:
+            one_pass: The file, and what is stored of it.
+            recipe: How to store it.
+            time_limit_s: The most time from one result to the next one.
 
         Raises:
-            InputError: The process does not start, or it was killed twice while it encoded this
-                video.
+            InputError: The process does not start, or it was killed twice while it worked on this
+                file.
         """
-        code = 0
+        code, name, left = 0, one_pass.path.name, one_pass.parts
         for _ in range(_NUM_ATTEMPTS):
             try:
-                return self._encode(path, recipe, time_limit_s)
+                for result in self._encode(replace(one_pass, parts=left), recipe, time_limit_s):
+                    left = left[1:]
+                    yield result
             except _WorkerDiedError as error:
                 code = error.code
+            except _LateError:
+                reason = f"not done within {time_limit_s:g} s; raise the time limit"
+                yield from [TranscodeError(f"{name}: {reason}", may_pass=True)] * len(left)
+                return
+            else:
+                return
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if code < 0 and -code in _CRASH_SIGNALS:
-            return TranscodeError(f"{path.name}: crashed the decoder twice ({cause})")
+            yield from [TranscodeError(f"{name}: crashed the decoder twice ({cause})")] * len(left)
+            return
         raise InputError(
-            f"{path}: the worker process ended twice while working on it ({cause}; out of memory?):"
-            " run again with fewer workers, or remove the video"
+            f"{one_pass.path}: the worker process ended twice while working on it ({cause}; out of"
+            " memory?): run again with fewer workers, or remove the video"
         )
 
-    def _encode(self, path: Path, recipe: Recipe, time_limit_s: float) -> Encoded | TranscodeError:
+    def _encode(
+        self, one_pass: Pass, recipe: Recipe, time_limit_s: float
+    ) -> Iterator[Encoded | TranscodeError]:
+        """Yields the answers of the process.
+
+        Raises:
+            _LateError: It took too long.
+            _WorkerDiedError: It ended.
+        """
         process = self._process
         if process is None:
             process = self._process = self._start()
@@ -76,25 +109,30 @@ class Worker:
             is_late.set()
             process.kill()
 
-        watchdog = Timer(time_limit_s, give_up)
-        watchdog.start()
-        try:
-            pickle.dump((path.absolute(), recipe), process.stdin)
-            process.stdin.flush()
-            answer = pickle.load(process.stdout)
-        except (OSError, EOFError, pickle.UnpicklingError) as error:
-            self._process = None
-            code = _end(process)
-            if is_late.is_set():
-                return TranscodeError(
-                    f"{path.name}: not done within {time_limit_s:g} s; raise the time limit",
-                    may_pass=True,
-                )
-            raise _WorkerDiedError(code) from error
-        finally:
-            watchdog.cancel()
-        assert isinstance(answer, Encoded | TranscodeError)
-        return answer
+        request: object = (replace(one_pass, path=one_pass.path.absolute()), recipe)
+        for _ in one_pass.parts:
+            watchdog = Timer(time_limit_s, give_up)
+            watchdog.start()
+            try:
+                if request is not None:
+                    pickle.dump(request, process.stdin)
+                    process.stdin.flush()
+                    request = None
+                answer = pickle.load(process.stdout)
+            except (OSError, EOFError, pickle.UnpicklingError) as error:
+                self._process = None
+                code = _end(process)
+                raise (_LateError() if is_late.is_set() else _WorkerDiedError(code)) from error
+            finally:
+                watchdog.cancel()
+            assert isinstance(answer, Encoded | TranscodeError)
+            try:
+                yield answer
+            except GeneratorExit:  # the next request must not get the answers to this one
+                process.kill()
+                self._process = None
+                _end(process)
+                raise
 
     def stop(self) -> None:
         """Ends the process, whatever it is doing; may be called from any thread."""
@@ -154,12 +192,13 @@ def main() -> None:
         os.dup2(2, 1)
         while True:
             try:
-                path, recipe = pickle.load(requests)
+                one_pass, recipe = pickle.load(requests)
             except EOFError:
                 return
-            _limit_memory(path, limits)
-            pickle.dump(_answer(path, recipe), answers)
-            answers.flush()
+            _limit_memory(one_pass.path, limits)
+            for answer in _answers(one_pass, recipe):
+                pickle.dump(answer, answers)
+                answers.flush()
 
 
 def _limit_memory(path: Path, limits: tuple[int, int]) -> None:
@@ -174,14 +213,16 @@ def _limit_memory(path: Path, limits: tuple[int, int]) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (enough, hard))
 
 
-def _answer(path: Path, recipe: Recipe) -> Encoded | TranscodeError:
+def _answers(one_pass: Pass, recipe: Recipe) -> Iterator[Encoded | TranscodeError]:
+    path, num_done = one_pass.path, 0
     try:
-        return transcode(path, recipe)
-    except TranscodeError as error:
-        return error
+        for result in transcode_parts(path, one_pass.parts, recipe):
+            num_done += 1
+            yield result
     except Exception as error:
         # One file among thousands that crashes a library must not stop the rest; it is listed.
-        return TranscodeError(f"{path.name}: {type(error).__name__}: {error}")
+        for _ in one_pass.parts[num_done:]:
+            yield TranscodeError(f"{path.name}: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

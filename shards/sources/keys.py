@@ -31,7 +31,7 @@ def assign_keys(names: Sequence[tuple[str, str, str]]) -> list[str]:
     ]
     num_uses = Counter(prefixed)
     return [
-        key if num_uses[key] == 1 else _with_hash(stem, path)
+        key if num_uses[key] == 1 else with_hash(stem, path)
         for key, stem, (_, _, path) in zip(prefixed, stems, names, strict=True)
     ]
 
@@ -40,10 +40,11 @@ def _sanitise(name: str) -> str:
     key = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     # A name that is not ASCII or too long may lose here what distinguishes it from others.
     if not name.isascii() or len(key) > MAX_KEY_CHARS:
-        return _with_hash(key, name)
+        return with_hash(key, name)
     return key
 
 
-def _with_hash(key: str, name: str) -> str:
+def with_hash(key: str, name: str) -> str:
+    """The key, cut if it is long, with a hash of a name."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:_HASH_CHARS]
     return f"{key[: MAX_KEY_CHARS - _HASH_CHARS - 1]}-{digest}"

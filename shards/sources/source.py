@@ -9,11 +9,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.names import relative_name
 from shards.sources.keys import assign_keys
+from shards.sources.segment import Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class Source:
         splits: Its membership in split number 1, 2, ...: a SplitName for each.
         group: Videos of one group belong together, as takes of one scene do; "" if unknown.
         fault: Why the file must not even be opened; "" for almost all.
+        segment: The part of the file that is the video; None for the whole file.
     """
 
     path: Path
@@ -35,6 +38,11 @@ class Source:
     splits: tuple[str, ...]
     group: str
     fault: str = ""
+    segment: Segment | None = None
+
+    def name(self, root: Path) -> str:
+        """The file relative to `root`, and the times of a segment: "day/1.mp4#t=12.5,20"."""
+        return source_name(self.path, self.segment, root)
 
     def num_bytes(self) -> int:
         """The size of the file now; -1 if the system does not say."""
@@ -75,6 +83,7 @@ class VideoOnDisk:
         splits: See `Source`.
         group: See `Source`.
         fault: See `Source`.
+        segment: See `Source`.
     """
 
     path: Path
@@ -82,6 +91,13 @@ class VideoOnDisk:
     splits: tuple[str, ...]
     group: str = ""
     fault: str = ""
+    segment: Segment | None = None
+
+
+def source_name(path: Path, segment: Segment | None, root: Path) -> str:
+    """See `Source.name`."""
+    name = relative_name(path, root)
+    return name if segment is None else f"{name}#{segment}"
 
 
 def existing_folder(root: Path | str) -> Path:
@@ -146,13 +162,9 @@ def build(
     names = {video.class_name for video in found}.union(classes)
     classes = sorted(names, key=lambda c: (c.casefold(), c))
     label_of = {class_name: label for label, class_name in enumerate(classes)}
-    ordered = sorted(
-        ((relative_name(video.path, root), video) for video in found), key=lambda pair: pair[0]
-    )
+    ordered = sorted(found, key=lambda video: _place(video, root))
     # The raw names: they differ even if their readable forms are equal.
-    keys = assign_keys(
-        [(v.class_name, v.path.stem, os.path.relpath(v.path, root)) for _, v in ordered]
-    )
+    keys = assign_keys([(v.class_name, *_raw_names(v, root)) for v in ordered])
     sources = tuple(
         Source(
             path=video.path,
@@ -161,8 +173,9 @@ def build(
             splits=video.splits,
             group=video.group,
             fault=video.fault,
+            segment=video.segment,
         )
-        for key, (_, video) in zip(keys, ordered, strict=True)
+        for key, video in zip(keys, ordered, strict=True)
     )
     return Dataset(
         name=name,
@@ -172,3 +185,23 @@ def build(
         missing=tuple(missing),
         notes=tuple(notes),
     )
+
+
+def _place(video: VideoOnDisk, root: Path) -> tuple[str, bool, Fraction, bool, Fraction]:
+    """The place in the order: by file, then by time; the whole file comes first."""
+    segment = video.segment or Segment(start_s=Fraction(0))
+    return (
+        relative_name(video.path, root),
+        video.segment is not None,
+        segment.start_s,
+        segment.end_s is None,
+        segment.end_s or Fraction(0),
+    )
+
+
+def _raw_names(video: VideoOnDisk, root: Path) -> tuple[str, str]:
+    """The stem and the path relative to root, each with the times of a segment."""
+    stem, path = video.path.stem, os.path.relpath(video.path, root)
+    if video.segment is None:
+        return stem, path
+    return f"{stem}-{video.segment.key_part}", f"{path}#{video.segment}"

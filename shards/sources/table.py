@@ -6,17 +6,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.files.names import valid_unicode
+from shards.files.names import relative_name, valid_unicode
 from shards.format.video import SplitName
+from shards.sources.segment import Segment, segment_of
 from shards.sources.source import Dataset, VideoOnDisk, build, check_class_sizes
 
 
 def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
-    """The videos listed in a CSV file with the columns path, label and optionally split, group.
+    """The videos listed in a CSV file.
 
-    Paths are relative to the folder of the CSV file. Labels are class names. A split is train, val,
-    test or empty (unused); without that column it is "train". Listed videos that do not exist are
-    `missing`, but count for `min_per_class`.
+    The columns are path, label and optionally split, group, start_s, end_s. Paths are relative to
+    the folder of the CSV file. Labels are class names. A split is train, val, test or empty
+    (unused); without that column it is "train". Listed videos that do not exist are `missing`, but
+    count for `min_per_class`.
+
+    A row with a time is a segment of its file, see `Segment`. start_s may be empty for the
+    beginning, end_s for the end. Several rows may share a file. If a segment has no group, its
+    group is the file, because the segments of a file belong together.
 
     Args:
         path: The CSV file.
@@ -32,40 +38,53 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     listed: list[VideoOnDisk] = []
     found: list[VideoOnDisk] = []
     missing: list[str] = []
-    line_of: dict[str, int] = {}
+    line_of: dict[tuple[str, Segment | None], int] = {}
     for line, row in csv_rows(path, ("path", "label")):
-        video = path.parent / row["path"]
-        where = f"{path}, line {line}"
-        exists = os.path.isfile(video)  # Path.is_file raises where a name is too long
-        place = os.path.realpath(video) if exists else row["path"]
-        if place in line_of:
-            raise InputError(f"{where}: {row['path']} is already on line {line_of[place]}")
-        line_of[place] = line
-        split = row.get("split", "train")
-        if split not in set(SplitName):
-            raise InputError(f"{where}: split {split!r}: write train, val, test or nothing")
-        listed.append(
-            VideoOnDisk(
-                path=video,
-                class_name=row["label"],
-                splits=(split,),
-                group=row.get("group", ""),
-            )
-        )
+        video = _video(path, line, row)
+        exists = os.path.isfile(video.path)  # Path.is_file raises where a name is too long
+        place = os.path.realpath(video.path) if exists else row["path"]
+        name = row["path"] if video.segment is None else f"{row['path']}#{video.segment}"
+        first_line = line_of.setdefault((place, video.segment), line)
+        if first_line != line:
+            raise InputError(f"{path}, line {line}: {name} is already on line {first_line}")
+        listed.append(video)
         if exists:
-            found.append(listed[-1])
+            found.append(video)
         else:
-            missing.append(row["path"])
+            missing.append(name)
     if not listed:
         raise InputError(f"{path}: has no rows; add one line path,label per video")
     if not found:
         raise InputError(
             f"{path}: none of the {len(listed)} videos listed is there, e.g. line"
-            f" {line_of[missing[0]]}: {missing[0]}: no such file below {path.parent}"
+            f" {min(line_of.values())}: {missing[0]}: no such file below {path.parent}"
         )
     classes = {video.class_name for video in listed}
     check_class_sizes(path, classes, listed, min_per_class)
     return build(valid_unicode(path.stem), path.parent, found, classes=classes, missing=missing)
+
+
+def _video(table: Path, line: int, row: dict[str, str]) -> VideoOnDisk:
+    """The video of a row.
+
+    Raises:
+        InputError: Its split or its times cannot be used.
+    """
+    split = row.get("split", "train")
+    if split not in set(SplitName):
+        raise InputError(
+            f"{table}, line {line}: split {split!r}: write train, val, test or nothing"
+        )
+    try:
+        segment = segment_of(row.get("start_s", ""), row.get("end_s", ""), f"line {line}")
+    except InputError as error:
+        raise InputError(f"{table}, {error}") from error
+    path, group = table.parent / row["path"], row.get("group", "")
+    if segment is not None and not group:
+        group = relative_name(path, table.parent)
+    return VideoOnDisk(
+        path=path, class_name=row["label"], splits=(split,), group=group, segment=segment
+    )
 
 
 def csv_rows(path: Path, needed_columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:

@@ -24,7 +24,9 @@ from shards.files.store import open_store
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import read_manifest
 from shards.format.skipped import Skipped, read_skipped
-from shards.ingestion.ingest import IngestReport, NothingUsableError, ingest
+from shards.ingestion.ingest import ingest
+from shards.ingestion.ingest_report import IngestReport
+from shards.ingestion.job import NothingUsableError
 from shards.progress import Progress
 from shards.reader import ShardError, ShardReader
 from shards.sources.source import Dataset

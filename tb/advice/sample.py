@@ -41,10 +41,16 @@ def draw_sample(dataset: Dataset, num_videos: int) -> VideoSample:
     set gives the same sample.
 
     Raises:
-        InputError: There is no video to take, or `num_videos` is below 1.
+        InputError: There is no video to take, a video is a segment of a file, or `num_videos` is
+            below 1.
     """
     if num_videos < 1:
         raise InputError(f"videos is {num_videos} (--videos): give 1 or more")
+    if any(source.segment is not None for source in dataset.sources):
+        raise InputError(
+            f"{dataset.name}: has segments, but recipes are tried on whole files: give a table"
+            " without start_s and end_s"
+        )
     sources = [source for source in dataset.sources if not source.fault]
     if not sources:
         raise InputError(f"{dataset.root}: there are no videos to try")

@@ -14,7 +14,7 @@ from tb.named_paths import full_disk_named
 
 if TYPE_CHECKING:
     from loaders.plan.views import ViewSpec
-    from shards.ingestion.ingest import IngestReport
+    from shards.ingestion.ingest_report import IngestReport
     from shards.sources.source import Dataset
     from tb.advice.advice import Advice
     from tb.evaluation.accuracy import Evaluation
@@ -37,12 +37,14 @@ def shard(
     gop: int | None = None,
     short_side: int | None = None,
     max_seconds: float | None = None,
+    fps: int | None = None,
     shard_mb: int = DEFAULT_SHARD_MB,
     seed: int = 0,
     workers: int | None = None,
     ray: str | None = None,
     time_limit: float = DEFAULT_TIME_LIMIT_S,
     strict: bool = False,
+    append: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> "IngestReport":
     """`tb shard`: turns raw videos into finished shards, or goes on after an interruption.
@@ -55,12 +57,14 @@ def shard(
         gop: Frames from one keyframe to the next. None: the default of the recipe.
         short_side: Upper bound of the shorter side, px. None: the default of the recipe.
         max_seconds: Longer videos are cut. None: no limit.
+        fps: Frames per second of every stored video. None: the rate of each source, up to 60.
         shard_mb: Size of a shard, MiB.
         seed: Seeds the order in the shards.
         workers: Processes that encode. None: one for each CPU.
         ray: Address of a Ray cluster that encodes.
         time_limit: Seconds after which a video is given up.
         strict: Stop at the first bad video.
+        append: Add the videos that a finished set in `out` does not have.
         progress: Called with (videos done, videos in all, key).
     """
     from shards.encode.recipe import DEFAULT_CODEC, Recipe
@@ -68,10 +72,8 @@ def shard(
     from shards.progress import no_progress
     from shards.sources.folder import from_folder
 
-    if isinstance(source, Path | str):
-        source = from_folder(Path(source))
     return ingest(
-        source,
+        from_folder(source) if isinstance(source, Path | str) else source,
         out,
         recipe=Recipe(
             codec=recipe or DEFAULT_CODEC,
@@ -79,6 +81,7 @@ def shard(
             gop=gop,
             short_side_px=short_side,
             max_seconds=max_seconds,
+            fps=fps,
         ),
         seed=seed,
         shard_bytes=shard_mb << 20,
@@ -86,6 +89,7 @@ def shard(
         ray_address=ray,
         time_limit_s=time_limit,
         strict=strict,
+        append=append,
         progress=progress or no_progress,
     )
 

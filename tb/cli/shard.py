@@ -20,7 +20,7 @@ from tb.cli.printing import few, progress_bar, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
 
 if TYPE_CHECKING:
-    from shards.ingestion.ingest import IngestReport
+    from shards.ingestion.ingest_report import IngestReport
     from shards.sources.source import Dataset
 
 shard_app = typer.Typer(
@@ -51,6 +51,13 @@ ShortSide = Annotated[
     ),
 ]
 MaxSeconds = Annotated[float | None, _stored(help="Cut longer videos (not with copy).")]
+Fps = Annotated[
+    int | None,
+    _stored(
+        help="Frames per second of every stored video (not with copy)."
+        " Default: the rate of each source, up to 60."
+    ),
+]
 ShardMb = Annotated[int, _stored(help="Size of a shard, MiB.", min=1)]
 Workers = Annotated[
     int | None, _running(help="Processes that encode. Default: one per CPU.", min=1)
@@ -61,6 +68,12 @@ Ray = Annotated[
 ]
 TimeLimit = Annotated[
     float, _running(help="Seconds after which a video is skipped, because some decoders hang.")
+]
+Append = Annotated[
+    bool,
+    typer.Option(
+        "--append", help="Add new videos to the finished set in --out; it stays readable."
+    ),
 ]
 Strict = Annotated[bool, _running("--strict", help="Stop at the first bad video.")]
 
@@ -85,12 +98,14 @@ def _ingest(
     gop: Gop = None,
     short_side: ShortSide = None,
     max_seconds: MaxSeconds = None,
+    fps: Fps = None,
     shard_mb: ShardMb = DEFAULT_SHARD_MB,
     seed: Seed = 0,
     workers: Workers = None,
     ray: Ray = None,
     time_limit: TimeLimit = DEFAULT_TIME_LIMIT_S,
     strict: Strict = False,
+    append: Append = False,
 ) -> None:
     with progress_bar("shard") as progress:
         report = api.shard(
@@ -101,12 +116,14 @@ def _ingest(
             gop=gop,
             short_side=short_side,
             max_seconds=max_seconds,
+            fps=fps,
             shard_mb=shard_mb,
             seed=seed,
             workers=workers,
             ray=ray,
             time_limit=time_limit,
             strict=strict,
+            append=append,
             progress=progress,
         )
     _print_summary(given.dataset, out, report)
@@ -118,6 +135,10 @@ commands_over_sources(shard_app, _ingest, cls=_SourceCommand)
 def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None:
     from shards.summary import summarize
 
+    if report.earlier:
+        typer.echo(
+            f"added {report.num_added} videos; the state before: {out}@{report.earlier[:16]}"
+        )
     if report.already_done:
         typer.echo(f"{out}: already done by an earlier run")
     elif report.num_resumed:
@@ -155,5 +176,5 @@ def _print_skipped(out: str, report: "IngestReport") -> None:
     if num_passing := sum(entry.may_pass for entry in entries):
         typer.echo(
             f"{num_passing} of them for reasons that may have passed (time limit, permissions,"
-            f" disk): to try them again, choose another --out, or delete {out} first"
+            " disk): to try them again, add --append, or choose another --out"
         )

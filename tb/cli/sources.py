@@ -110,7 +110,8 @@ def folder(
 
 def csv(
     csv: Annotated[
-        Path, typer.Option(help="Table with columns path,label and optional split,group.")
+        Path,
+        typer.Option(help="Table with columns path,label and optional split,group,start_s,end_s."),
     ],
     min_per_class: MinPerClass = 2,
 ) -> "Dataset":

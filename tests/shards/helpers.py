@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import io
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,14 @@ def children_of(pid: int) -> list[int]:
     """The processes that a process has started."""
     lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     return [int(child) for children in lists for child in children.split()]
+
+
+def has_open(pid: int, name: str) -> bool:
+    """Whether a process has a file open whose path ends like this."""
+    try:
+        return any(os.readlink(path).endswith(name) for path in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:  # a file was closed, or the process has ended
+        return False
 
 
 def decoded_frames(data: bytes) -> Iterator[VideoFrame]:

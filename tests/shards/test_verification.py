@@ -10,8 +10,8 @@ import pytest
 from shards.errors import InputError
 from shards.files.store import open_store
 from shards.format.dataset_json import DATASET_NAME, read_dataset_json
+from shards.format.earlier_states import MANIFEST_NAME
 from shards.format.manifest import (
-    MANIFEST_NAME,
     Manifest,
     read_manifest,
     write_manifest,

@@ -24,6 +24,10 @@ from shards.errors import InputError
         {"max_seconds": float("inf")},
         {"codec": "copy", "max_seconds": 3.0},
         {"quality": -1},
+        {"fps": 0},
+        {"fps": 61},
+        {"fps": 29.97},
+        {"codec": "copy", "fps": 25},
     ],
 )
 def test_impossible_recipes_are_refused(wrong: dict[str, object]) -> None:
@@ -38,6 +42,7 @@ def test_impossible_recipes_are_refused(wrong: dict[str, object]) -> None:
         ("copy", "gop", 16),
         ("copy", "short_side_px", 256),
         ("copy", "max_seconds", 3.0),
+        ("copy", "fps", 25),
         ("copy", "preset", "veryfast"),
         ("mjpeg", "gop", 16),
         ("mjpeg", "preset", "veryfast"),
@@ -53,7 +58,13 @@ def test_an_argument_that_a_codec_does_not_have_is_refused(
 
 
 def test_a_recipe_has_the_defaults_of_its_codec() -> None:
-    common = {"gop": 16, "short_side_px": 256, "max_seconds": None, "preset": "veryfast"}
+    common = {
+        "gop": 16,
+        "short_side_px": 256,
+        "max_seconds": None,
+        "preset": "veryfast",
+        "fps": None,
+    }
     assert asdict(Recipe()) == {"codec": "h264", "quality": 18, **common}
     assert asdict(Recipe(codec="hevc")) == {"codec": "hevc", "quality": 20, **common}
     vp9 = {**common, "codec": "vp9", "quality": 24, "preset": None}
@@ -62,3 +73,8 @@ def test_a_recipe_has_the_defaults_of_its_codec() -> None:
     copy = Recipe(codec="copy")
     assert {value for name, value in asdict(copy).items() if name != "codec"} == {None}
     assert replace(copy) == copy
+
+
+def test_a_recipe_without_a_rate_is_written_as_before_there_was_one() -> None:
+    assert "fps" not in Recipe().to_json()
+    assert Recipe(fps=12).to_json() == {**Recipe().to_json(), "fps": 12}

@@ -43,6 +43,19 @@ def test_remote_shards_are_the_local_ones(url: str, videos: Path, manifest: Mani
     assert again.digest == report.digest
 
 
+def test_videos_are_added_to_remote_shards_and_the_state_before_stays(
+    url: str, videos: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    first = ingest(from_folder(videos), url, shard_bytes=_SHARD_BYTES)
+    make_video(tmp_path / "more" / "spin" / "new.mp4", num_frames=8, seed=50)
+    more = from_folder(tmp_path / "more", min_per_class=1)
+    second = ingest(more, url, shard_bytes=_SHARD_BYTES, append=True)
+    assert (second.num_added, second.num_videos) == (1, 11)
+    earlier = f"{url}@{first.digest[:8]}"
+    assert set(read_manifest(url).keys) - set(read_manifest(earlier).keys) == {"new"}
+    assert verify(url) == verify(earlier) == []
+
+
 def test_remote_shards_read_and_verify(
     url: str, videos: Path, manifest: Manifest, own_cache: Path
 ) -> None:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shards.format.dataset_json import DATASET_NAME
-from shards.format.manifest import MANIFEST_NAME, Manifest
+from shards.format.earlier_states import MANIFEST_NAME
+from shards.format.manifest import Manifest
 from shards.format.packet_index import packets_name
 from shards.format.video import MAX_NUM_FRAMES
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from shards.errors import InputError
 from shards.files import parquet
 from shards.format.dataset_json import DATASET_NAME
-from shards.format.manifest import MANIFEST_NAME, Manifest, read_manifest
+from shards.format.earlier_states import MANIFEST_NAME
+from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import packets_name
 from shards.format.video import SCHEMA
 from shards.reader import ShardReader

@@ -8,6 +8,7 @@ import pytest
 
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
+from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
@@ -36,6 +37,18 @@ def test_the_digest_depends_on_recipe_and_seed_but_not_on_the_place_on_disk(
     digests = [report.digest for report in reports]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_a_frame_rate_is_a_part_of_the_recipe(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = ingest(from_folder(videos), out, recipe=Recipe(fps=10))
+    assert read_dataset_json(out).recipe["fps"] == 10
+    assert set(read_manifest(out).fps) == {10.0}
+    assert set(read_manifest(out).num_frames) == {8}  # of 20 at 25 frames per second
+    assert report.digest != ingest(from_folder(videos), tmp_path / "own").digest
+    for other in (None, 5):
+        with pytest.raises(InputError, match="other videos, recipe or seed"):
+            ingest(from_folder(videos), out, recipe=Recipe(fps=other))
 
 
 def test_the_order_is_shuffled(videos: Path, tmp_path: Path) -> None:

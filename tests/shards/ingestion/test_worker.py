@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded
+from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
+from shards.sources.segment import Segment
 from tests.make_videos import make_video
 from tests.shards import damage
-from tests.shards.helpers import children_of
+from tests.shards.helpers import children_of, has_open
 
 _RUN_AND_TELL = """
 import json, pathlib, sys
@@ -30,13 +33,6 @@ try:
 except InputError as error:
     print(error)
 """
-
-
-def _has_open(pid: int, name: str) -> bool:
-    try:
-        return any(os.readlink(path).endswith(name) for path in Path(f"/proc/{pid}/fd").iterdir())
-    except FileNotFoundError:  # a file was closed, or the process has ended
-        return False
 
 
 @pytest.mark.parametrize(
@@ -60,7 +56,7 @@ def test_a_worker_that_dies_twice_on_one_video(
         killed: list[int] = []
         while len(killed) < 2:
             for worker in set(children_of(process.pid)) - set(killed):
-                if _has_open(worker, "endless.mkv"):
+                if has_open(worker, "endless.mkv"):
                     os.kill(worker, how)
                     killed.append(worker)
             time.sleep(0.01)
@@ -79,7 +75,8 @@ def test_a_worker_that_does_not_start_is_no_error_of_the_disk(tmp_path: Path) ->
 
 
 def test_a_worker_whose_parent_is_gone_says_nothing(tmp_path: Path) -> None:
-    request = (make_video(tmp_path / "a.mp4", num_frames=4), Recipe())
+    path = make_video(tmp_path / "a.mp4", num_frames=4)
+    request = (Pass(path=path, parts=(None,)), Recipe())
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "shards.ingestion.worker"]
     worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
@@ -90,12 +87,29 @@ def test_a_worker_whose_parent_is_gone_says_nothing(tmp_path: Path) -> None:
     assert worker.returncode == 0
 
 
+def test_a_request_never_gets_the_answers_to_another_one(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", num_frames=8)
+    starts = [Segment(start_s=Fraction(number, 25)) for number in range(3)]
+    worker = Worker()
+    try:
+        first = worker.encode(Pass(path=path, parts=tuple(starts)), Recipe(), 60)
+        next(first)
+        first.close()
+        (result,) = worker.encode(Pass(path=path, parts=(None,)), Recipe(), 60)
+    finally:
+        worker.stop()
+        worker.close()
+    assert isinstance(result, Encoded)
+    assert result.num_frames == 8
+
+
 def test_a_worker_has_a_limit_of_memory(tmp_path: Path) -> None:
     path = make_video(tmp_path / "0.mp4", num_frames=4)
     others = set(children_of(os.getpid()))
     worker = Worker()
     try:
-        assert isinstance(worker.encode(path, Recipe(), 60), Encoded)
+        (result,) = worker.encode(Pass(path=path, parts=(None,)), Recipe(), 60)
+        assert isinstance(result, Encoded)
         (child,) = set(children_of(os.getpid())) - others
         limits = Path(f"/proc/{child}/limits").read_text()
     finally:
@@ -109,6 +123,7 @@ _SHORT_OF_MEMORY = """
 import pathlib, resource, sys
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded
+from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
 # What a worker has when it is idle, and 100 MB more.
 lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -116,7 +131,7 @@ limit = 1024 * int(lines["VmData"].split()[0]) + 100_000_000
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 worker = Worker()
 for path in map(pathlib.Path, sys.argv[1:]):
-    result = worker.encode(path, Recipe(), 60)
+    (result,) = worker.encode(Pass(path=path, parts=(None,)), Recipe(), 60)
     print(result.num_frames if isinstance(result, Encoded) else result)
 worker.stop()
 worker.close()

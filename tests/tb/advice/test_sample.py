@@ -7,6 +7,7 @@ import pytest
 from shards.errors import InputError
 from shards.sources.folder import from_folder
 from shards.sources.source import Dataset
+from shards.sources.table import from_csv
 from tb.advice.sample import draw_sample
 
 
@@ -59,3 +60,10 @@ def test_links_out_of_the_root_are_not_tried(tmp_path: Path) -> None:
     sample = draw_sample(from_folder(tmp_path / "set", min_per_class=1), 3)
     assert [source.path.name for source in sample.dataset.sources] == ["file.mp4"]
     assert sample.num_videos == 1
+
+
+def test_segments_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "set.csv").write_text("path,label,start_s\na.mp4,x,1\n")
+    with pytest.raises(InputError, match="set: has segments"):
+        draw_sample(from_csv(tmp_path / "set.csv", min_per_class=1), 1)

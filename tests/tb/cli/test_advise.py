@@ -16,7 +16,9 @@ import tb
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.format.manifest import read_manifest
-from shards.ingestion.ingest import IngestReport, NothingUsableError, ingest
+from shards.ingestion.ingest import ingest
+from shards.ingestion.ingest_report import IngestReport
+from shards.ingestion.job import NothingUsableError
 from shards.sources.folder import from_folder
 from shards.sources.source import Dataset
 from tb.advice.sample import draw_sample

@@ -60,6 +60,33 @@ def test_shard_csv_with_all_options(videos: Path, tmp_path: Path) -> None:
         assert reader.read_window(0, 0, 9).byte_range.gop_frames == (0, 4, 8)
 
 
+def test_shard_csv_cuts_segments_at_a_rate_and_adds_more_later(
+    videos: Path, tmp_path: Path
+) -> None:
+    def table(*rows: str) -> Path:
+        path = tmp_path / "set.csv"
+        path.write_text("\n".join(["path,label,start_s,end_s", *rows]))
+        return path
+
+    path, out = videos / "jump" / "jump0.mp4", tmp_path / "out"
+    rows = [f"{path},jump,0,0.4", f"{path},jump,0.4,0.8"]
+    words = ["shard", "csv", "--csv", tmp_path / "set.csv", "--out", out, "--fps", 10]
+    table(rows[0], rows[0].replace(",0,", ",nan,"))
+    assert "line 3: start_s 'nan': give seconds" in complaint(*words)
+    table(*rows)
+    assert "recipe copy: it has no fps" in complaint(*words, "--recipe", "copy")
+    tb(*words)
+    assert read_manifest(out).num_frames.tolist() == [4, 4]
+    digest = read_manifest(out).digest
+    table(*rows, f"{path},jump,0.2,0.6")
+    assert "add new videos with --append" in complaint(*words)
+    text = tb(*words, "--append")
+    assert f"added 1 videos; the state before: {out}@{digest[:16]}" in text
+    assert len(read_manifest(out)) == 3
+    assert len(read_manifest(f"{out}@{digest[:16]}")) == 2
+    assert "already done" in tb(*words, "--append")
+
+
 def test_shard_ucf101(tmp_path: Path) -> None:
     root, out = tmp_path / "UCF-101", tmp_path / "out"
     for name in ("YoYo/v_YoYo_g01_c01", "YoYo/v_YoYo_g09_c01"):

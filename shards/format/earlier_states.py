@@ -1,0 +1,38 @@
+"""Earlier states of a folder of shards: what it held before `tb shard --append` added videos.
+
+manifest.parquet and dataset.json are those of the newest state. The two files of each earlier one
+are kept beside them, and their names have the beginning of its digest. No shard is ever changed, so
+an earlier state stays readable.
+"""
+
+import hashlib
+
+from shards.files.store import Store
+from shards.format.dataset_json import (
+    DATASET_NAME,
+    DatasetJson,
+    earlier_name,
+    write_dataset_json,
+)
+
+MANIFEST_NAME = "manifest.parquet"
+
+
+def keep_earlier(store: Store, about: DatasetJson) -> None:
+    """Keeps the two files of a finished folder under other names, before it gets more videos.
+
+    The folder then has this state for good: `read_manifest` finds it by its digest.
+    """
+    data = manifest_bytes(store, about)
+    assert data is not None
+    store.put_bytes(earlier_name(MANIFEST_NAME, about.digest), data)
+    write_dataset_json(store, about, earlier_name(DATASET_NAME, about.digest))
+
+
+def manifest_bytes(store: Store, about: DatasetJson) -> bytes | None:
+    """The manifest of a state; any other one if there is none, and None if there is no file."""
+    current = store.read(MANIFEST_NAME)
+    if current is not None and hashlib.sha256(current).hexdigest() == about.manifest_sha256:
+        return current
+    # It belongs to a later state, also where `tb shard --append` was killed while it wrote that.
+    return store.read(earlier_name(MANIFEST_NAME, about.digest)) or current
