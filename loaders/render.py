@@ -7,6 +7,7 @@ the workers of a DataLoader share the work.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from loaders.plan.draw import check_seed, draw_plan
 from loaders.plan.normalization import Normalization
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
+from loaders.plan.window import check_stride_s
 from shards.errors import InputError
 from shards.files.names import VIDEO_EXTENSIONS
 
@@ -87,7 +89,7 @@ class Render:
 
         Args:
             sample: "__key__", and the encoded video under its extension, e.g. "mp4". In a "json" as
-                `tb shard` writes it, the number of frames is used.
+                `tb shard` writes it, the number of frames and the frame rate are used.
 
         Returns:
             The other members as they were, and each group of views under its name.
@@ -103,9 +105,7 @@ class Render:
                 f"sample {key!r} has {len(videos)} videos among {', '.join(sample)}: give one,"
                 " under its extension (for example mp4)"
             )
-        views = self.views(
-            sample[videos[0]], key=key, epoch=self.epoch, num_frames=_num_frames(sample)
-        )
+        views = self.views(sample[videos[0]], key=key, epoch=self.epoch, **_about(sample))
         return {**{name: part for name, part in sample.items() if name != videos[0]}, **views}
 
     def views(
@@ -115,6 +115,7 @@ class Render:
         key: str | int,
         epoch: int = 0,
         num_frames: int | None = None,
+        fps: float | None = None,
     ) -> Views:
         """The views of one video.
 
@@ -124,21 +125,25 @@ class Render:
             epoch: The epoch, from 0.
             num_frames: How many frames it decodes to. None: as many as it has packets. If that is
                 too many, they are counted.
+            fps: Its frames per second, only for views with `stride_s`. None: as its header says.
 
         Raises:
             LoaderError: It cannot be read or decoded; the message has the key.
-            InputError: The epoch or the number is out of range.
+            InputError: The epoch or the number is out of range, or `stride_s` does not fit the
+                frame rate.
         """
         try:
             data = video if isinstance(video, bytes) else Path(video).read_bytes()
-            promised, size = count_frames(data)
+            promised, size, header_fps = count_frames(data)
+            fps = header_fps if fps is None else fps
+            rendered = partial(self.footage, data, key=key, epoch=epoch, fps=fps)
             try:
-                return self.footage(data, num_frames or promised, size, key=key, epoch=epoch)
+                return rendered(num_frames or promised, size)
             except DecodeError:
-                there, size = count_frames(data, by_decoding=True)
+                there, size, _ = count_frames(data, by_decoding=True)
                 if there == (num_frames or promised):
                     raise
-                return self.footage(data, there, size, key=key, epoch=epoch)
+                return rendered(there, size)
         except OSError as error:
             raise LoaderError(f"{key}: {error.strerror or error}") from error
         except DecodeError as error:
@@ -152,18 +157,31 @@ class Render:
         *,
         key: str | int = 0,
         epoch: int = 0,
+        fps: float | None = None,
     ) -> Views:
         """The views of a video of which the number of frames and (height, width) are known.
 
+        Views with `stride_s` need its `fps` too.
+
         Raises:
             DecodeError: It does not decode to these frames.
-            InputError: The epoch or the number is out of range.
+            InputError: The epoch or the number is out of range, or `stride_s` does not fit the
+                frame rate.
         """
         number = key if isinstance(key, int) else self._number(key)
         for name, value in (("key", number), ("epoch", epoch)):
             if not 0 <= value < 2**63:
                 raise InputError(f"{name} is {value}: give a number in [0, 2**63)")
         spec = self.spec
+        if spec.stride_s is not None:
+            if fps is None:
+                raise InputError(
+                    f"stride_s is {spec.stride_s:g}, but video {key!r} has no known frame rate:"
+                    " give its fps, or views with a stride in frames"
+                )
+            if not 0 < fps < 2**31:
+                raise InputError(f"fps is {fps}: give the video's frames per second, more than 0")
+            check_stride_s(spec, fps, f"video {key!r}")
         plan = draw_plan(
             spec,
             rows=np.array([number]),
@@ -172,6 +190,7 @@ class Render:
             heights=np.array([size[0]]),
             widths=np.array([size[1]]),
             seed=self._seed,
+            fps=None if fps is None else np.array([fps]),
         )
         clip = (spec.num_frames, spec.size_px, spec.size_px, 3)
         out = [np.empty((len(group.offsets), *clip), self._dtype) for group in spec.groups]
@@ -183,12 +202,18 @@ class Render:
         }
 
 
-def _num_frames(sample: Mapping[str, Any]) -> int | None:
-    """What the "json" of `tb shard` says; None without one."""
+def _about(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """The "num_frames" and "fps" that the "json" of `tb shard` says; those that it has."""
     about = sample.get("json")
     try:
         about = json.loads(about) if isinstance(about, bytes | str) else about
-        number = about["num_frames"] if isinstance(about, Mapping) else None
-    except (ValueError, KeyError):
-        return None
-    return number if isinstance(number, int) and number > 0 else None
+    except ValueError:
+        about = None
+    found: dict[str, Any] = {}
+    match about:
+        case {"num_frames": int(number)} if number > 0:
+            found["num_frames"] = number
+    match about:
+        case {"fps": [int(numerator), int(denominator)]} if min(numerator, denominator) > 0:
+            found["fps"] = numerator / denominator
+    return found

@@ -95,6 +95,7 @@ def draw_plan(
     heights: np.ndarray,
     widths: np.ndarray,
     seed: int,
+    fps: np.ndarray | None = None,
 ) -> Plan:
     """Draws the plan of one batch.
 
@@ -106,9 +107,10 @@ def draw_plan(
         heights: (B,) source height in pixels.
         widths: (B,) source width in pixels.
         seed: The run's seed, in [0, 2**63).
+        fps: (B,) frames per second of each video. Only `spec.stride_s` needs them.
     """
     uniform, window_u = _uniform(rows, epochs, spec.num_views, seed)
-    frames, runs_past_end = frame_numbers(spec, num_frames, window_u)
+    frames, runs_past_end = frame_numbers(spec, num_frames, fps, window_u)
     drawn = [
         _draw_views(uniform[:, views], spec, augment, heights, widths)
         for views, augment in _views_by_augment(spec)

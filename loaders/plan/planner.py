@@ -21,6 +21,7 @@ from loaders.plan.order import (
     stream_batch,
 )
 from loaders.plan.views import ViewSpec
+from loaders.plan.window import check_stride_s
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
@@ -58,6 +59,11 @@ class Planner:
                 f"rank is {self.rank} and world_size is {self.world_size}: give a rank from 0 to "
                 "world_size - 1"
             )
+        if self.spec.stride_s is not None:
+            fps = self.manifest.fps[self.rows]
+            slowest = int(fps.argmin())
+            key = self.manifest.keys[self.rows[slowest]]
+            check_stride_s(self.spec, float(fps[slowest]), repr(key))
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
@@ -111,6 +117,7 @@ class Planner:
             heights=self.manifest.heights[rows],
             widths=self.manifest.widths[rows],
             seed=self.seed,
+            fps=None if self.spec.stride_s is None else self.manifest.fps[rows],
         )
 
     def _epoch(self, epoch: int, start: int) -> Iterator[Plan]:

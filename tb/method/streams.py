@@ -30,6 +30,7 @@ def pretrain_views(config: Config) -> ViewSpec:
     return stage_views.pretrain(
         num_frames=clips.num_frames,
         stride=clips.stride,
+        stride_s=clips.stride_s,
         size_px=clips.size_px,
         augment=clips.augment,
     )
@@ -41,6 +42,7 @@ def clip_views(config: Config) -> ViewSpec:
     return stage_views.finetune(
         num_frames=clips.num_frames,
         stride=clips.stride,
+        stride_s=clips.stride_s,
         size_px=clips.size_px,
         augment=clips.augment,
     )
