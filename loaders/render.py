@@ -39,9 +39,9 @@ def key_number(key: str) -> int:
 class Render:
     """Renders single videos as some views, as the loader does.
 
-    What is drawn for a video depends on (seed, epoch, number of its key) and on nothing else. The
-    loader's number is the row of the manifest. So with `number` a key's row, the views are those of
-    `open_loader` with the same seed, in the same epoch.
+    What is drawn for a video depends on (seed, epoch, number of its key, clip) and on nothing else.
+    The loader's number is the row of the manifest. So with `number` a key's row, the views are
+    those of `open_loader` with the same seed, in the same epoch.
 
     Attributes:
         spec: The views.
@@ -114,6 +114,7 @@ class Render:
         *,
         key: str | int,
         epoch: int = 0,
+        clip: int = 0,
         num_frames: int | None = None,
         fps: float | None = None,
     ) -> Views:
@@ -123,20 +124,21 @@ class Render:
             video: The encoded video, or the path of its file.
             key: A name, or the number itself on which its draws depend.
             epoch: The epoch, from 0.
+            clip: Which of the loader's `clips_per_video`, from 0.
             num_frames: How many frames it decodes to. None: as many as it has packets. If that is
                 too many, they are counted.
             fps: Its frames per second, only for views with `stride_s`. None: as its header says.
 
         Raises:
             LoaderError: It cannot be read or decoded; the message has the key.
-            InputError: The epoch or the number is out of range, or `stride_s` does not fit the
+            InputError: The epoch, clip or number is out of range, or `stride_s` does not fit the
                 frame rate.
         """
         try:
             data = video if isinstance(video, bytes) else Path(video).read_bytes()
             promised, size, header_fps = count_frames(data)
             fps = header_fps if fps is None else fps
-            rendered = partial(self.footage, data, key=key, epoch=epoch, fps=fps)
+            rendered = partial(self.footage, data, key=key, epoch=epoch, clip=clip, fps=fps)
             try:
                 return rendered(num_frames or promised, size)
             except DecodeError:
@@ -157,6 +159,7 @@ class Render:
         *,
         key: str | int = 0,
         epoch: int = 0,
+        clip: int = 0,
         fps: float | None = None,
     ) -> Views:
         """The views of a video of which the number of frames and (height, width) are known.
@@ -165,11 +168,11 @@ class Render:
 
         Raises:
             DecodeError: It does not decode to these frames.
-            InputError: The epoch or the number is out of range, or `stride_s` does not fit the
+            InputError: The epoch, clip or number is out of range, or `stride_s` does not fit the
                 frame rate.
         """
         number = key if isinstance(key, int) else self._number(key)
-        for name, value in (("key", number), ("epoch", epoch)):
+        for name, value in (("key", number), ("epoch", epoch), ("clip", clip)):
             if not 0 <= value < 2**63:
                 raise InputError(f"{name} is {value}: give a number in [0, 2**63)")
         spec = self.spec
@@ -186,18 +189,19 @@ class Render:
             spec,
             rows=np.array([number]),
             epochs=np.array([epoch]),
+            clips=np.array([clip]),
             num_frames=np.array([num_frames]),
             heights=np.array([size[0]]),
             widths=np.array([size[1]]),
             seed=self._seed,
             fps=None if fps is None else np.array([fps]),
         )
-        clip = (spec.num_frames, spec.size_px, spec.size_px, 3)
-        out = [np.empty((len(group.offsets), *clip), self._dtype) for group in spec.groups]
+        shape = (spec.num_frames, spec.size_px, spec.size_px, 3)
+        out = [np.empty((len(group.offsets), *shape), self._dtype) for group in spec.groups]
         self._renderer = self._renderer or cpu_renderer(self._engine)
         self._renderer(video, plan, 0, out)
         return {
-            group.name: torch.from_numpy(array).view(*group.shape, *clip).movedim(-1, -4)
+            group.name: torch.from_numpy(array).view(*group.shape, *shape).movedim(-1, -4)
             for group, array in zip(spec.groups, out, strict=True)
         }
 

@@ -19,7 +19,11 @@ from tb.stage_kinds import Distance, Reduction
 
 
 def nt_xent(
-    u: Tensor, v: Tensor, temperature: float = 0.1, weights: Tensor | None = None
+    u: Tensor,
+    v: Tensor,
+    temperature: float = 0.1,
+    weights: Tensor | None = None,
+    videos: Tensor | None = None,
 ) -> Tensor:
     """NTX(U, V): mean over the 2N anchors of the normalised-temperature cross entropy.
 
@@ -31,11 +35,19 @@ def nt_xent(
         v: The same shape as `u`.
         temperature: The t of the formula, above 0.
         weights: (N,) The weights of the rows. A row of weight 0 is no anchor and no negative.
+        videos: (N,) Numbers of the videos that the rows are from. Rows of one video are no
+            negatives of each other. None: each row is from a video of its own.
     """
-    return _nt_xent(u, v, temperature, weights).mean()
+    return _nt_xent(u, v, temperature, weights, videos).mean()
 
 
-def _nt_xent(u: Tensor, v: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
+def _nt_xent(
+    u: Tensor,
+    v: Tensor,
+    temperature: float,
+    weights: Tensor | None = None,
+    videos: Tensor | None = None,
+) -> Tensor:
     """(..., N, D) x 2 -> (...): one value per leading index."""
     rows = torch.cat([v, u], dim=-2)
     num = u.shape[-2]
@@ -44,6 +56,12 @@ def _nt_xent(u: Tensor, v: Tensor, temperature: float, weights: Tensor | None = 
     both = None if weights is None else weights.repeat(2)
     if both is not None:
         left_out = left_out | (both == 0)
+    if videos is not None:
+        same = videos[:, None] == videos
+        same.fill_diagonal_(False)  # a row's partner is its positive
+        if weights is not None:
+            same &= weights[:, None] != 0  # such an anchor may have no other row to stay finite
+        left_out = left_out | same.repeat(2, 2)
     logits = logits.masked_fill(left_out, float("-inf"))
     positive = (u * v).sum(-1) / temperature
     anchors = _weighted(logits.logsumexp(-1), both)
@@ -56,7 +74,11 @@ def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def invariant_loss(
-    long: Tensor, short: Tensor, temperature: float = 0.1, weights: Tensor | None = None
+    long: Tensor,
+    short: Tensor,
+    temperature: float = 0.1,
+    weights: Tensor | None = None,
+    videos: Tensor | None = None,
 ) -> Tensor:
     """L_I: clips of one video agree, whatever their time; other videos are the negatives.
 
@@ -68,14 +90,17 @@ def invariant_loss(
         short: (B, 2, C, D) the two augmentations of the C short clips (C = 4).
         temperature: The t of the formula, above 0.
         weights: (B,) The videos' weights. A video of weight 0 is no negative of the others.
+        videos: (B,) Numbers of the videos. Two windows of one video are no negatives of each other,
+            and no positives either: those are the clips of one window. None: all videos differ.
     """
     num_clips = short.shape[2]
     views = short.flatten(1, 2).transpose(0, 1)  # (2C, B, D)
     # Not `torch.combinations`, for which a GPU has to tell the CPU how many pairs there are.
     one, two = torch.triu_indices(len(views), len(views), offset=1, device=short.device)
     # NTX is symmetric in its arguments: each unordered pair stands for two ordered ones.
-    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights).sum()
-    return nt_xent(long[:, 0], long[:, 1], temperature, weights) + among_short / num_clips
+    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights, videos).sum()
+    among_long = nt_xent(long[:, 0], long[:, 1], temperature, weights, videos)
+    return among_long + among_short / num_clips
 
 
 def distinctive_pooled_loss(

@@ -55,6 +55,7 @@ class PretrainLoss:
                     gather(short),
                     temperature,
                     None if weights is None else gather(weights),
+                    self._videos(batch),
                 )
         if self.kind is not StageKind.INVARIANT:
             slices = self.model.slices(features)
@@ -71,6 +72,17 @@ class PretrainLoss:
                     slices, short, temperature, weights
                 )
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+    def _videos(self, batch: Batch) -> torch.Tensor | None:
+        """The manifest rows of all processes' videos, where a batch may have a video twice.
+
+        With one clip per video it has so only where two epochs meet. There the two are negatives
+        of each other.
+        """
+        if self.settings.optim.clips_per_video == 1:
+            return None
+        rows = torch.from_numpy(batch.plan.rows)
+        return gather(rows.to(batch.labels.device, non_blocking=True))
 
 
 def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage:

@@ -173,6 +173,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         normalization=config.normalization,
         subset=config.labels.subset(stream.part),
         batch_size=optim.piece_size(world.size),
+        clips_per_video=optim.clips_per_video,
         engine=machine.engine,
         device=str(device),
         dtype=precision_of(machine, device).loader_dtype,
