@@ -22,10 +22,10 @@ from tb.config.load_config import load_config, work_config
 from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
 from tb.method.stages import build_stage
+from tb.stage_kinds import StageKind
 from tb.training.loop import train
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.reporter import TrainingError
-from tb.stage_kinds import StageKind
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint, save_checkpoint
 from tb.workflow.run import run_stage
 from tests.tb.commands import tb
