@@ -220,7 +220,7 @@ class Loader:
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
         """Yields one epoch from batch `start` on: every video once over all ranks, the end padded.
 
-        With `clips_per_video`, that often and not once.
+        With `clips_per_video`, every video comes that often.
 
         It does not move the loader's own position.
 

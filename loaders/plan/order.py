@@ -4,8 +4,8 @@ The stream of a training run is the permutations of the epochs laid end to end. 
 is the k-th slice of the stream. So a step number is the whole state of a stream, for any number of
 ranks.
 
-What is ordered are the videos of an epoch. With several clips per video, "videos" here are the
-windows of the epoch (see `loaders.plan.planner`).
+With several clips per video, the windows of an epoch take the place of its videos here (see
+`loaders.plan.planner`).
 """
 
 from collections.abc import Callable

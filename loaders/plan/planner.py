@@ -75,7 +75,7 @@ class Planner:
         if self.spec.stride_s is not None:
             fps = self.manifest.fps[self.rows]
             slowest = int(fps.argmin())
-            key = self.manifest.keys[self.rows[slowest]]
+            key = self.manifest.video(int(self.rows[slowest])).key
             check_stride_s(self.spec, float(fps[slowest]), repr(key))
 
     @property
