@@ -6,12 +6,14 @@ process stays alive between rounds, so its start-up does not count in any figure
 
 import importlib
 import io
+import math
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.peers import PEERS, Render
+from bench.readers import FOLDER, READERS, Folder, rendered_views, shard_urls, webdataset_samples
 from loaders import DaliLayout, Loader, TryLayouts, open_loader
 from loaders.engines import reference
 from loaders.engines.choice import EngineName
@@ -138,6 +141,8 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     if name in list(EngineName):
         return lambda epoch: _engine(loader, job, epoch), _psnr_db(loader, _engine_views(name, job))
     torch.set_num_threads(1)  # as in its workers
+    if name in READERS:
+        return _reader(name, loader, job)
     render = importlib.import_module(PEERS[name]).load()
     # `render` serves the PSNR below. The workers load the library again.
     dataset = _PeerDataset(loader, name, job.dtype)
@@ -154,6 +159,29 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     for _ in run(0):
         pass
     return run, _psnr_db(loader, _peer_views(render))
+
+
+def _reader(name: str, loader: Loader, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
+    """`loaders.Render` behind a reader that is not ours; see `bench.readers`."""
+    options: dict[str, Any] = {
+        "batch_size": job.batch_size,
+        "persistent_workers": True,
+        "multiprocessing_context": "fork",
+    }
+    order = _Order()
+    if name == FOLDER:
+        files = Folder(loader, job.dtype)
+        workers = DataLoader(files, sampler=order, num_workers=job.num_workers, **options)
+    else:
+        num_workers = min(job.num_workers, len(shard_urls(loader)))
+        samples = job.batch_size * math.ceil(job.num_batches / num_workers)
+        dataset = webdataset_samples(loader, job.dtype, samples)
+        workers = DataLoader(dataset, num_workers=num_workers, **options)
+    # For a `WebDataset`, which has an order of its own, the rows of a round mean nothing.
+    run = lambda epoch: _peer(workers, order, loader, job, epoch)  # noqa: E731
+    for _ in run(0):  # forks the workers first, as for peers
+        pass
+    return run, _psnr_db(loader, partial(rendered_views, loader))
 
 
 def _engine(loader: Loader, job: Job, epoch: int) -> Iterator[int]:

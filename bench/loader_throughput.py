@@ -1,12 +1,15 @@
 """Videos per second of every engine and of every other loader that is installed.
 
-All make the same views of the same plan from the same shards. Each round runs every contender once,
+All make the same views of the same plan from the same shards. Two contenders are the engine `fused`
+behind readers that are not ours (`bench.readers`): `loaders.Render` in a pipeline of the stock
+`webdataset` library, and in a `DataLoader` over files. Each round runs every contender once,
 so other work on the machine affects all of them equally. The figures are medians over rounds, in
 elapsed seconds and in processor seconds. The ceiling is FFmpeg, which decodes the same windows and
 does nothing else.
 
     python bench/loader_throughput.py --shards DIR [--views pretrain] [--size 112]
         [--engines fused dali reference] [--tune] [--peers torchcodec ...]
+        [--readers render-webdataset render-folder]
         [--json FILE] [--png FILE]
 """
 
@@ -20,6 +23,7 @@ from pathlib import Path
 
 from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
+from bench.readers import READERS
 from loaders import TryLayouts
 from loaders.engines.choice import DTYPES, EngineName
 from loaders.plan.stage_views import PRESETS, view_spec
@@ -63,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         layout=TryLayouts(gpu_memory_mb=options.gpu_memory_mb) if options.tune else None,
     )
     contenders = []
-    for name in [CEILING, *options.engines, *options.peers]:
+    for name in [CEILING, *options.engines, *options.readers, *options.peers]:
         print(f"starting {name}", flush=True)
         contender = Contender(name, job)
         if contender.problem:
@@ -95,6 +99,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tune", action="store_true", help="try layouts of dali first")
     parser.add_argument("--gpu-memory-mb", type=float, help="with --tune: at most")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--readers", nargs="*", choices=READERS, default=list(READERS))
     parser.add_argument("--dtype", choices=DTYPES, default="float16")
     parser.add_argument("--videos", type=int, default=32, help="per round")
     parser.add_argument("--batch-size", type=int, default=8)

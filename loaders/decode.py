@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -163,8 +164,19 @@ def decoded_frames(
     return decoded
 
 
-def count_frames(data: bytes, *, by_decoding: bool = False) -> tuple[int, tuple[int, int]]:
-    """How many frames a file has, and their (height, width).
+class FrameCount(NamedTuple):
+    """How many frames a file has, their (height, width), and the header's frames per second.
+
+    The rate is None where the header has none.
+    """
+
+    num_frames: int
+    size: tuple[int, int]
+    fps: float | None
+
+
+def count_frames(data: bytes, *, by_decoding: bool = False) -> FrameCount:
+    """Counts the frames of a file.
 
     Args:
         data: The file.
@@ -177,6 +189,7 @@ def count_frames(data: bytes, *, by_decoding: bool = False) -> tuple[int, tuple[
     try:
         with open_video(data) as (container, stream):
             size = (stream.codec_context.height, stream.codec_context.width)
+            fps = float(stream.average_rate) if stream.average_rate else None
             if by_decoding:
                 number = sum(1 for _ in container.decode(stream))
             else:
@@ -188,7 +201,7 @@ def count_frames(data: bytes, *, by_decoding: bool = False) -> tuple[int, tuple[
         raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
     if not number:
         raise DecodeError("has no frames")
-    return number, size
+    return FrameCount(number, size, fps)
 
 
 def _open_decoders() -> PacketDecoders:

@@ -56,7 +56,7 @@ class Loader:
         self.manifest, self.planner, self.producer = planner.manifest, planner, producer
         self.choice, self.labels, self.device = choice, labels, device
         self._copies = copies
-        self._faults = FaultLog(skip=skip, num_videos=len(planner.rows) / planner.world_size)
+        self._faults = FaultLog(skip=skip, num_videos=planner.num_windows / planner.world_size)
         self._epoch = self._batch = 0
         self._iteration = 0  # number of the newest iteration; older ones must not continue
         self._is_open = True
@@ -173,7 +173,7 @@ class Loader:
 
         The values are plain numbers and strings: "epoch", "batch" (the number of global batches
         handed out in this epoch), "data" (the digest of the data set), "videos" (a digest of the
-        videos served), "seed", "order" and "global_batch_size".
+        videos served), "seed", "order", "clips_per_video" and "global_batch_size".
         """
         epoch, batch = self._position
         return {"epoch": epoch, "batch": batch, **self._identity()}
@@ -182,11 +182,11 @@ class Loader:
         """Goes on where `state_dict()` was called; the number of ranks may be another one.
 
         Raises:
-            InputError: The state belongs to another data set, subset, seed, order or global batch
-                size.
+            InputError: The state belongs to another data set, subset, seed, order, number of clips
+                per video or global batch size.
         """
         for name, ours in self._identity().items():
-            theirs = state_dict.get(name)
+            theirs = {"clips_per_video": 1, **state_dict}.get(name)  # an older state has none
             if theirs != ours:
                 raise InputError(
                     f"the loader's state does not fit: its {name} is {theirs!r}, this loader's is "
@@ -208,6 +208,7 @@ class Loader:
             "videos": hashlib.sha256(planner.rows.astype("<i8").tobytes()).hexdigest(),
             "seed": planner.seed,
             "order": str(planner.order),
+            "clips_per_video": planner.clips_per_video,
             "global_batch_size": planner.batch_size * planner.world_size,
         }
 
@@ -218,6 +219,8 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
         """Yields one epoch from batch `start` on: every video once over all ranks, the end padded.
+
+        With `clips_per_video`, every video comes that often.
 
         It does not move the loader's own position.
 

@@ -36,6 +36,7 @@ def open_loader(
     seed: int = 0,
     shuffle: bool = True,
     order: Literal["global", "windowed"] | None = None,
+    clips_per_video: int = 1,
     cache: bool = True,
     rank: int = 0,
     world_size: int = 1,
@@ -67,6 +68,8 @@ def open_loader(
         shuffle: True for a new order each epoch, False for the manifest's order.
         order: How to shuffle: "global" (the default), or "windowed", which reads nearly
             sequentially, for remote or spinning storage (see `loaders.plan.order`).
+        clips_per_video: Windows that are drawn of each video in an epoch, for long videos. An epoch
+            has that many times as many batches.
         cache: For remote shards: whether each shard is copied to this machine when it is first
             needed. False requests only the bytes that are shown, again in each epoch.
         rank: This process's place among `world_size`.
@@ -109,6 +112,7 @@ def open_loader(
         seed=seed,
         rank=rank,
         world_size=world_size,
+        clips_per_video=clips_per_video,
     )
     making = Making(
         cache=cache,

@@ -7,6 +7,7 @@ the workers of a DataLoader share the work.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from loaders.plan.draw import check_seed, draw_plan
 from loaders.plan.normalization import Normalization
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
+from loaders.plan.window import check_stride_s
 from shards.errors import InputError
 from shards.files.names import VIDEO_EXTENSIONS
 
@@ -37,9 +39,9 @@ def key_number(key: str) -> int:
 class Render:
     """Renders single videos as some views, as the loader does.
 
-    What is drawn for a video depends on (seed, epoch, number of its key) and on nothing else. The
-    loader's number is the row of the manifest. So with `number` a key's row, the views are those of
-    `open_loader` with the same seed, in the same epoch.
+    What is drawn for a video depends on (seed, epoch, number of its key, clip) and on nothing else.
+    The loader's number is the row of the manifest. So with `number` a key's row, the views are
+    those of `open_loader` with the same seed, in the same epoch.
 
     Attributes:
         spec: The views.
@@ -87,7 +89,7 @@ class Render:
 
         Args:
             sample: "__key__", and the encoded video under its extension, e.g. "mp4". In a "json" as
-                `tb shard` writes it, the number of frames is used.
+                `tb shard` writes it, the number of frames and the frame rate are used.
 
         Returns:
             The other members as they were, and each group of views under its name.
@@ -103,9 +105,7 @@ class Render:
                 f"sample {key!r} has {len(videos)} videos among {', '.join(sample)}: give one,"
                 " under its extension (for example mp4)"
             )
-        views = self.views(
-            sample[videos[0]], key=key, epoch=self.epoch, num_frames=_num_frames(sample)
-        )
+        views = self.views(sample[videos[0]], key=key, epoch=self.epoch, **_about(sample))
         return {**{name: part for name, part in sample.items() if name != videos[0]}, **views}
 
     def views(
@@ -114,7 +114,9 @@ class Render:
         *,
         key: str | int,
         epoch: int = 0,
+        clip: int = 0,
         num_frames: int | None = None,
+        fps: float | None = None,
     ) -> Views:
         """The views of one video.
 
@@ -122,23 +124,28 @@ class Render:
             video: The encoded video, or the path of its file.
             key: A name, or the number itself on which its draws depend.
             epoch: The epoch, from 0.
+            clip: Which of the loader's `clips_per_video`, from 0.
             num_frames: How many frames it decodes to. None: as many as it has packets. If that is
                 too many, they are counted.
+            fps: Its frames per second, only for views with `stride_s`. None: as its header says.
 
         Raises:
             LoaderError: It cannot be read or decoded; the message has the key.
-            InputError: The epoch or the number is out of range.
+            InputError: The epoch, clip or number is out of range, or `stride_s` does not fit the
+                frame rate.
         """
         try:
             data = video if isinstance(video, bytes) else Path(video).read_bytes()
-            promised, size = count_frames(data)
+            promised, size, header_fps = count_frames(data)
+            fps = header_fps if fps is None else fps
+            rendered = partial(self.footage, data, key=key, epoch=epoch, clip=clip, fps=fps)
             try:
-                return self.footage(data, num_frames or promised, size, key=key, epoch=epoch)
+                return rendered(num_frames or promised, size)
             except DecodeError:
-                there, size = count_frames(data, by_decoding=True)
+                there, size, _ = count_frames(data, by_decoding=True)
                 if there == (num_frames or promised):
                     raise
-                return self.footage(data, there, size, key=key, epoch=epoch)
+                return rendered(there, size)
         except OSError as error:
             raise LoaderError(f"{key}: {error.strerror or error}") from error
         except DecodeError as error:
@@ -152,43 +159,65 @@ class Render:
         *,
         key: str | int = 0,
         epoch: int = 0,
+        clip: int = 0,
+        fps: float | None = None,
     ) -> Views:
         """The views of a video of which the number of frames and (height, width) are known.
 
+        Views with `stride_s` need its `fps` too.
+
         Raises:
             DecodeError: It does not decode to these frames.
-            InputError: The epoch or the number is out of range.
+            InputError: The epoch, clip or number is out of range, or `stride_s` does not fit the
+                frame rate.
         """
         number = key if isinstance(key, int) else self._number(key)
-        for name, value in (("key", number), ("epoch", epoch)):
+        for name, value in (("key", number), ("epoch", epoch), ("clip", clip)):
             if not 0 <= value < 2**63:
                 raise InputError(f"{name} is {value}: give a number in [0, 2**63)")
         spec = self.spec
+        if spec.stride_s is not None:
+            if fps is None:
+                raise InputError(
+                    f"stride_s is {spec.stride_s:g}, but video {key!r} has no known frame rate:"
+                    " give its fps, or views with a stride in frames"
+                )
+            if not 0 < fps < 2**31:
+                raise InputError(f"fps is {fps}: give the video's frames per second, more than 0")
+            check_stride_s(spec, fps, f"video {key!r}")
         plan = draw_plan(
             spec,
             rows=np.array([number]),
             epochs=np.array([epoch]),
+            clips=np.array([clip]),
             num_frames=np.array([num_frames]),
             heights=np.array([size[0]]),
             widths=np.array([size[1]]),
             seed=self._seed,
+            fps=None if fps is None else np.array([fps]),
         )
-        clip = (spec.num_frames, spec.size_px, spec.size_px, 3)
-        out = [np.empty((len(group.offsets), *clip), self._dtype) for group in spec.groups]
+        shape = (spec.num_frames, spec.size_px, spec.size_px, 3)
+        out = [np.empty((len(group.offsets), *shape), self._dtype) for group in spec.groups]
         self._renderer = self._renderer or cpu_renderer(self._engine)
         self._renderer(video, plan, 0, out)
         return {
-            group.name: torch.from_numpy(array).view(*group.shape, *clip).movedim(-1, -4)
+            group.name: torch.from_numpy(array).view(*group.shape, *shape).movedim(-1, -4)
             for group, array in zip(spec.groups, out, strict=True)
         }
 
 
-def _num_frames(sample: Mapping[str, Any]) -> int | None:
-    """What the "json" of `tb shard` says; None without one."""
+def _about(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """The "num_frames" and "fps" that the "json" of `tb shard` says; those that it has."""
     about = sample.get("json")
     try:
         about = json.loads(about) if isinstance(about, bytes | str) else about
-        number = about["num_frames"] if isinstance(about, Mapping) else None
-    except (ValueError, KeyError):
-        return None
-    return number if isinstance(number, int) and number > 0 else None
+    except ValueError:
+        about = None
+    found: dict[str, Any] = {}
+    match about:
+        case {"num_frames": int(number)} if number > 0:
+            found["num_frames"] = number
+    match about:
+        case {"fps": [int(numerator), int(denominator)]} if min(numerator, denominator) > 0:
+            found["fps"] = numerator / denominator
+    return found

@@ -33,7 +33,11 @@ class EarlierVideos(NamedTuple):
 
 
 def nt_xent(
-    u: Tensor, v: Tensor, temperature: float = 0.1, weights: Tensor | None = None
+    u: Tensor,
+    v: Tensor,
+    temperature: float = 0.1,
+    weights: Tensor | None = None,
+    videos: Tensor | None = None,
 ) -> Tensor:
     """NTX(U, V): mean over the 2N anchors of the normalised-temperature cross entropy.
 
@@ -45,8 +49,10 @@ def nt_xent(
         v: The same shape as `u`.
         temperature: The t of the formula, above 0.
         weights: (N,) The weights of the rows. A row of weight 0 is no anchor and no negative.
+        videos: (N,) Numbers of the videos that the rows are from. Rows of one video are no
+            negatives of each other. None: each row is from a video of its own.
     """
-    return _nt_xent(u, v, temperature, weights).mean()
+    return _nt_xent(u, v, temperature, weights, videos).mean()
 
 
 class _Further(NamedTuple):
@@ -66,6 +72,7 @@ def _nt_xent(
     v: Tensor,
     temperature: float,
     weights: Tensor | None = None,
+    videos: Tensor | None = None,
     further: _Further | None = None,
 ) -> Tensor:
     """(..., N, D) x 2 -> (...): one value per leading index."""
@@ -76,6 +83,12 @@ def _nt_xent(
     both = None if weights is None else weights.repeat(2)
     if both is not None:
         left_out = left_out | (both == 0)
+    if videos is not None:
+        same = videos[:, None] == videos
+        same.fill_diagonal_(False)  # a row's partner is its positive
+        if weights is not None:
+            same &= weights[:, None] != 0  # such an anchor may have no other row to stay finite
+        left_out = left_out | same.repeat(2, 2)
     logits = logits.masked_fill(left_out, float("-inf"))
     if further is not None:
         more = rows @ further.rows.transpose(-1, -2) / temperature
@@ -95,6 +108,7 @@ def invariant_loss(
     short: Tensor,
     temperature: float = 0.1,
     weights: Tensor | None = None,
+    videos: Tensor | None = None,
     earlier: EarlierVideos | None = None,
 ) -> Tensor:
     """L_I: clips of one video agree, whatever their time; other videos are the negatives.
@@ -107,6 +121,8 @@ def invariant_loss(
         short: (B, 2, C, D) the two augmentations of the C short clips (C = 4).
         temperature: The t of the formula, above 0.
         weights: (B,) The videos' weights. A video of weight 0 is no negative of the others.
+        videos: (B,) Numbers of the videos. Two windows of one video are no negatives of each other,
+            and no positives either: those are the clips of one window. None: all videos differ.
         earlier: Further negatives: each NTX takes the same two clips of them as of the batch.
     """
     num_clips = short.shape[2]
@@ -119,8 +135,8 @@ def invariant_loss(
         counts, old = earlier.others.repeat(2, 2), _by_clip(earlier.short)
         of_long = _Further(earlier.long.transpose(0, 1).flatten(0, 1), counts)
         of_short = _Further(torch.cat([old[one], old[two]], dim=1), counts)
-    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights, of_short).sum()
-    among_long = _nt_xent(long[:, 0], long[:, 1], temperature, weights, of_long)
+    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights, videos, of_short).sum()
+    among_long = _nt_xent(long[:, 0], long[:, 1], temperature, weights, videos, of_long)
     return among_long + among_short / num_clips
 
 

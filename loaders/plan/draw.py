@@ -1,8 +1,8 @@
 """Draws the plan of a batch: every random decision, as NumPy arrays, and nothing else.
 
-A Philox counter made of (seed, epoch, video) gives the draws of a video. So they do not depend on
-the batch, the rank, the workers or the engine. Each kind of draw has a fixed place in a view's row,
-so a draw of one view never shifts the draws of another.
+A Philox counter made of (seed, epoch, video, clip) gives the draws of a video. So they do not
+depend on the batch, the rank, the workers or the engine. Each kind of draw has a fixed place in a
+view's row, so a draw of one view never shifts the draws of another.
 """
 
 from collections.abc import Iterator
@@ -50,6 +50,7 @@ class Plan:
     Attributes:
         rows: (B,) int64 manifest rows; -1 is padding.
         epochs: (B,) int64 epoch of each video.
+        clips: (B,) int64 number of this draw among those of its video in its epoch, from 0.
         num_frames: (B,) int64 frames of the whole video.
         sizes: (B, 2) int64 height and width of the video's pictures, in pixels.
         frames: (B, V, T) int64 frame numbers in the video, in [0, num_frames).
@@ -67,6 +68,7 @@ class Plan:
 
     rows: np.ndarray
     epochs: np.ndarray
+    clips: np.ndarray
     num_frames: np.ndarray
     sizes: np.ndarray
     frames: np.ndarray
@@ -95,6 +97,8 @@ def draw_plan(
     heights: np.ndarray,
     widths: np.ndarray,
     seed: int,
+    fps: np.ndarray | None = None,
+    clips: np.ndarray | None = None,
 ) -> Plan:
     """Draws the plan of one batch.
 
@@ -106,9 +110,12 @@ def draw_plan(
         heights: (B,) source height in pixels.
         widths: (B,) source width in pixels.
         seed: The run's seed, in [0, 2**63).
+        fps: (B,) frames per second of each video. Only `spec.stride_s` needs them.
+        clips: (B,) number of this draw among those of its video in its epoch; None: all are 0.
     """
-    uniform, window_u = _uniform(rows, epochs, spec.num_views, seed)
-    frames, runs_past_end = frame_numbers(spec, num_frames, window_u)
+    clips = np.zeros(len(rows), dtype=np.int64) if clips is None else clips
+    uniform, window_u = _uniform(rows, epochs, clips, spec.num_views, seed)
+    frames, runs_past_end = frame_numbers(spec, num_frames, fps, window_u)
     drawn = [
         _draw_views(uniform[:, views], spec, augment, heights, widths)
         for views, augment in _views_by_augment(spec)
@@ -119,6 +126,7 @@ def draw_plan(
     return Plan(
         rows=rows,
         epochs=epochs,
+        clips=clips,
         num_frames=num_frames,
         sizes=np.stack([heights, widths], axis=-1),
         frames=frames,
@@ -133,12 +141,15 @@ def draw_plan(
     )
 
 
-def draw_uniform(rows: np.ndarray, epochs: np.ndarray, size: int, *, seed: int) -> np.ndarray:
+def draw_uniform(
+    rows: np.ndarray, epochs: np.ndarray, clips: np.ndarray, size: int, *, seed: int
+) -> np.ndarray:
     """Numbers for what a user does to batches; they share nothing with the draws of a plan.
 
     Args:
         rows: (B,) manifest rows, as in a plan.
         epochs: (B,) epoch of each row, as in a plan.
+        clips: (B,) number of each clip, as in a plan.
         size: Numbers for each row.
         seed: The run's seed, in [0, 2**63).
 
@@ -146,7 +157,7 @@ def draw_uniform(rows: np.ndarray, epochs: np.ndarray, size: int, *, seed: int) 
         (B, size) float32, uniform in [0, 1).
     """
     drawn = np.empty((len(rows), size), dtype=np.float32)
-    for b, generator in enumerate(_generators(rows, epochs, seed, _OWN_KEY)):
+    for b, generator in enumerate(_generators(rows, epochs, clips, seed, _OWN_KEY)):
         generator.random(dtype=np.float32, out=drawn[b])
     return drawn
 
@@ -183,23 +194,23 @@ def _draw_views(
 
 
 def _uniform(
-    rows: np.ndarray, epochs: np.ndarray, num_views: int, seed: int
+    rows: np.ndarray, epochs: np.ndarray, clips: np.ndarray, num_views: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, V, draws) uniforms of the views and (B,) of the window, from one counter per video."""
+    """(B, V, draws) uniforms of the views and (B,) of the window, from one counter per draw."""
     width = _NUM_DRAWS + 5 * MAX_ERASE
     drawn = np.empty((len(rows), 1 + num_views * width))
-    for b, generator in enumerate(_generators(rows, epochs, seed, _PLAN_KEY)):
+    for b, generator in enumerate(_generators(rows, epochs, clips, seed, _PLAN_KEY)):
         generator.random(out=drawn[b])
     return drawn[:, 1:].reshape(len(rows), num_views, width), drawn[:, 0]
 
 
 def _generators(
-    rows: np.ndarray, epochs: np.ndarray, seed: int, purpose: int
+    rows: np.ndarray, epochs: np.ndarray, clips: np.ndarray, seed: int, purpose: int
 ) -> Iterator[np.random.Generator]:
-    """One generator for each row, from one counter per video."""
+    """One generator for each row, from one counter per clip of a video."""
     key = np.array([seed, purpose], dtype=np.uint64)
-    for row, epoch in zip(np.maximum(rows, 0), epochs, strict=True):
-        counter = np.array([0, 0, row, epoch], dtype=np.uint64)
+    for clip, row, epoch in zip(clips, np.maximum(rows, 0), epochs, strict=True):
+        counter = np.array([0, clip, row, epoch], dtype=np.uint64)
         yield np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

@@ -3,6 +3,9 @@
 The stream of a training run is the permutations of the epochs laid end to end. The batch at step k
 is the k-th slice of the stream. So a step number is the whole state of a stream, for any number of
 ranks.
+
+With several clips per video, the windows of an epoch take the place of its videos here (see
+`loaders.plan.planner`).
 """
 
 from collections.abc import Callable

@@ -2,6 +2,10 @@
 
 A planner is arithmetic on (seed, epoch, position). It reads no video and keeps no state, so a run
 has to remember only its position.
+
+An epoch has `clips_per_video` windows of each video. The order of an epoch is that of the windows:
+number n is clip n % clips_per_video of video n // clips_per_video. Each clip has draws of its own,
+and those of clip 0 are the same for any `clips_per_video`.
 """
 
 from collections.abc import Iterator
@@ -20,7 +24,8 @@ from loaders.plan.order import (
     shard_uses,
     stream_batch,
 )
-from loaders.plan.views import ViewSpec
+from loaders.plan.views import Start, ViewSpec
+from loaders.plan.window import check_stride_s
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
@@ -38,6 +43,7 @@ class Planner:
         seed: The seed of order and augmentation, in [0, 2**63).
         rank: This process's place among `world_size`.
         world_size: Processes that share each global batch.
+        clips_per_video: Windows of each video in an epoch; more than one only for a random start.
     """
 
     manifest: Manifest
@@ -48,6 +54,7 @@ class Planner:
     seed: int
     rank: int
     world_size: int
+    clips_per_video: int = 1
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -58,10 +65,27 @@ class Planner:
                 f"rank is {self.rank} and world_size is {self.world_size}: give a rank from 0 to "
                 "world_size - 1"
             )
+        if self.clips_per_video < 1:
+            raise InputError(f"clips_per_video is {self.clips_per_video}: give 1 or more")
+        if self.clips_per_video > 1 and self.spec.start != Start.RANDOM:
+            raise InputError(
+                f"clips_per_video is {self.clips_per_video}, but the views {self.spec.name} always"
+                " show the same place of a video: leave it out"
+            )
+        if self.spec.stride_s is not None:
+            fps = self.manifest.fps[self.rows]
+            slowest = int(fps.argmin())
+            key = self.manifest.video(int(self.rows[slowest])).key
+            check_stride_s(self.spec, float(fps[slowest]), repr(key))
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of an epoch, over all ranks: `clips_per_video` of each video."""
+        return len(self.rows) * self.clips_per_video
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        return num_batches(len(self.rows), batch_size=self.batch_size, world_size=self.world_size)
+        return num_batches(self.num_windows, batch_size=self.batch_size, world_size=self.world_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Plan]:
         """The plans of one epoch from batch `start` on.
@@ -95,14 +119,17 @@ class Planner:
 
     def uses_of_stream(self, start: int = 0) -> Iterator[ShardUse]:
         """The same for `stream(start)`; a shard comes once for each epoch."""
-        epoch = start * self.world_size * self.batch_size // len(self.rows)
+        epoch = start * self.world_size * self.batch_size // self.num_windows
         while True:
-            uses = self._uses(epoch, begin=epoch * len(self.rows))
+            uses = self._uses(epoch, begin=epoch * self.num_windows)
             yield from (use for use in uses if use.last >= start)
             epoch += 1
 
-    def plan(self, rows: np.ndarray, epochs: np.ndarray) -> Plan:
-        """The plan of any (B,) manifest rows in their (B,) epochs; row -1 is padding."""
+    def plan(self, rows: np.ndarray, epochs: np.ndarray, clips: np.ndarray | None = None) -> Plan:
+        """The plan of any (B,) manifest rows in their (B,) epochs; row -1 is padding.
+
+        `clips` are the (B,) numbers of the draws in their epochs; None: all are 0.
+        """
         return draw_plan(
             self.spec,
             rows=rows,
@@ -111,6 +138,8 @@ class Planner:
             heights=self.manifest.heights[rows],
             widths=self.manifest.widths[rows],
             seed=self.seed,
+            clips=clips,
+            fps=None if self.spec.stride_s is None else self.manifest.fps[rows],
         )
 
     def _epoch(self, epoch: int, start: int) -> Iterator[Plan]:
@@ -123,8 +152,7 @@ class Planner:
                 rank=self.rank,
                 world_size=self.world_size,
             )
-            rows = np.where(positions >= 0, self.rows[positions], -1)
-            yield self.plan(rows, np.full(len(rows), epoch))
+            yield self._plan_at(positions, np.full(len(positions), epoch))
 
     def _stream(self, start: int) -> Iterator[Plan]:
         # If the set is larger than a batch, a batch spans at most two epochs.
@@ -132,19 +160,26 @@ class Planner:
         step = start
         while True:
             positions, epochs = stream_batch(
-                len(self.rows),
+                self.num_windows,
                 step,
                 order_of,
                 batch_size=self.batch_size,
                 rank=self.rank,
                 world_size=self.world_size,
             )
-            yield self.plan(self.rows[positions], epochs)
+            yield self._plan_at(positions, epochs)
             step += 1
+
+    def _plan_at(self, positions: np.ndarray, epochs: np.ndarray) -> Plan:
+        """The plan of (B,) windows by their numbers in the epoch; -1 is padding."""
+        videos, clips = np.divmod(positions, self.clips_per_video)
+        is_there = positions >= 0
+        rows = np.where(is_there, self.rows[videos], -1)
+        return self.plan(rows, epochs, np.where(is_there, clips, 0))
 
     def _uses(self, epoch: int, *, begin: int) -> list[ShardUse]:
         return shard_uses(
-            self.manifest.shard_index[self.rows],
+            self._shards(),
             self._order(epoch),
             begin=begin,
             batch_size=self.batch_size,
@@ -153,7 +188,11 @@ class Planner:
         )
 
     def _order(self, epoch: int) -> np.ndarray:
-        shards = self.manifest.shard_index[self.rows] if self.order == Order.WINDOWED else None
+        shards = self._shards() if self.order == Order.WINDOWED else None
         return epoch_order(
-            len(self.rows), seed=self.seed, epoch=epoch, order=self.order, shards=shards
+            self.num_windows, seed=self.seed, epoch=epoch, order=self.order, shards=shards
         )
+
+    def _shards(self) -> np.ndarray:
+        """(num_windows,) int64 the shard of each window."""
+        return np.repeat(self.manifest.shard_index[self.rows], self.clips_per_video)

@@ -49,35 +49,53 @@ WEAK_AUGMENT = Augment(crop_scale=(0.8, 1.0), flip_p=0.5)
 EVAL_CROP_SCALE = 0.8
 
 
-def _check_clip(num_frames: int, stride: int) -> None:
-    if num_frames < 1 or stride < 1:
-        raise InputError(f"num_frames={num_frames}, stride={stride}: both must be 1 or more")
+def _clip(num_frames: int, stride: int | None, stride_s: float | None) -> np.ndarray:
+    """(num_frames,) int64 offsets of one clip, in frames or, with `stride_s`, in steps of it.
+
+    With neither, only their number counts (`ViewSpec.whole`).
+    """
+    if stride is not None and stride_s is not None:
+        raise InputError(
+            f"stride={stride} and stride_s={stride_s} are both given: make one of them None"
+        )
+    step = 1 if stride is None else stride
+    if num_frames < 1 or step < 1:
+        raise InputError(f"num_frames={num_frames}, stride={step}: both must be 1 or more")
+    return np.arange(num_frames) * step
 
 
-def _clip(num_frames: int, stride: int | None) -> tuple[int, ...]:
-    """Frame offsets of one clip; with stride None only their number counts (`ViewSpec.whole`)."""
-    _check_clip(num_frames, 1 if stride is None else stride)
-    return tuple(int(x) for x in np.arange(num_frames) * (stride or 1))
+def _clips_in_a_row(
+    num_clips: int, num_frames: int, stride: int | None, stride_s: float | None
+) -> np.ndarray:
+    """(num_clips, num_frames) int64 offsets of clips without gap or overlap, as in `_clip`."""
+    if stride is None and stride_s is None:
+        raise InputError("stride and stride_s are both None: give one of them")
+    clip = _clip(num_frames, stride, stride_s)
+    return clip + np.arange(num_clips)[:, None] * num_frames * (stride or 1)
+
+
+def _rows(offsets: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(tuple, offsets.tolist()))
 
 
 def pretrain(
     *,
     num_frames: int = 16,
-    stride: int = 1,
+    stride: int | None = 1,
+    stride_s: float | None = None,
     size_px: int = 112,
     num_slices: int = 4,
     augment: Augment = PRETRAIN_AUGMENT,
 ) -> ViewSpec:
     """2 long and 2 x `num_slices` short views of one window, for L_I and L_D.
 
-    A short view has `num_frames` frames at `stride`, and the short views tile the window without
-    overlap. A long view has `num_frames` frames over the whole window. The defaults give the
-    paper's 64-frame window: long views at stride 4, short views contiguous.
+    A short view has `num_frames` frames at `stride` (or every `stride_s` seconds), and the short
+    views tile the window without overlap. A long view has `num_frames` frames over the whole
+    window. The defaults give the paper's 64-frame window: long views at stride 4, short views
+    contiguous.
     """
-    _check_clip(num_frames, stride)
-    clip = np.arange(num_frames) * stride
-    long = tuple(map(int, clip * num_slices))
-    short = tuple(tuple(int(x) for x in clip + c * num_frames * stride) for c in range(num_slices))
+    short = _rows(_clips_in_a_row(num_slices, num_frames, stride, stride_s))
+    (long,) = _rows(_clip(num_frames, stride, stride_s)[None] * num_slices)
     return ViewSpec(
         name="pretrain",
         groups=(
@@ -86,7 +104,8 @@ def pretrain(
         ),
         size_px=size_px,
         start=Start.RANDOM,
-        window=num_frames * stride * num_slices,
+        window=num_frames * (stride or 1) * num_slices,
+        stride_s=stride_s,
         augment=augment,
     )
 
@@ -95,21 +114,24 @@ def finetune(
     *,
     num_frames: int = 8,
     stride: int | None = 2,
+    stride_s: float | None = None,
     size_px: int = 224,
     augment: Augment = FINETUNE_AUGMENT,
 ) -> ViewSpec:
     """One augmented clip per video: fine-tuning and the student.
 
-    With stride None it spans the whole video (see `ViewSpec.whole`).
+    Its frames are `stride` frames or `stride_s` seconds apart. With both None it spans the whole
+    video (see `ViewSpec.whole`).
     """
-    clip = _clip(num_frames, stride)
+    (clip,) = _rows(_clip(num_frames, stride, stride_s)[None])
     return ViewSpec(
         name="finetune",
         groups=(ViewGroup(name="clip", shape=(), offsets=(clip,)),),
         size_px=size_px,
         start=Start.RANDOM,
         window=clip[-1] + 1,
-        whole=stride is None,
+        stride_s=stride_s,
+        whole=stride is None and stride_s is None,
         augment=augment,
     )
 
@@ -118,12 +140,13 @@ def weak_strong(
     *,
     num_frames: int = 8,
     stride: int | None = 2,
+    stride_s: float | None = None,
     size_px: int = 224,
     weak: Augment = WEAK_AUGMENT,
     strong: Augment = PRETRAIN_AUGMENT,
 ) -> ViewSpec:
     """One clip twice, weakly and strongly augmented: a pair for the student's unlabelled stream."""
-    clip = finetune(num_frames=num_frames, stride=stride, size_px=size_px)
+    clip = finetune(num_frames=num_frames, stride=stride, stride_s=stride_s, size_px=size_px)
     (group,) = clip.groups
     return replace(
         clip,
@@ -136,18 +159,22 @@ def weak_strong(
 
 
 def similarity(
-    *, num_frames: int = 16, stride: int = 1, size_px: int = 112, num_clips: int = 4
+    *,
+    num_frames: int = 16,
+    stride: int | None = 1,
+    stride_s: float | None = None,
+    size_px: int = 112,
+    num_clips: int = 4,
 ) -> ViewSpec:
     """`num_clips` consecutive clips from the middle of the video, not augmented."""
-    _check_clip(num_frames, stride)
-    clip = np.arange(num_frames) * stride
-    offsets = tuple(tuple(int(x) for x in clip + c * num_frames * stride) for c in range(num_clips))
+    offsets = _rows(_clips_in_a_row(num_clips, num_frames, stride, stride_s))
     return ViewSpec(
         name="similarity",
         groups=(ViewGroup(name="clips", shape=(num_clips,), offsets=offsets),),
         size_px=size_px,
         start=Start.CENTRE,
-        window=num_frames * stride * num_clips,
+        window=num_frames * (stride or 1) * num_clips,
+        stride_s=stride_s,
         augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),
     )
 
@@ -156,15 +183,17 @@ def evaluation(
     *,
     num_frames: int = 8,
     stride: int | None = 2,
+    stride_s: float | None = None,
     size_px: int = 224,
     num_clips: int = 10,
     num_crops: int = 1,
 ) -> ViewSpec:
     """`num_clips` clips, whose starts are even from the first to the last possible, x 1 or 3 crops.
 
-    With stride None each clip spans the whole video and shows another place of each segment.
+    With `stride` and `stride_s` None, each clip spans the whole video and shows another place of
+    each segment.
     """
-    clip = _clip(num_frames, stride)
+    (clip,) = _rows(_clip(num_frames, stride, stride_s)[None])
     return ViewSpec(
         name="eval",
         groups=(
@@ -177,7 +206,8 @@ def evaluation(
         size_px=size_px,
         start=Start.EVEN,
         window=clip[-1] + 1,
-        whole=stride is None,
+        stride_s=stride_s,
+        whole=stride is None and stride_s is None,
         augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),
         crop_positions=num_crops,
     )

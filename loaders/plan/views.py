@@ -20,6 +20,8 @@ IDENTITY: Range = (1.0, 1.0)
 # Places for erased rectangles in a plan. The number is fixed, so that the draws of one view never
 # shift those of another.
 MAX_ERASE = 4
+# The longest step from frame to frame. It keeps frame numbers far from the limits of int64.
+MAX_STRIDE_S = 3600.0
 # `EpochDataset` has these beside the views.
 RESERVED_NAMES = frozenset({"labels", "valid"})
 
@@ -91,7 +93,8 @@ class ViewGroup:
     Attributes:
         name: The key in `Batch.views`; not "labels" or "valid", which `EpochDataset` uses.
         shape: Leading shape of the group, e.g. (2, 4) for 2 augmentations x 4 times.
-        offsets: For each view of the group in C order, the frame offsets from its start.
+        offsets: For each view of the group in C order, the offsets of its frames from its start, in
+            frames (or in steps of `ViewSpec.stride_s`).
         augment: How the group's views are augmented; None means the spec's `augment`.
 
     Raises:
@@ -128,7 +131,10 @@ class ViewSpec:
         groups: The views. All groups have the same number of frames per view.
         size_px: Height and width of every output view.
         start: A `Start`, or its name: "random", "centre" or "even".
-        window: Frames that one start position needs.
+        window: Frames that one start position needs (with `stride_s`: the steps that it needs).
+        stride_s: Seconds from one offset to the next, in (0, 3600]. Offsets and `window` then count
+            steps of this length and not frames, so videos of different frame rates show the same
+            time. `loaders.plan.window` says which frames these are. None: they count frames.
         augment: The augmentation, drawn for each view independently. A group may have another one.
         crop_positions: With a fixed crop: 1 (centre) or 3 (start, middle and end of the longer
             side, along the last axis of each group).
@@ -147,6 +153,7 @@ class ViewSpec:
     size_px: int
     start: Start | str
     window: int
+    stride_s: float | None = None
     augment: Augment = field(default_factory=Augment)
     crop_positions: int = 1
     whole: bool = False
@@ -157,6 +164,7 @@ class ViewSpec:
             raise InputError(f"size_px is {self.size_px}: give 8 or more")
         object.__setattr__(self, "start", one_of(Start, "start", self.start))
         self._check_groups()
+        self._check_stride_s()
         if self.start == Start.EVEN and (len(self.groups) > 1 or not self.groups[0].shape):
             raise InputError("start is 'even': give one group, and its shape the number of clips")
         if self.crop_positions not in (1, 3):
@@ -179,6 +187,19 @@ class ViewSpec:
             raise InputError(
                 f"views {self.name}: offsets run from {offsets.min()} to {offsets.max()}, and"
                 f" window is {self.window}: give offsets from 0 to window - 1"
+            )
+
+    def _check_stride_s(self) -> None:
+        if self.stride_s is None:
+            return
+        if not 0 < self.stride_s <= MAX_STRIDE_S:  # NaN is refused too
+            raise InputError(
+                f"stride_s is {self.stride_s}: give seconds, more than 0 and at most"
+                f" {MAX_STRIDE_S:.0f}"
+            )
+        if self.whole:
+            raise InputError(
+                f"stride_s is {self.stride_s}, but the views span the whole video: leave it out"
             )
 
     def _check_three_crops(self) -> None:

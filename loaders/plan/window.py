@@ -1,21 +1,44 @@
 """The frames that each view shows: where the window starts, and what follows the last frame.
 
 Which offsets from the start a stage shows (64 frames for pretraining) is in `stage_views`.
+
+With `ViewSpec.stride_s`, an offset of k steps is floor(k * stride_s * fps + 1/2) frames: the
+nearest frame, and of two the later one. A window of w steps ends with the frame of its last step,
+w - 1. So a clip with a `stride_s` of n / fps shows what it shows with a stride of n frames. The
+rate is that of the video's row. Every frame counts as 1 / fps long, also in a file of a variable
+rate.
 """
 
 import numpy as np
 
 from loaders.plan.views import Start, ViewSpec
+from shards.errors import InputError
+
+
+def check_stride_s(spec: ViewSpec, fps: float, video: str) -> None:
+    """Raises InputError if a step of `spec.stride_s` rounds to no frame at all.
+
+    Args:
+        spec: The views.
+        fps: The video's frames per second, more than 0.
+        video: The video's name, for the error.
+    """
+    if spec.stride_s is not None and spec.stride_s * fps < 0.5:
+        raise InputError(
+            f"stride_s is {spec.stride_s:g}, which is less than half a frame of {video} at"
+            f" {fps:g} frames per second: give {1 / fps:.3g} or more"
+        )
 
 
 def frame_numbers(
-    spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray
+    spec: ViewSpec, num_frames: np.ndarray, fps: np.ndarray | None, window_u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The frames of all views.
 
     Args:
         spec: The stage's views.
         num_frames: (B,) int64 frames of each video, 1 or more.
+        fps: (B,) float64 frames per second of each video; None only without `spec.stride_s`.
         window_u: (B,) uniform draws in [0, 1) that place the window.
 
     Returns:
@@ -26,8 +49,29 @@ def frame_numbers(
     if spec.whole:
         raw = _one_of_each_segment(spec, num_frames, window_u)
     else:
-        raw = _starts(spec, num_frames, window_u)[:, :, None] + spec.offsets[None]
+        windows = frames_after(spec, np.array([spec.window - 1]), fps)[:, 0] + 1
+        starts = _starts(spec, num_frames, windows, window_u)
+        raw = starts[:, :, None] + frames_after(spec, spec.offsets, fps)
     return reflect(raw, counts), np.asarray((raw >= counts).any(axis=(1, 2)))
+
+
+def frames_after(spec: ViewSpec, offsets: np.ndarray, fps: np.ndarray | None) -> np.ndarray:
+    """Offsets in frames of each video.
+
+    Args:
+        spec: The views.
+        offsets: (...) int64 offsets as in the spec.
+        fps: (B,) float64 frames per second of each video; None only without `spec.stride_s`.
+
+    Returns:
+        (B, ...) int64; (1, ...) where they are the same for every video.
+    """
+    if spec.stride_s is None:
+        return offsets[None]
+    if fps is None:
+        raise ValueError("stride_s needs the frame rate of each video")
+    frames_per_step = np.reshape(spec.stride_s * fps, (-1, *[1] * offsets.ndim))
+    return np.floor(offsets * frames_per_step + 0.5).astype(np.int64)
 
 
 def reflect(index: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
@@ -40,9 +84,11 @@ def reflect(index: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(folded >= num_frames, period - folded, folded))
 
 
-def _starts(spec: ViewSpec, num_frames: np.ndarray, window_u: np.ndarray) -> np.ndarray:
-    """(B, V) first frame of each view's window."""
-    last = np.maximum(num_frames - spec.window, 0)
+def _starts(
+    spec: ViewSpec, num_frames: np.ndarray, windows: np.ndarray, window_u: np.ndarray
+) -> np.ndarray:
+    """(B, V) first frame of each view's window, given the frames that a window takes."""
+    last = np.maximum(num_frames - windows, 0)
     if spec.start == Start.EVEN:
         num_clips = spec.groups[0].shape[0]
         share = np.linspace(0.0, 1.0, num_clips) if num_clips > 1 else np.array([0.5])

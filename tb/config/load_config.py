@@ -51,6 +51,7 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"config {where} = {first['input']!r}: {first['msg']}") from None
+    _refuse_two_strides(config)
     _refuse_unused(config)
     return config
 
@@ -77,6 +78,21 @@ def remember_config(work: Path, config: Config) -> None:
     with locked(work / ".lock", f"{work}: another process holds it", patience_s=60):
         if not path.is_file() or path.read_text() != text:
             publish_bytes(path, text.encode())
+
+
+def _refuse_two_strides(config: Config) -> None:
+    """Raises InputError where the frames of a clip have two strides, or none that they need."""
+    for name, clips in (("pretrain", config.pretrain.clips), ("classify", config.classify.clips)):
+        key = f"{name}.clips.stride"
+        if clips.stride is not None and clips.stride_s is not None:
+            raise InputError(
+                f"{key} is {clips.stride} and {key}_s is {clips.stride_s:g}: --set {key}=null, or"
+                f" {key}_s=null"
+            )
+    if config.pretrain.clips.stride is None and config.pretrain.clips.stride_s is None:
+        raise InputError(
+            "pretrain.clips.stride and pretrain.clips.stride_s are both null: --set one of them"
+        )
 
 
 def _refuse_unused(config: Config) -> None:

@@ -31,6 +31,8 @@ class Optim(BaseModel):
     Attributes:
         steps: Steps of the stage.
         batch_size: Videos of a step and stream, over all processes together.
+        clips_per_video: Windows that an epoch has of each video, in every stream; for long videos.
+            An epoch has that many times as many steps, which `patience` and `select` count.
         lr: The learning rate after the warm-up.
         weight_decay: Adam's weight decay.
         warmup_steps: Steps over which the rate rises linearly.
@@ -54,6 +56,7 @@ class Optim(BaseModel):
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2)
+    clips_per_video: int = Field(1, ge=1)
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(0, ge=0)

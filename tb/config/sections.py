@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from loaders import DaliViews, Part, Skip, Subset
 from loaders.plan.normalization import Normalization, named_normalization
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
-from loaders.plan.views import Augment
+from loaders.plan.views import MAX_STRIDE_S, Augment
 from tb.config.optim import Optim
 from tb.stage_kinds import FROM_SCRATCH, SELF_SUPERVISED, Distance, Reduction, TeacherWeights
 
@@ -84,20 +84,25 @@ class Clips(_Section):
     Attributes:
         num_frames: Frames of the clip.
         stride: The step from one frame of the clip to the next, in frames of the video.
+        stride_s: The same step in seconds, in (0, 3600]; then `stride` is null. With both null, a
+            classifier's clip spans the whole video.
         size_px: Height and width of the clip.
         augment: Ranges and probabilities of the augmentation.
     """
 
     num_frames: int = Field(ge=4)
-    stride: int = Field(ge=1)
+    stride: int | None = Field(ge=1)
+    stride_s: float | None = Field(None, gt=0, le=MAX_STRIDE_S, allow_inf_nan=False)
     size_px: int = Field(ge=16)
     augment: Augment
 
+    def frame_settings(self) -> dict[str, Any]:
+        """What decides which frames a clip shows, and its size; no `stride_s` if it is null.
 
-class ClassifyClips(Clips):
-    """Clips of a classifier: with `stride` null, a clip spans the whole video."""
-
-    stride: int | None = Field(ge=1)  # type: ignore[assignment]
+        Older records have no `stride_s`.
+        """
+        left_out = {"augment"} if self.stride_s is not None else {"augment", "stride_s"}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 class Pretrain(_Section):
@@ -135,9 +140,7 @@ class Classify(_Section):
             The released code has none on r3d_18.
     """
 
-    clips: ClassifyClips = ClassifyClips(
-        num_frames=8, stride=2, size_px=224, augment=FINETUNE_AUGMENT
-    )
+    clips: Clips = Clips(num_frames=8, stride=2, size_px=224, augment=FINETUNE_AUGMENT)
     dropout: float = Field(0.5, ge=0, lt=1)
 
 

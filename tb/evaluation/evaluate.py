@@ -139,7 +139,7 @@ def evaluation_source(folder: Path, manifest: Manifest, config: Config) -> Tree:
         "checkpoint": file_digest(folder / CHECKPOINT),
         "data": manifest.digest,
         "evaluation": evaluation_settings(config),
-        "clips": config.classify.clips.model_dump(mode="json", exclude={"augment"}),
+        "clips": config.classify.clips.frame_settings(),
         "split_number": config.labels.split_number,
         **config.input_settings(),
         "engine": pixels_from(machine.engine, machine.dali_views),

@@ -71,9 +71,8 @@ class AugmentedLoss:
     def _augmented(self, batch: Batch) -> Batch:
         flat = {group: clips.flatten(0, -5) for group, clips in batch.views.items()}
         num_views = [len(clips) // len(batch.keys) for clips in flat.values()]
-        drawn = draw_uniform(
-            batch.plan.rows, batch.plan.epochs, sum(num_views) * NUM_DRAWS, seed=self.seed
-        )
+        plan, size = batch.plan, sum(num_views) * NUM_DRAWS
+        drawn = draw_uniform(plan.rows, plan.epochs, plan.clips, size, seed=self.seed)
         parts = torch.split(
             torch.from_numpy(drawn).view(len(drawn), -1, NUM_DRAWS), num_views, dim=1
         )

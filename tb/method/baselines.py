@@ -62,6 +62,7 @@ class UnlabelledViews(StrEnum):
         return stage_views.weak_strong(
             num_frames=clips.num_frames,
             stride=clips.stride,
+            stride_s=clips.stride_s,
             size_px=clips.size_px,
             weak=clips.augment if is_twice else section.weak,
             strong=clips.augment if is_twice else section.strong,

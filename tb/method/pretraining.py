@@ -78,14 +78,26 @@ class PretrainLoss:
         """L_I. The negatives are the other videos of all processes, and those of the queue."""
         long, short = gather(long), gather(short)
         weights = None if weights is None else gather(weights)
+        temperature, videos = self.settings.temperature, self._videos(batch)
         if self.queue is None:
-            return losses.invariant_loss(long, short, self.settings.temperature, weights)
+            return losses.invariant_loss(long, short, temperature, weights, videos)
         rows = batch.plan.rows.copy()
         rows[list(batch.bad)] = -1
         all_rows = gather(torch.from_numpy(rows).to(long.device, non_blocking=True))
         earlier = self.queue.negatives(all_rows)
         self.queue.push(all_rows, long, short)
-        return losses.invariant_loss(long, short, self.settings.temperature, weights, earlier)
+        return losses.invariant_loss(long, short, temperature, weights, videos, earlier)
+
+    def _videos(self, batch: Batch) -> Tensor | None:
+        """The manifest rows of all processes' videos, where a batch may have a video twice.
+
+        With one clip per video it has so only where two epochs meet. There the two are negatives
+        of each other.
+        """
+        if self.settings.optim.clips_per_video == 1:
+            return None
+        rows = torch.from_numpy(batch.plan.rows)
+        return gather(rows.to(batch.labels.device, non_blocking=True))
 
 
 def without_reflected(batch: Batch) -> Tensor | None:

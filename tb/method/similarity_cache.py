@@ -101,7 +101,7 @@ def similarity_key(manifest: Manifest, config: Config, work: Path) -> str:
     parts = [
         manifest.digest,
         [file_digest(work / teacher.pretrained / CHECKPOINT) for teacher in Teacher],
-        [clips.num_frames, clips.stride, clips.size_px],
+        list(clips.frame_settings().values()),
         [config.labels.split, config.labels.split_number],
         pixels_from(config.machine.engine, config.machine.dali_views),
         *config.input_settings().values(),
@@ -142,7 +142,10 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
     return open_loader(
         manifest,
         stage_views.similarity(
-            num_frames=clips.num_frames, stride=clips.stride, size_px=clips.size_px
+            num_frames=clips.num_frames,
+            stride=clips.stride,
+            stride_s=clips.stride_s,
+            size_px=clips.size_px,
         ),
         normalization=config.normalization,
         subset=config.labels.subset(Part.ALL),

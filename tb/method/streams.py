@@ -31,6 +31,7 @@ def pretrain_views(config: Config) -> ViewSpec:
     return stage_views.pretrain(
         num_frames=clips.num_frames,
         stride=clips.stride,
+        stride_s=clips.stride_s,
         size_px=clips.size_px,
         augment=clips.augment,
     )
@@ -42,6 +43,7 @@ def clip_views(config: Config) -> ViewSpec:
     return stage_views.finetune(
         num_frames=clips.num_frames,
         stride=clips.stride,
+        stride_s=clips.stride_s,
         size_px=clips.size_px,
         augment=clips.augment,
     )
@@ -172,6 +174,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         normalization=config.normalization,
         subset=config.labels.subset(stream.part),
         batch_size=optim.piece_size(world.size),
+        clips_per_video=optim.clips_per_video,
         engine=machine.engine,
         device=str(device),
         dtype=precision_of(machine, device).loader_dtype,

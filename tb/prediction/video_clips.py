@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice, repeat
 from math import ceil
 from pathlib import Path
@@ -78,12 +79,15 @@ def whole_video(path: Path, render: Render) -> ShownClips:
         InputError: The file cannot be decoded; the message has its path.
     """
     num_frames = None
+    rendered = partial(
+        render.footage, key=video_name(path)
+    )  # the key is for errors: nothing is drawn
     with naming_errors(path):
         while True:
             with open_upright(path) as video:
                 frames, planned = _Counted(video.frames), num_frames or video.num_promised
                 try:
-                    clips = render.footage(frames, planned, video.size)[GROUP]
+                    clips = rendered(frames, planned, video.size, fps=float(video.fps))[GROUP]
                 except DecodeError:
                     if frames.exhaust() == planned:
                         raise
@@ -105,13 +109,14 @@ def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[ShownCl
     """
     with naming_errors(path), open_upright(path) as video:
         frames, begin, number = _Counted(video.frames), 0, 0
+        rendered = partial(render.footage, key=video_name(path), fps=float(video.fps))
         while not frames.is_over():
             number += 1
             end = max(begin + 1, ceil(number * every_s * video.fps))
             # After the promised end, a stretch counts as a whole one.
             length = min(end, video.num_promised if begin < video.num_promised else end) - begin
             stretch = islice(frames, end - begin)
-            clips = render.footage(_filled(stretch), length, video.size)[GROUP]
+            clips = rendered(_filled(stretch), length, video.size)[GROUP]
             for _ in stretch:
                 pass
             yield ShownClips(
@@ -127,12 +132,17 @@ def clips_of_frames(frames: np.ndarray, render: Render) -> ShownClips:
     """The clips over decoded frames, (F, H, W, 3) uint8 RGB. They become 4:2:0, as in a video.
 
     Raises:
-        InputError: The array has another shape or type.
+        InputError: The array has another shape or type, or the clips have `stride_s`.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size or frames.dtype != np.uint8:
         raise InputError(
             f"frames have the shape {frames.shape} and the type {frames.dtype}: give (F, H, W, 3)"
             " uint8 RGB"
+        )
+    if render.spec.stride_s is not None:
+        raise InputError(
+            f"stride_s of this classifier's clips is {render.spec.stride_s:g}, and frames in an"
+            " array have no rate: give a video file"
         )
     pictures = (_picture(frame) for frame in frames)
     clips = render.footage(pictures, len(frames), frames.shape[1:3])[GROUP]

@@ -64,7 +64,7 @@ class Stage:
     @property
     def steps_per_epoch(self) -> int:
         """Steps in which the shortest stream (most often the labelled one) runs once."""
-        shortest = min(len(loader.rows) for loader in self.loaders)
+        shortest = min(loader.planner.num_windows for loader in self.loaders)
         return max(1, round(shortest / self.optim.batch_size))
 
     @property

@@ -24,11 +24,13 @@ class ClassifierInput:
 
     Attributes:
         num_frames: Frames of a clip.
-        stride: The step from one frame to the next, in frames; None for clips over all the video.
+        stride: The step from one frame to the next, in frames; None for `stride_s`, or for clips
+            over all the video.
         size_px: Height and width of a clip.
         num_clips: Clips, evenly from the first to the last frame.
         num_crops: Crops of each clip, 1 or 3.
         normalization: The last step of a clip; None leaves RGB in [0, 1].
+        stride_s: The step in seconds; None for `stride`, or for clips over all the video.
     """
 
     num_frames: int
@@ -37,6 +39,7 @@ class ClassifierInput:
     num_clips: int
     num_crops: int
     normalization: Normalization | None
+    stride_s: float | None = None
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -45,6 +48,7 @@ class ClassifierInput:
         return cls(
             num_frames=clips.num_frames,
             stride=clips.stride,
+            stride_s=clips.stride_s,
             size_px=clips.size_px,
             num_clips=evaluation.num_clips,
             num_crops=evaluation.num_crops,
@@ -73,6 +77,7 @@ class ClassifierInput:
         return cls(
             num_frames=clips["num_frames"],
             stride=clips["stride"],
+            stride_s=clips.get("stride_s"),
             size_px=clips["size_px"],
             num_clips=evaluation.num_clips,
             num_crops=evaluation.num_crops,
@@ -103,7 +108,10 @@ class ClassifierInput:
 
     def to_json(self) -> str:
         """The input as a line of text."""
-        return json.dumps(self, default=vars, sort_keys=True)
+        values = dict(vars(self))
+        if self.stride_s is None:
+            del values["stride_s"]  # older files have none
+        return json.dumps(values, default=vars, sort_keys=True)
 
     def with_clips(self, num_clips: int | None) -> Self:
         """The same with another number of clips; None leaves it."""
@@ -114,6 +122,7 @@ class ClassifierInput:
         spec = stage_views.evaluation(
             num_frames=self.num_frames,
             stride=self.stride,
+            stride_s=self.stride_s,
             size_px=self.size_px,
             num_clips=self.num_clips,
             num_crops=self.num_crops,

@@ -29,6 +29,7 @@ def test_one_round(textured_shards: Manifest, tmp_path: Path) -> None:
     command = [
         *[sys.executable, "bench/loader_throughput.py", "--shards", str(textured_shards.root)],
         *["--size", "32", "--videos", "4", "--batch-size", "2", "--rounds", "1"],
+        *["--readers", "render-webdataset", "render-folder"],
         *["--peers", "torchcodec", "opencv-pil", "--engines", "fused", "dali", "reference"],
         *["--json", str(tmp_path / "a.json"), "--png", str(tmp_path / "a.png")],
     ]
@@ -38,15 +39,17 @@ def test_one_round(textured_shards: Manifest, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())}
-    assert {"decode only", "fused", "reference"} <= rows.keys()
+    assert {"decode only", "fused", "reference", "render-folder"} <= rows.keys()
     for row in rows.values():
         assert row.keys() >= KEYS
         assert row["views_per_s"] == pytest.approx(row["videos_per_s"] * 10)
         assert row["frames_per_s"] == pytest.approx(row["videos_per_s"] * 160)
     # A contender that is not installed is left out, and a line says so.
-    for name in {"torchcodec", "opencv-pil"} - rows.keys():
+    for name in {"torchcodec", "opencv-pil", "render-webdataset"} - rows.keys():
         assert f"starting {name}\n  left out: not installed" in done.stdout
     assert rows["reference"]["psnr_db"] > 100
     assert rows["fused"]["psnr_db"] > 42
+    for name in {"render-webdataset", "render-folder"} & rows.keys():
+        assert rows[name]["psnr_db"] == rows["fused"]["psnr_db"]  # the same pixels
     assert "dali" not in rows or rows["dali"]["psnr_db"] > 42
     assert (tmp_path / "a.png").stat().st_size > 1000

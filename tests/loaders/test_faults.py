@@ -148,6 +148,19 @@ def test_a_cache_that_cannot_be_written_is_no_bad_video(
     assert not loader.bad
 
 
+def test_a_bad_video_counts_with_all_its_clips(copied: Manifest, tiny_views: ViewSpec) -> None:
+    """One of 11 videos is bad. That is a share of 1/11 for any number of clips."""
+    key = _damage(copied, 5)
+    skip = Skip(max_bad_share=0.095)
+    loader = open_loader(copied, tiny_views, on_error=skip, clips_per_video=3, batch_size=4)
+    assert sum(int(batch.valid.sum()) for batch in loader.batches(0)) == 30
+    assert list(loader.bad) == [key]
+    skip = Skip(max_bad_share=0.09)
+    loader = open_loader(copied, tiny_views, on_error=skip, clips_per_video=3, batch_size=4)
+    with pytest.raises(LoaderError, match=r"3 bad videos in epoch 0, more than .* of 33;"):
+        list(loader.batches(0))
+
+
 def test_too_many_bad_videos_fail_the_run(copied: Manifest, tiny_views: ViewSpec) -> None:
     for row in (1, 4, 7):
         _damage(copied, row)

@@ -1,7 +1,7 @@
 """Every loss against a slow formula written independently, its chance value and its gradient."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -18,14 +18,16 @@ def embeddings(*shape: int, seed: int = 0) -> Tensor:
     return normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
 
 
-def slow_nt_xent(u: Tensor, v: Tensor) -> float:
+def slow_nt_xent(u: Tensor, v: Tensor, videos: Sequence[int] | None = None) -> float:
     rows = [*v, *u]
     num = len(u)
+    ids = list(range(num)) if videos is None else videos
     total = 0.0
     for a in range(2 * num):
         partner = (a + num) % (2 * num)
-        scores = [math.exp(float(rows[a] @ rows[k]) / TEMPERATURE) for k in range(2 * num)]
-        total += -math.log(scores[partner] / (sum(scores) - scores[a]))
+        others = [k for k in range(2 * num) if ids[k % num] != ids[a % num]]
+        scores = {k: math.exp(float(rows[a] @ rows[k]) / TEMPERATURE) for k in (partner, *others)}
+        total += -math.log(scores[partner] / sum(scores.values()))
     return total / (2 * num)
 
 
@@ -42,6 +44,47 @@ def test_invariant_loss_is_the_sum_over_56_ordered_pairs() -> None:
     among_short = sum(slow_nt_xent(short[:, *a], short[:, *b]) for a, b in pairs) / 4
     wanted = slow_nt_xent(long[:, 0], long[:, 1]) + among_short
     assert losses.invariant_loss(long, short).item() == pytest.approx(wanted, abs=1e-9)
+
+
+VIDEOS = [7, 3, 7, 5, 7]  # three windows of one video
+
+
+def test_windows_of_one_video_are_no_negatives_of_each_other() -> None:
+    u, v, videos = embeddings(5, 16), embeddings(5, 16, seed=1), torch.tensor(VIDEOS)
+    found = losses.nt_xent(u, v, videos=videos).item()
+    assert found == pytest.approx(slow_nt_xent(u, v, VIDEOS), abs=1e-9)
+    assert found < losses.nt_xent(u, v).item() - 0.1
+    long, short = embeddings(5, 2, 8), embeddings(5, 2, 4, 8, seed=1)
+    views = [(i, c) for i in range(2) for c in range(4)]
+    among_short = sum(
+        slow_nt_xent(short[:, *a], short[:, *b], VIDEOS) for a in views for b in views if a != b
+    )
+    wanted = slow_nt_xent(long[:, 0], long[:, 1], VIDEOS) + among_short / 4
+    assert losses.invariant_loss(long, short, videos=videos).item() == pytest.approx(wanted)
+
+
+def test_other_videos_are_told_apart_as_without_numbers() -> None:
+    """To the bit, and where a batch has one video alone nothing is left to tell apart."""
+    long, short = embeddings(3, 2, 8), embeddings(3, 2, 4, 8, seed=1)
+    found = losses.invariant_loss(long, short, videos=torch.tensor([4, 0, 9]))
+    assert torch.equal(found, losses.invariant_loss(long, short))
+    alone = losses.invariant_loss(long, short, videos=torch.tensor([4, 4, 4]))
+    assert alone.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_bad_window_among_windows_of_its_video_counts_for_nothing() -> None:
+    """The loss and its gradient are finite, and those of the batch without it."""
+    u, v = embeddings(4, 6).requires_grad_(), embeddings(4, 6, seed=1)
+    good, videos = torch.tensor([True, False, True, True]), torch.tensor([2, 2, 2, 2])
+    for numbers in (videos, torch.tensor([2, 2, 5, 2])):
+        weights = good.double() / good.double().mean()
+        found = losses.nt_xent(u, v, 0.1, weights, numbers)
+        assert found.item() == pytest.approx(
+            losses.nt_xent(u[good], v[good], 0.1, None, numbers[good]).item(), abs=1e-12
+        )
+        (gradient,) = torch.autograd.grad(found, u)
+        assert gradient.isfinite().all()
+        assert not gradient[1].any()
 
 
 def slow_nt_xent_with(u: Tensor, v: Tensor, old_u: Tensor, old_v: Tensor, others: Tensor) -> float:
@@ -71,10 +114,10 @@ def test_earlier_videos_are_negatives_of_every_pair() -> None:
     )
     among_long = slow_nt_xent_with(long[:, 0], long[:, 1], old_long[:, 0], old_long[:, 1], others)
     earlier = losses.EarlierVideos(long=old_long, short=old_short, others=others)
-    found = losses.invariant_loss(long, short, TEMPERATURE, None, earlier)
+    found = losses.invariant_loss(long, short, TEMPERATURE, earlier=earlier)
     assert found.item() == pytest.approx(among_long + among_short / 4, abs=1e-9)
     none = losses.EarlierVideos(old_long, old_short, torch.zeros_like(others))
-    found = losses.invariant_loss(long, short, TEMPERATURE, None, none)
+    found = losses.invariant_loss(long, short, TEMPERATURE, earlier=none)
     assert found.item() == pytest.approx(losses.invariant_loss(long, short).item(), abs=1e-12)
 
 
@@ -84,7 +127,7 @@ def with_earlier(long: Tensor, short: Tensor, weights: Tensor | None) -> Tensor:
     earlier = losses.EarlierVideos(
         embeddings(3, 2, 6, seed=7), embeddings(3, 2, 4, 6, seed=8), others
     )
-    return losses.invariant_loss(long, short, 0.1, weights, earlier)
+    return losses.invariant_loss(long, short, 0.1, weights, earlier=earlier)
 
 
 @pytest.mark.parametrize(

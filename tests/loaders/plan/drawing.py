@@ -12,7 +12,14 @@ NUM_ROWS = 1500
 HEIGHT, WIDTH = 240, 320
 
 
-def draw(spec: ViewSpec, rows: np.ndarray, *, num_frames: int = 150, seed: int = 1) -> Plan:
+def draw(
+    spec: ViewSpec,
+    rows: np.ndarray,
+    *,
+    num_frames: int = 150,
+    seed: int = 1,
+    clips: np.ndarray | None = None,
+) -> Plan:
     return draw_plan(
         spec,
         rows=rows,
@@ -21,6 +28,7 @@ def draw(spec: ViewSpec, rows: np.ndarray, *, num_frames: int = 150, seed: int =
         heights=np.full(len(rows), HEIGHT),
         widths=np.full(len(rows), WIDTH),
         seed=seed,
+        clips=clips,
     )
 
 

@@ -1,4 +1,4 @@
-"""Stage 1: each kind has its own terms, and reflected windows may stay out of L_D1 and L_D2."""
+"""Stage 1: each kind's terms; reflected windows, and several windows of one video."""
 
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from loaders import Batch
 from shards.format.manifest import Manifest
+from tb import losses
 from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.method.pretraining import pretrain_stage
@@ -114,3 +115,23 @@ def test_where_all_windows_are_reflected_the_terms_are_zero(manifest: Manifest) 
     gradients = [p.grad for p in stage.model.parameters() if p.grad is not None]
     assert gradients
     assert not any(gradient.any() for gradient in gradients)
+
+
+def test_windows_of_one_video_are_no_negatives(manifest: Manifest) -> None:
+    config = load_config(
+        "demo", [*QUICK, "pretrain.optim.clips_per_video=20", "pretrain.optim.batch_size=24"]
+    )
+    stage = pretrain_stage(StageKind.INVARIANT, manifest, config)
+    assert stage.steps_per_epoch == 20
+    stage.model.eval()
+    with torch.no_grad():
+        batch = next(stage.loaders[0].stream())
+        rows = torch.from_numpy(batch.plan.rows)
+        assert len(np.unique(batch.plan.rows)) < 24
+        short, long = (
+            stage.model(views.flatten(0, -5)).view(*views.shape[:-4], -1)
+            for views in (batch.views["short"], batch.views["long"])
+        )
+        found = stage.loss((batch,))["L_I"]
+    assert torch.allclose(found, losses.invariant_loss(long, short, videos=rows), rtol=1e-5)
+    assert not torch.allclose(found, losses.invariant_loss(long, short), rtol=1e-3)

@@ -64,6 +64,30 @@ def test_stretches_are_videos_of_their_own(
     assert begin == len(frames)
 
 
+@pytest.mark.parametrize("fps", [20, 60])
+def test_clips_in_seconds_show_the_same_moments_at_every_rate(tmp_path: Path, fps: int) -> None:
+    """0.1 s are 2 frames at 20 fps, and 6 at 60."""
+    path = make_video(tmp_path / "a.mp4", num_frames=fps, fps=fps)
+    in_seconds = Render(
+        evaluation(num_frames=4, stride=None, stride_s=0.1, size_px=16, num_clips=3)
+    )
+    in_frames = Render(evaluation(num_frames=4, stride=fps // 10, size_px=16, num_clips=3))
+    assert torch.equal(whole_video(path, in_seconds).clips, whole_video(path, in_frames).clips)
+    for one, other in zip(
+        stretches(path, in_seconds, Fraction(1, 2)),
+        stretches(path, in_frames, Fraction(1, 2)),
+        strict=True,
+    ):
+        assert torch.equal(one.clips, other.clips)
+    with pytest.raises(
+        InputError, match=r"stride_s of this classifier's clips is 0\.1, and frames"
+    ):
+        clips_of_frames(np.zeros((9, 40, 50, 3), np.uint8), in_seconds)
+    too_short = Render(evaluation(num_frames=4, stride=None, stride_s=0.005, size_px=16))
+    with pytest.raises(InputError, match=r"less than half a frame of video '.*a\.mp4' at"):
+        whole_video(make_video(tmp_path / "b" / "a.mp4", fps=20), too_short)
+
+
 def test_arrays_of_frames(render: Render) -> None:
     """Each frame has its own grey, and a tint that no other channel order would give."""
     rgb = np.full((30, 40, 50, 3), 8 * np.arange(30)[:, None, None, None], np.uint8)

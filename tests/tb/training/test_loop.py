@@ -1,5 +1,6 @@
 """The training loop in real runs: resuming, stopping, refusing."""
 
+import json
 import math
 import os
 import shutil
@@ -20,10 +21,12 @@ from shards.format.manifest import Manifest
 from tb.config.load_config import load_config, work_config
 from tb.config.sections import Config
 from tb.method.baselines import supervised_only_stage
+from tb.method.stages import build_stage
+from tb.stage_kinds import StageKind
 from tb.training.loop import train
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.reporter import TrainingError
-from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint, save_checkpoint
 from tb.workflow.run import run_stage
 from tests.tb.commands import tb
 from tests.tb.conftest import QUICK
@@ -127,6 +130,43 @@ def test_other_settings_are_refused_by_name(
     changed = config.model_copy(update={"student": student})
     with pytest.raises(InputError, match=r"optim\.lr was 0\.003, now 0\.5.*another --out"):
         run_stage("supervised", manifest, changed, finished)
+
+
+def test_clips_per_video_belongs_to_a_run(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    """A run of another number is refused. A record from before the setting stands for 1."""
+    work = tmp_path / "work"
+    shutil.copytree(finished, work)
+    two = load_config(str(work / "config.yaml"), ["student.optim.clips_per_video=2"])
+    with pytest.raises(InputError, match=r"optim\.clips_per_video was 1, now 2.*another --out"):
+        run_stage("supervised", manifest, two, work)
+    path = work / "supervised" / CHECKPOINT
+    state = load_checkpoint(path)
+    settings = json.loads(state["settings"])
+    del settings["optim"]["clips_per_video"]
+    save_checkpoint(path, {**state, "settings": json.dumps(settings)})
+    with pytest.raises(InputError, match=r"optim\.clips_per_video was None, now 2"):
+        run_stage("supervised", manifest, two, work)
+    run_stage("supervised", manifest, config, work)
+
+
+def test_both_streams_have_as_many_clips(
+    manifest: Manifest, config: Config, finished: Path, tmp_path: Path
+) -> None:
+    """An epoch of the student has three times as many steps, and a killed run ends the same."""
+    three = load_config("demo", [*QUICK, "student.optim.clips_per_video=3"])
+    one, stage = (
+        build_stage(StageKind.STUDENT, manifest, each, finished) for each in (config, three)
+    )
+    assert [loader.planner.num_windows for loader in stage.loaders] == [36, 36]
+    assert (one.steps_per_epoch, stage.steps_per_epoch) == (3, 9)
+    whole = train(supervised_only_stage(manifest, three), tmp_path / "whole", three)
+    with pytest.raises(StoppedError):
+        train(stopping_at(supervised_only_stage(manifest, three), 3), tmp_path / "cut", three)
+    cut = train(supervised_only_stage(manifest, three), tmp_path / "cut", three)
+    assert same_weights(whole, cut)
+    assert not same_weights(whole, finished / "supervised" / CHECKPOINT)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batch(

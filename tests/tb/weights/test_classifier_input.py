@@ -10,6 +10,7 @@ from loaders.plan.normalization import NORMALIZATIONS
 from loaders.plan.stage_views import evaluation
 from shards.errors import InputError
 from tb.config.load_config import dump_yaml, load_config
+from tb.method.streams import clip_views, pretrain_views
 from tb.weights.classifier_input import ClassifierInput
 
 FILE = Path("a.safetensors")
@@ -39,24 +40,49 @@ def test_a_checkpoint_and_its_work_folder_say_what_the_settings_say(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", [None, "imagenet"])
-@pytest.mark.parametrize("stride", [None, 3])
-def test_text_and_back(name: str | None, stride: int | None) -> None:
+@pytest.mark.parametrize(("stride", "stride_s"), [(None, None), (3, None), (None, 0.125)])
+def test_text_and_back(name: str | None, stride: int | None, stride_s: float | None) -> None:
     shown = ClassifierInput(
         num_frames=5,
         stride=stride,
+        stride_s=stride_s,
         size_px=40,
         num_clips=2,
         num_crops=1,
         normalization=None if name is None else NORMALIZATIONS[name],
     )
     assert ClassifierInput.of_json(shown.to_json(), FILE) == shown
+    assert ("stride_s" in shown.to_json()) == (stride_s is not None)  # as older files
     assert shown.with_clips(7) == replace(shown, num_clips=7)
     assert shown.with_clips(None) == shown
 
 
+def test_a_stride_in_seconds_goes_from_the_settings_to_all_views() -> None:
+    config = load_config(
+        "demo",
+        [f"{name}.clips.stride=null" for name in ("pretrain", "classify")]
+        + ["pretrain.clips.stride_s=0.05", "classify.clips.stride_s=0.1"],
+    )
+    record = {"classify": config.classify.model_dump(mode="json")}
+    for shown in (
+        ClassifierInput.of(config),
+        ClassifierInput.of_checkpoint(Path("a/b/mine.pt"), record),
+    ):
+        assert shown is not None
+        assert (shown.views().stride_s, shown.views().whole) == (0.1, False)
+    assert pretrain_views(config).stride_s == 0.05
+    assert clip_views(config).stride_s == 0.1
+
+
 def test_bad_text_is_refused() -> None:
     good = asdict(ClassifierInput.of(load_config("demo")))
-    for changes in ({"num_crops": 2}, {"size_px": "wide"}, {"surprise": 1}, {"num_frames": 0}):
+    for changes in (
+        {"num_crops": 2},
+        {"stride_s": 0.1},
+        {"size_px": "wide"},
+        {"surprise": 1},
+        {"num_frames": 0},
+    ):
         with pytest.raises(InputError):
             ClassifierInput.of_json(json.dumps({**good, **changes}), FILE)
     for text in ("", "[1]", "{}"):
