@@ -36,7 +36,7 @@ STYLE = """
 
 
 def chart(results: Path = RESULTS) -> str:
-    """The SVG: a panel for each kind of view, and a bar in it for each loader, in videos a second."""
+    """The SVG: for each kind of view a panel, with a bar for each loader, in videos a second."""
     lines, y = [], 22
     for title, name in PANELS.items():
         rows = json.loads((results / name).read_text())
