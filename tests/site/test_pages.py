@@ -11,6 +11,8 @@ from shards.files.store import open_store
 from shards.format.manifest import Manifest
 from tb.cli import app
 from tb.config.load_config import load_config
+from tests.make_videos import make_video
+from tests.tb.commands import tb
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md")})
@@ -21,7 +23,8 @@ CODE = [
     for page in [ROOT / "docs" / f"{name}.md"]
     for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
 ]
-_TYPED = re.compile(r"^(?:tb|srun .*?\btb|torchrun .*-m tb\.cli) (.*)$")
+# `tb --import ...` needs a file of the page that shows it, which has a test of its own.
+_TYPED = re.compile(r"^(?:tb|srun .*?\btb|torchrun .*-m tb\.cli) (?!--)(.*)$")
 
 
 def _commands(page: Path) -> list[str]:
@@ -72,3 +75,22 @@ def test_a_command_is_one_of_ours(page: Path, line: str) -> None:
     given = command.make_context(path, words).params  # refuses what does not exist
     preset = given.get("preset")
     load_config(None if preset in (None, "FILE") else str(preset), given.get("set_") or [])
+
+
+@pytest.mark.slow
+def test_the_start_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, one after the other, and the files that it names; only the steps are fewer."""
+    monkeypatch.chdir(tmp_path)
+    for index in range(12):
+        path = tmp_path / "videos" / ("diving", "jumping")[index % 2] / f"{index}.mp4"
+        make_video(path, num_frames=70, seed=index)
+    (tmp_path / "videos" / "jumping" / "empty.mp4").touch()  # it is left out
+    for line in _commands(ROOT / "docs" / "start.md"):
+        words = shlex.split(line)
+        if words[0] == "train":
+            for stage in ("pretrain", "finetune", "student"):
+                words += ["--set", f"{stage}.optim.steps=4"]
+        tb(*words)
+    for name in ("data/mine/skipped.jsonl", "views.png", "runs/mine/report.html", "answers.csv"):
+        assert name in (ROOT / "docs" / "start.md").read_text()
+        assert (tmp_path / name).exists(), name
