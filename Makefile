@@ -31,7 +31,7 @@ lint: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff check $(FOLDERS)
 	$(BIN)/mypy
 
-check: lint test-all  ## what CI runs
+check: lint docs test-all  ## what CI runs
 
 docs: $(INSTALLED)  ## the site, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
