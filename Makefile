@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-FOLDERS := shards loaders tb bench tests
+FOLDERS := shards loaders tb bench tests docs
 
-.PHONY: demo test test-slow test-all test-lowest mutations lint check gpu-check clean
+.PHONY: demo test test-slow test-all test-lowest mutations lint check docs gpu-check clean
 
 demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/report.html
 	$(BIN)/tb demo --out demo
@@ -31,14 +31,17 @@ lint: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff check $(FOLDERS)
 	$(BIN)/mypy
 
-check: lint test-all  ## what CI runs
+check: lint docs test-all  ## what CI runs
+
+docs: $(INSTALLED)  ## the site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 gpu-check: $(INSTALLED)  ## on a GPU machine: checks and figures that need a GPU, to gpu-check/
 	-$(BIN)/pip install --quiet -e '.[gpu-check]'  # without a network, what is already installed
 	$(BIN)/python -m bench.gpu_check --out gpu-check --minutes 8
 
 clean:  ## removes the virtual environment, caches and the demo
-	rm -rf .venv .venv-lowest demo gpu-check .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest demo gpu-check site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(FOLDERS) -name __pycache__ -prune -exec rm -rf {} +
 
 # Made again only when pyproject.toml has changed.

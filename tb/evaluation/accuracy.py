@@ -28,7 +28,7 @@ class Evaluation:
         top5: Share whose label is among the five most probable classes (or all, if fewer); a class
             of probability 0 is never among them.
         class_top1: Top-1 of each class; None for a class without videos.
-        confusion: Counts of videos, as confusion[label][prediction].
+        confusion: Counts of videos, as `confusion[label][prediction]`.
         source: What the numbers depend on: checkpoint, data and settings.
         num_peeks: Readings of the split so far that were declared as peeks.
         num_readings: Readings of the split so far with this stage, by whatever command.
