@@ -271,7 +271,8 @@ def test_an_augmentation_depends_on_seed_epoch_and_video_alone(manifest: Manifes
     def batch(rows: list[int], epoch: int) -> Batch:
         views = {"short": torch.zeros(len(rows), 2, 4, 1, 1, 1, 1)}
         views["long"] = torch.zeros(len(rows), 2, 1, 1, 1, 1)
-        plan = SimpleNamespace(rows=np.array(rows), epochs=np.full(len(rows), epoch))
+        zeros = np.zeros(len(rows), np.int64)
+        plan = SimpleNamespace(rows=np.array(rows), epochs=zeros + epoch, clips=zeros)
         return given(views, plan)
 
     augmented = AugmentedLoss(loss=loss, augment=note, name="note", seed=3)
