@@ -38,6 +38,13 @@ def test_warm_up_then_cosine_to_zero() -> None:
     assert cosine.lr(100) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_an_epochs_loss_is_the_mean_of_its_steps() -> None:
+    schedule = Schedule(optim=OPTIM, steps_per_epoch=3)
+    losses = [1.0, 2.0, 3.0, 9.0, None, 5.0, None, None, None]
+    found = [schedule.observe(step, loss) for step, loss in enumerate(losses)]
+    assert found == [None, None, 2.0, None, None, 7.0, None, None, None]
+
+
 def test_plateau_halves_after_patience_down_to_its_floor() -> None:
     # The first epoch is the best, the others bring no gain.
     found = rates(Schedule(optim=OPTIM, steps_per_epoch=2), range(4, 20), *[1.0] * 8)

@@ -1,4 +1,4 @@
-"""Runs the notebooks of the site: `python -m tests.site.notebooks` stores their outputs in them."""
+"""Runs the notebooks of the site: `python -m tests.docs.notebooks` stores their outputs in them."""
 
 import re
 import tempfile

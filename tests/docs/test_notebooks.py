@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.site.notebooks import NOTEBOOKS, executed, words
+from tests.docs.notebooks import NOTEBOOKS, executed, words
 
 
 def test_there_are_notebooks() -> None:
