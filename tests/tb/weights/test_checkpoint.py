@@ -65,7 +65,7 @@ def test_another_backbone_is_refused_with_both_names(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, classifier_state())
     with pytest.raises(InputError, match=r"backbone 'small', but this run uses 'r3d_18'.*--set"):
-        load_backbone(path, build_backbone("r3d_18"), None)
+        load_backbone(path, load_checkpoint(path), build_backbone("r3d_18"), None)
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_backbone_comes_out_of_any_checkpoint(tmp_path: Path) -> None:
     state = classifier_state()
     save_checkpoint(path, state)
     backbone = build_backbone("small")
-    load_backbone(path, backbone, None)
+    load_backbone(path, load_checkpoint(path), backbone, None)
     weights = state["model"]
     assert isinstance(weights, dict)
     for name, value in backbone.state_dict().items():
