@@ -18,7 +18,7 @@ from loaders.engines import choice
 from loaders.engines.choice import why_not_dali
 from loaders.engines.dali import nvdec
 from loaders.engines.dali.engine import open_dali_engine
-from loaders.engines.dali.layout import Axis, DaliLayout, usual_layout, variations
+from loaders.engines.dali.layout import Axis, DaliLayout, DaliViews, usual_layout, variations
 from loaders.engines.dali.meter import Meter, Nvml
 from loaders.engines.dali.nvdec import NvdecError, check_decodable, decoder_caps
 from loaders.plan.views import ViewSpec
@@ -233,7 +233,7 @@ def test_the_layouts_that_are_tried(
         device=GPU,
         batch_size=40,
         num_workers=1,  # readers; it has nothing to do with the layout
-        layout=None,
+        layout=DaliViews.OPERATORS,
     )
     assert engine.num_decoders == card.num_decoders
     start = usual_layout(engine.num_decoders, engine.batch_size)
