@@ -20,6 +20,7 @@ TITLES = {
     "fused": "fused (this toolkit)",
     "torchcodec": "torchcodec + torchvision",
     "spdl": "SPDL + torch",
+    "spdl-threads": "SPDL in threads + torch",
     "video-reader-rs": "video-reader-rs + torch",
     "decord2": "decord2 + torchvision",
     "decode only": "FFmpeg decoding only",
@@ -39,8 +40,8 @@ def chart(results: Path = RESULTS) -> str:
     """The SVG: for each kind of view a panel, with a bar for each loader, in videos a second."""
     lines, y = [], 22
     for title, name in PANELS.items():
-        rows = json.loads((results / name).read_text())
-        speeds = {row["name"]: row["videos_per_s"] for row in rows}
+        rows = json.loads((results / name).read_text())["rows"]
+        speeds = {row["name"]: row["videos_per_s"] for row in rows if row["name"] in TITLES}
         lines.append(f'<text class="title" x="0" y="{y}">{title}</text>')
         for row, loader in enumerate(name for name in TITLES if name in speeds):
             lines += _bar(loader, speeds[loader], max(speeds.values()), y + 8 + row * ROW_PX)

@@ -10,11 +10,12 @@ import math
 import multiprocessing
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -22,9 +23,9 @@ from typing import Any, cast
 import av
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from bench.peers import PEERS, Render
+from bench.peers import PEERS, THREADED, Render
 from bench.readers import FOLDER, READERS, Folder, rendered_views, shard_urls, webdataset_samples
 from loaders import DaliLayout, Loader, TryLayouts, open_loader
 from loaders.engines import reference
@@ -146,6 +147,11 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     render = importlib.import_module(PEERS[name]).load()
     # `render` serves the PSNR below. The workers load the library again.
     dataset = _PeerDataset(loader, name, job.dtype)
+    if name in THREADED:
+        pool = ThreadPoolExecutor(job.num_workers)
+        return partial(_in_threads, pool, dataset, loader, job), _psnr_db(
+            loader, _peer_views(render)
+        )
     workers: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=job.batch_size,
@@ -238,6 +244,20 @@ def _peer(
     order.indices = [(epoch, row) for plan in plans for row in plan.rows.tolist() if row >= 0]
     for batch in workers:
         yield len(batch[0])
+
+
+def _in_threads(
+    pool: ThreadPoolExecutor, dataset: "_PeerDataset", loader: Loader, job: Job, epoch: int
+) -> Iterator[int]:
+    """The threads work on this batch and the two after it."""
+    started: deque[list[Future[list[torch.Tensor]]]] = deque()
+    for plan in chain(islice(loader.plans(epoch), job.num_batches), [None, None]):
+        if plan is not None:
+            rows = plan.rows[plan.rows >= 0].tolist()
+            started.append([pool.submit(dataset.__getitem__, (epoch, row)) for row in rows])
+        if plan is None or len(started) > 2:
+            batch = default_collate([done.result() for done in started.popleft()])
+            yield len(batch[0])
 
 
 class _PeerDataset(Dataset[list[torch.Tensor]]):

@@ -2,10 +2,11 @@
 
     python -m bench.late_windows --shards DIR [--frames 16] [--rounds 9] [--device cpu]
 
-Takes the longest video of DIR, and a run of frames at its start, in its middle and at its end. DALI
-decodes it from the whole file and from a file that holds only the window; PyAV decodes the window
-too. First the pixels of both of DALI's ways are compared. Each round times every cell once, and
-medians count. On a CPU, DALI decodes vp9 and mjpeg.
+Takes the longest video of DIR, and a run of frames at its start, in its middle and at its end. Each
+begins with a GOP, so all have as many frames to decode. DALI decodes it from the whole file and
+from a file that holds only the window; PyAV decodes the window too. First the pixels of both of DALI's
+ways are compared. Each round times every cell once, and medians count. The last row is the time to
+make the window's file, in microseconds. On a CPU, DALI decodes vp9 and mjpeg.
 """
 
 import argparse
@@ -24,12 +25,15 @@ from loaders.decode import decode_frames
 from loaders.engines.dali.engine import DaliEngine
 from loaders.engines.dali.graph import Graph
 from loaders.engines.dali.samples import Sample, SampleBatch
+from loaders.engines.dali.window_file import window_file
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import read_manifest
 from shards.reader import ShardReader
 
-WAYS = ("DALI, whole file", "DALI, window", "PyAV, window")
+WHOLE, WINDOW, PYAV, FILE = "DALI, whole file", "DALI, window", "PyAV, window", "its file, us"
+WAYS = {WHOLE: 1e3, WINDOW: 1e3, PYAV: 1e3, FILE: 1e6}
+"""The rows, and what makes their figures of seconds."""
 
 
 def main() -> None:
@@ -38,12 +42,14 @@ def main() -> None:
     manifest = read_manifest(options.shards)
     row = int(np.argmax(manifest.num_frames))
     num_frames, wanted = int(manifest.num_frames[row]), options.frames
-    starts = [0, (num_frames - wanted) // 2, num_frames - wanted]
     spec = stage_views.finetune(num_frames=wanted, size_px=32)
     with (
         ShardReader(manifest) as reader,
         open_loader(manifest, spec, engine="dali", device=options.device, batch_size=1) as loader,
     ):
+        gops = np.array(reader.read_window(row, 0, num_frames - 1).byte_range.gop_frames)
+        gops = gops[gops + wanted <= num_frames]
+        starts = [int(gops[k]) for k in (0, len(gops) // 2, -1)]
         cells = _cells(loader, reader, row, starts, wanted)
         seconds: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
         for _ in range(options.rounds + 1):  # the first one is a warm-up
@@ -53,8 +59,8 @@ def main() -> None:
                 seconds[cell].append(time.perf_counter() - began_s)
     print(f"{manifest.keys[row]}: {num_frames} frames, {manifest.codecs[row]}; milliseconds")
     print(f"{'':18}" + "".join(f"{f'at {start}':>10}" for start in starts))
-    for way in WAYS:
-        times = [1000 * median(seconds[way, start][1:]) for start in starts]
+    for way, factor in WAYS.items():
+        times = [factor * median(seconds[way, start][1:]) for start in starts]
         print(f"{way:18}" + "".join(f"{value:10.1f}" for value in times))
 
 
@@ -88,9 +94,10 @@ def _cells(
         packets = reader.read_window(row, start, start + wanted - 1)
         size, num_frames = packets.size, int(manifest.num_frames[row])
         cells |= {
-            (WAYS[0], start): partial(_decoded, graph, whole),
-            (WAYS[1], start): partial(_decoded, graph, window),
-            (WAYS[2], start): partial(decode_frames, packets, frames, num_frames, size, _drop),
+            (WHOLE, start): partial(_decoded, graph, whole),
+            (WINDOW, start): partial(_decoded, graph, window),
+            (PYAV, start): partial(decode_frames, packets, frames, num_frames, size, _drop),
+            (FILE, start): partial(window_file, packets),
         }
     return cells
 

@@ -27,6 +27,8 @@ from bench.readers import READERS
 from loaders import TryLayouts
 from loaders.engines.choice import DTYPES, EngineName
 from loaders.plan.stage_views import PRESETS, view_spec
+from shards.files.publish import publish_bytes
+from tb.version import version_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = _rows(contenders, timings, job)
     print(_table(rows, job))
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        settings = {
+            **{name: getattr(job, name) for name in ("views", "size_px", "dtype", "num_workers")},
+            "batch_size": job.batch_size,
+            "videos_per_round": job.num_batches * job.batch_size,
+            "rounds": options.rounds,
+            "timebalance": version_text(),
+        }
+        report = {"settings": settings, "rows": [asdict(row) for row in rows]}
+        publish_bytes(options.json, (json.dumps(report, indent=2) + "\n").encode())
     if options.png:
         _draw(rows, job, options.png)
 

@@ -19,11 +19,14 @@ PEERS = {
     "torchcodec-jitter": "bench.peers.with_torchcodec_jitter",
     "decord2": "bench.peers.with_decord2",
     "spdl": "bench.peers.with_spdl",
+    "spdl-threads": "bench.peers.with_spdl",
     "video-reader-rs": "bench.peers.with_video_reader",
     "pytorchvideo": "bench.peers.with_pytorchvideo",
     "opencv-pil": "bench.peers.with_opencv_pil",
     "dali-cpu": "bench.peers.with_dali_cpu",
 }
+THREADED = {"spdl-threads"}
+"""Peers that run in threads of one process, as SPDL's pipeline does, not in worker processes."""
 
 
 def torchcodec_decoder() -> Any:

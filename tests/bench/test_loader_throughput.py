@@ -38,7 +38,9 @@ def test_one_round(textured_shards: Manifest, tmp_path: Path) -> None:
         command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
-    rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())}
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["settings"]["videos_per_round"] == 4
+    rows = {row["name"]: row for row in report["rows"]}
     assert {"decode only", "fused", "reference", "render-folder"} <= rows.keys()
     for row in rows.values():
         assert row.keys() >= KEYS
