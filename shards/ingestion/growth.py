@@ -107,7 +107,8 @@ def left_out_of(
     settled = {video.source for video in videos} | {entry.source for entry in skipped}
     old = [entry for entry in base.left_out if entry.source not in settled]
     missing = [entry.source for entry in old if not entry.key]
-    missing += [name for name in dataset.missing if name not in {*settled, *missing}]
+    known = {*settled, *missing}
+    missing += [name for name in dataset.missing if name not in known]
     return [*(entry for entry in old if entry.key), *skipped], missing
 
 

@@ -143,7 +143,7 @@ class IngestionJob:
         return write_manifest(self.store, collector.videos, about)
 
     def _grown(self, collector: ShardCollector) -> DatasetJson:
-        """Finishes a set that has got more videos. Until the last step, it is what it was."""
+        """Finishes a set that has got more videos. Until the last step, it has the videos it had."""
         assert self.base is not None
         base = self.base
         videos = [*base.videos, *collector.videos]
@@ -187,7 +187,7 @@ class IngestionJob:
                     f" verify {self.store.name}`, or delete {self.store.name} and run again"
                 )
         if self.strict:
-            self._refuse_skipped([entry for entry in read_skipped(self.store) if entry.key])
+            self._refuse_skipped(read_skipped(self.store))
         self.remove_journal_of(about)
         return report_on(about, num_resumed=about.num_sources, already_done=True)
 
@@ -224,8 +224,8 @@ class IngestionJob:
         with closing(collector), closing(results):
             for source in left:
                 result = source.fault or next(results)
-                if self.base and isinstance(result, Encoded) and self.base.twin_of(result):
-                    result = f"the same video is in the set, as {self.base.twin_of(result)}"
+                if self.base and isinstance(result, Encoded) and (twin := self.base.twin_of(result)):
+                    result = f"the same video is in the set, as {twin}"
                 if isinstance(result, Encoded):
                     collector.add(source, result)
                 else:
@@ -252,9 +252,11 @@ class IngestionJob:
         return [pass_of(list(group)) for _, group in groups]
 
     def _refuse_skipped(self, skipped: Sequence[Skipped]) -> None:
-        source_of = {source.key: source for source in self.dataset.sources}
+        source_of = {source.name(self.dataset.root): source for source in self.dataset.sources}
         for entry in skipped:
-            raise _refusal(source_of[entry.key], entry.reason)
+            # Others are not on disk, or came from another source with `--append`.
+            if entry.source in source_of:
+                raise _refusal(source_of[entry.source], entry.reason)
 
     def _nothing_usable(self, skipped: Sequence[Skipped]) -> NothingUsableError:
         return NothingUsableError(
