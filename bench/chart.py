@@ -40,7 +40,7 @@ def chart(results: Path = RESULTS) -> str:
     lines, y = [], 22
     for title, name in PANELS.items():
         rows = json.loads((results / name).read_text())
-        speeds = {row["name"]: row["videos_per_s"] for row in rows}
+        speeds = {row["name"]: row["videos_per_s"] for row in rows if row["name"] in TITLES}
         lines.append(f'<text class="title" x="0" y="{y}">{title}</text>')
         for row, loader in enumerate(name for name in TITLES if name in speeds):
             lines += _bar(loader, speeds[loader], max(speeds.values()), y + 8 + row * ROW_PX)

@@ -143,7 +143,7 @@ class IngestionJob:
         return write_manifest(self.store, collector.videos, about)
 
     def _grown(self, collector: ShardCollector) -> DatasetJson:
-        """Finishes a set that has got more videos. Until the last step, it has the videos it had."""
+        """Finishes a set that got more videos; until the last step, it has those that it had."""
         assert self.base is not None
         base = self.base
         videos = [*base.videos, *collector.videos]
@@ -218,13 +218,13 @@ class IngestionJob:
         self, collector: ShardCollector, left: Sequence[Source]
     ) -> Iterator[tuple[int, int, str]]:
         """Collects the sources that no finished shard holds."""
-        num_sources = collector.position + len(left)
+        base, num_sources = self.base, collector.position + len(left)
         yield collector.position, num_sources, ""
         results = self.encode(self._passes_of(source for source in left if not source.fault))
         with closing(collector), closing(results):
             for source in left:
                 result = source.fault or next(results)
-                if self.base and isinstance(result, Encoded) and (twin := self.base.twin_of(result)):
+                if base and isinstance(result, Encoded) and (twin := base.twin_of(result)):
                     result = f"the same video is in the set, as {twin}"
                 if isinstance(result, Encoded):
                     collector.add(source, result)
