@@ -37,7 +37,8 @@ def main() -> None:
     options = _parse()
     manifest = read_manifest(options.shards)
     row = int(np.argmax(manifest.num_frames))
-    num_frames, wanted = int(manifest.num_frames[row]), options.frames
+    num_frames = int(manifest.num_frames[row])
+    wanted = min(options.frames, num_frames)
     starts = [0, (num_frames - wanted) // 2, num_frames - wanted]
     spec = stage_views.finetune(num_frames=wanted, size_px=32)
     with (
