@@ -92,7 +92,7 @@ class IngestionJob:
         base = read_base(self.store)
         self.remove_journal_of(base.about)
         new = new_in(self.dataset, base, self.recipe, self.seed)
-        if not new.sources:
+        if not new.sources and base.knows(new.missing):
             return report_on(base.about, already_done=True)
         with Journal(self.store).locked():
             if read_dataset_json(self.store.name).digest != base.about.digest:

@@ -253,6 +253,15 @@ def test_a_bad_video_that_was_added_is_no_fault_of_the_others(root: Path, tmp_pa
     assert _left_out(out) == ["bad.mp4"]
 
 
+def test_a_missing_video_is_listed_also_if_nothing_is_new(root: Path, out: Path) -> None:
+    before = read_manifest(out).digest
+    dataset = from_csv(_table(root, "t", [_OLD[0], "gone.mp4,a,train,"]), min_per_class=1)
+    report = _append(dataset, out)
+    assert (report.num_added, report.num_missing, report.digest) == (0, 1, before)
+    assert _left_out(out) == ["bad.mp4", "gone.mp4"]
+    assert _append(dataset, out).already_done
+
+
 def test_shards_of_unknown_origin_are_named(root: Path, out: Path) -> None:
     """So that nobody deletes those of the finished set."""
     num_old = len(list(out.glob("*.tar")))
@@ -331,7 +340,7 @@ def test_there_must_be_a_finished_set(root: Path, out: Path, tmp_path: Path) -> 
         _append, dataset, tmp_path / "empty"
     )
     assert not list((tmp_path / "empty").iterdir())
-    with pytest.raises(InputError, match="is an earlier state, which never changes"):
+    with pytest.raises(InputError, match="it is an earlier state, which never changes"):
         _append(dataset, Path(f"{out}@{read_manifest(out).digest[:8]}"))
 
 
