@@ -149,9 +149,8 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     dataset = _PeerDataset(loader, name, job.dtype)
     if name in THREADED:
         pool = ThreadPoolExecutor(job.num_workers)
-        return partial(_in_threads, pool, dataset, loader, job), _psnr_db(
-            loader, _peer_views(render)
-        )
+        batches = partial(_in_threads, pool, dataset, loader, job)
+        return batches, _psnr_db(loader, _peer_views(render))
     workers: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=job.batch_size,

@@ -4,8 +4,8 @@
 
 Takes the longest video of DIR, and a run of frames at its start, in its middle and at its end. Each
 begins with a GOP, so all have as many frames to decode. DALI decodes it from the whole file and
-from a file that holds only the window; PyAV decodes the window too. First the pixels of both of DALI's
-ways are compared. Each round times every cell once, and medians count. The last row is the time to
+from a file that holds only the window; PyAV decodes the window too. First the pixels of both of
+DALI's ways are compared. Each round times every cell once, and medians count. The last row is the time to
 make the window's file, in microseconds. On a CPU, DALI decodes vp9 and mjpeg.
 """
 
@@ -41,7 +41,8 @@ def main() -> None:
     options = _parse()
     manifest = read_manifest(options.shards)
     row = int(np.argmax(manifest.num_frames))
-    num_frames, wanted = int(manifest.num_frames[row]), options.frames
+    num_frames = int(manifest.num_frames[row])
+    wanted = min(options.frames, num_frames)
     spec = stage_views.finetune(num_frames=wanted, size_px=32)
     with (
         ShardReader(manifest) as reader,

@@ -60,7 +60,7 @@ class FaultLog:
 
     Attributes:
         skip: The limits for skipping; None to raise at the first bad video.
-        num_videos: Videos that an epoch serves on this rank; one with several clips counts as many.
+        num_videos: Videos that an epoch serves on this rank; one counts once for each clip.
         bad: Key -> reason of every video skipped so far.
     """
 

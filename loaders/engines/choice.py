@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import torch
 
-from loaders.engines.dali.layout import DaliViews, Layout, TryLayouts
+from loaders.engines.dali.layout import DaliLayout, DaliViews, Layout, TryLayouts
 from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from loaders.engines.engine import Engine
@@ -243,6 +243,7 @@ def open_dali(
     from loaders.engines.dali.engine import open_dali_engine  # slow, and DALI is an extra
     from loaders.engines.dali.trials import with_best_layout
 
+    given = layout.views if isinstance(layout, TryLayouts) else layout
     engine = open_dali_engine(
         planner.manifest,
         planner.rows,
@@ -251,7 +252,7 @@ def open_dali(
         device=device,
         batch_size=planner.batch_size,
         num_workers=num_workers,
-        layout=DaliViews.OPERATORS if layout is None or isinstance(layout, TryLayouts) else layout,
+        layout=given if isinstance(given, DaliLayout) else DaliViews(given or DaliViews.OPERATORS),
     )
     if isinstance(layout, TryLayouts):
         if layout.gpu_memory_mb is not None and device.type != "cuda":

@@ -46,16 +46,17 @@ def filtered(
     Raises:
         VideoFaultError: The picture changes size, or is too elongated.
     """
-    graph, size, last_pts = None, (0, 0, ""), -1
+    graph, size, last_pts, needs_all = None, (0, 0, ""), -1, False
     for index, frame in enumerate(frames):
         if graph is None:
             graph = _build_graph(frame, stream, probed, recipe)
             size = (frame.height, frame.width, frame.format.name)
+            # Deinterlacing looks at the frames beside a frame.
+            needs_all = frame.interlaced_frame
         elif size != (frame.height, frame.width, frame.format.name):
             raise VideoFaultError(f"the picture size or format changes at frame {index}")
         if probed.is_constant:
-            # Deinterlacing looks at the frames beside a frame.
-            if not is_wanted(index) and not frame.interlaced_frame:
+            if not needs_all and not is_wanted(index):
                 continue
             frame.pts = index
         elif probed.counted_fps is not None:

@@ -4,7 +4,7 @@ The set keeps its videos as they are: their shards, rows, labels and keys. A vid
 already if its path relative to the root, its times and the size of its file are the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -45,6 +45,10 @@ class Base:
     def keys(self) -> frozenset[str]:
         """The keys that are taken."""
         return frozenset(video.key for video in self.videos)
+
+    def knows(self, names: Iterable[str]) -> bool:
+        """Whether all these sources are in the set, or in its list of those left out."""
+        return {*self.by_source, *(entry.source for entry in self.left_out)}.issuperset(names)
 
     @cached_property
     def _key_of_bytes(self) -> dict[str, str]:
@@ -107,7 +111,8 @@ def left_out_of(
     settled = {video.source for video in videos} | {entry.source for entry in skipped}
     old = [entry for entry in base.left_out if entry.source not in settled]
     missing = [entry.source for entry in old if not entry.key]
-    missing += [name for name in dataset.missing if name not in {*settled, *missing}]
+    known = {*settled, *missing}
+    missing += [name for name in dataset.missing if name not in known]
     return [*(entry for entry in old if entry.key), *skipped], missing
 
 

@@ -5,27 +5,23 @@ a note in OUT/.ingest/. An interrupted run goes on after the last note and write
 an uninterrupted run. The price: the work on the shard in progress is lost.
 """
 
-from collections.abc import Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from shards.cpus import num_cpus
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError
 from shards.errors import InputError
 from shards.files.store import open_store
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from shards.ingestion.ingest_report import IngestReport
-from shards.ingestion.job import IngestionJob
+from shards.ingestion.job import IngestionJob, Results
 from shards.ingestion.out_checks import check_apart, disk_errors
 from shards.ingestion.passes import Pass
 from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
 from shards.progress import Progress, no_progress
 from shards.sources.source import Dataset
-
-Results = Generator[Encoded | TranscodeError, None, None]
 
 
 def ingest(
@@ -74,7 +70,7 @@ def ingest(
     Raises:
         InputError: `out` holds something else or cannot be written, no video can be used,
             `strict` is set and a video is (or was, in an earlier run) skipped, or `append` is set
-            and there is no finished set or the videos or the recipe do not fit to it.
+            and there is no finished set, or the videos or the recipe do not fit it.
     """
     recipe = recipe or Recipe()
     _check_arguments(dataset, recipe, workers, seed, shard_bytes, time_limit_s)

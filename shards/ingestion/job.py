@@ -92,7 +92,7 @@ class IngestionJob:
         base = read_base(self.store)
         self.remove_journal_of(base.about)
         new = new_in(self.dataset, base, self.recipe, self.seed)
-        if not new.sources:
+        if not new.sources and base.knows(new.missing):
             return report_on(base.about, already_done=True)
         with Journal(self.store).locked():
             if read_dataset_json(self.store.name).digest != base.about.digest:
@@ -143,7 +143,7 @@ class IngestionJob:
         return write_manifest(self.store, collector.videos, about)
 
     def _grown(self, collector: ShardCollector) -> DatasetJson:
-        """Finishes a set that has got more videos. Until the last step, it is what it was."""
+        """Finishes a set that got more videos; until the last step, it has those that it had."""
         assert self.base is not None
         base = self.base
         videos = [*base.videos, *collector.videos]
@@ -187,7 +187,7 @@ class IngestionJob:
                     f" verify {self.store.name}`, or delete {self.store.name} and run again"
                 )
         if self.strict:
-            self._refuse_skipped([entry for entry in read_skipped(self.store) if entry.key])
+            self._refuse_skipped(read_skipped(self.store))
         self.remove_journal_of(about)
         return report_on(about, num_resumed=about.num_sources, already_done=True)
 
@@ -218,14 +218,14 @@ class IngestionJob:
         self, collector: ShardCollector, left: Sequence[Source]
     ) -> Iterator[tuple[int, int, str]]:
         """Collects the sources that no finished shard holds."""
-        num_sources = collector.position + len(left)
+        base, num_sources = self.base, collector.position + len(left)
         yield collector.position, num_sources, ""
         results = self.encode(self._passes_of(source for source in left if not source.fault))
         with closing(collector), closing(results):
             for source in left:
                 result = source.fault or next(results)
-                if self.base and isinstance(result, Encoded) and self.base.twin_of(result):
-                    result = f"the same video is in the set, as {self.base.twin_of(result)}"
+                if base and isinstance(result, Encoded) and (twin := base.twin_of(result)):
+                    result = f"the same video is in the set, as {twin}"
                 if isinstance(result, Encoded):
                     collector.add(source, result)
                 else:
@@ -252,9 +252,11 @@ class IngestionJob:
         return [pass_of(list(group)) for _, group in groups]
 
     def _refuse_skipped(self, skipped: Sequence[Skipped]) -> None:
-        source_of = {source.key: source for source in self.dataset.sources}
+        source_of = {source.name(self.dataset.root): source for source in self.dataset.sources}
         for entry in skipped:
-            raise _refusal(source_of[entry.key], entry.reason)
+            # Others are not on disk, or came from another source with `--append`.
+            if entry.source in source_of:
+                raise _refusal(source_of[entry.source], entry.reason)
 
     def _nothing_usable(self, skipped: Sequence[Skipped]) -> NothingUsableError:
         return NothingUsableError(

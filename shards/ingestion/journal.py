@@ -103,10 +103,10 @@ class Journal:
                     " versions was begun there; choose another --out, or"
                     f" {self._start_again()}"
                 )
-        elif any(self._is_ours(name) for name in self._store.names()):
+        elif strays := sorted(filter(self._is_ours, self._store.names())):
             raise InputError(
-                f"{self._store.name}: holds shards of unknown origin; choose another --out, or"
-                " delete them"
+                f"{self._store.name}: holds shards of unknown origin, from {strays[0]} on; choose"
+                " another --out, or delete them"
             )
         else:
             self._store.put_bytes(_SETTINGS_NAME, json.dumps(asdict(settings)).encode())

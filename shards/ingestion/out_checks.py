@@ -15,8 +15,11 @@ def check_apart(dataset: Dataset, out: Path | str) -> None:
 
     It is a file or an earlier state of a set, or holds the videos themselves or Python code.
     """
-    if without_digest(out)[1]:
-        raise InputError(f"{out}: is an earlier state, which never changes; leave out the @...")
+    if digest := without_digest(out)[1]:
+        raise InputError(
+            f"{out}: with @{digest} at its end it is an earlier state, which never changes; leave"
+            " that out"
+        )
     folder = local_path(out)
     if folder is None:
         return

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,9 @@ from shards.encode import transcode as module
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, transcode, transcode_parts
 from shards.sources.segment import Segment
+from tests.make_videos import make_video
 from tests.shards import damage
+from tests.shards.helpers import decoded_rgb
 from tests.shards.numbered_videos import make_numbered, numbers_in
 
 _NUM_FRAMES = 120
@@ -142,6 +145,26 @@ def test_a_result_is_there_when_its_last_frame_is(
     assert counted == [10]
     next(results)
     assert counted == [_NUM_FRAMES]
+
+
+def test_a_segment_that_ends_with_interlaced_pictures_is_deinterlaced_as_in_the_whole(
+    tmp_path: Path,
+) -> None:
+    """The picture after its last one is progressive, and deinterlacing looks at it."""
+    halves = {"a.m2v": "+ildct+ilme", "b.m2v": "0"}
+    for name, flags in halves.items():
+        options = {"flags": flags, "b": "8M"}
+        make_video(tmp_path / name, num_frames=6, codec="mpeg2video", options=options)
+    path = tmp_path / "mixed.m2v"
+    path.write_bytes(b"".join((tmp_path / name).read_bytes() for name in halves))
+    recipe = Recipe(codec="mjpeg")  # each picture by itself
+    (whole,), (part,) = (
+        list(transcode_parts(path, [segment], recipe)) for segment in (None, _segment("0", "0.24"))
+    )
+    assert isinstance(whole, Encoded)
+    assert isinstance(part, Encoded)
+    assert (whole.num_frames, part.num_frames) == (12, 6)
+    np.testing.assert_array_equal(decoded_rgb(part.data), decoded_rgb(whole.data)[:6])
 
 
 def test_max_seconds_cuts_each_segment(videos: dict[str, Path]) -> None:

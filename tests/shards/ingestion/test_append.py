@@ -242,6 +242,36 @@ def test_videos_that_were_left_out_are_tried_again(root: Path, out: Path, tmp_pa
     assert verify(out) == []
 
 
+def test_a_bad_video_that_was_added_is_no_fault_of_the_others(root: Path, tmp_path: Path) -> None:
+    """The plain command with --strict looks only at its own videos."""
+    good, bad = _table(root, "good", _OLD[:2]), _table(root, "bad", ["bad.mp4,a,train,"])
+    out = tmp_path / "set"
+    ingest(from_csv(good), out, **_HOW)  # type: ignore[arg-type]
+    assert _append(from_csv(bad, min_per_class=1), out).num_skipped == 1
+    again = ingest(from_csv(good), out, strict=True, **_HOW)  # type: ignore[arg-type]
+    assert again.already_done
+    assert _left_out(out) == ["bad.mp4"]
+
+
+def test_a_missing_video_is_listed_also_if_nothing_is_new(root: Path, out: Path) -> None:
+    before = read_manifest(out).digest
+    dataset = from_csv(_table(root, "t", [_OLD[0], "gone.mp4,a,train,"]), min_per_class=1)
+    report = _append(dataset, out)
+    assert (report.num_added, report.num_missing, report.digest) == (0, 1, before)
+    assert _left_out(out) == ["bad.mp4", "gone.mp4"]
+    assert _append(dataset, out).already_done
+
+
+def test_shards_of_unknown_origin_are_named(root: Path, out: Path) -> None:
+    """So that nobody deletes those of the finished set."""
+    num_old = len(list(out.glob("*.tar")))
+    stray = out / f"shard-{num_old:06}.tar"
+    stray.write_bytes(b"mine")
+    message = fault_of(_append, from_csv(root / "new.csv", min_per_class=1), out)
+    assert f"holds shards of unknown origin, from {stray.name} on" in message
+    assert stray.read_bytes() == b"mine"
+
+
 def _left_out(out: Path) -> list[str]:
     return [json.loads(line)["source"] for line in (out / SKIPPED_NAME).read_text().splitlines()]
 
@@ -310,7 +340,7 @@ def test_there_must_be_a_finished_set(root: Path, out: Path, tmp_path: Path) -> 
         _append, dataset, tmp_path / "empty"
     )
     assert not list((tmp_path / "empty").iterdir())
-    with pytest.raises(InputError, match="is an earlier state, which never changes"):
+    with pytest.raises(InputError, match="it is an earlier state, which never changes"):
         _append(dataset, Path(f"{out}@{read_manifest(out).digest[:8]}"))
 
 

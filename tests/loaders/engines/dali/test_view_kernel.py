@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from loaders import DaliLayout, open_loader
+from loaders import DaliLayout, TryLayouts, open_loader
 from loaders.engines.dali import engine as dali_engine
 from loaders.engines.dali.samples import Sample, SampleBatch
 from loaders.engines.engine import StageTimes
@@ -185,5 +185,6 @@ def test_the_kernel_without_triton_names_the_extra(
     small_shards: Manifest, tiny: ViewSpec, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dali_engine, "triton_is_installed", lambda: False)
-    with pytest.raises(InputError, match=r"timebalance\[dali\].*or choose operators"):
-        open_loader(small_shards, tiny, engine="dali", device=device, layout=KERNEL)
+    for layout in (KERNEL, "kernel", TryLayouts(views="kernel")):
+        with pytest.raises(InputError, match=r"timebalance\[dali\].*or choose operators"):
+            open_loader(small_shards, tiny, engine="dali", device=device, layout=layout)
