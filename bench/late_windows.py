@@ -5,8 +5,8 @@
 Takes the longest video of DIR, and a run of frames at its start, in its middle and at its end. Each
 begins with a GOP, so all have as many frames to decode. DALI decodes it from the whole file and
 from a file that holds only the window; PyAV decodes the window too. First the pixels of both of
-DALI's ways are compared. Each round times every cell once, and medians count. The last row is the time to
-make the window's file, in microseconds. On a CPU, DALI decodes vp9 and mjpeg.
+DALI's ways are compared. Each round times every cell once, and medians count. The last row is the
+time to make the window's file, in microseconds. On a CPU, DALI decodes vp9 and mjpeg.
 """
 
 import argparse
