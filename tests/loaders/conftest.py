@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from loaders import Loader
 from loaders.engines.choice import EngineName
@@ -24,10 +23,6 @@ from shards.sources.folder import from_folder
 from tests.loaders.numbered import numbered_paint
 from tests.made_once import made_once
 from tests.make_videos import make_video
-
-# Tests have no time limits, because a busy machine must not fail them.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shards.errors import InputError
 
 any_text_settings = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 # What readers take apart: separators, numbers of every kind, extensions without a name.

@@ -2,15 +2,17 @@
 
 import ctypes
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from av.video.codeccontext import VideoCodecContext
 
 from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
-from shards.packet_decoder import PacketDecoders, padded_packet
+from shards.packet_decoder import PacketDecodeError, PacketDecoders, padded_packet
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
@@ -58,3 +60,18 @@ def _open_decoders() -> list[int]:
     # `isinstance` would ask the objects of other libraries too, and some of them warn then.
     found = [x for x in gc.get_objects() if type(x) is VideoCodecContext]
     return [id(decoder) for decoder in found if decoder.is_open]
+
+
+def test_a_decoder_that_failed_is_thrown_away(tmp_path: Path) -> None:
+    make_video(tmp_path / "videos" / "a" / "v.mp4", num_frames=6, height=48, width=64)
+    ingest(from_folder(tmp_path / "videos", min_per_class=1), tmp_path / "shards", workers=1)
+    with ShardReader(read_manifest(tmp_path / "shards")) as reader:
+        window = reader.read_window(0, 0, 5)
+    before, decoders = set(_open_decoders()), PacketDecoders()
+    list(decoders.frames(window, [0, 5]))
+    assert len(set(_open_decoders()) - before) == 1
+    with pytest.raises(PacketDecodeError):
+        list(decoders.frames(replace(window, data=bytes(len(window.data))), [0, 5]))
+    assert set(_open_decoders()) <= before
+    list(decoders.frames(window, [0, 5]))
+    assert len(set(_open_decoders()) - before) == 1

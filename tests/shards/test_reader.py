@@ -3,6 +3,7 @@
 If a file of a remote set is damaged, it fetches only that file again.
 """
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -27,6 +28,24 @@ def test_the_reader_gives_the_same_bytes(manifest: Manifest) -> None:
                 member = tar.extractfile(f"{video.key}.mp4")
                 assert member is not None
                 assert reader.read(index) == member.read()
+
+
+def test_a_window_is_one_read_of_its_own_bytes(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    pread = os.pread
+
+    def counted(descriptor: int, size: int, offset: int) -> bytes:
+        reads.append(size)
+        return pread(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    with ShardReader(manifest) as reader:
+        window = reader.read_window(3, 17, 19)
+        assert window.byte_range.gop_frames == (16,)
+        assert reads == [len(window.data)]
+        assert len(window.data) < manifest.sizes[3] / 2
 
 
 def test_a_damaged_or_missing_shard_is_named_by_the_reader(

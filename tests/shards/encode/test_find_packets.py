@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shards.encode import transcode as transcoding
 from shards.encode.find_packets import decoded_alone, find_packets, has_same_pictures
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, check_decodes, transcode
@@ -67,6 +68,21 @@ def test_one_wrong_or_missing_picture_is_no_proof(encoded: Encoded) -> None:
     for others in (pictures[:-1], [*pictures[:-1], pictures[0]]):
         assert not has_same_pictures(iter(pictures), iter(others))
         assert not has_same_pictures(iter(others), iter(pictures))
+
+
+def test_a_video_that_is_not_proven_is_stored_without_an_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its GOPs seem to begin a frame late, so they do not decode by themselves."""
+    path = make_video(tmp_path / "a" / "a.mp4", num_frames=NUM_FRAMES)
+    monkeypatch.setattr(transcoding, "find_packets", _second_half_moved)
+    assert transcode(path, Recipe(gop=GOP)).packets is None
+
+
+def _second_half_moved(data: bytes) -> Packets | None:
+    packets = find_packets(data)
+    assert packets is not None
+    return replace(packets, gop_frames=packets.gop_frames + (packets.gop_frames > 0))
 
 
 @pytest.mark.parametrize(

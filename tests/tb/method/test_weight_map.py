@@ -68,7 +68,7 @@ def judged(draw: st.DrawFn) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
 
 
 @given(judged())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_constant_and_not_the_paper_s_rule_is_likelier(
     videos: tuple[torch.Tensor, np.ndarray, np.ndarray],
 ) -> None:
