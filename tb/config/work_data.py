@@ -23,7 +23,8 @@ def remembered_data(work: Path) -> Manifest:
     """The shards that the runs in a work folder were trained on.
 
     Raises:
-        InputError: It remembers none, they are gone, or others lie there now.
+        InputError: It remembers none, they are gone, or others lie there now. New videos that were
+            added since (`tb shard --append`) do no harm.
     """
     path = work / DATA
     try:
@@ -35,12 +36,8 @@ def remembered_data(work: Path) -> Manifest:
             " trained, or name the shards (--shards)"
         ) from None
     try:
-        manifest = read_manifest(shards)
+        return read_manifest(f"{shards}@{digest}")
     except InputError as error:
-        raise InputError(f"{error}; {path} names them: name the shards (--shards)") from None
-    if manifest.digest != digest:
         raise InputError(
-            f"{shards}: holds other videos than those that {work} was trained on; name the shards"
-            " (--shards)"
-        )
-    return manifest
+            f"{error}; {path} says that {work} was trained on it: name the shards (--shards)"
+        ) from None

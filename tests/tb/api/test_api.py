@@ -13,12 +13,15 @@ from loaders import Subset, open_loader
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from shards.ingestion.ingest import ingest
+from shards.sources.folder import from_folder
 from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
 from tb.demo.videos import DemoSize, write_demo_videos
 from tb.stage_kinds import COMPARED, Teacher
 from tb.tables.published import TABLES
 from tb.weights.checkpoint import CHECKPOINT, file_digest
+from tests.make_videos import make_video
 from tests.tb import commands
 from tests.tb.conftest import QUICK
 
@@ -209,6 +212,21 @@ def test_views_of_a_work_folder_have_its_settings_and_its_data(
     assert one.read_bytes() != other.read_bytes()
 
 
+def test_views_of_a_work_folder_are_the_same_after_videos_were_added(
+    manifest: Manifest, work: Path, tmp_path: Path
+) -> None:
+    shards, before, after = tmp_path / "shards", tmp_path / "before.png", tmp_path / "after.png"
+    shutil.copytree(manifest.root, shards)
+    data = {"shards": str(shards), "digest": manifest.digest}
+    (work / "data.json").write_text(json.dumps(data))
+    tb.views(work, out=before, num_videos=2)
+    make_video(tmp_path / "more" / "train" / "ring" / "new.mp4")
+    added = ingest(from_folder(tmp_path / "more", min_per_class=1), shards, append=True)
+    assert added.num_added == 1
+    tb.views(work, out=after, num_videos=2)
+    assert after.read_bytes() == before.read_bytes()
+
+
 def test_views_of_a_work_folder_whose_data_is_not_there(
     manifest: Manifest, work: Path, tmp_path: Path
 ) -> None:
@@ -226,6 +244,6 @@ def test_views_of_a_work_folder_whose_data_is_not_there(
     gone = {"shards": str(tmp_path / "gone"), "digest": manifest.digest}
     assert f"{tmp_path / 'gone'}: no such folder" in complaint_with(json.dumps(gone))
     changed = {"shards": str(manifest.root), "digest": "0" * 64}
-    assert "holds other videos than those" in complaint_with(json.dumps(changed))
+    assert f"has no state {'0' * 64}" in complaint_with(json.dumps(changed))
     assert "give a work folder, or name" in commands.complaint("views", "--out", out)
     commands.tb("views", copy, "--shards", manifest.root, "--out", out, "--num-videos", 1)
