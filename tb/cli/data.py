@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from shards.errors import printable
 from tb.cli.advise import advise_app
 from tb.cli.choices import SplitOption
 from tb.cli.next_command import say_next
-from tb.cli.printing import few, progress_bar, size_text, split_texts
+from tb.cli.printing import few, progress_bar, result_console, size_text, split_texts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,9 +24,6 @@ data_app.add_typer(advise_app, name="advise")
 
 Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
 
-# Rich takes 80 for a pipe, which would break a digest into two lines.
-_PIPE_WIDTH = 120
-
 
 @data_app.command()
 def info(
@@ -37,9 +33,7 @@ def info(
     from shards.summary import summarize
 
     summary = summarize(root)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
+    console = result_console()
     console.print(_overview(summary))
     console.print(_class_table(summary))
     _say_views(root)
@@ -137,17 +131,16 @@ def _say_views(root: str) -> None:
 
 
 def _overview(summary: "Summary") -> "Table":
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(summary.name), show_header=False)
+    table = Table(title=summary.name, show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # or the digest would be cut off
     lost = f"{summary.num_skipped} skipped"
     if summary.num_missing:
         lost += f", {summary.num_missing} missing"
     empty = summary.empty_classes
-    lost_classes = escape(f" ({len(empty)} without a video: {few(empty)})") if empty else ""
+    lost_classes = f" ({len(empty)} without a video: {few(empty)})" if empty else ""
     frames, seconds = summary.frames, summary.seconds
     rows = {
         "videos": f"{summary.num_videos} ({lost})",
@@ -168,14 +161,13 @@ def _overview(summary: "Summary") -> "Table":
 
 
 def _class_table(summary: "Summary") -> "Table":
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("label", "class", "videos", "frames", "median s")
     for one in summary.classes:
         median = "-" if one.median_s is None else f"{one.median_s:.1f}"
         counts = (str(one.num_videos), str(one.num_frames))
-        table.add_row(str(one.label), escape(one.name), *counts, median)
+        table.add_row(str(one.label), one.name, *counts, median)
     return table
 
 

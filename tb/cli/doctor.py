@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tb import api
 from tb.cli.next_command import say_next
+from tb.cli.printing import result_console
 
 
 def doctor_command(
@@ -21,8 +21,7 @@ def doctor_command(
     facts = api.doctor(folder)
     for one in facts:
         table.add_row("!" if one.is_missing else "", one.name, one.found, one.so)
-    width = None if Console().is_terminal else 160
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    result_console().print(table)
     if any(one.is_missing for one in facts):
         typer.echo("! could be had: see its line")
     say_next("demo")

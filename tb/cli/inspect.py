@@ -4,21 +4,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tb import api
 from tb.cli.next_command import say_next_stage
 from tb.cli.options import Preset, Set, Shards
+from tb.cli.printing import result_console
 
 if TYPE_CHECKING:
     from tb.method.target_quality import TargetQuality
     from tb.method.teacher_inspection import TeacherInspection
 
 inspect_app = typer.Typer(no_args_is_help=True, help="Look into what a student learns from.")
-
-# The width for a pipe, because Rich's 80 columns would break long lines in two.
-_PIPE_WIDTH = 160
 
 
 @inspect_app.callback()
@@ -53,9 +50,7 @@ def teachers(
         settings=set_ or [],
         with_hidden_labels=with_hidden_labels,
     )
-    console = Console()
-    console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
-    console.print(_table(found))
+    result_console().print(_table(found))
     typer.echo(f"calibrated: the invariant teacher's weight is {found.calibration.formula}")
     typer.echo(f"see {work}/teachers.json, teachers-*.png")
     say_next_stage(shards, work)

@@ -14,14 +14,13 @@ from shards.errors import InputError, printable
 from tb import api
 from tb.cli.choices import RenderEngineOption
 from tb.cli.next_command import say_next
+from tb.cli.printing import result_console
 from tb.stage_kinds import StageKind
 
 if TYPE_CHECKING:
     from tb.prediction.prediction import Prediction
 
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
-# The width for a pipe, because Rich's 80 columns would break long paths in two.
-_PIPE_WIDTH = 160
 # Panels of the help.
 _written = partial(typer.Option, rich_help_panel="What is written")
 _running = partial(typer.Option, rich_help_panel="How it runs")
@@ -95,7 +94,8 @@ def _say_export(run: Path) -> None:
 
     if run.suffix != SUFFIX:
         stage = run / StageKind.STUDENT if (run / StageKind.STUDENT).is_dir() else run
-        say_next("export", stage, "--out", f"{stage.stem}{SUFFIX}")
+        name = stage.resolve().name if stage.is_dir() else stage.stem
+        say_next("export", stage, "--out", f"{name}{SUFFIX}")
 
 
 class _Silence:
@@ -134,9 +134,7 @@ def _print_table(predictions: "list[Prediction]", top: int, *, has_stretches: bo
         time = [_clock(one.begin_s)] if has_stretches else []
         cells = [f"{printable(name)} {share:.0%}" for name, share in one.top(top)]
         table.add_row(printable(one.video), *time, *cells)
-    # A name may look like Rich's markup.
-    width = None if Console().is_terminal else _PIPE_WIDTH
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    result_console().print(table)
 
 
 def _clock(time_s: float) -> str:

@@ -1,13 +1,23 @@
-"""What several commands print: sizes, names, splits, progress."""
+"""What several commands print: tables, sizes, names, splits, progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 if TYPE_CHECKING:
     from shards.summary import Summary
 
 _MIB = 1 << 20
+# The columns of a pipe, because Rich's 80 would break long paths in two.
+_PIPE_WIDTH = 160
+
+
+def result_console() -> Console:
+    """A console for tables; it prints text as it is, because a name may look like Rich's markup."""
+    width = None if Console().is_terminal else _PIPE_WIDTH
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def size_text(num_bytes: int) -> str:

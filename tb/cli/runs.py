@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from shards.errors import printable
 from tb import api
 from tb.cli.next_command import say_next
 from tb.cli.options import Picture
+from tb.cli.printing import result_console
 
 if TYPE_CHECKING:
     from tb.reports.runs import Run
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, and compare them.")
 
 Folder = Annotated[Path, typer.Argument(help="A run: WORK/STAGE.")]
-
-# The width for a pipe, because Rich's 80 columns would break long paths in two.
-_PIPE_WIDTH = 160
 
 
 @runs_app.command()
@@ -44,7 +42,7 @@ def ls(
         table.add_column(name, justify="right")
     for run, name in zip(runs, short_names(runs), strict=True):
         table.add_row(name, *_cells(run), *(_top1(run, split) for split in splits))
-    _console().print(table)
+    result_console().print(table)
     if len(runs) > 1:
         say_next("runs", "compare", *(run.folder for run in runs[:2]))
     elif runs:
@@ -60,13 +58,14 @@ def show(run: Folder) -> None:
     from tb.training.bad_videos import BAD_LIST
 
     found = api.read_run(run)
-    console = _console()
+    console = result_console()
     steps = "?" if found.steps is None else found.steps
-    console.print(f"{run}: {found.step} of {steps} steps saved, {found.seconds / 60:.1f} minutes")
+    name = printable(str(run))
+    typer.echo(f"{name}: {found.step} of {steps} steps saved, {found.seconds / 60:.1f} minutes")
     if found.bad:
-        console.print(f"bad videos that were left out: {len(found.bad)}; see {run}/{BAD_LIST}")
+        typer.echo(f"bad videos that were left out: {len(found.bad)}; see {name}/{BAD_LIST}")
     if found.calibration is not None:
-        console.print(f"the invariant teacher's weight: {found.calibration.formula}")
+        typer.echo(f"the invariant teacher's weight: {found.calibration.formula}")
     console.print(_table(("metric", "last"), [(k, _number(v)) for k, v in found.final.items()]))
     settings = [(name, str(value)) for name, value in flatten(found.config).items()]
     console.print(_table(("setting", "value"), settings))
@@ -77,12 +76,12 @@ def show(run: Folder) -> None:
 def compare(one: Folder, two: Folder) -> None:
     """Print where the settings of two runs differ, and their last metrics side by side."""
     found = api.compare_runs(one, two)
-    console = _console()
+    console = result_console()
     if found.settings:
         changed = [(name, str(a), str(b)) for name, a, b in found.settings]
         console.print(_table(("setting", *found.names), changed))
     else:
-        console.print("the settings are the same")
+        typer.echo("the settings are the same")
     rows = [(name, _number(a), _number(b)) for name, (a, b) in found.metrics.items()]
     console.print(_table(("metric", *found.names), rows))
     _say_plot(one, two)
@@ -129,8 +128,3 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)

@@ -38,6 +38,22 @@ def test_show_ends_with_the_settings(finished: Path) -> None:
     assert line_of(output, "L_sup") == ["L_sup", f"{mean:.4g}"]
 
 
+@pytest.mark.parametrize("name", ["[old]", "[", "[/b]"])
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(
+    finished: Path, tmp_path: Path, name: str
+) -> None:
+    run = tmp_path / name / "student"
+    shutil.copytree(finished / "student", run)
+    config = (run / "config.yaml").read_text()
+    assert "  file: null\n" in config
+    (run / "config.yaml").write_text(config.replace("  file: null\n", f"  file: '{name}.txt'\n"))
+    output = tb("runs", "show", run)
+    assert f"{run}: 6 of 6 steps saved" in output
+    assert line_of(output, "labels.file") == ["labels.file", f"{name}.txt"]
+    compared = tb("runs", "compare", finished / "student", run)
+    assert line_of(compared, "labels.file") == ["labels.file", "None", f"{name}.txt"]
+
+
 def test_compare_names_what_differs_and_nothing_else(finished: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(finished / "supervised", other)
