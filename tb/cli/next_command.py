@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from shards.errors import InputError
 from tb import api
 from tb.registry import imported_modules
 from tb.stage_kinds import StageKind, Teacher
@@ -28,7 +29,10 @@ def say_next_stage(shards: str, work: Path) -> None:
     """Names the stage of WORK to train next, or the evaluation of its student."""
     if not _speaks():
         return
-    kind = api.next_stage(work)
+    try:
+        kind = api.next_stage(work)
+    except InputError:  # a file of another stage is damaged: this command has done its work
+        return
     if kind is None:
         say_evaluation(StageKind.STUDENT.value, shards, work)
     else:

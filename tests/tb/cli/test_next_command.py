@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from shards.format.manifest import Manifest
 from tb.cli import app
 from tb.config.load_config import load_config
-from tests.tb.commands import every_command, next_command
+from tb.weights.checkpoint import CHECKPOINT
+from tests.tb.commands import every_command, next_command, run
 from tests.tb.conftest import QUICK
 
 _PLACES = "--shards {shards} --out {work}"
@@ -113,6 +114,28 @@ def test_the_next_command_is_named_and_can_be_parsed(
     done = CliRunner().invoke(app, found, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert len(parsed) == 1
+
+
+def test_a_damaged_file_of_another_stage_does_not_make_a_command_fail(
+    finished: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    for stage in ("invariant", "student"):
+        shutil.copytree(finished / stage, tmp_path / stage)
+    shutil.copy(finished / "config.yaml", tmp_path)
+    (tmp_path / "student" / CHECKPOINT).write_bytes(b"damaged")
+    done = run("train", "invariant", "--shards", manifest.root, "--out", tmp_path)
+    assert "Next: " not in done.stderr
+
+
+def test_an_export_has_the_whole_name_of_its_stage(
+    places: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "student-0.5"
+    shutil.copytree(f"{places['work']}/student", folder)
+    monkeypatch.chdir(folder)
+    for given in (folder, "."):
+        words = next_command("predict", given, places["video"])
+        assert words == ["export", str(given), "--out", "student-0.5.safetensors"]
 
 
 def test_the_way_from_videos_to_an_answer_can_be_walked(
