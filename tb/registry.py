@@ -82,6 +82,8 @@ def import_modules(names: Iterable[str]) -> None:
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         try:
+            if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):  # a path, or nothing
+                raise ModuleNotFoundError(name=name)
             import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):

@@ -184,8 +184,9 @@ def test_without_the_import_the_missing_part_is_named(here: Path) -> None:
     before = list(sys.path)
     registry.import_modules([])
     assert sys.path == before  # other commands do not look for modules in the current folder
-    with pytest.raises(InputError, match="--import nothing_like_it: no such module"):
-        registry.import_modules(["nothing_like_it"])
+    for name in ("nothing_like_it", "my_parts.py", "", ".my_parts", "./my_parts"):
+        with pytest.raises(InputError, match=f"--import {re.escape(name)}: no such module"):
+            registry.import_modules([name])
     Path("broken.py").write_text("import nothing_like_it\n")
     with pytest.raises(ModuleNotFoundError, match="nothing_like_it"):
         registry.import_modules(["broken"])
