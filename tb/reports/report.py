@@ -213,10 +213,14 @@ def _similarity_plot(manifest: Manifest, work: Path) -> str | None:
 
 def _inspection(manifest: Manifest, config: Config, work: Path) -> Tree | None:
     """The charts of `tb inspect teachers`; None where it has not run on these weights."""
-    found = read_inspection(work)
-    if found is None:
+    try:
+        found = read_inspection(work)
+        if found is None:
+            return None
+        source = inspection_source(manifest, config, work, with_hidden_labels=found.hidden_labels)
+    except InputError as error:  # a teacher is gone, which nothing else here needs
+        logger.warning("%s is not shown: %s", work / INSPECTION, error)
         return None
-    source = inspection_source(manifest, config, work, with_hidden_labels=found.hidden_labels)
     if found.source != source:
         logger.warning("%s is of other weights or settings, so it is not shown", work / INSPECTION)
         return None

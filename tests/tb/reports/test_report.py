@@ -21,6 +21,7 @@ from tb.method.teacher_inspection import INSPECTION, inspect_teachers, write_ins
 from tb.reports.report import verdict, weights_note, write_report
 from tb.reports.view_sheet import view_sheet
 from tb.stage_kinds import StageKind, TeacherWeights
+from tb.weights.checkpoint import CHECKPOINT
 
 
 class Links(HTMLParser):
@@ -195,6 +196,9 @@ def test_the_page_shows_an_inspection_of_its_own_weights_only(
     page = write_report(manifest, config, work).read_text()
     assert len(re.findall(r"<svg", page)) == 2
     assert "teachers.json is of other weights or settings" in caplog.text
+    (work / StageKind.INVARIANT / CHECKPOINT).unlink()
+    assert len(re.findall(r"<svg", write_report(manifest, config, work).read_text())) == 2
+    assert "teachers.json is not shown" in caplog.text
 
 
 def test_the_view_sheet_shows_the_first_batch_pixel_by_pixel(
