@@ -12,6 +12,7 @@ from shards.errors import printable
 from tb.cli.advise import advise_app
 from tb.cli.choices import SplitOption
 from tb.cli.next_command import say_next
+from tb.cli.options import ShardsDir
 from tb.cli.printing import few, progress_bar, result_console, size_text, split_texts
 
 if TYPE_CHECKING:
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
 data_app = typer.Typer(no_args_is_help=True, help="Look at shards, and choose how to store them.")
 data_app.add_typer(advise_app, name="advise")
 
-Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
-
 
 @data_app.command()
 def info(
-    root: Root,
+    root: ShardsDir,
 ) -> None:
     """Classes, splits, durations, sizes, bytes and codecs."""
     from shards.summary import summarize
@@ -41,7 +40,7 @@ def info(
 
 @data_app.command()
 def verify(
-    root: Root,
+    root: ShardsDir,
     decode: Annotated[bool, typer.Option("--decode", help="Also decode every frame.")] = False,
 ) -> None:
     """Compare every byte with the manifest; exit code 1 if there is a problem."""
@@ -63,7 +62,7 @@ def verify(
 
 @data_app.command()
 def ls(
-    root: Root,
+    root: ShardsDir,
     class_name: Annotated[
         str | None, typer.Option("--class", help="Only videos of this class.")
     ] = None,
@@ -97,7 +96,7 @@ def ls(
 
 @data_app.command()
 def show(
-    root: Root,
+    root: ShardsDir,
     key: Annotated[str, typer.Argument(help="The key of a video, as `tb data ls` prints it.")],
     png: Annotated[
         Path | None, typer.Option(help="A picture to write: some of its frames.")

@@ -39,10 +39,16 @@ def say_next_stage(shards: str, work: Path) -> None:
         say_next("train", *_words_of(kind), *places_of(shards, work))
 
 
-def say_evaluation(stage: str, shards: str, work: Path) -> None:
-    """Names the evaluation of a stage."""
+def say_evaluation(
+    stage: str,
+    shards: str,
+    work: Path,
+    preset: str | None = None,
+    settings: Sequence[str] | None = None,
+) -> None:
+    """Names the evaluation of a stage, with the settings that WORK does not remember."""
     if _speaks():
-        say_next("eval", stage, *places_of(shards, work))
+        say_next("eval", stage, *places_of(shards, work, preset, settings))
 
 
 def say_first_stage(

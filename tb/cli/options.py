@@ -14,6 +14,9 @@ import typer
 from tb.cli.choices import complete_preset
 
 Shards = Annotated[str, typer.Option(help="Finished shards, from `tb shard`: a folder, or a URL.")]
+ShardsDir = Annotated[
+    str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")
+]
 Out = Annotated[Path, typer.Option(help="Work folder: checkpoints, logs, report.")]
 Preset = Annotated[
     str | None,

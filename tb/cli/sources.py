@@ -90,7 +90,7 @@ def _words(read: "Callable[..., Dataset]", chosen: dict[str, object]) -> list[st
 def folder(
     root: Root,
     test_percent: Annotated[
-        float, typer.Option(help="Share of each class that becomes the test split.")
+        float, typer.Option(help="Percentage of each class that becomes the test split.")
     ] = 0.0,
     seed: Seed = 0,
     min_per_class: MinPerClass = 2,

@@ -8,12 +8,12 @@ import typer
 
 from tb.cli.choices import LabelledSplitOption
 from tb.cli.next_command import say_first_stage
+from tb.cli.options import ShardsDir
 
 if TYPE_CHECKING:
     from shards.labels.label_choice import LabelChoice
 
 
-Root = Annotated[str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")]
 Percent = Annotated[
     float | None,
     typer.Option("--fraction", help="Percentage of the labels to keep, above 0 up to 100."),
@@ -29,7 +29,7 @@ Out = Annotated[Path | None, typer.Option(help="The list file; default: beside t
 
 
 def split_command(
-    root: Root,
+    root: ShardsDir,
     percent: Percent = None,
     from_list: FromList = None,
     seed: Seed = 0,

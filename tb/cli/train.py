@@ -72,7 +72,7 @@ def student(
     api.train(
         StageKind.STUDENT, shards=shards, out=out, preset=preset, settings=set_ or [], name=name
     )
-    say_evaluation(name or StageKind.STUDENT.value, shards, out)
+    _say_evaluation_of(StageKind.STUDENT.value, name, shards, out, preset, set_)
 
 
 @train_app.command()
@@ -86,7 +86,7 @@ def baseline(
 ) -> None:
     """Train with another semi-supervised method, on the student's network, labels and steps."""
     api.train(kind.value, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
-    say_evaluation(name or kind.value, shards, out)
+    _say_evaluation_of(kind.value, name, shards, out, preset, set_)
 
 
 @train_app.command()
@@ -104,7 +104,7 @@ def method(
     checkpoint = api.train(
         kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name
     )
-    say_evaluation(checkpoint.parent.name, shards, out)
+    _say_evaluation_of(checkpoint.parent.name, name, shards, out, preset, set_)
 
 
 @train_app.command()
@@ -134,3 +134,13 @@ def train_all(
     if join().is_main:
         typer.echo(report)
         say_next("predict", out, VIDEO)
+
+
+def _say_evaluation_of(
+    stage: str, name: str | None, shards: str, out: Path, preset: str | None, set_: Set
+) -> None:
+    """Names the evaluation of a stage, or of a variant, which needs its settings again."""
+    if name is None:
+        say_evaluation(stage, shards, out)
+    else:
+        say_evaluation(name, shards, out, preset, set_)

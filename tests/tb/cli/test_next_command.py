@@ -36,7 +36,11 @@ NEXT = {
     "train distinctive": (_PLACES, f"eval student {_PLACES}"),
     "train finetune": (f"--teacher invariant {_PLACES}", f"eval student {_PLACES}"),
     "train tclr": (_PLACES, f"eval student {_PLACES}"),
-    "train baseline": (f"fixmatch --name mine {_PLACES}", f"eval mine {_PLACES}"),
+    # The work folder does not remember the settings of a variant.
+    "train baseline": (
+        f"fixmatch --name mine {_PLACES} --set labels.seed=1",
+        f"eval mine {_PLACES} --set labels.seed=1",
+    ),
     "train student": (_PLACES, f"eval student {_PLACES}"),
     "train supervised": (_PLACES, f"eval supervised {_PLACES}"),
     "train all": (_PLACES, "predict {work} VIDEO"),
