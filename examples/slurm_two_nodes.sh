@@ -19,7 +19,7 @@ set -euo pipefail
 
 # srun starts one process for each GPU, and tells it its rank. Two minutes before the time limit, and
 # before a preemption, they get SIGTERM. They save, and exit with 143. The same command goes on from
-# there. If one process fails, the others do not wait for it for ever.
+# there. If one process fails, the others are ended after ten minutes.
 code=0
 srun --wait=600 tb train "$@" || code=$?
 if [ "$code" -eq 143 ]; then

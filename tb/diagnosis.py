@@ -41,7 +41,7 @@ class MachineFact:
         name: The thing.
         found: What there is.
         so: What follows: what is used and why, or what to do.
-        is_missing: Whether something could be had that is not here.
+        is_missing: Whether something useful is not here that could be installed or made.
     """
 
     name: str

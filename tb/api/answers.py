@@ -46,7 +46,7 @@ def predict(
     Args:
         run: What `load_classifier` takes.
         videos: Files, and folders with videos.
-        every_s: Answers for each so many seconds of each file.
+        every_s: Length of the stretches that get an answer each, seconds.
         clips: Clips of each video or stretch. None: see `TrainedClassifier.predict`.
         top: Classes of each answer in the files that are written.
         csv: A CSV file to write.

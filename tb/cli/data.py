@@ -1,4 +1,4 @@
-"""`tb data ...`: a look at finished shards, and at what suits videos that are none yet.
+"""`tb data ...`: a look at finished shards, and which recipe suits videos before they are stored.
 
 What each command needs is imported inside it, because `tb --help` must not wait for Arrow.
 """

@@ -23,5 +23,5 @@ def doctor_command(
         table.add_row("!" if one.is_missing else "", one.name, one.found, one.so)
     result_console().print(table)
     if any(one.is_missing for one in facts):
-        typer.echo("! could be had: see its line")
+        typer.echo("! is missing here: see its line")
     say_next("demo")

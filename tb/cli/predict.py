@@ -30,7 +30,9 @@ Run = Annotated[
 ]
 Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files and folders.")]
 Top = Annotated[int, typer.Option(help="Classes for each answer.")]
-Every = Annotated[str | None, typer.Option(help="An answer for each so much time: 2s, 0.5s, 1m.")]
+Every = Annotated[
+    str | None, typer.Option(help="An answer for each stretch of this length: 2s, 0.5s, 1m.")
+]
 NumClips = Annotated[
     int | None, typer.Option(help="Clips of a video; default: evaluation's, with --every 1.")
 ]
