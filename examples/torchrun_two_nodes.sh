@@ -5,10 +5,11 @@
 #
 # The first argument is the name of one of these machines, where all of them meet. The others are those
 # of `tb train`. All machines must see the shards and the work folder. The same command goes on after an
-# interruption. Two variables change the size:
+# interruption. Three variables of the environment change the size and the place:
 #
-#     NUM_NODES            the machines; 2 by default
-#     PROCESSES_PER_NODE   "gpu", one for each GPU, by default; or a number
+#     NUM_NODES            how many machines; 2 by default
+#     PROCESSES_PER_NODE   a number; by default "gpu", one for each GPU
+#     PORT                 the port of the first machine where all of them meet; 29500 by default
 
 set -euo pipefail
 
