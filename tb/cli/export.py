@@ -21,4 +21,5 @@ def export_command(
     typer.echo(f"{out}: {metadata['backbone']} from stage {metadata['stage']}, {head}")
     if "note" in metadata:
         typer.echo(f"note: {metadata['note']}")
-    say_next("predict", out, VIDEO)
+    if num_classes:  # or there is nothing to predict with
+        say_next("predict", out, VIDEO)

@@ -142,6 +142,14 @@ def test_an_export_has_the_whole_name_of_its_stage(
         assert words == ["export", str(given), "--out", "student-0.5.safetensors"]
 
 
+def test_a_backbone_without_a_classifier_is_not_asked_for_classes(
+    places: dict[str, object], tmp_path: Path
+) -> None:
+    done = run("export", f"{places['work']}/invariant", "--out", tmp_path / "new.safetensors")
+    assert "no classifier" in done.stdout
+    assert "Next: " not in done.stderr
+
+
 def test_the_way_from_videos_to_an_answer_can_be_walked(
     places: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
