@@ -34,23 +34,26 @@ def views(
         num_videos: How many videos, 1 or more.
     """
     from shards.format.manifest import read_manifest
-    from tb.config.load_config import CONFIG, load_config, work_config
+    from tb.config.load_config import CONFIG, work_config
     from tb.config.work_data import remembered_data
     from tb.reports.view_sheet import write_view_sheet
 
-    folder, name = Path(work or "."), None if preset is None else str(preset)
-    if work is None and shards is None:
+    if work is not None:
+        folder = Path(work)
+        if not (folder / CONFIG).is_file():
+            raise InputError(f"{work}: has no {CONFIG}; give a folder in which a stage was trained")
+        manifest = remembered_data(folder) if shards is None else read_manifest(shards)
+        config = work_config(folder, None if preset is None else str(preset), settings)
+    elif shards is not None:
+        manifest, config = read_manifest(shards), resolve(preset, settings)
+    else:
         raise InputError("views: give a work folder, or name the shards (--shards)")
-    if work is not None and not (folder / CONFIG).is_file():
-        raise InputError(f"{work}: has no {CONFIG}; give a folder in which a stage was trained")
-    manifest = remembered_data(folder) if shards is None else read_manifest(shards)
-    config = load_config(name, settings) if work is None else work_config(folder, name, settings)
     write_view_sheet(manifest, config, Path(out), num_videos=num_videos)
     return Path(out)
 
 
 def next_stage(work: Path | str) -> "StageKind | None":
-    """The stage of a work folder to train next, so that the student can be; None if it is."""
+    """The stage of WORK to train next on the way to the student; None if that is trained."""
     from tb.config.load_config import work_config
     from tb.workflow import order
 

@@ -25,7 +25,9 @@ def show(
 ) -> None:
     """Print the resolved settings as YAML; without a preset, the paper's."""
     typer.echo(api.show_settings(preset, set_ or []), nl=False)
-    if preset is not None and Path(preset, "config.yaml").is_file():
+    from tb.config.load_config import CONFIG
+
+    if preset is not None and Path(preset, CONFIG).is_file():
         say_next("runs", "ls", preset)
     else:
         say_next("train", "all", *places_of("SHARDS", "WORK", preset, set_))
