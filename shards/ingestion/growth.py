@@ -1,7 +1,7 @@
 """`--append`: what a finished set takes from a data set, and what it refuses.
 
 The set keeps its videos as they are: their shards, rows, labels and keys. A video is in the set
-already if its path relative to the root, its times and the size of its file are the same.
+already if its path relative to the root and its times are the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,9 @@ from shards.format.video import Video
 from shards.sources.keys import with_hash
 from shards.sources.source import Dataset, Source
 
-_ANOTHER_OUT = "--append changes no video of the set; choose another --out"
+_ANOTHER_OUT = (
+    "--append changes no video of the set: give the new videos alone, or choose another --out"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
