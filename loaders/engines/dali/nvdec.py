@@ -188,6 +188,7 @@ def _warn_of_new_decoders(manifest: Manifest, rows: np.ndarray) -> None:
         height, width = sides[uneven][0]
         _logger.warning(
             "%s: %d videos, e.g. of %dx%d px, have sides that are not multiples of %d; DALI opens "
-            "a new decoder for each, which takes long; every recipe but copy avoids this",
+            "a new decoder for each, by others' reports 50 to 70 ms a video; every recipe but copy "
+            "avoids this",
             *(manifest.root, int(uneven.sum()), width, height, _CODED_STEP_PX),
         )

@@ -122,6 +122,7 @@ def test_sizes_that_need_new_decoders_are_named(
     )
     assert "2 videos, e.g. of" in caplog.text
     assert "multiples of 16" in caplog.text
+    assert "50 to 70 ms a video" in caplog.text
 
 
 def test_libraries_that_the_graph_does_not_use_may_be_missing(
