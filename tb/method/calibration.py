@@ -169,7 +169,7 @@ def calibrate(
         num_labelled: How many labelled videos there are.
         source: The result's `source`.
     """
-    videos = videos.where(~scores[videos.rows].isnan().numpy())
+    videos = _scored(videos, scores)
     weight_map = HALF_EACH
     log_likelihoods: dict[str, float] = {}
     right: dict[str, float] = {}
@@ -220,16 +220,26 @@ def rule_weights(
 
 
 def held_out_weights(videos: JudgedVideos, scores: Tensor) -> np.ndarray:
-    """(N,) calibrated weights: those of a fold by a map that was fitted to the other folds."""
+    """(N,) calibrated weights: those of a fold by a map that was fitted to the other folds.
+
+    A video without a score gets the weight 0.5, and no map is fitted to it.
+    """
     weights = np.zeros(len(videos))
     for fold in np.unique(videos.folds):
         is_held_out = videos.folds == fold
         weight_map = _fitted(videos.where(~is_held_out), scores)
-        weights[is_held_out] = weight_map(scores[videos.rows[is_held_out]]).numpy()
+        of_fold = scores[videos.rows[is_held_out]]
+        weights[is_held_out] = target_weights(TeacherWeights.CALIBRATED, of_fold, weight_map)
     return weights
 
 
+def _scored(videos: JudgedVideos, scores: Tensor) -> JudgedVideos:
+    """The videos that have a score."""
+    return videos.where(~scores[videos.rows].isnan().numpy())
+
+
 def _fitted(videos: JudgedVideos, scores: Tensor) -> WeightMap:
+    videos = _scored(videos, scores)
     return fit_weight_map(
         scores[videos.rows],
         videos.of_labels(videos.invariant),

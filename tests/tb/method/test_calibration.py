@@ -184,6 +184,11 @@ def test_videos_without_a_score_take_no_part() -> None:
     assert (found.num_videos, found.num_left_out) == (39, 3)
     without = calibrate(videos.where(np.arange(40) != 3), scores, num_labelled=42, source={})
     assert without == found
+    # The inspection shows them all the same: with half the weight, and the others as before.
+    weights = held_out_weights(videos, scores)
+    known = np.arange(40) != 3
+    assert weights[3] == 0.5
+    assert np.array_equal(weights[known], held_out_weights(videos.where(known), scores))
 
 
 def stopped(manifest: Manifest, config: Config, taught: Path) -> None:
