@@ -279,9 +279,12 @@ def _irrelevant(unit: Unit) -> dict[str, Any]:
 
 
 def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
-    """The finding of a unit, None where it is not done; refuses one of other settings or data."""
+    """The finding of a unit, None where it is not done; refuses one of other settings or data.
+
+    A classifier whose folder was deleted is not done, because a table needs its predictions.
+    """
     path = _done(unit, out)
-    if not path.is_file():
+    if not path.is_file() or (unit.kind.is_classifier and not (out / unit.key).is_dir()):
         return None
     tree = json.loads(path.read_text())
     evaluation = evaluation_from(tree.pop("evaluation") or {})

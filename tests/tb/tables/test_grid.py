@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,11 @@ def test_rows_share_what_they_can_and_run_once(
     run_grid(large, manifest, tmp_path)
     assert units_begun(caplog) == ["seed-0/labels-50/pseudo-label"]
     assert findings(small, manifest, tmp_path) == found
+    # A unit that was deleted runs again, with the same result.
+    shutil.rmtree(tmp_path / "seed-0" / "labels-50" / "supervised")
+    run_grid(small, manifest, tmp_path)
+    assert units_begun(caplog) == ["seed-0/labels-50/supervised"]
+    assert accuracies(findings(small, manifest, tmp_path), small) == accuracies(found, small)
     with pytest.raises(InputError, match="made with other settings or data"):
         run_grid(small, replace(manifest, digest="0" * 64), tmp_path)
     with pytest.raises(InputError, match="made with other settings or data; choose another --out"):
