@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -65,7 +66,7 @@ def held_out_videos(manifest: Manifest, config: Config, work: Path) -> JudgedVid
 
     The probes are linear and see the frozen features of the self-supervised teachers, so that no
     network is trained again (see `tb.evaluation.cross_fitting`). The only labelled video of a class
-    is left out, and, under `machine.on_error` "skip", those that cannot be read.
+    is left out, and, under `machine.on_error` "skip", a video that a teacher could not read.
 
     Raises:
         InputError: A self-supervised teacher is not trained or of another backbone.
@@ -73,16 +74,23 @@ def held_out_videos(manifest: Manifest, config: Config, work: Path) -> JudgedVid
     features = [
         labelled_features(teacher.pretrained, manifest, config, work) for teacher in Teacher
     ]
-    rows, labels = features[0].rows, features[0].labels
-    keys = [manifest.keys[row] for row in rows.tolist()]
-    folds = fold_numbers(keys, labels.numpy(), config.machine.seed)
+    # Both teachers read the videos, and a disk may fail for one of them alone.
+    one, other = features
+    rows = np.intersect1d(one.rows, other.rows)
+    labels, keys = manifest.labels[rows], [manifest.keys[row] for row in rows.tolist()]
+    folds = fold_numbers(keys, labels, config.machine.seed)
     invariant, distinctive = (
-        held_out_probabilities(each.vectors, labels, folds, len(manifest.classes)).numpy()
+        held_out_probabilities(
+            each.vectors[np.isin(each.rows, rows)],
+            torch.from_numpy(labels),
+            folds,
+            len(manifest.classes),
+        ).numpy()
         for each in features
     )
     everything = JudgedVideos(
         rows=rows,
-        labels=labels.numpy(),
+        labels=labels,
         folds=folds,
         invariant=invariant,
         distinctive=distinctive,

@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.load_config import dump_yaml, load_config
 from tb.config.sections import Config
+from tb.evaluation.features import Features, labelled_features
 from tb.method.calibration import (
     CALIBRATION,
     HELD_OUT,
@@ -25,11 +27,11 @@ from tb.method.calibration import (
     held_out_weights,
     read_calibration,
 )
-from tb.method.judged_videos import JudgedVideos
+from tb.method.judged_videos import JudgedVideos, held_out_videos
 from tb.method.similarity_cache import SIMILARITY, cached_similarity, read_similarity
 from tb.method.stages import build_stage
 from tb.method.teachers import load_teachers
-from tb.stage_kinds import StageKind, Teacher, TeacherWeights
+from tb.stage_kinds import SELF_SUPERVISED, StageKind, Teacher, TeacherWeights
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tests.tb.commands import tb
@@ -189,6 +191,34 @@ def test_videos_without_a_score_take_no_part() -> None:
     known = np.arange(40) != 3
     assert weights[3] == 0.5
     assert np.array_equal(weights[known], held_out_weights(videos.where(known), scores))
+
+
+def test_a_video_that_one_teacher_could_not_read_is_left_out(
+    manifest: Manifest, many_labels: Config, taught: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the predictions of one teacher would belong to other videos than those of the other."""
+    everything = held_out_videos(manifest, many_labels, taught)
+    place = 7
+
+    def failing_for(*stages: str) -> JudgedVideos:
+        def read(stage: str, *words: Any) -> Features:
+            found = labelled_features(stage, *words)
+            kept = np.arange(len(found.rows)) != place
+            if stage not in stages:
+                return found
+            return Features(
+                rows=found.rows[kept], vectors=found.vectors[kept], labels=found.labels[kept]
+            )
+
+        monkeypatch.setattr("tb.method.judged_videos.labelled_features", read)
+        return held_out_videos(manifest, many_labels, taught)
+
+    one, both = failing_for(Teacher.INVARIANT.pretrained), failing_for(*SELF_SUPERVISED)
+    # The other labelled video of its class is now the only one, and cannot be judged either.
+    assert len(one) == len(everything) - 2
+    assert everything.rows[place] not in one.rows
+    for name in ("rows", "labels", "folds", "invariant", "distinctive"):
+        assert np.array_equal(getattr(one, name), getattr(both, name))
 
 
 def stopped(manifest: Manifest, config: Config, taught: Path) -> None:
