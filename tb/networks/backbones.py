@@ -49,6 +49,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
+        self.identity = type(trunk).__name__  # until `build_backbone` knows the setting
         self.stock_head = stock_head
         self.stock_input = stock_input
         self.trunk = trunk

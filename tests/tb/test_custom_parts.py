@@ -26,6 +26,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import registry
 from tb.config.load_config import CONFIG, dump_yaml, load_config, work_config
+from tb.method import augmentation, baselines
 from tb.method.augmentation import NUM_DRAWS, AugmentedLoss, augmenting
 from tb.method.baselines import PseudoLabelLoss
 from tb.method.stages import build_stage
@@ -81,7 +82,8 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     for name in ("my_parts", "wrong"):
         sys.modules.pop(name, None)
     registry._IMPORTED.clear()
-    backbones._REGISTERED._found.clear()
+    for kind in (backbones, augmentation, baselines):
+        kind._REGISTERED._found.clear()
 
 
 def python(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -377,6 +379,8 @@ def test_what_cannot_be_registered_is_refused(here: Path, manifest: Manifest) ->
     Path("wrong.py").write_text(WRONG)
     registry.import_modules(["wrong"])
     wrong = sys.modules["wrong"]
+    with pytest.raises(InputError, match=r"backbone Identity: its trunk returns shape \(1, 3, 4"):
+        wrong.no_features()(torch.zeros(1, 3, 4, 8, 8))
     with pytest.raises(InputError, match=r"nested.<locals>.inside: move it to the top level"):
         wrong.nested()
     with pytest.raises(InputError, match=r"method Plain: make it a subclass of tb\.MethodLoss"):
