@@ -1,8 +1,8 @@
 """What linear probes say about labelled videos that they have not learned from.
 
 The labelled videos are dealt out to folds. The probe that judges the videos of a fold learns from
-all others. So each labelled video gets a prediction as an unlabelled one would, and no label is
-needed beside those that training has.
+all others. So each labelled video gets a prediction as an unlabelled one would, and training's own
+labels are enough.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def fold_numbers(keys: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarr
         (N,) int64 in [0, NUM_FOLDS), or `NO_FOLD`. It depends only on (seed, key, label) and on the
         other videos of the class, not on the order.
     """
-    # Small classes begin at different folds, so that these are of about equal size.
+    # Small classes begin at different folds, so that all folds have about the same size.
     folds = (seeded_ranks(keys, labels, seed) + labels) % NUM_FOLDS
     is_alone = np.bincount(labels)[labels] == 1
     return np.where(is_alone, NO_FOLD, folds)

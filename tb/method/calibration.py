@@ -1,14 +1,14 @@
 """`student.teachers: calibrated`: the level of the similarity scores, fitted on labelled videos.
 
-The scores order videos better than they weigh them. So a rising map of s (`WeightMap`) is fitted to
-the labelled videos: the mixture of both teachers shall give their labels the highest likelihood.
-For this each teacher needs predictions that did not learn from the label. Linear probes on the
-frozen self-supervised features give them by cross-fitting, in seconds. The fine-tuned teachers,
-which the student learns from, would have to be trained again for each fold.
+The order of the scores says more than their level. So a rising map of s (`WeightMap`) is fitted to
+the labelled videos. Under this map the mixture of both teachers gives their labels the highest
+likelihood. The fit needs predictions of each teacher that did not learn from the label. Linear
+probes on the frozen self-supervised features give them by cross-fitting, in seconds. The fine-tuned
+teachers, which the student learns from, would have to be trained again for each fold.
 
 The probes stand for the fine-tuned teachers, to which the map is applied. They are weaker, but both
-teachers are replaced in the same way, so it is the balance of the two that is measured. The map
-has s alone, because the confidences of a probe and of a fine-tuned network have different scales.
+teachers are replaced in the same way, so the fit measures the balance of the two. The map sees s
+alone, because the confidences of a probe and of a fine-tuned network have different scales.
 There is no temperature, which would be two more numbers to fit to few labels. Probes are too sure,
 and sure predictions that are wrong pull the weights to the middle. So the map errs on the careful
 side.

@@ -91,7 +91,7 @@ class PretrainLoss:
     def _videos(self, batch: Batch) -> Tensor | None:
         """The manifest rows of all processes' videos, where a batch may have a video twice.
 
-        With one clip per video it has so only where two epochs meet. There the two are negatives
+        With one clip per video that happens only where two epochs meet. The two are then negatives
         of each other.
         """
         if self.settings.optim.clips_per_video == 1:
@@ -104,7 +104,7 @@ def without_reflected(batch: Batch) -> Tensor | None:
     """The weights that L_D1 and L_D2 give the videos under `pretrain.mask_reflected`.
 
     A window that is extended by reflection shows early moments again, backwards. The order of such
-    clips is no fact of the video, so they should not be told apart. All processes call this
+    clips is no fact of the video, so the losses should not tell them apart. All processes call this
     together.
 
     Returns:

@@ -13,8 +13,8 @@ from tb.method.weight_map import log_likelihood
 from tb.stage_kinds import Teacher, TeacherWeights
 
 EITHER = "either"
-"""Beside the rules: videos that one teacher or the other gets right, so the most a mixture of two
-sure teachers can reach."""
+"""A key like the rules: the videos that at least one teacher gets right. A mixture of two sure
+teachers cannot reach more."""
 _NUM_SCORE_BINS = 5
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

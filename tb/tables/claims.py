@@ -1,4 +1,4 @@
-"""What the rows of a table show of each other: differences paired over videos and seeds."""
+"""How the rows of a table differ: comparisons that are paired over videos and seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

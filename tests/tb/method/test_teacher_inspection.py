@@ -42,7 +42,7 @@ def test_both_parts_are_judged_and_said_by_whom(
     assert sum(each.num_videos for each in unlabelled.classes) == 4
 
 
-def test_hidden_labels_are_not_used_unasked(
+def test_hidden_labels_are_used_only_on_request(
     manifest: Manifest, many_labels: Config, taught: Path
 ) -> None:
     for teacher in Teacher:  # the fine-tuned teachers are not even needed
