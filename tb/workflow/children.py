@@ -64,12 +64,12 @@ def _start_child(
 ) -> None:
     os.environ[PLAIN] = "1"
     messages.show()
-    import_modules(modules)
     with num_started.get_lock():
         index, num_started.value = num_started.value, num_started.value + 1
     if len(gpus) > 1:
         # Before CUDA starts, because a process keeps the GPUs that it saw first.
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+    import_modules(modules)  # they may start CUDA
     # Ctrl-C reaches the whole group of processes, but the parent ends its children itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
