@@ -79,7 +79,7 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield place
-    for name in ("my_parts", "wrong", "seen"):
+    for name in ("my_parts", "wrong"):
         sys.modules.pop(name, None)
     registry._IMPORTED.clear()
     for kind in (backbones, augmentation, baselines):
@@ -230,19 +230,6 @@ def test_children_of_jobs_know_what_is_registered(here: Path) -> None:
     Path("package/my_script.py").write_text(text.replace("my_script.n", "package.my_script.n"))
     done = python(here, "-m", "package.my_script")
     assert done.stdout == "32\n", done.stderr
-
-
-def test_a_child_imports_after_it_has_its_gpu(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A module that starts CUDA would otherwise put all children on the same GPU."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
-    Path("seen.py").write_text(
-        'import os\nGPUS = os.environ["CUDA_VISIBLE_DEVICES"]\ndef gpus():\n    return GPUS\n'
-    )
-    registry.import_modules(["seen"])
-    with child_pool(1) as pool:
-        assert pool.submit(sys.modules["seen"].gpus).result() == "5"
 
 
 def test_the_mean_of_a_method_leaves_out_bad_videos() -> None:

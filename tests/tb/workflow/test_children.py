@@ -1,11 +1,13 @@
 """Child processes and the GPUs that they see."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tb import registry
 from tb.workflow.children import child_pool
 
 
@@ -27,3 +29,20 @@ def test_each_process_sees_a_gpu_of_its_own(
     with child_pool(2) as pool:
         jobs = [pool.submit(gpus_seen, tmp_path) for _ in range(2)]
         assert {job.result() for job in jobs} == seen
+
+
+def test_own_modules_are_imported_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module may start CUDA, which keeps the GPUs that it saw first."""
+    text = 'import os\nGPUS = os.environ["CUDA_VISIBLE_DEVICES"]\ndef gpus():\n    return GPUS\n'
+    (tmp_path / "own_gpus.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(registry, "_IMPORTED", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    registry.import_modules(["own_gpus"])
+    own = sys.modules.pop("own_gpus")
+    monkeypatch.setitem(sys.modules, "own_gpus", own)  # so that it is forgotten
+    with child_pool(1) as pool:
+        assert pool.submit(own.gpus).result() == "5"
