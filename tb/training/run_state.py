@@ -125,16 +125,8 @@ class RunState:
         return step
 
 
-# Settings that older records do not have, and what they stood for.
-_BEFORE_THEY_EXISTED = {"clips_per_video": 1}
-
-
 def _check_settings(path: Path, before: Tree, now: Tree) -> None:
-    changed = [
-        (key, old, new)
-        for key, old, new in differences(before, now)
-        if old is not None or _BEFORE_THEY_EXISTED.get(key.rpartition(".")[2]) != new
-    ]
+    changed = list(differences(before, now))
     if changed:
         key, old, new = changed[0]
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
