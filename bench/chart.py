@@ -23,6 +23,9 @@ TITLES = {
     "spdl-threads": "SPDL in threads + torch",
     "video-reader-rs": "video-reader-rs + torch",
     "decord2": "decord2 + torchvision",
+    "torchcodec-jitter": "torchcodec + its jitter",
+    "pytorchvideo": "PyTorchVideo",
+    "dali-cpu": "DALI on the CPU",
     "decode only": "FFmpeg decoding only",
 }
 WIDTH_PX, LABEL_PX, BAR_PX, ROW_PX, PANEL_GAP_PX = 480, 180, 240, 19, 34
