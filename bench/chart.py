@@ -23,7 +23,7 @@ TITLES = {
     "spdl-threads": "SPDL in threads + torch",
     "video-reader-rs": "video-reader-rs + torch",
     "decord2": "decord2 + torchvision",
-    "torchcodec-jitter": "torchcodec + its jitter",
+    "torchcodec-jitter": "torchcodec + ColorJitter",
     "pytorchvideo": "PyTorchVideo",
     "dali-cpu": "DALI on the CPU",
     "decode only": "FFmpeg decoding only",
