@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains on two nodes of eight GPUs, until it is done, however often SLURM takes them away:
 #
-#     sbatch examples/slurm_two_nodes.sh all --shards /data/ucf101 --out /work/runs/ucf101
+#     sbatch examples/slurm_two_nodes.sh all --shards /data/ucf101 --out /shared/runs/ucf101
 #
 # The arguments are those of `tb train`. All nodes must see the shards and the work folder.
 #SBATCH --job-name=timebalance

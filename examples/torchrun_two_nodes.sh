@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains on several machines with torchrun. Run the same command on each of them:
 #
-#     examples/torchrun_two_nodes.sh node0 all --shards /data/ucf101 --out /work/runs/ucf101
+#     examples/torchrun_two_nodes.sh node0 all --shards /data/ucf101 --out /shared/runs/ucf101
 #
 # The first argument is the name of one of these machines, where all of them meet. The others are those
 # of `tb train`. All machines must see the shards and the work folder. The same command goes on after an
