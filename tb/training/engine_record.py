@@ -70,11 +70,14 @@ def with_engine(config: Config, choice: EngineChoice) -> Config:
 def with_engine_of(folder: Path, manifest: Manifest, config: Config) -> Config:
     """The settings with the engine of the run in `folder`, where they say "auto".
 
-    It is fused where there is no record, or no such engine on this machine.
+    It is fused where there is no record, or no such engine on this machine. Where they name the
+    engine of the run, but not what makes its views, they get that from the run.
     """
-    if config.machine.engine != "auto":
-        return config
-    choice = recorded_engine(folder, manifest, config)
+    machine, choice = config.machine, recorded_engine(folder, manifest, config)
+    if machine.engine != "auto":
+        if choice is None or choice.name != machine.engine or machine.dali_views is not None:
+            return config
+        return with_engine(config, choice)
     return with_engine(
         config, choice or EngineChoice(name=EngineName.FUSED, why="no engine is recorded")
     )

@@ -147,6 +147,10 @@ def test_a_run_keeps_what_makes_its_views(
     assert wanted == [None, "kernel", "kernel"]
     used = with_engine_of(tmp_path / "invariant", manifest, config)
     assert (used.machine.engine, used.machine.dali_views) == ("dali", "kernel")
+    for named, expected in ((None, "kernel"), ("operators", "operators")):
+        settings = _changed(config, machine={"engine": "dali", "dali_views": named})
+        used = with_engine_of(tmp_path / "invariant", manifest, settings)
+        assert used.machine.dali_views == expected
     assert _evaluation_engine(tmp_path / "invariant", manifest, config) == "dali (kernel)"
     assert views(_changed(config, machine={"engine": "dali", "dali_views": "operators"})) == {
         "operators"
