@@ -81,7 +81,7 @@ def _cells(
     engine, plan, manifest = loader.engine, next(loader.planner.stream()), loader.manifest
     assert isinstance(engine, DaliEngine)
     if not engine.decodes:
-        raise InputError(f"{manifest.root}: DALI does not decode these videos on {engine.device}")
+        raise InputError(f"{manifest.where}: DALI does not decode these videos on {engine.device}")
     graph = engine.graph(num_threads=1, depth=1, until="decode")
     cells: dict[tuple[str, int], Callable[[], object]] = {}
     for start in starts:

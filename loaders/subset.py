@@ -93,7 +93,7 @@ class Subset:
                 labels += f", {self.validation:g} of them"
                 advice = "give a larger share, or more labels"
             raise InputError(
-                f"{manifest.root}: no {part}videos in split {self.split!r} "
+                f"{manifest.where}: no {part}videos in split {self.split!r} "
                 f"(split number {self.split_number}, {self.label_list or labels}); {advice}"
             )
         return rows

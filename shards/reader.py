@@ -62,7 +62,7 @@ class ShardReader:
             InputError: `cache` is False, but the shards are local.
         """
         if not cache and not manifest.url:
-            raise InputError(f"cache is False, but {manifest.root} is not remote: leave cache out")
+            raise InputError(f"cache is False, but {manifest.where} is not remote: leave cache out")
         self._manifest = manifest
         self._uncached = None if cache else RemoteStore(str(manifest.url))
         self._copies = Copies(manifest)
@@ -235,7 +235,7 @@ class ShardReader:
 
     def _error(self, index: int, problem: str, *, is_damage: bool = True) -> ShardError:
         video = self._manifest.video(index)
-        folder = self._manifest.url if self._uncached else self._manifest.root
+        folder = self._manifest.root if self.has_copies else self._manifest.where
         message = f"{video.key} in {folder}/{video.shard}: {problem}"
         return ShardError(message, is_damage=is_damage)
 

@@ -117,8 +117,11 @@ class Manifest:
 
     @property
     def where(self) -> Path | str:
-        """The URL or the folder that was given, for messages."""
-        return self.url or self.root
+        """The URL, or the folder as short as it can be written here, for messages."""
+        if self.url:
+            return self.url
+        here = Path.cwd()
+        return self.root.relative_to(here) if self.root.is_relative_to(here) else self.root
 
     def video(self, index: int) -> Video:
         """The row at `index`."""
@@ -145,7 +148,7 @@ class Manifest:
             raise InputError(f"split {split!r}: choose one of {', '.join(names)}")
         if not 1 <= number <= self.num_split_numbers:
             raise InputError(
-                f"{self.root}: split number {number} of {self.name!r}: there are"
+                f"{self.where}: split number {number} of {self.name!r}: there are"
                 f" {self.num_split_numbers}; choose 1 to {self.num_split_numbers}"
             )
         wanted = SplitQuery(split).memberships
@@ -382,7 +385,8 @@ def read_manifest(root: Path | str) -> Manifest:
         )
     check_rows(path, table, about)
     return Manifest(
-        root=folder or copies_folder(copies_name(about)),
+        # Absolute, because the current folder may change, and a loader process has one of its own.
+        root=(folder or copies_folder(copies_name(about))).absolute(),
         name=about.name,
         classes=about.classes,
         table=table,

@@ -48,9 +48,9 @@ def read_label_list(path: Path | str, manifest: Manifest) -> np.ndarray:
     match = match_label_list(path, manifest)
     if match.unmatched:
         raise InputError(
-            f"{path}: {len(match.unmatched)} entries are not in {manifest.root}"
+            f"{path}: {len(match.unmatched)} entries are not in {manifest.where}"
             f" ({examples(match.unmatched)}); make a list that fits with `tb split"
-            f" {manifest.root} --from-list {path}`"
+            f" {manifest.where} --from-list {path}`"
         )
     return match.labelled
 
@@ -78,7 +78,7 @@ def match_label_list(path: Path | str, manifest: Manifest) -> Match:
                     wrong.append((entry, row))
     if not labelled.any():
         raise InputError(
-            f"{path}: none of its {len(entries)} entries is in {manifest.root}"
+            f"{path}: none of its {len(entries)} entries is in {manifest.where}"
             f" ({examples(unmatched)} against {manifest.video(0).source}); is it for another set?"
         )
     contradicted = min(labels.values(), key=len)

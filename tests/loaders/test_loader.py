@@ -18,7 +18,7 @@ from loaders.plan.stage_views import finetune
 from loaders.plan.views import Augment, ViewGroup, ViewSpec
 from loaders.subset import Subset
 from shards.errors import InputError
-from shards.format.manifest import Manifest
+from shards.format.manifest import Manifest, read_manifest
 from tests.loaders.numbered import read_number
 from tests.paired import paired
 
@@ -230,6 +230,28 @@ def test_wrong_arguments_are_named(
 def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a shards folder"):
         open_loader(tmp_path, "pretrain")
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "after it is opened"])
+def test_the_current_folder_may_change(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    expected: Content,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    when: str,
+) -> None:
+    """Hydra changes it, for instance; a loader process keeps the folder in which it was started."""
+    with monkeypatch.context() as folder:
+        folder.chdir(numbered_shards.root.parent)
+        manifest = read_manifest(numbered_shards.root.name)
+        if when == "before it is opened":
+            folder.chdir(tmp_path)
+        with open_loader(manifest, tiny_views, batch_size=1, num_workers=1, seed=4) as loader:
+            folder.chdir(tmp_path)
+            content = _content(loader.batches(0))
+    assert len(content) == NUM_VIDEOS
+    assert content.items() <= expected.items()
 
 
 def test_positions_outside_the_epoch_are_named(

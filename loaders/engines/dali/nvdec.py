@@ -165,7 +165,7 @@ def check_decodable(
         kind = f"in {codec} {pixel_format}"
         if codec not in GPU_CODECS:
             raise InputError(
-                f"{manifest.root}: {len(chosen)} videos {kind}, which DALI does not decode on a "
+                f"{manifest.where}: {len(chosen)} videos {kind}, which DALI does not decode on a "
                 f"GPU (it takes {', '.join(sorted(GPU_CODECS))}); {advice}"
             )
         caps = caps_of(codec, pixel_format)
@@ -175,7 +175,7 @@ def check_decodable(
         if any(refused):
             height, width = kinds[refused][0]
             raise InputError(
-                f"{manifest.root}: {counts[refused].sum()} videos {kind}, e.g. of "
+                f"{manifest.where}: {counts[refused].sum()} videos {kind}, e.g. of "
                 f"{width}x{height} px, are not for this GPU's video decoder ({caps}); {advice}"
             )
     _warn_of_new_decoders(manifest, rows)
@@ -190,5 +190,5 @@ def _warn_of_new_decoders(manifest: Manifest, rows: np.ndarray) -> None:
             "%s: %d videos, e.g. of %dx%d px, have sides that are not multiples of %d; DALI opens "
             "a new decoder for each, by others' reports 50 to 70 ms a video; every recipe but copy "
             "avoids this",
-            *(manifest.root, int(uneven.sum()), width, height, _CODED_STEP_PX),
+            *(manifest.where, int(uneven.sum()), width, height, _CODED_STEP_PX),
         )
