@@ -29,8 +29,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.arguments import count, duration_s, new_file, run_command
 from loaders import Loader, open_loader
+from loaders.devices import usable_device
 from loaders.loader_process.process_producer import ProcessProducer
+from loaders.plan.stage_views import PRESETS
 from shards.files.publish import publish_bytes
 from tb.networks.backbones import build_backbone
 
@@ -86,7 +89,7 @@ def main() -> None:
     """Prints the table, and writes it to --json."""
     options = _parse()
     torch.set_num_threads(1)
-    device = torch.device(options.device)
+    device = usable_device(options.device)
     found: dict[str, dict[str, Any]] = {}
     for name, launch in _trainers(device):
         found[name] = _measure(launch, options)
@@ -233,16 +236,16 @@ def _table(trainer: str, found: dict[str, dict[str, float]]) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--views", default="student")
-    parser.add_argument("--size", type=int, default=112, help="pixels")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--views", choices=sorted(PRESETS), default="student")
+    parser.add_argument("--size", type=count, default=112, help="pixels")
+    parser.add_argument("--batch-size", type=count, default=8)
+    parser.add_argument("--workers", type=count, default=1)
+    parser.add_argument("--seconds", type=duration_s, default=3.0)
+    parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=new_file)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -18,7 +18,6 @@ import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -31,8 +30,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from bench.arguments import count, new_file, run_command
 from shards.encode.geometry import fit
 from shards.encode.recipe import Recipe
+from shards.errors import InputError
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from shards.sources.source import Dataset
@@ -63,9 +64,9 @@ def main() -> None:
     """Times every set and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=Path, nargs="*", default=[])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--ffmpeg", help="the program; default: the one on the PATH")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=new_file)
     arguments = parser.parse_args()
     ffmpeg = arguments.ffmpeg or _ffmpeg()
     version = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=True)
@@ -93,8 +94,8 @@ def _compare(dataset: Dataset, ffmpeg: str, scratch: Path, num_rounds: int) -> F
     by_way: dict[str, list[Seconds]] = {way: [] for way in ways}
     num_frames, peak_mb = 0, 0.0
     for number in range(num_rounds):
-        for way, run in ways.items():
-            by_way[way].append(_timed(run))
+        for way, ingestion in ways.items():
+            by_way[way].append(_timed(ingestion))
         out = scratch / f"{dataset.name}-{number}"
         with _WorkerMemory() as memory:
             shard.append(_timed(lambda out=out: ingest(dataset, out, recipe=recipe)))
@@ -150,11 +151,11 @@ def _ffmpeg() -> str:
         return found
     try:
         import imageio_ffmpeg
-    except ImportError:
-        sys.exit(
-            "bench.ingest: needs the ffmpeg program: install the package ffmpeg of your system, or"
+    except ImportError as error:
+        raise InputError(
+            "needs the ffmpeg program: install the package ffmpeg of your system, or"
             " pip install imageio-ffmpeg"
-        )
+        ) from error
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
@@ -243,4 +244,4 @@ def _peak_mb(pid: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

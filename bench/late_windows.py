@@ -20,6 +20,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from bench.arguments import count, run_command
 from loaders import Loader, open_loader
 from loaders.decode import decode_frames
 from loaders.engines.dali.engine import DaliEngine
@@ -68,8 +69,8 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Decode early, middle and late windows.")
     parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--frames", type=count, default=16)
+    parser.add_argument("--rounds", type=count, default=9)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -122,4 +123,4 @@ def _decoded(graph: Graph, batch: SampleBatch) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.arguments import count, new_file, run_command
 from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
 from bench.readers import READERS
@@ -28,6 +29,7 @@ from loaders import TryLayouts
 from loaders.engines.choice import DTYPES, EngineName
 from loaders.plan.stage_views import PRESETS, view_spec
 from shards.files.publish import publish_bytes
+from shards.format.manifest import read_manifest
 from tb.version import version_text
 
 
@@ -57,6 +59,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the rounds and prints the table."""
     options = _parse(arguments)
+    read_manifest(options.shards)  # a wrong folder is an error now, and not once a contender
     num_batches = max(1, round(options.videos / options.batch_size))
     job = Job(
         shards=options.shards,
@@ -104,19 +107,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--views", choices=sorted(PRESETS), default="pretrain")
-    parser.add_argument("--size", type=int, default=112, help="output side in pixels")
+    parser.add_argument("--size", type=count, default=112, help="output side in pixels")
     parser.add_argument("--engines", nargs="*", choices=list(EngineName), default=["fused"])
     parser.add_argument("--tune", action="store_true", help="try layouts of dali first")
     parser.add_argument("--gpu-memory-mb", type=float, help="with --tune: at most")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--readers", nargs="*", choices=READERS, default=list(READERS))
     parser.add_argument("--dtype", choices=DTYPES, default="float16")
-    parser.add_argument("--videos", type=int, default=32, help="per round")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--png", type=Path)
+    parser.add_argument("--videos", type=count, default=32, help="per round")
+    parser.add_argument("--batch-size", type=count, default=8)
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--workers", type=count, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--json", type=new_file)
+    parser.add_argument("--png", type=new_file)
     return parser.parse_args(arguments)
 
 
@@ -202,4 +205,4 @@ def _draw(rows: list[Row], job: Job, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -19,7 +19,6 @@ Needs `pip install 'timebalance[dev]'`.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -28,9 +27,12 @@ from statistics import median
 from threading import Lock
 from typing import Any
 
+from bench.arguments import count, run_command
 from bench.s3_server import CREDENTIALS, s3_server
 from loaders import open_loader, prefetch
+from loaders.plan.stage_views import PRESETS
 from loaders.prefetch import SHARDS_AHEAD as _SHARDS_AHEAD
+from shards.errors import InputError
 from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
 from shards.format.manifest import Manifest, read_manifest
@@ -91,16 +93,16 @@ def main() -> None:
     """Starts the server, runs the rounds, and prints a table for each delay."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--views", default="student")
-    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--views", choices=sorted(PRESETS), default="student")
+    parser.add_argument("--size", type=count, default=112)
     parser.add_argument("--order", choices=["global", "windowed"], default="windowed")
-    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--workers", type=count, default=8)
     parser.add_argument("--delays-ms", type=float, nargs="+", default=[0, 20])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=count, default=3)
     arguments = parser.parse_args()
     local = read_manifest(arguments.shards)
     if not local.has_packets.all():
-        sys.exit(f"bench.remote_epoch: {local.root} has videos without a packet index")
+        raise InputError(f"{local.where}: has videos without a packet index; choose other shards")
     with s3_server() as endpoint:
         os.environ.update(AWS_ENDPOINT_URL=endpoint, **CREDENTIALS)
         _upload(local.root)
@@ -218,4 +220,4 @@ def _rest(epoch: Epoch) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

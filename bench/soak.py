@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from bench.arguments import count, run_command
 from loaders import open_loader
 from loaders.engines.choice import EngineName
 from shards.encode.recipe import Recipe
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=100, help="At least 3.")
+    parser.add_argument("--epochs", type=count, default=100, help="At least 3.")
     parser.add_argument("--shards", type=Path, help="A folder made by `tb shard`.")
     known = [str(name) for name in EngineName if name != "dali" or find_spec("nvidia.dali")]
     parser.add_argument("--engines", nargs="+", default=known, choices=known)
@@ -184,4 +185,4 @@ def _held(shards: Path, engine: str, num_epochs: int) -> tuple[list[Holdings], H
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

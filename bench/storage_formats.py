@@ -26,6 +26,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
+from bench.arguments import count, run_command
 from bench.peers import torchcodec_decoder
 from loaders.decode import decoded_frames
 from shards.encode.picture_filters import filtered
@@ -33,6 +34,7 @@ from shards.encode.probe import decoded, probe
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, check_decodes, transcode
 from shards.encode.video_stream import open_video
+from shards.errors import InputError
 from shards.sources.folder import from_folder
 
 _WINDOWS = (16, 64)
@@ -64,8 +66,8 @@ def main() -> None:
     """Stores, compares and times every clip, then prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=Path, required=True)
-    parser.add_argument("--num-clips", type=int, default=12)
-    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--num-clips", type=count, default=12)
+    parser.add_argument("--windows", type=count, default=5)
     arguments = parser.parse_args()
     decoders = {"PyAV": _pyav, **_torchcodec(), **_dali()}
     tallies = [Tally() for _ in _ROWS]
@@ -86,7 +88,7 @@ def main() -> None:
         print(f"{num_done}: {source.key}", file=sys.stderr)
         _measure(source.path, stored, tallies, decoders, rng, arguments.windows)
     if not num_done:
-        sys.exit(f"bench.storage_formats: no clip of {max(_WINDOWS)} frames in {arguments.videos}")
+        raise InputError(f"{arguments.videos}: no clip has {max(_WINDOWS)} frames; give others")
     print(_table(tallies, list(decoders)))
 
 
@@ -275,4 +277,4 @@ def _table(tallies: list[Tally], decoders: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -28,8 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.arguments import count, new_file, run_command
 from bench.train_variants import Variant, peak_flops, variants
 from loaders import open_loader
+from loaders.devices import usable_device
 from shards.files.publish import publish_bytes
 from tb import losses
 from tb.config.load_config import load_config
@@ -291,7 +293,7 @@ def num_flops(job: TrainingJob, variant: Variant) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures stage by stage, and writes the figures as it goes."""
     options = _parse(arguments)
-    device = torch.device(options.device)
+    device = usable_device(options.device)
     on_gpu = device.type == "cuda"
     backbone = options.backbone or ("slow_r50" if on_gpu else "small")
     size_px, batch_size = options.size or (112 if on_gpu else 32), options.batch_size
@@ -339,14 +341,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
     parser.add_argument("--variants", nargs="*", help="in addition to ours; default: all")
     parser.add_argument("--backbone", help="default: slow_r50, on a CPU small")
-    parser.add_argument("--size", type=int, help="pixels; default: 112, on a CPU 32")
-    parser.add_argument("--batch-size", type=int, default=4, help="videos (the student: twice)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3, help="per variant and round")
+    parser.add_argument("--size", type=count, help="pixels; default: 112, on a CPU 32")
+    parser.add_argument("--batch-size", type=count, default=4, help="videos (the student: twice)")
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--steps", type=count, default=3, help="per variant and round")
     parser.add_argument("--device", default=device)
     parser.add_argument("--compiled", action="store_true", help="on a CPU too: takes minutes")
     parser.add_argument("--shards", type=Path, help="of the real loader's videos")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=new_file)
     return parser.parse_args(arguments)
 
 
@@ -369,4 +371,4 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -22,6 +22,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from bench.arguments import count, new_file, run_command
 from loaders import DaliLayout, DaliViews, ViewSpec, open_loader
 from loaders.engines.dali.memory import sample_memory
 from loaders.engines.dali.view_kernel import GPU_TILE, NUM_WARPS, compiled
@@ -184,8 +185,8 @@ def main() -> None:
     """Prints all tables as JSON, and writes them with --json."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shards", type=Path)
-    parser.add_argument("--videos", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--videos", type=count, default=2)
+    parser.add_argument("--json", type=new_file)
     options = parser.parse_args()
     text = json.dumps(figures(options.shards, options.videos), indent=1)
     print(text)
@@ -194,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

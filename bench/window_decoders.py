@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 from av.video.frame import VideoFrame
 
+from bench.arguments import count, run_command
 from loaders import open_loader
 from loaders.decode import decode_frames, decoded_frames, frame_planes
 from loaders.engines.dali.window_file import window_file
+from loaders.plan.stage_views import PRESETS
 from shards.errors import InputError
 from shards.format.packet_index import Window
 from shards.reader import ShardReader
@@ -40,9 +42,11 @@ class WindowJob:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True, help="A folder made by `tb shard`.")
-    parser.add_argument("--views", default="student", help="The preset of the views.")
-    parser.add_argument("--videos", type=int, default=60, help="Windows per round.")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--views", choices=sorted(PRESETS), default="student", help="The preset of the views."
+    )
+    parser.add_argument("--videos", type=count, default=60, help="Windows per round.")
+    parser.add_argument("--rounds", type=count, default=7)
     args = parser.parse_args()
     jobs = list(_jobs(args.shards, args.views, args.videos))
     decoders: dict[str, Callable[[WindowJob], object]] = {"PyAV": _pyav, "torchcodec": _torchcodec}
@@ -126,4 +130,4 @@ def _timed(
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,0 +1,48 @@
+"""What the commands of `bench` share: types of arguments, and the end after a wrong input."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from shards.errors import InputError
+
+
+def count(text: str) -> int:
+    """A number of things, at least 1; a type for `argparse`."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number, at least 1")
+    return number
+
+
+def duration_s(text: str) -> float:
+    """A number of seconds, more than 0; a type for `argparse`."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, more than 0")
+    return seconds
+
+
+def new_file(text: str) -> Path:
+    """A file that can be written; a type for `argparse`, so that no measurement is lost."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise argparse.ArgumentTypeError(f"{path}: {reason}; give a file in a folder that exists")
+    return path
+
+
+def run_command(main: Callable[[], object]) -> None:
+    """Runs a command; a wrong input is a line of standard error and exit code 2."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
