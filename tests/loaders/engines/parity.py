@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from loaders import Batch, DaliLayout, open_loader
+from loaders import Batch, open_loader
+from loaders.engines.dali.layout import Layout
 from loaders.engines.reference import centred_engine
 from loaders.plan.views import ViewSpec
 from loaders.producer import LocalProducer
@@ -24,7 +25,8 @@ def assert_parity(
     *,
     engine: str = "fused",
     device: str = "cpu",
-    layout: DaliLayout | None = None,
+    layout: Layout | None = None,
+    is_centred: bool = False,
     max_mean_difference: float = MAX_MEAN_DIFFERENCE,
     min_psnr_db: float = MIN_PSNR_DB,
     seed: int = 0,
@@ -32,8 +34,7 @@ def assert_parity(
 ) -> None:
     """Checks that the engine and the oracle agree on every view of every video of one epoch.
 
-    On a GPU the oracle is the one that places chroma as DALI does there.
-
+    The oracle for DALI on a GPU, or with `is_centred`, places chroma as DALI does on a GPU.
     Pictures of the views that differ go to `folder`.
 
     Raises:
@@ -45,7 +46,7 @@ def assert_parity(
         shards, views, engine=engine, device=device, layout=layout, **options
     )
     reference_loader = open_loader(shards, views, engine="reference", device="cpu", **options)
-    if engine == "dali" and device == "cuda":
+    if is_centred or (engine == "dali" and device == "cuda"):
         spec = reference_loader.spec
         producer = reference_loader.producer
         assert isinstance(producer, LocalProducer)
