@@ -52,7 +52,8 @@ class Assembler:
         labels: (number of rows in the manifest,) int64, -1 where hidden.
         device: Where batches end up.
         faults: What happens to bad videos.
-        copies: Copies batches to the device; None if an engine puts them there.
+        copies: Copies tensors to the device; None if it is the CPU.
+        copies_views: Whether views are copied too; otherwise the engine puts them on the device.
     """
 
     manifest: Manifest
@@ -61,6 +62,7 @@ class Assembler:
     device: torch.device
     faults: FaultLog
     copies: CopyStream | None = None
+    copies_views: bool = True
 
     def batches(self, rendered: Generator[Rendered]) -> Generator[Batch]:
         """Yields one batch for each, in order. Closing the generator closes `rendered`.
@@ -69,7 +71,7 @@ class Assembler:
             LoaderError: While iterating: a bad video, or too many of them.
         """
         tensors = self._tensors(rendered)
-        if self.copies is not None:
+        if self.copies is not None and self.copies_views:
             tensors = transferred(tensors, self.copies)
         num_bad_of_epoch: Counter[int] = Counter()
         with closing(tensors):
@@ -94,9 +96,10 @@ class Assembler:
                 small = torch.from_numpy(np.concatenate([labels.view(np.uint8), valid.view("u1")]))
                 if self.copies is not None and self.device.type == "cuda":
                     small = small.pin_memory()
+                if self.copies is not None and not self.copies_views:
+                    # PyTorch keeps the pinned memory until the copy is over.
+                    (small,) = self.copies.copy([small]).take()
                 views = [torch.as_tensor(array) for array in one.views]
-                if self.copies is None:
-                    small = small.to(self.device)
                 one = replace(one, views=[])
                 item = Transferred(one, [small, *views])
                 del views, one

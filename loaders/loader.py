@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from loaders.batch import Assembler, Batch
-from loaders.engines.choice import EngineChoice
+from loaders.engines.choice import EngineChoice, EngineName
 from loaders.engines.engine import Engine, Rendered
 from loaders.faults import FaultLog, LoaderError, Skip
 from loaders.plan.draw import Plan
@@ -260,6 +260,7 @@ class Loader:
             device=self.device,
             faults=self._faults,
             copies=self._copies,
+            copies_views=self.choice.name != EngineName.DALI,
         )
         return self._while_open(assembler.batches(rendered))
 

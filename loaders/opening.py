@@ -135,7 +135,6 @@ def open_loader(
 def _opened(
     planner: Planner, making: Making, labels: np.ndarray, skip: Skip | None, choice: EngineChoice
 ) -> Loader:
-    is_copied = making.device.type == "cuda" and choice.name != EngineName.DALI
     return Loader(
         planner=planner,
         producer=making.open(planner, choice.name),
@@ -143,7 +142,7 @@ def _opened(
         labels=labels,
         device=making.device,
         skip=skip,
-        copies=CudaCopyStream(making.device) if is_copied else None,
+        copies=CudaCopyStream(making.device) if making.device.type == "cuda" else None,
     )
 
 

@@ -4,8 +4,9 @@ The peers are torchcodec with torchvision v2 on the device, and plain DALI: its 
 and random operators, where each clip is decoded separately.
 """
 
+from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,7 +26,8 @@ from shards.format.shard import index_name
 from shards.reader import ShardReader
 
 _BATCH_SIZES = {"pretrain": 16, "student": 32, "eval": 8}
-_NUM_DECODERS = 32  # of torchcodec
+# Of torchcodec.
+_NUM_DECODERS, _NUM_BATCHES_AHEAD = 32, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +156,26 @@ def _torchcodec(task: Task, views: Views) -> Generator[int]:
         ShardReader(loader.manifest) as reader,
         ThreadPoolExecutor(num_threads) as pool,
     ):
-        for plan in loader.planner.stream():
-            rows = np.flatnonzero(plan.rows >= 0).tolist()
-            for job in [pool.submit(render, reader, plan, b) for b in rows]:
+        begun = (
+            [pool.submit(render, reader, plan, b) for b in np.flatnonzero(plan.rows >= 0).tolist()]
+            for plan in loader.planner.stream()
+        )
+        yield from finished(begun)
+
+
+def finished(batches: Iterator[list[Future[None]]]) -> Generator[int]:
+    """Yields the number of videos of each batch when it is ready; the next two are then in work.
+
+    So threads do not wait for the slowest video of a batch.
+    """
+    in_work: deque[list[Future[None]]] = deque()
+    for jobs in batches:
+        in_work.append(jobs)
+        if len(in_work) > _NUM_BATCHES_AHEAD:
+            ready = in_work.popleft()
+            for job in ready:
                 job.result()
-            yield len(rows)
+            yield len(ready)
 
 
 def _plain_dali(task: Task, views: Views) -> Generator[int]:

@@ -1,0 +1,125 @@
+"""What a loader copies to a device, and when, on a stream that only records."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+
+from loaders import Batch, Loader, open_loader
+from loaders.engines.choice import dali_is_installed
+from loaders.plan.views import ViewSpec
+from shards.format.manifest import Manifest
+
+DALI = pytest.param(
+    "dali", marks=pytest.mark.skipif(not dali_is_installed(), reason="DALI is not installed")
+)
+
+
+@dataclass
+class RecordingStream:
+    """Copies at once, and notes the thread and the tensors of everything that is asked of it."""
+
+    events: list[tuple[str, str, int]] = field(default_factory=list)
+    num_copies: int = 0
+
+    def copy(self, tensors: list[torch.Tensor]) -> "RecordedCopy":
+        self.num_copies += 1
+        self.note("copy", len(tensors))
+        return RecordedCopy(self, [tensor.clone() for tensor in tensors])
+
+    def note(self, event: str, number: int) -> None:
+        self.events.append((event, threading.current_thread().name, number))
+
+
+@dataclass
+class RecordedCopy:
+    stream: RecordingStream
+    tensors: list[torch.Tensor]
+
+    def wait(self) -> None:
+        self.stream.note("wait", len(self.tensors))
+
+    def take(self) -> list[torch.Tensor]:
+        self.stream.note("take", len(self.tensors))
+        return self.tensors
+
+
+def _opened(shards: Manifest, spec: ViewSpec, engine: str, stream: RecordingStream) -> Loader:
+    """A loader that copies to the CPU, as others copy to a GPU."""
+    options: dict[str, Any] = {"batch_size": 4, "device": "cpu", "num_workers": 1}
+    loader = open_loader(shards, spec, engine=engine, **options)
+    return Loader(
+        planner=loader.planner,
+        producer=loader.producer,
+        choice=loader.choice,
+        labels=loader.labels,
+        device=loader.device,
+        skip=None,
+        copies=stream,
+    )
+
+
+def _same(ours: Batch, theirs: Batch) -> bool:
+    return (
+        torch.equal(ours.labels, theirs.labels)
+        and torch.equal(ours.valid, theirs.valid)
+        and all(torch.equal(ours.views[name], theirs.views[name]) for name in theirs.views)
+    )
+
+
+def test_dali_copies_one_message_and_waits_for_nothing(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    """Its views are on the device. The training thread sends labels and `valid` after them."""
+    pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
+    stream = RecordingStream()
+    with _opened(numbered_shards, tiny_views, "dali", stream) as loader:
+        for number, _ in enumerate(loader.batches(0), 1):
+            assert stream.events == [("copy", "MainThread", 1), ("take", "MainThread", 1)] * number
+        assert number == len(loader) > 1
+
+
+def test_threads_copy_all_in_one_message_from_a_thread(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    stream, num_tensors = RecordingStream(), 1 + len(tiny_views.groups)
+    with _opened(numbered_shards, tiny_views, "fused", stream) as loader:
+        num_batches = len(list(loader.batches(0)))
+    assert {(event, thread, number) for event, thread, number in stream.events} == {
+        ("copy", "transfer", num_tensors),
+        ("wait", "transfer", num_tensors),
+        ("take", "MainThread", num_tensors),
+    }
+    assert stream.num_copies == num_batches == len(loader)
+
+
+@pytest.mark.parametrize("engine", ["fused", DALI])
+def test_copied_batches_are_the_same(
+    numbered_shards: Manifest, tiny_views: ViewSpec, engine: str
+) -> None:
+    with (
+        _opened(numbered_shards, tiny_views, engine, RecordingStream()) as copying,
+        open_loader(
+            numbered_shards, tiny_views, engine=engine, batch_size=4, device="cpu", num_workers=1
+        ) as plain,
+    ):
+        pairs = list(zip(copying.batches(0), plain.batches(0), strict=True))
+    assert all(_same(*pair) for pair in pairs)
+    assert not pairs[-1][0].valid.all()  # padding
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["fused", DALI])
+def test_labels_on_a_gpu(numbered_shards: Manifest, tiny_views: ViewSpec, engine: str) -> None:
+    options: dict[str, Any] = {"engine": engine, "batch_size": 4, "num_workers": 1}
+    with (
+        open_loader(numbered_shards, tiny_views, device="cuda", **options) as on_gpu,
+        open_loader(numbered_shards, tiny_views, device="cpu", **options) as on_cpu,
+    ):
+        for ours, theirs in zip(on_gpu.batches(0), on_cpu.batches(0), strict=True):
+            assert ours.labels.is_cuda
+            assert ours.valid.is_cuda
+            assert torch.equal(ours.labels.cpu(), theirs.labels)
+            assert torch.equal(ours.valid.cpu(), theirs.valid)
