@@ -240,7 +240,8 @@ class Machine(_Section):
             a loader process, where they do not slow down the training. Null: in a loader process
             when training, and otherwise as in `open_loader`.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
-        tune: Lets the DALI engine try a few layouts before a stage.
+        tune: Lets the DALI engine try a few layouts before a stage. With engine "auto", first the
+            faster of its usual layout and fused is found; fused has no layouts to try.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
         dali_views: What makes the views in the DALI engine: "operators", or "kernel". They round
             differently. Null: what a run began with; for a new run operators, or with `tune` what

@@ -7,13 +7,7 @@ import torch
 
 from loaders import DaliViews, Loader, Part, TryLayouts, ViewSpec, open_loader
 from loaders.devices import usable_device
-from loaders.engines.choice import (
-    EngineChoice,
-    EngineName,
-    log_choice,
-    unmeasured_choice,
-    why_not_dali,
-)
+from loaders.engines.choice import EngineChoice, EngineName, log_choice, unmeasured_choice
 from loaders.engines.dali.layout import Layout
 from loaders.plan import stage_views
 from shards.errors import InputError
@@ -121,15 +115,14 @@ def _chosen_engine(
 ) -> EngineChoice:
     """The engine of a new run."""
     world, machine = join(), config.machine
-    if machine.tune and machine.engine == "auto":
-        obstacle = why_not_dali(str(training_device(config)), manifest.distinct_codecs)
-        return EngineChoice(
-            name=EngineName.FUSED if obstacle else EngineName.DALI,
-            why=obstacle or "machine.tune tries layouts, which only dali has",
-        )
     codecs = manifest.distinct_codecs
     choice = unmeasured_choice(machine.engine, str(training_device(config)), codecs)
     if choice is not None:
+        if machine.tune and choice.name != EngineName.DALI:
+            raise InputError(
+                "machine.tune tries layouts of the engine dali, and this is"
+                f" {choice.name} ({choice.why}): --set machine.tune=false"
+            )
         if world.is_main and machine.engine == "auto":
             log_choice(choice)
         return choice
@@ -162,11 +155,6 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
     world, device, machine = join(), training_device(config), config.machine
     layout: Layout | None = machine.dali_views
     if machine.tune:
-        if machine.engine != EngineName.DALI:
-            raise InputError(
-                "machine.tune tries layouts of the engine dali, which does not run here; "
-                "--set machine.tune=false"
-            )
         layout = TryLayouts(gpu_memory_mb=machine.gpu_memory_mb, views=machine.dali_views)
     return open_loader(
         manifest,

@@ -61,8 +61,10 @@ def recorded_engine(folder: Path, manifest: Manifest, config: Config) -> EngineC
 
 
 def with_engine(config: Config, choice: EngineChoice) -> Config:
-    """The settings, with this engine and what makes its views."""
-    update = {"engine": choice.name.value, "dali_views": choice.views}
+    """The settings, with this engine and what makes its views. Only dali has layouts to try."""
+    update: dict[str, object] = {"engine": choice.name.value, "dali_views": choice.views}
+    if choice.name != EngineName.DALI:
+        update |= {"tune": False, "gpu_memory_mb": None}
     machine = config.machine.model_copy(update=update)
     return config.model_copy(update={"machine": machine})
 

@@ -131,6 +131,11 @@ def test_on_and_off_need_no_quotes() -> None:
     [
         (["machine.gpu_memory_mb=100"], "machine.gpu_memory_mb is 100", "machine.tune=true"),
         (
+            ["machine.engine=fused", "machine.tune=true"],
+            "machine.tune is true",
+            "machine.engine=dali",
+        ),
+        (
             ["machine.compile=off", "machine.compile_mode=max-autotune"],
             "machine.compile_mode is 'max-autotune'",
             "machine.compile=on",

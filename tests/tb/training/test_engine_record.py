@@ -157,6 +157,43 @@ def test_a_run_keeps_what_makes_its_views(
     }
 
 
+def test_auto_measures_fused_also_where_layouts_are_tried(
+    manifest: Manifest, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nvidia.dali")
+    found, num_trials = {"dali": 1.0, "fused": 2.0}, 0
+
+    def tried(engine: Any, *_: object) -> Any:
+        nonlocal num_trials
+        num_trials += 1
+        return engine
+
+    monkeypatch.setattr("loaders.engines.dali.trials.with_best_layout", tried)
+    monkeypatch.setattr(engines, "why_not_dali", lambda *_: "")
+    monkeypatch.setattr(engines, "kept_speeds", lambda *_: found)
+    tuned = _changed(config, machine={"tune": True})
+
+    def engine() -> tuple[str, bool]:
+        nonlocal num_trials
+        num_trials = 0
+        with closing(build_stage(StageKind.INVARIANT, manifest, tuned, tmp_path)) as stage:
+            assert stage.engine is not None
+            return stage.engine.name, num_trials > 0
+
+    assert engine() == ("fused", False)
+    found["dali"] = 3.0
+    assert engine() == ("dali", True)
+
+
+@pytest.mark.parametrize("engine", ["auto", "fused"])
+def test_layouts_to_try_are_refused_where_dali_does_not_run(
+    manifest: Manifest, config: Config, tmp_path: Path, engine: str
+) -> None:
+    tuned = _changed(config, machine={"engine": engine, "tune": True, "device": "cpu"})
+    with pytest.raises(InputError, match=r"this is fused \(.+\): --set machine.tune=false"):
+        build_stage(StageKind.INVARIANT, manifest, tuned, tmp_path)
+
+
 def _evaluation_engine(folder: Path, manifest: Manifest, config: Config) -> object:
     (folder / "checkpoint.pt").write_bytes(b"weights")
     return evaluation_source(folder, manifest, config)["engine"]
