@@ -23,8 +23,8 @@ def write_report(out: Path, *, page: Path | None = None, data: Path | None = Non
 
     Args:
         out: The folder of a check; it may be running, or have been killed.
-        page: Where the page is written instead.
-        data: Where the figures are written instead.
+        page: Where the page is written instead; its folder is made if it is missing.
+        data: Where the figures are written instead, likewise.
 
     Returns:
         The files.
@@ -37,6 +37,8 @@ def write_report(out: Path, *, page: Path | None = None, data: Path | None = Non
     results = results_of(out)
     name = slug(results["device"])
     data, page = data or out / f"{name}.json", page or out / f"{name}.md"
+    for path in (data, page):
+        path.parent.mkdir(parents=True, exist_ok=True)
     publish_bytes(data, (json.dumps(results, indent=1) + "\n").encode())
     publish_bytes(page, page_of(results).encode())
     return [data, page]

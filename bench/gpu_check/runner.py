@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -128,13 +129,22 @@ def _run_processes(name: str, options: Options, end_s: float) -> str:
             return ""
         if code == EXIT_START_AGAIN:
             continue
-        problem = NO_TIME if code is None else f"exit code {code}: {_last_line(options, name)}"
+        problem = _ending(code, options, name)
         findings = Findings.read(_file(options, name))
         if findings.cell is None:
             return problem
         # That cell ended the process. The others can go on.
         findings.end_cell(findings.cell, {"problem": problem})
     return NO_TIME
+
+
+def _ending(code: int | None, options: Options, name: str) -> str:
+    """Why a step's process ended, from its exit code; None if it had to be stopped."""
+    if code is None:
+        return NO_TIME
+    if code == -signal.SIGALRM:
+        return f"stopped, because it did not return; {_log(options, name).name} says where it was"
+    return f"exit code {code}: {_last_line(options, name)}"
 
 
 def _run_process(name: str, options: Options, end_s: float, limit_s: float) -> int | None:

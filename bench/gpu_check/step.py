@@ -5,9 +5,13 @@
 
 import argparse
 import ctypes
+import faulthandler
+import math
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -52,13 +56,31 @@ def run_step(name: str, task: Task) -> bool:
         if task.left_s <= 0 and not is_first:  # a process that was slow to start measures one cell
             findings.end_cell(cell.name, {"problem": NO_TIME})
             continue
-        with findings.measuring(cell.name) as figures:
+        limit_s = STEPS[name].cell_limit_s * (2 if cell.is_long else 1)
+        with findings.measuring(cell.name) as figures, _time_limit(limit_s):
             figures |= cell.run()
         is_first = False
         if not _is_usable(task.device):
             return False
         give_memory_back()
     return True
+
+
+@contextmanager
+def _time_limit(limit_s: float) -> Iterator[None]:
+    """Ends this process by SIGALRM after some seconds; it prints first where every thread is.
+
+    Python does not take part, so it works wherever a library hangs.
+    """
+    if limit_s == math.inf:
+        yield
+        return
+    faulthandler.register(signal.SIGALRM, chain=True)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _end_with(parent: int) -> None:

@@ -1,5 +1,6 @@
 """The steps in their order, and the time that each gets. It imports nothing that is slow."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,12 +23,15 @@ class CheckStep:
         short_s: Its seconds in the short check.
         long_s: Its seconds in the long check.
         is_needed: Whether later steps need it, so that it may take their time.
+        cell_limit_s: A cell that has not returned after so many seconds is stopped; a cell of the
+            long check after twice as many.
     """
 
     module: str
     short_s: float
     long_s: float
     is_needed: bool = False
+    cell_limit_s: float = 60.0
 
     def seconds(self, duration: Duration) -> float:
         """Its seconds in a check."""
@@ -38,13 +42,23 @@ STEPS = {
     "capabilities": CheckStep(
         module="bench.gpu_check.capabilities", short_s=15, long_s=20, is_needed=True
     ),
-    "videos": CheckStep(module="bench.gpu_check.videos", short_s=25, long_s=40, is_needed=True),
+    "videos": CheckStep(  # a user's folder may be large
+        module="bench.gpu_check.videos",
+        short_s=25,
+        long_s=40,
+        is_needed=True,
+        cell_limit_s=math.inf,
+    ),
     "operators": CheckStep(module="bench.gpu_check.operators", short_s=35, long_s=45),
     "decoding": CheckStep(module="bench.gpu_check.decoding", short_s=75, long_s=200),
     "loaders": CheckStep(module="bench.gpu_check.loading", short_s=90, long_s=320),
-    "training": CheckStep(module="bench.gpu_check.training", short_s=145, long_s=500),
+    "training": CheckStep(  # it compiles
+        module="bench.gpu_check.training", short_s=145, long_s=500, cell_limit_s=math.inf
+    ),
     "parity": CheckStep(module="bench.gpu_check.parity", short_s=40, long_s=115),
-    "tests": CheckStep(module="bench.gpu_check.test_runs", short_s=40, long_s=240),
+    "tests": CheckStep(  # each test has a limit
+        module="bench.gpu_check.test_runs", short_s=40, long_s=240, cell_limit_s=math.inf
+    ),
 }
 # A step ends when its running cell does, and the last one may be stopped a little late.
 SPARE_S = 15.0

@@ -79,7 +79,7 @@ def test_the_page_compares_supply_and_demand() -> None:
 
 
 def test_the_report_of_a_killed_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, page, data = tmp_path / "out", tmp_path / "h100.md", tmp_path / "h100.json"
+    out, page, data = tmp_path / "out", tmp_path / "new" / "h100.md", tmp_path / "h100.json"
     (out / "steps").mkdir(parents=True)
     (out / "check.json").write_text('{"device": "NVIDIA H100 80GB", "dry_run": false}')
     for name, step in STEPS.items():

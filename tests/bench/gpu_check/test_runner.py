@@ -95,6 +95,30 @@ def test_a_cell_that_fails_or_ends_the_process_costs_only_itself(
     assert "passed before" in capsys.readouterr().out
 
 
+def test_a_cell_that_never_returns_costs_only_itself(made_up: Path, tmp_path: Path) -> None:
+    """It holds Python's lock, as a library that hangs does."""
+    hangs = """
+import ctypes
+from bench.gpu_check.task import CheckCell
+
+def cells(task):
+    yield CheckCell(name="first", run=lambda: {"x": 1})
+    yield CheckCell(name="hangs", run=lambda: ctypes.PyDLL(None).pause())
+    yield CheckCell(name="last", run=lambda: {"x": 2})
+"""
+    (made_up / "made_up_cells.py").write_text(hangs)
+    (made_up / "sitecustomize.py").write_text(_SITE.replace("60)", "60, cell_limit_s=1)"))
+    out = tmp_path / "out"
+    assert main([*DRY, str(out)]) == 1
+    step = _found(out)
+    assert (step["status"], step["cell"]) == ("failed", None)
+    assert (step["found"]["first"]["x"], step["found"]["last"]["x"]) == (1, 2)
+    assert step["found"]["hangs"]["problem"].startswith("stopped, because it did not return")
+    log = (out / "steps" / "capabilities.log").read_text()
+    assert "most recent call first" in log
+    assert "made_up_cells.py" in log
+
+
 def test_the_cell_of_an_earlier_start_is_not_blamed(made_up: Path, tmp_path: Path) -> None:
     (made_up / "made_up_cells.py").write_text("raise RuntimeError('no such driver')")
     out = tmp_path / "out"
