@@ -56,3 +56,20 @@ def test_the_bench_writes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert figures["parity"] == []
     for name in ("moved_mb_per_view", "mb_per_sample"):
         assert len(figures[name]) == len(view_kernel.STAGES) * len(view_kernel.TYPES) * 2
+
+
+def test_the_page_has_the_figures_of_the_file() -> None:
+    root = Path(__file__).resolve().parents[2]
+    figures = json.loads((root / "bench" / "results" / "view_kernel.json").read_text())
+    page = (root / "docs" / "dali.md").read_text()
+    shown: dict[str, list[str]] = {}
+    for row in figures["parity"]:
+        mean, worst = row["mean_difference_of_255"], row["worst_pixel_of_255"]
+        told = f"{mean:.4f}, {row['psnr_db']:.1f} dB, {worst:.4f}"
+        shown.setdefault(row["preset"], []).append(told)
+    assert list(shown) == list(view_kernel.PRESETS)
+    for preset, cells in shown.items():
+        assert f"| {' | '.join([preset, *cells])} |" in page
+    for row in figures["compiled"]:
+        name = f"{row['gpu']} ({view_kernel.TARGETS[int(row['gpu'].removeprefix('sm_'))]})"
+        assert f"| {name} | {row['registers']} | {row['spill_bytes']} bytes |" in page
