@@ -24,6 +24,7 @@ from loaders.producer import LocalProducer, Producer
 from loaders.profile import Profile, profile_stream
 from loaders.transfer import CopyStream
 from shards.errors import InputError
+from shards.format.dataset_json import state_name
 
 
 class Loader:
@@ -188,9 +189,13 @@ class Loader:
         for name, ours in self._identity().items():
             theirs = {"clips_per_video": 1, **state_dict}.get(name)  # an older state has none
             if theirs != ours:
+                earlier = None
+                if name == "data":
+                    earlier = state_name(self.manifest.url or self.manifest.root, str(theirs))
                 raise InputError(
-                    f"the loader's state does not fit: its {name} is {theirs!r}, this loader's is "
-                    f"{ours!r}; open the loader as it was, or begin without the state"
+                    f"the loader's state does not fit: its {name} is {theirs!r}, this loader's"
+                    f" is {ours!r}; open {earlier or 'the loader as it was'}, or begin without the"
+                    " state"
                 )
         missing = {"epoch", "batch"} - state_dict.keys()
         if missing:

@@ -148,6 +148,23 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
     raise InputError(f"{root}: has no state {digest}; choose one of {known}")
 
 
+def state_name(root: Path | str, digest: str) -> str | None:
+    """The name of a folder's state with this digest: "data/mine@1a2b3c4d5e6f7a8b".
+
+    Args:
+        root: The folder or URL, without @.
+        digest: The whole digest.
+
+    Returns:
+        The name, or None where the folder has no such state.
+    """
+    name = f"{root}@{digest[:_DIGEST_CHARS]}"
+    try:
+        return name if read_dataset_json(name).digest == digest else None
+    except InputError:
+        return None
+
+
 def _read(root: Path | str, name: str) -> DatasetJson:
     store = open_store(root)
     path = f"{store.name}/{name}"

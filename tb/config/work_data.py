@@ -5,6 +5,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
+from shards.format.dataset_json import state_name
 from shards.format.manifest import Manifest, read_manifest
 
 DATA = "data.json"
@@ -41,3 +42,19 @@ def remembered_data(work: Path) -> Manifest:
         raise InputError(
             f"{error}; {path} says that {work} was trained on it: name the shards (--shards)"
         ) from None
+
+
+def other_data(manifest: Manifest, digest: str) -> str | None:
+    """What to say where a result belongs to other data than `manifest`.
+
+    Args:
+        manifest: The shards that the user named.
+        digest: The digest of the data that the result belongs to.
+
+    Returns:
+        A clause that names the state to give, or None where the folder does not hold it.
+    """
+    name = state_name(manifest.url or manifest.root, digest)
+    if name is None:
+        return None
+    return f"videos were added to the shards since then: give --shards {name}"

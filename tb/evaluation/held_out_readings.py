@@ -48,9 +48,9 @@ def check_unread(folder: Path, what: Reading, split: str, source: Tree) -> None:
         # A reading that was cut short before its result was written may be repeated.
         if line["what"] == what and not line["peek"] and line["source"] != _digest(source):
             raise InputError(
-                f"{folder}: split {split!r} was read on {line['at']} already ({what}), with other "
-                f"weights or settings (top-1 {line['top1']:.1%}); held-out videos are for one "
-                "reading: peek_test (--peek-test) reads them again, and the record says so"
+                f"{folder}: split {split!r} was read on {line['at']} already ({what}), with other"
+                f" weights, data or settings (top-1 {line['top1']:.1%}); held-out videos are for"
+                " one reading: peek_test (--peek-test) reads them again, and the record says so"
             )
 
 

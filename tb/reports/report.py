@@ -19,9 +19,10 @@ from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
+from tb.config.work_data import other_data
 from tb.evaluation.accuracy import Evaluation, read_evaluation
 from tb.evaluation.evaluate import evaluation_source
-from tb.method.calibration import Calibration, read_calibration
+from tb.method.calibration import CALIBRATION, Calibration, read_calibration
 from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.method.teacher_inspection import INSPECTION, inspection_source, read_inspection
 from tb.networks.backbones import backbone_identity
@@ -79,9 +80,10 @@ def _evaluation(folder: Path, manifest: Manifest, config: Config) -> Evaluation:
     if found is None:
         raise InputError(f"{folder}: not evaluated on {split!r}; run `tb eval {folder.name}` first")
     if found.source != evaluation_source(folder, manifest, config):
+        remedy = other_data(manifest, str(found.source["data"]))
         raise InputError(
-            f"{folder}: evaluated with other settings, data or weights; run `tb eval {folder.name}`"
-            " again"
+            f"{folder}: evaluated with other settings, data or weights;"
+            f" {remedy or f'run `tb eval {folder.name}` again'}"
         )
     return found
 
@@ -233,8 +235,10 @@ def weights_note(rule: TeacherWeights, calibration: Calibration | None) -> str:
         return "It is the weight of the invariant teacher for each video."
     if rule is TeacherWeights.STRETCHED:
         return "Stretched to 0 ... 1, it is the weight of the invariant teacher for each video."
-    if calibration is None:
+    if rule is not TeacherWeights.CALIBRATED:
         return f"This student does not use it: student.teachers is {rule.value!r}."
+    if calibration is None:
+        return f"How the weights follow from it is not known: the student has no {CALIBRATION}."
     fitted = f"fitted to {calibration.num_videos} labelled videos (slope 1, offset 0: w = s)"
     return (
         f"The weight of the invariant teacher is w = {calibration.formula}, "

@@ -12,6 +12,7 @@ import torch
 from shards.errors import InputError
 from tb.config.differences import Tree, differences
 from tb.config.optim import Select
+from tb.config.work_data import other_data
 from tb.training.optimizer import Optimizer, Weights, copy_weights
 from tb.training.schedule import Schedule
 from tb.training.stage import Stage
@@ -106,7 +107,7 @@ class RunState:
         if not self.path.exists():
             return 0
         state, device = load_checkpoint(self.path), self.stage.device
-        _check_settings(self.path, json.loads(state["settings"]), self.stage.settings)
+        self._check_settings(json.loads(state["settings"]))
         step = int(state["step"])
         if step >= self.stage.optim.steps:
             return step
@@ -124,13 +125,17 @@ class RunState:
             self.best_weights = {name: value.to(device) for name, value in best["weights"].items()}
         return step
 
-
-def _check_settings(path: Path, before: Tree, now: Tree) -> None:
-    changed = list(differences(before, now))
-    if changed:
+    def _check_settings(self, before: Tree) -> None:
+        changed = list(differences(before, self.stage.settings))
+        if not changed:
+            return
+        changed.sort(key=lambda change: change[0] != "data")  # others may follow from the data
         key, old, new = changed[0]
+        remedy = None
+        if key == "data":
+            remedy = other_data(self.stage.loaders[0].manifest, str(old))
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise InputError(
-            f"{path.parent}: holds a run with other settings: {key} was {old!r}, now {new!r}{more};"
-            " choose another --out, or delete that folder"
+            f"{self.path.parent}: holds a run with other settings: {key} was {old!r}, now {new!r}"
+            f"{more}; {remedy or 'choose another --out, or delete that folder'}"
         )

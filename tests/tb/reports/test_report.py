@@ -159,6 +159,7 @@ def test_the_page_says_what_the_scores_are_used_for() -> None:
     assert weights_note(TeacherWeights.SIMILARITY, None).startswith("It is the weight of the inv")
     assert "Stretched to 0 ... 1" in weights_note(TeacherWeights.STRETCHED, None)
     assert "does not use it" in weights_note(TeacherWeights.EQUAL, None)
+    assert "the student has no calibration.json" in weights_note(TeacherWeights.CALIBRATED, None)
     note = weights_note(TeacherWeights.CALIBRATED, fitted())
     assert f"w = {map_text}, fitted to 60 labelled videos" in note
     note = weights_note(TeacherWeights.CALIBRATED, fitted("too few videos"))
