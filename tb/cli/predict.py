@@ -84,10 +84,19 @@ def predict_command(
         typer.echo(json_of_answers(answers, top))
     else:
         _print_table(answers.predictions, top, has_stretches=every is not None)
-    for path in (csv, png):
-        if path is not None:
-            typer.echo(f"see {path}", err=True)
+    if csv is not None:
+        typer.echo(f"see {csv}", err=True)
+    if png is not None:
+        typer.echo(f"see {png}{_left_out(answers.predictions)}", err=True)
     _say_export(run)
+
+
+def _left_out(predictions: "list[Prediction]") -> str:
+    """What the picture lacks: " (the first 40 of 52 videos)"."""
+    from tb.reports.prediction_sheet import MAX_VIDEOS, answers_by_video
+
+    num_videos = len(answers_by_video(predictions))
+    return f" (the first {MAX_VIDEOS} of {num_videos} videos)" if num_videos > MAX_VIDEOS else ""
 
 
 def _say_export(run: Path) -> None:

@@ -143,11 +143,11 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         typer.echo(f"{out}: already done by an earlier run")
     elif report.num_resumed:
         typer.echo(f"went on after {report.num_resumed} videos of an earlier run")
+    summary = summarize(out)  # after --append, the source may have fewer classes than the set
     typer.echo(
-        f"{report.num_videos} videos, {len(dataset.classes)} classes,"
+        f"{report.num_videos} videos, {len(summary.classes)} classes,"
         f" {report.num_shards} shards, {size_text(report.num_bytes)}"
     )
-    summary = summarize(out)
     if empty := summary.empty_classes:
         typer.echo(f"warning: {len(empty)} classes without a video: {few(empty)}")
     for number, text in split_texts(summary):

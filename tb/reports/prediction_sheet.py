@@ -21,7 +21,8 @@ from tb.prediction.video_clips import naming_errors
 _NUM_FRAMES = 4
 _FRAME_PX = 160  # height
 _GAP = ((0, 0), (0, 4), (0, 0))  # px to the right of a frame
-_MAX_VIDEOS = 40
+MAX_VIDEOS = 40
+"""How many videos a picture shows at most."""
 _MAX_NAME = 60
 # Names are not formulas, whatever dollar signs they have.
 _STYLE: Any = {
@@ -34,7 +35,7 @@ _BEST, _OTHER = "#2b6cb0", "#bcd0e8"
 
 
 def prediction_png(predictions: Sequence[Prediction], top: int, *, is_timeline: bool) -> bytes:
-    """The answers as a PNG file: at most the first 40 videos, each with its `top` classes.
+    """The answers as a PNG file: of the first `MAX_VIDEOS` videos, with their `top` classes.
 
     Args:
         predictions: Of videos, or of stretches of videos in their order.
@@ -44,14 +45,18 @@ def prediction_png(predictions: Sequence[Prediction], top: int, *, is_timeline: 
     Raises:
         InputError: A file has changed since it was predicted.
     """
-    videos = [list(group) for _, group in groupby(predictions, key=lambda one: one.video)]
-    videos = videos[:_MAX_VIDEOS]
+    videos = answers_by_video(predictions)[:MAX_VIDEOS]
     num_classes = min(top, len(predictions[0].classes))
     with matplotlib.rc_context(_STYLE):
         figure = _timelines(videos, num_classes) if is_timeline else _sheet(videos, num_classes)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
         return file.getvalue()
+
+
+def answers_by_video(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
+    """The answers of each video; those of one video follow each other."""
+    return [list(group) for _, group in groupby(predictions, key=lambda one: one.video)]
 
 
 def _timelines(videos: list[list[Prediction]], num_classes: int) -> Figure:

@@ -19,6 +19,7 @@ _LABEL_PX = 48
 _TEXT_PX = 13
 _GAP_PX = 14
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def view_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
@@ -83,16 +84,15 @@ def _column(batch: Batch, index: int, class_name: str) -> Image.Image:
         clips += [(f"{name} {number + 1}", clip) for number, clip in enumerate(views)]
     num_frames = clips[0][1].shape[1]
     row_px = _THUMB_PX + _TEXT_PX + 2
-    picture = Image.new(
-        "RGB",
-        (_LABEL_PX + num_frames * (_THUMB_PX + 1), _TEXT_PX + 4 + row_px * len(clips)),
-        _PAPER,
-    )
+    width, title_px = _LABEL_PX + num_frames * (_THUMB_PX + 1), 2 * _TEXT_PX + 4
+    picture = Image.new("RGB", (width, title_px + row_px * len(clips)), _PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(10)
-    padded = " (shorter than the window: reflected)" if batch.plan.padded[index] else ""
-    draw.text((2, 1), f"{class_name}: {batch.keys[index]}{padded}", _INK, font)
+    draw.text((2, 1), _fitting(f"{class_name}: {batch.keys[index]}", width - 4, font), _INK, font)
+    if batch.plan.padded[index]:
+        note = _fitting("reflected: shorter than the window", width - 4, font)
+        draw.text((2, 1 + _TEXT_PX), note, _INK, font)
     for row, (name, clip) in enumerate(clips):
-        top = _TEXT_PX + 4 + row * row_px
+        top = title_px + row * row_px
         draw.text((2, top + _THUMB_PX // 2 - 6), name, _INK, font)
         for t in range(num_frames):
             left = _LABEL_PX + t * (_THUMB_PX + 1)
@@ -102,3 +102,12 @@ def _column(batch: Batch, index: int, class_name: str) -> Image.Image:
             number = str(int(batch.plan.frames[index, row, t]))
             draw.text((left + 2, top + _THUMB_PX), number, _INK, font)
     return picture
+
+
+def _fitting(text: str, width_px: int, font: _Font) -> str:
+    """The text, or as much of its beginning as the width has room for, with dots behind it."""
+    if font.getlength(text) <= width_px:
+        return text
+    while text and font.getlength(f"{text}...") > width_px:
+        text = text[:-1]
+    return f"{text}..."

@@ -39,6 +39,9 @@ def test_shard_folder_reports_what_it_did_and_what_it_left_out(tmp_path: Path) -
     assert "already done" in tb(
         "shard", "folder", "--root", root, "--out", out, "--test-percent", 50
     )
+    make_video(tmp_path / "more" / "a" / "3.mp4", num_frames=9)
+    words = ("shard", "folder", "--root", tmp_path / "more", "--min-per-class", 1)
+    assert "5 videos, 2 classes, 2 shards" in tb(*words, "--out", out, "--append")
 
 
 def test_shard_csv_with_all_options(videos: Path, tmp_path: Path) -> None:

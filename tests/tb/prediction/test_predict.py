@@ -19,8 +19,10 @@ from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 from tb.cli.predict import seconds
 from tb.prediction.prediction import BadVideo
+from tb.reports import prediction_sheet
 from tb.weights.checkpoint import CHECKPOINT
 from tests.make_videos import make_video
+from tests.tb import commands
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,19 @@ def test_the_command_prints_a_table_and_a_timeline(finished: Path, tmp_path: Pat
     ]
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > picture.height
+
+
+def test_a_picture_of_some_of_the_videos_says_so(
+    finished: Path, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_sheet, "MAX_VIDEOS", 2)
+    words = ["predict", finished, "--png", tmp_path / "a.png", "--clips", 1]
+    videos = sorted(stored.iterdir())[:3]
+    assert (
+        f"see {tmp_path / 'a.png'} (the first 2 of 3 videos)\n"
+        in commands.run(*words, *videos).stderr
+    )
+    assert f"see {tmp_path / 'a.png'}\n" in commands.run(*words, *videos[:2]).stderr
 
 
 def test_a_name_that_is_not_utf8_costs_only_its_frames(finished: Path, tmp_path: Path) -> None:
