@@ -1,8 +1,8 @@
 """TimeBalance: the method, the training and the command line.
 
 This is the front door: what the command line does, as functions (`tb.api`), and decorators for your
-own backbone, augmentation and method. Everything is imported
-when it is first used, so `import tb` takes no time.
+own backbone, augmentation, loss and method. Everything is imported when it is first used, so
+`import tb` takes no time.
 """
 
 from importlib import import_module
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tb.method.augmentation import register_augmentation as register_augmentation
     from tb.method.baselines import MethodLoss as MethodLoss
     from tb.method.baselines import register_method as register_method
+    from tb.method.pretraining import PretrainingLoss as PretrainingLoss
     from tb.method.teacher_inspection import TeacherInspection as TeacherInspection
     from tb.networks.backbones import Backbone as Backbone
     from tb.networks.backbones import register_backbone as register_backbone
@@ -62,6 +63,7 @@ _MODULE_OF = {
     "InputError": "shards.errors",
     "MethodLoss": "tb.method.baselines",
     "Prediction": "tb.prediction.prediction",
+    "PretrainingLoss": "tb.method.pretraining",
     "Reproduction": "tb.tables.reproduce",
     "Retrieval": "tb.evaluation.probes",
     "Run": "tb.reports.runs",
@@ -105,6 +107,7 @@ __all__ = [
     "InputError",
     "MethodLoss",
     "Prediction",
+    "PretrainingLoss",
     "Reproduction",
     "Retrieval",
     "Run",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tb.evaluation.accuracy import Evaluation
     from tb.evaluation.probes import Retrieval
     from tb.method.augmentation import Augmentation
-    from tb.method.baselines import MethodLoss
+    from tb.method.own_loss import OwnLoss
     from tb.method.teacher_inspection import TeacherInspection
     from tb.networks.backbones import Backbone
 
@@ -142,7 +142,7 @@ def advise(
 
 @full_disk_named
 def train(
-    stage: "str | type[MethodLoss]",
+    stage: "str | type[OwnLoss]",
     *,
     shards: Path | str,
     out: Path | str,
@@ -199,7 +199,7 @@ def train(
 
 
 def _named(
-    stage: "str | type[MethodLoss]",
+    stage: "str | type[OwnLoss]",
     settings: Sequence[str],
     backbone: "Callable[[], Backbone] | None",
     augmentation: "Augmentation | None",
@@ -337,9 +337,11 @@ def inspect_teachers(
     found = teacher_inspection.inspect_teachers(
         manifest, config, work, with_hidden_labels=with_hidden_labels
     )
-    for name, png in chart_pngs(found).items():
-        publish_bytes(work / f"teachers-{name}.png", png)
+    pictures = chart_pngs(found)
+    # The numbers first: a picture is never newer than they are, and the report draws its own.
     teacher_inspection.write_inspection(work, found)
+    for name, png in pictures.items():
+        publish_bytes(work / f"teachers-{name}.png", png)
     return found
 
 

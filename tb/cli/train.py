@@ -8,7 +8,7 @@ import typer
 from shards.errors import InputError
 from tb import api
 from tb.cli.choices import BaselineOption
-from tb.cli.next_command import VIDEO, say_evaluation, say_next, say_next_stage
+from tb.cli.next_command import VIDEO, places_of, say_evaluation, say_next, say_next_stage
 from tb.cli.options import Out, Preset, Set, Shards
 from tb.registry import is_qualified
 from tb.stage_kinds import StageKind, Teacher
@@ -98,13 +98,19 @@ def method(
     preset: Preset = None,
     set_: Set = None,
 ) -> None:
-    """Train with your own method (`tb --import my_parts train method my_parts.MyMethod`)."""
+    """Train with your own method or pretraining loss (`tb --import my_parts train method ...`)."""
     if not is_qualified(kind):
         raise InputError(f"no method {kind!r}: give module.name of a registered one")
     checkpoint = api.train(
         kind, shards=shards, out=out, preset=preset, settings=set_ or [], name=name
     )
-    _say_evaluation_of(checkpoint.parent.name, name, shards, out, preset, set_)
+    from tb.method.baselines import registered_pretraining
+
+    if registered_pretraining(kind):  # it has no classifier
+        places = places_of(shards, out, preset, set_)
+        say_next("probe", "knn", checkpoint.parent.name, *places)
+    else:
+        _say_evaluation_of(checkpoint.parent.name, name, shards, out, preset, set_)
 
 
 @train_app.command()

@@ -13,7 +13,7 @@ An unlabelled batch is as large as a labelled one (FixMatch's paper takes seven 
 step costs about what the student's does. Mean Teacher's weight is constant, not ramped up.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from inspect import isabstract
@@ -35,6 +35,8 @@ from tb.method.classification import (
     start_student,
     supervised_stage,
 )
+from tb.method.own_loss import OwnLoss
+from tb.method.pretraining import PretrainingLoss
 from tb.method.streams import Stream, clip_views
 from tb.networks.heads import Classifier
 from tb.registry import Registry, is_qualified
@@ -70,7 +72,7 @@ class UnlabelledViews(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodLoss(ABC):
+class MethodLoss(OwnLoss):
     """The loss of a semi-supervised method: a baseline, or a user's own.
 
     Attributes:
@@ -95,25 +97,9 @@ class MethodLoss(ABC):
             Named scalars: "loss", whose gradient is taken, and others for the log.
         """
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
-        """`terms` of the two batches of a step; InputError where there is no "loss"."""
-        terms = self.terms(*batches)
-        loss = terms.get("loss") if isinstance(terms, dict) else None
-        if not isinstance(loss, Tensor) or loss.ndim:
-            raise InputError(
-                f"method {type(self).__qualname__}: its terms have no scalar tensor 'loss'; return"
-                ' {"loss": ...}, and other scalars for the log beside it'
-            )
-        return terms
-
     def cross_entropy(self, logits: Tensor, labelled: Batch) -> Tensor:
         """() cross entropy of (N, K) logits on a batch's labels; bad videos do not count."""
         return losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
-
-    def mean(self, values: Tensor, batch: Batch) -> Tensor:
-        """() the mean of a batch's (N,) values, one for each video; bad videos do not count."""
-        weights = weights_of(batch)
-        return values.mean() if weights is None else (values * weights).mean()
 
     def _pseudo_label_terms(
         self,
@@ -187,27 +173,34 @@ _BUILT_IN: dict[str, type[MethodLoss]] = {
     StageKind.FIXMATCH: FixMatchLoss,
     StageKind.MEAN_TEACHER: MeanTeacherLoss,
 }
-RegisteredMethod = TypeVar("RegisteredMethod", bound=type[MethodLoss])
-_REGISTERED: Registry[type[MethodLoss]] = Registry("method", "tb.register_method")
+RegisteredMethod = TypeVar("RegisteredMethod", bound=type[OwnLoss])
+_REGISTERED: Registry[type[OwnLoss]] = Registry("method", "tb.register_method")
 
 
 def register_method(method: RegisteredMethod) -> RegisteredMethod:
-    """A decorator: `tb.train` and `tb train method` train with this subclass of `MethodLoss`.
+    """A decorator: `tb.train` and `tb train method` train with this class.
+
+    It is a subclass of `MethodLoss`, which trains a classifier, or of `PretrainingLoss`, which
+    trains a backbone without labels.
 
     Raises:
         InputError: It is another class, lacks `terms`, has other `unlabelled` views than there are,
             or does not stand at the top level of a module.
     """
-    if not (isinstance(method, type) and issubclass(method, MethodLoss)):
-        raise InputError(f"method {method.__name__}: make it a subclass of tb.MethodLoss")
+    if not (isinstance(method, type) and issubclass(method, MethodLoss | PretrainingLoss)):
+        raise InputError(
+            f"method {method.__name__}: make it a subclass of tb.MethodLoss, or of"
+            " tb.PretrainingLoss"
+        )
     if isabstract(method):
         raise InputError(f"method {method.__name__}: write its function `terms`")
-    one_of(UnlabelledViews, "unlabelled", method.unlabelled)
+    if issubclass(method, MethodLoss):
+        one_of(UnlabelledViews, "unlabelled", method.unlabelled)
     _REGISTERED.add(method)
     return method
 
 
-def registered_method_name(method: type[MethodLoss]) -> str:
+def registered_method_name(method: type[OwnLoss]) -> str:
     """ "module.name" of a registered method; InputError for other classes."""
     return _REGISTERED.name_of(method)
 
@@ -219,6 +212,16 @@ def method_folder(kind: str) -> str:
         InputError: It is not registered.
     """
     return _REGISTERED.find(kind).__name__.lower()
+
+
+def registered_pretraining(kind: str) -> type[PretrainingLoss] | None:
+    """The registered class of that name if it pretrains; None for a built-in stage or a classifier.
+
+    Raises:
+        InputError: The name is qualified and not registered.
+    """
+    method = _REGISTERED.find(kind) if is_qualified(kind) else None
+    return method if method is not None and issubclass(method, PretrainingLoss) else None
 
 
 def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
@@ -283,4 +286,8 @@ def baseline_stage(kind: str, manifest: Manifest, config: Config, work: Path) ->
 
 
 def _method(kind: str) -> type[MethodLoss]:
-    return _BUILT_IN[kind] if kind in _BUILT_IN else _REGISTERED.find(kind)
+    if kind in _BUILT_IN:
+        return _BUILT_IN[kind]
+    method = _REGISTERED.find(kind)
+    assert issubclass(method, MethodLoss)
+    return method

@@ -1,5 +1,9 @@
-"""Stage 1, self-supervised: the two teachers and TCLR, from views of all training videos."""
+"""Stage 1, self-supervised: the two teachers and TCLR, from views of all training videos.
 
+Users' own losses have a stage of this kind too.
+"""
+
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +14,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Config, Pretrain
+from tb.method.own_loss import OwnLoss
 from tb.method.run_settings import run_settings
 from tb.method.streams import Stream, open_stream, pretrain_views
 from tb.method.video_queue import VideoQueue
@@ -18,7 +23,7 @@ from tb.networks.heads import Embedder, to_channels_last
 from tb.stage_kinds import Reduction, StageKind
 from tb.training.bad_videos import weights_of
 from tb.training.distributed import gather, mean
-from tb.training.stage import Stage, Terms
+from tb.training.stage import Loss, Stage, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,32 +127,91 @@ def without_reflected(batch: Batch) -> Tensor | None:
     return weights.to(batch.labels.device, non_blocking=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainingLoss(OwnLoss):
+    """The loss of a user's own self-supervised stage.
+
+    Attributes:
+        model: The network in training: clips (N, 3, T, H, W) to embeddings (N, 128) of unit length.
+        settings: The section `pretrain`.
+    """
+
+    model: Embedder
+    settings: Pretrain
+
+    @abstractmethod
+    def terms(self, batch: Batch) -> Terms:
+        """The terms of a batch with the views "long" (B, 2, ...) and "short" (B, 2, 4, ...).
+
+        Returns:
+            Named scalars: "loss", whose gradient is taken, and others for the log.
+        """
+
+
 def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage:
     """A stage of `tb.stage_kinds.SELF_SUPERVISED`.
 
     Raises:
         InputError: There are fewer training videos than a batch takes.
     """
+    model = _new_embedder(manifest, config)
+    num_queued = 0 if kind is StageKind.DISTINCTIVE else config.pretrain.num_queued
+    queue = VideoQueue(num_queued) if num_queued else None
+    loss = PretrainLoss(kind=kind, model=model, settings=config.pretrain, queue=queue)
+    return _stage(kind.value, model, loss, manifest, config, memory=queue)
+
+
+def own_pretraining_stage(
+    kind: str, method: type[PretrainingLoss], manifest: Manifest, config: Config
+) -> Stage:
+    """The stage of a registered loss.
+
+    Args:
+        kind: Its registered name, which the checkpoint records.
+        method: The loss.
+        manifest: The data set.
+        config: All settings.
+
+    Raises:
+        InputError: There are fewer training videos than a batch takes.
+    """
+    model = _new_embedder(manifest, config)
+    loss = method(model=model, settings=config.pretrain)
+    return _stage(kind, model, loss, manifest, config, pretraining=kind)
+
+
+def _new_embedder(manifest: Manifest, config: Config) -> Embedder:
     optim = config.pretrain.optim
     num_videos = len(config.labels.subset(Part.ALL).rows(manifest))
     if num_videos < optim.batch_size:
+        smaller = f"--set pretrain.optim.batch_size={max(2, num_videos // 2)}"
         raise InputError(
             f"{num_videos} training videos, but pretrain.optim.batch_size is "
             f"{optim.batch_size}: a batch would be full of repeats; "
-            f"--set pretrain.optim.batch_size={max(2, num_videos // 2)}"
+            f"{smaller if num_videos > 1 else 'this stage compares videos, so give more'}"
         )
     torch.manual_seed(config.machine.seed)
-    model = to_channels_last(Embedder(build_backbone(config.backbone)))
-    stream = Stream(part=Part.ALL, spec=pretrain_views(config))
-    num_queued = 0 if kind is StageKind.DISTINCTIVE else config.pretrain.num_queued
-    queue = VideoQueue(num_queued) if num_queued else None
+    return to_channels_last(Embedder(build_backbone(config.backbone)))
+
+
+def _stage(
+    name: str,
+    model: Embedder,
+    loss: Loss,
+    manifest: Manifest,
+    config: Config,
+    memory: VideoQueue | None = None,
+    **own_settings: object,
+) -> Stage:
+    optim, stream = config.pretrain.optim, Stream(part=Part.ALL, spec=pretrain_views(config))
+    section = config.pretrain.model_dump(mode="json")
     return Stage(
-        name=kind.value,
+        name=name,
         model=model,
         classes=[],
         optim=optim,
         loaders=(open_stream(stream, manifest, config, optim),),
-        loss=PretrainLoss(kind=kind, model=model, settings=config.pretrain, queue=queue),
-        memory=queue,
-        settings=run_settings(config, manifest, pretrain=config.pretrain.model_dump(mode="json")),
+        loss=loss,
+        memory=memory,
+        settings=run_settings(config, manifest, pretrain=section, **own_settings),
     )

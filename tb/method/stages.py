@@ -6,9 +6,14 @@ from pathlib import Path
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.method.augmentation import augmenting
-from tb.method.baselines import baseline_stage, method_folder, supervised_only_stage
+from tb.method.baselines import (
+    baseline_stage,
+    method_folder,
+    registered_pretraining,
+    supervised_only_stage,
+)
 from tb.method.finetuning import finetune_stage
-from tb.method.pretraining import pretrain_stage
+from tb.method.pretraining import own_pretraining_stage, pretrain_stage
 from tb.method.streams import clip_views, pretrain_views, stage_engine
 from tb.method.student import student_stage
 from tb.stage_kinds import BASELINES, FINETUNED, SELF_SUPERVISED, StageKind, Teacher
@@ -41,7 +46,7 @@ def build_stage(
         InputError: Videos, labels, an earlier stage, or what should be registered are missing.
     """
     name, augmented = name or default_folder(kind), augmenting(config)
-    if kind in SELF_SUPERVISED:
+    if kind in SELF_SUPERVISED or registered_pretraining(kind):
         spec, optim = pretrain_views(config), config.pretrain.optim
     else:
         spec = clip_views(config)
@@ -59,6 +64,8 @@ def default_folder(kind: str) -> str:
 def _built(
     kind: str, manifest: Manifest, config: Config, work: Path, name: str, init: Path | None
 ) -> Stage:
+    if own := registered_pretraining(kind):
+        return own_pretraining_stage(kind, own, manifest, config)
     if kind not in list(StageKind):
         return baseline_stage(kind, manifest, config, work)
     kind = StageKind(kind)

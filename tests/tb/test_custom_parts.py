@@ -8,38 +8,31 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import cast
+from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
 import tb
-from loaders import Batch
-from loaders.engines.engine import StageTimes
-from loaders.plan.draw import Plan
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import registry
 from tb.config.load_config import CONFIG, dump_yaml, load_config, work_config
 from tb.method import augmentation, baselines
-from tb.method.augmentation import NUM_DRAWS, AugmentedLoss, augmenting
-from tb.method.baselines import PseudoLabelLoss
+from tb.method.augmentation import augmenting
 from tb.method.stages import build_stage
 from tb.networks import backbones
 from tb.networks.backbones import build_backbone
 from tb.training.bad_videos import PartlyBad
 from tb.training.loop import train
-from tb.training.stage import Terms
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.children import child_pool
 from tests.made_once import made_once
 from tests.tb import commands
 from tests.tb.conftest import QUICK
+from tests.tb.method.test_own_parts import made_batch
 from tests.tb.stopping import StoppedError, stopping_at
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +98,7 @@ def imported() -> ModuleType:
 
 
 def test_each_part_has_at_most_thirty_lines() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     assert max(block.count("\n") for block in BLOCKS) <= 30
 
 
@@ -124,15 +117,20 @@ def test_the_script_trains_and_the_record_names_the_parts(trained: Path) -> None
 
 
 def test_the_commands_do_what_the_script_did(here: Path) -> None:
-    shutil.move("runs/mine/entropy", "by_script")
-    assert [shlex.split(line)[2] for line in COMMANDS] == ["train", "eval", "predict", "export"]
+    scripts = {}
+    for name in ("spread", "entropy"):
+        scripts[name] = file_digest(Path("runs/mine", name, CHECKPOINT))
+        shutil.rmtree(Path("runs/mine", name))
+    names = ["train", "probe", "train", "eval", "predict", "export"]
+    assert [shlex.split(line)[2] for line in COMMANDS] == names
     done = [commands.run(*shlex.split(line)) for line in COMMANDS]
-    training, evaluation, prediction, export = (one.stdout for one in done)
-    following = commands.next_words(done[0].stderr)
-    assert following[:4] == ["--import", "my_parts", "eval", "entropy"]
-    assert training == ""
-    ours, scripts = Path("runs/mine/entropy"), Path("by_script")
-    assert file_digest(ours / CHECKPOINT) == file_digest(scripts / CHECKPOINT)
+    pretraining, probe, training, evaluation, prediction, export = (one.stdout for one in done)
+    following = [commands.next_words(one.stderr)[2:5] for one in done[:3:2]]
+    assert following == [["probe", "knn", "spread"], ["eval", "entropy", "--shards"]]
+    assert training == pretraining == ""
+    assert "spread, 20-NN: top-1" in probe
+    for name, digest in scripts.items():
+        assert file_digest(Path("runs/mine", name, CHECKPOINT)) == digest
     assert f"top-1 {float(Path('printed').read_text()):.1%}" in evaluation
     assert "one.mp4" in prediction
     assert "entropy.safetensors" in export
@@ -163,6 +161,41 @@ def test_a_run_that_stopped_ends_with_the_same_weights(here: Path, manifest: Man
             out="runs/again",
             settings=["augmentation=null"],
         )
+
+
+def test_a_pretraining_loss_is_a_stage(here: Path, manifest: Manifest) -> None:
+    """It is recorded by name, goes on after a stop, and others begin with its weights."""
+    path = Path("runs/mine/spread") / CHECKPOINT
+    lines = (path.parent / "metrics.jsonl").read_text().splitlines()
+    assert {"L_align", "L_spread"} <= json.loads(lines[-1]).keys()
+    state = load_checkpoint(path)
+    assert json.loads(state["settings"])["pretraining"] == "my_parts.Spread"
+    assert state["classes"] == []
+    imported()
+    config, again = work_config(Path("runs/mine"), None, ()), Path("runs/again")
+    stage = build_stage("my_parts.Spread", manifest, config, again)
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage, 3), again, config)
+    assert file_digest(tb.train("my_parts.Spread", shards=manifest.root, out=again)) == file_digest(
+        path
+    )
+    tuned = tb.train("finetune-invariant", shards=manifest.root, out="runs/mine", init=path)
+    assert load_checkpoint(tuned)["step"] == 6
+    with pytest.raises(InputError, match="spread"):
+        tb.evaluate("spread", shards=manifest.root, out="runs/mine")
+
+
+def test_a_pretraining_loss_counts_no_bad_video(here: Path) -> None:
+    def embed(clips: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(clips.flatten(1).float(), dim=1)
+
+    loss = imported().Spread(model=embed, settings=None)
+    clips = torch.rand(4, 2, 3, 1, 2, 2)
+    batch, good = made_batch({"long": clips}, None), made_batch({"long": clips[:3]}, None)
+    batch.valid[3] = False
+    terms, expected = loss((PartlyBad(**vars(batch), num_good=3),)), loss((good,))
+    for name in expected:
+        torch.testing.assert_close(terms[name], expected[name])
 
 
 def test_without_the_import_the_missing_part_is_named(here: Path) -> None:
@@ -230,64 +263,6 @@ def test_children_of_jobs_know_what_is_registered(here: Path) -> None:
     Path("package/my_script.py").write_text(text.replace("my_script.n", "package.my_script.n"))
     done = python(here, "-m", "package.my_script")
     assert done.stdout == "32\n", done.stderr
-
-
-def test_the_mean_of_a_method_leaves_out_bad_videos() -> None:
-    method = PseudoLabelLoss(model=None, settings=None)  # type: ignore[arg-type]
-    batch, values = given({"clip": torch.zeros(4, 1)}, None), torch.tensor([1.0, 2.0, 6.0, 50.0])
-    assert method.mean(values, batch) == 14.75
-    batch.valid[3] = False
-    assert method.mean(values, PartlyBad(**vars(batch), num_good=3)) == 3
-
-
-def given(views: dict[str, torch.Tensor], plan: object) -> Batch:
-    """A batch of these views."""
-    size = len(next(iter(views.values())))
-    valid = torch.ones(size, dtype=torch.bool)
-    labels = torch.zeros(size, dtype=torch.int64)
-    return Batch(
-        views=views,
-        labels=labels,
-        keys=("",) * size,
-        valid=valid,
-        bad=(),
-        plan=cast(Plan, plan),
-        times=StageTimes(),
-    )
-
-
-def test_an_augmentation_depends_on_seed_epoch_and_video_alone(manifest: Manifest) -> None:
-    """Each view gets draws of its own, whatever stands in its batch."""
-    seen: dict[tuple[int, int], list[torch.Tensor]] = {}
-
-    def note(clips: torch.Tensor, draws: torch.Tensor, group: str) -> torch.Tensor:
-        assert draws.shape == (len(clips), NUM_DRAWS)
-        return clips + draws.sum(dim=1).view(-1, 1, 1, 1, 1)
-
-    def loss(batches: tuple[Batch, ...]) -> Terms:
-        for batch in batches:
-            for b, (row, epoch) in enumerate(zip(batch.plan.rows, batch.plan.epochs, strict=True)):
-                added = [views[b].flatten() for views in batch.views.values()]
-                seen.setdefault((int(row), int(epoch)), []).append(torch.cat(added))
-        return {}
-
-    def batch(rows: list[int], epoch: int) -> Batch:
-        views = {"short": torch.zeros(len(rows), 2, 4, 1, 1, 1, 1)}
-        views["long"] = torch.zeros(len(rows), 2, 1, 1, 1, 1)
-        zeros = np.zeros(len(rows), np.int64)
-        plan = SimpleNamespace(rows=np.array(rows), epochs=zeros + epoch, clips=zeros)
-        return given(views, plan)
-
-    augmented = AugmentedLoss(loss=loss, augment=note, name="note", seed=3)
-    augmented((batch([5, 7], 0), batch([7, 9, 5], 0)))
-    augmented((batch([7], 1),))
-    for row in (5, 7):
-        one, two = seen[row, 0]
-        assert torch.equal(one, two)
-    every = torch.cat([views for found in seen.values() for views in found[:1]])
-    assert len(every.unique()) == len(every) == 4 * 10
-    replace(augmented, seed=4)((batch([5], 0),))
-    assert not torch.equal(seen[5, 0][0], seen[5, 0][-1])
 
 
 WRONG = """
@@ -383,7 +358,7 @@ def test_what_cannot_be_registered_is_refused(here: Path, manifest: Manifest) ->
         wrong.no_features()(torch.zeros(1, 3, 4, 8, 8))
     with pytest.raises(InputError, match=r"nested.<locals>.inside: move it to the top level"):
         wrong.nested()
-    with pytest.raises(InputError, match=r"method Plain: make it a subclass of tb\.MethodLoss"):
+    with pytest.raises(InputError, match=r"method Plain: make it a subclass of tb\.MethodLoss, or"):
         tb.register_method(wrong.Plain)
     with pytest.raises(InputError, match="method Empty: write its function `terms`"):
         tb.register_method(wrong.Empty)

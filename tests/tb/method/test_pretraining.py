@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from loaders import Batch
+from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.load_config import load_config
@@ -115,6 +116,14 @@ def test_where_all_windows_are_reflected_the_terms_are_zero(manifest: Manifest) 
     gradients = [p.grad for p in stage.model.parameters() if p.grad is not None]
     assert gradients
     assert not any(gradient.any() for gradient in gradients)
+
+
+def test_too_few_videos_are_refused_with_what_to_do(manifest: Manifest) -> None:
+    config = load_config("demo", [*QUICK, "pretrain.optim.batch_size=30"])
+    one = replace(manifest, table=manifest.table.slice(int(manifest.indices("train")[0]), 1))
+    for given, remedy in ((manifest, "--set pretrain.optim.batch_size=12"), (one, "so give more")):
+        with pytest.raises(InputError, match=f"full of repeats; .*{remedy}$"):
+            pretrain_stage(StageKind.INVARIANT, given, config)
 
 
 def test_windows_of_one_video_are_no_negatives(manifest: Manifest) -> None:

@@ -1,0 +1,39 @@
+"""What the losses of users' own stages share (`tb.register_method`)."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from loaders import Batch
+from shards.errors import InputError
+from tb.training.bad_videos import weights_of
+from tb.training.stage import Terms
+
+
+class OwnLoss(ABC):
+    """The loss of a stage, of which a subclass writes `terms`."""
+
+    @abstractmethod
+    def terms(self, *args: Any, **kwargs: Any) -> Terms:
+        """The terms of one batch of every stream.
+
+        Returns:
+            Named scalars: "loss", whose gradient is taken, and others for the log.
+        """
+
+    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
+        """`terms` of the batches of a step; InputError where there is no "loss"."""
+        terms = self.terms(*batches)
+        loss = terms.get("loss") if isinstance(terms, dict) else None
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise InputError(
+                f"method {type(self).__qualname__}: its terms have no scalar tensor 'loss'; return"
+                ' {"loss": ...}, and other scalars for the log beside it'
+            )
+        return terms
+
+    def mean(self, values: Tensor, batch: Batch) -> Tensor:
+        """() the mean of a batch's (N,) values, one for each video; bad videos do not count."""
+        weights = weights_of(batch)
+        return values.mean() if weights is None else (values * weights).mean()
