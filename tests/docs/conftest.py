@@ -1,3 +1,6 @@
-"""The videos that the code of the pages reads."""
+"""The videos and runs that the code of the pages reads."""
 
 from tests.loaders.conftest import numbered_shards as numbered_shards
+from tests.tb.conftest import config as config
+from tests.tb.conftest import finished as finished
+from tests.tb.conftest import manifest as manifest

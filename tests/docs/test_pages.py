@@ -2,9 +2,11 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import typer.main
 
 from shards.files.store import open_store
@@ -16,13 +18,21 @@ from tests.tb.commands import tb
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md")})
-# The examples of docs/loading.md have a test of their own, with the packages that they need.
-CODE = [
-    (page, code)
-    for name in ("model", "cookbook/preemptible", "cookbook/s3")
-    for page in [ROOT / "docs" / f"{name}.md"]
-    for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
-]
+# tests/loaders/test_docs.py runs the first, with the packages that it needs, and
+# tests/tb/test_custom_parts.py the second.
+_TESTED_ELSEWHERE = {"loading.md", "custom_parts.md"}
+_NEEDS_GPU = {"dali.md"}
+# tests/tb/weights/test_export.py does this, with a file that it can read.
+_STOCK = "model = slow_r50(pretrained=False"
+
+
+def _code(page: Path) -> list[str]:
+    """The page's blocks of Python."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    return [block for block in blocks if _STOCK not in block]
+
+
+CODE = [page for page in PAGES if page.name not in _TESTED_ELSEWHERE and _code(page)]
 # `tb --import ...` needs a file of the page that shows it, which has a test of its own.
 _TYPED = re.compile(r"^(?:tb|srun .*?\btb|torchrun .*-m tb\.cli) (?!--)(.*)$")
 
@@ -42,18 +52,64 @@ COMMANDS = [(page, line) for page in PAGES for line in _commands(page)]
 
 
 def test_there_are_examples() -> None:
-    assert len({page for page, _ in CODE}) == 3
+    assert len(CODE) > 8
     assert len({page.name for page, _ in COMMANDS}) > 8
 
 
-@pytest.mark.parametrize(("page", "code"), CODE, ids=[page.stem for page, _ in CODE])
-def test_code_runs(page: Path, code: str, numbered_shards: Manifest, tmp_path: Path) -> None:
-    url = f"memory://{tmp_path.name}/set"
+@pytest.fixture
+def place(
+    manifest: Manifest, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The current folder, with the data, runs and videos that the pages name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ucf101").symlink_to(manifest.root)
+    shutil.copytree(finished, tmp_path / "runs" / "ucf101")
+    for index, name in enumerate(("video.mp4", "a.mp4", "b.mp4", "match.mkv")):
+        path = make_video(tmp_path / name, num_frames=40, seed=index)
+        (tmp_path / "videos" / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "videos" / "ab"[index % 2])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.gpu] * (page.name in _NEEDS_GPU), id=page.stem)
+        for page in CODE
+    ],
+)
+def test_code_runs(page: Path, place: Path, numbered_shards: Manifest) -> None:
+    """The blocks of a page, one after the other; a later one may use the names of an earlier."""
+    code = "\n".join(_code(page))
+    url = f"memory://{place.name}/set"
     if "URL" in code:
         for file in Path(numbered_shards.root).iterdir():
             open_store(url).put_bytes(file.name, file.read_bytes())
-    names = {"SHARDS": numbered_shards.root, "CHECKPOINT": tmp_path / "checkpoint.pt", "URL": url}
-    exec(compile(code, page.name, "exec"), names)
+    names = {
+        "SHARDS": numbered_shards.root,
+        "CHECKPOINT": place / "checkpoint.pt",
+        "URL": url,
+        "clips": torch.rand(2, 3, 4, 16, 16),
+    }
+    # The runs that are there have more labels.
+    exec(compile(code.replace("labels.percent=20", "labels.percent=50"), page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_python_is_fenced(page: Path) -> None:
+    """Python that is only indented would run in no test."""
+    rest = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    python = r"^ {4}(?:import \w|from [\w.]+ import|with .*:$|[\w, ]+ = \w[\w.]*\().*"
+    assert re.findall(python, rest, re.M) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_a_measurement_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"python3? -m bench\.([a-z_]+)|python3? bench/([a-z_]+)\.py", text):
+        path = ROOT / "bench" / "".join(name)
+        assert path.is_dir() or path.with_suffix(".py").is_file(), path
 
 
 @pytest.mark.parametrize(
