@@ -61,11 +61,13 @@ class FaultLog:
     Attributes:
         skip: The limits for skipping; None to raise at the first bad video.
         num_videos: Videos that an epoch serves on this rank; one counts once for each clip.
+        clips_per_video: How often one counts.
         bad: Key -> reason of every video skipped so far.
     """
 
     skip: Skip | None
     num_videos: float
+    clips_per_video: int = 1
     bad: dict[str, str] = field(default_factory=dict)
 
     def note(self, video: Video, error: DecodeError | ShardError) -> None:
@@ -86,10 +88,12 @@ class FaultLog:
         for epoch, count in num_bad_of_epoch.items():
             if count > self.skip.max_bad_share * self.num_videos:
                 reason = next(reversed(self.bad.values()))
+                times = self.clips_per_video
+                each = f" (a video counts {times} times, once for each clip)" if times > 1 else ""
                 raise LoaderError(
-                    f"{count} bad videos in epoch {epoch}, more than max_bad_share "
-                    f"{self.skip.max_bad_share:g} of {self.num_videos:.0f}; repair the shards or "
-                    f"allow a larger share; the last: {reason}"
+                    f"{count} bad videos in epoch {epoch}, more than max_bad_share"
+                    f" {self.skip.max_bad_share:g} of {self.num_videos:.0f}{each}; repair the"
+                    f" shards or allow a larger share; the last: {reason}"
                 )
 
 

@@ -57,7 +57,11 @@ class Loader:
         self.manifest, self.planner, self.producer = planner.manifest, planner, producer
         self.choice, self.labels, self.device = choice, labels, device
         self._copies = copies
-        self._faults = FaultLog(skip=skip, num_videos=planner.num_windows / planner.world_size)
+        self._faults = FaultLog(
+            skip=skip,
+            num_videos=planner.num_windows / planner.world_size,
+            clips_per_video=planner.clips_per_video,
+        )
         self._epoch = self._batch = 0
         self._iteration = 0  # number of the newest iteration; older ones must not continue
         self._is_open = True

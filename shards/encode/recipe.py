@@ -91,6 +91,10 @@ class Recipe:
             )
 
     def _check(self, codec: Codec) -> None:
+        for name in ("quality", "gop", "short_side_px", "fps"):
+            value = getattr(self, name)
+            if value is not None and type(value) is not int:  # True is an int too
+                raise InputError(f"recipe: {name} is {value!r}: give a whole number")
         quality, side, least = self.quality, self.short_side_px, codec.min_side_px
         if quality is not None and not codec.best_quality <= quality <= codec.worst_quality:
             raise InputError(
@@ -109,7 +113,7 @@ class Recipe:
         if self.max_seconds is not None and not 0 < self.max_seconds < float("inf"):
             raise InputError(f"recipe: max seconds {self.max_seconds}: must be above 0")
         fps = self.fps
-        if fps is not None and not (isinstance(fps, int) and 1 <= fps <= MAX_ENCODED_FPS):
+        if fps is not None and not 1 <= fps <= MAX_ENCODED_FPS:
             raise InputError(
                 f"recipe: fps {fps}: choose a whole number from 1 to {MAX_ENCODED_FPS}"
             )

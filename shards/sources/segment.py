@@ -24,7 +24,8 @@ class Segment:
         origin: Who asks for it, such as "line 7"; for messages.
 
     Raises:
-        InputError: The start is below 0, or the end is not after it.
+        InputError: A time is neither a Fraction nor an int, the start is below 0, or the end is not
+            after it.
     """
 
     start_s: Fraction
@@ -32,6 +33,11 @@ class Segment:
     origin: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("start_s", "end_s"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int | Fraction):
+                # 12.1 as a float is another number than 12.1 s, and names hold the exact one.
+                raise InputError(f"{name} is {value!r}: give Fraction({str(value)!r})")
         if self.start_s < 0:
             raise InputError(self.fault("start_s", "must not be below 0"))
         if self.end_s is not None and self.end_s <= self.start_s:

@@ -17,10 +17,11 @@ def doctor_command(
     ] = Path(),
 ) -> None:
     """Say what this machine has, what will be used and why, and what is missing."""
-    table = Table("", "what", "found", "so", box=None, pad_edge=False)
+    # What follows stands behind what was found: two columns of their own would break commands.
+    table = Table("", "what", "found; what follows", box=None, pad_edge=False)
     facts = api.doctor(folder)
     for one in facts:
-        table.add_row("!" if one.is_missing else "", one.name, one.found, one.so)
+        table.add_row("!" if one.is_missing else "", one.name, f"{one.found}; {one.so}")
     result_console().print(table)
     if any(one.is_missing for one in facts):
         typer.echo("! is missing here: see its line")

@@ -94,8 +94,14 @@ def plot(
     metric: Annotated[str, typer.Option(help="Which column of metrics.jsonl.")] = "loss",
 ) -> None:
     """Draw one metric of several runs over their steps."""
+    from tb.config.work_data import DATA
+
     typer.echo(api.plot_runs(*runs, out=out, metric=metric))
-    say_next("views", runs[0].parent, "--out", "views.png")
+    work = runs[0].parent if runs[0].name else runs[0].resolve().parent  # "." has no parent
+    if (work / DATA).is_file():
+        say_next("views", work, "--out", "views.png")
+    else:  # not a work folder: it does not know its data
+        say_next("runs", "show", runs[0])
 
 
 def _say_plot(*runs: Path) -> None:

@@ -1,7 +1,7 @@
 """Charts of an inspection of the teachers: one column for each part of the training videos."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -102,7 +102,7 @@ def _draw_right(axes: Axes, part: TargetQuality) -> None:
 
 def _draw_disagreements(axes: Axes, part: TargetQuality) -> None:
     """Where the teachers disagree: who is right, by score."""
-    names = [f"{each.low:.2f}\nto {each.high:.2f}" for each in part.score_bins]
+    names = bin_names([(each.low, each.high) for each in part.score_bins])
     bottom = np.zeros(len(names))
     for title, color, counts in (
         ("only the invariant teacher is right", _INVARIANT, "invariant_right"),
@@ -149,6 +149,14 @@ def _draw_reliability(axes: Axes, part: TargetQuality) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
+def bin_names(edges: Sequence[tuple[float, float]]) -> list[str]:
+    """ "0.25\\nto 0.50" for each bin, with as many digits as it takes to tell its edges apart."""
+    digits, narrowest = 2, min((high - low for low, high in edges if high > low), default=1.0)
+    while digits < 6 and 10**-digits > narrowest:
+        digits += 1
+    return [f"{low:.{digits}f}\nto {high:.{digits}f}" for low, high in edges]
+
+
 def _draw_scores(axes: Axes, part: TargetQuality) -> None:
     """The similarity scores of each class."""
     ordered = sorted(part.classes, key=lambda each: each.quantiles[2])
@@ -165,5 +173,5 @@ def _draw_scores(axes: Axes, part: TargetQuality) -> None:
         medianprops={"color": _INVARIANT},
     )
     axes.set_yticks(range(1, len(ordered) + 1), [each.name for each in ordered])
-    axes.set_xlim(-0.02, 1.02)
+    axes.ticklabel_format(axis="x", useOffset=False)  # scores near 1 stay readable
     axes.set_xlabel("temporal similarity s: lowest, quarters, highest")

@@ -257,8 +257,11 @@ def unit_source(unit: Unit, manifest: Manifest) -> str:
     settings["labels"] = [config.labels.split, config.labels.split_number]
     if unit.kind.is_classifier:
         settings["labels"].append(label_settings(config))
-    if "student" in settings and config.student.init_file is not None:
-        settings["student"]["init"] = file_digest(config.student.init_file)
+    start = config.student.init_file
+    if "student" in settings and start is not None:
+        if not start.is_file():
+            raise InputError(f"{start}: no such file; give another student.init")
+        settings["student"]["init"] = file_digest(start)
     text = json.dumps([unit.kind, settings, manifest.digest], sort_keys=True)
     return sha256(text.encode()).hexdigest()
 

@@ -1,5 +1,6 @@
 """`tb doctor`: what it finds is what there is, and it leaves nothing behind."""
 
+import os
 import re
 import subprocess
 import sys
@@ -39,8 +40,13 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 def test_the_command_is_one_screen(tmp_path: Path) -> None:
+    """That of a terminal with 80 columns and 24 lines, and it breaks no command in two."""
     line = [sys.executable, "-m", "tb.cli", "doctor", str(tmp_path)]
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) <= 25
+    env = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "80"}
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=env)
+    assert len(done.stdout.splitlines()) <= 24
+    assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", done.stdout).splitlines())) <= 80
+    if "other extras" in done.stdout:
+        assert "pip install 'timebalance[" in done.stdout
     for name in ("processors", "disk", "GPU", "NVDEC", "DALI", "engine"):
         assert name in done.stdout

@@ -27,6 +27,10 @@ from shards.errors import InputError
         {"fps": 0},
         {"fps": 61},
         {"fps": 29.97},
+        {"fps": True},
+        {"gop": 16.0},
+        {"quality": True},
+        {"short_side_px": 128.0},
         {"codec": "copy", "fps": 25},
     ],
 )

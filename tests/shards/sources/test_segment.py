@@ -71,6 +71,8 @@ def test_segments_of_a_file_that_is_missing_are_listed_by_name(tmp_path: Path) -
 
 def test_values_of_a_segment_are_checked() -> None:
     assert "start_s -1: must not be below 0" in fault_of(Segment, start_s=Fraction(-1))
+    assert fault_of(Segment, start_s=12.5) == "start_s is 12.5: give Fraction('12.5')"
+    assert fault_of(Segment, start_s=0, end_s=0.1) == "end_s is 0.1: give Fraction('0.1')"
 
 
 @given(st.integers(0, 10**9 - 1), st.integers(0, 10**9 - 1))

@@ -52,6 +52,17 @@ def test_without_hidden_labels_nothing_says_so(work: Path, manifest: Manifest) -
     assert (work / "teachers.json").read_bytes() == before
 
 
+def test_where_the_pictures_cannot_be_written_the_numbers_are_there(
+    work: Path, manifest: Manifest
+) -> None:
+    """No picture is newer than the numbers."""
+    for name in CHARTS:
+        (work / f"teachers-{name}.png").mkdir()
+    with pytest.raises(IsADirectoryError):
+        inspect_teachers(shards=manifest.root, out=work)
+    assert read_inspection(work) is not None
+
+
 def test_a_folder_without_teachers_is_named(manifest: Manifest, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     message = complaint("inspect", "teachers", nowhere, "--shards", manifest.root)

@@ -120,6 +120,18 @@ def test_the_next_command_is_named_and_can_be_parsed(
     assert len(parsed) == 1
 
 
+def test_after_a_plot_only_a_work_folder_is_named_for_views(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "loss.png"
+    monkeypatch.chdir(finished / "student")
+    views = ["views", str(finished), "--out", "views.png"]
+    assert next_command("runs", "plot", ".", "--out", picture) == views
+    shutil.copytree(finished / "student", tmp_path / "alone")
+    monkeypatch.chdir(tmp_path)
+    assert next_command("runs", "plot", "alone", "--out", picture) == ["runs", "show", "alone"]
+
+
 def test_a_damaged_file_of_another_stage_does_not_make_a_command_fail(
     finished: Path, manifest: Manifest, tmp_path: Path
 ) -> None:

@@ -160,7 +160,7 @@ def test_of_a_file_the_content_counts_and_not_the_place(
     one.write_text("b")
     assert identity(manifest, f"{setting}={one}") == found[2]
     one.unlink()
-    with pytest.raises(InputError, match=r"one\.txt: no such"):
+    with pytest.raises(InputError, match=rf"one\.txt: no such .*; give another {setting}"):
         identity(manifest, f"{setting}={one}")
 
 
