@@ -5,7 +5,8 @@
 Open descriptors, processes, threads and shared memory must be the same, and the resident memory may
 have grown by 64 MB. This process and all its descendants count. When the loader is closed, the same
 holds in comparison with an earlier loader of the same kind. Without --shards, eight made-up videos
-are stored as VP9 and as MJPEG, which DALI decodes on a CPU.
+are stored as VP9 and as MJPEG, which DALI decodes on a CPU. The VP9 files are also stored with the
+recipe `copy`: without a packet index, they are read whole.
 """
 
 import argparse
@@ -26,7 +27,9 @@ from bench.arguments import count, run_command
 from loaders import open_loader
 from loaders.engines.choice import EngineName
 from shards.encode.recipe import Recipe
+from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
+from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from tb.demo.videos import CLASSES, draw_video, encode
 
@@ -145,6 +148,13 @@ def _made_sets(folder: Path) -> Iterator[Path]:
     for codec in _RECIPES:
         ingest(from_folder(folder / "videos"), folder / codec, recipe=Recipe(codec=codec))
         yield folder / codec
+    (folder / "files" / "made").mkdir(parents=True)
+    stored = read_manifest(folder / _RECIPES[0])
+    with ShardReader(stored) as reader:
+        for row in range(len(stored)):
+            (folder / "files" / "made" / f"{row}.mp4").write_bytes(reader.read(row))
+    ingest(from_folder(folder / "files"), folder / "copy", recipe=Recipe(codec="copy"))
+    yield folder / "copy"
 
 
 def _soaked(shards: Path, engine: str, num_epochs: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Shards of generated videos, made once per session."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
+from tests.loaders.columns import without_index
 from tests.loaders.numbered import numbered_paint
 from tests.made_once import made_once
 from tests.make_videos import make_video
@@ -65,6 +66,12 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
         monkeypatch.setattr(Making, "open", opened_beside)
     return where
+
+
+@pytest.fixture(params=["windows", "whole files"])
+def read_as(request: pytest.FixtureRequest) -> Callable[[Manifest], Manifest]:
+    """Of a manifest, the same set, read by windows or as whole files."""
+    return without_index if request.param == "whole files" else lambda manifest: manifest
 
 
 @pytest.fixture(scope="session")

@@ -36,10 +36,12 @@ pytestmark = pytest.mark.usefixtures("place")
 
 
 @pytest.fixture
-def copied(numbered_shards: Manifest, tmp_path: Path) -> Manifest:
-    """A copy of the shards that a test may damage."""
+def copied(
+    numbered_shards: Manifest, read_as: Callable[[Manifest], Manifest], tmp_path: Path
+) -> Manifest:
+    """A copy of the shards that a test may damage, read by windows and as whole files."""
     shutil.copytree(numbered_shards.root, tmp_path / "shards")
-    return read_manifest(tmp_path / "shards")
+    return read_as(read_manifest(tmp_path / "shards"))
 
 
 def _damage(manifest: Manifest, row: int) -> str:
@@ -201,7 +203,7 @@ def _overwrite(path: Path) -> None:
     [
         (_delete, "No such file"),
         (_truncate, "ends .* bytes too early"),
-        (_overwrite, "checksum differs"),
+        (_overwrite, "(checksum|sha256) differs"),
     ],
 )
 def test_a_shard_that_changes_while_reading_is_named(
@@ -312,8 +314,10 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
-def test_no_threads_or_files_stay_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
-    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=2)
+def test_no_threads_or_files_stay_behind(
+    numbered_shards: Manifest, read_as: Callable[[Manifest], Manifest], tiny_views: ViewSpec
+) -> None:
+    loader = open_loader(read_as(numbered_shards), tiny_views, batch_size=2, num_workers=2)
     _use(loader, 1)
     gc.collect()
     before = (threading.active_count(), _open_files())
@@ -330,10 +334,13 @@ def _resident_mb() -> float:
 @needs_proc
 @pytest.mark.slow
 def test_nothing_leaks_over_100_epochs(
-    textured_shards: Manifest, numbered_shards: Manifest, tiny_views: ViewSpec
+    textured_shards: Manifest,
+    numbered_shards: Manifest,
+    read_as: Callable[[Manifest], Manifest],
+    tiny_views: ViewSpec,
 ) -> None:
-    loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=2)
-    large = open_loader(textured_shards, "pretrain", batch_size=2, num_workers=2)
+    loader = open_loader(read_as(numbered_shards), tiny_views, batch_size=2, num_workers=2)
+    large = open_loader(read_as(textured_shards), "pretrain", batch_size=2, num_workers=2)
     _use(loader, 20)
     _use(large, 5)
     gc.collect()

@@ -1,6 +1,6 @@
 """The loader keeps its promises on real shards: exactly once, same content, same resume."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -50,6 +50,12 @@ def _assert_same(ours: Batch, theirs: Batch) -> None:
     assert all(torch.equal(ours.views[name], theirs.views[name]) for name in ours.views)
 
 
+@pytest.fixture
+def read_shards(numbered_shards: Manifest, read_as: Callable[[Manifest], Manifest]) -> Manifest:
+    """The numbered shards, read by windows and as whole files."""
+    return read_as(numbered_shards)
+
+
 @pytest.fixture(scope="module")
 def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     """Two epochs, one video at a time, one worker."""
@@ -57,7 +63,10 @@ def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     return _content(loader.batches(0)) | _content(loader.batches(1))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=10,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(
     epoch=st.integers(0, 1),
     batch_size=st.integers(1, 13),
@@ -67,7 +76,7 @@ def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     order=st.sampled_from(["global", "windowed"]),
 )
 def test_every_video_once_over_the_ranks_with_the_same_pixels(
-    numbered_shards: Manifest,
+    read_shards: Manifest,
     tiny_views: ViewSpec,
     expected: Content,
     epoch: int,
@@ -81,7 +90,7 @@ def test_every_video_once_over_the_ranks_with_the_same_pixels(
     lengths = set()
     for rank in range(world_size):
         loader = open_loader(
-            numbered_shards,
+            read_shards,
             tiny_views,
             batch_size=batch_size,
             num_workers=num_workers,
@@ -102,9 +111,9 @@ def test_every_video_once_over_the_ranks_with_the_same_pixels(
 
 
 def test_resume_equals_the_tail_at_every_position(
-    numbered_shards: Manifest, tiny_views: ViewSpec
+    read_shards: Manifest, tiny_views: ViewSpec
 ) -> None:
-    loader = open_loader(numbered_shards, tiny_views, batch_size=3)
+    loader = open_loader(read_shards, tiny_views, batch_size=3)
     whole = list(loader.batches(epoch=2))
     for start in range(len(loader) + 1):
         tail = list(loader.batches(epoch=2, start=start))
@@ -113,8 +122,8 @@ def test_resume_equals_the_tail_at_every_position(
             _assert_same(ours, theirs)
 
 
-def test_the_stream_resumes_too(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
-    loader = open_loader(numbered_shards, tiny_views, batch_size=4)
+def test_the_stream_resumes_too(read_shards: Manifest, tiny_views: ViewSpec) -> None:
+    loader = open_loader(read_shards, tiny_views, batch_size=4)
     whole = list(islice(loader.stream(), 9))
     for start in (0, 2, 3, 7):
         tail = islice(loader.stream(start), 9 - start)
@@ -124,12 +133,12 @@ def test_the_stream_resumes_too(numbered_shards: Manifest, tiny_views: ViewSpec)
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_a_global_batch_is_the_same_for_any_number_of_ranks(
-    numbered_shards: Manifest, tiny_views: ViewSpec, world_size: int
+    read_shards: Manifest, tiny_views: ViewSpec, world_size: int
 ) -> None:
-    alone = open_loader(numbered_shards, tiny_views, batch_size=4)
+    alone = open_loader(read_shards, tiny_views, batch_size=4)
     ranks = [
         open_loader(
-            numbered_shards,
+            read_shards,
             tiny_views,
             batch_size=4 // world_size,
             rank=rank,
@@ -145,7 +154,7 @@ def test_a_global_batch_is_the_same_for_any_number_of_ranks(
 
 
 @pytest.mark.parametrize("engine", ["fused", "reference"])
-def test_views_show_the_frames_of_the_plan(numbered_shards: Manifest, engine: str) -> None:
+def test_views_show_the_frames_of_the_plan(read_shards: Manifest, engine: str) -> None:
     offsets = (tuple(range(0, 32, 2)), tuple(range(15, -1, -1)))
     spec = ViewSpec(
         name="numbers",
@@ -156,12 +165,12 @@ def test_views_show_the_frames_of_the_plan(numbered_shards: Manifest, engine: st
         augment=Augment(),
     )
     num_read = 0
-    for batch in open_loader(numbered_shards, spec, engine=engine, dtype="uint8").batches(3):
+    for batch in open_loader(read_shards, spec, engine=engine, dtype="uint8").batches(3):
         for b, v, t in np.argwhere(batch.plan.frames[batch.valid.numpy()] >= 0):
             luma = batch.views["clips"][b, v, :, t].float().mean(0).numpy()
             assert read_number(luma) == batch.plan.frames[b, v, t]
             num_read += 1
-    assert num_read == len(numbered_shards.indices("train")) * 2 * 16
+    assert num_read == len(read_shards.indices("train")) * 2 * 16
 
 
 def test_shapes_and_layout(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:

@@ -1,5 +1,7 @@
 """The packet index: what is written is read, and nonsense is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,40 @@ def test_nonsense_is_refused(changes: dict[str, object], reason: str) -> None:
     _packets().check(5, 277)
     with pytest.raises(PacketsError, match=reason):
         _packets(**changes).check(5, 277)
+
+
+_READ = """
+import sys
+from pathlib import Path
+from shards.format.packet_index import PacketsFile
+
+def own_bytes():
+    lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return 1024 * int(lines["RssAnon"].split()[0])
+
+before = own_bytes()
+file = PacketsFile(Path(sys.argv[1]))
+for place in range(0, len(file), len(file) // 100):
+    print(file.row(place).first_byte)
+print(own_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to read resident memory")
+def test_an_index_of_a_million_videos_does_not_live_in_memory(tmp_path: Path) -> None:
+    """Pages of the mapped file are the system's cache, which it takes back. They do not count."""
+    num_rows, kinds = 10**6, [_packets(first_byte=48 + kind) for kind in range(3)]
+    with pa.ipc.open_file(pa.py_buffer(packets_file(kinds))) as few:
+        batch = few.get_batch(0).take(pa.array(np.arange(num_rows) % len(kinds)))
+    path = tmp_path / "a.packets.arrow"
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+    assert path.stat().st_size > 60_000_000
+    command = [sys.executable, "-c", _READ, str(path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    *found, grown_bytes = map(int, done.stdout.split())
+    assert found == [48 + place % len(kinds) for place in range(0, num_rows, num_rows // 100)]
+    assert grown_bytes < 5_000_000
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"ARROW1" + bytes(100)])
