@@ -39,9 +39,9 @@ from tb.config.optim import Optim
 from tb.config.sections import Config
 from tb.method.pretraining import PretrainLoss
 from tb.method.streams import clip_views, pretrain_views
+from tb.method.teachers import mix_teachers
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, Embedder, to_channels_last
-from tb.similarity import mix_teachers
 from tb.stage_kinds import SELF_SUPERVISED, StageKind
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision

@@ -1,4 +1,4 @@
-"""The temporal similarity s of a video, and the mixture of the two teachers that it weights."""
+"""The temporal similarity s of a video."""
 
 import torch
 from torch import Tensor
@@ -22,18 +22,6 @@ def temporal_similarity(clips_invariant: Tensor, clips_distinctive: Tensor) -> T
     num_clips = matrix.shape[-1]
     off_diagonal = matrix.sum(dim=(1, 2)) - matrix.diagonal(dim1=1, dim2=2).sum(-1)
     return (off_diagonal / (num_clips * (num_clips - 1))).clamp(0, 1)
-
-
-def mix_teachers(invariant: Tensor, distinctive: Tensor, similarity: Tensor) -> Tensor:
-    """p_T = s p_I + (1 - s) p_D: the more alike a video's clips, the more the invariant counts.
-
-    Args:
-        invariant: (B, K) probabilities p_I.
-        distinctive: (B, K) probabilities p_D.
-        similarity: (B,) s of each video, in [0, 1].
-    """
-    weight = similarity[:, None].to(invariant.dtype)
-    return weight * invariant + (1 - weight) * distinctive
 
 
 def _cosines(clips: Tensor) -> Tensor:

@@ -11,9 +11,8 @@ from tb import losses
 from tb.config.sections import Config, Student
 from tb.method.classification import classifier_stage, new_classifier, start_student
 from tb.method.streams import Stream, clip_views, training_device
-from tb.method.teachers import Teachers, load_teachers
+from tb.method.teachers import Teachers, load_teachers, mix_teachers
 from tb.networks.heads import Classifier
-from tb.similarity import mix_teachers
 from tb.stage_kinds import StageKind
 from tb.training.bad_videos import weights_of
 from tb.training.stage import Stage, Terms

@@ -1,4 +1,4 @@
-"""The student's teachers: the frozen, fine-tuned networks and each video's weight between them."""
+"""The student's teachers: the frozen, fine-tuned networks, each video's weight, their mixture."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,18 @@ class Teachers:
     networks: tuple[Classifier, ...]
     invariant_weight: Tensor
     source: Tree
+
+
+def mix_teachers(invariant: Tensor, distinctive: Tensor, similarity: Tensor) -> Tensor:
+    """p_T = s p_I + (1 - s) p_D: the more alike a video's clips, the more the invariant counts.
+
+    Args:
+        invariant: (B, K) probabilities p_I.
+        distinctive: (B, K) probabilities p_D.
+        similarity: (B,) s of each video, in [0, 1].
+    """
+    weight = similarity[:, None].to(invariant.dtype)
+    return weight * invariant + (1 - weight) * distinctive
 
 
 def load_teachers(

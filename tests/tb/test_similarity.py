@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from tb.similarity import mix_teachers, temporal_similarity
+from tb.similarity import temporal_similarity
 
 
 def test_extremes() -> None:
@@ -34,9 +34,3 @@ def test_is_the_mean_of_the_twelve_off_diagonal_cosines() -> None:
         assert len(cosines) == 24
         wanted = min(max(sum(cosines) / 24, 0.0), 1.0)
         assert temporal_similarity(one, two)[video].item() == pytest.approx(wanted, abs=1e-6)
-
-
-def test_similar_clips_trust_the_invariant_teacher() -> None:
-    invariant, distinctive = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[0.0, 1.0]] * 3)
-    mixed = mix_teachers(invariant, distinctive, torch.tensor([1.0, 0.0, 0.25]))
-    assert mixed.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]]

@@ -12,7 +12,7 @@ from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.method.student import StudentLoss
-from tb.method.teachers import load_teachers
+from tb.method.teachers import load_teachers, mix_teachers
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.stage_kinds import Teacher, TeacherWeights
@@ -112,3 +112,9 @@ def test_teachers_are_not_shown_clips_of_another_scale(
     other = config.model_copy(update={"normalization": NORMALIZATIONS["imagenet"]})
     with pytest.raises(InputError, match="trained with normalization none, but this run's is"):
         load_teachers(manifest, taught_by(other, "invariant"), finished, CPU)
+
+
+def test_similar_clips_trust_the_invariant_teacher() -> None:
+    invariant, distinctive = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[0.0, 1.0]] * 3)
+    mixed = mix_teachers(invariant, distinctive, torch.tensor([1.0, 0.0, 0.25]))
+    assert mixed.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]]
