@@ -8,7 +8,7 @@ from av.video.frame import VideoFrame
 from loaders.decode import Footage, decode_frames, frame_planes
 from loaders.engines.fused.kernel import render_views
 from loaders.engines.fused.resampling import Filters, view_filters
-from loaders.engines.fused.values import black, color_maps, gamma_curves
+from loaders.engines.fused.values import view_values
 from loaders.plan.draw import Plan
 
 
@@ -33,17 +33,14 @@ class _Views:
         self._place = np.searchsorted(needed, plan.frames[b])  # (V, T) indices into `needed`
         height, width = plan.sizes[b].tolist()
         self._filters = view_filters(plan.size_px, plan.crop[b], plan.flip[b], (height, width))
-        gamma, dtype, last = plan.gamma[b], out[0].dtype, plan.normalization
-        self._colors, self._limits = color_maps(plan.color[b], gamma, last)
-        self._curves, self._curve_of = gamma_curves(gamma, dtype, last)
-        self._black = black(dtype, last)
+        self._values = view_values(plan.color[b], plan.gamma[b], out[0].dtype, plan.normalization)
         self.augment_s = 0.0
 
     def render(self, k: int, frames: list[VideoFrame]) -> None:
         """Writes those frames of all views that show `frames`; the first is `needed[k]`."""
         began_s = time.perf_counter()
         plan, b, first = self._plan, self._b, 0
-        planes, place = frame_planes(frames), self._place - k
+        planes, place, values = frame_planes(frames), self._place - k, self._values
         for group in self._out:
             views = slice(first, first + len(group))
             render_views(
@@ -53,12 +50,12 @@ class _Views:
                 planes.to_rgb,
                 place[views],
                 Filters(*(part[views] for part in self._filters)),
-                self._colors[views],
-                self._limits[views],
-                self._curves,
-                self._curve_of[views],
+                values.maps[views],
+                values.limits[views],
+                values.curves,
+                values.curve_of[views],
                 plan.erase[b, views],
-                self._black,
+                values.black,
                 # Numba has no float16, so the kernel writes its bits.
                 group.view(np.uint16) if group.dtype == np.float16 else group,
             )

@@ -4,12 +4,44 @@ The kernel looks powers up, because computing them takes longer. Normalisation i
 part of that table, or, in a view without gamma, of the colour map and its limits.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from loaders.engines.fused.simd import GAMMA_LEVELS
 from loaders.plan.normalization import Normalization
+
+
+class Values(NamedTuple):
+    """What becomes of the colours of V views, see the functions below.
+
+    Attributes:
+        maps: (V, 3, 4) float32, the maps of RGB to RGB.
+        limits: (V, 3, 2) float32, the lowest and the highest value of each channel after `maps`.
+        curves: (C, 1 or 3, GAMMA_LEVELS) tables of gamma.
+        curve_of: (V,) int64, each view's row of `curves`; -1 for none.
+        black: (3,) R, G and B of black.
+    """
+
+    maps: np.ndarray
+    limits: np.ndarray
+    curves: np.ndarray
+    curve_of: np.ndarray
+    black: np.ndarray
+
+
+def view_values(
+    colors: np.ndarray,
+    gammas: np.ndarray,
+    dtype: np.dtype[Any],
+    normalization: Normalization | None,
+) -> Values:
+    """`Values` of V views; the arguments are those of the functions below."""
+    return Values(
+        *color_maps(colors, gammas, normalization),
+        *gamma_curves(gammas, dtype, normalization),
+        black(dtype, normalization),
+    )
 
 
 def color_maps(
