@@ -3,9 +3,11 @@
 import mmap
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -141,6 +143,58 @@ def test_closing_keeps_the_memory_until_the_copy_arrived() -> None:
         stream.arrived[2].set()  # it waits for room in the queue
         moved.close()
     assert stream.events.index("arrived 2") < stream.events.index("closed")
+
+
+class FakeCuda:
+    """CUDA's streams, events and tensors, which only record."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.current = "training"
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: "copies")
+        monkeypatch.setattr(torch.cuda, "stream", self._used)
+        monkeypatch.setattr(torch.cuda, "Event", lambda: self)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self)
+
+    @contextmanager
+    def _used(self, stream: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    # A tensor.
+    device = torch.device("cuda:0")
+
+    def to(self, device: torch.device, *, non_blocking: bool) -> "FakeCuda":
+        assert non_blocking
+        self.events.append(f"copy on {self.current}")
+        return self
+
+    def record_stream(self, stream: object) -> None:
+        self.events.append(f"memory is used on {self.current}")
+
+    # An event.
+    def record(self, stream: str) -> None:
+        self.events.append(f"record on {stream}")
+
+    def synchronize(self) -> None:
+        self.events.append("the thread waits")
+
+    # A stream.
+    def wait_event(self, event: object) -> None:
+        self.events.append(f"{self.current} waits")
+
+
+def test_the_event_stands_behind_the_copies_and_before_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda: Any = FakeCuda(monkeypatch)
+    copy = CudaCopyStream(torch.device("cuda:0")).copy([cuda, cuda])
+    assert cuda.events == ["copy on copies", "copy on copies", "record on copies"]
+    copy.take()
+    assert cuda.events[3:] == ["training waits", *["memory is used on training"] * 2]
+    copy.wait()
+    assert cuda.events[6:] == ["the thread waits"]
 
 
 @pytest.mark.gpu

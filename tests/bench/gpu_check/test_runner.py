@@ -209,6 +209,8 @@ def test_a_killed_cell_keeps_its_name(tmp_path: Path) -> None:
     findings = Findings(path=tmp_path / "step.json")
     with findings.measuring("one") as figures:
         figures["x"] = 1
+    between = Findings.read(tmp_path / "step.json")
+    assert (between.cell, between.found["one"]["x"]) == (None, 1)
     with findings.measuring("two"):
         during = Findings.read(tmp_path / "step.json")
         assert (during.cell, during.found["one"]["x"]) == ("two", 1)
