@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from shards.errors import InputError
+from shards.format.manifest import Manifest
 from tb.config.differences import Tree, differences
 from tb.config.optim import Select
 from tb.config.work_data import other_data
@@ -107,7 +108,7 @@ class RunState:
         if not self.path.exists():
             return 0
         state, device = load_checkpoint(self.path), self.stage.device
-        self._check_settings(json.loads(state["settings"]))
+        _check_settings(self.path, json.loads(state["settings"]), self.stage.settings)
         step = int(state["step"])
         if step >= self.stage.optim.steps:
             return step
@@ -125,17 +126,34 @@ class RunState:
             self.best_weights = {name: value.to(device) for name, value in best["weights"].items()}
         return step
 
-    def _check_settings(self, before: Tree) -> None:
-        changed = list(differences(before, self.stage.settings))
-        if not changed:
-            return
-        changed.sort(key=lambda change: change[0] != "data")  # others may follow from the data
+
+def check_data(path: Path, manifest: Manifest) -> None:
+    """Refuses a run that began with other videos, before anything is computed for it.
+
+    Args:
+        path: Its checkpoint, which may be missing.
+        manifest: The data set that the user named.
+
+    Raises:
+        InputError: The run began with other videos; the message says what to give.
+    """
+    if not path.exists():
+        return
+    before = str(json.loads(load_checkpoint(path)["settings"])["data"])
+    if before != manifest.digest:
+        remedy = other_data(manifest, before) or "choose another --out, or delete that folder"
+        raise InputError(
+            f"{path.parent}: holds a run with other settings: data was {before!r}, now"
+            f" {manifest.digest!r}; {remedy}"
+        )
+
+
+def _check_settings(path: Path, before: Tree, now: Tree) -> None:
+    changed = list(differences(before, now))
+    if changed:
         key, old, new = changed[0]
-        remedy = None
-        if key == "data":
-            remedy = other_data(self.stage.loaders[0].manifest, str(old))
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise InputError(
-            f"{self.path.parent}: holds a run with other settings: {key} was {old!r}, now {new!r}"
-            f"{more}; {remedy or 'choose another --out, or delete that folder'}"
+            f"{path.parent}: holds a run with other settings: {key} was {old!r}, now {new!r}{more};"
+            " choose another --out, or delete that folder"
         )

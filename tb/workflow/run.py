@@ -17,6 +17,8 @@ from tb.networks.backbones import build_backbone
 from tb.registry import is_qualified
 from tb.stage_kinds import BASELINES, COMPARED, FINETUNED, StageKind
 from tb.training.loop import train
+from tb.training.run_state import check_data
+from tb.weights.checkpoint import CHECKPOINT
 from tb.weights.pretrained import load_pretrained
 from tb.workflow.children import child_pool
 from tb.workflow.order import needed_stages
@@ -74,6 +76,7 @@ def run_stage(
         )
     if init is not None and kind not in FINETUNED:
         raise InputError(f"init (--init) is for fine-tuning; leave it out for {kind}")
+    check_data(work / name / CHECKPOINT, manifest)
     stage = build_stage(kind, manifest, config, work, name=name, init=init)
     return train(stage, work, config, remember=name == default)
 

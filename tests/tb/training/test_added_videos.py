@@ -10,6 +10,7 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tb.config.load_config import load_config
+from tb.method.similarity_cache import SIMILARITY
 from tb.method.stages import build_stage
 from tb.stage_kinds import StageKind
 from tb.training.loop import train
@@ -47,7 +48,7 @@ def test_a_refused_run_names_the_state_with_which_it_goes_on(
     assert complaint(*words, shards).endswith("choose another --out, or delete that folder")
 
 
-def test_a_report_on_more_videos_names_the_state_that_was_evaluated(
+def test_a_report_and_a_student_on_more_videos_name_the_state_before(
     manifest: Manifest, finished: Path, tmp_path: Path
 ) -> None:
     shards, work = tmp_path / "shards", tmp_path / "work"
@@ -59,3 +60,7 @@ def test_a_report_on_more_videos_names_the_state_that_was_evaluated(
     state = f"{shards}@{manifest.digest[:16]}"
     assert complaint(*words, shards).endswith(f"since then: give --shards {state}")
     run(*words, state)
+    # A refused student keeps the scores of the state before, which may have taken hours.
+    scores = (work / SIMILARITY).read_bytes()
+    assert complaint("train", "student", "--out", work, "--shards", shards).endswith(state)
+    assert (work / SIMILARITY).read_bytes() == scores
