@@ -1,5 +1,7 @@
 """Many epochs with every engine: at the end a loader holds no more than after its second epoch.
 
+The engines of a CPU run twice: with threads in this process, and in the loader process.
+
     python -m bench.soak [--epochs 100] [--shards DIR] [--engines fused dali reference]
 
 Open descriptors, processes, threads and shared memory must be the same, and the resident memory may
@@ -41,6 +43,8 @@ _TOLERANCES = {"threads": 1}
 # than after two.
 _TOLERANCE_BYTES = 64_000_000
 _WARM_UP_EPOCHS = 2
+# The value of `in_process` -> the name in the table.
+_PLACES = {True: "threads", False: "process"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +123,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problems = []
     with TemporaryDirectory() as folder:
         sets = [options.shards] if options.shards else list(_made_sets(Path(folder)))
-        print(f"{'set':8}{'engine':11}{'files':>6}{'threads':>8}{'shared MB':>10}{'RSS MB':>18}")
+        print(
+            f"{'set':8}{'engine':11}{'in':9}{'files':>6}{'threads':>8}{'shared MB':>10}{'RSS MB':>18}"
+        )
         for shards in sets:
             for engine in options.engines:
-                problems += _soaked(shards, engine, options.epochs)
+                for in_process in _PLACES:
+                    if in_process or engine != EngineName.DALI:  # which has no loader process
+                        problems += _soaked(shards, engine, in_process, options.epochs)
     for problem in problems:
         print(problem, file=sys.stderr)
     sys.exit(bool(problems))
@@ -157,24 +165,26 @@ def _made_sets(folder: Path) -> Iterator[Path]:
     yield folder / "copy"
 
 
-def _soaked(shards: Path, engine: str, num_epochs: int) -> list[str]:
+def _soaked(shards: Path, engine: str, in_process: bool, num_epochs: int) -> list[str]:
     """Prints what a loader holds, and returns what has changed."""
-    _, before = _held(shards, engine, _WARM_UP_EPOCHS)
-    held, closed = _held(shards, engine, num_epochs)
+    _, before = _held(shards, engine, in_process, _WARM_UP_EPOCHS)
+    held, closed = _held(shards, engine, in_process, num_epochs)
     early, late = held[_WARM_UP_EPOCHS - 1], held[-1]
     print(
-        f"{shards.name:8}{engine:11}{late.descriptors:6}{late.threads:8}"
+        f"{shards.name:8}{engine:11}{_PLACES[in_process]:9}{late.descriptors:6}{late.threads:8}"
         f"{late.shared_bytes / 1e6:10.1f}"
         f"{early.memory_bytes / 1e6:9.1f} -> {late.memory_bytes / 1e6:.1f}"
     )
-    name, changes = f"{shards.name}, {engine}", late.changes_since(early)
+    name, changes = f"{shards.name}, {engine}, {_PLACES[in_process]}", late.changes_since(early)
     return [
         *(f"{name}: epoch {_WARM_UP_EPOCHS} -> {num_epochs}: {text}" for text in changes),
         *(f"{name}: after closing: {text}" for text in closed.changes_since(before)),
     ]
 
 
-def _held(shards: Path, engine: str, num_epochs: int) -> tuple[list[Holdings], Holdings]:
+def _held(
+    shards: Path, engine: str, in_process: bool, num_epochs: int
+) -> tuple[list[Holdings], Holdings]:
     """What is held after each epoch of a new loader, and after it is closed."""
     held = []
     with open_loader(
@@ -185,6 +195,7 @@ def _held(shards: Path, engine: str, num_epochs: int) -> tuple[list[Holdings], H
         device="cpu",
         engine=engine,
         num_workers=_NUM_WORKERS,
+        in_process=in_process,
     ) as loader:
         for _ in range(num_epochs):
             for _batch in loader:

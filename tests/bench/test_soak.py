@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 
@@ -24,9 +25,9 @@ def test_no_engine_holds_more_at_the_end(tmp_path: Path) -> None:
         command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = {tuple(line.split()[:2]) for line in done.stdout.splitlines()[1:]}
-    sets = ("vp9", "mjpeg", "copy")
-    assert rows >= {(one, engine) for one in sets for engine in ("fused", "reference")}
+    rows = {tuple(line.split()[:3]) for line in done.stdout.splitlines()[1:]}
+    parts = (("vp9", "mjpeg", "copy"), ("fused", "reference"), ("threads", "process"))
+    assert rows >= set(product(*parts))
     # Torch makes a folder for its compiler there.
     assert all(path.name.startswith("torchinductor") for path in tmp_path.iterdir())
 
@@ -79,9 +80,9 @@ def test_what_is_kept_is_noticed(
 ) -> None:
     monkeypatch.setattr(soak, "open_loader", lambda *_, **__: _Leaky(leak))
     try:
-        changes = soak._soaked(Path("set"), "fused", 5)
-        assert any(f"set, fused: epoch 2 -> 5: {field} " in change for change in changes)
-        assert any(f"set, fused: after closing: {field} " in change for change in changes)
+        changes = soak._soaked(Path("set"), "fused", True, 5)
+        assert any(f"set, fused, threads: epoch 2 -> 5: {field} " in change for change in changes)
+        assert any(f"set, fused, threads: after closing: {field} " in change for change in changes)
     finally:
         for one in _Leaky.kept:
             if isinstance(one, subprocess.Popen):
