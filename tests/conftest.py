@@ -1,19 +1,15 @@
-"""Tests marked `gpu` are skipped without a CUDA device. With TB_REQUIRE_GPU=1 they fail instead.
+"""Tests marked `gpu` are skipped without a CUDA device. With TB_REQUIRE_GPU=1 they fail instead."""
 
-Numeric libraries get one thread here and in the processes that tests start: the work is small, and
-threads that wait for each other would spin on cores that the other tests need.
-"""
-
+import gc
 import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["pytester"]
+import tests.one_thread  # noqa: F401
 
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")  # read when torch and NumPy are loaded
+pytest_plugins = ["pytester"]
 
 # Examples have no time limit, because a busy machine must not fail a test.
 settings.register_profile("no deadline", deadline=None)
@@ -26,6 +22,15 @@ def one_encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shards.ingestion.ingest.num_cpus", lambda: 1)
         yield
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, so the garbage collector need not look at it again.
+
+    It is about a million objects. Each `gc.collect()` of a test, and the five of pytest at the end,
+    would take a third of a second for them.
+    """
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
