@@ -2,10 +2,11 @@
 
     python -m tests.mutations [--only WORD ...]
 
-`mutations.toml` lists the places and their tests. First these tests must pass. Then each place is
-broken in a copy of this checkout, in a temporary folder, and its tests run there. They must fail. A
-break that they pass survives: a test is missing, or one asserts too little. Exits with 1 if one
-survives.
+`mutations.toml` lists the places and their tests. Each place is broken in a copy of this checkout,
+in a temporary folder, and its tests run there up to the first one that fails. A break that they
+pass survives: a test is missing, or one asserts too little. At the end the tests that noticed a
+break run with the whole code, where they must pass. Exits with 1 if a break survives, and with 2 if
+a test fails although nothing is broken.
 """
 
 import argparse
@@ -16,15 +17,22 @@ import subprocess
 import sys
 import time
 import tomllib
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
+
+import pytest
+
+import tests.one_thread  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
-# Exit codes of pytest.
-_PASSED, _FAILED = 0, 1
+# What takes seconds to import.
+_LIBRARIES = ("torch", "torchvision", "av", "numba", "pyarrow.parquet", "pydantic")
+_OURS = ("shards", "loaders", "tb", "bench", "tests")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +44,7 @@ class Mutation:
         file: The file, relative to the checkout.
         old: A text that stands in the file exactly once.
         new: What it becomes.
-        tests: The test files that must fail then.
+        tests: The test files, or tests of a file ("file::test"), of which one must fail then.
     """
 
     breaks: str
@@ -95,30 +103,53 @@ def broken(mutation: Mutation, folder: Path) -> Iterator[None]:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def run_tests(names: Iterable[str], folder: Path) -> tuple[bool, str]:
-    """Runs test files of the checkout in `folder`, up to the first test that fails.
+def run_tests(names: Iterable[str], folder: Path, *options: str) -> tuple[list[str], str]:
+    """Runs tests of the checkout in `folder`, in a process of their own.
+
+    It is forked from this one, which has the libraries but none of our modules in memory.
 
     Returns:
-        Whether all pass, and what pytest printed.
+        The tests that fail, without their parameters, and what pytest printed.
 
     Raises:
         RuntimeError: They do not run.
     """
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, "-m", "not slow", *names],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    printed = done.stdout + done.stderr
-    # If pytest itself fails, its exit code is that of a failed test, but no test is named.
-    has_failed = done.returncode == _FAILED and re.search("^(FAILED|ERROR) ", printed, re.M)
-    if done.returncode != _PASSED and not has_failed:
-        raise RuntimeError(f"the tests do not run:\n{printed}")
-    return done.returncode == _PASSED, printed
+    for name in _LIBRARIES:
+        import_module(name)
+    with TemporaryFile("w+") as output:
+        pid = os.fork()
+        if pid == 0:
+            for descriptor in (1, 2):
+                os.dup2(output.fileno(), descriptor)
+            code = int(pytest.ExitCode.INTERNAL_ERROR)
+            try:
+                code = _pytest([*options, *names], folder)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        output.seek(0)
+        printed = output.read()
+    failed = re.findall(r"^(?:FAILED|ERROR) ([^\[\s]+)", printed, re.M)
+    ends: dict[int, bool] = {pytest.ExitCode.OK: False, pytest.ExitCode.TESTS_FAILED: True}
+    # If pytest itself fails, its exit code may be that of a failed test, but no test is named.
+    if ends.get(code) != bool(failed):
+        raise RuntimeError(f"the tests do not run (exit code {code}):\n{printed}")
+    return list(dict.fromkeys(failed)), printed
+
+
+def _pytest(arguments: Sequence[str], folder: Path) -> int:
+    """Runs pytest in this process on the checkout in `folder`; returns its exit code."""
+    for name in [name for name in sys.modules if name.split(".")[0] in _OURS]:
+        del sys.modules[name]
+    sys.path[:] = [str(folder), *(path for path in sys.path if path != str(ROOT))]
+    os.environ["PYTHONPATH"] = str(folder)  # for the processes that tests start
+    os.chdir(folder)
+    # Where a test starts this, pytest cannot rewrite the assertions of what is in memory.
+    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
+    return pytest.main(["-q", *quiet, "-m", "not slow", *arguments])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,22 +164,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     if not chosen:
         parser.error(f"--only {' '.join(only)}: no entry has one of these words")
-    survivors = []
+    survivors, noticed_by = [], set()
     with TemporaryDirectory(prefix="mutations-") as name:
         copy_checkout(Path(name))
-        # Tests that fail anyway notice nothing.
-        is_whole, printed = run_tests({test for x in chosen for test in x.tests}, Path(name))
-        if not is_whole:
-            print(f"a test fails before anything is broken:\n{printed}")
-            return 2
         for mutation in chosen:
             began_s = time.monotonic()
             with broken(mutation, Path(name)):
-                survives, _ = run_tests(mutation.tests, Path(name))
-            verdict = "SURVIVES" if survives else "noticed "
-            print(f"{verdict} {time.monotonic() - began_s:5.1f} s  {mutation.breaks}", flush=True)
-            if survives:
+                failed, _ = run_tests(mutation.tests, Path(name), "-x")
+            verdict = f"noticed by {failed[0]}" if failed else "SURVIVES"
+            print(f"{time.monotonic() - began_s:5.1f} s  {mutation.breaks}: {verdict}", flush=True)
+            noticed_by.update(failed)
+            if not failed:
                 survivors.append(mutation)
+        # Tests that fail anyway notice nothing.
+        failed, printed = run_tests(sorted(noticed_by), Path(name)) if noticed_by else ([], "")
+    if failed:
+        print(f"a test fails although nothing is broken:\n{printed}")
+        return 2
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} breaks noticed")
     for mutation in survivors:
         print(f"survives: {mutation.breaks} ({mutation.file}); {', '.join(mutation.tests)} passed")

@@ -26,7 +26,9 @@ def test_every_mutation_changes_one_place_and_names_tests() -> None:
         assert mutation.applied(whole) != whole, mutation.breaks  # raises where it does not fit
         assert mutation.tests, mutation.breaks
         for name in mutation.tests:
-            assert (ROOT / name).is_file(), name
+            file, _, test = name.partition("::")
+            assert (ROOT / file).is_file(), name
+            assert not test or f"def {test}(" in (ROOT / file).read_text(), name
     assert set(Counter(mutation.breaks for mutation in found).values()) == {1}
 
 

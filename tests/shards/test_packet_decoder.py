@@ -75,3 +75,16 @@ def test_a_decoder_that_failed_is_thrown_away(tmp_path: Path) -> None:
     assert set(_open_decoders()) <= before
     list(decoders.frames(window, [0, 5]))
     assert len(set(_open_decoders()) - before) == 1
+
+
+def test_a_packet_that_shows_no_picture_is_an_error(tmp_path: Path) -> None:
+    """A damaged stream may say so of any picture, and FFmpeg itself takes that as no error."""
+    make_video(tmp_path / "videos" / "a" / "v.mp4", num_frames=6, height=48, width=64)
+    source, recipe = from_folder(tmp_path / "videos", min_per_class=1), Recipe(codec="vp9")
+    ingest(source, tmp_path / "shards", recipe=recipe, workers=1)
+    with ShardReader(read_manifest(tmp_path / "shards")) as reader:
+        window = reader.read_window(0, 0, 5)
+    hidden = bytearray(window.data)
+    hidden[0] &= ~0b10  # the bit that shows a frame, in the header of VP9's keyframe
+    with pytest.raises(PacketDecodeError, match="frame 0 does not decode"):
+        list(PacketDecoders().frames(replace(window, data=bytes(hidden)), [5]))
