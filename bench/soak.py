@@ -123,9 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problems = []
     with TemporaryDirectory() as folder:
         sets = [options.shards] if options.shards else list(_made_sets(Path(folder)))
-        print(
-            f"{'set':8}{'engine':11}{'in':9}{'files':>6}{'threads':>8}{'shared MB':>10}{'RSS MB':>18}"
-        )
+        names = f"{'set':8}{'engine':11}{'in':9}"
+        print(f"{names}{'files':>6}{'threads':>8}{'shared MB':>10}{'RSS MB':>18}")
         for shards in sets:
             for engine in options.engines:
                 for in_process in _PLACES:
