@@ -131,6 +131,12 @@ class TeacherWeights(StrEnum):
     EQUAL = "equal"
     INVARIANT = "invariant"
     DISTINCTIVE = "distinctive"
+    ORACLE = "oracle"
+
+    @property
+    def reads_hidden_labels(self) -> bool:
+        """Whether it reads labels that training does not have: it is for analysis."""
+        return self is TeacherWeights.ORACLE
 
     @property
     def used(self) -> tuple[Teacher, ...]:
@@ -140,7 +146,7 @@ class TeacherWeights(StrEnum):
 
     @property
     def invariant_share(self) -> float | None:
-        """The invariant teacher's weight, or None where each video has its own, by its score."""
+        """The invariant teacher's weight, or None where each video has its own."""
         shares = {
             TeacherWeights.EQUAL: 0.5,
             TeacherWeights.INVARIANT: 1.0,

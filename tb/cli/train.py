@@ -66,7 +66,8 @@ def student(
 ) -> None:
     """Stage 3: train the student with both teachers, weighted for each video.
 
-    Variants, with --set: student.teachers=stretched, calibrated, equal, invariant or distinctive;
+    Variants, with --set: student.teachers=stretched, calibrated, equal, invariant or distinctive
+    (or oracle, with labels.with_hidden=true, for analysis);
     student.distance=kl or js; student.init=scratch, invariant, distinctive, tclr or a file.
     """
     api.train(

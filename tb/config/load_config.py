@@ -53,6 +53,7 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"config {where} = {first['input']!r}: {first['msg']}") from None
     _refuse_two_strides(config)
+    _refuse_hidden_labels(config)
     _refuse_unused(config)
     return config
 
@@ -93,6 +94,21 @@ def _refuse_two_strides(config: Config) -> None:
     if config.pretrain.clips.stride is None and config.pretrain.clips.stride_s is None:
         raise InputError(
             "pretrain.clips.stride and pretrain.clips.stride_s are both null: --set one of them"
+        )
+
+
+def _refuse_hidden_labels(config: Config) -> None:
+    """Raises InputError where hidden labels would be read unasked, or are allowed to no purpose."""
+    rule = config.student.teachers
+    if rule.reads_hidden_labels and not config.labels.with_hidden:
+        raise InputError(
+            f"student.teachers is {rule.value!r}, which reads the labels of unlabelled videos: for"
+            " an analysis --set labels.with_hidden=true too, or choose other teachers"
+        )
+    if config.labels.with_hidden and not rule.reads_hidden_labels:
+        raise InputError(
+            f"labels.with_hidden is true, but student.teachers is {rule.value!r}, which reads no"
+            " hidden labels: --set labels.with_hidden=false, or student.teachers=oracle"
         )
 
 

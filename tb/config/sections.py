@@ -46,6 +46,8 @@ class Labels(_Section):
         seed: Seeds the choice of the labelled videos.
         file: A list of the labelled videos, as `tb split` makes one. It replaces `percent` and
             `seed`.
+        with_hidden: Allow what reads the labels of unlabelled videos, for analysis: the student
+            with `student.teachers` "oracle".
         validation: The share of the labelled videos that no classifier trains on, in [0, 1). With
             such videos, "plateau" and "best" use the loss on them.
         split: "train", or "pool" (HMDB51: all videos that are not for testing).
@@ -55,6 +57,7 @@ class Labels(_Section):
     percent: float = Field(20.0, gt=0, le=100)
     seed: int = Field(0, ge=0)
     file: str | None = None
+    with_hidden: bool = False
     validation: float = Field(0.0, ge=0, lt=1)
     split: Literal["train", "pool"] = "train"
     split_number: int = Field(1, ge=1)
@@ -162,7 +165,8 @@ class Student(_Section):
             similarity, as the paper does. "stretched" maps these scores linearly onto 0 to 1 over
             the training set. "calibrated" maps them by a rising function that is fitted on the
             labelled videos (`tb.method.calibration`). "equal" gives both the same weight.
-            "invariant" and "distinctive" use one teacher alone.
+            "invariant" and "distinctive" use one teacher alone. "oracle" uses the better one for
+            each video by its label, hidden ones included, if `labels.with_hidden` allows it.
         omega: Weight of the distance to the teachers' mixture, a mean over labelled and unlabelled
             videos together. The released code has 50 times a mean over labelled videos and classes
             and 100 times one over unlabelled videos and classes. With K classes, omega is worth

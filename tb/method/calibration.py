@@ -216,6 +216,7 @@ def rule_weights(
     return {
         rule.value: target_weights(rule, scores, calibrated)[videos.rows].double().numpy()
         for rule in TeacherWeights
+        if not rule.reads_hidden_labels
     }
 
 

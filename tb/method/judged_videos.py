@@ -50,6 +50,11 @@ class JudgedVideos:
         right: np.ndarray = probabilities.argmax(axis=1) == self.labels
         return right
 
+    def better_teachers(self) -> np.ndarray:
+        """(N,) float64: 1 where the invariant teacher gives the label more, else 0."""
+        found = self.of_labels(self.invariant) > self.of_labels(self.distinctive)
+        return found.astype(np.float64)
+
     def where(self, chosen: np.ndarray) -> "JudgedVideos":
         """Some of the videos; `chosen` is (N,) bool."""
         return JudgedVideos(

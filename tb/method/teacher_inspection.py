@@ -6,13 +6,8 @@ choice may depend on that, and the record says where it was done.
 """
 
 import json
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from loaders import Part
 from shards.errors import InputError
@@ -20,7 +15,6 @@ from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
-from tb.evaluation.clips import evaluation_loader, video_means
 from tb.evaluation.evaluate import evaluation_source
 from tb.evaluation.reliability import ConfidenceBin, Reliability
 from tb.method.calibration import (
@@ -30,12 +24,11 @@ from tb.method.calibration import (
     held_out_weights,
     rule_weights,
 )
-from tb.method.judged_videos import JudgedVideos, held_out_videos
+from tb.method.finetuned_teachers import videos_by_finetuned_teachers
+from tb.method.judged_videos import held_out_videos
 from tb.method.similarity_cache import cached_similarity
 from tb.method.target_quality import ClassScores, ScoreBin, TargetQuality, target_quality
-from tb.method.teachers import load_teacher
 from tb.stage_kinds import Teacher, TeacherWeights
-from tb.training.engine_record import with_engine_of
 
 INSPECTION = "teachers.json"
 
@@ -93,7 +86,7 @@ def inspect_teachers(
             )
         )
     if with_hidden_labels:
-        hidden = _hidden_videos(manifest, config, work)
+        hidden = videos_by_finetuned_teachers(manifest, config, work, Part.UNLABELLED)
         weights = rule_weights(hidden, scores, calibration.weight_map)
         parts.append(
             target_quality(
@@ -168,28 +161,3 @@ def _part(tree: Tree) -> TargetQuality:
     score_bins = [ScoreBin(**each) for each in tree.pop("score_bins")]
     classes = [ClassScores(**each) for each in tree.pop("classes")]
     return TargetQuality(score_bins=score_bins, classes=classes, reliability=curves, **tree)
-
-
-def _hidden_videos(manifest: Manifest, config: Config, work: Path) -> JudgedVideos:
-    """The unlabelled training videos and their labels, judged by the fine-tuned teachers."""
-    config = with_engine_of(work / Teacher.INVARIANT.finetuned, manifest, config)
-    config.machine.limit_threads()
-    subset = config.labels.subset(Part.UNLABELLED)
-    on_error = config.machine.fault_policy
-    with closing(evaluation_loader(manifest, config, subset, on_error=on_error)) as loader:
-        networks = [
-            load_teacher(teacher, manifest, config, work, loader.device) for teacher in Teacher
-        ]
-
-        def both(clips: Tensor) -> Tensor:
-            return torch.cat([network(clips).float().softmax(-1) for network in networks], dim=1)
-
-        found, rows = video_means(loader, both, "fine-tuned teachers")
-    invariant, distinctive = np.split(found.astype(np.float64), 2, axis=1)
-    return JudgedVideos(
-        rows=rows,
-        labels=manifest.labels[rows],
-        folds=np.zeros(len(rows), dtype=np.int64),
-        invariant=invariant,
-        distinctive=distinctive,
-    )

@@ -6,16 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from loaders import Part
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
 from tb.method.calibration import cached_calibration
+from tb.method.finetuned_teachers import load_teacher, videos_by_finetuned_teachers
 from tb.method.similarity_cache import cached_similarity, similarity_key
 from tb.method.weight_map import HALF_EACH, target_weights
-from tb.networks.backbones import build_backbone
-from tb.networks.heads import Classifier, to_channels_last
-from tb.stage_kinds import StageKind, Teacher, TeacherWeights
-from tb.weights.checkpoint import CHECKPOINT, file_digest, load_model
+from tb.networks.heads import Classifier
+from tb.stage_kinds import StageKind, TeacherWeights
+from tb.weights.checkpoint import CHECKPOINT, file_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,8 @@ def load_teachers(
     "similarity" weighs the teachers for each video, as the paper does. "stretched" makes the lowest
     score of the training set 0 and the highest 1. It is this project's, because raw scores rarely
     come near 0. "calibrated", this project's too, maps the scores as `tb.method.calibration` says.
-    "equal" (half each) and one teacher alone are ablations.
+    "equal" (half each) and one teacher alone are ablations. "oracle" takes the better teacher for
+    each video by the video's label, hidden ones included: it is for analysis.
 
     A video that could not be read when the scores were computed has none; both teachers then count
     the same for it.
@@ -87,20 +89,21 @@ def load_teachers(
         calibration = cached_calibration(manifest, config, work, work / name, scores)
         weight_map = calibration.weight_map
         source["calibration"] = calibration.identity
-    weight = target_weights(kind, scores, weight_map)
+    if kind is TeacherWeights.ORACLE:
+        weight = _oracle_weights(manifest, config, work)
+        source["hidden_labels"] = True
+    else:
+        weight = target_weights(kind, scores, weight_map)
     networks = tuple(load_teacher(teacher, manifest, config, work, device) for teacher in kind.used)
     return Teachers(networks=networks, invariant_weight=weight, source=source)
 
 
-def load_teacher(
-    teacher: Teacher, manifest: Manifest, config: Config, work: Path, device: torch.device
-) -> Classifier:
-    """One of the fine-tuned teachers, frozen and in eval mode, on a device.
+def _oracle_weights(manifest: Manifest, config: Config, work: Path) -> Tensor:
+    """(videos of the manifest,) 1 where the invariant teacher is the better one, else 0.
 
-    Raises:
-        InputError: It is missing, unfinished, or of another backbone or other classes.
+    Training shows the student no video that has none of the two, so 0.5 for these has no effect.
     """
-    path = work / teacher.finetuned / CHECKPOINT
-    model = Classifier(build_backbone(config.backbone), len(manifest.classes))
-    load_model(path, model, classes=list(manifest.classes), normalization=config.normalization)
-    return to_channels_last(model).to(device).eval().requires_grad_(False)
+    videos = videos_by_finetuned_teachers(manifest, config, work, Part.ALL)
+    weight = torch.full((len(manifest),), 0.5)
+    weight[torch.from_numpy(videos.rows)] = torch.from_numpy(videos.better_teachers()).float()
+    return weight

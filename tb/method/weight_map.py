@@ -47,7 +47,7 @@ def target_weights(
     """The invariant teacher's weight for each video. A video without a score gets 0.5.
 
     Args:
-        rule: Which weights.
+        rule: Which weights; not "oracle", which is no function of the scores.
         scores: (N,) float32 similarity scores in [0, 1], or NaN.
         calibrated: The map of the rule "calibrated".
 

@@ -9,7 +9,7 @@ import numpy as np
 from tb.evaluation.evaluate import read_hits
 from tb.stage_kinds import FINETUNED
 from tb.tables.grid import Cell, Finding
-from tb.tables.published import RIVALS, TableRow
+from tb.tables.published import PARTS, RIVALS, TableRow
 from tb.tables.statistics import MIN_SEEDS, Estimate, holm, paired_difference
 
 LEVEL = 0.05
@@ -88,12 +88,41 @@ def compare(
         class_kinds: "appearance" and "motion" -> class indices, for a data set with such kinds of
             classes; else empty.
     """
-    titles = {row.name: row.title for row in rows}
     pairs = [(one, other, "") for one, others in RIVALS.items() for other in others]
     teachers = (("appearance", FINETUNED), ("motion", FINETUNED[::-1]))
     pairs += [(one, other, kind) for kind, (one, other) in teachers if kind in class_kinds]
-    found: list[tuple[str, str, Estimate, float]] = []
-    for one, other, kind in pairs:
+    return list(_compared(pairs, rows, hits, class_kinds).values())
+
+
+def compare_parts(rows: Sequence[TableRow], hits: Hits) -> dict[str, Comparison]:
+    """What each part of the method brings: the row with the part against the row without it.
+
+    Args:
+        rows: The rows of the table.
+        hits: Their predictions.
+
+    Returns:
+        The parts of `tb.tables.published.PARTS` whose two rows have run, and their comparisons.
+    """
+    pairs = {part: (one, other, "") for part, (one, other) in PARTS.items()}
+    found = _compared(list(pairs.values()), rows, hits, {})
+    return {part: found[pair] for part, pair in pairs.items() if pair in found}
+
+
+_Pair = tuple[str, str, str]  # a row, its rival, and the kind of the classes ("" for all)
+
+
+def _compared(
+    pairs: Sequence[_Pair],
+    rows: Sequence[TableRow],
+    hits: Hits,
+    class_kinds: Mapping[str, Sequence[int]],
+) -> dict[_Pair, Comparison]:
+    """The pairs that have run; their p-values are corrected together."""
+    titles = {row.name: row.title for row in rows}
+    found: dict[_Pair, tuple[str, str, Estimate, float]] = {}
+    for pair in pairs:
+        one, other, kind = pair
         if one not in titles or other not in titles:
             continue
         videos = np.isin(hits.labels, class_kinds[kind]) if kind else hits.labels >= 0
@@ -101,18 +130,18 @@ def compare(
         if differences.size:
             rival = titles[other] + (f", {kind} classes" if kind else "")
             result = paired_difference(100 * differences, hits.labels[videos])
-            found.append((titles[one], rival, *result))
-    tested = [p for *_, difference, p in found if difference.num >= MIN_SEEDS]
+            found[pair] = (titles[one], rival, *result)
+    tested = [p for *_, difference, p in found.values() if difference.num >= MIN_SEEDS]
     corrected = iter(holm(tested))
-    return [
-        Comparison(
+    return {
+        pair: Comparison(
             row=row,
             rival=rival,
             difference=difference,
             p_value=next(corrected) if difference.num >= MIN_SEEDS else None,
         )
-        for row, rival, difference, _ in found
-    ]
+        for pair, (row, rival, difference, _) in found.items()
+    }
 
 
 def _differences(one: str, other: str, hits: Hits) -> np.ndarray:

@@ -64,8 +64,13 @@ def _stage_row(kind: StageKind) -> TableRow:
 
 
 SUPERVISED = _stage_row(StageKind.SUPERVISED)
+# Rows of the paper's method have the paper's target, whatever the preset has.
+_PAPERS_TARGET = (f"student.teachers={TeacherWeights.SIMILARITY}",)
 TIMEBALANCE = TableRow(
-    name="timebalance", title="TimeBalance (similarity weights, L2)", paper=_MAIN
+    name="timebalance",
+    title="TimeBalance (similarity weights, L2)",
+    overrides=_PAPERS_TARGET,
+    paper=_MAIN,
 )
 NO_TEACHERS = TableRow(
     name="no-teachers",
@@ -98,6 +103,12 @@ CALIBRATED_WEIGHTS = _teachers_row(
     TeacherWeights.CALIBRATED,
     only_named=True,
 )
+ORACLE = TableRow(
+    name="oracle",
+    title="student of the better teacher by the video's label (hidden labels: analysis)",
+    overrides=(f"student.teachers={TeacherWeights.ORACLE}", "labels.with_hidden=true"),
+    only_named=True,
+)
 _TARGETS = (
     INVARIANT_ONLY,
     DISTINCTIVE_ONLY,
@@ -108,24 +119,26 @@ _TARGETS = (
     ),
     CALIBRATED_WEIGHTS,
     EQUAL_WEIGHTS,
+    ORACLE,
 )
 _DISTANCES = (
     TableRow(
         name="timebalance-kl",
         title="TimeBalance, KL divergence",
-        overrides=(f"student.distance={Distance.KL}",),
+        overrides=(*_PAPERS_TARGET, f"student.distance={Distance.KL}"),
         paper={(_UCF, "r50"): {5: 52.62, 20: 82.76, 50: 84.50}},
     ),
     TableRow(
         name="timebalance-js",
         title="TimeBalance, JS divergence",
-        overrides=(f"student.distance={Distance.JS}",),
+        overrides=(*_PAPERS_TARGET, f"student.distance={Distance.JS}"),
         paper={(_UCF, "r50"): {5: 50.91, 20: 82.10, 50: 83.94}},
     ),
 )
 _L2 = TableRow(
     name=TIMEBALANCE.name,
     title="TimeBalance, L2",
+    overrides=_PAPERS_TARGET,
     paper={(_UCF, "r50"): {5: 53.48, 20: 83.15, 50: 85.02}},
 )
 
@@ -139,16 +152,18 @@ def _started(row: TableRow, start: str, paper: dict[tuple[str, str], Percents]) 
         kind=row.kind,
         overrides=(*row.overrides, f"student.init={start}"),
         paper=paper,
+        only_named=row.only_named,
     )
 
 
-_STUDENT = TableRow(name=TIMEBALANCE.name, title="TimeBalance")
+_STUDENT = TableRow(name=TIMEBALANCE.name, title="TimeBalance", overrides=_PAPERS_TARGET)
 _SCRATCH_RIVALS = tuple(_started(_stage_row(kind), FROM_SCRATCH, {}) for kind in BASELINES)
 _TCLR_RIVALS = tuple(
     _started(row, StageKind.TCLR, {}) for row in (*map(_stage_row, BASELINES), NO_TEACHERS)
 )
 _STUDENT_FROM_SCRATCH = _started(_STUDENT, FROM_SCRATCH, _SCRATCH)
 _STUDENT_FROM_TCLR = _started(_STUDENT, StageKind.TCLR, _MAIN)
+_CALIBRATED_FROM_SCRATCH = _started(CALIBRATED_WEIGHTS, FROM_SCRATCH, {})
 
 TABLES: dict[str, tuple[TableRow, ...]] = {
     # The method against other ways to use the same labels and videos.
@@ -160,17 +175,33 @@ TABLES: dict[str, tuple[TableRow, ...]] = {
         SUPERVISED,
         *_SCRATCH_RIVALS,
         _STUDENT_FROM_SCRATCH,
+        _CALIBRATED_FROM_SCRATCH,
         *_TCLR_RIVALS,
         _STUDENT_FROM_TCLR,
     ),
 }
 
-_PARTS = (NO_TEACHERS.name, INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name)
+_WITHOUT_A_PART = (NO_TEACHERS.name, INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name)
+_ALL_FROM_SCRATCH = (SUPERVISED.name, *(row.name for row in _SCRATCH_RIVALS))
 RIVALS: dict[str, tuple[str, ...]] = {
     # Every other way to use the same labels and videos, and the method without one of its parts.
-    TIMEBALANCE.name: (SUPERVISED.name, *BASELINES, *_PARTS, EQUAL_WEIGHTS.name),
-    CALIBRATED_WEIGHTS.name: (*_PARTS, TIMEBALANCE.name),
-    _STUDENT_FROM_SCRATCH.name: (SUPERVISED.name, *(row.name for row in _SCRATCH_RIVALS)),
+    TIMEBALANCE.name: (SUPERVISED.name, *BASELINES, *_WITHOUT_A_PART, EQUAL_WEIGHTS.name),
+    CALIBRATED_WEIGHTS.name: (
+        *(SUPERVISED.name, *BASELINES, *_WITHOUT_A_PART),
+        *(TIMEBALANCE.name, EQUAL_WEIGHTS.name),
+    ),
+    _STUDENT_FROM_SCRATCH.name: _ALL_FROM_SCRATCH,
+    _CALIBRATED_FROM_SCRATCH.name: (*_ALL_FROM_SCRATCH, _STUDENT_FROM_SCRATCH.name),
     _STUDENT_FROM_TCLR.name: tuple(row.name for row in _TCLR_RIVALS),
 }
 """Row -> the rows that it is compared with (`tb.tables.claims`)."""
+
+PARTS: dict[str, tuple[str, str]] = {
+    "the self-supervised start": (NO_TEACHERS.name, SUPERVISED.name),
+    "distillation from the distinctive teacher": (DISTINCTIVE_ONLY.name, NO_TEACHERS.name),
+    "the second teacher, half each": (EQUAL_WEIGHTS.name, DISTINCTIVE_ONLY.name),
+    "the score in place of half each": (TIMEBALANCE.name, EQUAL_WEIGHTS.name),
+    "the score's level, fitted to the labels": (CALIBRATED_WEIGHTS.name, TIMEBALANCE.name),
+    "what is left: the better teacher for each video": (ORACLE.name, CALIBRATED_WEIGHTS.name),
+}
+"""Part of the method -> the row with it and the row without it; one part after the other."""

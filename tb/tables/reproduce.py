@@ -9,9 +9,10 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config, preset_names
 from tb.tables import results
-from tb.tables.claims import compare, hits_of
+from tb.tables.claims import compare, compare_parts, hits_of
 from tb.tables.cost import cost_table
 from tb.tables.grid import Grid, findings, make_grid, run_grid
+from tb.tables.parts import write_parts
 from tb.tables.published import BACKBONES, PERCENTS, TABLES, TableRow
 
 
@@ -57,6 +58,8 @@ class Reproduction:
     ) -> Path:
         """Runs what is left, and writes OUT/results.md, .html and .png; returns the first.
 
+        Where rows show what a part of the method brings, OUT/parts.md and .png say that too.
+
         Args:
             manifest: The data set.
             out: The folder of all runs.
@@ -68,14 +71,20 @@ class Reproduction:
         found = findings(grid, manifest, out)
         evaluations = results.by_cell(grid.cells, found)
         shards = None if self.is_demo else "SHARDS"
+        notes = results.notes(evaluations, manifest)
+        command = shlex.join(["tb", *self.words(shards=shards, out="OUT")])
+        hits = hits_of(grid.cells, found, out)
         (path, *_) = results.write_results(
             out,
             title=f"{self.table} on {self.dataset}",
-            notes=results.notes(evaluations, manifest),
+            notes=notes,
             rows=results.table(self._rows(), evaluations, self.dataset, self.backbone),
-            comparisons=compare(self._rows(), hits_of(grid.cells, found, out), class_kinds),
-            command=shlex.join(["tb", *self.words(shards=shards, out="OUT")]),
+            comparisons=compare(self._rows(), hits, class_kinds),
+            command=command,
         )
+        if parts := compare_parts(self._rows(), hits):
+            title = f"What each part brings: {self.dataset}"
+            write_parts(out, title=title, notes=notes, parts=parts, command=command)
         return path
 
     def _rows(self) -> tuple[TableRow, ...]:

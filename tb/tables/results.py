@@ -32,8 +32,8 @@ class ResultRow:
     paper: dict[float, float]
 
 
-_HEAD = ("row", "rival", "row minus rival, points", "p (Holm)", "verdict")
-_HOW = (
+COMPARISON_HEAD = ("row", "rival", "row minus rival, points", "p (Holm)", "verdict")
+HOW_COMPARED = (
     "Differences are paired over seeds and videos. The interval (95 %, of each comparison alone)"
     " and p are from a bootstrap with seeds as clusters and videos drawn within their class. p and"
     " the verdict (5 %) are corrected for the number of comparisons on this page (Holm)."
@@ -116,9 +116,9 @@ def write_results(
         notes=notes,
         percents=percents,
         rows=rows,
-        comparison_head=_HEAD,
-        comparisons=[_comparison(found) for found in comparisons],
-        how=_HOW,
+        comparison_head=COMPARISON_HEAD,
+        comparisons=[comparison_cells(found) for found in comparisons],
+        how=HOW_COMPARED,
         command=command,
     )
     files = {
@@ -147,9 +147,13 @@ def markdown(
         cells = [_cell(row, percent) for percent in percents]
         text.append("| " + " | ".join([row.title, *cells]) + " |")
     if comparisons:
-        text += ["", "| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
-        text += ["| " + " | ".join(_comparison(found)) + " |" for found in comparisons]
-        text += ["", _HOW]
+        text += [
+            "",
+            "| " + " | ".join(COMPARISON_HEAD) + " |",
+            "|" + " --- |" * len(COMPARISON_HEAD),
+        ]
+        text += ["| " + " | ".join(comparison_cells(found)) + " |" for found in comparisons]
+        text += ["", HOW_COMPARED]
     return "\n".join(text) + "\n"
 
 
@@ -158,8 +162,8 @@ def _cell(row: ResultRow, percent: float) -> str:
     return f"{ours} (paper: {row.paper[percent]:g})" if percent in row.paper else ours
 
 
-def _comparison(found: Comparison) -> list[str]:
-    """The cells of `_HEAD`."""
+def comparison_cells(found: Comparison) -> list[str]:
+    """The cells of `COMPARISON_HEAD`, as text."""
     p_value = "-" if found.p_value is None else f"{found.p_value:.3f}"
     return [found.row, found.rival, found.difference.signed, p_value, found.verdict]
 

@@ -31,6 +31,7 @@ def test_every_preset_loads_and_survives_a_round_trip(tmp_path: Path) -> None:
         ("labels.percent=0", "config labels.percent = 0"),
         ("labels.percent=many", "config labels.percent = 'many'"),
         ("pretrain.clips.augment.flip_p=2", "flip_p is 2"),
+        ("student.teachers=oracle", "for an analysis --set labels.with_hidden=true too"),
         (
             "classify.clips.stride_s=0.1",
             "--set classify.clips.stride=null, or classify.clips.stride_s",
@@ -150,6 +151,7 @@ def test_on_and_off_need_no_quotes() -> None:
             "student.optim.plateau_steps is 3",
             "student.optim.schedule=plateau",
         ),
+        (["labels.with_hidden=true"], "labels.with_hidden is true", "student.teachers=oracle"),
     ],
 )
 def test_a_setting_without_effect_is_refused(texts: list[str], message: str, way_out: str) -> None:

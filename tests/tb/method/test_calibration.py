@@ -52,7 +52,7 @@ def test_the_map_is_at_least_as_likely_as_every_other_rule(
     found = calibrated(manifest, many_labels, taught, "student")
     assert (found.num_videos, found.num_left_out, found.num_folds) == (20, 0, 5)
     values = found.log_likelihood
-    assert set(values) == set(found.right) == {*TeacherWeights, HELD_OUT}
+    assert set(values) == set(found.right) == {*TeacherWeights, HELD_OUT} - {"oracle"}
     for rule in ("similarity", "equal"):
         assert values["calibrated"] >= values[rule] - 1e-6
     # The weight stays within 0.001 and 0.999, so that one teacher alone may be a little likelier.

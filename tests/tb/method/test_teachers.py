@@ -2,6 +2,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from loaders.plan.normalization import NORMALIZATIONS
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
+from tb.method.finetuned_teachers import videos_by_finetuned_teachers
 from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.method.student import StudentLoss
 from tb.method.teachers import load_teachers, mix_teachers
@@ -94,6 +96,24 @@ def test_target_is_the_mixture_asked_for(
     found = target_of(taught_by(config, teachers), manifest, finished, clips, rows)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     assert not found.requires_grad
+
+
+def test_the_oracle_takes_the_better_teacher_by_hidden_labels_and_says_so(
+    manifest: Manifest, config: Config, finished: Path
+) -> None:
+    """Oracle: the evaluation of each teacher, video by video."""
+    found = load_teachers(manifest, taught_by(config, "oracle"), finished, CPU)
+    assert found.source["hidden_labels"] is True
+    unlabelled = config.labels.subset(Part.UNLABELLED).rows(manifest)
+    weights = found.invariant_weight[unlabelled]
+    assert set(weights.tolist()) == {0.0, 1.0}
+    videos = videos_by_finetuned_teachers(manifest, config, finished, Part.UNLABELLED)
+    assert videos.rows.tolist() == unlabelled.tolist()
+    target = videos.mixture(weights.double().numpy())
+    invariant, distinctive = map(videos.of_labels, (videos.invariant, videos.distinctive))
+    assert videos.of_labels(target).tolist() == np.maximum(invariant, distinctive).tolist()
+    plain = load_teachers(manifest, taught_by(config, "similarity"), finished, CPU)
+    assert "hidden_labels" not in plain.source
 
 
 def test_only_the_teachers_that_count_must_be_there(

@@ -12,9 +12,9 @@ from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.evaluation.evaluate import evaluate, read_hits
 from tb.stage_kinds import StageKind
-from tb.tables.claims import Comparison, Hits, compare, hits_of
+from tb.tables.claims import Comparison, Hits, compare, compare_parts, hits_of
 from tb.tables.grid import Cell, Finding
-from tb.tables.published import RIVALS, TABLES
+from tb.tables.published import PARTS, RIVALS, TABLES
 from tb.tables.statistics import Estimate
 
 LABELS = np.repeat([0, 1], 40)
@@ -84,6 +84,31 @@ def test_each_teacher_is_compared_on_its_kind_of_class() -> None:
     assert appearance.difference.mean == 100
     assert motion.row == "distinctive teacher, fine-tuned"
     assert 30 < motion.difference.mean < 70
+
+
+def test_a_part_is_the_row_with_it_against_the_row_without_it() -> None:
+    levels = {"supervised": 0.2, "no-teachers": 0.5, "equal-weights": 0.6, "timebalance": 0.3}
+    right = {
+        (name, 10.0, seed): hits(10 * place + seed, share)
+        for place, (name, share) in enumerate(levels.items())
+        for seed in range(3)
+    }
+    found = compare_parts(ROWS, Hits(labels=LABELS, right=right))
+    # Parts whose two rows have not both run are left out.
+    assert list(found) == ["the self-supervised start", "the score in place of half each"]
+    start, score = found.values()
+    names = ("no-teachers", "supervised")
+    means = [np.mean([right[name, 10.0, seed] for seed in range(3)]) for name in names]
+    assert start.difference.mean == pytest.approx(100 * (means[0] - means[1]))
+    assert score.difference.mean < 0
+    assert (score.row, score.rival) == ("TimeBalance, L2", "student of both, weights fixed at 0.5")
+
+
+def test_parts_follow_one_another_and_stand_in_one_table() -> None:
+    rows = {row.name for row in ROWS}
+    pairs = list(PARTS.values())
+    assert all({one, other} <= rows for one, other in pairs)
+    assert [other for _, other in pairs[1:]] == [one for one, _ in pairs[:-1]]
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,17 @@ def test_a_row_needs_the_teachers_that_it_uses(name: str, needs: list[str]) -> N
     assert [key.rpartition("/")[2] for key in unit.needs] == needs
 
 
-def test_the_calibrated_row_runs_only_if_it_is_named() -> None:
+def test_some_rows_run_only_if_they_are_named() -> None:
     wanted = Reproduction(table="table1")
     cells = {cell.row.name for cell in wanted.grid().cells}
-    assert cells == {name for name in TABLE1 if name != "calibrated-weights"}
-    unit = replace(wanted, rows=("calibrated-weights",)).grid().units[-1]
-    assert unit.config.student.teachers is TeacherWeights.CALIBRATED
-    assert len(unit.needs) >= 2
+    assert cells == set(TABLE1) - {"calibrated-weights", "oracle"}
+    for name, teachers in (
+        ("calibrated-weights", TeacherWeights.CALIBRATED),
+        ("oracle", TeacherWeights.ORACLE),
+    ):
+        unit = replace(wanted, rows=(name,)).grid().units[-1]
+        assert unit.config.student.teachers is teachers
+        assert len(unit.needs) >= 2
 
 
 def test_a_start_from_a_checkpoint_is_needed_too() -> None:
