@@ -13,6 +13,9 @@ a temporally distinctive representation is needed:
     grow, shrink                        the radius runs up (or down) and starts over
     pulse_then_hop, hop_then_pulse      two events and a pause, over and over
 
+Behind the object is a scene. An appearance class has a scene of its own in most of its videos, as
+in real action sets. A motion class has any scene (`tb.demo.scenes`).
+
 Phase, speed, size, position, colours, background texture, camera shake and length are random. Every
 motion visits the same states in both directions of time, so no single frame shows which motion
 class it is. A cycle is longer than the 64-frame window of pretraining, because two clips of a
@@ -31,6 +34,7 @@ import numpy as np
 
 from shards.cpus import num_cpus
 from shards.files.publish import unfinished_file
+from tb.demo.scenes import choose_scene, draw_scene
 from tb.workflow.children import child_pool
 
 APPEARANCE_CLASSES = ("checker", "cross", "ring", "stripes")
@@ -48,7 +52,7 @@ CLASSES = tuple(sorted(APPEARANCE_CLASSES + MOTION_CLASSES))
 HEIGHT_PX, WIDTH_PX, FPS = 64, 96, 25
 NUM_FRAMES = (48, 120)
 _SHAKE_PX, _MARGIN_PX = 4.0, 8
-_MIN_CONTRAST = 50.0
+_MIN_CONTRAST = 65.0
 _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
 
 
@@ -127,9 +131,10 @@ def encode(path: Path, frames: np.ndarray) -> None:
 
 def draw_video(name: str, rng: np.random.Generator) -> np.ndarray:
     """(T, H, W, 3) uint8 RGB frames of one video of class `name`."""
+    scene = choose_scene(name, rng)
     num_frames = int(rng.integers(NUM_FRAMES[0], NUM_FRAMES[1] + 1))
     background, ink, paper = _colors(rng)
-    picture = _background(rng, background)
+    picture = _background(rng, background, scene)
     shake = np.clip(rng.normal(0, 0.3, (num_frames, 2)).cumsum(0), -_SHAKE_PX, _SHAKE_PX)
     centre_y, centre_x, radius = _path(name, num_frames, rng)
     pattern = name if name in APPEARANCE_CLASSES else "disc"
@@ -168,17 +173,18 @@ def _colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
             return background, ink, paper
 
 
-def _background(rng: np.random.Generator, color: np.ndarray) -> np.ndarray:
-    """A smooth random texture around `color`, with a margin for the camera's shake."""
+def _background(rng: np.random.Generator, color: np.ndarray, scene: str) -> np.ndarray:
+    """A scene with a smooth random texture around `color`, and a margin for the camera's shake."""
     height, width = HEIGHT_PX + 2 * _MARGIN_PX, WIDTH_PX + 2 * _MARGIN_PX
-    coarse = rng.normal(0, 14, (5, 6, 3))
+    coarse = rng.normal(0, 8, (5, 6, 3))
     y = np.linspace(0, 3.999, height)
     x = np.linspace(0, 4.999, width)
     y0, x0 = y.astype(int), x.astype(int)
     fy, fx = (y - y0)[:, None, None], (x - x0)[None, :, None]
     top = coarse[y0][:, x0] * (1 - fx) + coarse[y0][:, x0 + 1] * fx
     bottom = coarse[y0 + 1][:, x0] * (1 - fx) + coarse[y0 + 1][:, x0 + 1] * fx
-    return np.asarray(color + top * (1 - fy) + bottom * fy)
+    texture = top * (1 - fy) + bottom * fy
+    return np.asarray(color + texture + draw_scene(scene, height, width, rng)[..., None])
 
 
 def _path(
