@@ -16,7 +16,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
-from pathlib import Path
 from statistics import median
 from types import ModuleType
 from typing import Any
@@ -26,6 +25,7 @@ import numba
 import numpy as np
 from av.video.frame import VideoFrame
 
+from bench.arguments import count, new_file, run_command
 from loaders.engines.buffers import BufferPool
 from loaders.engines.choice import DTYPES
 from loaders.engines.fused import kernel, render, simd
@@ -173,11 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table, and writes the figures with --json."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--views", nargs="+", choices=PRESETS, default=["student", "pretrain"])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[112, 224], help="in pixels")
+    parser.add_argument("--sizes", type=count, nargs="+", default=[112, 224], help="in pixels")
     parser.add_argument("--dtype", choices=DTYPES, default="float16")
-    parser.add_argument("--videos", type=int, default=8, help="in a round")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--videos", type=count, default=8, help="in a round")
+    parser.add_argument("--rounds", type=count, default=9)
+    parser.add_argument("--json", type=new_file)
     options = parser.parse_args(arguments)
     variants = {_WHOLE: kernel_with({}), _NONE: kernel_with(_ALL)}
     variants |= {name: kernel_with(changes) for name, changes in STAGES.items()}
@@ -196,4 +196,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
