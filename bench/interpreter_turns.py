@@ -22,6 +22,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+from bench.arguments import count, run_command
 from loaders.engines.cpu import open_cpu_engine
 from loaders.plan.order import Order
 from loaders.plan.planner import Planner
@@ -58,8 +59,10 @@ gdb.execute("continue")
 def main() -> None:
     """Prints the turns per video."""
     options = _parse()
+    # A wrong input is named here, not in what gdb prints.
+    planner = _planner(options)
     if options.counted:
-        _work(options)
+        _work(planner, options.videos)
         return
     turns = count_turns(options.shards, options.views, options.size, options.videos)
     print(f"{options.views} {options.size} px: {turns.total() / options.videos:.1f} turns a video")
@@ -100,10 +103,9 @@ def count_turns(shards: Path, views: str, size_px: int, num_videos: int) -> Coun
     return Counter(f"{library} {_short(function)}" for _, library, function in turns)
 
 
-def _work(options: argparse.Namespace) -> None:
-    """What is counted: the same videos twice, the second time between two signals."""
+def _planner(options: argparse.Namespace) -> Planner:
     manifest = read_manifest(options.shards)
-    planner = Planner(
+    return Planner(
         manifest=manifest,
         rows=Subset().rows(manifest),
         spec=view_spec(options.views, options.size),
@@ -113,9 +115,13 @@ def _work(options: argparse.Namespace) -> None:
         rank=0,
         world_size=1,
     )
+
+
+def _work(planner: Planner, num_videos: int) -> None:
+    """What is counted: the same videos twice, the second time between two signals."""
     engine = open_cpu_engine("fused", planner.spec, dtype="float32", batch_size=1, num_workers=1)
-    with ShardReader(manifest) as reader:
-        plans = list(islice(planner.stream(0), options.videos))
+    with ShardReader(planner.manifest) as reader:
+        plans = list(islice(planner.stream(0), num_videos))
         list(engine.run(reader, iter(plans)))
         signal.raise_signal(signal.SIGUSR1)
         list(engine.run(reader, iter(plans)))
@@ -134,11 +140,11 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--views", default="student")
-    parser.add_argument("--size", type=int, default=112, help="pixels")
-    parser.add_argument("--videos", type=int, default=16)
+    parser.add_argument("--size", type=count, default=112, help="pixels")
+    parser.add_argument("--videos", type=count, default=16)
     parser.add_argument("--counted", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -20,7 +20,7 @@ from loaders.faults import FaultLog, LoaderError, Skip
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
 from loaders.plan.views import ViewSpec
-from loaders.producer import LocalProducer, Producer
+from loaders.producer import Producer
 from loaders.profile import Profile, profile_stream
 from loaders.transfer import CopyStream
 from shards.errors import InputError
@@ -96,7 +96,7 @@ class Loader:
         Raises:
             InputError: It is in the loader process.
         """
-        if isinstance(self.producer, LocalProducer):
+        if self.producer.engine is not None:
             return self.producer.engine
         raise InputError("the engine is in the loader process: open it with in_process=True")
 
@@ -113,8 +113,8 @@ class Loader:
     @property
     def synchronizes_gpu(self) -> bool:
         """Whether it may wait for the whole GPU at any time, which ends a CUDA graph's capture."""
-        producer = self.producer
-        return isinstance(producer, LocalProducer) and producer.engine.synchronizes_gpu
+        engine = self.producer.engine
+        return engine is not None and engine.synchronizes_gpu
 
     @property
     def bad(self) -> dict[str, str]:

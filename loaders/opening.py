@@ -88,7 +88,7 @@ def open_loader(
         in_process: Whether the threads run in this process. False starts the loader process, one
             for all loaders of this process, where they do not slow down the training. By default
             they run here if the device is the CPU, because a training on the CPU shares its cores
-            with them anyway.
+            with them anyway. For dali these are the threads that read.
         lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
             least two batches are in work.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts

@@ -12,7 +12,8 @@ from loaders.engines.cpu import open_cpu_engine
 from loaders.engines.dali.layout import DaliViews, Layout
 from loaders.engines.memory import refuse_too_much, usual_picture_px
 from loaders.engines.threads import LOOKAHEAD_MB
-from loaders.loader_process.process_producer import ProcessProducer
+from loaders.loader_process.messages import RenderVideos
+from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
 from loaders.plan.planner import Planner
 from loaders.producer import LocalProducer, Producer
 from loaders.transfer import pin
@@ -63,13 +64,24 @@ class Making:
             raise
         return producer
 
+    @property
+    def _is_here(self) -> bool:
+        """Whether the threads run in this process."""
+        return self.device.type == "cpu" if self.in_process is None else self.in_process
+
     def _open_dali(self, planner: Planner) -> Producer:
-        for name, value in (("in_process", self.in_process), ("lookahead_mb", self.lookahead_mb)):
-            if value not in (None, True):
-                raise InputError(f"{name} is not for the engine dali: leave it out")
+        if self.lookahead_mb is not None:
+            raise InputError("lookahead_mb is not for the engine dali: leave it out")
         reader = ShardReader(planner.manifest, cache=self.cache)
         engine = open_dali(planner, reader, self.dtype, self.device, self.num_workers, self.layout)
-        return LocalProducer(planner, reader, engine)
+        if self._is_here:
+            return LocalProducer(planner, reader, engine)
+        reader.close()  # It was for trials of layouts.
+        try:
+            return DaliProducer(planner, engine, cache=self.cache, num_workers=self.num_workers)
+        except BaseException:
+            engine.close()
+            raise
 
     def _open_threads(self, planner: Planner, engine: EngineName) -> Producer:
         if self.layout is not None:
@@ -79,7 +91,7 @@ class Making:
         prepare: Callable[[np.ndarray], None] | None = None
         if self.device.type == "cuda":
             prepare = partial(pin, self.device)
-        if self.in_process or (self.in_process is None and self.device.type == "cpu"):
+        if self._is_here:
             threads = open_cpu_engine(
                 engine,
                 planner.spec,
@@ -94,10 +106,12 @@ class Making:
         return ProcessProducer(
             planner,
             cache=self.cache,
-            engine=engine.value,
-            dtype=self.dtype,
             num_workers=self.num_workers,
-            lookahead_mb=lookahead_mb,
-            picture_px=picture_px,
+            work=RenderVideos(
+                engine=engine.value,
+                dtype=self.dtype,
+                lookahead_mb=lookahead_mb,
+                picture_px=picture_px,
+            ),
             prepare=prepare,
         )

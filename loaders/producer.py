@@ -11,7 +11,14 @@ from shards.reader import ShardReader
 
 
 class Producer(Protocol):
-    """Makes the batches of one planner. It owns all that this needs until it is closed."""
+    """Makes the batches of one planner. It owns all that this needs until it is closed.
+
+    Attributes:
+        engine: The engine, if it is in this process.
+    """
+
+    @property
+    def engine(self) -> Engine | None: ...
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Rendered]:
         """The batches of one epoch from batch `start` on. Closing the generator ends its work.

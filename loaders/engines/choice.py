@@ -9,13 +9,13 @@ from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 
 from loaders.engines.dali.layout import DaliLayout, DaliViews, Layout, TryLayouts
 from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
-from loaders.engines.engine import Engine
 from loaders.engines.speeds import kept_speeds
 from loaders.plan.draw import Plan
 from loaders.plan.normalization import normalization_name
@@ -24,6 +24,9 @@ from loaders.plan.views import ViewSpec
 from shards.cpus import num_cpus
 from shards.errors import InputError, printable
 from shards.reader import ShardReader
+
+if TYPE_CHECKING:
+    from loaders.engines.dali.engine import DaliEngine
 
 _logger = logging.getLogger(__name__)
 
@@ -224,7 +227,7 @@ def open_dali(
     device: torch.device,
     num_workers: int,
     layout: Layout | None,
-) -> Engine:
+) -> "DaliEngine":
     """The engine `dali` for a planner's plans.
 
     Args:

@@ -20,6 +20,9 @@ from threading import Thread
 import numpy as np
 
 from loaders.engines.cpu import open_cpu_engine
+from loaders.engines.dali.reading import PackingReader, SampleReader
+from loaders.engines.dali.samples import PackedBatch
+from loaders.engines.threads import ThreadedEngine
 from loaders.loader_process.messages import (
     END,
     Begin,
@@ -30,6 +33,7 @@ from loaders.loader_process.messages import (
     Made,
     Opened,
     OpenLoader,
+    ReadVideos,
     Reply,
     Request,
     collect_log_records,
@@ -39,6 +43,7 @@ from loaders.loader_process.messages import (
 from loaders.loader_process.ring import mapped
 from loaders.plan.draw import Plan
 from loaders.prefetch import Prefetcher
+from shards.format.video import ColorMatrix
 from shards.reader import ShardReader
 
 _PARENT_CHECK_S = 1.0
@@ -54,16 +59,7 @@ class _Loader:
     def __init__(self, request: OpenLoader, threads: ThreadPoolExecutor) -> None:
         planner = request.planner
         self._reader = ShardReader(planner.manifest, cache=request.cache)
-        self._engine = open_cpu_engine(
-            request.engine,
-            planner.spec,
-            dtype=request.dtype,
-            batch_size=planner.batch_size,
-            num_workers=request.num_workers,
-            lookahead_mb=request.lookahead_mb,
-            picture_px=request.picture_px,
-            threads=threads,
-        )
+        self._engine = _opened_engine(request, threads)
         num_batches_ahead = self._engine.num_batches_ahead
         self.opened = Opened(
             num_batches_ahead=num_batches_ahead, memory_mb=self._engine.memory_mb()
@@ -122,6 +118,7 @@ class _Loader:
                         made = Made(
                             slot=in_work.popleft(),
                             plan=one.plan,
+                            samples=one.samples if isinstance(one, PackedBatch) else {},
                             errors={b: Failed.of(error) for b, error in one.errors.items()},
                             times=one.times,
                         )
@@ -133,6 +130,28 @@ class _Loader:
             except BaseException as error:  # A worker may raise SystemExit.
                 with suppress(ConnectionError):
                     send(connection, Failed.of(error))
+
+
+def _opened_engine(
+    request: OpenLoader, threads: ThreadPoolExecutor
+) -> ThreadedEngine | PackingReader:
+    planner, work, num_workers = request.planner, request.work, request.num_workers
+    if isinstance(work, ReadVideos):
+        is_bt709 = planner.manifest.color_matrices == ColorMatrix.BT709
+        samples = SampleReader(
+            is_bt709=is_bt709, decodes=work.decodes, num_workers=num_workers, threads=threads
+        )
+        return PackingReader(samples)
+    return open_cpu_engine(
+        work.engine,
+        planner.spec,
+        dtype=work.dtype,
+        batch_size=planner.batch_size,
+        num_workers=num_workers,
+        lookahead_mb=work.lookahead_mb,
+        picture_px=work.picture_px,
+        threads=threads,
+    )
 
 
 class _Server:

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 
 from loaders.decode import DecodeError
+from loaders.engines.dali.samples import PackedSample
 from loaders.engines.engine import StageTimes
 from loaders.loader_process.ring import RingLayout
 from loaders.plan.draw import Plan
@@ -38,17 +39,31 @@ def slot_of(message: bytes) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RenderVideos:
+    """What a loader does: it makes views. The attributes are arguments of `open_cpu_engine`."""
+
+    engine: str
+    dtype: str
+    lookahead_mb: int
+    picture_px: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadVideos:
+    """What a loader does: it reads videos for DALI. `decodes` is as in `SampleReader`."""
+
+    decodes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenLoader:
     """Opens loader number `loader`. The reply is `Opened`."""
 
     loader: int
     planner: Planner
     cache: bool
-    engine: str
-    dtype: str
     num_workers: int
-    lookahead_mb: int
-    picture_px: float
+    work: RenderVideos | ReadVideos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +102,11 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A batch is in slot `slot`; the others as in `Rendered`."""
+    """A batch is in slot `slot`: views, or `samples` for DALI; the others as in `Rendered`."""
 
     slot: int
     plan: Plan
+    samples: dict[int, PackedSample]
     errors: "dict[int, Failed]"
     times: StageTimes
 

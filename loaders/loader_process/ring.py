@@ -3,7 +3,7 @@
 The memory is an anonymous file (memfd). It has no name that could be left behind, /dev/shm does not
 limit it, and it ends with the last process that maps it. A slot holds one batch. It goes back to
 the loader process when no tensor refers to it any more. So a batch is never copied or pickled, but
-for one case: a consumer that keeps more than `MAX_HELD` batches gets copies of the further ones.
+for one case: a consumer that keeps more than `max_held` batches gets copies of the further ones.
 Otherwise it would wait for ever for a slot that it keeps itself.
 """
 
@@ -19,7 +19,7 @@ from threading import RLock
 import numpy as np
 
 MAX_HELD = 2
-"""Batches that a consumer may keep before it gets copies: the current one and the next."""
+"""Batches that a training may keep before it gets copies: the current one and the next."""
 _PAGE_BYTES = mmap.PAGESIZE
 
 
@@ -72,9 +72,12 @@ class Ring:
         memory: (N,) uint8, all of it.
     """
 
-    def __init__(self, layout: RingLayout) -> None:
-        """Reserves the memory. A page takes room once it is written."""
-        self.layout = layout
+    def __init__(self, layout: RingLayout, max_held: int = MAX_HELD) -> None:
+        """Reserves the memory. A page takes room once it is written.
+
+        `max_held` is how many batches the consumer may keep before it gets copies.
+        """
+        self.layout, self._max_held = layout, max_held
         self.descriptor = os.memfd_create("timebalance-loader")
         weakref.finalize(self, os.close, self.descriptor)
         os.ftruncate(self.descriptor, layout.num_bytes)
@@ -105,7 +108,7 @@ class Ring:
         with self._lock:
             self._lent.remove(slot)
             self._num_held += 1
-            is_copy = self._num_held > MAX_HELD
+            is_copy = self._num_held > self._max_held
         arrays = self.layout.arrays(self.memory, slot)
         if is_copy:
             copies = [array.copy() for array in arrays]

@@ -135,12 +135,9 @@ def _chosen_engine(
     return choice or EngineChoice(name=name, why="rank 0 chose it")
 
 
-def _in_process(config: Config) -> bool | None:
+def _in_process(config: Config) -> bool:
     """Where the loader's threads run: beside the training, unless the settings say otherwise."""
-    machine = config.machine
-    if machine.in_process is None and machine.engine in (EngineName.FUSED, EngineName.REFERENCE):
-        return False
-    return machine.in_process
+    return False if config.machine.in_process is None else config.machine.in_process
 
 
 def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim) -> Loader:

@@ -13,6 +13,8 @@ CASES = [
     ("beside_training", (*SHARDS, "--seconds", "0"), "--seconds: '0': give a number of seconds"),
     ("beside_training", (*SHARDS, "--device", "tpu"), "device 'tpu' is not usable here"),
     ("ingest", ("--rounds", "0"), "--rounds: '0': give a whole number, at least 1"),
+    ("interpreter_turns", SHARDS, "nowhere: no such folder"),
+    ("interpreter_turns", (*SHARDS, "--videos", "0"), "--videos: '0': give a whole number"),
     ("late_windows", SHARDS, "nowhere: no such folder"),
     ("loader_throughput", SHARDS, "nowhere: no such folder"),
     ("loader_throughput", (*SHARDS, "--videos", "-3"), "--videos: '-3': give a whole number"),

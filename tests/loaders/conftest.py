@@ -10,6 +10,7 @@ import pytest
 
 from loaders import Loader
 from loaders.engines.choice import EngineName
+from loaders.loader_process import process as process_module
 from loaders.loader_process.process import LoaderProcess, shared_process
 from loaders.placement import Making
 from loaders.plan.planner import Planner
@@ -50,6 +51,13 @@ def kept_process() -> LoaderProcess:
     return shared_process()
 
 
+@pytest.fixture
+def new_process(monkeypatch: pytest.MonkeyPatch) -> LoaderProcess:
+    """The loader process of the test, which no other test has used."""
+    monkeypatch.setattr(process_module, "_shared", None)
+    return shared_process()
+
+
 @pytest.fixture(params=["threads here", "loader process"])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the loaders of a test work, unless it says so itself."""
@@ -60,7 +68,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
         opened = Making.open
 
         def opened_beside(making: Making, planner: Planner, engine: EngineName) -> Producer:
-            if making.in_process is None and engine != EngineName.DALI:
+            if making.in_process is None:
                 making = replace(making, in_process=False)
             return opened(making, planner, engine)
 

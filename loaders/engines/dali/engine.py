@@ -7,10 +7,9 @@ On the CPU the same graph runs with DALI's VP8, VP9 and MJPEG decoders, and with
 for other codecs. This is slow, but it tests everything except NVDEC on a machine without a GPU.
 """
 
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -18,28 +17,22 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from loaders.decode import PLANAR_420, check_file, decoded_frames
+from loaders.decode import PLANAR_420
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
 from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed, usual_layout
 from loaders.engines.dali.memory import engine_bytes
 from loaders.engines.dali.nvdec import NvdecError, check_decodable, decoder_caps
-from loaders.engines.dali.samples import Sample, SampleBatch
-from loaders.engines.dali.window_file import window_file
-from loaders.engines.engine import Rendered, StageTimes
+from loaders.engines.dali.reading import NUM_BATCHES_AHEAD, SampleReader
+from loaders.engines.dali.samples import SampleBatch
+from loaders.engines.engine import Rendered
 from loaders.engines.memory import MB, usual_picture_px
-from loaders.engines.reference import frame_to_rgb
-from loaders.engines.threads import end_jobs
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
-from shards.format.packet_index import Window
 from shards.format.video import ColorMatrix
 from shards.reader import ShardReader
-
-# Batches that are read (and decoded by PyAV) before DALI needs them.
-_NUM_BATCHES_AHEAD = 2
 
 
 def open_dali_engine(
@@ -110,7 +103,7 @@ class DaliEngine:
         layout: The number of pipelines, of batches and threads in each, and what makes the views.
     """
 
-    num_batches_ahead: ClassVar[int] = _NUM_BATCHES_AHEAD
+    num_batches_ahead: ClassVar[int] = NUM_BATCHES_AHEAD
 
     spec: ViewSpec
     is_bt709: np.ndarray
@@ -123,25 +116,32 @@ class DaliEngine:
     num_decoders: int
     layout: DaliLayout
     _idle_lanes: list[Lane] = field(default_factory=list, init=False, repr=False)
-    _threads: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
+    _samples: SampleReader = field(init=False, repr=False)
     _is_closed: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._samples = SampleReader(
+            is_bt709=self.is_bt709, decodes=self.decodes, num_workers=self.num_workers
+        )
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """See `Engine`; the views are on the device."""
+        return self.render(self._samples.batches(reader, plans))
+
+    def render(self, batches: Generator[SampleBatch]) -> Generator[Rendered]:
+        """Yields one `Rendered` for each batch that has been read. It closes `batches`."""
         lanes = [self._lane() for _ in range(self.layout.num_pipelines)]
-        loading: deque[SampleBatch] = deque()  # oldest first, as below
-        running: deque[Lane] = deque()  # of the batches in DALI
-        started = (self._start(reader, plan) for plan in plans)
+        running: deque[Lane] = deque()  # of the batches in DALI, oldest first
         try:
-            for number, batch in enumerate(_ahead(started, loading)):
-                running.append(lanes[number % len(lanes)])
-                running[-1].submit(batch)
-                if len(running) == self.layout.num_batches:
-                    yield running.popleft().collect()
+            with closing(batches):
+                for number, batch in enumerate(batches):
+                    running.append(lanes[number % len(lanes)])
+                    running[-1].submit(batch)
+                    if len(running) == self.layout.num_batches:
+                        yield running.popleft().collect()
             while running:
                 yield running.popleft().collect()
         finally:
-            end_jobs(job for batch in loading for job in batch.loading.values())
             # A lane with batches in it is thrown away, because the next run cannot use them.
             if not self._is_closed:
                 self._idle_lanes += [lane for lane in lanes if lane.is_idle]
@@ -169,7 +169,7 @@ class DaliEngine:
 
     def read(self, reader: ShardReader, plan: Plan) -> SampleBatch:
         """The videos of a plan, as they go into a graph."""
-        batch = self._start(reader, plan)
+        batch = self._samples.begin(reader, plan)
         batch.wait()
         return batch
 
@@ -191,9 +191,7 @@ class DaliEngine:
         self._is_closed = True
         self._idle_lanes.clear()
         return_unused_memory()
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
-            self._threads = None
+        self._samples.close()
 
     def _lane(self) -> Lane:
         if self._idle_lanes:
@@ -212,45 +210,3 @@ class DaliEngine:
             decodes=self.decodes,
             views=self.layout.views,
         )
-
-    def _start(self, reader: ShardReader, plan: Plan) -> SampleBatch:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
-        rows = np.flatnonzero(plan.rows >= 0).tolist()
-        loading = {b: self._threads.submit(self._load, reader, plan, b) for b in rows}
-        return SampleBatch(plan=plan, loading=loading)
-
-    def _load(self, reader: ShardReader, plan: Plan, b: int) -> Sample:
-        began_s = time.perf_counter()
-        row, frames = int(plan.rows[b]), np.unique(plan.frames[b])
-        video = reader.read_frames(row, int(frames[0]), int(frames[-1]))
-        read_s = time.perf_counter()
-        first = 0
-        if not self.decodes:
-            decoded = decoded_frames(video, frames, int(plan.num_frames[b]), plan.sizes[b].tolist())
-            pixels = np.stack([frame_to_rgb(frame) for frame in decoded])
-        elif isinstance(video, Window):
-            pixels = np.frombuffer(window_file(video), np.uint8)
-            first = video.byte_range.gop_frames[0]
-        else:
-            check_file(video, plan.sizes[b].tolist())
-            pixels = np.frombuffer(video, np.uint8)
-        return Sample(
-            data=pixels,
-            frames=frames.astype(np.int32),
-            first=first,
-            is_wrong_bt709=self.decodes and bool(self.is_bt709[row]),
-            times=StageTimes(read_s=read_s - began_s, decode_s=time.perf_counter() - read_s),
-        )
-
-
-def _ahead(batches: Iterator[SampleBatch], loading: deque[SampleBatch]) -> Iterator[SampleBatch]:
-    """Yields batches whose videos have been read, while later ones are still being read."""
-    for batch in batches:
-        loading.append(batch)
-        if len(loading) > _NUM_BATCHES_AHEAD:
-            loading[0].wait()
-            yield loading.popleft()
-    while loading:
-        loading[0].wait()
-        yield loading.popleft()

@@ -4,17 +4,21 @@ The inputs of a batch are kept until its views are ready, so that a new pipeline
 without the bad sample.
 """
 
+import math
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loaders.decode import DecodeError
-from loaders.engines.dali.graph import Inputs
 from loaders.engines.engine import StageTimes
 from loaders.plan.draw import Plan
 from loaders.yuv import BT601_TO_BT709
 from shards.reader import ShardError
+
+if TYPE_CHECKING:
+    from loaders.engines.dali.graph import Inputs  # it imports DALI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,35 @@ class Sample:
     times: StageTimes
 
 
+@dataclass(frozen=True, kw_only=True)
+class PackedSample:
+    """A sample whose data lie in the memory of its batch.
+
+    Attributes:
+        begin: Where the data begin, bytes.
+        shape: Their shape.
+        frames: As in `Sample`.
+        first: As in `Sample`.
+        is_wrong_bt709: As in `Sample`.
+    """
+
+    begin: int
+    shape: tuple[int, ...]
+    frames: np.ndarray
+    first: int
+    is_wrong_bt709: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedBatch:
+    """A batch that has been read; attributes are those of `SampleBatch`."""
+
+    plan: Plan
+    samples: dict[int, PackedSample]
+    errors: dict[int, DecodeError | ShardError]
+    times: StageTimes
+
+
 @dataclass(kw_only=True)
 class SampleBatch:
     """A plan on its way through DALI.
@@ -47,13 +80,51 @@ class SampleBatch:
         samples: Row of the plan -> its sample, when it has been read.
         errors: Row of the plan -> why that video is missing.
         times: Seconds spent on it so far.
+        memory: Where the samples' data lie, if others use that memory again after the batch.
     """
 
     plan: Plan
-    loading: "dict[int, Future[Sample]]"
+    loading: "dict[int, Future[Sample]]" = field(default_factory=dict)
     samples: dict[int, Sample] = field(default_factory=dict)
     errors: dict[int, DecodeError | ShardError] = field(default_factory=dict)
     times: StageTimes = field(default_factory=StageTimes)
+    memory: np.ndarray | None = None
+
+    @classmethod
+    def unpacked(cls, batch: PackedBatch, memory: np.ndarray) -> "SampleBatch":
+        """The batch that was packed into `memory`, without a copy."""
+        samples = {
+            b: Sample(
+                data=memory[one.begin : one.begin + math.prod(one.shape)].reshape(one.shape),
+                frames=one.frames,
+                first=one.first,
+                is_wrong_bt709=one.is_wrong_bt709,
+                times=StageTimes(),  # those of the batch include it
+            )
+            for b, one in batch.samples.items()
+        }
+        return cls(
+            plan=batch.plan,
+            samples=samples,
+            errors=batch.errors,
+            times=batch.times,
+            memory=memory,
+        )
+
+    def packed(self, memory: np.ndarray) -> PackedBatch:
+        """Writes the data of all samples, which have been read, to (N,) uint8 memory."""
+        samples, end = {}, 0
+        for b, one in self.samples.items():
+            begin, end = end, end + one.data.size
+            memory[begin:end] = one.data.ravel()  # an error if there is too little room
+            samples[b] = PackedSample(
+                begin=begin,
+                shape=one.data.shape,
+                frames=one.frames,
+                first=one.first,
+                is_wrong_bt709=one.is_wrong_bt709,
+            )
+        return PackedBatch(plan=self.plan, samples=samples, errors=self.errors, times=self.times)
 
     def wait(self) -> None:
         """Returns when every sample has been read or has failed."""
@@ -65,7 +136,7 @@ class SampleBatch:
                 self.errors[b] = error
         self.loading = {}
 
-    def inputs(self, rows: list[int]) -> Inputs:
+    def inputs(self, rows: list[int]) -> "Inputs":
         """The inputs of the graph for these rows of the plan (see `loaders.engines.dali.graph`)."""
         plan, samples = self.plan, [self.samples[b] for b in rows]
         place = [np.searchsorted(self.samples[b].frames, plan.frames[b]) for b in rows]

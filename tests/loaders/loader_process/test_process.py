@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from loaders import Batch, Loader, LoaderError, ViewSpec, open_loader
-from loaders.loader_process import process as process_module
+from loaders.loader_process.messages import RenderVideos
 from loaders.loader_process.process import LoaderProcess, shared_process
 from loaders.loader_process.process_producer import ProcessProducer
 from loaders.plan.stage_views import pretrain
@@ -25,13 +25,6 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tests.paired import paired
 from tests.processes import is_alive, wait_until_dead
-
-
-@pytest.fixture
-def new_process(monkeypatch: pytest.MonkeyPatch) -> LoaderProcess:
-    """The loader process of the test, which no other test has used."""
-    monkeypatch.setattr(process_module, "_shared", None)
-    return shared_process()
 
 
 def _open(manifest: Manifest, views: ViewSpec | str, **options: Any) -> Loader:
@@ -151,8 +144,6 @@ def test_errors_of_opening_are_those_of_threads_here(
 ) -> None:
     with pytest.raises(InputError, match="is not remote: leave cache out"):
         _open(numbered_shards, tiny_views, cache=False)
-    with pytest.raises(InputError, match="in_process is not for the engine dali"):
-        _open(numbered_shards, tiny_views, engine="dali", device="cpu")
 
 
 _SCRIPT = """
@@ -313,11 +304,8 @@ def test_a_loader_that_nobody_closes_is_closed_by_the_next_request(
     producer = ProcessProducer(
         open_loader(numbered_shards, tiny_views, in_process=True).planner,
         cache=True,
-        engine="fused",
-        dtype="float32",
         num_workers=1,
-        lookahead_mb=10,
-        picture_px=100.0,
+        work=RenderVideos(engine="fused", dtype="float32", lookahead_mb=10, picture_px=100.0),
         prepare=None,
     )
     assert not process.abandoned
