@@ -17,3 +17,12 @@ def wait_until_dead(*pids: int) -> None:
     """Returns once all of these have ended; pytest ends a test that waits for ever."""
     while any(map(is_alive, pids)):
         time.sleep(0.05)
+
+
+def loader_process(parent: int) -> int | None:
+    """The loader process of a running command; None where it has none now."""
+    for path in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        command = Path(f"/proc/{path}/cmdline").read_bytes()
+        if b"loaders.loader_process.child" in command:
+            return int(path)
+    return None

@@ -2,6 +2,7 @@
 each process's own (synchronised ones exist on GPUs only).
 """
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from shards.cpus import num_cpus
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.optim import Optim
@@ -22,9 +24,9 @@ from tb.config.sections import Config
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.world import World, meeting_point, world_from
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tests.processes import loader_process, wait_until_dead
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import STAGES, train_all
-from tests.tb.training.test_loader_process_kills import loader_process
 
 
 def start_pair(*command: str) -> list[subprocess.Popen[str]]:
@@ -179,3 +181,21 @@ def test_a_device_of_its_own_for_each_process(
     assert World(rank=3, size=4, local_rank=3).device("cuda") == "cuda:1"  # one visible GPU each
     assert World(rank=3, size=4, local_rank=1).device("cpu") == "cpu"
     assert World().device("auto") == "auto"
+
+
+@pytest.mark.slow
+def test_ranks_under_torchrun_share_the_cores(manifest: Manifest) -> None:
+    """Each rank has one loader process for both streams, and its share of the threads."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    command += ["-m", "tests.tb.loading_ranks", str(manifest.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert [rank for rank, _ in sorted(lines)] == [0, 1]
+    processes = {process for _, process in lines}
+    assert len(processes) == 2
+    wait_until_dead(*processes)
+    threads = done.stderr.partition("Fatal Python error: Aborted")[2]
+    assert threads.count(" in _worker\n") == max(1, num_cpus() // 2)
+    assert threads.count(" in _iterate\n") == 2  # one for each stream

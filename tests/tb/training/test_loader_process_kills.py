@@ -13,7 +13,7 @@ import pytest
 from shards.format.manifest import Manifest
 from tb.training.metrics import METRICS, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, file_digest
-from tests.processes import wait_until_dead
+from tests.processes import loader_process, wait_until_dead
 from tests.tb.conftest import QUICK
 
 STEPS = 60
@@ -31,15 +31,6 @@ def _command(manifest: Manifest, out: Path, place: str) -> list[str]:
     command = [sys.executable, "-m", "tb.cli", "train", "invariant", "--preset", "demo"]
     command += ["--shards", str(manifest.root), "--out", str(out)]
     return command + [part for setting in settings for part in ("--set", setting)]
-
-
-def loader_process(parent: int) -> int | None:
-    """The loader process of a running command; None where it has none now."""
-    for path in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        command = Path(f"/proc/{path}/cmdline").read_bytes()
-        if b"loaders.loader_process.child" in command:
-            return int(path)
-    return None
 
 
 @pytest.mark.slow
