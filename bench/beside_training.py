@@ -7,7 +7,8 @@ thread takes the loader's batches as fast as they come and drops them. Each roun
 them once, so other work on the machine affects all equally. Medians of the rounds' ratios count.
 
     python -m bench.beside_training --shards DIR [--views student] [--size 112] [--batch-size 8]
-        [--workers 1] [--seconds 3] [--rounds 5] [--device cpu] [--json FILE]
+        [--workers 1] [--trainers launches compiled step] [--seconds 3] [--rounds 5]
+        [--device cpu] [--json FILE]
 
 Columns: the trainer's speed against the trainer alone; the loader's speed against the same loader
 beside an idle trainer, and in videos/s; CPU time per video in both processes together. Below that:
@@ -38,6 +39,7 @@ from shards.files.publish import publish_bytes
 from tb.networks.backbones import build_backbone
 
 PLACES = {"threads here": True, "loader process": False}
+TRAINERS = ("launches", "compiled", "step")
 _CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 Launch = Callable[[], object]
 
@@ -91,7 +93,8 @@ def main() -> None:
     torch.set_num_threads(1)
     device = usable_device(options.device)
     found: dict[str, dict[str, Any]] = {}
-    for name, launch in _trainers(device):
+    trainers = {name: launch for name, launch in _trainers(device) if name in options.trainers}
+    for name, launch in trainers.items():
         found[name] = _measure(launch, options)
         print(_table(name, found[name]), flush=True)
     costs = {place: _start(options, here) for place, here in PLACES.items()}
@@ -240,6 +243,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--size", type=count, default=112, help="pixels")
     parser.add_argument("--batch-size", type=count, default=8)
     parser.add_argument("--workers", type=count, default=1)
+    parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=TRAINERS)
     parser.add_argument("--seconds", type=duration_s, default=3.0)
     parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -243,6 +243,8 @@ class Machine(_Section):
         in_process: Whether the loader's threads run in the process that trains. False: they run in
             a loader process, where they do not slow down the training. Null: in a loader process
             when training, and otherwise as in `open_loader`.
+        lookahead_mb: The memory that a loader's batches in work may take, MiB; at least two batches
+            are in work. Not for the engine dali. Null: the default of `open_loader`.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
         tune: Lets the DALI engine try a few layouts before a stage. With engine "auto", first the
             faster of its usual layout and fused is found; fused has no layouts to try.
@@ -273,6 +275,7 @@ class Machine(_Section):
     max_bad_share: float = Field(Skip().max_bad_share, ge=0, le=1)
     num_workers: int | None = Field(None, ge=1)
     in_process: bool | None = None
+    lookahead_mb: int | None = Field(None, ge=1)
     num_threads: int | None = Field(None, ge=1)
     tune: bool = False
     gpu_memory_mb: float | None = Field(None, gt=0)

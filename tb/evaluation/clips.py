@@ -48,6 +48,7 @@ def evaluation_loader(
         device=world.device(config.machine.device),
         num_workers=world.num_workers(config.machine.num_workers),
         in_process=config.machine.in_process,
+        lookahead_mb=config.machine.lookahead_mb,
         rank=world.rank,
         world_size=world.size,
         shuffle=False,

@@ -156,6 +156,7 @@ def _loader(manifest: Manifest, config: Config) -> Loader:
         device=machine.device,
         num_workers=machine.num_workers,
         in_process=machine.in_process,
+        lookahead_mb=machine.lookahead_mb,
         shuffle=False,
         on_error=machine.fault_policy,
     )

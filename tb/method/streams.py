@@ -170,6 +170,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         world_size=world.size,
         num_workers=world.num_workers(machine.num_workers),
         in_process=_in_process(config),
+        lookahead_mb=machine.lookahead_mb,
         layout=layout,
         on_error=machine.fault_policy,
     )

@@ -16,6 +16,8 @@ CASES = [
     ("interpreter_turns", SHARDS, "nowhere: no such folder"),
     ("interpreter_turns", (*SHARDS, "--videos", "0"), "--videos: '0': give a whole number"),
     ("late_windows", SHARDS, "nowhere: no such folder"),
+    ("loader_death", SHARDS, "nowhere: no such folder"),
+    ("loader_death", (*SHARDS, "--kills", "0"), "--kills: '0': give a whole number"),
     ("loader_throughput", SHARDS, "nowhere: no such folder"),
     ("loader_throughput", (*SHARDS, "--videos", "-3"), "--videos: '-3': give a whole number"),
     ("loader_throughput", (*SHARDS, "--json", "."), "--json: .: is a folder"),

@@ -1,0 +1,29 @@
+"""The bench of the loader beside a training runs, and its report has both places."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import beside_training
+from shards.format.manifest import Manifest
+
+
+@pytest.mark.slow
+def test_a_short_run_reports_both_places(
+    textured_shards: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--shards", str(textured_shards.root), "--size", "16", "--batch-size", "2"]
+    words += ["--trainers", "launches", "--seconds", "0.2", "--rounds", "1", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["", *words, "--json", str(tmp_path / "out.json")])
+    beside_training.main()
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["beside"].keys() == {"launches"}
+    places = report["beside"]["launches"]
+    assert places.keys() == report["costs"].keys() == set(beside_training.PLACES)
+    for row in places.values():
+        assert all(value > 0 for value in row.values())
+    num_processes = {
+        place: sum("process" in name for name in cost) for place, cost in report["costs"].items()
+    }
+    assert num_processes == {"threads here": 1, "loader process": 2}
