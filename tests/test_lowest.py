@@ -9,8 +9,8 @@ from packaging.version import Version
 
 TESTS = Path(__file__).resolve().parent
 # torch takes one version of triton. Of the others pip would try hundreds of versions.
-# The lowest typer takes any click, and warns with the newest.
-HELD = {"aiobotocore", "boto3", "click", "triton"}
+# The lowest typer takes any click, and warns with the newest; so does matplotlib with pyparsing.
+HELD = {"aiobotocore", "boto3", "click", "pyparsing", "triton"}
 
 
 def asked_for() -> dict[str, Requirement]:
