@@ -146,12 +146,15 @@ def test_chroma_lies_where_the_standard_puts_it(
 def test_colour_gamma_erase_and_clip_in_their_order() -> None:
     rng = np.random.default_rng(0)
     planes = _planes(rng, 64, 64)
-    to_rgb = rng.uniform(-1, 1, (3, 4)).astype(np.float32) * [1 / 99, 1 / 99, 1 / 99, 1]
-    color = rng.uniform(-1, 1, (3, 4))
+    to_rgb = rng.uniform(0, 1, (3, 4)) * [1 / 255, 1 / 255, 1 / 255, -0.5]
+    color = rng.uniform(-0.3, 0.3, (3, 4)) + np.eye(3, 4)
     crop = [0, 0, 64, 64]
     yuv = _render(planes, crop, 64, to_rgb=YUV_AS_RGB) * 255
     rgb = np.clip(yuv @ to_rgb[:, :3].T + to_rgb[:, 3], 0, 1)
     expected = np.clip(rgb @ color[:, :3].T + color[:, 3], 0, 1) ** 0.8
+    is_inside = (expected > 0) & (expected < 1)
+    assert (is_inside.mean(axis=(0, 1)) > 0.2).all()
+    assert not is_inside.all()  # some values are clipped
     expected[3:10, 5:50] = 0
     ours = _render(
         planes,
