@@ -1,11 +1,20 @@
 """Commands in this process: a process of its own would import torch again for each of them.
 
+Where the process is what is tested, `process` and `start` fork it from one that has the libraries.
 That `main` prints an `InputError` as one line and exits with 2 is shown in `cli/test_commands`.
 """
 
+import multiprocessing
+import os
+import resource
 import shlex
+import sys
 from collections.abc import Iterator
 from inspect import Parameter, signature
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 
 import pytest
 import typer.main
@@ -47,6 +56,48 @@ def usage_error(*words: object) -> str:
     assert done.exit_code == 2, done.output
     # Without the box around the lines.
     return " ".join(done.stderr.replace("│", " ").split())
+
+
+_LIBRARIES = ["pytest", "torchvision", "torch.utils.tensorboard", "tb.workflow.run"]
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(_LIBRARIES)
+_OUTPUTS = {"stdout": 1, "stderr": 2}  # their descriptors
+
+
+def process(*words: object, most_bytes: int | None = None) -> "CompletedProcess[str]":
+    """What a command does in a process of its own.
+
+    Args:
+        words: The command line.
+        most_bytes: The size that a file of the process may have.
+    """
+    with TemporaryDirectory() as name:
+        child = start(*words, folder=Path(name), most_bytes=most_bytes)
+        child.join()
+        stdout, stderr = (Path(name, output).read_text() for output in _OUTPUTS)
+    assert child.exitcode is not None
+    return CompletedProcess(words, child.exitcode, stdout, stderr)
+
+
+def start(*words: object, folder: Path, most_bytes: int | None = None) -> BaseProcess:
+    """The running process of a command, which writes "stdout" and "stderr" into `folder`."""
+    line = [str(word) for word in words]
+    child = _FORKS.Process(target=_main, args=(line, dict(os.environ), folder, most_bytes))
+    child.start()
+    return child
+
+
+def _main(line: list[str], environ: dict[str, str], folder: Path, most_bytes: int | None) -> None:
+    from tb.cli import main
+
+    os.environ.clear()
+    os.environ.update(environ)
+    for name, descriptor in _OUTPUTS.items():
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
+    if most_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    sys.argv = ["tb", *line]
+    main()
 
 
 def next_words(stderr: str) -> list[str]:

@@ -204,7 +204,7 @@ def test_without_the_import_the_missing_part_is_named(here: Path) -> None:
         (("predict", "runs/mine/entropy", "data/one.mp4"), 2),
         (("train", "method", "my_parts.Entropy", *PLACES), 2),
     ):
-        done = python(here, "-m", "tb.cli", *words)
+        done = commands.process(*words)
         assert done.returncode == exit_code, done.stderr
         if exit_code:
             kind = "method 'my_parts.Entropy'" if words[0] == "train" else "'my_parts.narrow'"

@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,11 +31,6 @@ def stored(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path
         for row in manifest.indices("test").tolist():
             (folder / f"{manifest.keys[row]}.mp4").write_bytes(reader.read(row))
     return folder
-
-
-def command(*words: object) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "tb.cli", "predict", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def test_files_get_the_numbers_of_the_evaluation(
@@ -107,7 +100,9 @@ def test_the_command_prints_and_writes(finished: Path, stored: Path, tmp_path: P
     names = ("a.csv", "a.png")
     places = [tmp_path / name for name in names]
     options = ("--top", 3, "--csv", places[0], "--png", places[1])
-    done = command(finished / "student", stored, tmp_path / "bad.mp4", *options, "--json")
+    done = commands.process(
+        "predict", finished / "student", stored, tmp_path / "bad.mp4", *options, "--json"
+    )
     assert done.returncode == 0, done.stderr
     assert f"no answer: {tmp_path / 'bad.mp4'}: not a video" in done.stderr
     found = json.loads(done.stdout)
@@ -130,7 +125,9 @@ def test_the_command_prints_and_writes(finished: Path, stored: Path, tmp_path: P
 def test_the_command_prints_a_table_and_a_timeline(finished: Path, tmp_path: Path) -> None:
     # Neither markup nor a formula.
     video = make_video(tmp_path / r"[red]$\a_$.mp4", num_frames=60)
-    done = command(finished, video, "--every", "1s", "--png", tmp_path / "a.png", "--top", 2)
+    done = commands.process(
+        "predict", finished, video, "--every", "1s", "--png", tmp_path / "a.png", "--top", 2
+    )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0] == ["video", "time", "1.", "2."]
@@ -180,7 +177,7 @@ def test_wrong_arguments_are_one_line(finished: Path, stored: Path, tmp_path: Pa
     ):
         with pytest.raises(InputError, match=message):
             call()
-    done = command(finished, tmp_path / "bad.mp4")
+    done = commands.process("predict", finished, tmp_path / "bad.mp4")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no video could be predicted")
     assert done.stderr.count("\n") == 1

@@ -10,15 +10,10 @@ import pytest
 from shards.format.manifest import Manifest
 from tb.training.metrics import METRICS, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tests.tb.commands import process
 from tests.tb.conftest import QUICK
 
 _PAGE_BYTES = 4096
-_LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
-from tb.cli import main
-main()
-"""
 # Trains on a small disk, keeps what is there, makes room, and trains again.
 _ON_SMALL_DISK = """
 mount -t tmpfs -o size=$1 tmpfs "$2" && shift
@@ -55,13 +50,13 @@ def test_a_checkpoint_without_room_leaves_the_last_one(
     whole = finished / "supervised" / CHECKPOINT
     first_bytes = whole.stat().st_size // 2  # the first one has no moments of Adam's
     words = training(manifest.root, tmp_path, "machine.tensorboard=false")
-    done = run([sys.executable, "-c", _LIMITED, str(first_bytes), *words])
+    done = process(*words, most_bytes=first_bytes)
     assert done.returncode == 2, done.stderr
     assert f"{tmp_path}: File too large; free some space, then run the same" in the_error(done)
     path = tmp_path / "supervised" / CHECKPOINT
     assert load_checkpoint(path)["step"] == 0
     assert not list(tmp_path.rglob("*.unfinished"))
-    assert run([sys.executable, "-m", "tb.cli", *words]).returncode == 0
+    assert process(*words).returncode == 0
     assert file_digest(path) == file_digest(whole)
 
 
@@ -101,7 +96,6 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
 def room_for_start(manifest: Manifest, tmp_path: Path) -> int:
     """The pages of what a run writes before its first step: the settings and a checkpoint."""
     start = tmp_path / "start"
-    limited = [sys.executable, "-c", _LIMITED, "300000"]
-    run([*limited, *training(manifest.root, start, "machine.tensorboard=false")])
+    process(*training(manifest.root, start, "machine.tensorboard=false"), most_bytes=300_000)
     sizes = [path.stat().st_size for path in start.rglob("*") if path.is_file()]
     return sum(-(-size // _PAGE_BYTES) for size in sizes)

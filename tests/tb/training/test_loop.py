@@ -4,8 +4,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +25,7 @@ from tb.training.metrics import METRICS, read_metrics
 from tb.training.reporter import TrainingError
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
-from tests.tb.commands import tb
+from tests.tb.commands import start, tb
 from tests.tb.conftest import QUICK
 from tests.tb.stopping import StoppedError, stopping_at
 
@@ -78,12 +76,12 @@ def test_a_killed_process_goes_on_to_the_same_weights(
     words = ["train", "distinctive", "--shards", str(manifest.root), "--out", str(tmp_path)]
     words += ["--set", "machine.log_steps=1", "--set", "machine.in_process=false"]
     log = tmp_path / "distinctive" / METRICS
-    command = [sys.executable, "-m", "tb.cli", *words]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while len(read_metrics(log)) < 3 and process.poll() is None:
+    process = start(*words, folder=tmp_path)
+    while len(read_metrics(log)) < 3 and process.is_alive():
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert 0 < load_checkpoint(tmp_path / "distinctive" / CHECKPOINT)["step"] < 4
     tb(*words)
     names = ("distinctive", CHECKPOINT)
