@@ -133,7 +133,7 @@ def test_killed_at_many_moments_ends_the_same(uninterrupted: Path, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_distinctive_teacher_learns_the_small_demo(tmp_path: Path) -> None:
-    """It had 77 % with seed 0, and supervised training at most 68 % with any of five seeds."""
+    """It had 70 % with seed 0, where supervised training on the same labels had 56 %."""
     manifest, config = demo_shards(tmp_path, size="small", seed=0), load_config(PRESET)
     for stage in ("distinctive", "finetune-distinctive"):
         run_stage(stage, manifest, config, tmp_path / "work")
