@@ -121,13 +121,14 @@ def run_tests(names: Iterable[str], folder: Path, *options: str) -> tuple[list[s
         if pid == 0:
             for descriptor in (1, 2):
                 os.dup2(output.fileno(), descriptor)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not those of a test's capture
             code = int(pytest.ExitCode.INTERNAL_ERROR)
             try:
                 code = _pytest([*options, *names], folder)
             except BaseException:
                 traceback.print_exc()
             finally:
-                sys.stdout.flush()
+                print(end="", flush=True)
                 os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         output.seek(0)
