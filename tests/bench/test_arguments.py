@@ -15,6 +15,7 @@ CASES = [
     ("ingest", ("--rounds", "0"), "--rounds: '0': give a whole number, at least 1"),
     ("interpreter_turns", SHARDS, "nowhere: no such folder"),
     ("interpreter_turns", (*SHARDS, "--videos", "0"), "--videos: '0': give a whole number"),
+    ("kernel_profile", ("--rounds", "0"), "--rounds: '0': give a whole number, at least 1"),
     ("late_windows", SHARDS, "nowhere: no such folder"),
     ("loader_death", SHARDS, "nowhere: no such folder"),
     ("loader_death", (*SHARDS, "--kills", "0"), "--kills: '0': give a whole number"),

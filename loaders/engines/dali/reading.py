@@ -5,11 +5,12 @@ It imports neither DALI nor torch, unless PyAV decodes for DALI, because both ar
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
+from av.video.frame import VideoFrame
 
 from loaders.decode import check_file, decoded_frames
 from loaders.engines.dali.samples import PackedBatch, Sample, SampleBatch
@@ -85,10 +86,8 @@ class SampleReader:
         read_s = time.perf_counter()
         first = 0
         if not self._decodes:
-            from loaders.engines.reference import frame_to_rgb  # it imports torch
-
             decoded = decoded_frames(video, frames, int(plan.num_frames[b]), plan.sizes[b].tolist())
-            pixels = np.stack([frame_to_rgb(frame) for frame in decoded])
+            pixels = rgb_pictures(decoded)
         elif isinstance(video, Window):
             pixels = np.frombuffer(window_file(video), np.uint8)
             first = video.byte_range.gop_frames[0]
@@ -129,6 +128,13 @@ class PackingReader:
     def close(self) -> None:
         """Ends the threads."""
         self._samples.close()
+
+
+def rgb_pictures(frames: Iterable[VideoFrame]) -> np.ndarray:
+    """(T, H, W, 3) uint8, what DALI gets where it does not decode."""
+    from loaders.engines.reference import frame_to_rgb  # it imports torch
+
+    return np.stack([frame_to_rgb(frame) for frame in frames])
 
 
 def max_sample_bytes(manifest: Manifest, rows: np.ndarray, spec: ViewSpec, *, decodes: bool) -> int:

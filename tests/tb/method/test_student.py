@@ -16,6 +16,7 @@ from tb.method.similarity_cache import SIMILARITY, read_similarity
 from tb.method.student import StudentLoss, student_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
+from tb.stage_kinds import TeacherWeights
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tb.workflow.run import run_stage
 
@@ -30,7 +31,8 @@ def weights(path: Path) -> dict[str, Tensor]:
 def test_the_student_s_target_is_the_teachers_mixture_by_each_video_s_similarity(
     manifest: Manifest, config: Config, finished: Path
 ) -> None:
-    settings = config.student.model_copy(update={"omega": 0.3})
+    changes = {"omega": 0.3, "teachers": TeacherWeights.SIMILARITY}
+    settings = config.student.model_copy(update=changes)
     stage = student_stage(manifest, config.model_copy(update={"student": settings}), finished)
     stage.model.eval()  # the student's own dropout and batch statistics are not the question
     batches = tuple(next(loader.stream()) for loader in stage.loaders)
@@ -87,6 +89,6 @@ def test_other_clips_for_the_similarity_are_other_settings_of_the_student(
     shutil.copytree(finished, work)
     changed = load_config(str(work / "config.yaml"), ["pretrain.clips.stride=1"])
     with pytest.raises(
-        InputError, match=r"holds a run with other settings: teachers\.similarity was"
+        InputError, match=r"holds a run with other settings: teachers\.calibration\.similarity was"
     ):
         run_stage("student", manifest, changed, work)

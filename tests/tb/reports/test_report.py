@@ -171,11 +171,11 @@ def test_the_page_of_a_calibrated_student_compares_the_rules(
 ) -> None:
     shutil.copytree(finished, tmp_path / "work")
     (tmp_path / "work" / "student" / CALIBRATION).write_text(json.dumps(asdict(fitted())))
-    student = config.student.model_copy(update={"teachers": TeacherWeights.CALIBRATED})
-    calibrated = config.model_copy(update={"student": student})
+    by_score = config.student.model_copy(update={"teachers": TeacherWeights.SIMILARITY})
+    uncalibrated = config.model_copy(update={"student": by_score})
     row = r"<td>similarity</td><td>38.3 %</td>\s*<td>-2.833</td>"
-    assert re.search(row, write_report(manifest, calibrated, tmp_path / "work").read_text())
-    assert not re.search(row, write_report(manifest, config, tmp_path / "work").read_text())
+    assert re.search(row, write_report(manifest, config, tmp_path / "work").read_text())
+    assert not re.search(row, write_report(manifest, uncalibrated, tmp_path / "work").read_text())
 
 
 def test_the_page_shows_an_inspection_of_its_own_weights_only(

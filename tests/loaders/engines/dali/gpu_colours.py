@@ -5,7 +5,7 @@ samples around it, which lie in the centre of four pixels each, rounded to a byt
 RGB of it, whatever the matrix of the video is, rounded and clipped to bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from loaders.engines.dali import engine as module
-from loaders.engines.dali.engine import DaliEngine
+from loaders.engines.dali import reading
+from loaders.engines.dali.reading import SampleReader
 from loaders.engines.dali.samples import Sample
 from loaders.plan.draw import Plan
 from loaders.yuv import frame_color
@@ -52,14 +52,17 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 @contextmanager
 def colours_of_a_gpu() -> Iterator[None]:
     """Meanwhile DALI's graph on the CPU gets such pictures of videos that it does not decode."""
-    load = DaliEngine._load
+    load = SampleReader._load
 
-    def load_as_on_a_gpu(engine: DaliEngine, reader: ShardReader, plan: Plan, b: int) -> Sample:
-        assert not engine.decodes
-        is_bt709 = bool(engine.is_bt709[plan.rows[b]])
-        return replace(load(engine, reader, plan, b), is_wrong_bt709=is_bt709)
+    def load_as_on_a_gpu(samples: SampleReader, reader: ShardReader, plan: Plan, b: int) -> Sample:
+        assert not samples._decodes
+        is_bt709 = bool(samples._is_bt709[plan.rows[b]])
+        return replace(load(samples, reader, plan, b), is_wrong_bt709=is_bt709)
+
+    def pictures(frames: Iterable[VideoFrame]) -> np.ndarray:
+        return np.stack([gpu_frame_to_rgb(frame) for frame in frames])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DaliEngine, "_load", load_as_on_a_gpu)
-        patch.setattr(module, "frame_to_rgb", gpu_frame_to_rgb)
+        patch.setattr(SampleReader, "_load", load_as_on_a_gpu)
+        patch.setattr(reading, "rgb_pictures", pictures)
         yield
