@@ -21,6 +21,7 @@ from tb.reports import prediction_sheet
 from tb.weights.checkpoint import CHECKPOINT
 from tests.make_videos import make_video
 from tests.tb import commands
+from tests.tb.conftest import QUICK
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,27 @@ def test_files_get_the_numbers_of_the_evaluation(
             np.testing.assert_allclose(one.probabilities, row["probabilities"], atol=1e-5)
             assert one.best == one.classes[int(np.argmax(row["probabilities"]))]
             assert one.begin_s == 0
+
+
+def test_files_are_normalized_as_in_the_evaluation(
+    manifest: Manifest, stored: Path, tmp_path: Path
+) -> None:
+    """The run, its checkpoint and its export carry the mean and the standard deviation."""
+    work = tmp_path / "work"
+    settings = [*QUICK, "normalization=kinetics"]
+    tb.train("supervised", shards=manifest.root, out=work, preset="demo", settings=settings)
+    tb.evaluate("supervised", shards=manifest.root, out=work)
+    run = work / "supervised"
+    table = pq.read_table(run / "predictions-test.parquet").to_pylist()
+    expected = {row["key"]: row["probabilities"] for row in table}
+    export = tmp_path / "supervised.safetensors"
+    tb.export(run, out=export)
+    for given in (run, run / CHECKPOINT, export):
+        classifier = tb.load_classifier(given, device="cpu")
+        found = {Path(one.video).stem: one.probabilities for one in classifier.predict(stored)}
+        assert found.keys() == expected.keys()
+        for key, probabilities in found.items():
+            np.testing.assert_allclose(probabilities, expected[key], atol=1e-5)
 
 
 def test_lists_arrays_and_stretches(finished: Path, stored: Path) -> None:
