@@ -19,6 +19,19 @@ def wait_until_dead(*pids: int) -> None:
         time.sleep(0.05)
 
 
+def wait_until_idle(pid: int) -> None:
+    """Returns once a process has used no processor time for a while."""
+    used, before = _ticks(pid), -1
+    while used != before:
+        time.sleep(0.3)
+        used, before = _ticks(pid), used
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def loader_process(parent: int) -> int | None:
     """The loader process of a running command; None where it has none now."""
     for path in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():

@@ -27,8 +27,14 @@ def dali_engine(
 ) -> Iterator[tuple[DaliEngine, Loader]]:
     """A DALI engine and its loader, for the videos of a recipe that DALI decodes here."""
     recipe = recipe or task.decoded_recipe
+    # The engine is driven by hand, so a loader process has no part in it.
     loader = open_loader(
-        task.shards(recipe), views, engine="dali", device=str(task.device), batch_size=batch_size
+        task.shards(recipe),
+        views,
+        engine="dali",
+        device=str(task.device),
+        batch_size=batch_size,
+        in_process=True,
     )
     with loader:
         yield cast(DaliEngine, loader.engine), loader

@@ -172,6 +172,9 @@ class ProcessLoader:
             LoaderError: The loader process is dead, or the loader was closed.
             Exception: What was raised there.
         """
+        # At once, though finished batches may wait: steps may be slow.
+        if not process.is_running:
+            raise process.death()
         try:
             message = receive(connection)
         except (EOFError, OSError) as error:

@@ -24,7 +24,7 @@ from loaders.plan.stage_views import pretrain
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tests.paired import paired
-from tests.processes import is_alive, wait_until_dead
+from tests.processes import is_alive, wait_until_dead, wait_until_idle
 
 
 def _open(manifest: Manifest, views: ViewSpec | str, **options: Any) -> Loader:
@@ -201,15 +201,17 @@ def test_it_ends_when_its_parent_ends(
 def test_its_death_is_an_error_that_says_how(
     numbered_shards: Manifest, tiny_views: ViewSpec, number: signal.Signals
 ) -> None:
+    """At the next batch, also where finished ones wait."""
     with _open(numbered_shards, tiny_views, batch_size=2) as loader:
         batches, pid = loader.stream(), _pid(loader)
         next(batches)
+        wait_until_idle(pid)
         os.kill(pid, number)
+        wait_until_dead(pid)
         with pytest.raises(
             LoaderError, match=rf"loader process \({pid}\) was killed by {number.name}"
         ):
-            for _ in batches:
-                pass
+            next(batches)
         with pytest.raises(LoaderError, match=number.name):
             loader.batches(0).__next__()
     with _open(numbered_shards, tiny_views, batch_size=2) as loader:
