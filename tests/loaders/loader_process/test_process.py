@@ -207,7 +207,7 @@ def test_its_death_is_an_error_that_says_how(
         next(batches)
         wait_until_idle(pid)
         os.kill(pid, number)
-        wait_until_dead(pid)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # until its last thread has ended
         with pytest.raises(
             LoaderError, match=rf"loader process \({pid}\) was killed by {number.name}"
         ):
