@@ -195,7 +195,7 @@ class Loader:
             if theirs != ours:
                 earlier = None
                 if name == "data":
-                    earlier = state_name(self.manifest.url or self.manifest.root, str(theirs))
+                    earlier = state_name(self.manifest.where, str(theirs))
                 raise InputError(
                     f"the loader's state does not fit: its {name} is {theirs!r}, this loader's"
                     f" is {ours!r}; open {earlier or 'the loader as it was'}, or begin without the"

@@ -54,7 +54,7 @@ def other_data(manifest: Manifest, digest: str) -> str | None:
     Returns:
         A clause that names the state to give, or None where the folder does not hold it.
     """
-    name = state_name(manifest.url or manifest.root, digest)
+    name = state_name(manifest.where, digest)
     if name is None:
         return None
     return f"videos were added to the shards since then: give --shards {name}"
