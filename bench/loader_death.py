@@ -3,7 +3,7 @@
     python -m bench.loader_death --shards DIR [--kills 20]
 
 A program takes batches without pause, and the loader process gets SIGKILL. The delay runs from the
-signal to the error, the batches that were finished before included.
+signal to the error.
 """
 
 import argparse

@@ -16,8 +16,9 @@ from tb.tables.grid import Grid, Unit, findings
 from tb.training.precision import precision_of
 from tb.training.stage import Stage
 
-# A measured batch is small, so that it fits on a GPU. On a CPU, the pretraining of slow_r50 at 112 px
-# still takes 21 GB. Time grows with the batch at most linearly, so the estimate is rather too high.
+# A measured batch is small, so that it fits on a GPU. On a CPU, the pretraining of slow_r50 at
+# 112 px still takes 21 GB. Time grows with the batch at most linearly, so the estimate is rather
+# too high.
 _BATCH_SIZE = 2
 _NUM_STEPS = 3
 # The cost of a step against that of supervised training: 1 for each stream that goes through the
