@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tb.api.inspection import compare_settings as compare_settings
     from tb.api.inspection import doctor as doctor
     from tb.api.inspection import find_runs as find_runs
+    from tb.api.inspection import inspect_all_teachers as inspect_all_teachers
     from tb.api.inspection import plot_runs as plot_runs
     from tb.api.inspection import preset_names as preset_names
     from tb.api.inspection import read_run as read_run
@@ -77,6 +78,7 @@ _MODULE_OF = {
     "evaluate": "tb.api.work_folder",
     "export": "tb.api.work_folder",
     "find_runs": "tb.api.inspection",
+    "inspect_all_teachers": "tb.api.inspection",
     "inspect_teachers": "tb.api.work_folder",
     "knn_probe": "tb.api.work_folder",
     "linear_probe": "tb.api.work_folder",
@@ -121,6 +123,7 @@ __all__ = [
     "evaluate",
     "export",
     "find_runs",
+    "inspect_all_teachers",
     "inspect_teachers",
     "knn_probe",
     "linear_probe",

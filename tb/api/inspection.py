@@ -1,17 +1,67 @@
-"""Views, runs and settings, to look at."""
+"""Targets, views, runs and settings, to look at."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
 from tb.api.opening import resolve
+from tb.api.work_folder import inspect_teachers
 
 if TYPE_CHECKING:
     from tb.config.sections import Config
     from tb.diagnosis import MachineFact
+    from tb.method.teacher_inspection import TeacherInspection
     from tb.reports.runs import Run, RunComparison
     from tb.stage_kinds import StageKind
+
+
+def inspect_all_teachers(
+    works: Sequence[Path | str],
+    *,
+    page: Path | str | None = None,
+    shards: Path | str,
+    preset: Path | str | None = None,
+    settings: Sequence[str] = (),
+    with_hidden_labels: bool = False,
+) -> dict[Path, "TeacherInspection"]:
+    """`tb inspect teachers` of several work folders, most often one for each seed.
+
+    Args:
+        works: The work folders, one or more.
+        page: A Markdown file to write, with the means over the folders.
+        shards: The data set of all of them.
+        preset: Settings of all of them.
+        settings: Settings that go over the preset's.
+        with_hidden_labels: See `inspect_teachers`.
+
+    Returns:
+        Work folder -> what was found there.
+    """
+    from tb.named_paths import check_named_file, write_named_file
+    from tb.tables.target_page import target_page
+
+    if page is not None:
+        check_named_file(Path(page), "page")
+    found = {
+        Path(work): inspect_teachers(
+            shards=shards,
+            out=work,
+            preset=preset,
+            settings=settings,
+            with_hidden_labels=with_hidden_labels,
+        )
+        for work in works
+    }
+    if page is not None:
+        words = ["tb", "inspect", "teachers", *map(str, works), "--shards", str(shards)]
+        words += ["--preset", str(preset)] if preset is not None else []
+        words += [word for setting in settings for word in ("--set", setting)]
+        words += ["--with-hidden-labels"] if with_hidden_labels else []
+        words += ["--page", str(page)]
+        write_named_file(Path(page), target_page(found, shlex.join(words)).encode(), "page")
+    return found
 
 
 def views(

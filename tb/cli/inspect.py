@@ -25,7 +25,9 @@ def _group() -> None:
 
 @inspect_app.command()
 def teachers(
-    work: Annotated[Path, typer.Argument(help="Work folder with both teachers.")],
+    work: Annotated[
+        list[Path], typer.Argument(help="Work folder with both teachers; several for --page.")
+    ],
     shards: Shards,
     preset: Preset = None,
     set_: Set = None,
@@ -37,23 +39,33 @@ def teachers(
             " analysis only; the record says so.",
         ),
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Also write a page (Markdown) with the means over the work folders."),
+    ] = None,
 ) -> None:
     """Say how often both teachers and their mixtures are right, and draw where.
 
-    Labelled training videos are judged by probes that did not learn from them. WORK gets
-    teachers.json and four pictures, and the report a section.
+    Labelled training videos are judged by probes that did not learn from them. Each WORK gets
+    teachers.json and four pictures, and its report a section.
     """
-    found = api.inspect_teachers(
+    found = api.inspect_all_teachers(
+        work,
+        page=page,
         shards=shards,
-        out=work,
         preset=preset,
         settings=set_ or [],
         with_hidden_labels=with_hidden_labels,
     )
-    result_console().print(_table(found))
-    typer.echo(f"calibrated: the invariant teacher's weight is {found.calibration.formula}")
-    typer.echo(f"see {work}/teachers.json, teachers-*.png")
-    say_next_stage(shards, work)
+    for folder, inspection in found.items():
+        result_console().print(_table(inspection))
+        formula = inspection.calibration.formula
+        typer.echo(f"calibrated: the invariant teacher's weight is {formula}")
+        typer.echo(f"see {folder}/teachers.json, teachers-*.png")
+    if page is not None:
+        typer.echo(f"see {page}")
+    if len(work) == 1:
+        say_next_stage(shards, work[0])
 
 
 def _table(found: "TeacherInspection") -> Table:

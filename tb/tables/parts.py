@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from shards.files.publish import publish_bytes
 from tb.tables.claims import Comparison
+from tb.tables.markdown import table_lines
 from tb.tables.results import COMPARISON_HEAD, HOW_COMPARED, comparison_cells
 
 _INTRODUCTION = (
@@ -41,12 +42,12 @@ def write_parts(
 def _markdown(
     title: str, notes: Sequence[str], parts: Mapping[str, Comparison], command: str
 ) -> str:
-    head = ("part", *COMPARISON_HEAD)
     text = [f"# {title}", "", *(f"{note}\n" for note in notes), _INTRODUCTION, ""]
     text += ["```", command, "```", "", "![The differences of the table](parts.png)", ""]
-    text += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for part, found in parts.items():
-        text.append("| " + " | ".join((part, *comparison_cells(found))) + " |")
+    text += table_lines(
+        ("part", *COMPARISON_HEAD),
+        ([part, *comparison_cells(found)] for part, found in parts.items()),
+    )
     return "\n".join([*text, "", HOW_COMPARED]) + "\n"
 
 

@@ -13,6 +13,7 @@ from shards.format.manifest import Manifest
 from tb.evaluation.accuracy import Evaluation
 from tb.tables.claims import Comparison
 from tb.tables.grid import Cell, Finding
+from tb.tables.markdown import table_lines
 from tb.tables.published import TableRow
 from tb.tables.statistics import MIN_SEEDS, Estimate, estimate
 
@@ -141,18 +142,12 @@ def markdown(
 ) -> str:
     """The page as GitHub-flavoured Markdown."""
     text = [f"# {title}", "", *(f"{note}\n" for note in notes), "```", command, "```", ""]
-    head = ["top-1, %", *(f"{percent:g} % of labels" for percent in percents)]
-    text += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row in rows:
-        cells = [_cell(row, percent) for percent in percents]
-        text.append("| " + " | ".join([row.title, *cells]) + " |")
+    text += table_lines(
+        ("top-1, %", *(f"{percent:g} % of labels" for percent in percents)),
+        ([row.title, *(_cell(row, percent) for percent in percents)] for row in rows),
+    )
     if comparisons:
-        text += [
-            "",
-            "| " + " | ".join(COMPARISON_HEAD) + " |",
-            "|" + " --- |" * len(COMPARISON_HEAD),
-        ]
-        text += ["| " + " | ".join(comparison_cells(found)) + " |" for found in comparisons]
+        text += ["", *table_lines(COMPARISON_HEAD, map(comparison_cells, comparisons))]
         text += ["", HOW_COMPARED]
     return "\n".join(text) + "\n"
 

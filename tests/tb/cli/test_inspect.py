@@ -1,5 +1,7 @@
 """`tb inspect teachers`: what it prints and writes."""
 
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,27 @@ def test_a_folder_without_teachers_is_named(manifest: Manifest, tmp_path: Path) 
     message = complaint("inspect", "teachers", nowhere, "--shards", manifest.root)
     assert message.startswith(f"{nowhere}/invariant/checkpoint.pt: no such checkpoint")
     assert not nowhere.exists()
+
+
+def test_several_folders_give_a_page_of_means(
+    work: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(work, other)
+    page = tmp_path / "targets.md"
+    words = ("inspect", "teachers", work, other, "--shards", manifest.root, "--page", page)
+    assert f"see {page}" in tb(*words)
+    found = read_inspection(other)
+    assert found is not None
+    (labelled,) = found.parts
+    lines = page.read_text().splitlines()
+    # Two equal folders: their mean is either's, and two have no interval.
+    assert f"| mixture, half each | {100 * labelled.right['equal']:.1f} |" in lines
+    assert shlex.join(["tb", *map(str, words)]) in lines
+
+
+def test_a_page_that_cannot_be_written_is_refused_first(work: Path, manifest: Manifest) -> None:
+    page = work / "no" / "targets.md"
+    message = complaint("inspect", "teachers", work, "--shards", manifest.root, "--page", page)
+    assert str(page) in message
+    assert read_inspection(work) is None
