@@ -3,7 +3,7 @@
 import os
 import pickle
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from torch.distributed.checkpoint.stateful import Stateful
 from loaders import Batch, Loader, LoaderError, Subset, ViewSpec, open_loader
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tests.loaders.columns import without_index
+
+ReadAs = Callable[[Manifest], Manifest]
 
 # With threads here, and with the loader process.
 pytestmark = pytest.mark.usefixtures("place")
@@ -35,8 +38,8 @@ def _all_same(some: list[Batch], others: Iterable[Batch]) -> bool:
 
 
 @pytest.fixture
-def loader(numbered_shards: Manifest, tiny_views: ViewSpec) -> Loader:
-    return open_loader(numbered_shards, tiny_views, batch_size=3, seed=4)
+def loader(numbered_shards: Manifest, tiny_views: ViewSpec, read_as: ReadAs) -> Loader:
+    return open_loader(read_as(numbered_shards), tiny_views, batch_size=3, seed=4)
 
 
 def test_iterations_serve_one_epoch_after_the_other(loader: Loader) -> None:
@@ -102,13 +105,23 @@ def test_batches_and_streams_do_not_move_the_loader(loader: Loader) -> None:
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.integers(0, 12), ranks=st.sampled_from([(1, 2), (2, 1), (2, 4), (4, 2)]))
+@given(
+    steps=st.integers(0, 12),
+    ranks=st.sampled_from([(1, 2), (2, 1), (2, 4), (4, 2)]),
+    reads_files=st.booleans(),
+)
 def test_a_state_resumes_the_very_next_batch_on_any_number_of_ranks(
-    numbered_shards: Manifest, tiny_views: ViewSpec, steps: int, ranks: tuple[int, int]
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    steps: int,
+    ranks: tuple[int, int],
+    reads_files: bool,
 ) -> None:
+    manifest = without_index(numbered_shards) if reads_files else numbered_shards
+
     def opened(rank: int, world_size: int) -> Loader:
         return open_loader(
-            numbered_shards,
+            manifest,
             tiny_views,
             batch_size=4 // world_size,
             rank=rank,
