@@ -212,13 +212,16 @@ def test_ctrl_c_leaves_no_shards(videos: Path, tmp_path: Path) -> None:
     assert list(out.iterdir()) == []
 
 
-def test_the_next_run_removes_what_a_killed_one_left(videos: Path, tmp_path: Path) -> None:
+def test_a_killed_run_changes_nothing_and_the_next_one_begins_again(
+    videos: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "tb.cli", *ADVISE, videos]
     (tmp_path / "bad" / "a").mkdir(parents=True)
     for index in range(2):
         damage.text(tmp_path / "bad" / "a" / f"{index}.mp4")
     (out / "trial-mine").mkdir(parents=True)  # not a folder of this program
+    (out / "advice.json").write_text("an earlier advice")
 
     def next_run() -> list[str]:
         with pytest.raises(InputError, match="none of 2 sampled videos"):
@@ -230,8 +233,13 @@ def test_the_next_run_removes_what_a_killed_one_left(videos: Path, tmp_path: Pat
         while not list(out.glob("trial-*/reference/*.tar")):
             assert process.poll() is None
             time.sleep(0.01)
-        assert len(next_run()) == 2
+        assert len(next_run()) == 3  # it leaves the folder of a run that goes on
     finally:
         process.kill()
         process.wait()
-    assert next_run() == ["trial-mine"]
+    assert (out / "advice.json").read_text() == "an earlier advice"
+    assert len(list(out.iterdir())) == 3
+    options = {"views": "similarity", "size": 32, "videos": 2, "minutes": 1e-6, "workers": 1}
+    advice = tb.advise(videos, out=out, min_psnr=20, **options)  # type: ignore[arg-type]
+    assert (out / "advice.json").read_text() == advice.to_json()
+    assert {path.name for path in out.iterdir()} == {"advice.json", "advice.png", "trial-mine"}
