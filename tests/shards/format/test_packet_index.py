@@ -52,6 +52,23 @@ def test_what_is_written_is_read(
             file.row(place)
 
 
+@pytest.mark.parametrize(("largest", "width"), [(2**16 - 1, 2), (2**16, 4)])
+def test_it_takes_two_bytes_a_frame_and_eight_a_group(largest: int, width: int) -> None:
+    """docs/sharding.md says so, and what follows for UCF101: 13,320 videos of 7.21 s at 25 fps."""
+    num_videos, num_frames, gop_frames = 666, 180, np.arange(0, 180, 16)
+    video = _packets(
+        sizes=np.full(num_frames, largest),
+        gop_frames=gop_frames,
+        checksums=0 * gop_frames,
+        extradata=bytes(42),  # as x264 makes it
+    )
+    size = len(packets_file([video] * num_videos))
+    rows = num_videos * (width * num_frames + 8 * len(gop_frames) + 42 + 24)
+    assert rows <= size <= rows + 2048
+    if width == 2:
+        assert round(size * 13_320 / num_videos / 1e6) == 7
+
+
 def test_the_same_content_gives_the_same_bytes() -> None:
     packets = _packets()
     assert packets_file([packets, None]) == packets_file([packets, None])
