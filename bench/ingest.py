@@ -6,7 +6,8 @@ of two ways: one single-threaded process per core, or one process at a time with
 between the two. Each ratio is taken within a round, and the median of the rounds counts. The table
 also shows the ratio of processor seconds, which other work on the machine hardly changes.
 
-    python -m bench.ingest [--videos FOLDER ...] [--rounds 5] [--ffmpeg PROGRAM] [--json FILE]
+    python -m bench.ingest [--videos FOLDER ...] [--rounds 5] [--ffmpeg PROGRAM]
+        [--json bench/results/ingest_cpu.json]
 
 FOLDER holds class folders. Without a FOLDER, only generated clips are timed.
 """
@@ -18,10 +19,11 @@ import resource
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -34,12 +36,16 @@ from bench.arguments import count, new_file, run_command
 from shards.encode.geometry import fit
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
+from shards.files.publish import publish_bytes
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from shards.sources.source import Dataset
+from tb.version import version_text
 
 _NUM_CORES = len(os.sched_getaffinity(0))
 _NUM_GENERATED = 48
+_TITLES = ["clips", "videos", "frames", "`tb shard`", "ffmpeg", "ratio"]
+_TITLES += ["in processor seconds", "memory per worker"]
 Seconds = tuple[float, float]  # elapsed seconds, processor seconds
 
 
@@ -60,27 +66,36 @@ class Figures:
     worker_peak_mb: float
 
 
-def main() -> None:
-    """Times every set and prints a table."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Times every set, prints a table, and writes the figures with --json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=Path, nargs="*", default=[])
     parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--ffmpeg", help="the program; default: the one on the PATH")
     parser.add_argument("--json", type=new_file)
-    arguments = parser.parse_args()
-    ffmpeg = arguments.ffmpeg or _ffmpeg()
+    options = parser.parse_args(arguments)
+    ffmpeg = options.ffmpeg or _ffmpeg()
     version = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=True)
-    print(f"{_NUM_CORES} cores; {version.stdout.splitlines()[0]} ({ffmpeg})")
-    print(f"PyAV {av.__version__}, libavcodec {av.library_versions['libavcodec']}")
+    settings = {
+        "cores": _NUM_CORES,
+        "rounds": options.rounds,
+        "ffmpeg": version.stdout.splitlines()[0],
+        "av": av.__version__,
+        "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
+        "timebalance": version_text(),
+    }
+    print("; ".join(f"{name} {value}" for name, value in settings.items()), file=sys.stderr)
+    print(_row(_TITLES), _row(["---"] * len(_TITLES)), sep="\n", flush=True)
     results = []
     with tempfile.TemporaryDirectory() as scratch:
-        sets = [_generated(Path(scratch) / "generated"), *arguments.videos]
+        sets = [_generated(Path(scratch) / "generated"), *options.videos]
         for root in sets:
             dataset = from_folder(root, min_per_class=1)
-            results.append(_compare(dataset, ffmpeg, Path(scratch), arguments.rounds))
-            print(_line(results[-1]), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(figures) for figures in results], indent=2))
+            results.append(_compare(dataset, ffmpeg, Path(scratch), options.rounds))
+            print(_row(_cells(results[-1])), flush=True)
+    if options.json:
+        report = {"settings": settings, "sets": [asdict(figures) for figures in results]}
+        publish_bytes(options.json, (json.dumps(report, indent=2) + "\n").encode())
 
 
 def _compare(dataset: Dataset, ffmpeg: str, scratch: Path, num_rounds: int) -> Figures:
@@ -123,14 +138,22 @@ def _compare(dataset: Dataset, ffmpeg: str, scratch: Path, num_rounds: int) -> F
     )
 
 
-def _line(figures: Figures) -> str:
-    return (
-        f"{figures.name}: {figures.num_videos} videos, {figures.num_frames} frames: tb shard"
-        f" {figures.shard_videos_per_s:.2f}/s, ffmpeg {figures.ffmpeg_videos_per_s:.2f}/s"
-        f" ({figures.ffmpeg_way}), ratio {figures.ratio:.2f} ({figures.ratio_min:.2f} to"
-        f" {figures.ratio_max:.2f}), {figures.cpu_ratio:.2f} in processor seconds,"
-        f" {figures.worker_peak_mb:.0f} MB per worker at most"
-    )
+def _cells(figures: Figures) -> list[str]:
+    return [
+        figures.name,
+        f"{figures.num_videos:,}",
+        f"{figures.num_frames:,}",
+        f"{figures.shard_videos_per_s:.1f}/s",
+        f"{figures.ffmpeg_videos_per_s:.1f}/s ({figures.ffmpeg_way})",
+        f"{figures.ratio:.2f} ({figures.ratio_min:.2f} to {figures.ratio_max:.2f})",
+        f"{figures.cpu_ratio:.2f}",
+        f"{figures.worker_peak_mb:.0f} MB",
+    ]
+
+
+def _row(cells: list[str]) -> str:
+    """A row in Markdown, as docs/sharding.md has it."""
+    return f"| {' | '.join(cells)} |"
 
 
 def _timed(run: Callable[[], object]) -> Seconds:
