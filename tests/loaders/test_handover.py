@@ -4,11 +4,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from loaders import Batch, Loader, open_loader
-from loaders.engines.choice import dali_is_installed
+from loaders import Batch, Loader, open_loader, placement
+from loaders.engines.choice import EngineName, dali_is_installed
+from loaders.placement import Making
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 
@@ -81,11 +83,12 @@ def test_dali_copies_one_message_and_waits_for_nothing(
         assert number == len(loader) > 1
 
 
+@pytest.mark.parametrize("engine", ["fused", "reference"])
 def test_threads_copy_all_in_one_message_from_a_thread(
-    numbered_shards: Manifest, tiny_views: ViewSpec
+    numbered_shards: Manifest, tiny_views: ViewSpec, engine: str
 ) -> None:
     stream, num_tensors = RecordingStream(), 1 + len(tiny_views.groups)
-    with _opened(numbered_shards, tiny_views, "fused", stream) as loader:
+    with _opened(numbered_shards, tiny_views, engine, stream) as loader:
         num_batches = len(list(loader.batches(0)))
     assert {(event, thread, number) for event, thread, number in stream.events} == {
         ("copy", "transfer", num_tensors),
@@ -95,7 +98,7 @@ def test_threads_copy_all_in_one_message_from_a_thread(
     assert stream.num_copies == num_batches == len(loader)
 
 
-@pytest.mark.parametrize("engine", ["fused", DALI])
+@pytest.mark.parametrize("engine", ["fused", "reference", DALI])
 def test_copied_batches_are_the_same(
     numbered_shards: Manifest, tiny_views: ViewSpec, engine: str
 ) -> None:
@@ -110,8 +113,50 @@ def test_copied_batches_are_the_same(
     assert not pairs[-1][0].valid.all()  # padding
 
 
+@pytest.mark.usefixtures("kept_process")
+@pytest.mark.parametrize("in_process", [True, False], ids=["threads here", "loader process"])
+@pytest.mark.parametrize("engine", [EngineName.FUSED, EngineName.REFERENCE])
+def test_memory_is_pinned_when_it_is_new_and_not_for_each_batch(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    engine: EngineName,
+    in_process: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All views lie in pinned memory. A loader process has one ring of it for every epoch."""
+    pinned: list[range] = []
+
+    def pin(device: torch.device, memory: np.ndarray) -> None:
+        assert device == making.device
+        pinned.append(range(memory.ctypes.data, memory.ctypes.data + memory.nbytes))
+
+    monkeypatch.setattr(placement, "pin", pin)
+    making = Making(
+        cache=True,
+        dtype="float16",
+        device=torch.device("cuda", 0),
+        num_workers=1,
+        in_process=in_process,
+        lookahead_mb=None,
+        layout=None,
+    )
+    with open_loader(numbered_shards, tiny_views, device="cpu", batch_size=1) as loader:
+        producer = making.open(loader.planner, engine)
+    # Three batches in work, and the one that is kept here.
+    num_new = 4 * len(tiny_views.groups) if in_process else 1
+    for epoch in range(2):
+        for batch in producer.epoch(epoch):
+            for view in batch.views:
+                assert isinstance(view, np.ndarray)
+                first = view.ctypes.data
+                assert any(first in one and first + view.nbytes - 1 in one for one in pinned)
+            del view
+        assert len(pinned) == num_new < len(loader)
+    producer.close()
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("engine", ["fused", DALI])
+@pytest.mark.parametrize("engine", ["fused", "reference", DALI])
 def test_labels_on_a_gpu(numbered_shards: Manifest, tiny_views: ViewSpec, engine: str) -> None:
     options: dict[str, Any] = {"engine": engine, "batch_size": 4, "num_workers": 1}
     with (

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from loaders import Batch
+from loaders.engines.choice import EngineName
+from loaders.loader_process.process_producer import DaliProducer
+from loaders.placement import Making
 from loaders.producer import LocalProducer
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from shards.reader import ShardReader
 from tb.config.load_config import load_config
 from tb.config.sections import Compile, Config, Machine
 from tb.method.baselines import supervised_only_stage
@@ -55,26 +59,40 @@ def _machine(mode: str) -> Machine:
     return Machine.model_validate({"compile": Compile.ON, "compile_mode": mode})
 
 
-def _on_a_gpu(stage: Stage, engine: str) -> Stage:
+def _on_a_gpu(stage: Stage, engine: str, in_process: bool) -> Stage:
     """The stage as it would stand on a GPU; nothing runs there."""
     (loader,) = stage.loaders
+    loader.producer.close()
     loader.device = torch.device("cuda")
-    if engine == "dali":
-        dali = pytest.importorskip("loaders.engines.dali.engine", reason="needs DALI")
-        assert isinstance(loader.producer, LocalProducer)
-        loader.engine.close()
-        loader.producer.engine = dali.DaliEngine(
-            spec=loader.spec,
-            is_bt709=np.zeros(len(loader.rows), bool),
-            picture_px=1.0,
+    if engine == "fused":
+        making = Making(
+            cache=True,
             dtype="float32",
-            device=loader.device,
-            batch_size=1,
-            decodes=True,
+            device=torch.device("cpu"),
             num_workers=1,
-            num_decoders=1,
-            layout=dali.DaliLayout(num_pipelines=1, depth=1),
+            in_process=in_process,
+            lookahead_mb=None,
+            layout=None,
         )
+        loader.producer = making.open(loader.planner, EngineName.FUSED)
+        return stage
+    dali = pytest.importorskip("loaders.engines.dali.engine", reason="needs DALI")
+    opened = dali.DaliEngine(
+        spec=loader.spec,
+        is_bt709=np.zeros(len(loader.rows), bool),
+        picture_px=1.0,
+        dtype="float32",
+        device=loader.device,
+        batch_size=1,
+        decodes=True,
+        num_workers=1,
+        num_decoders=1,
+        layout=dali.DaliLayout(num_pipelines=1, depth=1),
+    )
+    if in_process:
+        loader.producer = LocalProducer(loader.planner, ShardReader(loader.manifest), opened)
+    else:
+        loader.producer = DaliProducer(loader.planner, opened, cache=True, num_workers=1)
     return stage
 
 
@@ -83,14 +101,15 @@ def test_the_modes_with_graphs_are_those_of_torch() -> None:
     assert {mode for mode in MODES if options[mode].get("triton.cudagraphs")} == set(GRAPH_MODES)
 
 
+@pytest.mark.parametrize("in_process", [True, False], ids=["threads here", "loader process"])
 @pytest.mark.parametrize("engine", ["fused", "dali"])
 @pytest.mark.parametrize("mode", MODES)
 def test_cuda_graphs_are_refused_where_dali_would_end_their_capture(
-    mode: str, engine: str, manifest: Manifest, config: Config
+    mode: str, engine: str, in_process: bool, manifest: Manifest, config: Config
 ) -> None:
     stage = supervised_only_stage(manifest, config)
     assert compile_mode(_machine(mode), stage) == mode  # on the CPU
-    stage = _on_a_gpu(stage, engine)
+    stage = _on_a_gpu(stage, engine, in_process)
     off = _machine("default").model_copy(update={"compile": Compile.OFF})
     assert compile_mode(off, stage) == NOT_COMPILED
     if engine == "dali" and mode in GRAPH_MODES:
