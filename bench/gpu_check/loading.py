@@ -45,7 +45,7 @@ class Views:
 
 
 def cells(task: Task) -> Iterator[CheckCell]:
-    """Each stage and size in each engine; then more layouts, recipes and peers."""
+    """Each stage and size in each engine, and in each place; then layouts, recipes and peers."""
     sizes = (32,) if task.is_dry else (224, 112)
     shown = [
         Views(stage=stage, size_px=size_px, recipe="h264")
@@ -63,6 +63,9 @@ def cells(task: Task) -> Iterator[CheckCell]:
         yield _cell(task, views, "fused")
         run = partial(_torchcodec, task, views)
         yield CheckCell(name=f"{views.name} torchcodec", run=lambda run=run: rate(task, run()))
+    for views in shown:
+        for engine in ("dali", "fused"):
+            yield _in_process(task, views, engine, is_long=views is not shown[0])
     for views in shown:
         yield _cell(task, views, "dali", TryLayouts(), is_long=True)
     for layout in _more_layouts(task):
@@ -100,20 +103,34 @@ def _cell(
     *,
     is_long: bool = False,
 ) -> CheckCell:
+    """An engine with its threads where a training on a GPU has them: in the loader process."""
     told = " tuned" if isinstance(layout, TryLayouts) else f" {layout}" if layout else ""
-    run = partial(_engine, task, views, engine, layout)
+    run = partial(_engine, task, views, engine, layout=layout)
     return CheckCell(name=f"{views.name} {engine}{told}", run=run, is_long=is_long)
 
 
-def _engine(task: Task, views: Views, engine: str, layout: DaliLayout | TryLayouts | None) -> Found:
-    loader = _loader(task, views, engine, layout=layout)
+def _in_process(task: Task, views: Views, engine: str, *, is_long: bool) -> CheckCell:
+    """The same engine with its threads here; those of dali only read."""
+    run = partial(_engine, task, views, engine, in_process=True)
+    return CheckCell(name=f"{views.name} {engine} in process", run=run, is_long=is_long)
+
+
+def _engine(
+    task: Task,
+    views: Views,
+    engine: str,
+    *,
+    layout: DaliLayout | TryLayouts | None = None,
+    in_process: bool = False,
+) -> Found:
+    loader = _loader(task, views, engine, layout=layout, in_process=in_process)
     used = {"layout": str(loader.engine.layout)} if engine == "dali" else {}
     return rate(task, _num_videos(loader), **used)
 
 
 def _kernel(task: Task, views: Views) -> Found:
     layout = usual(task, _batch_size(task, views), DaliViews.KERNEL)
-    return _engine(task, views, "dali", layout)
+    return _engine(task, views, "dali", layout=layout)
 
 
 def _batch_size(task: Task, views: Views) -> int:
@@ -141,7 +158,7 @@ def _num_videos(loader: Loader) -> Generator[int]:
 
 def _torchcodec(task: Task, views: Views) -> Generator[int]:
     decoder_of = torchcodec_decoder()
-    loader = _loader(task, views, "fused")
+    loader = _loader(task, views, "fused", in_process=True)  # for its plans; it makes nothing
 
     def render(reader: ShardReader, plan: Plan, b: int) -> None:
         needed, place = np.unique(plan.frames[b], return_inverse=True)
@@ -184,7 +201,7 @@ def _plain_dali(task: Task, views: Views) -> Generator[int]:
     manifest = read_manifest(task.shards(views.recipe))
     batch_size = _batch_size(task, views)
     on_gpu = task.device.type == "cuda"
-    with _loader(task, views, "fused") as loader:
+    with _loader(task, views, "fused", in_process=True) as loader:
         spec = loader.spec
     pipeline = Pipeline(
         batch_size=batch_size, num_threads=num_cores(), device_id=0 if on_gpu else None
