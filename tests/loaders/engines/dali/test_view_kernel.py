@@ -1,6 +1,7 @@
 """The kernel makes the oracle's views. On a CPU Triton's interpreter runs it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from loaders import DaliLayout, TryLayouts, open_loader
+from loaders.engines.choice import DTYPES
 from loaders.engines.dali import engine as dali_engine
 from loaders.engines.dali.samples import Sample, SampleBatch
 from loaders.engines.engine import StageTimes
@@ -30,15 +32,26 @@ pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
 view_kernel = pytest.importorskip("loaders.engines.dali.view_kernel", reason="needs Triton")
 
 KERNEL = DaliLayout(num_pipelines=1, depth=2, views="kernel")
-# Small, because the interpreter is slow.
-PRESETS = {
-    "pretrain": stage_views.pretrain(num_frames=1, size_px=48),
-    "finetune": stage_views.finetune(num_frames=2, size_px=48),
-    "student_pair": stage_views.weak_strong(num_frames=2, size_px=48),
-    "similarity": stage_views.similarity(num_frames=1, size_px=48),
-    "eval": stage_views.evaluation(num_frames=2, size_px=48, num_clips=2),
-    "eval 3 crops": stage_views.evaluation(num_frames=2, size_px=48, num_clips=1, num_crops=3),
+# Every preset of views by its size. Few frames, because the interpreter is slow.
+SIZED = {
+    "pretrain": partial(stage_views.pretrain, num_frames=1),
+    "finetune": partial(stage_views.finetune, num_frames=2),
+    "student_pair": partial(stage_views.weak_strong, num_frames=2),
+    "similarity": partial(stage_views.similarity, num_frames=1),
+    "eval": partial(stage_views.evaluation, num_frames=2, num_clips=2),
+    "eval 3 crops": partial(stage_views.evaluation, num_frames=2, num_clips=1, num_crops=3),
 }
+PRESETS = {name: sized(size_px=48) for name, sized in SIZED.items()}
+# The grid of odd sizes: views on both sides of a tile of a GPU and of the interpreter, and pictures
+# that are wide, high and smaller than the view. Some presets have fewer views here.
+GRID = {
+    **SIZED,
+    "pretrain": partial(SIZED["pretrain"], num_slices=1),
+    "similarity": partial(SIZED["similarity"], num_clips=2),
+    "everything": partial(SIZED["pretrain"], num_slices=1, augment=EVERYTHING),
+}
+ODD_SIZES_PX = (9, 33, 71)
+ODD_PICTURES_PX = [(21, 31), (33, 17), (5, 7)]
 # In levels of 8 bits: what the type rounds, and the arithmetic of float32.
 ROUNDING = {torch.float32: 0.02, torch.float16: 0.09, torch.uint8: 0.52}
 
@@ -124,15 +137,21 @@ def _written(
     return [group.cpu() for group in views]
 
 
+@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 @pytest.mark.parametrize(
-    ("size_px", "dtype"),
-    [*((size_px, torch.float32) for size_px in (9, 71)), *((33, dtype) for dtype in ROUNDING)],
-    ids=str,
+    "size_px",
+    [
+        pytest.param(size_px, marks=[pytest.mark.slow] if size_px > 64 else [])
+        for size_px in ODD_SIZES_PX
+    ],
 )
-def test_odd_sizes_differ_by_rounding_only(size_px: int, dtype: torch.dtype, device: str) -> None:
-    """Noise, where every wrong tap of the filter shows; every operation, in every type."""
-    spec = stage_views.pretrain(num_frames=1, num_slices=1, size_px=size_px, augment=EVERYTHING)
-    plan = _plan(spec, [(37, 51), (53, 29), (8, 16)])
+@pytest.mark.parametrize("preset", GRID)
+def test_odd_sizes_differ_by_rounding_only(
+    preset: str, size_px: int, dtype: torch.dtype, device: str
+) -> None:
+    """Noise, where every wrong tap of the filter shows: every preset, size and type."""
+    spec = GRID[preset](size_px=size_px)
+    plan = _plan(spec, ODD_PICTURES_PX)
     batch = _batch(plan)
     views = _written(batch, spec, dtype, device, [0, 1, 2])
     joined = torch.cat(views, dim=1).float() / (255 if dtype == torch.uint8 else 1)
@@ -142,6 +161,12 @@ def test_odd_sizes_differ_by_rounding_only(size_px: int, dtype: torch.dtype, dev
         clip = torch.from_numpy(sample.data[place]).movedim(-1, 1).float() / 255
         expected = _augment(clip, plan, b, v).permute(0, 2, 3, 1)
         assert (joined[b, v] - expected).abs().max() * 255 <= ROUNDING[dtype]
+
+
+def test_the_grid_has_every_preset_and_every_type() -> None:
+    views = {sized(size_px=9).name for sized in GRID.values()}
+    assert views == {spec().name for spec in stage_views.PRESETS.values()}
+    assert {getattr(torch, dtype) for dtype in DTYPES} == set(ROUNDING)
 
 
 def test_rows_without_a_sample_are_left_alone(device: str) -> None:
