@@ -129,13 +129,15 @@ def moved_bytes(spec: ViewSpec, dtype: str, views: DaliViews) -> float:
     return moved * 3 * spec.num_frames
 
 
-def parity(shards: Path, spec: ViewSpec, dtype: str, num_videos: int) -> Row:
+def parity(
+    shards: Path, spec: ViewSpec, dtype: str, num_videos: int, layout: DaliLayout = _KERNEL
+) -> Row:
     """The worst view of the first videos, against the oracle."""
     options: dict[str, Any] = {"device": "cpu", "batch_size": num_videos, "shuffle": False}
     ours, oracle = (
         open_loader(shards, spec, **chosen, **options)
         for chosen in (
-            {"engine": "dali", "layout": _KERNEL, "dtype": dtype},
+            {"engine": "dali", "layout": layout, "dtype": dtype},
             {"engine": "reference"},
         )
     )
@@ -181,15 +183,30 @@ def figures(shards: Path | None, num_videos: int) -> dict[str, Any]:
     }
 
 
+def parity_table(rows: list[Row]) -> str:
+    """The table of the docs, in Markdown: mean difference, PSNR, worst pixel by preset and type."""
+    shown: dict[str, list[str]] = {}
+    for row in rows:
+        mean, worst = row["mean_difference_of_255"], row["worst_pixel_of_255"]
+        told = f"{mean:.4f}, {row['psnr_db']:.1f} dB, {worst:.4f}"
+        shown.setdefault(row["preset"], []).append(told)
+    lines = [["views", *TYPES], *([preset, *cells] for preset, cells in shown.items())]
+    head, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, f"|{'---|' * (1 + len(TYPES))}", *body])
+
+
 def main() -> None:
-    """Prints all tables as JSON, and writes them with --json."""
+    """Prints all figures as JSON and the table of parity, and writes the figures with --json."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--videos", type=count, default=2)
     parser.add_argument("--json", type=new_file)
     options = parser.parse_args()
-    text = json.dumps(figures(options.shards, options.videos), indent=1)
+    found = figures(options.shards, options.videos)
+    text = json.dumps(found, indent=1)
     print(text)
+    if options.shards is not None:
+        print(parity_table(found["parity"]))
     if options.json is not None:
         publish_bytes(options.json, f"{text}\n".encode())
 

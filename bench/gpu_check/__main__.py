@@ -25,7 +25,7 @@ from pathlib import Path
 
 from bench.gpu_check.report import write_report
 from bench.gpu_check.runner import Options, run_steps
-from bench.gpu_check.timetable import STEPS, Duration
+from bench.gpu_check.timetable import STEPS, Duration, with_needed
 from shards.errors import InputError
 
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out=options.out.resolve(),
             videos=options.videos and options.videos.resolve(),
             duration=Duration(options.minutes),
-            steps=options.steps or list(STEPS),
+            steps=with_needed(options.steps or STEPS),
             is_dry=options.dry_run,
         )
         return 0 if run_steps(chosen) else 1
@@ -62,7 +62,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         choices=[each.value for each in Duration],
         default=Duration.SHORT.value,
     )
-    parser.add_argument("--steps", nargs="+", choices=STEPS, help="default: all")
+    parser.add_argument(
+        "--steps", nargs="+", choices=STEPS, help="default: all; with those that they need"
+    )
     parser.add_argument("--videos", type=Path, help="folder of class folders; default: made up")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, without figures")
     parser.add_argument("--page", type=Path, help="report: the page's file; default: in OUT")

@@ -1,6 +1,7 @@
 """The steps in their order, and the time that each gets. It imports nothing that is slow."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -60,6 +61,15 @@ STEPS = {
         module="bench.gpu_check.test_runs", short_s=40, long_s=240, cell_limit_s=math.inf
     ),
 }
+
+
+def with_needed(names: Iterable[str]) -> list[str]:
+    """These steps in their order, and the earlier ones that they need."""
+    order, chosen = list(STEPS), set(names)
+    last = max(map(order.index, chosen))
+    return [name for name in order[: last + 1] if name in chosen or STEPS[name].is_needed]
+
+
 # A step ends when its running cell does, and the last one may be stopped a little late.
 SPARE_S = 15.0
 NO_TIME = "left out: no time"

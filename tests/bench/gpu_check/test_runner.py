@@ -13,7 +13,7 @@ import torch
 from bench.gpu_check import runner
 from bench.gpu_check.__main__ import main
 from bench.gpu_check.findings import Findings
-from bench.gpu_check.timetable import NO_TIME, STEPS, CheckStep, Duration
+from bench.gpu_check.timetable import NO_TIME, STEPS, CheckStep, Duration, with_needed
 from tests.processes import is_alive, wait_until_dead
 
 # A module of cells, in the place of a step's. `sitecustomize` runs before everything else.
@@ -137,6 +137,13 @@ def test_a_step_without_time_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert main([*DRY, str(tmp_path)]) == 1
     step = _found(tmp_path)
     assert (step["status"], step["error"], step["found"]) == ("out of time", NO_TIME, {})
+
+
+def test_chosen_steps_come_in_order_behind_those_that_they_need() -> None:
+    assert with_needed(STEPS) == list(STEPS)
+    assert with_needed(["capabilities"]) == ["capabilities"]
+    chosen = with_needed(["loaders", "decoding"])
+    assert chosen == ["capabilities", "videos", "decoding", "loaders"]
 
 
 def test_both_lengths_end_in_time() -> None:

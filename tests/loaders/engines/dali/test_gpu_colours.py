@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
 
+from loaders import open_loader
 from loaders.plan import stage_views
 from loaders.yuv import BT601_TO_BT709
 from shards.format.manifest import Manifest, read_manifest
@@ -44,7 +45,10 @@ def test_real_clips(real_shards: Manifest, preset: str, tmp_path: Path) -> None:
 
 
 def test_saturated_edges_need_the_oracle_for_a_gpu(tmp_path: Path) -> None:
-    """Stripes of red and blue: the other oracle is beyond the limits, even those for a GPU."""
+    """Stripes of red and blue: the other oracle is beyond the limits, even those for a GPU.
+
+    `fused` and that oracle are as far away as docs/dali.md says.
+    """
     colours = np.array([[220, 20, 20], [20, 20, 220]], np.uint8)
     stripes = colours[np.arange(160) // 5 % 2]
     make_video(
@@ -60,6 +64,13 @@ def test_saturated_edges_need_the_oracle_for_a_gpu(tmp_path: Path) -> None:
         assert_parity(shards, spec, tmp_path, engine="dali", is_centred=True, **STRICT)
         with pytest.raises(AssertionError, match="mean"):
             assert_parity(shards, spec, tmp_path, engine="dali", **LIMITS["cuda"])
+        dali, fused, reference = (
+            next(open_loader(shards, spec, engine=engine, device="cpu", batch_size=1).batches(0))
+            for engine in ("dali", "fused", "reference")
+        )
+    for other, levels in ((fused, 14.7), (reference, 14.6)):
+        error = (dali.views["clips"] - other.views["clips"]).abs().mean()
+        assert 255 * float(error) == pytest.approx(levels, abs=0.1)
 
 
 def test_how_far_saturated_bt709_is_off() -> None:
