@@ -58,7 +58,10 @@ def run_steps(options: Options) -> bool:
             paths = write_report(options.out)
         print(f"written to {' and '.join(map(str, paths))}; {time.time() - began_s:.0f} s")
     found = [Findings.read(_file(options, name)) for name in options.steps]
-    return all(findings.status == "passed" for findings in found)
+    have_passed = all(findings.status == "passed" for findings in found)
+    if not have_passed:
+        print("not everything has passed; the same command goes on with the rest")
+    return have_passed
 
 
 def _step_end_s(options: Options, index: int, end_s: float) -> float:
@@ -118,7 +121,7 @@ def _run(name: str, options: Options, end_s: float) -> None:
         if not is_good(figures):
             print(f"  {cell}: {str(figures.get('problem', figures))[:200]}", flush=True)
     if error:
-        print(f"  {error}", flush=True)
+        print(f"  the rest: {error}", flush=True)
 
 
 def _run_processes(name: str, options: Options, end_s: float) -> str:

@@ -132,9 +132,14 @@ def test_the_cell_of_an_earlier_start_is_not_blamed(made_up: Path, tmp_path: Pat
     assert step["error"] == "exit code 1: RuntimeError: no such driver"
 
 
-def test_a_step_without_time_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_without_time_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(runner, "SPARE_S", 60.0 * Duration.SHORT)
     assert main([*DRY, str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert f"  the rest: {NO_TIME}\n" in printed
+    assert printed.endswith("the same command goes on with the rest\n")
     step = _found(tmp_path)
     assert (step["status"], step["error"], step["found"]) == ("out of time", NO_TIME, {})
 
