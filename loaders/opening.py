@@ -48,6 +48,7 @@ def open_loader(
     num_workers: int | None = None,
     in_process: bool | None = None,
     lookahead_mb: int | None = None,
+    max_kept_batches: int | None = None,
     layout: Layout | None = None,
     on_error: Literal["raise", "skip"] | Skip = "raise",
 ) -> Loader:
@@ -91,6 +92,9 @@ def open_loader(
             with them anyway. For dali these are the threads that read.
         lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
             least two batches are in work.
+        max_kept_batches: For the loader process only, not for dali: how many batches of an
+            iteration you may keep in the memory that both processes share, 2 by default. If you
+            keep more, you get copies of the further ones. Each takes the memory of a batch.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
             on the videos, which takes some seconds, or a `DaliViews` for a usual layout. Every
             layout gives the same batches; with `DaliViews.KERNEL` they are the same up to rounding.
@@ -121,6 +125,7 @@ def open_loader(
         num_workers=num_cpus() if num_workers is None else num_workers,
         in_process=in_process,
         lookahead_mb=lookahead_mb,
+        max_kept_batches=max_kept_batches,
         layout=layout,
     )
     opened = partial(_opened, planner, making, subset.visible_labels(manifest))

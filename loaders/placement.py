@@ -14,6 +14,7 @@ from loaders.engines.memory import refuse_too_much, usual_picture_px
 from loaders.engines.threads import LOOKAHEAD_MB
 from loaders.loader_process.messages import RenderVideos
 from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
+from loaders.loader_process.ring import MAX_KEPT_BATCHES
 from loaders.plan.planner import Planner
 from loaders.producer import LocalProducer, Producer
 from loaders.transfer import pin
@@ -31,14 +32,20 @@ class Making:
     num_workers: int
     in_process: bool | None
     lookahead_mb: int | None
+    max_kept_batches: int | None
     layout: Layout | None
 
     def __post_init__(self) -> None:
         if self.num_workers < 1:
             raise InputError(f"num_workers is {self.num_workers}: give 1 or more, or leave it out")
-        if self.lookahead_mb is not None and self.lookahead_mb < 1:
+        for name in ("lookahead_mb", "max_kept_batches"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}: give 1 or more, or leave it out")
+        if self.max_kept_batches is not None and self._is_here:
             raise InputError(
-                f"lookahead_mb is {self.lookahead_mb}: give 1 or more, or leave it out"
+                f"max_kept_batches is {self.max_kept_batches}, but it is for the loader process,"
+                " and the threads run in this process: give in_process=False, or leave it out"
             )
         if isinstance(self.layout, str):
             object.__setattr__(self, "layout", one_of(DaliViews, "layout", self.layout))
@@ -70,8 +77,9 @@ class Making:
         return self.device.type == "cpu" if self.in_process is None else self.in_process
 
     def _open_dali(self, planner: Planner) -> Producer:
-        if self.lookahead_mb is not None:
-            raise InputError("lookahead_mb is not for the engine dali: leave it out")
+        for name in ("lookahead_mb", "max_kept_batches"):
+            if getattr(self, name) is not None:
+                raise InputError(f"{name} is not for the engine dali: leave it out")
         reader = ShardReader(planner.manifest, cache=self.cache)
         engine = open_dali(planner, reader, self.dtype, self.device, self.num_workers, self.layout)
         if self._is_here:
@@ -113,5 +121,6 @@ class Making:
                 lookahead_mb=lookahead_mb,
                 picture_px=picture_px,
             ),
+            max_kept=self.max_kept_batches or MAX_KEPT_BATCHES,
             prepare=prepare,
         )

@@ -1,6 +1,8 @@
-"""The end of processes that a test has not started itself, as /proc shows it."""
+"""Processes that a test has not started itself, and the memory of loaders, as /proc shows them."""
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -39,3 +41,26 @@ def loader_process(parent: int) -> int | None:
         if b"loaders.loader_process.child" in command:
             return int(path)
     return None
+
+
+_RING = "/memfd:timebalance-loader"
+
+
+def ring_files(pid: int | str = "self") -> dict[int, int]:
+    """The open files of a process that hold a ring: a file's number -> its size in bytes."""
+    rings = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor of this folder
+            if os.readlink(path).startswith(_RING):
+                found = path.stat()
+                rings[found.st_ino] = found.st_size
+    return rings
+
+
+def is_in_ring(address: int) -> bool:
+    """Whether memory of this process lies in a ring."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if begin <= address < end:
+            return _RING in line
+    raise AssertionError("the address lies in no mapping")

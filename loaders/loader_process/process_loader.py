@@ -48,7 +48,7 @@ class ProcessLoader:
         work: RenderVideos | ReadVideos,
         shapes: Sequence[tuple[int, ...]],
         dtype: str,
-        max_held: int,
+        max_kept: int,
         prepare: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         """Opens it in the loader process, which it starts if there is none.
@@ -60,14 +60,14 @@ class ProcessLoader:
             work: What it does.
             shapes: The shapes of a batch's arrays.
             dtype: NumPy's name of their type.
-            max_held: See `Ring`.
+            max_kept: See `Ring`.
             prepare: Gets the memory of each new ring, as bytes.
 
         Raises:
             InputError: The process cannot be started, or an argument is unusable.
         """
         self._planner, self._number = planner, next(_numbers)
-        self._max_held, self._prepare = max_held, prepare
+        self._max_kept, self._prepare = max_kept, prepare
         self._process: LoaderProcess | None = shared_process()
         opened = self._process.ask(
             OpenLoader(
@@ -83,7 +83,7 @@ class ProcessLoader:
         self._layout = RingLayout(
             shapes=tuple(shapes),
             dtype=dtype,
-            num_slots=opened.num_batches_ahead + 1 + max_held,
+            num_slots=opened.num_batches_ahead + 1 + max_kept,
         )
         self._idle: list[tuple[int, Ring]] = []  # rings that no iteration uses
         # Where nobody closes it, the next loader's request does.
@@ -114,9 +114,10 @@ class ProcessLoader:
         return self._iterate(epoch, start, finish)
 
     def memory_mb(self) -> float:
-        """MiB that the engine and the ring will take."""
-        # The consumer may keep one batch more than with an engine in this process.
-        return self._engine_mb + self._layout.num_bytes / self._layout.num_slots / MB
+        """MiB that the engine and one ring will take."""
+        # The engine's own prediction counts one batch that the consumer keeps.
+        slot_mb = self._layout.num_bytes / self._layout.num_slots / MB
+        return self._engine_mb + (self._max_kept - 1) * slot_mb
 
     def close(self) -> None:
         """Closes it. Generators that have not ended must not be used afterwards."""
@@ -160,7 +161,7 @@ class ProcessLoader:
                 self._idle.append((number, ring))
 
     def _new_ring(self) -> tuple[int, Ring]:
-        ring = Ring(self._layout, self._max_held)
+        ring = Ring(self._layout, self._max_kept)
         if self._prepare is not None:
             self._prepare(ring.memory)
         return next(_numbers), ring

@@ -12,7 +12,6 @@ from loaders.engines.engine import Rendered
 from loaders.engines.threads import view_shapes
 from loaders.loader_process.messages import Made, ReadVideos, RenderVideos, video_error
 from loaders.loader_process.process_loader import ProcessLoader
-from loaders.loader_process.ring import MAX_HELD
 from loaders.plan.planner import Planner
 from shards.reader import ShardError
 
@@ -32,6 +31,7 @@ class ProcessProducer:
         cache: bool,
         num_workers: int,
         work: RenderVideos,
+        max_kept: int,
         prepare: Callable[[np.ndarray], None] | None,
     ) -> None:
         """See `ProcessLoader`."""
@@ -42,7 +42,7 @@ class ProcessProducer:
             work=work,
             shapes=view_shapes(planner.spec, planner.batch_size),
             dtype=work.dtype,
-            max_held=MAX_HELD,
+            max_kept=max_kept,
             prepare=prepare,
         )
 
@@ -87,7 +87,7 @@ class DaliProducer:
             # A page takes room once it is written, so a slot takes what its largest batch took.
             shapes=[(planner.batch_size * sample_bytes,)],
             dtype="uint8",
-            max_held=engine.layout.num_batches + 1,  # those in DALI, and the one that comes next
+            max_kept=engine.layout.num_batches + 1,  # those in DALI, and the one that comes next
         )
 
     @property

@@ -3,7 +3,7 @@
 The memory is an anonymous file (memfd). It has no name that could be left behind, /dev/shm does not
 limit it, and it ends with the last process that maps it. A slot holds one batch. It goes back to
 the loader process when no tensor refers to it any more. So a batch is never copied or pickled, but
-for one case: a consumer that keeps more than `max_held` batches gets copies of the further ones.
+for one case: a consumer that keeps more than `max_kept` batches gets copies of the further ones.
 Otherwise it would wait for ever for a slot that it keeps itself.
 """
 
@@ -18,7 +18,7 @@ from threading import RLock
 
 import numpy as np
 
-MAX_HELD = 2
+MAX_KEPT_BATCHES = 2
 """Batches that a training may keep before it gets copies: the current one and the next."""
 _PAGE_BYTES = mmap.PAGESIZE
 
@@ -72,12 +72,12 @@ class Ring:
         memory: (N,) uint8, all of it.
     """
 
-    def __init__(self, layout: RingLayout, max_held: int = MAX_HELD) -> None:
+    def __init__(self, layout: RingLayout, max_kept: int = MAX_KEPT_BATCHES) -> None:
         """Reserves the memory. A page takes room once it is written.
 
-        `max_held` is how many batches the consumer may keep before it gets copies.
+        `max_kept` is how many batches the consumer may keep before it gets copies.
         """
-        self.layout, self._max_held = layout, max_held
+        self.layout, self._max_kept = layout, max_kept
         self.descriptor = os.memfd_create("timebalance-loader")
         weakref.finalize(self, os.close, self.descriptor)
         os.ftruncate(self.descriptor, layout.num_bytes)
@@ -85,7 +85,7 @@ class Ring:
         self._owner_pid = os.getpid()
         self._free = list(range(layout.num_slots))
         self._lent: set[int] = set()  # to the other process
-        self._num_held = 0  # by the consumer
+        self._num_kept = 0  # by the consumer
         self._give: Callable[[int], None] | None = None
         # A tensor may end anywhere, also while this thread has the lock.
         self._lock = RLock()
@@ -107,8 +107,8 @@ class Ring:
         """The views in a slot that the other process has filled; one array for each group."""
         with self._lock:
             self._lent.remove(slot)
-            self._num_held += 1
-            is_copy = self._num_held > self._max_held
+            self._num_kept += 1
+            is_copy = self._num_kept > self._max_kept
         arrays = self.layout.arrays(self.memory, slot)
         if is_copy:
             copies = [array.copy() for array in arrays]
@@ -131,7 +131,7 @@ class Ring:
 
     def _take_back(self, slot: int) -> None:
         with self._lock:
-            self._num_held -= 1
+            self._num_kept -= 1
             self._free.append(slot)
             self._give_free_slots()
 

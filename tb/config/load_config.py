@@ -125,6 +125,12 @@ def _refuse_unused(config: Config) -> None:
             f"machine.tune is true, but machine.engine is {machine.engine!r}, which has no layouts"
             " to try: --set machine.engine=dali, or machine.tune=false"
         )
+    if machine.max_kept_batches is not None and machine.in_process:
+        raise InputError(
+            f"machine.max_kept_batches is {machine.max_kept_batches}, but machine.in_process"
+            " is true and it is for the loader process: --set machine.in_process=false, or"
+            " machine.max_kept_batches=null"
+        )
     if machine.compile_mode != plain.compile_mode and machine.compile == Compile.OFF:
         raise InputError(
             f"machine.compile_mode is {machine.compile_mode!r}, but machine.compile is 'off': --set"

@@ -245,6 +245,9 @@ class Machine(_Section):
             when training, and otherwise as in `open_loader`.
         lookahead_mb: The memory that a loader's batches in work may take, MiB; at least two batches
             are in work. Not for the engine dali. Null: the default of `open_loader`.
+        max_kept_batches: How many batches a training stream may keep in the memory that it shares
+            with the loader process; it gets copies of further ones. Not for the engine dali. Null:
+            the default of `open_loader`.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
         tune: Lets the DALI engine try a few layouts before a stage. With engine "auto", first the
             faster of its usual layout and fused is found; fused has no layouts to try.
@@ -276,6 +279,7 @@ class Machine(_Section):
     num_workers: int | None = Field(None, ge=1)
     in_process: bool | None = None
     lookahead_mb: int | None = Field(None, ge=1)
+    max_kept_batches: int | None = Field(None, ge=1)
     num_threads: int | None = Field(None, ge=1)
     tune: bool = False
     gpu_memory_mb: float | None = Field(None, gt=0)

@@ -171,6 +171,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         num_workers=world.num_workers(machine.num_workers),
         in_process=_in_process(config),
         lookahead_mb=machine.lookahead_mb,
+        max_kept_batches=machine.max_kept_batches,
         layout=layout,
         on_error=machine.fault_policy,
     )

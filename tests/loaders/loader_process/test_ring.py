@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loaders.loader_process.ring import MAX_HELD, Ring, RingLayout
+from loaders.loader_process.ring import MAX_KEPT_BATCHES, Ring, RingLayout
 from tests.loaders.forks import forks
 
 LAYOUT = RingLayout(shapes=((2, 1, 3, 4, 4, 3), (2, 2, 3, 4, 4, 3)), dtype="float32", num_slots=5)
@@ -50,7 +50,7 @@ def test_what_is_kept_never_changes_and_what_is_not_kept_is_used_again(keeps: li
             bool((tensor == batch).all()) for batch, (_, kept) in held.items() for tensor in kept
         )
         held = {batch: one for batch, one in held.items() if one[0] > number}
-        num_kept = min(len(held), MAX_HELD)
+        num_kept = min(len(held), MAX_KEPT_BATCHES)
         assert len(other.free) >= LAYOUT.num_slots - num_kept
     held.clear()
     assert sorted(other.free) == list(range(LAYOUT.num_slots))

@@ -137,6 +137,11 @@ def test_on_and_off_need_no_quotes() -> None:
             "machine.engine=dali",
         ),
         (
+            ["machine.in_process=true", "machine.max_kept_batches=3"],
+            "machine.max_kept_batches is 3",
+            "machine.in_process=false",
+        ),
+        (
             ["machine.compile=off", "machine.compile_mode=max-autotune"],
             "machine.compile_mode is 'max-autotune'",
             "machine.compile=on",
