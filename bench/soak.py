@@ -1,11 +1,12 @@
 """Many epochs with every engine: at the end a loader holds no more than after its second epoch.
 
-The engines of a CPU run twice: with threads in this process, and in the loader process.
+Each runs twice: with its threads in this process, and in the loader process (for dali, the threads
+that read).
 
     python -m bench.soak [--epochs 100] [--shards DIR] [--engines fused dali reference]
 
 Open descriptors, processes, threads and shared memory must be the same, and the resident memory may
-have grown by 64 MB. This process and all its descendants count. When the loader is closed, the same
+have grown by 64 MB, in this process and in the loader process. When the loader is closed, the same
 holds in comparison with an earlier loader of the same kind. Without --shards, eight made-up videos
 are stored as VP9 and as MJPEG, which DALI decodes on a CPU. The VP9 files are also stored with the
 recipe `copy`: without a packet index, they are read whole.
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,34 +51,29 @@ _PLACES = {True: "threads", False: "process"}
 
 @dataclass(frozen=True, kw_only=True)
 class Holdings:
-    """What this process and its descendants hold at one moment.
+    """What one process holds at one moment.
 
     Attributes:
-        processes: How many there are.
         descriptors: Open files, pipes and sockets.
         threads: How many there are.
         shared_bytes: Resident shared memory.
-        memory_bytes: Resident memory; a page that several processes share counts for each.
+        memory_bytes: Resident memory, the shared one included.
     """
 
-    processes: int
     descriptors: int
     threads: int
     shared_bytes: int
     memory_bytes: int
 
     @classmethod
-    def now(cls) -> "Holdings":
+    def of(cls, pid: int) -> "Holdings":
         """Reads them from /proc."""
-        gc.collect()
-        pids = list(_descendants(os.getpid()))
-        memories = [_memory_kb(pid) for pid in pids]
+        memory = _memory_kb(pid)
         return cls(
-            processes=len(pids),
-            descriptors=sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids),
-            threads=sum(map(_num_threads, pids)),
-            shared_bytes=1024 * sum(memory["RssShmem"] for memory in memories),
-            memory_bytes=1024 * sum(memory["VmRSS"] for memory in memories),
+            descriptors=len(os.listdir(f"/proc/{pid}/fd")),
+            threads=_num_threads(pid),
+            shared_bytes=1024 * memory["RssShmem"],
+            memory_bytes=1024 * memory["VmRSS"],
         )
 
     def changes_since(self, before: "Holdings") -> list[str]:
@@ -90,6 +87,28 @@ class Holdings:
         if self.memory_bytes - before.memory_bytes > _TOLERANCE_BYTES:
             changed.append("memory_bytes")
         return [f"{name} {then[name]} -> {now[name]}" for name in changed]
+
+
+def _held_now() -> list[Holdings]:
+    """Of this process, and of its descendants."""
+    gc.collect()
+    return [Holdings.of(pid) for pid in _descendants(os.getpid())]
+
+
+def _changes(before: Sequence[Holdings], after: Sequence[Holdings]) -> list[str]:
+    """What has changed in each process, for people."""
+    changes = [
+        f"{name}: {text}"
+        for name, one, other in zip(_process_names(), before, after, strict=False)
+        for text in other.changes_since(one)
+    ]
+    if len(after) != len(before):
+        changes.append(f"processes {len(before)} -> {len(after)}")
+    return changes
+
+
+def _process_names() -> Iterator[str]:
+    return chain(["training"], repeat("loader process"))
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -117,19 +136,18 @@ def _memory_kb(pid: int) -> dict[str, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a line for each engine and set; exits with 1 if a loader holds more at the end."""
+    """Prints a line for each process, engine and set; exits with 1 if one holds more at the end."""
     options = _parse(arguments)
     torch.set_num_threads(1)  # torch starts its threads when it likes
     problems = []
     with TemporaryDirectory() as folder:
         sets = [options.shards] if options.shards else list(_made_sets(Path(folder)))
-        names = f"{'set':8}{'engine':11}{'in':9}"
+        names = f"{'set':8}{'engine':11}{'in':9}{'process':16}"
         print(f"{names}{'files':>6}{'threads':>8}{'shared MB':>10}{'RSS MB':>18}")
         for shards in sets:
             for engine in options.engines:
                 for in_process in _PLACES:
-                    if in_process or engine != EngineName.DALI:  # which has no loader process
-                        problems += _soaked(shards, engine, in_process, options.epochs)
+                    problems += _soaked(shards, engine, in_process, options.epochs)
     for problem in problems:
         print(problem, file=sys.stderr)
     sys.exit(bool(problems))
@@ -165,25 +183,27 @@ def _made_sets(folder: Path) -> Iterator[Path]:
 
 
 def _soaked(shards: Path, engine: str, in_process: bool, num_epochs: int) -> list[str]:
-    """Prints what a loader holds, and returns what has changed."""
+    """Prints a line for each process of a loader, and returns what has changed."""
     _, before = _held(shards, engine, in_process, _WARM_UP_EPOCHS)
     held, closed = _held(shards, engine, in_process, num_epochs)
     early, late = held[_WARM_UP_EPOCHS - 1], held[-1]
-    print(
-        f"{shards.name:8}{engine:11}{_PLACES[in_process]:9}{late.descriptors:6}{late.threads:8}"
-        f"{late.shared_bytes / 1e6:10.1f}"
-        f"{early.memory_bytes / 1e6:9.1f} -> {late.memory_bytes / 1e6:.1f}"
-    )
-    name, changes = f"{shards.name}, {engine}, {_PLACES[in_process]}", late.changes_since(early)
+    for process, one, other in zip(_process_names(), early, late, strict=False):
+        print(
+            f"{shards.name:8}{engine:11}{_PLACES[in_process]:9}{process:16}"
+            f"{other.descriptors:6}{other.threads:8}{other.shared_bytes / 1e6:10.1f}"
+            f"{one.memory_bytes / 1e6:9.1f} -> {other.memory_bytes / 1e6:.1f}",
+            flush=True,
+        )
+    name = f"{shards.name}, {engine}, {_PLACES[in_process]}"
     return [
-        *(f"{name}: epoch {_WARM_UP_EPOCHS} -> {num_epochs}: {text}" for text in changes),
-        *(f"{name}: after closing: {text}" for text in closed.changes_since(before)),
+        *(f"{name}: epoch {_WARM_UP_EPOCHS} -> {num_epochs}: {x}" for x in _changes(early, late)),
+        *(f"{name}: after closing: {text}" for text in _changes(before, closed)),
     ]
 
 
 def _held(
     shards: Path, engine: str, in_process: bool, num_epochs: int
-) -> tuple[list[Holdings], Holdings]:
+) -> tuple[list[list[Holdings]], list[Holdings]]:
     """What is held after each epoch of a new loader, and after it is closed."""
     held = []
     with open_loader(
@@ -200,8 +220,8 @@ def _held(
             for _batch in loader:
                 pass
             del _batch  # its memory is used again
-            held.append(Holdings.now())
-    return held, Holdings.now()
+            held.append(_held_now())
+    return held, _held_now()
 
 
 if __name__ == "__main__":

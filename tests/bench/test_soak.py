@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from types import TracebackType
@@ -25,9 +26,11 @@ def test_no_engine_holds_more_at_the_end(tmp_path: Path) -> None:
         command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = {tuple(line.split()[:3]) for line in done.stdout.splitlines()[1:]}
-    parts = (("vp9", "mjpeg", "copy"), ("fused", "reference"), ("threads", "process"))
-    assert rows >= set(product(*parts))
+    rows = {tuple(line.split()[:4]) for line in done.stdout.splitlines()[1:]}
+    engines = ("fused", "reference", *(("dali",) if find_spec("nvidia.dali") else ()))
+    processes = (("threads", "training"), ("process", "training"), ("process", "loader"))
+    sets = ("vp9", "mjpeg", "copy")
+    assert rows == {(*names, *which) for *names, which in product(sets, engines, processes)}
     # Torch makes a folder for its compiler there.
     assert all(path.name.startswith("torchinductor") for path in tmp_path.iterdir())
 
@@ -69,10 +72,10 @@ def _child() -> "subprocess.Popen[bytes]":
 @pytest.mark.parametrize(
     ("leak", "field"),
     [
-        (lambda: os.memfd_create("kept"), "descriptors"),
-        (_thread, "threads"),
+        (lambda: os.memfd_create("kept"), "training: descriptors"),
+        (_thread, "training: threads"),
         (_child, "processes"),
-        (lambda: b"x" * 100_000_000, "memory_bytes"),
+        (lambda: b"x" * 100_000_000, "training: memory_bytes"),
     ],
 )
 def test_what_is_kept_is_noticed(
