@@ -56,6 +56,7 @@ def _loader(manifest: Manifest, config: Config, num_videos: int) -> Loader:
         cache=config.machine.cache,
         engine=config.machine.engine,
         device="cpu",
+        in_process=config.machine.in_process,
         dtype="uint8",
         seed=config.machine.seed,
     )

@@ -15,7 +15,6 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -28,6 +27,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
+from tests.loaders.first_code import run_first
 from tests.make_videos import make_video
 from tests.paired import paired
 
@@ -109,20 +109,20 @@ def test_a_bad_video_is_skipped_and_listed(
     assert json.loads(line) == {"key": key, "reason": loader.bad[key]}
 
 
-@pytest.mark.parametrize("place", ["threads here"], indirect=True)
-def test_a_remote_shard_that_is_gone_is_skipped_and_named(
-    numbered_shards: Manifest,
-    tiny_views: ViewSpec,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def url(numbered_shards: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A copy of the shards that is read as a remote one, also by another process."""
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
-    url = f"memory://{tmp_path.name}/shards"
-    remote = fsspec.filesystem("memory")
-    remote.put(f"{numbered_shards.root}/", f"{url}/", recursive=True)
+    shutil.copytree(numbered_shards.root, tmp_path / "remote")
+    return f"local:///{tmp_path}/remote"
+
+
+def test_a_remote_shard_that_is_gone_is_skipped_and_named(
+    numbered_shards: Manifest, tiny_views: ViewSpec, tmp_path: Path, url: str
+) -> None:
     gone = numbered_shards.shard_names[0]
     lost = set(np.flatnonzero(numbered_shards.shard_index == 0).tolist())
-    remote.rm(f"{url}/{gone}")
+    (tmp_path / "remote" / gone).unlink()
     with pytest.raises(LoaderError, match=rf" in .*{gone}: "):
         list(open_loader(url, tiny_views).batches(0))
     loader = open_loader(url, tiny_views, on_error=Skip(max_bad_share=1.0))
@@ -132,16 +132,7 @@ def test_a_remote_shard_that_is_gone_is_skipped_and_named(
     assert all(f"{key} in " in reason for key, reason in loader.bad.items())
 
 
-@pytest.mark.parametrize("place", ["threads here"], indirect=True)
-def test_a_cache_that_cannot_be_written_is_no_bad_video(
-    numbered_shards: Manifest,
-    tiny_views: ViewSpec,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
-    url = f"memory://{tmp_path.name}/shards"
-    fsspec.filesystem("memory").put(f"{numbered_shards.root}/", f"{url}/", recursive=True)
+def test_a_cache_that_cannot_be_written_is_no_bad_video(url: str, tiny_views: ViewSpec) -> None:
     loader = open_loader(url, tiny_views, on_error=Skip(max_bad_share=1.0))
     loader.manifest.root.rmdir()
     loader.manifest.root.touch()
@@ -219,18 +210,30 @@ def test_a_shard_that_changes_while_reading_is_named(
         list(batches)
 
 
-@pytest.mark.parametrize("place", ["threads here"], indirect=True)
+_DYING = """
+def die(*_):
+    raise {failure}("worker")
+
+import loaders.engines.fused.render
+loaders.engines.fused.render.render_video = die
+"""
+
+
 @pytest.mark.parametrize("failure", [MemoryError, SystemExit, ZeroDivisionError])
 def test_a_dying_worker_is_noticed_at_once(
     numbered_shards: Manifest,
     tiny_views: ViewSpec,
+    place: str,
     failure: type[BaseException],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def die(*_: object) -> float:
-        raise failure("worker")
-
-    monkeypatch.setattr("loaders.engines.fused.render.render_video", die)
+    dying = _DYING.format(failure=failure.__name__)
+    if place == "loader process":
+        run_first(dying, tmp_path, monkeypatch)
+    else:
+        monkeypatch.setattr("loaders.engines.fused.render.render_video", None)  # restores it
+        exec(dying)
     loader = open_loader(numbered_shards, tiny_views, on_error="skip")
     with pytest.raises(failure, match="worker"):
         list(loader.batches(0))

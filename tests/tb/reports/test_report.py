@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from loaders import open_loader
+from loaders.loader_process.process_producer import ProcessProducer
+from loaders.producer import LocalProducer
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
@@ -19,6 +21,7 @@ from tb.method.calibration import CALIBRATION, Calibration
 from tb.method.streams import pretrain_views
 from tb.method.teacher_inspection import INSPECTION, inspect_teachers, write_inspection
 from tb.reports.report import verdict, weights_note, write_report
+from tb.reports.view_sheet import _loader as view_sheet_loader
 from tb.reports.view_sheet import view_sheet
 from tb.stage_kinds import StageKind, TeacherWeights
 from tb.weights.checkpoint import CHECKPOINT
@@ -214,6 +217,19 @@ def test_the_view_sheet_shows_the_first_batch_pixel_by_pixel(
             thumb = clips[row, :, time].permute(1, 2, 0).repeat_interleave(2, 0)
             thumb = thumb.repeat_interleave(2, 1).numpy()  # 16 px shown at 32
             assert _appears(thumb, sheet)
+
+
+def test_the_view_sheet_is_the_same_from_the_loader_process(
+    manifest: Manifest, config: Config
+) -> None:
+    sheets = []
+    for in_process, producer in ((True, LocalProducer), (False, ProcessProducer)):
+        machine = config.machine.model_copy(update={"in_process": in_process})
+        placed = config.model_copy(update={"machine": machine})
+        with view_sheet_loader(manifest, placed, 2) as loader:
+            assert isinstance(loader.producer, producer)
+        sheets.append(view_sheet(manifest, placed, num_videos=2).tobytes())
+    assert sheets[0] == sheets[1]
 
 
 def _appears(thumb: np.ndarray, sheet: np.ndarray) -> bool:
