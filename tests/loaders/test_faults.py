@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from loaders import Loader, LoaderError, Skip, open_loader
+from loaders.engines.fused import render
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
@@ -232,8 +233,8 @@ def test_a_dying_worker_is_noticed_at_once(
     if place == "loader process":
         run_first(dying, tmp_path, monkeypatch)
     else:
-        monkeypatch.setattr("loaders.engines.fused.render.render_video", None)  # restores it
-        exec(dying)
+        monkeypatch.setattr(render, "render_video", render.render_video)  # restores it
+        exec(dying, {})
     loader = open_loader(numbered_shards, tiny_views, on_error="skip")
     with pytest.raises(failure, match="worker"):
         list(loader.batches(0))

@@ -1,6 +1,7 @@
 """The times of a stage are those that it took, and the verdict names the slowest one."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from loaders.engines.fused import render
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
+from tests.loaders.first_code import run_first
 
 _SLOW_S = 0.05
 
@@ -59,6 +61,44 @@ def test_a_consumer_that_never_waits_is_named() -> None:
     profile = Profile(num_videos=8, wall_s=4.0, wait_s=0.1, stages=stages)
     assert profile.verdict == "consumer-bound"
     assert "the loader keeps up" in str(profile)
+
+
+_HOLDING = """
+import loaders.engines.fused.render
+render = loaders.engines.fused.render.render_video
+
+def holding(*arguments):
+    sum(range(10_000_000))  # one call in C, which does not let go of the interpreter
+    return render(*arguments)
+
+loaders.engines.fused.render.render_video = holding
+"""
+
+
+def test_a_training_loses_launches_only_to_threads_that_share_its_interpreter(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same loader in both places; each video holds its interpreter about as long as is counted.
+
+    Between two videos a launch or a few are possible, so the shares differ by far more than what
+    other programs on the machine take away.
+    """
+
+    def kept(in_process: bool) -> float:
+        options = {"batch_size": 1, "num_workers": 1, "in_process": in_process}
+        with open_loader(numbered_shards, tiny_views, engine="fused", **options) as loader:
+            return loader.profile(num_batches=1).trainer_kept
+
+    run_first(_HOLDING, tmp_path, monkeypatch)
+    beside = kept(in_process=False)
+    monkeypatch.setattr(render, "render_video", render.render_video)  # restores it
+    exec(_HOLDING, {})
+    here = kept(in_process=True)
+    assert here < 0.2
+    assert here < beside / 5
 
 
 @pytest.mark.parametrize(("kept", "advised"), [(1.0, False), (0.62, True)])
