@@ -10,14 +10,15 @@ them once, so other work on the machine affects all equally. Medians of the roun
         [--workers 1] [--trainers launches compiled step] [--seconds 3] [--rounds 5]
         [--device cpu] [--json FILE]
 
-Columns: the trainer's speed against the trainer alone; the loader's speed against the same loader
-beside an idle trainer, and in videos/s; CPU time per video in both processes together. Below that:
-seconds from `open_loader` to the first batch, and the memory of each process.
+Columns: launches or steps per second; the share of those of the trainer alone; videos/s; the share
+of those of the same loader beside an idle trainer; the loader's CPU time per video, without the
+trainer's. Below that: seconds from `open_loader` to the first batch, and each process's memory.
 """
 
 import argparse
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -48,6 +49,8 @@ Launch = Callable[[], object]
 class Rounds:
     """The rounds of one trainer beside a loader in one place."""
 
+    trainer_alone_per_s: list[float] = field(default_factory=list)
+    trainer_per_s: list[float] = field(default_factory=list)
     trainer_kept: list[float] = field(default_factory=list)
     loader_kept: list[float] = field(default_factory=list)
     videos_per_s: list[float] = field(default_factory=list)
@@ -139,6 +142,8 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
                     loader, drain, lambda into=rates: into.append(_rate(launch, options.seconds))
                 )
             one = measured[place]
+            one.trainer_alone_per_s.append(alone)
+            one.trainer_per_s.append(rates[0])
             one.trainer_kept.append(rates[0] / alone)
             one.loader_kept.append(both / speed)
             one.videos_per_s.append(both)
@@ -147,12 +152,11 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
 
 
 def _beside(loader: Loader, drain: Drain, work: Callable[[], object]) -> tuple[float, float]:
-    """(videos/s, CPU ms per video of everything) while `work` runs."""
+    """(videos/s, the loader's CPU ms per video) while `work` runs."""
     began_s, videos, cpu_s = time.perf_counter(), drain.num_videos, _cpu_s(loader)
     work()
     num_videos = drain.num_videos - videos
     per_s = num_videos / (time.perf_counter() - began_s)
-    # The trainer's own time is in it too; it is the same in both places.
     return per_s, 1000 * (_cpu_s(loader) - cpu_s) / max(num_videos, 1)
 
 
@@ -213,11 +217,12 @@ def _pids(loader: Loader) -> list[int]:
 
 
 def _cpu_s(loader: Loader) -> float:
-    total = 0
-    for pid in _pids(loader):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _CLOCK_HZ
+    """CPU time of the loader: its process, and all threads here but the trainer's, the main one."""
+    threads = [one.native_id for one in threading.enumerate() if one is not threading.main_thread()]
+    stats = [f"/proc/self/task/{thread}/stat" for thread in threads if thread is not None]
+    stats += [f"/proc/{pid}/stat" for pid in _pids(loader)[1:]]
+    fields = [Path(stat).read_text().rpartition(")")[2].split() for stat in stats]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / _CLOCK_HZ
 
 
 def _memory_mb(pid: int) -> float:
@@ -227,11 +232,16 @@ def _memory_mb(pid: int) -> float:
 
 
 def _table(trainer: str, found: dict[str, dict[str, float]]) -> str:
-    lines = [f"{trainer:16}{'trainer keeps':>14}{'loader keeps':>14}{'videos/s':>10}{'CPU ms':>8}"]
+    unit = "launches/s" if trainer == "launches" else "steps/s"
+    alone = median(row["trainer_alone_per_s"] for row in found.values())
+    lines = [
+        f"{trainer:16}{unit:>11}{'kept':>6}{'videos/s':>10}{'kept':>6}{'CPU ms a video':>16}",
+        f"{'alone':16}{alone:11.0f}",
+    ]
     for place, row in found.items():
         lines.append(
-            f"{place:16}{row['trainer_kept']:14.2f}{row['loader_kept']:14.2f}"
-            f"{row['videos_per_s']:10.1f}{row['cpu_ms_per_video']:8.1f}"
+            f"{place:16}{row['trainer_per_s']:11.0f}{row['trainer_kept']:6.2f}"
+            f"{row['videos_per_s']:10.1f}{row['loader_kept']:6.2f}{row['cpu_ms_per_video']:16.1f}"
         )
     return "\n".join(lines)
 

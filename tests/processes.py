@@ -35,11 +35,12 @@ def _ticks(pid: int) -> int:
 
 
 def loader_process(parent: int) -> int | None:
-    """The loader process of a running command; None where it has none now."""
-    for path in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        command = Path(f"/proc/{path}/cmdline").read_bytes()
-        if b"loaders.loader_process.child" in command:
-            return int(path)
+    """The loader process of a command, which may be dead; None where there is none now."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # a process that has just ended
+            arguments = path.read_bytes().split(b"\0")
+            if b"loaders.loader_process.child" in arguments and b"%d" % parent in arguments[-3:-2]:
+                return int(path.parent.name)
     return None
 
 

@@ -23,6 +23,10 @@ def test_a_short_run_reports_both_places(
     assert places.keys() == report["costs"].keys() == set(beside_training.PLACES)
     for row in places.values():
         assert all(value > 0 for value in row.values())
+        # What one round says of the trainer is consistent.
+        assert row["trainer_kept"] * row["trainer_alone_per_s"] == pytest.approx(
+            row["trainer_per_s"]
+        )
     num_processes = {
         place: sum("process" in name for name in cost) for place, cost in report["costs"].items()
     }

@@ -13,11 +13,13 @@ import pytest
 from shards.format.manifest import Manifest
 from tb.training.metrics import METRICS, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, file_digest
-from tests.processes import loader_process, wait_until_dead
+from tests.loaders.first_code import first_code
+from tests.loaders.hand_over import Point
+from tests.processes import loader_process
 from tests.tb.conftest import QUICK
 
 STEPS = 60
-NUM_KILLS = 6
+KINDS = (*("training", "loader process") * 3, *Point)
 
 
 def _command(manifest: Manifest, out: Path, place: str) -> list[str]:
@@ -42,23 +44,32 @@ def test_kills_of_the_training_and_of_its_loader_change_no_weight(
     subprocess.run(_command(manifest, expected, "true"), check=True, capture_output=True)
     command = _command(manifest, found, "false")
     log = found / "invariant" / METRICS
-    for kill in range(NUM_KILLS):
-        until = (kill + 1) * STEPS // (NUM_KILLS + 1)
+    for number, kind in enumerate(KINDS):
+        code = kind.code(drawn.randint(1, 8)) if isinstance(kind, Point) else ""
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=first_code(code, tmp_path / f"first-{number}"),
         )
-        while len(read_metrics(log)) < until and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(drawn.random() * 0.05)
-        loader = loader_process(process.pid)
-        assert loader is not None
-        os.kill(loader if kill % 2 else process.pid, signal.SIGKILL)
+        if not isinstance(kind, Point):
+            until = (number + 1) * STEPS // (len(KINDS) + 1)
+            while len(read_metrics(log)) < until and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(drawn.random() * 0.05)
+            loader = loader_process(process.pid)
+            assert loader is not None
+            os.kill(process.pid if kind == "training" else loader, signal.SIGKILL)
         _, errors = process.communicate()
-        if kill % 2:
+        if kind == "training" or (isinstance(kind, Point) and not kind.kills_child):
+            assert process.returncode == -signal.SIGKILL, errors
+        else:
             assert process.returncode == 2, errors
             assert "was killed by SIGKILL" in errors
             assert "Traceback" not in errors
-        wait_until_dead(loader)
+        while loader_process(process.pid) is not None:
+            time.sleep(0.05)
     subprocess.run(command, check=True, capture_output=True)
     one, other = (folder / "invariant" / CHECKPOINT for folder in (expected, found))
     assert file_digest(one) == file_digest(other)
