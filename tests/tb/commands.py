@@ -4,7 +4,6 @@ Where the process is what is tested, `process` and `start` fork it from one that
 That `main` prints an `InputError` as one line and exits with 2 is shown in `cli/test_commands`.
 """
 
-import multiprocessing
 import os
 import resource
 import shlex
@@ -22,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from shards.errors import InputError
 from tb.cli import app
+from tests.forks import FORKS
 
 
 def run(*words: object, width: int | None = None) -> Result:
@@ -58,9 +58,6 @@ def usage_error(*words: object) -> str:
     return " ".join(done.stderr.replace("│", " ").split())
 
 
-_LIBRARIES = ["pytest", "torchvision", "torch.utils.tensorboard", "tb.workflow.run"]
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(_LIBRARIES)
 _OUTPUTS = {"stdout": 1, "stderr": 2}  # their descriptors
 
 
@@ -82,7 +79,7 @@ def process(*words: object, most_bytes: int | None = None) -> "CompletedProcess[
 def start(*words: object, folder: Path, most_bytes: int | None = None) -> BaseProcess:
     """The running process of a command, which writes "stdout" and "stderr" into `folder`."""
     line = [str(word) for word in words]
-    child = _FORKS.Process(target=_main, args=(line, dict(os.environ), folder, most_bytes))
+    child = FORKS.Process(target=_main, args=(line, dict(os.environ), folder, most_bytes))
     child.start()
     return child
 

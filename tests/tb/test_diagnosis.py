@@ -1,9 +1,6 @@
 """`tb doctor`: what it finds is what there is, and it leaves nothing behind."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from loaders.engines.choice import why_not_dali
 from shards.cpus import num_cpus
 from shards.errors import InputError
 from tb.version import version_text
+from tests.tb.commands import process
 
 
 def test_it_names_what_is_used(tmp_path: Path) -> None:
@@ -39,11 +37,12 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         tb.doctor(tmp_path / "none")
 
 
-def test_the_command_is_one_screen(tmp_path: Path) -> None:
+def test_the_command_is_one_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of a terminal with 80 columns and 24 lines, and it breaks no command in two."""
-    line = [sys.executable, "-m", "tb.cli", "doctor", str(tmp_path)]
-    env = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "80"}
-    done = subprocess.run(line, capture_output=True, text=True, check=True, env=env)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    done = process("doctor", tmp_path)
+    assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) <= 24
     assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", done.stdout).splitlines())) <= 80
     if "other extras" in done.stdout:

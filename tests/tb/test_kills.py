@@ -4,7 +4,6 @@ Every time, the same call again ends with what an undisturbed one leaves.
 """
 
 import json
-import multiprocessing
 import random
 import shutil
 import time
@@ -25,15 +24,12 @@ from tb.tables.grid import run_grid
 from tb.training.metrics import METRICS, read_metrics
 from tb.weights.checkpoint import CHECKPOINT
 from tb.workflow.run import run_stage
+from tests.forks import FORKS
 from tests.tb.conftest import QUICK
 from tests.tb.tables.test_grid import grid_of
 
 SEED = 2023
 _KILLS_OF_A_FOLDER = 5
-
-# A server that has imported torch forks the processes, so the kills do not meet imports alone.
-_FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["tb.tables.grid", "tb.workflow.run", "shards.ingestion.ingest"])
 
 Act = Callable[[Path, Path], object]
 """(data, out) -> nothing that counts."""
@@ -87,7 +83,8 @@ def left_in(folder: Path) -> dict[str, Any]:
 
 
 def start(act: Act, data: Path, out: Path) -> Any:
-    process = _FORKED.Process(target=act, args=(data, out), daemon=False)
+    # A forked process has its imports, so the kills do not meet imports alone.
+    process = FORKS.Process(target=act, args=(data, out), daemon=False)
     process.start()
     return process
 

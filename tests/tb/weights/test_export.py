@@ -1,8 +1,6 @@
 """Exports: the stock networks load them."""
 
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from tb.networks.backbones import build_backbone, identified_backbone
 from tb.networks.heads import Classifier, Embedder, to_channels_last
 from tb.weights.checkpoint import file_digest
 from tb.weights.export import export_weights
+from tests.tb.commands import process
 from tests.tb.weights.stock import NARROW, NUM_CLASSES, settle, stock, write_checkpoint
 
 
@@ -84,10 +83,7 @@ def test_a_self_supervised_export_holds_the_trunk_alone(tmp_path: Path) -> None:
 def test_an_export_is_the_same_file_every_time(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "checkpoint.pt", Classifier(build_backbone("small"), 5), "small")
     export_weights(tmp_path, tmp_path / "one.safetensors")
-    code = (
-        "import sys; from pathlib import Path; from tb.weights.export import export_weights;"
-        "export_weights(Path(sys.argv[1]), Path(sys.argv[2]))"
-    )
     two = tmp_path / "two.safetensors"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, tmp_path, two], check=True)
+    done = process("export", tmp_path, "--out", two)  # where strings have other hashes
+    assert done.returncode == 0, done.stderr
     assert two.read_bytes() == (tmp_path / "one.safetensors").read_bytes()
