@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 import tests.one_thread  # noqa: F401
+from tests.kept_workers import KeptWorker, end_workers
 
 pytest_plugins = ["pytester"]
 
@@ -18,10 +19,12 @@ settings.load_profile("no deadline")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_encoder() -> Iterator[None]:
-    """Ingestion starts one process, not one for each core: the start takes most of its time."""
+    """One process encodes for all ingestions here: its start takes longer than a small video."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shards.ingestion.ingest.num_cpus", lambda: 1)
+        patch.setattr("shards.ingestion.pool.Worker", KeptWorker)
         yield
+    end_workers()
 
 
 def pytest_collection_finish() -> None:

@@ -17,7 +17,6 @@ from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tb.config.load_config import dump_yaml
 from tb.config.sections import Config
-from tb.demo.videos import DemoSize, write_demo_videos
 from tb.stage_kinds import COMPARED, Teacher
 from tb.tables.published import TABLES
 from tb.weights.checkpoint import CHECKPOINT, file_digest
@@ -33,10 +32,8 @@ def work(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-def test_shard_writes_what_the_command_writes(tmp_path: Path) -> None:
-    size = DemoSize(train=2, test=1)
-    videos = tmp_path / "videos"
-    write_demo_videos(videos, size=size, seed=0, progress=lambda done, total: None)
+def test_shard_writes_what_the_command_writes(manifest: Manifest, tmp_path: Path) -> None:
+    videos = manifest.root.parent / "videos"
     report = tb.shard(videos / "train", out=tmp_path / "one", short_side=64, seed=3)
     assert (report.num_videos, report.num_skipped) == (24, 0)
     options = ("--root", videos / "train", "--out", tmp_path / "two", "--short-side", 64)
