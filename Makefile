@@ -3,8 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 FOLDERS := shards loaders tb bench tests docs
+# Every import, files and processes, the plan, the CPU engine, training and its command.
+CORE := $(addprefix tests/,test_imports.py shards/files/test_publish.py shards/format/test_manifest.py shards/ingestion/test_ingest.py \
+	shards/ingestion/test_worker.py loaders/plan loaders/test_loader.py loaders/engines/fused loaders/loader_process \
+	tb/test_losses.py tb/cli/test_commands.py tb/training/test_loop.py)
 
-.PHONY: demo test test-slow test-all test-lowest mutations lint check docs gpu-check clean
+.PHONY: demo test test-slow test-all test-lowest test-other mutations lint check docs gpu-check clean
 
 demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/report.html
 	$(BIN)/tb demo --out demo
@@ -13,8 +17,8 @@ test: $(INSTALLED)  ## the default test suite
 	@echo "The default test suite; the slow tests: make test-slow"
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: $(INSTALLED)
-	$(BIN)/pytest -m slow -n 2 --dist loadfile
+test-slow: $(INSTALLED)  ## three at a time, because many of them wait for what they kill
+	$(BIN)/pytest -m slow -n 3 --dist loadfile
 
 test-all: test test-slow  ## the default suite, then the slow one
 
@@ -22,6 +26,11 @@ test-lowest:  ## the default suite with the lowest versions that pyproject.toml 
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'
 	.venv-lowest/bin/pytest -m "not slow" -n 2 --dist loadfile
+
+test-other:  ## the tests that a new Python is likely to break, a minute: make test-other OTHER=3.13
+	PYENV_VERSION=$(OTHER) python$(OTHER) -m venv .venv-$(OTHER)
+	.venv-$(OTHER)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	.venv-$(OTHER)/bin/pytest -m "not slow" -n 2 --dist loadfile $(CORE)
 
 mutations: $(INSTALLED)  ## breaks the code in many places, and names what the tests do not notice
 	$(BIN)/python -m tests.mutations
@@ -41,7 +50,7 @@ gpu-check: $(INSTALLED)  ## on a GPU machine: checks and figures that need a GPU
 	$(BIN)/python -m bench.gpu_check --out gpu-check --minutes 8
 
 clean:  ## removes the virtual environment, caches and the demo
-	rm -rf .venv .venv-lowest demo gpu-check site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* demo gpu-check site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(FOLDERS) -name __pycache__ -prune -exec rm -rf {} +
 
 # Made again only when pyproject.toml has changed.
