@@ -23,6 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,7 +38,7 @@ from tb import losses
 from tb.config.load_config import load_config
 from tb.config.optim import Optim
 from tb.config.sections import Config
-from tb.method.pretraining import PretrainLoss
+from tb.method.pretraining import PretrainStep
 from tb.method.streams import clip_views, pretrain_views
 from tb.method.teachers import mix_teachers
 from tb.networks.backbones import build_backbone
@@ -45,6 +46,8 @@ from tb.networks.heads import Classifier, Embedder, to_channels_last
 from tb.stage_kinds import SELF_SUPERVISED, StageKind
 from tb.training.optimizer import Optimizer
 from tb.training.precision import Precision
+from tb.training.step import Step
+from tb.training.step_values import StepValues
 
 PRETRAIN = tuple(kind.value for kind in SELF_SUPERVISED)
 STAGES = (*PRETRAIN, "finetune", "student")
@@ -107,12 +110,14 @@ class TimedStep:
         self.step_bytes = 0
 
     def __call__(self) -> None:
-        batches = next(self.batches)
-        with self._autocast:
-            loss = self._loss(batches)
-        self._optimizer.backward(loss)
-        self._optimizer.clip_gradients()
-        self._optimizer.update_weights(1e-4)
+        step = Step(
+            values=StepValues(step=0, num_pieces=1),
+            streams=[iter([batch]) for batch in next(self.batches)],
+            optimizer=self._optimizer,
+            rate=1e-4,
+            autocast=self._autocast,
+        )
+        self._take(step)
 
     def measure(self, num_steps: int) -> None:
         """Times some steps."""
@@ -141,14 +146,23 @@ class TimedStep:
         model = build(build_backbone(self._job.config.backbone)).to(self._job.device)
         return to_channels_last(model) if self.variant.channels_last else model
 
+    def _take(self, step: Step) -> None:
+        job = self._job
+        if job.stage in PRETRAIN and self.variant.together:
+            kind, settings = StageKind(job.stage), job.config.pretrain
+            PretrainStep(kind=kind, model=self.model, settings=settings)(step)
+            return
+        for batches in step.batches():
+            with step.autocast:
+                loss = self._loss(batches)
+            step.backward({"loss": loss})
+        step.update()
+
     def _loss(self, batches: tuple[Any, ...]) -> Tensor:
         job = self._job
         if job.stage in PRETRAIN:
             kind = StageKind(job.stage)
-            if not self.variant.together:
-                return _terms_apart(kind, self.model, batches[0], job.config)["loss"]
-            loss = PretrainLoss(kind=kind, model=self.model, settings=job.config.pretrain)
-            return loss(batches)["loss"]
+            return _loss_apart(kind, self.model, batches[0], job.config)
         clips = [batch.views["clip"] for batch in batches]
         if self.variant.together:
             clips = [torch.cat(clips)]
@@ -170,8 +184,8 @@ def _classifier(backbone: nn.Module) -> Classifier:
     return Classifier(backbone, NUM_CLASSES)
 
 
-def _terms_apart(kind: StageKind, model: Embedder, batch: Any, config: Config) -> dict[str, Tensor]:
-    """The terms of `PretrainLoss` from one forward per view, as the released code computes them."""
+def _loss_apart(kind: StageKind, model: Embedder, batch: Any, config: Config) -> Tensor:
+    """The loss of `PretrainStep` from one forward per view, as the released code computes it."""
     temperature = config.pretrain.temperature
     short = torch.stack(
         [
@@ -190,7 +204,7 @@ def _terms_apart(kind: StageKind, model: Embedder, batch: Any, config: Config) -
             slices = torch.stack([model.slices(part.float()) for part in features], dim=1)
             terms.append(losses.distinctive_pooled_loss(short, temperature))
             terms.append(losses.distinctive_unpooled_loss(slices, short, temperature))
-    return {"loss": torch.stack(terms).sum()}
+    return torch.stack(terms).sum()
 
 
 def synthetic(job: TrainingJob, variant: Variant) -> Batches:
@@ -210,6 +224,8 @@ def synthetic(job: TrainingJob, variant: Variant) -> Batches:
         views={name: group(shape) for name, shape in groups.items()},
         labels=torch.arange(job.batch_size, device=job.device) % NUM_CLASSES,
         keys=tuple(map(str, range(job.batch_size))),
+        bad=(),
+        plan=SimpleNamespace(padded=np.zeros(job.batch_size, dtype=bool)),
     )
     while True:
         yield (batch,) * job.num_streams

@@ -16,7 +16,7 @@ from loaders.plan.draw import draw_uniform
 from shards.errors import InputError
 from tb.config.sections import Config
 from tb.registry import Registry
-from tb.training.stage import Loss, Terms
+from tb.training.step import Augment
 
 NUM_DRAWS = 16
 """Random numbers for each view."""
@@ -49,26 +49,21 @@ def registered_augmentation_name(augment: Augmentation) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentedLoss:
-    """A stage's loss of clips that went through an augmentation.
+class DrawnAugmentation:
+    """An augmentation with the random numbers that the seed and a batch's plan give it.
 
     Attributes:
-        loss: The stage's loss.
         augment: The augmentation.
         name: Its qualified name.
         seed: The run's seed.
     """
 
-    loss: Loss
     augment: Augmentation
     name: str
     seed: int
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
-        """The terms of one batch of every stream; InputError where clips change their shape."""
-        return self.loss(tuple(self._augmented(batch) for batch in batches))
-
-    def _augmented(self, batch: Batch) -> Batch:
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch with changed clips; InputError where clips change their shape."""
         flat = {group: clips.flatten(0, -5) for group, clips in batch.views.items()}
         num_views = [len(clips) // len(batch.keys) for clips in flat.values()]
         plan, size = batch.plan, sum(num_views) * NUM_DRAWS
@@ -93,14 +88,13 @@ class AugmentedLoss:
             )
 
 
-def augmenting(config: Config) -> Callable[[Loss], Loss]:
-    """What gives a stage's loss augmented clips; without an augmentation, it changes nothing.
+def augmentation_of(config: Config) -> Augment | None:
+    """What changes the training clips under the setting `augmentation`; None for nothing.
 
     Raises:
         InputError: The setting `augmentation` names something that is not registered.
     """
     name, seed = config.augmentation, config.machine.seed
     if name is None:
-        return lambda loss: loss
-    augment = _REGISTERED.find(name)
-    return lambda loss: AugmentedLoss(loss=loss, augment=augment, name=name, seed=seed)
+        return None
+    return DrawnAugmentation(augment=_REGISTERED.find(name), name=name, seed=seed)

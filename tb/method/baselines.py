@@ -42,7 +42,8 @@ from tb.networks.heads import Classifier
 from tb.registry import Registry, is_qualified
 from tb.stage_kinds import FROM_SCRATCH, Distance, StageKind
 from tb.training.bad_videos import weights_of
-from tb.training.stage import Stage, Terms
+from tb.training.stage import Stage
+from tb.training.step_values import Terms
 
 
 class UnlabelledViews(StrEnum):
@@ -274,7 +275,7 @@ def baseline_stage(kind: str, manifest: Manifest, config: Config, work: Path) ->
             Stream(part=Part.LABELLED, spec=clip_views(config)),
             Stream(part=Part.UNLABELLED, spec=unlabelled.spec(config)),
         ),
-        loss=method(model=model, settings=config.baselines, average=average),
+        step=method(model=model, settings=config.baselines, average=average).step,
         own_settings={
             "baseline": str(kind),
             "baselines": config.baselines.model_dump(mode="json"),

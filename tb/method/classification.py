@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from loaders import Batch, Part
+from loaders import Part
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.differences import Tree
@@ -20,14 +20,15 @@ from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.stage_kinds import FROM_SCRATCH, StageKind
 from tb.training.bad_videos import weights_of
-from tb.training.stage import Loss, Stage, Terms
+from tb.training.stage import Stage, TakeStep
+from tb.training.step import Step
 from tb.weights.checkpoint import CHECKPOINT
 from tb.weights.pretrained import load_pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedLoss:
-    """Cross entropy on labelled videos: fine-tuning and the supervised-only baseline.
+class SupervisedStep:
+    """A step of fine-tuning and of the supervised-only baseline: cross entropy on labelled videos.
 
     Attributes:
         model: The classifier in training.
@@ -35,11 +36,14 @@ class SupervisedLoss:
 
     model: Classifier
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
-        """The only term of one labelled batch: "loss"."""
-        (batch,) = batches
-        logits = self.model(batch.views["clip"])
-        return {"loss": losses.cross_entropy(logits, batch.labels, weights_of(batch))}
+    def __call__(self, step: Step) -> None:
+        """A whole step on labelled videos."""
+        for (labelled,) in step.batches():
+            with step.autocast:
+                logits = self.model(labelled.views["clip"])
+                loss = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+            step.backward({"loss": loss})
+        step.update()
 
 
 def new_classifier(manifest: Manifest, config: Config) -> Classifier:
@@ -82,7 +86,7 @@ def supervised_stage(
         config,
         optim=optim,
         streams=(Stream(part=Part.LABELLED, spec=clip_views(config)),),
-        loss=SupervisedLoss(model=model),
+        step=SupervisedStep(model=model),
         own_settings={"optim": optim.model_dump(mode="json"), "init": init},
     )
 
@@ -95,7 +99,7 @@ def classifier_stage(
     *,
     optim: Optim,
     streams: tuple[Stream, ...],
-    loss: Loss,
+    step: TakeStep,
     own_settings: Tree,
     average: Classifier | None = None,
     frozen: tuple[Classifier, ...] = (),
@@ -109,10 +113,10 @@ def classifier_stage(
         config: All settings.
         optim: The stage's section `optim`.
         streams: The streams of its batches.
-        loss: Its loss.
+        step: A whole step.
         own_settings: What its result depends on, beside labels and clips.
         average: Holds the running mean of the weights.
-        frozen: Other networks that the loss runs.
+        frozen: Other networks that a step runs.
     """
     validation = None
     with ExitStack() as opened:  # closes the loaders again if one of them cannot be opened
@@ -130,7 +134,7 @@ def classifier_stage(
         classes=list(manifest.classes),
         optim=optim,
         loaders=loaders,
-        loss=loss,
+        step=step,
         settings=run_settings(
             config,
             manifest,

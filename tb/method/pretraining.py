@@ -23,12 +23,14 @@ from tb.networks.heads import Embedder, to_channels_last
 from tb.stage_kinds import Reduction, StageKind
 from tb.training.bad_videos import weights_of
 from tb.training.distributed import gather, mean
-from tb.training.stage import Loss, Stage, Terms
+from tb.training.stage import Stage, TakeStep
+from tb.training.step import Step
+from tb.training.step_values import Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainLoss:
-    """L_I ("invariant"), L_D1 + L_D2 ("distinctive"), or all three ("tclr").
+class PretrainStep:
+    """A step under L_I ("invariant"), L_D1 + L_D2 ("distinctive"), or all three ("tclr").
 
     Attributes:
         kind: The stage, which decides the terms.
@@ -42,46 +44,35 @@ class PretrainLoss:
     settings: Pretrain
     queue: VideoQueue | None = None
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
-        """The terms of one batch: "loss" and each of its parts."""
-        (batch,) = batches
-        num_videos, temperature = len(batch.keys), self.settings.temperature
-        weights = weights_of(batch)
-        # One forward per kind of view: batch norm sees all short views, then all long views.
-        short_clips, long_clips = batch.views["short"], batch.views["long"]
-        short = self.model(short_clips.flatten(0, 2)).view(*short_clips.shape[:3], -1)
-        features = self.model.backbone(long_clips.flatten(0, 1))
-        terms: Terms = {}
-        # Only what a loss needs goes through the head, because its batch norm counts everything
-        # that it sees. The losses need float32, also under autocast: at a temperature of 0.1 a
-        # logit in bfloat16 is off by 0.03.
-        if self.kind is not StageKind.DISTINCTIVE:
-            long = self.model.pooled(features).view(num_videos, 2, -1)
-            with torch.autocast(features.device.type, enabled=False):
-                terms["L_I"] = self._invariant_loss(batch, long, short, weights)
-        if self.kind is not StageKind.INVARIANT:
-            slices = self.model.slices(features)
-            slices = slices.view(num_videos, 2, *slices.shape[1:])
-            reduction = self.settings.pooled_reduction
-            if self.settings.mask_reflected:
-                weights = without_reflected(batch)
-            with torch.autocast(features.device.type, enabled=False):
-                terms["L_D1"] = losses.distinctive_pooled_loss(
-                    short, temperature, reduction, weights
-                )
-                if reduction is Reduction.SUM:
-                    # The sum over the whole batch, of which this may be one piece.
-                    terms["L_D1"] = terms["L_D1"] * (self.settings.optim.batch_size / num_videos)
-                terms["L_D2"] = losses.distinctive_unpooled_loss(
-                    slices, short, temperature, weights
-                )
-        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+    def __call__(self, step: Step) -> None:
+        """A whole step on all training videos."""
+        for (batch,) in step.batches():
+            short_clips, long_clips = batch.views["short"], batch.views["long"]
+            # The losses need it: at a temperature of 0.1 a logit in bfloat16 is off by 0.03.
+            in_float32 = torch.autocast(short_clips.device.type, enabled=False)
+            terms: Terms = {}
+            with step.autocast:
+                # One forward per kind of view: batch norm sees all short views, then all long ones.
+                short = self.model(short_clips.flatten(0, 2)).view(*short_clips.shape[:3], -1)
+                features = self.model.backbone(long_clips.flatten(0, 1))
+                # Only what a loss needs goes through the head, because its batch norm counts
+                # everything that it sees.
+                if self.kind is not StageKind.DISTINCTIVE:
+                    long = self.model.pooled(features).view(*long_clips.shape[:2], -1)
+                    with in_float32:
+                        terms["L_I"] = self._invariant_loss(batch, long, short)
+                if self.kind is not StageKind.INVARIANT:
+                    slices = self.model.slices(features)
+                    slices = slices.view(*long_clips.shape[:2], *slices.shape[1:])
+                    with in_float32:
+                        terms |= self._distinctive_losses(batch, slices, short)
+                loss = torch.stack(list(terms.values())).sum()
+            step.backward({"loss": loss, **terms})
+        step.update()
 
-    def _invariant_loss(
-        self, batch: Batch, long: Tensor, short: Tensor, weights: Tensor | None
-    ) -> Tensor:
+    def _invariant_loss(self, batch: Batch, long: Tensor, short: Tensor) -> Tensor:
         """L_I. The negatives are the other videos of all processes, and those of the queue."""
-        long, short = gather(long), gather(short)
+        long, short, weights = gather(long), gather(short), weights_of(batch)
         weights = None if weights is None else gather(weights)
         temperature, videos = self.settings.temperature, self._videos(batch)
         if self.queue is None:
@@ -92,6 +83,17 @@ class PretrainLoss:
         earlier = self.queue.negatives(all_rows)
         self.queue.push(all_rows, long, short)
         return losses.invariant_loss(long, short, temperature, weights, videos, earlier)
+
+    def _distinctive_losses(self, batch: Batch, slices: Tensor, short: Tensor) -> Terms:
+        """L_D1 and L_D2, in which each video is compared with itself alone."""
+        temperature, reduction = self.settings.temperature, self.settings.pooled_reduction
+        weights = without_reflected(batch) if self.settings.mask_reflected else weights_of(batch)
+        pooled = losses.distinctive_pooled_loss(short, temperature, reduction, weights)
+        if reduction is Reduction.SUM:
+            # The sum over the whole batch, of which this may be one piece.
+            pooled = pooled * (self.settings.optim.batch_size / len(batch.keys))
+        unpooled = losses.distinctive_unpooled_loss(slices, short, temperature, weights)
+        return {"L_D1": pooled, "L_D2": unpooled}
 
     def _videos(self, batch: Batch) -> Tensor | None:
         """The manifest rows of all processes' videos, where a batch may have a video twice.
@@ -157,8 +159,8 @@ def pretrain_stage(kind: StageKind, manifest: Manifest, config: Config) -> Stage
     model = _new_embedder(manifest, config)
     num_queued = 0 if kind is StageKind.DISTINCTIVE else config.pretrain.num_queued
     queue = VideoQueue(num_queued) if num_queued else None
-    loss = PretrainLoss(kind=kind, model=model, settings=config.pretrain, queue=queue)
-    return _stage(kind.value, model, loss, manifest, config, memory=queue)
+    step = PretrainStep(kind=kind, model=model, settings=config.pretrain, queue=queue)
+    return _stage(kind.value, model, step, manifest, config, memory=queue)
 
 
 def own_pretraining_stage(
@@ -176,8 +178,8 @@ def own_pretraining_stage(
         InputError: There are fewer training videos than a batch takes.
     """
     model = _new_embedder(manifest, config)
-    loss = method(model=model, settings=config.pretrain)
-    return _stage(kind, model, loss, manifest, config, pretraining=kind)
+    step = method(model=model, settings=config.pretrain).step
+    return _stage(kind, model, step, manifest, config, pretraining=kind)
 
 
 def _new_embedder(manifest: Manifest, config: Config) -> Embedder:
@@ -197,7 +199,7 @@ def _new_embedder(manifest: Manifest, config: Config) -> Embedder:
 def _stage(
     name: str,
     model: Embedder,
-    loss: Loss,
+    step: TakeStep,
     manifest: Manifest,
     config: Config,
     memory: VideoQueue | None = None,
@@ -211,7 +213,7 @@ def _stage(
         classes=[],
         optim=optim,
         loaders=(open_stream(stream, manifest, config, optim),),
-        loss=loss,
+        step=step,
         memory=memory,
         settings=run_settings(config, manifest, pretrain=section, **own_settings),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
-from tb.method.augmentation import augmenting
+from tb.method.augmentation import augmentation_of
 from tb.method.baselines import (
     baseline_stage,
     method_folder,
@@ -45,7 +45,7 @@ def build_stage(
     Raises:
         InputError: Videos, labels, an earlier stage, or what should be registered are missing.
     """
-    name, augmented = name or default_folder(kind), augmenting(config)
+    name, augment = name or default_folder(kind), augmentation_of(config)
     if kind in SELF_SUPERVISED or registered_pretraining(kind):
         spec, optim = pretrain_views(config), config.pretrain.optim
     else:
@@ -53,7 +53,7 @@ def build_stage(
         optim = (config.finetune if kind in FINETUNED else config.student).optim
     engine = stage_engine(spec, manifest, config, optim, work / name)
     stage = _built(kind, manifest, with_engine(config, engine), work, name, init)
-    return replace(stage, name=name, engine=engine, loss=augmented(stage.loss))
+    return replace(stage, name=name, engine=engine, augment=augment)
 
 
 def default_folder(kind: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from loaders import Batch, Part
+from loaders import Part
 from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.sections import Config, Student
@@ -15,12 +15,13 @@ from tb.method.teachers import Teachers, load_teachers, mix_teachers
 from tb.networks.heads import Classifier
 from tb.stage_kinds import StageKind
 from tb.training.bad_videos import weights_of
-from tb.training.stage import Stage, Terms
+from tb.training.stage import Stage
+from tb.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentLoss:
-    """L_sup + omega L_unsup.
+class StudentStep:
+    """A step of the student: its loss is L_sup + omega L_unsup.
 
     Attributes:
         student: The network in training.
@@ -32,30 +33,30 @@ class StudentLoss:
     teachers: Teachers
     settings: Student
 
-    def __call__(self, batches: tuple[Batch, ...]) -> Terms:
-        """The terms of a labelled and an unlabelled batch: "loss", "L_sup" and "L_unsup"."""
-        labelled, unlabelled = batches
-        clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
-        rows = torch.cat([torch.from_numpy(batch.plan.rows) for batch in batches])
+    def __call__(self, step: Step) -> None:
+        """A whole step on labelled and unlabelled videos."""
+        for labelled, unlabelled in step.batches():
+            clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
+            with step.autocast:
+                # The target: p_T = s p_I + (1 - s) p_D, or p of the teacher with all the weight.
+                with torch.no_grad():
+                    probs = [net(clips).float().softmax(-1) for net in self.teachers.networks]
+                    target = probs[0]
+                    if len(probs) == 2:
+                        invariant, distinctive = probs
+                        s = self.teachers.invariant_weights_of(labelled, unlabelled)
+                        target = mix_teachers(invariant, distinctive, s)
 
-        # The target is p_T = s p_I + (1 - s) p_D. If one teacher has all the weight, it is its p.
-        with torch.no_grad():
-            probs = [teacher(clips).float().softmax(-1) for teacher in self.teachers.networks]
-            if len(probs) == 1:
-                target = probs[0]
-            else:
-                invariant, distinctive = probs
-                s = self.teachers.invariant_weight[rows].to(clips.device, non_blocking=True)
-                target = mix_teachers(invariant, distinctive, s)
-
-        logits = self.student(clips).float()
-        labels = labelled.labels
-        supervised = losses.cross_entropy(logits[: len(labels)], labels, weights_of(labelled))
-        distance = losses.distillation_loss(
-            logits, target, self.settings.distance, weights_of(labelled, unlabelled)
-        )
-        total = supervised + self.settings.omega * distance
-        return {"loss": total, "L_sup": supervised, "L_unsup": distance}
+                logits, labels = self.student(clips).float(), labelled.labels
+                supervised = losses.cross_entropy(
+                    logits[: len(labels)], labels, weights_of(labelled)
+                )
+                distance = losses.distillation_loss(
+                    logits, target, self.settings.distance, weights_of(labelled, unlabelled)
+                )
+                total = supervised + self.settings.omega * distance
+            step.backward({"loss": total, "L_sup": supervised, "L_unsup": distance})
+        step.update()
 
 
 def student_stage(
@@ -77,7 +78,7 @@ def student_stage(
         config,
         optim=config.student.optim,
         streams=(Stream(part=Part.LABELLED, spec=spec), Stream(part=Part.UNLABELLED, spec=spec)),
-        loss=StudentLoss(student=model, teachers=teachers, settings=config.student),
+        step=StudentStep(student=model, teachers=teachers, settings=config.student),
         own_settings={
             "student": config.student.model_dump(mode="json"),
             "teachers": teachers.source,

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loaders import Part
+from loaders import Batch, Part
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
@@ -34,6 +34,11 @@ class Teachers:
     networks: tuple[Classifier, ...]
     invariant_weight: Tensor
     source: Tree
+
+    def invariant_weights_of(self, *batches: Batch) -> Tensor:
+        """(B of all batches,) float32: s of each video, on the batches' device."""
+        rows = torch.cat([torch.from_numpy(batch.plan.rows) for batch in batches])
+        return self.invariant_weight[rows].to(batches[0].labels.device, non_blocking=True)
 
 
 def mix_teachers(invariant: Tensor, distinctive: Tensor, similarity: Tensor) -> Tensor:

@@ -13,8 +13,11 @@ from tb.method.baselines import supervised_only_stage
 from tb.method.pretraining import pretrain_stage
 from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.grid import Grid, Unit, findings
-from tb.training.precision import precision_of
+from tb.training.optimizer import Optimizer
+from tb.training.precision import Precision, precision_of
 from tb.training.stage import Stage
+from tb.training.step import Step
+from tb.training.step_values import StepValues
 
 # A measured batch is small, so that it fits on a GPU. On a CPU, the pretraining of slow_r50 at
 # 112 px still takes 21 GB. Time grows with the batch at most linearly, so the estimate is rather
@@ -102,18 +105,22 @@ def _time_steps(stage: Stage, machine: Machine) -> float:
     stage.model.to(loader.device).train()
     if stage.memory is not None:
         stage.memory.to(loader.device)
-    is_cuda = loader.device.type == "cuda"
-    autocast = precision_of(machine, loader.device).autocast(loader.device)
+    precision = precision_of(machine, loader.device)
+    scales_loss = precision is Precision.FP16
+    optimizer = Optimizer(stage.model, stage.optim, loader.device, scales_loss=scales_loss)
     times = []
     with closing(loader.stream()) as stream:
-        for _ in range(_NUM_STEPS):
-            batch = next(stream)
+        for number in range(_NUM_STEPS):
             began_s = time.perf_counter()
-            with autocast:
-                loss = stage.loss((batch,))["loss"]
-            loss.backward()  # type: ignore[no-untyped-call]
-            loss.item()
-            if is_cuda:
+            step = Step(
+                values=StepValues(step=number, num_pieces=1),
+                streams=[stream],
+                optimizer=optimizer,
+                rate=stage.optim.lr,
+                autocast=precision.autocast(loader.device),
+            )
+            stage.step(step)
+            if loader.device.type == "cuda":
                 torch.cuda.synchronize(loader.device)
-            times.append(time.perf_counter() - began_s)
+            times.append(time.perf_counter() - began_s - step.values.wait_s)
     return min(times)

@@ -1,8 +1,7 @@
 """The training loop: one for every stage.
 
-Two places show a whole training step: the loop in `_run_steps` below (batches, gradient,
-clipping, Adam, the running mean, the record), and the stage's loss in `tb.method` (clips, teachers'
-targets, logits, losses), which is `stage.loss` below.
+What a step does, from batches to new weights, each stage shows in one function (`stage.step`, in
+`tb.method`), with the help of `tb.training.step`.
 
 The number of a step is the whole position of a run: the loaders' streams, the learning rate and the
 log are functions of it. A checkpoint adds the weights, the optimiser, the memory of the schedule
@@ -26,7 +25,6 @@ from tb.config.load_config import CONFIG, dump_yaml, remember_config
 from tb.config.sections import Config
 from tb.config.work_data import remember_data
 from tb.named_paths import make_named_folder
-from tb.training.bad_videos import without_bad
 from tb.training.distributed import barrier, join, mean, share_weights
 from tb.training.engine_record import pixels_from, write_engine
 from tb.training.optimizer import Optimizer
@@ -36,6 +34,7 @@ from tb.training.reporter import TrainingError, reporting
 from tb.training.run_state import RunState
 from tb.training.schedule import Schedule
 from tb.training.stage import Stage
+from tb.training.step import Step
 from tb.training.step_values import StepValues
 from tb.training.tracking import check_installed
 from tb.training.world import World
@@ -125,40 +124,29 @@ def _run_steps(
     run: RunState, config: Config, world: World, precision: Precision, first: int, compiled: str
 ) -> None:
     """Runs the steps from `first` to the last."""
-    stage, optimizer, num_pieces = run.stage, run.optimizer, run.stage.optim.accumulate
-    autocast, may_skip = precision.autocast(stage.device), config.machine.may_skip
+    stage, num_pieces = run.stage, run.stage.optim.accumulate
     with ExitStack() as stack:
         streams = [
             stack.enter_context(closing(loader.stream(first * num_pieces)))
             for loader in stage.loaders
         ]
         reporter = stack.enter_context(reporting(run, config, world, precision, first))
-        for step in range(first, stage.optim.steps):
+        for number in range(first, stage.optim.steps):
             if world.size > 1:
                 # Dropout differs between processes, and depends on the step alone.
-                torch.manual_seed(_seed(config.machine.seed, step, world.rank))
-            values = StepValues(step=step, num_pieces=num_pieces)
+                torch.manual_seed(_seed(config.machine.seed, number, world.rank))
+            values = StepValues(step=number, num_pieces=num_pieces)
             begin_step(compiled)
-            for _ in range(num_pieces):
-                with values.waiting():
-                    batches = tuple(next(stream) for stream in streams)
-                values.count(batches)
-                good = without_bad(batches) if may_skip else batches
-                if good is None:
-                    values.leave_out()
-                elif not values.is_left_out:
-                    with autocast:
-                        terms = stage.loss(good)
-                    optimizer.backward(terms["loss"] / num_pieces)
-                    values.add(terms)
-            rate, norm = run.schedule.lr(step), torch.zeros((), device=stage.device)
-            if values.is_left_out:
-                optimizer.drop_gradients()
-            else:
-                norm = optimizer.clip_gradients()
-                optimizer.update_weights(rate)
-                optimizer.update_running_mean(step)
-            values.end(rate, norm)
+            step = Step(
+                values=values,
+                streams=streams,
+                optimizer=run.optimizer,
+                rate=run.schedule.lr(number),
+                autocast=precision.autocast(stage.device),
+                may_skip=config.machine.may_skip,
+                augment=stage.augment,
+            )
+            stage.step(step)
             reporter.take(values)
 
 

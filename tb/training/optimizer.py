@@ -18,6 +18,9 @@ class Optimizer:
 
     A step is `backward` any number of times, then `clip_gradients`, `update_weights` and
     `update_running_mean`.
+
+    Attributes:
+        device: Where the model is.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Optimizer:
         average: nn.Module | None = None,
     ) -> None:
         self._model, self._optim = model, optim
+        self.device = device
         self._adam = torch.optim.Adam(
             model.parameters(),
             lr=optim.lr,

@@ -4,24 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from loaders import Batch, Loader
+from loaders import Loader
 from loaders.engines.choice import EngineChoice
 from tb.config.differences import Tree
 from tb.config.optim import Optim
 from tb.networks.heads import Classifier, Embedder
+from tb.training.step import Augment, Step
 
-Terms = dict[str, Tensor]
-"""Named scalars: "loss", whose gradient is taken, its terms ("L_..."), and others to be logged."""
-Loss = Callable[[tuple[Batch, ...]], Terms]
-"""One batch of every stream -> terms."""
+TakeStep = Callable[[Step], None]
+"""A whole step, from batches to new weights."""
 Validate = Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A network, its data and its loss.
+    """A network, its data and what a step does with both.
 
     Attributes:
         name: Its folder inside the work folder.
@@ -29,12 +28,13 @@ class Stage:
         classes: Class names of a classifier, [] for an embedder.
         optim: Steps, batch size, learning rate.
         loaders: One for each stream; a step takes `optim.accumulate` batches of every stream.
-        loss: One batch of every stream -> terms.
+        step: A whole step; see `tb.training.step`.
         settings: Everything that the result depends on; a run resumes only under the same.
         average: A network like `model` that holds the running mean of its weights
-            (`optim.ema_decay`), for a loss that needs it.
-        frozen: Other networks that the loss runs, which are not trained.
-        memory: What the loss remembers from step to step, as buffers; a checkpoint holds it.
+            (`optim.ema_decay`), for a step that needs it.
+        frozen: Other networks that a step runs, which are not trained.
+        memory: What a step leaves to later ones, as buffers; a checkpoint holds it.
+        augment: The last change of every training clip; None for none.
         validate: Measures `model`, in eval mode, on the videos held out. It returns named values,
             the same on all processes. One of them is "val_loss", which is then the epoch's loss.
         validation_loader: The loader of `validate`; it is closed with the others.
@@ -46,11 +46,12 @@ class Stage:
     classes: list[str]
     optim: Optim
     loaders: tuple[Loader, ...]
-    loss: Loss
+    step: TakeStep
     settings: Tree
     average: Classifier | None = None
     frozen: tuple[Classifier, ...] = ()
     memory: nn.Module | None = None
+    augment: Augment | None = None
     validate: Validate | None = None
     validation_loader: Loader | None = None
     engine: EngineChoice | None = None

@@ -16,8 +16,10 @@ from torch import Tensor
 from loaders import Batch
 from tb.training.distributed import mean
 from tb.training.metrics import MetricsRow
-from tb.training.stage import Terms
 from tb.training.world import World
+
+Terms = dict[str, Tensor]
+"""Named scalars: "loss", whose gradient is taken, its terms ("L_..."), and others to be logged."""
 
 
 @dataclass(kw_only=True)

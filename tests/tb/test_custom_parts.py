@@ -21,7 +21,7 @@ from shards.format.manifest import Manifest
 from tb import registry
 from tb.config.load_config import CONFIG, dump_yaml, load_config, work_config
 from tb.method import augmentation, baselines
-from tb.method.augmentation import augmenting
+from tb.method.augmentation import augmentation_of
 from tb.method.stages import build_stage
 from tb.networks import backbones
 from tb.networks.backbones import build_backbone
@@ -33,7 +33,7 @@ from tests.made_once import made_once
 from tests.tb import commands
 from tests.tb.conftest import QUICK
 from tests.tb.method.test_own_parts import made_batch
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "cookbook" / "custom_parts.md").read_text()
@@ -193,7 +193,7 @@ def test_a_pretraining_loss_counts_no_bad_video(here: Path) -> None:
     clips = torch.rand(4, 2, 3, 1, 2, 2)
     batch, good = made_batch({"long": clips}, None), made_batch({"long": clips[:3]}, None)
     batch.valid[3] = False
-    terms, expected = loss((PartlyBad(**vars(batch), num_good=3),)), loss((good,))
+    terms, expected = loss.terms(PartlyBad(**vars(batch), num_good=3)), loss.terms(good)
     for name in expected:
         torch.testing.assert_close(terms[name], expected[name])
 
@@ -215,7 +215,7 @@ def test_without_the_import_the_missing_part_is_named(here: Path) -> None:
         tb.export("runs/mine/entropy", out="weights.safetensors")
     assert not Path("weights.safetensors").exists()
     with pytest.raises(InputError, match=r"augmentation 'my_parts\.fog' is not registered"):
-        augmenting(load_config("demo", ["augmentation=my_parts.fog"]))
+        augmentation_of(load_config("demo", ["augmentation=my_parts.fog"]))
     before = list(sys.path)
     registry.import_modules([])
     assert sys.path == before  # other commands do not look for modules in the current folder

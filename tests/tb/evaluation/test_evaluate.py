@@ -23,7 +23,7 @@ from tb.method.baselines import supervised_only_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.training.loop import train
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at
 
 
 def test_files_beside_an_evaluation_agree_with_it(

@@ -1,7 +1,5 @@
 import math
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +20,7 @@ from tb.stage_kinds import BASELINES, StageKind
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
+from tests.tb.steps import StoppedError, stopping_at
 
 
 def slow_with_guesses(
@@ -80,7 +79,7 @@ def fixmatch_terms(
     loss = FixMatchLoss(
         model=Given(torch.cat([logits, guesses, answers])), settings=config.baselines
     )
-    return loss(numbered_batches(labels, len(guesses)))
+    return loss.terms(*numbered_batches(labels, len(guesses)))
 
 
 def test_mean_teacher_agrees_with_the_average_on_the_other_view() -> None:
@@ -89,7 +88,7 @@ def test_mean_teacher_agrees_with_the_average_on_the_other_view() -> None:
     labels = torch.tensor([0, 4, 2, 2])
     config = load_config("demo", ["baselines.consistency_weight=0.5"])
     loss = MeanTeacherLoss(model=Given(network), settings=config.baselines, average=Given(average))
-    terms = loss(numbered_batches(labels, 6))
+    terms = loss.terms(*numbered_batches(labels, 6))
     weak, strong = average[4:10].softmax(-1), network[10:].softmax(-1)
     distance = sum(((p - q) ** 2).sum().item() for p, q in zip(weak, strong, strict=True)) / 6
     supervised = -network[:4].log_softmax(-1)[range(4), labels].mean().item()
@@ -172,25 +171,11 @@ def test_mean_teacher_is_the_running_mean_and_resumes_exactly(
     state = load_checkpoint(whole)
     assert any(not torch.equal(state["model"][name], state["raw"][name]) for name in state["raw"])
     stage = baseline_stage(StageKind.MEAN_TEACHER, manifest, config, tmp_path)
-    stopped = replace(stage, loss=stopping_after(3, stage.loss))
-    with pytest.raises(RuntimeError, match="enough"):
-        train(stopped, tmp_path / "parts", config)
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage, 3), tmp_path / "parts", config)
     assert load_checkpoint(tmp_path / "parts" / "mean-teacher" / CHECKPOINT)["step"] == 2
     parts = run_stage("mean-teacher", manifest, config, tmp_path / "parts")
     assert file_digest(parts) == file_digest(whole)
-
-
-def stopping_after(
-    num_calls: int, loss: Callable[[tuple[Batch, ...]], dict[str, Tensor]]
-) -> Callable[[tuple[Batch, ...]], dict[str, Tensor]]:
-    calls = iter(range(num_calls))
-
-    def limited(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        if next(calls, None) is None:
-            raise RuntimeError("enough")
-        return loss(batches)
-
-    return limited
 
 
 def test_mean_teacher_has_one_decay(manifest: Manifest, config: Config, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tests.tb.commands import tb
 from tests.tb.conftest import QUICK
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at
 from tests.tb.training.test_distributed import start_pair
 
 

@@ -15,6 +15,7 @@ from tb.evaluation.evaluate import evaluate
 from tb.method.baselines import supervised_only_stage
 from tb.prediction.classifier import load_trained
 from tb.training.loop import train
+from tests.tb.steps import terms_of
 
 
 def test_a_label_list_decides_who_is_labelled(
@@ -34,10 +35,10 @@ def test_one_batch_can_be_learnt_by_heart(manifest: Manifest, config: Config) ->
     stage = supervised_only_stage(manifest, config)
     batches = (next(stage.loaders[0].stream()),)
     optimizer = torch.optim.Adam(stage.model.parameters(), lr=3e-3)
-    first = stage.loss(batches)["loss"].item()
+    first = terms_of(stage.step, batches)["loss"].item()
     for _ in range(30):
         optimizer.zero_grad()
-        loss = stage.loss(batches)["loss"]
+        loss = terms_of(stage.step, batches)["loss"]
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert loss.item() < first / 2

@@ -11,10 +11,9 @@ from loaders import Batch
 from loaders.engines.engine import StageTimes
 from loaders.plan.draw import Plan
 from shards.format.manifest import Manifest
-from tb.method.augmentation import NUM_DRAWS, AugmentedLoss
+from tb.method.augmentation import NUM_DRAWS, DrawnAugmentation
 from tb.method.baselines import PseudoLabelLoss
 from tb.training.bad_videos import PartlyBad
-from tb.training.stage import Terms
 
 
 def made_batch(views: dict[str, torch.Tensor], plan: object) -> Batch:
@@ -52,12 +51,11 @@ def test_an_augmentation_depends_on_seed_epoch_and_video_alone(manifest: Manifes
         assert draws.shape == (len(clips), NUM_DRAWS)
         return clips + draws.sum(dim=1).view(-1, 1, 1, 1, 1)
 
-    def loss(batches: tuple[Batch, ...]) -> Terms:
-        for batch in batches:
+    def look(*batches: Batch) -> None:
+        for batch in map(augmented, batches):
             for b, (row, epoch) in enumerate(zip(batch.plan.rows, batch.plan.epochs, strict=True)):
                 added = [views[b].flatten() for views in batch.views.values()]
                 seen.setdefault((int(row), int(epoch)), []).append(torch.cat(added))
-        return {}
 
     def batch(rows: list[int], epoch: int) -> Batch:
         views = {"short": torch.zeros(len(rows), 2, 4, 1, 1, 1, 1)}
@@ -66,13 +64,14 @@ def test_an_augmentation_depends_on_seed_epoch_and_video_alone(manifest: Manifes
         plan = SimpleNamespace(rows=np.array(rows), epochs=zeros + epoch, clips=zeros)
         return made_batch(views, plan)
 
-    augmented = AugmentedLoss(loss=loss, augment=note, name="note", seed=3)
-    augmented((batch([5, 7], 0), batch([7, 9, 5], 0)))
-    augmented((batch([7], 1),))
+    augmented = DrawnAugmentation(augment=note, name="note", seed=3)
+    look(batch([5, 7], 0), batch([7, 9, 5], 0))
+    look(batch([7], 1))
     for row in (5, 7):
         one, two = seen[row, 0]
         assert torch.equal(one, two)
     every = torch.cat([views for found in seen.values() for views in found[:1]])
     assert len(every.unique()) == len(every) == 4 * 10
-    replace(augmented, seed=4)((batch([5], 0),))
+    augmented = replace(augmented, seed=4)
+    look(batch([5], 0))
     assert not torch.equal(seen[5, 0][0], seen[5, 0][-1])

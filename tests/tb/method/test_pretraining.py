@@ -18,6 +18,7 @@ from tb.stage_kinds import SELF_SUPERVISED, StageKind
 from tb.training.stage import Stage
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import freeze_statistics
+from tests.tb.steps import terms_of
 from tests.tb.test_losses import slow_nt_xent, slow_unpooled_loss
 
 # Windows of 64 frames, because the demo's videos have 48 to 120.
@@ -32,7 +33,7 @@ MASKED = (
 @pytest.mark.parametrize("kind", SELF_SUPERVISED)
 def test_each_teacher_has_its_own_terms(manifest: Manifest, config: Config, kind: str) -> None:
     stage = pretrain_stage(kind, manifest, config)
-    terms = stage.loss((next(stage.loaders[0].stream()),))
+    terms = terms_of(stage.step, (next(stage.loaders[0].stream()),))
     wanted = {"invariant": {"L_I"}, "distinctive": {"L_D1", "L_D2"}}.get(kind)
     assert set(terms) - {"loss"} == (wanted or {"L_I", "L_D1", "L_D2"})
     total = sum(value.item() for name, value in terms.items() if name != "loss")
@@ -75,12 +76,12 @@ def test_reflected_windows_stay_out_of_the_distinctive_terms_alone(
     counted = torch.from_numpy(~batch.plan.padded)
     if reduction == "sum":
         factor = int(counted.sum())
-    found = stage.loss((batch,))
+    found = terms_of(stage.step, (batch,))
     pooled = [slow_nt_xent(video[0], video[1]) for video in short[counted]]
     assert found["L_D1"].item() == pytest.approx(factor * np.mean(pooled), rel=1e-4)
     unpooled = slow_unpooled_loss(slices[counted], short[counted])
     assert found["L_D2"].item() == pytest.approx(unpooled, rel=1e-4)
-    unmasked = tclr(manifest, "pretrain.mask_reflected=false").loss((batch,))
+    unmasked = terms_of(tclr(manifest, "pretrain.mask_reflected=false").step, (batch,))
     assert torch.equal(found["L_I"], unmasked["L_I"])
     assert found["L_D2"].item() != pytest.approx(unmasked["L_D2"].item(), rel=1e-4)
 
@@ -89,10 +90,10 @@ def test_a_bad_video_stays_out_beside_reflected_ones(manifest: Manifest) -> None
     stage = tclr(manifest)
     batch = mixed_batch(stage)
     bad = int(np.flatnonzero(~batch.plan.padded)[0])
-    found = stage.loss((replace(batch, bad=(bad,)),))
+    found = terms_of(stage.step, (replace(batch, bad=(bad,)),))
     padded = batch.plan.padded.copy()
     padded[bad] = True
-    wanted = stage.loss((with_padded(batch, padded),))
+    wanted = terms_of(stage.step, (with_padded(batch, padded),))
     assert torch.equal(found["L_D1"], wanted["L_D1"])
     assert torch.equal(found["L_D2"], wanted["L_D2"])
 
@@ -100,8 +101,8 @@ def test_a_bad_video_stays_out_beside_reflected_ones(manifest: Manifest) -> None
 def test_without_reflected_windows_nothing_changes(manifest: Manifest) -> None:
     stage = tclr(manifest)
     batch = with_padded(mixed_batch(stage), np.zeros(6, dtype=bool))
-    found = stage.loss((batch,))
-    wanted = tclr(manifest, "pretrain.mask_reflected=false").loss((batch,))
+    found = terms_of(stage.step, (batch,))
+    wanted = terms_of(tclr(manifest, "pretrain.mask_reflected=false").step, (batch,))
     assert {name: value.item() for name, value in found.items()} == {
         name: value.item() for name, value in wanted.items()
     }
@@ -110,7 +111,7 @@ def test_without_reflected_windows_nothing_changes(manifest: Manifest) -> None:
 def test_where_all_windows_are_reflected_the_terms_are_zero(manifest: Manifest) -> None:
     stage = tclr(manifest)
     batch = with_padded(mixed_batch(stage), np.ones(6, dtype=bool))
-    found = stage.loss((batch,))
+    found = terms_of(stage.step, (batch,))
     assert found["L_D1"].item() == found["L_D2"].item() == 0
     (found["L_D1"] + found["L_D2"]).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in stage.model.parameters() if p.grad is not None]
@@ -141,6 +142,6 @@ def test_windows_of_one_video_are_no_negatives(manifest: Manifest) -> None:
             stage.model(views.flatten(0, -5)).view(*views.shape[:-4], -1)
             for views in (batch.views["short"], batch.views["long"])
         )
-        found = stage.loss((batch,))["L_I"]
+        found = terms_of(stage.step, (batch,))["L_I"]
     assert torch.allclose(found, losses.invariant_loss(long, short, videos=rows), rtol=1e-5)
     assert not torch.allclose(found, losses.invariant_loss(long, short), rtol=1e-3)

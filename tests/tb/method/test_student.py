@@ -13,12 +13,13 @@ from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.method.similarity_cache import SIMILARITY, read_similarity
-from tb.method.student import StudentLoss, student_stage
+from tb.method.student import StudentStep, student_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.stage_kinds import TeacherWeights
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tb.workflow.run import run_stage
+from tests.tb.steps import terms_of
 
 SHARPER = 100.0
 
@@ -36,8 +37,8 @@ def test_the_student_s_target_is_the_teachers_mixture_by_each_video_s_similarity
     stage = student_stage(manifest, config.model_copy(update={"student": settings}), finished)
     stage.model.eval()  # the student's own dropout and batch statistics are not the question
     batches = tuple(next(loader.stream()) for loader in stage.loaders)
-    assert isinstance(stage.loss, StudentLoss)
-    weights_in_use = stage.loss.teachers.invariant_weight
+    assert isinstance(stage.step, StudentStep)
+    weights_in_use = stage.step.teachers.invariant_weight
     stored = read_similarity(finished / SIMILARITY, manifest)
     assert stored is not None
     assert torch.equal(weights_in_use, stored.nan_to_num(0.5))  # test videos have no score
@@ -45,9 +46,9 @@ def test_the_student_s_target_is_the_teachers_mixture_by_each_video_s_similarity
     # or the other teacher would change must be seen.
     similarity = torch.linspace(0, 1, len(manifest))
     weights_in_use.copy_(similarity)
-    for teacher in stage.loss.teachers.networks:
+    for teacher in stage.step.teachers.networks:
         teacher.fc.weight.data *= SHARPER
-    terms = stage.loss(batches)
+    terms = terms_of(stage.step, batches)
     teachers = []
     for name in ("invariant", "distinctive"):
         model = Classifier(build_backbone("small"), 12).eval()

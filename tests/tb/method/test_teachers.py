@@ -13,12 +13,13 @@ from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.method.finetuned_teachers import videos_by_finetuned_teachers
 from tb.method.similarity_cache import SIMILARITY, read_similarity
-from tb.method.student import StudentLoss
+from tb.method.student import StudentStep
 from tb.method.teachers import load_teachers, mix_teachers
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.stage_kinds import Teacher, TeacherWeights
 from tb.weights.checkpoint import CHECKPOINT, load_model
+from tests.tb.steps import terms_of
 
 CPU = torch.device("cpu")
 
@@ -49,7 +50,7 @@ def target_of(
     config: Config, manifest: Manifest, work: Path, clips: torch.Tensor, rows: torch.Tensor
 ) -> torch.Tensor:
     """The target in the student's loss."""
-    loss = StudentLoss(
+    step = StudentStep(
         student=Constant(build_backbone("small"), 12),
         teachers=load_teachers(manifest, config, work, CPU),
         settings=config.student,
@@ -63,7 +64,7 @@ def target_of(
         for part in (slice(0, 1), slice(1, None))
     ]
     with patch("tb.losses.distillation_loss", return_value=torch.zeros(())) as distance:
-        loss(tuple(batches))  # type: ignore[arg-type]
+        terms_of(step, tuple(batches))
     target: torch.Tensor = distance.call_args.args[1]
     return target
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
-from tb.method.pretraining import PretrainLoss, pretrain_stage
+from tb.method.pretraining import PretrainStep, pretrain_stage
 from tb.method.video_queue import VideoQueue
 from tb.stage_kinds import StageKind
 from tb.training.loop import train
 from tb.training.metrics import METRICS, read_metrics
 from tb.weights.checkpoint import file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at, terms_of
 
 QUEUED = (*QUICK, "pretrain.num_queued=5", "machine.tensorboard=false")
 
@@ -50,21 +50,18 @@ def test_a_video_is_no_negative_of_itself_and_a_bad_one_of_none() -> None:
     assert others.tolist() == [[False, False, True, False], [True, False, True, False]]
 
 
-def loss_of(stage: object) -> PretrainLoss:
-    loss = stage.loss  # type: ignore[attr-defined]
-    assert isinstance(loss, PretrainLoss)
-    return loss
-
-
 def test_training_fills_it_with_good_videos(manifest: Manifest) -> None:
     config = load_config("demo", (*QUEUED, "pretrain.optim.batch_size=3"))
     stage = pretrain_stage(StageKind.INVARIANT, manifest, config)
-    plain = replace(loss_of(stage), queue=None)
+    assert isinstance(stage.step, PretrainStep)
+    plain = replace(stage.step, queue=None)
     stage.model.eval()
     one, two = (batch for batch, _ in zip(stage.loaders[0].stream(), range(2), strict=False))
     # The first step has the negatives of the batch alone, the second has more of them.
-    assert stage.loss((one,))["L_I"].item() == pytest.approx(plain((one,))["L_I"].item(), rel=1e-6)
-    assert stage.loss((replace(two, bad=(1,)),))["L_I"] > plain((two,))["L_I"] + 0.1
+    found, alone = (terms_of(step, (one,))["L_I"].item() for step in (stage.step, plain))
+    assert found == pytest.approx(alone, rel=1e-6)
+    more = terms_of(stage.step, (replace(two, bad=(1,)),))["L_I"]
+    assert more > terms_of(plain, (two,))["L_I"] + 0.1
     assert isinstance(stage.memory, VideoQueue)
     rows = [*two.plan.rows.tolist(), *one.plan.rows.tolist()]
     rows[1] = -1

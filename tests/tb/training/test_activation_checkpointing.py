@@ -1,5 +1,4 @@
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tb.training.preparation import prepare
 from tb.training.reporter import TrainingError
 from tb.training.world import World
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tests.tb.steps import watched
 
 
 def saved_bytes(model: nn.Module, clips: Tensor) -> int:
@@ -70,16 +70,15 @@ def test_out_of_memory_names_the_settings(
     stage = supervised_only_stage(manifest, config)
     calls = [0]
 
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+    def run_out(batches: tuple[Batch, ...]) -> None:
         calls[0] += 1
         if calls[0] == 4:
             raise torch.OutOfMemoryError(
                 "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 ..."
             )
-        return stage.loss(batches)
 
     with pytest.raises(TrainingError) as caught:
-        train(replace(stage, loss=loss), tmp_path, config)
+        train(watched(stage, run_out), tmp_path, config)
     for word in ("activation_checkpointing", "accumulate", "batch_size", "size_px"):
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)

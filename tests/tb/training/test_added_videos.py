@@ -18,7 +18,7 @@ from tb.weights.checkpoint import CHECKPOINT, file_digest
 from tests.make_videos import make_video
 from tests.tb.commands import complaint, run
 from tests.tb.conftest import QUICK
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at
 
 
 def test_a_refused_run_names_the_state_with_which_it_goes_on(

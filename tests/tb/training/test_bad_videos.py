@@ -28,7 +28,7 @@ from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
 from tests.tb.damage import damaged_copy
 from tests.tb.ranks import freeze_statistics, train_all
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at, terms_of
 from tests.tb.training.test_distributed import check_alike, finish, start_pair
 
 SKIP = ("machine.on_error=skip", "machine.max_bad_share=1", "machine.tensorboard=false")
@@ -84,7 +84,7 @@ def test_a_step_with_a_bad_video_is_the_step_without_it(
     assert [batch.bad for batch in batches] == [(1,)] * len(batches)
     if kind in SELF_SUPERVISED:  # the sum of L_D1 is scaled by the size of the batch
         assert config.pretrain.pooled_reduction == "mean"
-    wanted = stage.loss(tuple(good_rows(batch) for batch in batches))
+    wanted = terms_of(stage.step, tuple(good_rows(batch) for batch in batches))
     wanted["loss"].backward()  # type: ignore[no-untyped-call]
     alone = gradients(stage)
 
@@ -93,7 +93,7 @@ def test_a_step_with_a_bad_video_is_the_step_without_it(
     for batch in filled:
         assert isinstance(batch, PartlyBad)
         assert all(view[1].any() for view in batch.views.values())  # not black
-    found = stage.loss(filled)
+    found = terms_of(stage.step, filled)
     found["loss"].backward()  # type: ignore[no-untyped-call]
     assert found.keys() == wanted.keys()
     for name in wanted:

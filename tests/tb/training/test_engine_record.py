@@ -25,7 +25,7 @@ from tb.training.engine_record import ENGINE, read_engine, with_engine_of, write
 from tb.training.loop import train
 from tb.workflow.run import run_stage
 from tests.tb.conftest import QUICK
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ import os
 import shutil
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from loaders import Batch
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config, work_config
@@ -27,7 +25,7 @@ from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
 from tests.tb.commands import start, tb
 from tests.tb.conftest import QUICK
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at, watched, with_terms
 
 
 def weights(path: Path) -> dict[str, Tensor]:
@@ -50,13 +48,8 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
     saved = load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"]
     assert saved == steps_done - steps_done % 2  # a checkpoint every second step
     again = supervised_only_stage(manifest, config)
-    calls = []
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        calls.append(batches[0].keys)
-        return again.loss(batches)
-
-    path = train(replace(again, loss=loss), tmp_path, config)
+    calls: list[tuple[str, ...]] = []
+    path = train(watched(again, lambda batches: calls.append(batches[0].keys)), tmp_path, config)
     assert len(calls) == config.student.optim.steps - saved
     assert same_weights(path, finished / "supervised" / CHECKPOINT)
     assert file_digest(path) == file_digest(finished / "supervised" / CHECKPOINT)
@@ -93,14 +86,10 @@ def test_sigterm_saves_the_step_in_progress_and_exits_with_143(
 ) -> None:
     patient = config.machine.model_copy(update={"checkpoint_steps": 1000})
     stage = supervised_only_stage(manifest, config)
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return stage.loss(batches)
-
+    asked = watched(stage, lambda batches: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as caught:
-        train(replace(stage, loss=loss), tmp_path, config.model_copy(update={"machine": patient}))
+        train(asked, tmp_path, config.model_copy(update={"machine": patient}))
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
     assert load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"] == 1
@@ -161,14 +150,11 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(
     manifest: Manifest, config: Config, tmp_path: Path
 ) -> None:
     stage = supervised_only_stage(manifest, config)
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        return {"loss": stage.loss(batches)["loss"] * math.nan}
-
+    spoilt = with_terms(stage, lambda terms: {"loss": terms["loss"] * math.nan})
     with pytest.raises(
         TrainingError, match=r"loss is nan at step 0; videos of the batch: \w+_train"
     ):
-        train(replace(stage, loss=loss), tmp_path, config)
+        train(spoilt, tmp_path, config)
 
 
 def test_the_rate_halves_after_an_epoch_whose_mean_loss_is_no_gain(
@@ -180,11 +166,8 @@ def test_the_rate_halves_after_an_epoch_whose_mean_loss_is_no_gain(
     assert stage.steps_per_epoch == 3
     # The means are 3, 1, 2 and 1.5. Neither the first steps nor the last ones rise and fall so.
     given = iter([5.0, 3.0, 1.0, 0.0, 1.0, 2.0, 0.0, 6.0, 0.0, 2.0, 1.0, 1.5])
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        return {"loss": 0 * stage.loss(batches)["loss"] + next(given)}
-
-    path = train(replace(stage, loss=loss), tmp_path, config)
+    changed = with_terms(stage, lambda terms: {"loss": 0 * terms["loss"] + next(given)})
+    path = train(changed, tmp_path, config)
     first = config.student.optim.lr
     rates = [row["lr"] for row in read_metrics(path.parent / METRICS)]
     assert rates == pytest.approx([first] * 9 + [first / 2] * 3)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from loaders import Batch
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
 from tb.config.sections import Config
@@ -17,10 +16,11 @@ from tb.training.loop import train
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.training.reporter import TrainingError
 from tb.training.stage import Stage
+from tb.training.step_values import Terms
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import freeze_statistics
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at, watched, with_terms
 
 ADAM_BETA1 = 0.9
 
@@ -46,13 +46,12 @@ def with_loss(stage: Stage, factors: dict[int, float]) -> Stage:
     """The stage, its loss multiplied at some steps."""
     calls = [0]
 
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        terms = stage.loss(batches)
+    def multiply(terms: Terms) -> Terms:
         factor = factors.get(calls[0], 1.0)
         calls[0] += 1
         return {name: term * factor for name, term in terms.items()}
 
-    return replace(stage, loss=loss)
+    return with_terms(stage, multiply)
 
 
 def test_a_batch_in_pieces_has_the_gradient_of_the_batch(
@@ -189,13 +188,12 @@ def test_without_float16_a_gradient_that_is_not_finite_stops_before_it_is_saved(
     stage = supervised(manifest, config)
     calls = [0]
 
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+    def spoil(terms: Terms) -> Terms:
         calls[0] += 1
-        terms = stage.loss(batches)
         return {"loss": Bad.apply(terms["loss"])} if calls[0] == 3 else terms
 
     with pytest.raises(TrainingError, match=r"grad_norm is \w+ at step 2; videos of the batch"):
-        train(replace(stage, loss=loss), tmp_path, config)
+        train(with_terms(stage, spoil), tmp_path, config)
     state = load_checkpoint(tmp_path / "supervised" / CHECKPOINT)
     assert state["step"] == 2
     assert all(value.isfinite().all() for value in state["model"].values())
@@ -210,12 +208,8 @@ def test_under_autocast_the_loader_delivers_float16(
     config = quick(f"machine.amp={amp}", "student.optim.steps=1")
     stage = supervised(manifest, config)
     seen = []
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        seen.append(batches[0].views["clip"].dtype)
-        return stage.loss(batches)
-
-    train(replace(stage, loss=loss), tmp_path, config)
+    watching = watched(stage, lambda batches: seen.append(batches[0].views["clip"].dtype))
+    train(watching, tmp_path, config)
     assert seen == [dtype]
 
 

@@ -1,14 +1,12 @@
 """What is compiled, and in which mode."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from loaders import Batch
 from loaders.engines.choice import EngineName
 from loaders.loader_process.process_producer import DaliProducer
 from loaders.placement import Making
@@ -27,6 +25,7 @@ from tb.training.metrics import METRICS, read_metrics
 from tb.training.preparation import GRAPH_MODES, NOT_COMPILED, compile_backbones, compile_mode
 from tb.training.stage import Stage
 from tests.tb.conftest import QUICK
+from tests.tb.steps import watched
 
 
 def _compiled(network: nn.Module) -> list[bool]:
@@ -133,12 +132,7 @@ def test_cuda_graphs_are_told_where_a_step_begins_and_not_where_a_piece_does(
     )
     monkeypatch.setattr(loop, "compile_backbones", lambda *_: None)  # it would take minutes
     stage = supervised_only_stage(manifest, config)
-
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        events.append("piece")
-        return stage.loss(batches)
-
-    loop.train(replace(stage, loss=loss), tmp_path, config)
+    loop.train(watched(stage, lambda batches: events.append("piece")), tmp_path, config)
     told = ["step begins"] if mode in GRAPH_MODES else []
     assert events == 2 * [*told, "piece", "piece"]
 

@@ -2,11 +2,9 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 
 from loaders import Batch, LoaderError
 from shards.encode.recipe import Recipe
@@ -23,6 +21,7 @@ from tb.training.metrics import METRICS, read_metrics
 from tb.training.stage import Stage
 from tb.weights.checkpoint import file_digest
 from tests.tb.conftest import QUICK
+from tests.tb.steps import watched
 
 # Twelve labelled videos in batches of two: an epoch has six steps. One worker looks two ahead.
 SETTINGS = (
@@ -58,12 +57,11 @@ def disturbed(stage: Stage, step: int, change: Callable[[], object]) -> Stage:
     """The stage, but something happens at one of its steps."""
     steps = iter(range(stage.optim.steps))
 
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
+    def disturb(batches: tuple[Batch, ...]) -> None:
         if next(steps) == step:
             change()
-        return stage.loss(batches)
 
-    return replace(stage, loss=loss)
+    return watched(stage, disturb)
 
 
 def _delete(shard: Path, newer: Path) -> None:

@@ -3,14 +3,11 @@
 import itertools
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-from loaders import Batch
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
 from tb.config.sections import Config
@@ -18,10 +15,11 @@ from tb.method.baselines import supervised_only_stage
 from tb.training.loop import train
 from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.training.reporter import TrainingError
-from tb.training.step_values import StepValues, fetch
+from tb.training.step_values import StepValues, Terms, fetch
 from tb.training.world import World
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.tb.conftest import QUICK
+from tests.tb.steps import watched, with_terms
 
 TIMES = ("data_wait_s", "step_s", "videos_per_s", "val_s")
 
@@ -69,13 +67,13 @@ def test_a_loss_that_is_not_finite_is_named_by_its_own_step_and_videos(
     stage = supervised_only_stage(manifest, config)
     seen: list[tuple[str, ...]] = []
 
-    def loss(batches: tuple[Batch, ...]) -> dict[str, Tensor]:
-        seen.append(batches[0].keys)
-        factor = math.nan if len(seen) == 4 else 1.0
-        return {"loss": stage.loss(batches)["loss"] * factor}
+    def spoil(terms: Terms) -> Terms:
+        return {"loss": terms["loss"] * (math.nan if len(seen) == 4 else 1.0)}
+
+    spoilt = with_terms(watched(stage, lambda batches: seen.append(batches[0].keys)), spoil)
 
     with pytest.raises(TrainingError, match="loss is nan at step 3") as caught:
-        train(replace(stage, loss=loss), tmp_path, config)
+        train(spoilt, tmp_path, config)
     assert len(seen) > 4  # it was found out later
     assert all(key in str(caught.value) for key in seen[3])
     assert load_checkpoint(tmp_path / "supervised" / CHECKPOINT)["step"] == 0

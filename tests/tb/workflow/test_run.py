@@ -14,7 +14,7 @@ from tb.stage_kinds import StageKind
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT
 from tb.workflow.run import run_all, run_stage, runner
-from tests.tb.stopping import StoppedError, stopping_at
+from tests.tb.steps import StoppedError, stopping_at
 
 
 def test_what_any_stage_lacks_is_found_out_before_the_first(

@@ -1,0 +1,87 @@
+"""One step of training, as a stage writes it: from batches to new weights.
+
+Every stage has one function that shows a whole step:
+
+    for labelled, unlabelled in step.batches():
+        with step.autocast:
+            ...  # targets, logits, losses
+        step.backward({"loss": loss, ...})
+    step.update()
+
+What all stages share is here: waiting for batches, pieces, bad videos, clipping, the running mean.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from loaders import Batch
+from tb.training.bad_videos import without_bad
+from tb.training.optimizer import Optimizer
+from tb.training.step_values import StepValues, Terms
+
+Augment = Callable[[Batch], Batch]
+"""Changes the clips of a batch; it does not write into them."""
+
+
+@dataclass(kw_only=True)
+class Step:
+    """One step. A stage's function takes all of `batches`, and then calls `update`.
+
+    Attributes:
+        values: Its number, and what is logged of it.
+        streams: The streams of batches.
+        optimizer: Updates the weights.
+        rate: The learning rate.
+        autocast: The number format of a forward pass.
+        may_skip: Whether a batch may have bad videos.
+        augment: The last change of every clip; None for none.
+    """
+
+    values: StepValues
+    streams: Sequence[Iterator[Batch]]
+    optimizer: Optimizer
+    rate: float
+    autocast: torch.autocast
+    may_skip: bool = False
+    augment: Augment | None = None
+
+    def batches(self) -> Iterator[Any]:
+        """Yields a batch of every stream, once for each piece of the step.
+
+        A tuple has one `Batch` for each stream. Once a piece is without a good video, the step
+        yields no more, but it takes its batches.
+        """
+        for _ in range(self.values.num_pieces):
+            with self.values.waiting():
+                batches = tuple(next(stream) for stream in self.streams)
+            self.values.count(batches)
+            good = without_bad(batches) if self.may_skip else batches
+            if good is None:
+                self.values.leave_out()
+            elif not self.values.is_left_out:
+                augment = self.augment
+                yield good if augment is None else tuple(augment(batch) for batch in good)
+
+    def backward(self, terms: Terms) -> None:
+        """Adds the gradient of a piece.
+
+        Args:
+            terms: Named scalars: "loss", whose gradient is taken, its terms ("L_..."), and others
+                to be logged.
+        """
+        self.optimizer.backward(terms["loss"] / self.values.num_pieces)
+        self.values.add(terms)
+
+    def update(self) -> None:
+        """Clips the gradient and makes Adam's step, unless the step is left out."""
+        if self.values.is_left_out:
+            self.optimizer.drop_gradients()
+            norm = torch.zeros((), device=self.optimizer.device)
+        else:
+            norm = self.optimizer.clip_gradients()
+            self.optimizer.update_weights(self.rate)
+            self.optimizer.update_running_mean(self.values.step)
+        self.values.end(self.rate, norm)
