@@ -105,7 +105,7 @@ def profile(
     size = spec.size_px
     pool = BufferPool(len(spec.groups))
     shapes = [(len(group.offsets), spec.num_frames, size, size, 3) for group in spec.groups]
-    out = [pool.take(shape, dtype) for shape in shapes]
+    out = pool.take(shapes, dtype)
     found: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(1 + num_rounds):
         for name, variant in variants.items():

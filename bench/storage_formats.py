@@ -29,11 +29,12 @@ from av.video.frame import PictureType, VideoFrame
 from bench.arguments import count, run_command
 from bench.peers import torchcodec_decoder
 from loaders.decode import decoded_frames
+from shards.encode.check_stored import check_decodes
 from shards.encode.picture_filters import filtered
-from shards.encode.probe import decoded, probe
+from shards.encode.probe import probe
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError, check_decodes, transcode
-from shards.encode.video_stream import open_video
+from shards.encode.transcode import Encoded, TranscodeError, transcode
+from shards.encode.video_stream import decoded, open_video
 from shards.errors import InputError
 from shards.sources.folder import from_folder
 
@@ -125,7 +126,8 @@ def _as_it_comes(path: Path) -> Encoded:
     with open_video(path) as (container, stream), av.open(output, "w", format="mp4") as target:
         encoder = target.add_stream("libx264", rate=probed.fps, options={"crf": "18"})
         encoder.codec_context.thread_count = 1
-        given = filtered(decoded(container, stream, probed), stream, probed, _AS_IT_COMES)
+        frames = decoded(container, stream, probed.num_packets)
+        given = filtered(frames, stream, probed, _AS_IT_COMES)
         for index, frame in enumerate(given):
             if index == 0:
                 encoder.height, encoder.width = frame.height, frame.width
@@ -135,6 +137,7 @@ def _as_it_comes(path: Path) -> Encoded:
         target.mux(encoder.encode(None))
         height, width = encoder.height, encoder.width
     data = output.getvalue()
+    checked = check_decodes(data, num_frames, (height, width), "h264", None)
     return Encoded(
         data=data,
         num_frames=num_frames,
@@ -142,7 +145,7 @@ def _as_it_comes(path: Path) -> Encoded:
         height=height,
         width=width,
         codec="h264",
-        pictures=check_decodes(data, num_frames=num_frames, height=height, width=width),
+        pictures=checked.pictures,
     )
 
 
@@ -151,7 +154,7 @@ def loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
     squares, num_samples, ssim = 0.0, 0, []
     probed = probe(path)
     with open_video(path) as (container, stream):
-        given = filtered(decoded(container, stream, probed), stream, probed, recipe)
+        given = filtered(decoded(container, stream, probed.num_packets), stream, probed, recipe)
         indices = np.arange(encoded.num_frames)
         for one, other in zip(given, _decoded(encoded, indices), strict=True):
             for plane, (a, b) in enumerate(zip(_planes(one), _planes(other), strict=True)):

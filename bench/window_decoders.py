@@ -18,11 +18,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from av.video.frame import VideoFrame
 
 from bench.arguments import count, run_command
 from loaders import open_loader
-from loaders.decode import decode_frames, decoded_frames, frame_planes
+from loaders.decode import decoded_frames, decoded_planes
 from loaders.engines.dali.window_file import window_file
 from loaders.plan.stage_views import PRESETS
 from shards.errors import InputError
@@ -80,10 +79,8 @@ def _jobs(shards: Path, views: str, num_videos: int) -> Iterator[WindowJob]:
 
 
 def _pyav(job: WindowJob) -> None:
-    def use(_: int, frames: list[VideoFrame]) -> None:
-        frame_planes(frames)
-
-    decode_frames(job.window, job.needed, job.num_frames, job.window.size, use)
+    for _ in decoded_planes(job.window, job.needed, job.num_frames, job.window.size):
+        pass
 
 
 def _torchcodec(job: WindowJob) -> list[Any]:

@@ -26,10 +26,10 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from loaders.yuv import frame_color
+from loaders.yuv import FrameColor, frame_color
 from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.packet_index import Window
-from shards.packet_decoder import PacketDecodeError, PacketDecoders, UseFrames, checked, hand_over
+from shards.packet_decoder import PacketDecodeError, PacketDecoders, checked, in_turns
 
 # Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8
@@ -68,9 +68,8 @@ class Planes:
     to_rgb: np.ndarray
 
 
-def frame_planes(frames: list[VideoFrame]) -> Planes:
+def frame_planes(frames: list[VideoFrame], color: FrameColor) -> Planes:
     """The planes of the frames of one video; frames in another format are converted to 4:2:0."""
-    color = frame_color(frames[0])
     if frames[0].format.name not in PLANAR_420:
         range_ = color.range
         frames = [
@@ -89,17 +88,13 @@ def frame_planes(frames: list[VideoFrame]) -> Planes:
     )
 
 
-def decode_frames(
-    video: Footage,
-    frame_indices: np.ndarray,
-    num_frames: int,
-    size: Sequence[int],
-    use: UseFrames,
-) -> None:
-    """Decodes frames and calls `use(k, frames)`: frame i of `frames` is frame_indices[k + i].
+def decoded_turns(
+    video: Footage, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
+) -> Iterator[tuple[int, list[VideoFrame]]]:
+    """Yields (k, up to 16 frames): frame i of them is frame_indices[k + i].
 
-    The calls come in order, k = 0 first. If a seek was not exact, k starts again at 0: discard what
-    came before.
+    They come in order, k = 0 first. If a seek was not exact, k starts again at 0: discard what came
+    before. Keep no frame, see `in_turns`.
 
     Args:
         video: A window that holds these frames, a whole file, or frames that are decoded already;
@@ -107,20 +102,19 @@ def decode_frames(
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
         size: (height, width) of its pictures, in pixels.
-        use: Called with up to 16 frames at a time.
 
     Raises:
-        DecodeError: The bytes do not decode, or end before the last frame, or a picture has another
-            size, or the pixel format changes.
+        DecodeError: While iterating: the bytes do not decode, or end before the last frame, or a
+            picture has another size, or the pixel format changes.
     """
     wanted = frame_indices.tolist()
     try:
         if isinstance(video, Window):
-            hand_over(_open_decoders().frames(video, wanted), use)
+            yield from _numbered(_open_decoders().frames(video, wanted))
         elif isinstance(video, bytes):
-            _decode_file(video, wanted, num_frames, size, use)
+            yield from _file_turns(video, wanted, num_frames, size)
         else:
-            hand_over(checked(_chosen(video, wanted), size), use)
+            yield from _numbered(checked(_chosen(video, wanted), size))
     except PacketDecodeError as error:
         raise DecodeError(str(error)) from error
     except VideoFaultError as error:
@@ -154,14 +148,21 @@ def check_file(data: bytes, size: Sequence[int]) -> None:
 def decoded_frames(
     video: Footage, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
 ) -> list[VideoFrame]:
-    """The frames of `decode_frames`, all in memory at once: simpler, but slower."""
+    """The frames of `decoded_turns`, all in memory at once: simpler, but slower."""
     decoded: list[VideoFrame] = []
-
-    def use(k: int, frames: list[VideoFrame]) -> None:
+    for k, frames in decoded_turns(video, frame_indices, num_frames, size):
         decoded[k:] = frames
-
-    decode_frames(video, frame_indices, num_frames, size, use)
     return decoded
+
+
+def decoded_planes(
+    video: Footage, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
+) -> Iterator[tuple[int, Planes]]:
+    """Yields the planes of `decoded_turns`; all have the colours of the first frame."""
+    color = None
+    for k, frames in decoded_turns(video, frame_indices, num_frames, size):
+        color = color or frame_color(frames[0])
+        yield k, frame_planes(frames, color)
 
 
 class FrameCount(NamedTuple):
@@ -212,14 +213,26 @@ def _open_decoders() -> PacketDecoders:
     return decoders
 
 
-def _decode_file(
-    data: bytes, wanted: list[int], num_frames: int, size: Sequence[int], use: UseFrames
-) -> None:
+def _numbered(frames: Iterator[VideoFrame]) -> Iterator[tuple[int, list[VideoFrame]]]:
+    k = 0
+    for turn in in_turns(frames):
+        num_frames = len(turn)
+        yield k, turn
+        k += num_frames
+
+
+def _file_turns(
+    data: bytes, wanted: list[int], num_frames: int, size: Sequence[int]
+) -> Iterator[tuple[int, list[VideoFrame]]]:
     if wanted[0] >= _SEEK_FROM:
-        num_found = hand_over(checked(_decode_after_seek(data, wanted, num_frames), size), use)
+        num_found = 0
+        frames = checked(_decode_after_seek(data, wanted, num_frames), size)
+        for k, turn in _numbered(frames):
+            num_found = k + len(turn)
+            yield k, turn
         if num_found == len(wanted):
             return
-    hand_over(checked(_decode_from_start(data, wanted), size), use)
+    yield from _numbered(checked(_decode_from_start(data, wanted), size))
 
 
 def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFrame]:

@@ -8,7 +8,8 @@ shows in the next.
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import av
@@ -19,18 +20,11 @@ from av.video.frame import VideoFrame
 
 from shards.format.packet_index import Window
 
-UseFrames = Callable[[int, list[VideoFrame]], None]
-"""Takes some of the wanted frames: (the index of the first one among all wanted frames, frames).
-
-The decoder uses the memory of frames again once nobody refers to them. That is much cheaper than
-fresh memory, so keep no frame longer than the call.
-"""
-
 # Configurations differ by picture size, and most sets have a few.
 _MAX_OPEN = 8
-# Frames that are handed over at a time: few, so that they stay in the cache and their memory is
-# used again, but more than one, because each turn has a fixed cost.
-_MAX_FRAMES_PER_CALL = 16
+# Few, so that the frames of a turn stay in the cache and their memory is used again, but more than
+# one, because each turn has a fixed cost.
+_FRAMES_PER_TURN = 16
 # FFmpeg counts the pixels of whole blocks, and a decoder chooses its block: 64 covers all of them.
 # The floor is for small pictures, around which it counts an edge.
 _BLOCK_PX = 64
@@ -41,13 +35,13 @@ class PacketDecodeError(Exception):
     """A window does not decode to the frames that it promises; the message says why."""
 
 
+@dataclass(kw_only=True)
 class PacketDecoders:
     """The open decoders of one thread."""
 
-    def __init__(self) -> None:
-        self._open: OrderedDict[tuple[str, bytes, tuple[int, int]], VideoCodecContext] = (
-            OrderedDict()
-        )
+    _open: OrderedDict[tuple[str, bytes, tuple[int, int]], VideoCodecContext] = field(
+        default_factory=OrderedDict
+    )
 
     def frames(self, window: Window, wanted: Sequence[int]) -> Iterator[VideoFrame]:
         """Yields the wanted frames of a window. GOPs without a wanted frame are not decoded.
@@ -93,14 +87,15 @@ def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[Video
         yield frame
 
 
-def hand_over(frames: Iterator[VideoFrame], use: UseFrames) -> int:
-    """Hands frames to `use`, up to 16 at a time, and returns how many there were."""
-    num_frames = 0
-    while turn := list(islice(frames, _MAX_FRAMES_PER_CALL)):
-        use(num_frames, turn)
-        num_frames += len(turn)
-        del turn  # the next frames take this memory
-    return num_frames
+def in_turns(frames: Iterator[VideoFrame]) -> Iterator[list[VideoFrame]]:
+    """Yields up to 16 frames at a time.
+
+    The decoder uses the memory of frames again once nobody refers to them, which is much cheaper
+    than fresh memory. So a list is empty once the next one is asked for; keep none of its frames.
+    """
+    while turn := list(islice(frames, _FRAMES_PER_TURN)):
+        yield turn
+        turn.clear()
 
 
 def _opened(window: Window) -> VideoCodecContext:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import av
 
-from shards.encode.find_packets import find_packets
+from shards.encode.check_stored import check_decodes, find_packets
 from shards.encode.picture_format import PictureFormat
-from shards.encode.transcode import check_decodes
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
 from shards.files.addresses import without_digest
@@ -188,14 +187,8 @@ def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> I
         yield "its packets do not lie where its packet index says"
     elif decode:
         try:
-            checked = check_decodes(
-                data,
-                num_frames=video.num_frames,
-                height=video.height,
-                width=video.width,
-                codec=video.codec,
-                packets=packets,
-            )
+            size = (video.height, video.width)
+            checked = check_decodes(data, video.num_frames, size, video.codec, packets)
         except (VideoFaultError, av.FFmpegError) as error:
             yield str(error)
             return

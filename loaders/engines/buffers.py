@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 
 import numpy as np
@@ -29,25 +29,28 @@ class BufferPool:
         self._arrays: list[np.ndarray] = []
         self._lock = Lock()  # two iterators of one loader may run in two threads
 
-    def take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """An array of this shape and type; its content is undefined."""
+    def take(self, shapes: Iterable[tuple[int, ...]], dtype: str) -> list[np.ndarray]:
+        """Arrays of these shapes and this type; their content is undefined."""
         with self._lock:
-            for index in range(len(self._arrays)):
-                # Two references remain: the pool's list and the argument of getrefcount. Parts of
-                # an array refer only to its memory.
-                free = sys.getrefcount(self._arrays[index]) == 2
-                known = self._arrays[index]
-                free = free and sys.getrefcount(known.base) == 2
-                if free and known.shape == shape and known.dtype == dtype:
-                    return known
-            array = self._aligned(shape, dtype)
-            self._arrays = [*self._arrays, array][-self._max_arrays :]
-            return array
+            return [self._take(shape, dtype) for shape in shapes]
 
     def clear(self) -> None:
         """Gives the memory back, except for that which somebody has."""
         with self._lock:
             self._arrays = []
+
+    def _take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        for index in range(len(self._arrays)):
+            # Two references remain: the pool's list and the argument of getrefcount. Parts of an
+            # array refer only to its memory.
+            free = sys.getrefcount(self._arrays[index]) == 2
+            known = self._arrays[index]
+            free = free and sys.getrefcount(known.base) == 2
+            if free and known.shape == shape and known.dtype == dtype:
+                return known
+        array = self._aligned(shape, dtype)
+        self._arrays = [*self._arrays, array][-self._max_arrays :]
+        return array
 
     def _aligned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize

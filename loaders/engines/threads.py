@@ -129,8 +129,7 @@ class ThreadedEngine:
         self._buffers.clear()
 
     def _own_memory(self, plan: Plan) -> list[np.ndarray]:
-        shapes = view_shapes(self._spec, len(plan.rows))
-        return [self._buffers.take(shape, self._dtype) for shape in shapes]
+        return self._buffers.take(view_shapes(self._spec, len(plan.rows)), self._dtype)
 
     def _read_and_render(
         self, reader: ShardReader, plan: Plan, b: int, out: list[np.ndarray]

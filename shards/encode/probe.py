@@ -4,19 +4,11 @@ Frame rates and counts in headers are often wrong; the timestamps of packets rar
 frame rate comes from the timestamps, and so does whether it is constant.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-import av
-from av.container import InputContainer
-from av.packet import Packet
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from shards.encode.truncation import missing_bytes
 from shards.encode.video_stream import VideoFaultError, faults_named, open_video
@@ -97,38 +89,6 @@ def probe(path: Path) -> Probe:
     worst = max(abs((time - times[0]) * fps - index) for index, time in enumerate(times))
     span_s = times[-1] - times[0]
     return Probe(num_packets=len(times), fps=fps, is_constant=worst <= 1, span_s=span_s)
-
-
-def decoded(container: InputContainer, stream: VideoStream, probed: Probe) -> Iterator[VideoFrame]:
-    """Yields every frame in display order.
-
-    Raises:
-        VideoFaultError: A frame is damaged or does not decode, or most frames are missing.
-        av.FFmpegError: The file is unreadable.
-    """
-    num_frames = 0
-    for packet in container.demux(stream):
-        for frame in _decode(packet, num_frames):
-            if not isinstance(frame, VideoFrame):
-                continue
-            if frame.is_corrupt:
-                raise VideoFaultError(f"frame {num_frames} is damaged")
-            num_frames += 1
-            yield frame
-    # Half, not all: with packed B-frames, hidden reference frames and field pairs, some packets
-    # give no picture.
-    if num_frames < max(1, probed.num_packets // 2):
-        raise VideoFaultError(f"only {num_frames} of {probed.num_packets} frames decode")
-
-
-def _decode(packet: "Packet[Any]", num_frames: int) -> list[Any]:
-    with faults_named(f"frame {num_frames} does not decode"):
-        try:
-            return list(packet.decode())
-        except av.ArgumentError as error:
-            raise VideoFaultError(
-                f"the decoder refuses frame {num_frames}: too many pixels, or broken"
-            ) from error
 
 
 def _frame_rate(times: list[Fraction], header_fps: Fraction | None) -> Fraction:

@@ -14,23 +14,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
 from math import inf
 from pathlib import Path
 
 import av
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
-from shards.encode.find_packets import decoded_alone, find_packets, has_same_pictures
+from shards.encode.check_stored import check_stored
 from shards.encode.picture_filters import counted_number, filtered
 from shards.encode.picture_format import PictureFormat, picture_format
-from shards.encode.probe import Probe, decoded, probe
+from shards.encode.probe import Probe, probe
 from shards.encode.recipe import MAX_ENCODED_FPS, Recipe
 from shards.encode.video_stream import (
     VideoFaultError,
     container_extension,
+    decoded,
     open_video,
 )
 from shards.encode.video_writer import VideoWriter
@@ -163,7 +160,7 @@ def _copy(path: Path, probed: Probe) -> Encoded:
         suffix = path.suffix.lower()
         known = suffix in VIDEO_EXTENSIONS
         extension = suffix[1:] if known else container_extension(container)
-        for frame in decoded(container, stream, probed):
+        for frame in decoded(container, stream, probed.num_packets):
             if num_frames and (frame.height, frame.width) != (height, width):
                 raise VideoFaultError(f"the picture size changes at frame {num_frames}")
             num_frames, height, width = num_frames + 1, frame.height, frame.width
@@ -221,7 +218,7 @@ def _encode_parts(
 
     try:
         with open_video(path) as (container, stream):
-            frames = decoded(container, stream, probed)
+            frames = decoded(container, stream, probed.num_packets)
             for count, frame in enumerate(filtered(frames, stream, probed, recipe, is_wanted)):
                 number = counted_number(frame, probed) if probed.is_constant else count
                 while waiting and spans[waiting[-1]][0] <= number:
@@ -265,16 +262,8 @@ def _finished(writer: VideoWriter, fps: Fraction, recipe: Recipe) -> Encoded:
     Raises:
         VideoFaultError: Not all of it decodes.
     """
-    data = writer.finish()
-    packets = find_packets(data)
-    checked = check_decodes(
-        data,
-        num_frames=writer.num_frames,
-        height=writer.height,
-        width=writer.width,
-        codec=recipe.codec,
-        packets=packets,
-    )
+    data, size = writer.finish(), (writer.height, writer.width)
+    checked = check_stored(data, writer.num_frames, size, recipe.codec)
     return Encoded(
         data=data,
         num_frames=writer.num_frames,
@@ -283,7 +272,7 @@ def _finished(writer: VideoWriter, fps: Fraction, recipe: Recipe) -> Encoded:
         width=writer.width,
         codec=recipe.codec,
         pictures=checked.pictures,
-        packets=packets if checked.is_proven else None,
+        packets=checked.packets if checked.is_proven else None,
     )
 
 
@@ -296,58 +285,3 @@ def _no_frames(part: Segment | None, probed: Probe, span: tuple[int, int | float
     name = "start_s" if span[0] >= probed.num_frames or part.end_s is None else "end_s"
     length_s = float(probed.num_frames / probed.fps)
     return part.fault(name, f"after the end of the file, which has about {length_s:.2f} s")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What decoding all of a stored video has shown.
-
-    Attributes:
-        pictures: What its pixels mean.
-        is_proven: Whether every GOP, decoded by itself, gives the same pictures.
-    """
-
-    pictures: PictureFormat
-    is_proven: bool
-
-
-def check_decodes(
-    data: bytes,
-    *,
-    num_frames: int,
-    height: int,
-    width: int,
-    codec: str,
-    packets: Packets | None,
-) -> Checked:
-    """Decodes a stored video in full, and each of its GOPs by itself if it has `packets`.
-
-    Raises:
-        VideoFaultError: It is not a video, or not one of `num_frames` frames of that size.
-        av.FFmpegError: It does not decode.
-    """
-    with open_video(data) as (container, stream):
-        pictures = picture_format(stream)
-        whole = _stored_frames(container, stream, num_frames, (height, width))
-        first = next(whole)
-        pictures = pictures.or_pixel_format(first.format.name)
-        is_proven = packets is not None and has_same_pictures(
-            chain([first], whole), decoded_alone(packets, data, codec, (height, width))
-        )
-        for _ in whole:
-            pass
-    return Checked(pictures=pictures, is_proven=is_proven)
-
-
-def _stored_frames(
-    container: InputContainer, stream: VideoStream, num_frames: int, size: tuple[int, int]
-) -> Iterator[VideoFrame]:
-    num_decoded = 0
-    for packet in container.demux(stream):
-        for frame in packet.decode():
-            if frame.is_corrupt or (frame.height, frame.width) != size:
-                raise VideoFaultError(f"stored frame {num_decoded} is damaged")
-            num_decoded += 1
-            yield frame
-    if num_decoded != num_frames:
-        raise VideoFaultError(f"stored {num_frames} frames, of which {num_decoded} decode")

@@ -14,10 +14,10 @@ from pathlib import Path
 from av.video.frame import VideoFrame
 
 from shards.encode.picture_filters import filtered, is_plain
-from shards.encode.probe import decoded, probe
+from shards.encode.probe import probe
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import at_most_60_fps
-from shards.encode.video_stream import VideoFaultError, open_video
+from shards.encode.video_stream import VideoFaultError, decoded, open_video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ def open_upright(path: Path) -> Iterator[UprightVideo]:
     """
     probed = at_most_60_fps(probe(path))
     with open_video(path) as (container, stream):
-        first, frames = _peeked(decoded(container, stream, probed))
+        first, frames = _peeked(decoded(container, stream, probed.num_packets))
         if not is_plain(first, stream, probed):
             first, frames = _peeked(filtered(frames, stream, probed, Recipe()))
         size = (first.height, first.width)

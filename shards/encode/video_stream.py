@@ -1,4 +1,4 @@
-"""Opens a video, and chooses the stream of a file that counts: the one place for both.
+"""Opens a video, chooses the stream of a file that counts, and decodes it: the one place for that.
 
 A file may come from a stranger. It opens no other file and no network connection, and its pictures
 have a limit. The stream that counts is the best video stream, as FFmpeg ranks them. It is decoded
@@ -9,9 +9,12 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.format.video import MAX_HEIGHT_PX, MAX_WIDTH_PX
@@ -61,6 +64,45 @@ def open_video(file: Path | bytes) -> Iterator[tuple[InputContainer, VideoStream
     """
     with _container(file) as container:
         yield container, _video_stream(container)
+
+
+def decoded(
+    container: InputContainer, stream: VideoStream, num_packets: int
+) -> Iterator[VideoFrame]:
+    """Yields every frame in display order.
+
+    Args:
+        container: From `open_video`.
+        stream: From `open_video`.
+        num_packets: Packets that hold a picture, as `probe` counts them.
+
+    Raises:
+        VideoFaultError: A frame is damaged or does not decode, or most frames are missing.
+        av.FFmpegError: The file is unreadable.
+    """
+    num_frames = 0
+    for packet in container.demux(stream):
+        for frame in _decode(packet, num_frames):
+            if not isinstance(frame, VideoFrame):
+                continue
+            if frame.is_corrupt:
+                raise VideoFaultError(f"frame {num_frames} is damaged")
+            num_frames += 1
+            yield frame
+    # Half, not all: with packed B-frames, hidden reference frames and field pairs, some packets
+    # give no picture.
+    if num_frames < max(1, num_packets // 2):
+        raise VideoFaultError(f"only {num_frames} of {num_packets} frames decode")
+
+
+def _decode(packet: "Packet[Any]", num_frames: int) -> list[Any]:
+    with faults_named(f"frame {num_frames} does not decode"):
+        try:
+            return list(packet.decode())
+        except av.ArgumentError as error:
+            raise VideoFaultError(
+                f"the decoder refuses frame {num_frames}: too many pixels, or broken"
+            ) from error
 
 
 def _container(file: Path | bytes) -> InputContainer:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders.decode import DecodeError, check_file, decoded_frames, frame_planes
+from loaders.yuv import frame_color
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from tests.loaders.numbered import numbered_paint, read_number
@@ -121,7 +122,7 @@ def test_pixel_formats_keep_their_colours(
         paint=lambda _: np.broadcast_to(colour, (height, width, 3)).copy(),
     )
     frames = decoded_frames(path.read_bytes(), np.array([0, 2]), 3, (height, width))
-    planes = frame_planes([frames[0], frames[1]])
+    planes = frame_planes([frames[0], frames[1]], frame_color(frames[0]))
     sizes = [(height, width), *[((height + 1) // 2, (width + 1) // 2)] * 2]
     for addresses, strides in zip(planes.addresses, planes.strides, strict=True):
         yuv = [

@@ -10,9 +10,13 @@ speed is that the inner loops are hand-written vector code (`simd`), and their c
 addresses.
 """
 
+import time
+from collections.abc import Iterable
+
 import numba
 import numpy as np
 
+from loaders.decode import Planes
 from loaders.engines.fused.resampling import (
     CHROMA_X,
     CHROMA_Y,
@@ -21,6 +25,7 @@ from loaders.engines.fused.resampling import (
     LUMA_Y,
     TAPS,
     WIDTH,
+    Filters,
     padded,
 )
 from loaders.engines.fused.simd import (
@@ -36,6 +41,7 @@ from loaders.engines.fused.simd import (
     transpose,
     widen_row,
 )
+from loaders.engines.fused.values import Values
 
 _BYTE_STEP = 256  # of the 16-bit sums
 _ANY_BYTE = (0, 255)
@@ -45,6 +51,52 @@ _jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 # Passing an array to a function counts a reference, and the counter waits for everything that was
 # streamed to memory. So these are inlined, and nothing is called within a frame.
 _inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
+
+
+def render_turns(
+    turns: Iterable[tuple[int, Planes]],
+    place: np.ndarray,
+    filters: Filters,
+    values: Values,
+    erases: np.ndarray,
+    out: list[np.ndarray],
+) -> float:
+    """Writes all V views of a video while its frames are decoded.
+
+    Args:
+        turns: (k, planes of some needed frames), of which the first is needed frame k.
+        place: (V, T) int64, the needed frame that each frame of a view shows.
+        filters: How the views are resized.
+        values: What becomes of their colours.
+        erases: (V, E, 4), see `render_views`.
+        out: One (v, T, S, S, 3) array for each group of v views, V views in all.
+
+    Returns:
+        The seconds that it took without the decoding.
+    """
+    groups, first, seconds = [], 0, 0.0
+    for group in out:
+        views = slice(first, first + len(group))
+        first = views.stop
+        rest = (
+            Filters(*(part[views] for part in filters)),
+            values.maps[views],
+            values.limits[views],
+            values.curves,
+            values.curve_of[views],
+            erases[views],
+            values.black,
+            # Numba has no float16, so the kernel writes its bits.
+            group.view(np.uint16) if group.dtype == np.float16 else group,
+        )
+        groups.append((place[views], rest))
+    for k, planes in turns:
+        began_s = time.perf_counter()
+        where = planes.addresses, planes.strides, planes.luma_range, planes.to_rgb
+        for shown, rest in groups:
+            render_views(*where, shown - k, *rest)
+        seconds += time.perf_counter() - began_s
+    return seconds
 
 
 @_jit  # type: ignore[untyped-decorator]

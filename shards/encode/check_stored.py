@@ -1,20 +1,88 @@
-"""Finds the packets of a stored video, and proves that each of its GOPs decodes by itself.
+"""Checks a stored video: all of it decodes, and so does each of its GOPs by itself.
 
-The proof decodes every GOP alone, with the code that training uses. Each picture must be the same
-as in a decode of the whole file. A loader can then decode any window without a further check.
+First it finds the packets. The proof decodes every GOP alone, with the code that training uses.
+Each picture must be the same as in a decode of the whole file. A loader can then decode any window
+without a further check.
 """
 
 import zlib
 from collections.abc import Iterator
-from itertools import pairwise, zip_longest
+from dataclasses import dataclass
+from itertools import chain, pairwise, zip_longest
 
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
+from av.video.stream import VideoStream
 
-from shards.encode.video_stream import open_video
+from shards.encode.picture_format import PictureFormat, picture_format
+from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.packet_index import Packets, Window
 from shards.packet_decoder import PacketDecodeError, PacketDecoders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What decoding all of a stored video has shown.
+
+    Attributes:
+        pictures: What its pixels mean.
+        packets: Where its frames lie; None if a packet index cannot say so.
+        is_proven: Whether every GOP, decoded by itself, gives the same pictures.
+    """
+
+    pictures: PictureFormat
+    packets: Packets | None
+    is_proven: bool
+
+
+def check_stored(data: bytes, num_frames: int, size: tuple[int, int], codec: str) -> Checked:
+    """Finds the packets of a stored video, and checks it as `check_decodes` does."""
+    return check_decodes(data, num_frames, size, codec, find_packets(data))
+
+
+def check_decodes(
+    data: bytes, num_frames: int, size: tuple[int, int], codec: str, packets: Packets | None
+) -> Checked:
+    """Decodes a stored video in full, and each of its GOPs by itself if it has `packets`.
+
+    Args:
+        data: The file.
+        num_frames: How many frames it must have.
+        size: (height, width) of its pictures, in pixels.
+        codec: FFmpeg's name.
+        packets: Where its frames lie, if a packet index says so.
+
+    Raises:
+        VideoFaultError: It is not a video, or not one of `num_frames` frames of that size.
+        av.FFmpegError: It does not decode.
+    """
+    with open_video(data) as (container, stream):
+        pictures = picture_format(stream)
+        whole = _stored_frames(container, stream, num_frames, size)
+        first = next(whole)
+        pictures = pictures.or_pixel_format(first.format.name)
+        is_proven = packets is not None and has_same_pictures(
+            chain([first], whole), decoded_alone(packets, data, codec, size)
+        )
+        for _ in whole:
+            pass
+    return Checked(pictures=pictures, packets=packets, is_proven=is_proven)
+
+
+def _stored_frames(
+    container: InputContainer, stream: VideoStream, num_frames: int, size: tuple[int, int]
+) -> Iterator[VideoFrame]:
+    num_decoded = 0
+    for packet in container.demux(stream):
+        for frame in packet.decode():
+            if frame.is_corrupt or (frame.height, frame.width) != size:
+                raise VideoFaultError(f"stored frame {num_decoded} is damaged")
+            num_decoded += 1
+            yield frame
+    if num_decoded != num_frames:
+        raise VideoFaultError(f"stored {num_frames} frames, of which {num_decoded} decode")
 
 
 def find_packets(data: bytes) -> Packets | None:

@@ -8,10 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shards.encode import transcode as transcoding
-from shards.encode.find_packets import decoded_alone, find_packets, has_same_pictures
+from shards.encode import check_stored as checking
+from shards.encode.check_stored import (
+    check_decodes,
+    decoded_alone,
+    find_packets,
+    has_same_pictures,
+)
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, check_decodes, transcode
+from shards.encode.transcode import Encoded, transcode
 from shards.format.manifest import read_manifest
 from shards.format.packet_index import Packets
 from shards.ingestion.ingest import ingest
@@ -30,14 +35,9 @@ def encoded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _is_proven(encoded: Encoded, packets: Packets) -> bool:
-    return check_decodes(
-        encoded.data,
-        num_frames=encoded.num_frames,
-        height=encoded.height,
-        width=encoded.width,
-        codec=encoded.codec,
-        packets=packets,
-    ).is_proven
+    size = (encoded.height, encoded.width)
+    found = check_decodes(encoded.data, encoded.num_frames, size, encoded.codec, packets)
+    return found.is_proven
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,7 +75,7 @@ def test_a_video_that_is_not_proven_is_stored_without_an_index(
 ) -> None:
     """Its GOPs seem to begin a frame late, so they do not decode by themselves."""
     path = make_video(tmp_path / "a" / "a.mp4", num_frames=NUM_FRAMES)
-    monkeypatch.setattr(transcoding, "find_packets", _second_half_moved)
+    monkeypatch.setattr(checking, "find_packets", _second_half_moved)
     assert transcode(path, Recipe(gop=GOP)).packets is None
 
 
