@@ -49,6 +49,15 @@ ROOMS = {
         *("weights", "prediction", "training", "evaluation", "method", "workflow", "reports"),
         *("tables", "demo", "advice", "diagnosis", "api", "cli"),
     ],
+    "loaders.engines": [
+        *("engine", "buffers", "memory", "threads", "fused", "reference", "cpu", "dali"),
+        *("speeds", "choice"),
+    ],
+    "loaders.engines.fused": ["simd", "resampling", "values", "kernel", "render"],
+    "loaders.engines.dali": [
+        *("window_file", "nvdec", "layout", "memory", "view_kernel", "graph", "samples", "reading"),
+        *("lane", "meter", "engine", "trials"),
+    ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")
 DATA_ONLY = {"presets", "templates"}
@@ -92,19 +101,25 @@ def test_packages_import_only_what_stands_before_them(package: str) -> None:
 
 @pytest.mark.parametrize("package", ROOMS)
 def test_rooms_import_only_what_stands_before_them(package: str) -> None:
-    rooms = ROOMS[package]
-    there = {name.split(".")[1] for name in _modules(package) if "." in name}
+    rooms, depth = ROOMS[package], package.count(".") + 1
+    inside = {name: path for name, path in MODULES.items() if name.startswith(f"{package}.")}
+    there = {name.split(".")[depth] for name in inside}
     assert there - DATA_ONLY == set(rooms)
-    for name, path in _modules(package).items():
-        if name == package:  # the front door names what all rooms offer
+    for name, path in inside.items():  # the front door of a package names what all rooms offer
+        room = name.split(".")[depth]
+        if room in DATA_ONLY:
             continue
-        if name.split(".")[1] in DATA_ONLY:
-            continue
-        allowed = rooms[: rooms.index(name.split(".")[1]) + 1]
+        allowed = rooms[: rooms.index(room) + 1]
         for line, module in _imports(name, path):
-            own, _, rest = module.partition(".")
-            if own == package and rest:
-                assert rest.partition(".")[0] in allowed, f"{path}:{line}: imports {module}"
+            if module.startswith(f"{package}."):
+                assert module.split(".")[depth] in allowed, f"{path}:{line}: imports {module}"
+
+
+def test_every_room_with_rooms_of_its_own_has_an_order() -> None:
+    for name, path in MODULES.items():
+        is_room = path.name == "__init__.py" and not name.startswith("bench")
+        if is_room and any(inner.parent != path.parent for inner in path.parent.rglob("*.py")):
+            assert name in ROOMS, f"{name}: give the order of its rooms"
 
 
 def test_no_import_goes_in_a_circle() -> None:
