@@ -1,6 +1,6 @@
 """Counts how often a loader's thread lets go of the interpreter for a video, and for whom.
 
-Python runs one thread of a process at a time. Whoever calls long C code lets go of the interpreter
+Python runs one thread of a process at a time. Code that calls long C code releases the interpreter
 (`PyEval_SaveThread`) and asks for it again afterwards. Each such turn is a chance to wait for
 another thread. gdb counts the calls and names the function that makes them, so it must be
 installed; figures do not depend on what else the machine does.

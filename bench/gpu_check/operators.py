@@ -1,7 +1,7 @@
-"""Step `operators`: one video through the graph, one operator more each time; then the kernel.
+"""Step `operators`: one video through the graph, each time with one more operator; then the kernel.
 
-The first cell without figures names what breaks. On a GPU, DALI may end the process there; the cell
-is named all the same.
+The first cell without figures names what breaks. DALI may end the process there on a GPU; the
+report still names the cell.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Loading settings: defaults, a preset over them, `--set` over both; a work folder's memory.
+"""Loads settings: the defaults, then a preset, then `--set`. Remembers those of a work folder.
 
 An unknown key is refused with the nearest known one. The resolved settings are saved with each run.
 """
@@ -83,7 +83,7 @@ def remember_config(work: Path, config: Config) -> None:
 
 
 def _refuse_two_strides(config: Config) -> None:
-    """Raises InputError where the frames of a clip have two strides, or none that they need."""
+    """Raises InputError where a clip has both strides, or lacks the one that it needs."""
     for name, clips in (("pretrain", config.pretrain.clips), ("classify", config.classify.clips)):
         key = f"{name}.clips.stride"
         if clips.stride is not None and clips.stride_s is not None:
@@ -98,7 +98,7 @@ def _refuse_two_strides(config: Config) -> None:
 
 
 def _refuse_hidden_labels(config: Config) -> None:
-    """Raises InputError where hidden labels would be read unasked, or are allowed to no purpose."""
+    """Raises InputError where hidden labels are read but not allowed, or allowed but not read."""
     rule = config.student.teachers
     if rule.reads_hidden_labels and not config.labels.with_hidden:
         raise InputError(
@@ -113,7 +113,7 @@ def _refuse_hidden_labels(config: Config) -> None:
 
 
 def _refuse_unused(config: Config) -> None:
-    """Raises InputError where another setting takes the effect from a setting that was changed."""
+    """Raises InputError where a changed setting has no effect because of another one."""
     machine, plain = config.machine, Machine()
     if machine.gpu_memory_mb is not None and not machine.tune:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Backbones, with which every network begins: by name, by PyTorchVideo's options, or registered.
+"""Backbones, by name, by PyTorchVideo's options, or registered. Every network begins with one.
 
 Every backbone maps (N, 3, T, H, W) to (N, C, 4, 1, 1): four temporal slices. The pooled feature is
 their mean, so one forward pass gives the pooled and the unpooled embeddings.
