@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 
 from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
-from shards.packet_decoder import PacketDecodeError, PacketDecoders, padded_packet
+from shards.packet_decoder import PacketDecodeError, PacketDecoders, in_turns, padded_packet
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
@@ -27,6 +28,18 @@ def test_zeros_lie_behind_a_packet() -> None:
         packet = padded_packet(b"\xff" * num_bytes)
         found = ctypes.string_at(packet.buffer_ptr, num_bytes + PADDING_BYTES)
         assert found == b"\xff" * num_bytes + bytes(PADDING_BYTES)
+
+
+def test_frames_come_in_turns_and_nobody_keeps_those_of_an_earlier_turn() -> None:
+    """So the decoder uses their memory again."""
+    frames = (VideoFrame(16, 16, "yuv420p") for _ in range(40))
+    turns, sizes = [], []
+    for turn in in_turns(frames):
+        assert not any(turns)
+        turns.append(turn)
+        sizes.append(len(turn))
+    assert sizes == [16, 16, 8]
+    assert not any(turns)
 
 
 def test_eight_decoders_stay_open_and_the_longest_unused_one_goes(tmp_path: Path) -> None:
