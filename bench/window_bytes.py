@@ -26,7 +26,7 @@ from bench.arguments import count, new_file, run_command
 from bench.storage_formats import loss
 from loaders.plan.draw import draw_plan
 from loaders.plan.stage_views import PRESETS, view_spec
-from shards.encode.find_packets import find_packets
+from shards.encode.check_stored import find_packets
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, TranscodeError, transcode
 from shards.errors import InputError
