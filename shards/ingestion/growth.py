@@ -77,6 +77,8 @@ def read_base(store: Store) -> Base:
 def new_in(dataset: Dataset, base: Base, recipe: Recipe, seed: int) -> Dataset:
     """The videos that the set does not have, with its name, its labels, and keys that are free.
 
+    If splits are drawn, only those of the new videos are. The others keep theirs.
+
     Raises:
         InputError: The recipe, the seed or a video differs from that of the set, or a new class
             would change the label of one that the set has.
@@ -87,6 +89,8 @@ def new_in(dataset: Dataset, base: Base, recipe: Recipe, seed: int) -> Dataset:
     for source in dataset.sources:
         name, class_name = source.name(dataset.root), dataset.classes[source.label]
         if name in base.by_source:
+            if dataset.draw:  # it may give an old video another split than the first draw did
+                source = replace(source, splits=base.by_source[name].splits)
             _check_same(source, name, class_name, base)
             continue
         if base.videos and len(source.splits) != len(base.videos[0].splits):
@@ -96,6 +100,10 @@ def new_in(dataset: Dataset, base: Base, recipe: Recipe, seed: int) -> Dataset:
             )
         key = source.key if source.key not in base.keys else with_hash(source.key, name)
         new.append(replace(source, key=key, label=classes.index(class_name)))
+    if dataset.draw:
+        keys, labels = [source.key for source in new], [source.label for source in new]
+        splits = dataset.draw.splits(keys, labels, base.videos)
+        new = [replace(source, splits=(split,)) for source, split in zip(new, splits, strict=True)]
     return replace(dataset, name=base.about.name, classes=classes, sources=tuple(new))
 
 

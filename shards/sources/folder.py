@@ -8,7 +8,6 @@ import numpy as np
 from shards.errors import InputError
 from shards.files.names import valid_unicode
 from shards.format.video import SplitName
-from shards.labels.fraction import seeded_ranks
 from shards.sources.class_folders import class_folders, find_videos, link_rule, split_folders
 from shards.sources.source import (
     Dataset,
@@ -17,6 +16,7 @@ from shards.sources.source import (
     check_class_sizes,
     existing_folder,
 )
+from shards.sources.split_draw import SplitDraw
 
 
 def from_folder(
@@ -68,25 +68,26 @@ def from_folder(
     names = {valid_unicode(path.name) for top in tops for path in class_folders(top, rule)}
     check_class_sizes(root, names, found, min_per_class)
     dataset = build(valid_unicode(root.resolve().name), root, found)
-    return _draw_test(dataset, test_percent, seed) if test_percent else dataset
+    return dataset if by_split else _drawn(dataset, SplitDraw(test_percent, seed))
 
 
-def _draw_test(dataset: Dataset, test_percent: float, seed: int) -> Dataset:
-    """Moves the same share of every class to "test"."""
-    labels = np.array([source.label for source in dataset.sources])
-    ranks = seeded_ranks([source.key for source in dataset.sources], labels, seed)
+def _drawn(dataset: Dataset, draw: SplitDraw) -> Dataset:
+    """The data set with splits that are drawn.
+
+    Raises:
+        InputError: A class has one video, and a part of each class is for the test.
+    """
+    labels = [source.label for source in dataset.sources]
     sizes = np.bincount(labels)
-    if sizes.min() < 2:
+    if draw.test_percent and sizes.min() < 2:
         name = dataset.classes[int(sizes.argmin())]
         raise InputError(
             f"{dataset.root}: class {name!r} has one video, which cannot be both train and test:"
             " add one, or leave out the test percentage"
         )
-    num_test = np.clip(np.floor(sizes * test_percent / 100 + 0.5), 1, sizes - 1)
+    splits = draw.splits([source.key for source in dataset.sources], labels)
     sources = tuple(
-        replace(
-            source, splits=(SplitName.TEST if rank < num_test[source.label] else SplitName.TRAIN,)
-        )
-        for source, rank in zip(dataset.sources, ranks, strict=True)
+        replace(source, splits=(split,))
+        for source, split in zip(dataset.sources, splits, strict=True)
     )
-    return replace(dataset, sources=sources)
+    return replace(dataset, sources=sources, draw=draw)

@@ -16,6 +16,7 @@ from shards.errors import InputError
 from shards.files.names import relative_name
 from shards.sources.keys import assign_keys
 from shards.sources.segment import Segment
+from shards.sources.split_draw import SplitDraw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class Dataset:
         root: The folder to which recorded paths are relative.
         missing: Videos that the lists of the data set name and the disk does not have.
         notes: What else the user should know, one line each.
+        draw: How the splits were drawn; None where folders or lists say them.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Dataset:
     root: Path
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    draw: SplitDraw | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
