@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a room may import itself and the rooms before it.
 ROOMS = {
     "shards": [
-        *("errors", "cpus", "progress", "files", "format", "packet_decoder", "labels", "sources"),
-        *("encode", "ingestion", "copies", "reader", "verification", "summary"),
+        *("errors", "counted", "cpus", "progress", "files", "format", "packet_decoder", "labels"),
+        *("sources", "encode", "ingestion", "copies", "reader", "verification", "summary"),
     ],
     "loaders": [
         *(

@@ -1,4 +1,3 @@
-import json
 import logging
 import os
 import shutil
@@ -14,7 +13,6 @@ import pytest
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.stage_kinds import TeacherWeights
-from tb.tables.cost import cost_table
 from tb.tables.grid import Finding, Grid, findings, make_grid, run_grid, unit_source
 from tb.tables.published import TABLES, TableRow
 from tb.tables.reproduce import Reproduction
@@ -214,33 +212,3 @@ def test_a_grid_is_not_for_torchrun(
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(InputError, match="without torchrun, with --jobs its number of GPUs"):
         run_grid(grid_of("supervised"), manifest, tmp_path)
-
-
-def test_cost_measures_under_autocast_too(manifest: Manifest, tmp_path: Path) -> None:
-    grid = make_grid(
-        [TABLE1["supervised"]],
-        {50: "demo"},
-        num_seeds=1,
-        overrides=(*QUICK_GRID, "machine.amp=bf16"),
-    )
-    (line,) = (x for x in cost_table(grid, manifest, tmp_path).splitlines() if "supervised" in x)
-    assert float(line.split()[4].rstrip("*")) > 0  # *: measured now
-
-
-def test_cost_counts_what_is_left(manifest: Manifest, tmp_path: Path) -> None:
-    grid = grid_of("supervised", "finetune-invariant", seeds=3)
-    text = cost_table(grid, manifest, tmp_path)
-    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
-    assert lines["supervised"][1:4] == ["3", "0", "6"]
-    assert lines["invariant"][1:4] == ["3", "0", "4"]
-    path = tmp_path / "done" / "seed-0.labels-50.supervised.json"
-    run_grid(grid_of("supervised"), manifest, tmp_path)
-    finding = json.loads(path.read_text())
-    finding["step_s"] = 3600.0
-    path.write_text(json.dumps(finding))
-    lines = {
-        line.split()[0]: line.split()
-        for line in cost_table(grid, manifest, tmp_path).splitlines()
-        if line
-    }
-    assert lines["supervised"][1:] == ["3", "1", "6", "3600.000", "12.00"]
