@@ -24,6 +24,7 @@ from loaders.plan.normalization import Normalization
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
 from loaders.plan.window import check_stride_s
+from shards.counted import counted
 from shards.errors import InputError
 from shards.files.names import VIDEO_EXTENSIONS
 
@@ -102,8 +103,8 @@ class Render:
         videos = [name for name in sample if f".{name.lower()}" in VIDEO_EXTENSIONS]
         if len(videos) != 1:
             raise InputError(
-                f"sample {key!r} has {len(videos)} videos among {', '.join(sample)}: give one,"
-                " under its extension (for example mp4)"
+                f"sample {key!r} has {counted(len(videos), 'video')} among {', '.join(sample)}:"
+                " give one, under its extension (for example mp4)"
             )
         views = self.views(sample[videos[0]], key=key, epoch=self.epoch, **_about(sample))
         return {**{name: part for name, part in sample.items() if name != videos[0]}, **views}

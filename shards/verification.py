@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from shards.counted import counted
 from shards.encode.check_stored import check_decodes, find_packets
 from shards.encode.picture_format import PictureFormat
 from shards.encode.video_stream import VideoFaultError
@@ -161,7 +162,10 @@ def _packet_problems(
         yield packets_name(name), f"{problem}; {advice}"
         return
     if len(file) != len(videos):
-        yield packets_name(name), f"has {len(file)} rows for {len(videos)} videos; {advice}"
+        yield (
+            packets_name(name),
+            f"has {counted(len(file), 'row')} for {counted(len(videos), 'video')}; {advice}",
+        )
     for place, video in enumerate(videos[: len(file)]):
         packets = file.row(place)
         if not video.packets_sha256:

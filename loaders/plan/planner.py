@@ -26,6 +26,7 @@ from loaders.plan.order import (
 )
 from loaders.plan.views import Start, ViewSpec
 from loaders.plan.window import check_stride_s
+from shards.counted import counted
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
@@ -96,7 +97,7 @@ class Planner:
         if epoch < 0 or not 0 <= start <= len(self):
             raise InputError(
                 f"epoch {epoch}, start {start}: epochs count from 0, and an epoch of this loader "
-                f"has {len(self)} batches"
+                f"has {counted(len(self), 'batch')}"
             )
         return self._epoch(epoch, start)
 

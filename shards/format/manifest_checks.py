@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shards.counted import counted
 from shards.errors import InputError
 from shards.format.dataset_json import DATASET_NAME, DatasetJson
 from shards.format.video import (
@@ -110,8 +111,8 @@ def _check_shards(path: str, table: pa.Table, about: DatasetJson) -> None:
     _check(path, table, "size", pc.less_equal(ends, num_bytes))
     if table.num_rows != about.num_videos:
         raise InputError(
-            f"{path}: {table.num_rows} rows, but {DATASET_NAME} counts {about.num_videos} videos;"
-            " run `tb shard` again with another --out"
+            f"{path}: {counted(table.num_rows, 'row')}, but {DATASET_NAME} counts"
+            f" {counted(about.num_videos, 'video')}; run `tb shard` again with another --out"
         )
 
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from shards.counted import counted
 from shards.cpus import num_cpus
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
@@ -118,8 +119,9 @@ def _check_arguments(
     num_segments = sum(source.segment is not None for source in dataset.sources)
     if recipe.codec_type.keeps_files and num_segments:
         raise InputError(
-            f"recipe {recipe.codec}: it stores whole files, but {num_segments} videos of"
-            f" {dataset.name} are segments; leave out start_s and end_s, or choose another recipe"
+            f"recipe {recipe.codec}: it stores whole files, but {dataset.name} has"
+            f" {counted(num_segments, 'segment')}; leave out start_s and end_s, or choose another"
+            " recipe"
         )
 
 

@@ -260,7 +260,7 @@ class IngestionJob:
 
     def _nothing_usable(self, skipped: Sequence[Skipped]) -> NothingUsableError:
         return NothingUsableError(
-            f"{self.dataset.root}: none of the {len(skipped)} videos can be used, e.g."
+            f"{self.dataset.root}: none of the videos ({len(skipped)}) can be used, e.g."
             f" {skipped[0].source}: {skipped[0].reason}; all reasons are in"
             f" {self.store.name}/{SKIPPED_NAME}"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shards.counted import counted
 from shards.errors import InputError
 from shards.files.addresses import check_local
 from shards.files.publish import publish_bytes
@@ -46,7 +47,9 @@ class LabelChoice:
         """What this choice is, in one line."""
         where = _split_text(self.manifest, self.split, self.split_number)
         num_labelled, num_videos = self.labelled.sum(), len(self.rows)
-        return f"{num_labelled} labelled of {num_videos} videos in {where} ({self.source})"
+        return (
+            f"{num_labelled} labelled of {counted(num_videos, 'video')} in {where} ({self.source})"
+        )
 
     def num_per_class(self) -> dict[str, int]:
         """{class name: number of labelled videos} for each class that has a video in the split."""
@@ -171,8 +174,8 @@ def labels_from_list(
         where = _split_text(manifest, split, split_number)
         names = [manifest.keys[row] for row in outside]
         raise InputError(
-            f"{path}: {len(outside)} entries are outside the {where} ({examples(names)}); choose"
-            " another split number, or the split pool"
+            f"{path}: {counted(len(outside), 'entry')} outside the {where}"
+            f" ({examples(names)}); choose another split number, or the split pool"
         )
     return LabelChoice(
         manifest=manifest,

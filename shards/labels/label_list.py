@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from shards.counted import counted
 from shards.errors import InputError, printable
 from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.manifest import Manifest
@@ -48,7 +49,7 @@ def read_label_list(path: Path | str, manifest: Manifest) -> np.ndarray:
     match = match_label_list(path, manifest)
     if match.unmatched:
         raise InputError(
-            f"{path}: {len(match.unmatched)} entries are not in {manifest.where}"
+            f"{path}: {counted(len(match.unmatched), 'entry')} not in {manifest.where}"
             f" ({examples(match.unmatched)}); make a list that fits with `tb split"
             f" {manifest.where} --from-list {path}`"
         )
@@ -78,7 +79,7 @@ def match_label_list(path: Path | str, manifest: Manifest) -> Match:
                     wrong.append((entry, row))
     if not labelled.any():
         raise InputError(
-            f"{path}: none of its {len(entries)} entries is in {manifest.where}"
+            f"{path}: none of its {counted(len(entries), 'entry')} is in {manifest.where}"
             f" ({examples(unmatched)} against {manifest.video(0).source}); is it for another set?"
         )
     contradicted = min(labels.values(), key=len)

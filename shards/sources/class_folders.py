@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from shards.counted import counted
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
 from shards.files.names import has_video_name
@@ -44,7 +45,7 @@ def class_folders(root: Path, rule: LinkRule) -> list[Path]:
     loose = [path for path in entries if _is_video(path)]
     folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
     if not folders:
-        what = f"{len(loose)} videos but" if loose else "files but"
+        what = f"{counted(len(loose), 'video')} but" if loose else "files but"
         raise InputError(
             f"{root}: holds {what} no class folders; put the videos into one folder per class, or"
             " list them in a table for `tb shard csv`"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from shards.counted import counted
 from shards.errors import InputError
 from shards.format.video import SplitName
 from shards.sources.class_folders import find_videos, link_rule
@@ -71,11 +72,13 @@ def from_kinetics400(
         is_kinetics = any(KINETICS_NAME.fullmatch(path.stem) for path in videos)
         hint = "are these the lists for it?" if is_kinetics else recognise(root, rule)
         raise InputError(
-            f"{root}: holds none of the {len(missing)} videos listed, e.g. {missing[0]}: {hint}"
+            f"{root}: holds none of the listed videos ({len(missing)}), e.g. {missing[0]}: {hint}"
         )
     _refuse_several(root, several)
     num_unlisted = len(videos) - len(found)
-    notes = [f"{num_unlisted} videos on disk are in none of the lists"] if num_unlisted else []
+    notes = (
+        [f"{counted(num_unlisted, 'video')} on disk in none of the lists"] if num_unlisted else []
+    )
     return build("kinetics400", root, found, classes=classes, missing=missing, notes=notes)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from shards.counted import counted
 from shards.errors import InputError
 from shards.files.names import relative_name
 from shards.sources.keys import assign_keys
@@ -138,7 +139,7 @@ def check_class_sizes(
             if sizes[name]:
                 ways += ", or accept it with --min-per-class 1"
             raise InputError(
-                f"{origin}: class {name!r} has {sizes[name]} video(s), needs"
+                f"{origin}: class {name!r} has {counted(sizes[name], 'video')}, needs"
                 f" {max(min_per_class, 1)}: {ways}"
             )
 

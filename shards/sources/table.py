@@ -56,7 +56,7 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
         raise InputError(f"{path}: has no rows; add one line path,label per video")
     if not found:
         raise InputError(
-            f"{path}: none of the {len(listed)} videos listed is there, e.g. line"
+            f"{path}: none of the listed videos ({len(listed)}) is there, e.g. line"
             f" {min(line_of.values())}: {missing[0]}: no such file below {path.parent}"
         )
     classes = {video.class_name for video in listed}

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from shards.counted import counted
 from shards.errors import InputError
 from tb.advice.advice import Advice
 from tb.advice.measure import Measured
@@ -45,7 +46,7 @@ def chart_png(advice: Advice) -> bytes:
             axis.set_minor_formatter("")
         axes.set_title(
             f"{advice.views} at {advice.size_px} px, {advice.found.num_videos} of"
-            f" {advice.num_videos} videos; the choice is bold"
+            f" {counted(advice.num_videos, 'video')}; the choice is bold"
         )
         _dots(figure, axes, measured)
         _names(axes, measured, _chosen_name(advice))

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shards.counted import counted
 from shards.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def predict(
             if progress is not None:
                 progress(one)
     if not answers.predictions:
-        more = f" (and {len(answers.bad) - 1} more videos)" if len(answers.bad) > 1 else ""
+        more = (
+            f" (and {counted(len(answers.bad) - 1, 'more video')})" if len(answers.bad) > 1 else ""
+        )
         raise InputError(f"no video could be predicted: {answers.bad[0].reason}{more}")
     if csv is not None:
         write_named_file(Path(csv), csv_of_predictions(answers.predictions, top), "csv")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shards.counted import counted
 from shards.errors import InputError, printable
 from tb import api
 from tb.cli.choices import ViewsOption
@@ -82,8 +83,9 @@ def _print(advice: "Advice", given: Given, out: Path) -> None:
     except InputError as error:
         chosen, refusal = None, error
     typer.echo(
-        f"{found.num_videos} of {advice.num_videos} videos tried, views {advice.views} at"
-        f" {advice.size_px} px; the files of all videos: {_size_text(advice.source_bytes)}\n"
+        f"{found.num_videos} of {counted(advice.num_videos, 'video')} tried,"
+        f" views {advice.views} at {advice.size_px} px;"
+        f" the files of all videos: {_size_text(advice.source_bytes)}\n"
     )
     typer.echo(
         f"{'recipe':<7}{'GOP':>4}{'short side':>12}{'kB/video':>10}{'whole set':>11}"

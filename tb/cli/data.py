@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shards.counted import counted
 from shards.errors import printable
 from tb.cli.advise import advise_app
 from tb.cli.choices import SplitOption
@@ -53,10 +54,10 @@ def verify(
     for problem in problems:
         typer.echo(printable(problem))
     if problems:
-        typer.echo(f"{len(problems)} problems in {root}", err=True)
+        typer.echo(f"{counted(len(problems), 'problem')} in {root}", err=True)
         raise typer.Exit(1)
     how = "decoded and compared" if decode else "compared"
-    typer.echo(f"{root}: all {num_videos} videos {how}, no problems")
+    typer.echo(f"{root}: {counted(num_videos, 'video')} {how}, no problems")
     _say_views(root)
 
 
@@ -151,7 +152,7 @@ def _overview(summary: "Summary") -> "Table":
         "size": few([f"{width}x{height}" for width, height in summary.sizes]),
         "codec": ", ".join(summary.codecs),
         "pixels": ", ".join(summary.pixels),
-        "bytes": f"{size_text(summary.num_bytes)} in {summary.num_shards} shards",
+        "bytes": f"{size_text(summary.num_bytes)} in {counted(summary.num_shards, 'shard')}",
         "digest": summary.digest,
     }
     for name, value in rows.items():

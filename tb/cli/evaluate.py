@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shards.counted import counted
 from tb import api
 from tb.cli.choices import complete_classifier
 from tb.cli.next_command import VIDEO, say_next
@@ -42,8 +43,9 @@ def evaluate_command(
     from tb.evaluation.accuracy import class_table
 
     typer.echo(
-        f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of {result.num_videos}"
-        f" videos of split {result.split!r} (chance {result.chance:.1%})"
+        f"{stage}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of"
+        f" {counted(result.num_videos, 'video')} of split {result.split!r}"
+        f" (chance {result.chance:.1%})"
     )
     _tell_classes(class_table(result))
     typer.echo(f"see {out / stage}/classes-{result.split}.csv, confusion-{result.split}.png")

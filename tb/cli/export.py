@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from shards.counted import counted
 from tb import api
 from tb.cli.next_command import VIDEO, say_next
 
@@ -17,7 +18,7 @@ def export_command(
     """Write a backbone and its classifier so that the stock libraries load them strictly."""
     metadata = api.export(run, out=out)
     num_classes = len(json.loads(metadata["classes"]))
-    head = f"classifier of {num_classes} classes" if num_classes else "no classifier"
+    head = f"classifier of {counted(num_classes, 'class')}" if num_classes else "no classifier"
     typer.echo(f"{out}: {metadata['backbone']} from stage {metadata['stage']}, {head}")
     if "note" in metadata:
         typer.echo(f"note: {metadata['note']}")

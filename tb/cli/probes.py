@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shards.counted import counted
 from tb import api
 from tb.cli.choices import complete_stage
 from tb.cli.next_command import places_of, say_next, say_next_stage
@@ -106,8 +107,8 @@ def retrieve_command(
     )
     recalls = ", ".join(f"R@{k} {share:.1%}" for k, share in found.recall.items())
     typer.echo(
-        f"{stage}: {recalls}; {found.num_queries} videos of split {found.split!r} among"
-        f" {found.num_gallery} training videos"
+        f"{stage}: {recalls}; {counted(found.num_queries, 'video')} of split {found.split!r} among"
+        f" {counted(found.num_gallery, 'training video')}"
     )
     say_next_stage(shards, out)
 
@@ -115,6 +116,6 @@ def retrieve_command(
 def _tell(probe: str, result: "Evaluation") -> None:
     typer.echo(
         f"{result.stage}, {probe}: top-1 {result.top1:.1%}, top-5 {result.top5:.1%} of"
-        f" {result.num_videos} videos of split {result.split!r}"
+        f" {counted(result.num_videos, 'video')} of split {result.split!r}"
         f" (chance {result.chance:.1%})"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from shards.counted import counted
 from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from shards.errors import printable
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
@@ -137,19 +138,20 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
 
     if report.earlier:
         typer.echo(
-            f"added {report.num_added} videos; the state before: {out}@{report.earlier[:16]}"
+            f"added {counted(report.num_added, 'video')}; the state before:"
+            f" {out}@{report.earlier[:16]}"
         )
     if report.already_done:
         typer.echo(f"{out}: already done by an earlier run")
     elif report.num_resumed:
-        typer.echo(f"went on after {report.num_resumed} videos of an earlier run")
+        typer.echo(f"went on after {counted(report.num_resumed, 'video')} of an earlier run")
     summary = summarize(out)  # after --append, the source may have fewer classes than the set
     typer.echo(
-        f"{report.num_videos} videos, {len(summary.classes)} classes,"
-        f" {report.num_shards} shards, {size_text(report.num_bytes)}"
+        f"{counted(report.num_videos, 'video')}, {counted(len(summary.classes), 'class')},"
+        f" {counted(report.num_shards, 'shard')}, {size_text(report.num_bytes)}"
     )
     if empty := summary.empty_classes:
-        typer.echo(f"warning: {len(empty)} classes without a video: {few(empty)}")
+        typer.echo(f"warning: {counted(len(empty), 'class')} without a video: {few(empty)}")
     for number, text in split_texts(summary):
         typer.echo(f"split {number}: {text}")
     for note in dataset.notes:
@@ -166,7 +168,7 @@ def _print_skipped(out: str, report: "IngestReport") -> None:
     from shards.format.skipped import SKIPPED_NAME, read_skipped
 
     counts = {"skipped": report.num_skipped, "missing": report.num_missing}
-    text = ", ".join(f"{num} videos {what}" for what, num in counts.items() if num)
+    text = ", ".join(f"{counted(num, 'video')} {what}" for what, num in counts.items() if num)
     typer.echo(f"{text}, all listed in {out}/{SKIPPED_NAME}:")
     entries = read_skipped(open_store(out))
     for entry in entries[:_NUM_REASONS_SHOWN]:

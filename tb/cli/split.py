@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shards.counted import counted
 from tb.cli.choices import LabelledSplitOption
 from tb.cli.next_command import say_first_stage
 from tb.cli.options import ShardsDir
@@ -72,10 +73,13 @@ def _print_choice(choice: "LabelChoice") -> None:
     from shards.labels.label_list import examples
 
     if unmatched := choice.unmatched:
-        typer.echo(f"{len(unmatched)} entries match no video ({examples(unmatched)})")
+        typer.echo(
+            f"{counted(len(unmatched), 'entry')} without a video in the shards"
+            f" ({examples(unmatched)})"
+        )
     if contradicted := choice.contradicted:
         typer.echo(
-            f"{len(contradicted)} entries have another label than the shards"
+            f"{counted(len(contradicted), 'entry')} with another label than in the shards"
             f" ({examples(contradicted)}); the shards' labels count"
         )
     typer.echo(choice.title)

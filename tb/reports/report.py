@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from loaders import Part
+from shards.counted import counted
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
@@ -266,6 +267,6 @@ def verdict(found: Found) -> str:
         parts.append(f"{size}{word} the {title}")
     return (
         f"The student is {parts[0]}, {parts[1]} and {parts[2]}. One seed,"
-        f" {student.num_videos} videos: the standard error of such a difference is about"
+        f" {counted(student.num_videos, 'video')}: the standard error of such a difference is about"
         f" {noise * 100:.1f} points, so gaps under {2 * noise * 100:.0f} points are not evidence."
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from shards.counted import counted
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.evaluation.accuracy import Evaluation
@@ -81,8 +82,8 @@ def notes(evaluations: Evaluations, manifest: Manifest) -> list[str]:
         return ["Nothing has run yet."]
     seeds = {seed for _, _, seed in evaluations}
     return [
-        f"{manifest.name}: {first.num_videos} videos of split {first.split!r},"
-        f" {len(manifest.classes)} classes (chance {100 / len(manifest.classes):.1f} %);"
+        f"{manifest.name}: {counted(first.num_videos, 'video')} of split {first.split!r},"
+        f" {counted(len(manifest.classes), 'class')} (chance {100 / len(manifest.classes):.1f} %);"
         f" {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, each with its own choice of labels,"
         " networks and order. Mean and 95 % confidence interval over seeds, from"
         f" {MIN_SEEDS} seeds on."

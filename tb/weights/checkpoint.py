@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from loaders.plan.normalization import Normalization, normalization_name
+from shards.counted import counted
 from shards.errors import InputError
 from shards.files.publish import publish_file, unfinished_file
 from tb.config.differences import Tree
@@ -211,7 +212,8 @@ def _difference(found: list[str], wanted: list[str]) -> str:
     if not wanted:
         return "a classifier, where a self-supervised checkpoint is needed"
     if len(found) != len(wanted):
-        return f"its {len(found)} classes are not this set's {len(wanted)}; train it on this set"
+        num = counted(len(found), "class")
+        return f"it has {num}, and this set has {len(wanted)}; train it on this set"
     label = next(label for label, name in enumerate(found) if name != wanted[label])
     return (
         f"its class {label} is {found[label]!r}, this set's is {wanted[label]!r}; train it on this"

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from shards.counted import counted
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
@@ -165,8 +166,9 @@ def check_decodable(
         kind = f"in {codec} {pixel_format}"
         if codec not in GPU_CODECS:
             raise InputError(
-                f"{manifest.where}: {len(chosen)} videos {kind}, which DALI does not decode on a "
-                f"GPU (it takes {', '.join(sorted(GPU_CODECS))}); {advice}"
+                f"{manifest.where}: {counted(len(chosen), 'video')} {kind},"
+                f" which DALI does not decode"
+                f" on a GPU (it takes {', '.join(sorted(GPU_CODECS))}); {advice}"
             )
         caps = caps_of(codec, pixel_format)
         sizes = np.stack([manifest.heights[chosen], manifest.widths[chosen]], axis=1)
@@ -175,7 +177,7 @@ def check_decodable(
         if any(refused):
             height, width = kinds[refused][0]
             raise InputError(
-                f"{manifest.where}: {counts[refused].sum()} videos {kind}, e.g. of "
+                f"{manifest.where}: {counted(counts[refused].sum(), 'video')} {kind}, e.g. of "
                 f"{width}x{height} px, are not for this GPU's video decoder ({caps}); {advice}"
             )
     _warn_of_new_decoders(manifest, rows)

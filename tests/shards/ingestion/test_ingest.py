@@ -110,7 +110,7 @@ def test_nothing_usable_at_all_is_an_error_with_a_list_of_reasons(tmp_path: Path
     root, out = tmp_path / "set", tmp_path / "out"
     for index in range(2):
         damage.text(_in(root / "a", f"{index}.mp4"))
-    with pytest.raises(InputError, match=r"none of the 2 videos can be used, .*all reasons"):
+    with pytest.raises(InputError, match=r"none of the videos \(2\) can be used, .*all reasons"):
         ingest(from_folder(root), out)
     assert _skipped(out) == {"a/0.mp4", "a/1.mp4"}
     for index in range(2):

@@ -189,7 +189,7 @@ def test_the_time_limit_lists_every_segment_and_they_are_tried_again(
 ) -> None:
     rows = [f"{table.parent}/{f}.mp4,c,{n},{n + 1}," for f in (1, 2) for n in (1, 3, 5)]
     path, out = _table(tmp_path / "set.csv", *rows), tmp_path / "out"
-    assert "none of the 6 videos" in fault_of(
+    assert "none of the videos (6)" in fault_of(
         ingest, from_csv(path), out, recipe=_CHEAP, time_limit_s=0.001
     )
     lines = (out / SKIPPED_NAME).read_text().splitlines()
@@ -200,7 +200,7 @@ def test_the_time_limit_lists_every_segment_and_they_are_tried_again(
 
 def test_copy_has_no_segments(table: Path, tmp_path: Path) -> None:
     message = fault_of(ingest, from_csv(table), tmp_path / "out", recipe=Recipe(codec="copy"))
-    assert "recipe copy: it stores whole files, but 24 videos of set are segments" in message
+    assert "recipe copy: it stores whole files, but set has 24 segments" in message
     assert not (tmp_path / "out").exists()
 
 

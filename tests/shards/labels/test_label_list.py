@@ -178,7 +178,7 @@ def test_what_does_not_match_is_told(listed: Manifest, tmp_path: Path) -> None:
     match = match_label_list(path, listed)
     assert match.unmatched == ("swim/lap 1.avi 7", "take 2")
     assert match.contradicted == ("jump/take 1 9 0",)
-    assert "2 entries are not in" in fault_of(read_label_list, path, listed)
+    assert "2 entries not in" in fault_of(read_label_list, path, listed)
 
 
 def test_labels_counted_from_one_do_not_contradict(listed: Manifest, tmp_path: Path) -> None:
@@ -252,8 +252,8 @@ def test_split_from_a_public_list(listed: Manifest, tmp_path: Path) -> None:
     path.write_text("jump/take 1 9 1\nswim/lap 1 9 7\nrun/take 2 9 1\n")
     text = _run(listed.root, "--from-list", path)
     assert "2 labelled of 12 videos in train split 1 of set (from public.txt)" in text
-    assert "1 entries match no video (e.g. swim/lap 1 9 7)" in text
-    assert "1 entries have another label" in text
+    assert "1 entry without a video in the shards (e.g. swim/lap 1 9 7)" in text
+    assert "1 entry with another label" in text
     assert "warning: class hand stand has no labelled video" in text
     assert read_label_list(_list_of(text), listed).sum() == 2
 
@@ -270,7 +270,7 @@ def test_split_says_what_is_wrong(listed: Manifest, tmp_path: Path) -> None:
         (["--from-list", leak, "--groups"], "--seed and --groups are for a draw"),
         (["--fraction", 0], "percentage above 0"),
         (["--fraction", 5, "--split-number", 3], "choose 1 to 2"),
-        (["--from-list", leak], "1 entries are outside the train split 1 of set (e.g. jump_6)"),
+        (["--from-list", leak], "1 entry outside the train split 1 of set (e.g. jump_6)"),
         (["--fraction", 5, "--out", mine], "holds another list"),
         (["--fraction", 5, "--out", tmp_path / "no" / "x.txt"], "No such file"),
     ):

@@ -68,11 +68,11 @@ def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> Non
     [
         (None, {}, "no such folder; check the root"),
         ([], {}, "is empty; put one folder per class"),
-        (["x.mp4"], {}, "holds 1 videos but no class folders"),
+        (["x.mp4"], {}, "holds 1 video but no class folders"),
         (["notes.txt"], {}, "holds files but no class folders"),
         (["a/1.mp4", "a/2.mp4", "x.mp4"], {}, "x.mp4: lies outside any class folder"),
-        (["a/1.mp4"], {}, "class 'a' has 1 video(s), needs 2: add videos or remove the class, or"),
-        (["a/1.mp4", "a/2.mp4", "b/notes.txt"], {}, "class 'b' has 0 video(s)"),
+        (["a/1.mp4"], {}, "class 'a' has 1 video, needs 2: add videos or remove the class, or"),
+        (["a/1.mp4", "a/2.mp4", "b/notes.txt"], {}, "class 'b' has 0 videos"),
         (
             ["train/a/1.mp4"],
             {"test_percent": 5},

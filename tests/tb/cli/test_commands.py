@@ -96,7 +96,7 @@ def test_a_class_with_one_video(tmp_path: Path) -> None:
     for name in ("a/a0", "a/a1", "b/b0"):
         make_video(tmp_path / "videos" / f"{name}.mp4", num_frames=8)
     message = complaint("shard", "folder", "--root", tmp_path / "videos", "--out", tmp_path / "out")
-    assert "class 'b' has 1 video(s), needs 2" in message
+    assert "class 'b' has 1 video, needs 2" in message
     assert "--min-per-class 1" in message
 
 

@@ -32,14 +32,14 @@ def test_data_info(manifest: Manifest) -> None:
 
 def test_data_verify(manifest: Manifest, tmp_path: Path) -> None:
     text = tb("data", "verify", manifest.root, "--decode")
-    assert "all 10 videos decoded and compared, no problems" in text
+    assert "10 videos decoded and compared, no problems" in text
     for path in manifest.root.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / manifest.shard_names[0]).unlink()
     result = CliRunner().invoke(data_app, ["verify", str(tmp_path)])
     assert result.exit_code == 1
     assert f"{manifest.shard_names[0]}: No such file" in result.stdout
-    assert "1 problems in" in result.stderr
+    assert "1 problem in" in result.stderr
 
 
 def test_data_ls(manifest: Manifest) -> None:

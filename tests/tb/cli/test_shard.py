@@ -30,8 +30,8 @@ def test_shard_folder_reports_what_it_did_and_what_it_left_out(tmp_path: Path) -
         make_video(root / f"{name}.mp4", num_frames=8)
     damage.truncated(root / "a" / "cut.mp4")
     text = tb("shard", "folder", "--root", root, "--out", out, "--test-percent", 50)
-    assert "4 videos, 2 classes, 1 shards" in text
-    assert "1 videos skipped, all listed in" in text
+    assert "4 videos, 2 classes, 1 shard" in text
+    assert "1 video skipped, all listed in" in text
     assert "a/cut.mp4: truncated: " in text
     assert read_manifest(out).digest in text
     counts = [len(read_manifest(out).indices(split)) for split in ("train", "test")]
@@ -84,7 +84,7 @@ def test_shard_csv_cuts_segments_at_a_rate_and_adds_more_later(
     table(*rows, f"{path},jump,0.2,0.6")
     assert "add new videos with --append" in complaint(*words)
     text = tb(*words, "--append")
-    assert f"added 1 videos; the state before: {out}@{digest[:16]}" in text
+    assert f"added 1 video; the state before: {out}@{digest[:16]}" in text
     assert len(read_manifest(out)) == 3
     assert len(read_manifest(f"{out}@{digest[:16]}")) == 2
     assert "already done" in tb(*words, "--append")
@@ -142,8 +142,8 @@ def test_a_class_without_a_video_is_told(tmp_path: Path) -> None:
         damage.text(root / "lost" / f"{index}.mp4")
     for _ in range(2):
         text = tb("shard", "folder", "--root", root, "--out", out)
-        assert "2 videos, 2 classes, 1 shards" in text
-        assert "warning: 1 classes without a video: lost" in text
+        assert "2 videos, 2 classes, 1 shard" in text
+        assert "warning: 1 class without a video: lost" in text
         assert "lost/0.mp4: not a video" in text
         assert "may have passed" not in text
     assert "2 (1 without a video: lost)" in tb("data", "info", out)

@@ -72,7 +72,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, classifier_state(3))
     model = Classifier(build_backbone("small"), 4)
-    with pytest.raises(InputError, match="its 3 classes are not this set's 4"):
+    with pytest.raises(InputError, match="it has 3 classes, and this set has 4"):
         load_model(path, model, classes=["a", "b", "c", "d"], normalization=None)
     with pytest.raises(InputError, match="its class 1 is 'c1', this set's is 'b'"):
         load_model(path, model, classes=["c0", "b", "c2"], normalization=None)
