@@ -73,7 +73,9 @@ TimeLimit = Annotated[
 Append = Annotated[
     bool,
     typer.Option(
-        "--append", help="Add new videos to the finished set in --out; it stays readable."
+        "--append",
+        help="Add the videos that the finished set in --out does not have. Old ones stay as they"
+        " are.",
     ),
 ]
 Strict = Annotated[bool, _running("--strict", help="Stop at the first bad video.")]
