@@ -129,7 +129,7 @@ def _check_fit(path: Path, found: dict[str, Any], backbone: Backbone) -> None:
     reshaped = [key for key in both if shapes[key] != list(wanted[key].shape)]
     problems = [
         (f"lacks {{}} of {len(wanted)} tensors", [key for key in wanted if key not in shapes]),
-        ("has {} others", [key for key in found if key not in wanted]),
+        ("has {} more", [key for key in found if key not in wanted]),
         ("has {} of another shape", reshaped),
     ]
     texts = [f"{text.format(len(keys))} ({keys[0]} ...)" for text, keys in problems if keys]

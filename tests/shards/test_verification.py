@@ -114,7 +114,7 @@ def test_every_wrong_row_of_a_packet_index_is_found(manifest: Manifest, root: Pa
     for key in keys[:2]:
         assert f"{key} in {manifest.shard_names[0]}: its row in the packet index is not" in problems
     path.write_bytes(packets_file(rows[:1]))
-    assert f"has 1 rows for {len(rows)} videos" in "\n".join(verify(root))
+    assert f"has 1 row for {len(rows)} videos" in "\n".join(verify(root))
 
 
 def test_a_row_for_a_video_without_a_packet_index_is_found(manifest: Manifest, root: Path) -> None:

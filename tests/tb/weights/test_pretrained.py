@@ -102,7 +102,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     total = len(backbone.trunk.state_dict())
     without = {name: value for name, value in state.items() if name != key}
     assert f"lacks 1 of {total} tensors ({key} ...)" in complaint(without)
-    assert "has 1 others (extra.weight ...)" in complaint({**state, "extra.weight": state[key]})
+    assert "has 1 more (extra.weight ...)" in complaint({**state, "extra.weight": state[key]})
     assert f"has 1 of another shape ({key} ...)" in complaint({**state, key: torch.zeros(1)})
     assert f"lacks 1 of {total} tensors" in complaint({**state, key: "text"})
     assert "not weights of backbone '{\"stem_conv_kernel" in complaint(stock("r3d_18").state_dict())
