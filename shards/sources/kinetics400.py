@@ -76,9 +76,7 @@ def from_kinetics400(
         )
     _refuse_several(root, several)
     num_unlisted = len(videos) - len(found)
-    notes = (
-        [f"{counted(num_unlisted, 'video')} on disk in none of the lists"] if num_unlisted else []
-    )
+    notes = [f"{counted(num_unlisted, 'video')} on disk in no list"] if num_unlisted else []
     return build("kinetics400", root, found, classes=classes, missing=missing, notes=notes)
 
 

@@ -48,7 +48,7 @@ def test_kinetics_by_its_lists_whatever_the_layout(tmp_path: Path) -> None:
         "eeeeeeeeeee": ("zumba", "val"),
     }
     assert dataset.missing == ("zumba/ddddddddddd_000001",)
-    assert dataset.notes == ("1 video on disk in none of the lists",)
+    assert dataset.notes == ("1 video on disk in no list",)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_every_file_that_no_list_names_is_counted(tmp_path: Path) -> None:
     touch(root, "abcdefghijk_000099_000109.mp4", "a/x.mp4", "b/x.mp4", "c/x.mp4")
     dataset = from_kinetics400(root, lists)
     assert len(dataset.sources) == 4
-    assert dataset.notes == ("5 videos on disk in none of the lists",)
+    assert dataset.notes == ("5 videos on disk in no list",)
 
 
 def test_missing_downloads_are_counted_and_listed(tmp_path: Path) -> None:
