@@ -12,6 +12,7 @@ CASES = [
     ("beside_training", SHARDS, "nowhere: no such folder"),
     ("beside_training", (*SHARDS, "--seconds", "0"), "--seconds: '0': give a number of seconds"),
     ("beside_training", (*SHARDS, "--device", "tpu"), "device 'tpu' is not usable here"),
+    ("dali_operators", SHARDS, "nowhere: no such folder"),
     ("ingest", ("--rounds", "0"), "--rounds: '0': give a whole number, at least 1"),
     ("interpreter_turns", SHARDS, "nowhere: no such folder"),
     ("interpreter_turns", (*SHARDS, "--videos", "0"), "--videos: '0': give a whole number"),
@@ -31,6 +32,7 @@ CASES = [
     ("train_step", ("--steps", "three"), "--steps: 'three': give a whole number, at least 1"),
     ("train_step", ("--device", "tpu"), "device 'tpu' is not usable here"),
     ("view_kernel", SHARDS, "nowhere: no such folder"),
+    ("window_bytes", ("--videos", "nowhere"), "nowhere: no such folder"),
     ("window_decoders", SHARDS, "nowhere: no such folder"),
 ]
 

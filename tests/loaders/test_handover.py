@@ -138,6 +138,7 @@ def test_memory_is_pinned_when_it_is_new_and_not_for_each_batch(
         num_workers=1,
         in_process=in_process,
         lookahead_mb=None,
+        max_kept_batches=None,
         layout=None,
     )
     with open_loader(numbered_shards, tiny_views, device="cpu", batch_size=1) as loader:

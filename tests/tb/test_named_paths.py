@@ -53,7 +53,7 @@ COMMANDS = {
     "retrieve": f"student --peek-test {_READ}",
     "predict": "{run} {video} --csv {out_file} --png {out_picture}",
     "export": "{run} --out {out_file}",
-    "inspect teachers": "{work} --shards {shards} --preset {preset}",
+    "inspect teachers": "{work} --shards {shards} --preset {preset} --page {out_file}",
     "report": _READ,
     "reproduce": "main --rows supervised --percents 50 --shards {shards} --out {out_folder}",
     "views": "{work} --shards {shards} --out {out_file} --preset {preset}",

@@ -71,6 +71,7 @@ def _on_a_gpu(stage: Stage, engine: str, in_process: bool) -> Stage:
             num_workers=1,
             in_process=in_process,
             lookahead_mb=None,
+            max_kept_batches=None,
             layout=None,
         )
         loader.producer = making.open(loader.planner, EngineName.FUSED)
