@@ -17,8 +17,8 @@ test: $(INSTALLED)  ## the default test suite
 	@echo "The default test suite; the slow tests: make test-slow"
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: $(INSTALLED)  ## three at a time, because many of them wait for what they kill
-	$(BIN)/pytest -m slow -n 3 --dist loadfile
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 test-all: test test-slow  ## the default suite, then the slow one
 
