@@ -143,7 +143,7 @@ def _cpu_s(variant: Kernel, plan: Plan, out: list[np.ndarray]) -> float:
         variant(*arguments)
         spent_s += time.thread_time() - began_s
 
-    with patch.object(render, "render_views", timed):
+    with patch.object(kernel, "render_views", timed):
         for b in range(len(plan.rows)):
             render.render_video(islice(cycle(pictures), _NUM_FRAMES), plan, b, out)
     return spent_s

@@ -23,7 +23,7 @@ def test_every_part_that_is_left_out_is_a_part_of_the_kernel() -> None:
 def test_without_its_stores_the_kernel_leaves_the_batch_alone(dtype: str) -> None:
     """Rows of 64 pixels are whole cache lines, so every value is streamed."""
     plan = kernel_profile._plan(view_spec("student", 64), 1)
-    out = BufferPool(1).take((1, 8, 64, 64, 3), dtype)
+    (out,) = BufferPool(1).take([(1, 8, 64, 64, 3)], dtype)
     for changes, is_written in (({}, True), (kernel_profile.STAGES["stores"], False)):
         out[:] = 2
         kernel_profile._cpu_s(kernel_profile.kernel_with(changes), plan, [out])
