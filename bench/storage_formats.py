@@ -37,6 +37,7 @@ from shards.encode.transcode import Encoded, TranscodeError, transcode
 from shards.encode.video_stream import decoded, open_video
 from shards.errors import InputError
 from shards.sources.folder import from_folder
+from tb.tables.markdown import table_lines
 
 _WINDOWS = (16, 64)
 _DEFAULT = Recipe()
@@ -261,7 +262,7 @@ def _dali() -> dict[str, Decode]:
 def _table(tallies: list[Tally], decoders: list[str]) -> str:
     titles = ["recipe", "GOP", "short side", "kB/video", "PSNR dB", "SSIM"]
     titles += [f"{name} {length}" for name in decoders for length in _WINDOWS]
-    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    rows = []
     for (name, recipe), tally in zip(_ROWS, tallies, strict=True):
         copied = recipe.codec == "copy"
         cells = [
@@ -276,8 +277,8 @@ def _table(tallies: list[Tally], decoders: list[str]) -> str:
             for length in _WINDOWS:
                 times = tally.ms.get((decoder, length))
                 cells.append(f"{median(times):.1f}" if times else "-")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return "\n".join(table_lines(titles, rows))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from shards.files.publish import publish_bytes
 from shards.format.packet_index import Packets
 from shards.sources.folder import from_folder
 from tb.advice.sample import draw_sample
+from tb.tables.markdown import table_lines
 from tb.version import version_text
 
 _DEFAULT = Recipe()
@@ -183,15 +184,15 @@ def _table(found: list[RecipeCosts]) -> str:
     titles = ["recipe", "GOP", "kB/video", "PSNR dB"]
     for name in views:
         titles += [f"`{name}` kB/window", "fetched / shown"]
-    lines = [titles, ["---"] * len(titles)]
+    rows = []
     for one in found:
         kilobytes = f"{one.bytes_per_video / 1000:.0f}"
         line = [one.codec, str(one.gop or 1), kilobytes, f"{one.psnr_db:.1f}"]
         for name in views:
             ratio = f"{one.fetched_over_shown[name]:.2f}"
             line += [f"{one.bytes_per_window[name] / 1000:.0f}", ratio]
-        lines.append(line)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append(line)
+    return "\n".join(table_lines(titles, rows))
 
 
 if __name__ == "__main__":

@@ -166,9 +166,8 @@ def check_decodable(
         kind = f"in {codec} {pixel_format}"
         if codec not in GPU_CODECS:
             raise InputError(
-                f"{manifest.where}: {counted(len(chosen), 'video')} {kind},"
-                f" which DALI does not decode"
-                f" on a GPU (it takes {', '.join(sorted(GPU_CODECS))}); {advice}"
+                f"{manifest.where}: {counted(len(chosen), 'video')} {kind}, which DALI does not"
+                f" decode on a GPU (it takes {', '.join(sorted(GPU_CODECS))}); {advice}"
             )
         caps = caps_of(codec, pixel_format)
         sizes = np.stack([manifest.heights[chosen], manifest.widths[chosen]], axis=1)
