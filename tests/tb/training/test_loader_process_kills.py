@@ -36,7 +36,7 @@ def _command(manifest: Manifest, out: Path, place: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # fourteen programs start
+@pytest.mark.timeout(1800)  # fourteen programs start
 def test_kills_of_the_training_and_of_its_loader_change_no_weight(
     manifest: Manifest, tmp_path: Path
 ) -> None:
