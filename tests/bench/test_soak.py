@@ -1,5 +1,6 @@
 """The soak finds nothing in our engines, and it notices what a loader does not give back."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -65,6 +66,12 @@ def _thread() -> threading.Event:
     return end
 
 
+def _shared_memory() -> mmap.mmap:
+    memory = mmap.mmap(-1, 1_000_000)
+    memory.write(bytes(1_000_000))  # A page is resident once it is used.
+    return memory
+
+
 def _child() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(["sleep", "600"])
 
@@ -75,6 +82,7 @@ def _child() -> "subprocess.Popen[bytes]":
         (lambda: os.memfd_create("kept"), "training: descriptors"),
         (_thread, "training: threads"),
         (_child, "processes"),
+        (_shared_memory, "training: shared_bytes"),
         (lambda: b"x" * 100_000_000, "training: memory_bytes"),
     ],
 )

@@ -1,6 +1,6 @@
-"""Code that new Python programs run before anything else, so that a test can break them inside."""
+"""Code that processes run before anything else, so that a test can break them inside."""
 
-import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,19 +8,23 @@ import pytest
 from loaders.loader_process import process as process_module
 
 
-def first_code(code: str, folder: Path) -> dict[str, str]:
-    """Environment variables with which a Python program and those below it run `code` first.
-
-    The loader process finds its modules where the training does, so it runs the code too.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(code)  # `site` imports it
-    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", os.getcwd())]))
-    return {**os.environ, "PYTHONPATH": path}
-
-
 def run_first(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on, this test's loaders have a new loader process, which runs `code` first."""
-    first_code(code, folder)
-    monkeypatch.syspath_prepend(folder)
+    monkeypatch.syspath_prepend(_written(code, folder))
     monkeypatch.setattr(process_module, "_shared", None)
+
+
+def run_in_both(code: str, folder: Path) -> None:
+    """Runs `code` in this process, which a test has forked, and first in its loader process."""
+    sys.path.insert(0, _written(code, folder))
+    exec(code, {})
+
+
+def _written(code: str, folder: Path) -> str:
+    """The folder with the code as a module that a new Python program imports by itself.
+
+    The loader process finds its modules where the training does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(code)
+    return str(folder)

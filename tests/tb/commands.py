@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from shards.errors import InputError
 from tb.cli import app
 from tests.forks import FORKS
+from tests.loaders.first_code import run_in_both
 
 
 def run(*words: object, width: int | None = None) -> Result:
@@ -76,15 +77,26 @@ def process(*words: object, most_bytes: int | None = None) -> "CompletedProcess[
     return CompletedProcess(words, child.exitcode, stdout, stderr)
 
 
-def start(*words: object, folder: Path, most_bytes: int | None = None) -> BaseProcess:
-    """The running process of a command, which writes "stdout" and "stderr" into `folder`."""
+def start(
+    *words: object, folder: Path, most_bytes: int | None = None, first: str = ""
+) -> BaseProcess:
+    """The running process of a command, which writes "stdout" and "stderr" into `folder`.
+
+    Args:
+        words: The command line.
+        folder: It exists.
+        most_bytes: The size that a file of the process may have.
+        first: Code that the process and its loader process run first.
+    """
     line = [str(word) for word in words]
-    child = FORKS.Process(target=_main, args=(line, dict(os.environ), folder, most_bytes))
+    child = FORKS.Process(target=_main, args=(line, dict(os.environ), folder, most_bytes, first))
     child.start()
     return child
 
 
-def _main(line: list[str], environ: dict[str, str], folder: Path, most_bytes: int | None) -> None:
+def _main(
+    line: list[str], environ: dict[str, str], folder: Path, most_bytes: int | None, first: str
+) -> None:
     from tb.cli import main
 
     os.environ.clear()
@@ -93,6 +105,8 @@ def _main(line: list[str], environ: dict[str, str], folder: Path, most_bytes: in
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    if first:
+        run_in_both(first, folder / "first")
     sys.argv = ["tb", *line]
     main()
 

@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,16 +11,16 @@ import pytest
 from shards.format.manifest import Manifest
 from tb.training.metrics import METRICS, read_metrics
 from tb.weights.checkpoint import CHECKPOINT, file_digest
-from tests.loaders.first_code import first_code
 from tests.loaders.hand_over import Point
 from tests.processes import loader_process
+from tests.tb.commands import process, start
 from tests.tb.conftest import QUICK
 
 STEPS = 60
 KINDS = (*("training", "loader process") * 3, *Point)
 
 
-def _command(manifest: Manifest, out: Path, place: str) -> list[str]:
+def _words(manifest: Manifest, out: Path, place: str) -> list[str]:
     settings = (
         *QUICK,
         f"machine.in_process={place}",
@@ -30,47 +28,45 @@ def _command(manifest: Manifest, out: Path, place: str) -> list[str]:
         "machine.checkpoint_steps=5",
         f"pretrain.optim={{steps: {STEPS}, batch_size: 4}}",
     )
-    command = [sys.executable, "-m", "tb.cli", "train", "invariant", "--preset", "demo"]
-    command += ["--shards", str(manifest.root), "--out", str(out)]
-    return command + [part for setting in settings for part in ("--set", setting)]
+    words = ["train", "invariant", "--preset", "demo"]
+    words += ["--shards", str(manifest.root), "--out", str(out)]
+    return words + [part for setting in settings for part in ("--set", setting)]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # fourteen programs start
+@pytest.mark.timeout(900)  # fourteen trainings start
 def test_kills_of_the_training_and_of_its_loader_change_no_weight(
     manifest: Manifest, tmp_path: Path
 ) -> None:
     drawn = random.Random(5)
     expected, found = tmp_path / "threads", tmp_path / "process"
-    subprocess.run(_command(manifest, expected, "true"), check=True, capture_output=True)
-    command = _command(manifest, found, "false")
+    assert process(*_words(manifest, expected, "true")).returncode == 0
+    words = _words(manifest, found, "false")
     log = found / "invariant" / METRICS
     for number, kind in enumerate(KINDS):
-        code = kind.code(drawn.randint(1, 8)) if isinstance(kind, Point) else ""
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=first_code(code, tmp_path / f"first-{number}"),
-        )
+        folder = tmp_path / f"killed-{number}"
+        folder.mkdir()
+        first = kind.code(drawn.randint(1, 8)) if isinstance(kind, Point) else ""
+        training = start(*words, folder=folder, first=first)
+        assert training.pid is not None
         if not isinstance(kind, Point):
             until = (number + 1) * STEPS // (len(KINDS) + 1)
-            while len(read_metrics(log)) < until and process.poll() is None:
+            while len(read_metrics(log)) < until and training.is_alive():
                 time.sleep(0.01)
             time.sleep(drawn.random() * 0.05)
-            loader = loader_process(process.pid)
+            loader = loader_process(training.pid)
             assert loader is not None
-            os.kill(process.pid if kind == "training" else loader, signal.SIGKILL)
-        _, errors = process.communicate()
+            os.kill(training.pid if kind == "training" else loader, signal.SIGKILL)
+        training.join()
+        errors = (folder / "stderr").read_text()
         if kind == "training" or (isinstance(kind, Point) and not kind.kills_child):
-            assert process.returncode == -signal.SIGKILL, errors
+            assert training.exitcode == -signal.SIGKILL, errors
         else:
-            assert process.returncode == 2, errors
+            assert training.exitcode == 2, errors
             assert "was killed by SIGKILL" in errors
             assert "Traceback" not in errors
-        while loader_process(process.pid) is not None:
+        while loader_process(training.pid) is not None:
             time.sleep(0.05)
-    subprocess.run(command, check=True, capture_output=True)
+    assert process(*words).returncode == 0
     one, other = (folder / "invariant" / CHECKPOINT for folder in (expected, found))
     assert file_digest(one) == file_digest(other)
