@@ -43,7 +43,7 @@ _TOLERANCES = {
     "descriptors": 0,
     # A library may start one more thread of its pool at any time.
     "threads": 1,
-    # A page of a ring is resident once a batch has reached it. DALI's batches of files differ in size.
+    # A ring's page is resident once a batch has reached it, and DALI's batches differ in size.
     "shared_bytes": 1_000_000,
     # Allocators keep pages. With DALI they have all that they need after about five epochs, 40 MB
     # more than after two.
