@@ -111,9 +111,13 @@ def test_every_bad_file_is_stored_whole_or_listed_with_a_reason(tmp_path: Path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "mjpeg", "copy"])
-def test_a_thousand_bad_files(tmp_path: Path, codec: str) -> None:
-    _check(tmp_path, _originals(tmp_path / "good"), 1000, codec)
+@pytest.mark.parametrize(
+    ("codec", "num_files"),
+    # Files are read in the same way for each codec, and VP9 and HEVC are slow to encode.
+    [("h264", 1000), ("copy", 1000), ("mjpeg", 1000), ("hevc", 200), ("vp9", 200)],
+)
+def test_a_thousand_bad_files(tmp_path: Path, codec: str, num_files: int) -> None:
+    _check(tmp_path, _originals(tmp_path / "good"), num_files, codec)
 
 
 @pytest.mark.slow
