@@ -5,6 +5,8 @@ process, and the last list of imports counts. So no other module sets one.
 """
 
 import multiprocessing
+import os
+from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -17,3 +19,11 @@ FORKS.set_forkserver_preload(
         "tb.workflow.run",
     ]
 )
+
+OUTPUTS = {"stdout": 1, "stderr": 2}  # their descriptors
+
+
+def write_outputs(folder: Path) -> None:
+    """From now on, this process writes "stdout" and "stderr" into the folder."""
+    for name, descriptor in OUTPUTS.items():
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)

@@ -11,13 +11,11 @@ import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache, wraps
-from multiprocessing import parent_process
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
 
-from shards.errors import InputError
 from tb.training.world import World, meeting_point, world_from
 
 P = ParamSpec("P")
@@ -31,15 +29,11 @@ def join() -> World:
     """This process's world; the first call waits for the other processes.
 
     Raises:
-        InputError: The environment is not complete, or this is a child of `--jobs`.
+        InputError: The environment is not complete.
     """
     world = world_from(os.environ)
     if world.size == 1:
         return world
-    if parent_process() is not None:
-        raise InputError(
-            "jobs (--jobs) starts its own processes: leave it out under torchrun or srun"
-        )
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = meeting_point(os.environ)
     backend = "gloo"
     if torch.cuda.is_available():

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING
 
+from shards.errors import InputError
 from tb import messages
 from tb.progress import PLAIN
 from tb.registry import import_modules, imported_modules
 from tb.training.preemption import EXIT_CODE
+from tb.training.world import world_from
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -26,7 +28,14 @@ def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
     On a machine with several GPUs each process sees one of them, in turn. When an exception leaves
     the block (Ctrl-C and SIGTERM are exceptions here), the children get SIGTERM, and this process
     waits for them.
+
+    Raises:
+        InputError: This process is one of several that train together.
     """
+    if world_from(os.environ).size > 1:
+        raise InputError(
+            "jobs (--jobs) starts its own processes: leave it out under torchrun or srun"
+        )
     # Spawned, not forked, because this process may hold threads (torch, PyAV, the loader's).
     context = get_context("spawn")
     pool = ProcessPoolExecutor(

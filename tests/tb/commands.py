@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from shards.errors import InputError
 from tb.cli import app
-from tests.forks import FORKS
+from tests.forks import FORKS, OUTPUTS, write_outputs
 from tests.loaders.first_code import run_in_both
 
 
@@ -59,9 +59,6 @@ def usage_error(*words: object) -> str:
     return " ".join(done.stderr.replace("│", " ").split())
 
 
-_OUTPUTS = {"stdout": 1, "stderr": 2}  # their descriptors
-
-
 def process(*words: object, most_bytes: int | None = None) -> "CompletedProcess[str]":
     """What a command does in a process of its own.
 
@@ -72,7 +69,7 @@ def process(*words: object, most_bytes: int | None = None) -> "CompletedProcess[
     with TemporaryDirectory() as name:
         child = start(*words, folder=Path(name), most_bytes=most_bytes)
         child.join()
-        stdout, stderr = (Path(name, output).read_text() for output in _OUTPUTS)
+        stdout, stderr = (Path(name, output).read_text() for output in OUTPUTS)
     assert child.exitcode is not None
     return CompletedProcess(words, child.exitcode, stdout, stderr)
 
@@ -97,16 +94,20 @@ def start(
 def _main(
     line: list[str], environ: dict[str, str], folder: Path, most_bytes: int | None, first: str
 ) -> None:
-    from tb.cli import main
-
     os.environ.clear()
     os.environ.update(environ)
-    for name, descriptor in _OUTPUTS.items():
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
+    write_outputs(folder)
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     if first:
         run_in_both(first, folder / "first")
+    run_here(*line)
+
+
+def run_here(*line: str) -> None:
+    """What `tb` does with the words of a command line, in this process."""
+    from tb.cli import main
+
     sys.argv = ["tb", *line]
     main()
 

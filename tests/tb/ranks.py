@@ -1,6 +1,5 @@
-"""One process of several: `python -m tests.tb.ranks SHARDS OUT [SETTING...]`."""
+"""What one process of several does."""
 
-import sys
 from pathlib import Path
 
 from torch import nn
@@ -61,7 +60,7 @@ def first_come(path: Path) -> str:
     return path.read_text()
 
 
-if __name__ == "__main__":
-    shards, out = Path(sys.argv[1]), Path(sys.argv[2])
-    train_all(read_manifest(shards), out, *sys.argv[3:])
+def run_rank(shards: Path, out: Path, *settings: str) -> None:
+    """Trains everything as one of the processes."""
+    train_all(read_manifest(shards), out, *settings)
     assert first_come(out / "first") == "rank 0"

@@ -13,7 +13,7 @@ import torch
 
 from loaders import Part
 from shards.errors import InputError
-from shards.format.manifest import Manifest
+from shards.format.manifest import Manifest, read_manifest
 from tb.config.load_config import dump_yaml, load_config
 from tb.config.sections import Config
 from tb.evaluation.features import Features, labelled_features
@@ -36,8 +36,8 @@ from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tests.tb.commands import tb
 from tests.tb.conftest import QUICK
+from tests.tb.pair import start_pair
 from tests.tb.steps import StoppedError, stopping_at
-from tests.tb.training.test_distributed import start_pair
 
 
 def calibrated(manifest: Manifest, config: Config, work: Path, name: str) -> Calibration:
@@ -263,29 +263,22 @@ def test_the_file_is_the_map_not_a_new_fit(
     assert found.offset == -0.123456789
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-
-import torch
-from shards.format.manifest import read_manifest
-from tb.config.load_config import dump_yaml, load_config
-from tb.method.teachers import load_teachers
-
-manifest, config = read_manifest(sys.argv[1]), load_config(sys.argv[3])
-found = load_teachers(manifest, config, Path(sys.argv[2]), torch.device("cpu"))
-print(found.source["calibration"]["offset"], found.invariant_weight.sum().item())
-"""
+def print_teachers(shards: Path, work: Path, settings: Path) -> None:
+    manifest, config = read_manifest(shards), load_config(settings)
+    found = load_teachers(manifest, config, work, torch.device("cpu"))
+    print(found.source["calibration"]["offset"], found.invariant_weight.sum().item())
 
 
 @pytest.mark.slow
-def test_of_two_processes_one_fits(manifest: Manifest, many_labels: Config, taught: Path) -> None:
+def test_of_two_processes_one_fits(
+    manifest: Manifest, many_labels: Config, taught: Path, tmp_path: Path
+) -> None:
     settings = taught.parent / "settings.yaml"
     settings.write_text(dump_yaml(many_labels))
-    pair = start_pair("-c", PROGRAM, str(manifest.root), str(taught), str(settings))
-    found = [process.communicate(timeout=120) for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], found
-    (first, first_error), (second, second_error) = found
+    pair = start_pair(tmp_path, print_teachers, manifest.root, taught, settings)
+    found = [rank.finish() for rank in pair]
+    assert [code for code, _, _ in found] == [0, 0], found
+    (_, first, first_error), (_, second, second_error) = found
     assert first == second != ""
     assert "labelled features" in first_error
     assert "labelled features" not in second_error

@@ -25,9 +25,10 @@ from tb.training.reporter import TrainingError
 from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
+from tests.tb.commands import run_here
 from tests.tb.conftest import QUICK
+from tests.tb.pair import finish, start_pair
 from tests.tb.steps import StoppedError, stopping_at
-from tests.tb.training.test_distributed import finish, start_pair
 
 
 def settings(*more: str) -> Config:
@@ -99,10 +100,10 @@ def test_two_processes_measure_the_weights_that_are_saved(
     """Batch norm's statistics differ between processes, and a checkpoint holds those of rank 0."""
     texts = (*QUICK, "labels={percent: 100, validation: 0.5}", "machine.tensorboard=false")
     texts = (*texts, "machine.checkpoint_steps=3", "machine.keep_last=100")
-    command = ["-m", "tb.cli", "train", "supervised", "--shards", str(manifest.root)]
-    command += ["--preset", "demo", "--out", str(tmp_path)]
-    command += [word for text in texts for word in ("--set", text)]
-    for code, error in finish(start_pair(*command)):
+    words = ["train", "supervised", "--shards", str(manifest.root)]
+    words += ["--preset", "demo", "--out", str(tmp_path)]
+    words += [word for text in texts for word in ("--set", text)]
+    for code, error in finish(start_pair(tmp_path, run_here, *words)):
         assert code == 0, error
     folder = tmp_path / "supervised"
     found = read_metrics(folder / METRICS)

@@ -25,11 +25,13 @@ from tb.training.loop import train
 from tb.training.metrics import METRICS, read_metrics
 from tb.training.stage import Stage
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tests.tb.commands import run_here
 from tests.tb.conftest import QUICK
 from tests.tb.damage import damaged_copy
-from tests.tb.ranks import freeze_statistics, train_all
+from tests.tb.pair import finish, start_pair
+from tests.tb.ranks import freeze_statistics, run_rank, train_all
 from tests.tb.steps import StoppedError, stopping_at, terms_of
-from tests.tb.training.test_distributed import check_alike, finish, start_pair
+from tests.tb.training.test_distributed import check_alike
 
 SKIP = ("machine.on_error=skip", "machine.max_bad_share=1", "machine.tensorboard=false")
 
@@ -241,7 +243,7 @@ def test_two_processes_do_without_bad_videos_what_one_does(
 ) -> None:
     streams = first_keys(build_stage(StageKind.FIXMATCH, manifest, skipping(), finished))
     copy = damaged_copy(manifest, tmp_path / "shards", [keys[0] for keys in streams])
-    pair = start_pair("-m", "tests.tb.ranks", str(copy.root), str(tmp_path / "two"), *SKIP)
+    pair = start_pair(tmp_path, run_rank, copy.root, tmp_path / "two", *SKIP)
     train_all(copy, tmp_path / "one", *SKIP)
     for code, error in finish(pair):
         assert code == 0, error
@@ -259,10 +261,10 @@ def test_a_process_without_a_good_video_makes_all_leave_the_step_out(
     config = skipping()
     (keys,) = first_keys(supervised_only_stage(manifest, config))
     copy = damaged_copy(manifest, tmp_path / "shards", keys[2:])  # the second process's share
-    command = ["-m", "tb.cli", "train", "supervised", "--shards", str(copy.root)]
-    command += ["--preset", "demo", "--out", str(tmp_path / "work")]
-    command += [word for setting in (*QUICK, *SKIP) for word in ("--set", setting)]
-    for code, error in finish(start_pair(*command)):
+    words = ["train", "supervised", "--shards", str(copy.root)]
+    words += ["--preset", "demo", "--out", str(tmp_path / "work")]
+    words += [word for setting in (*QUICK, *SKIP) for word in ("--set", setting)]
+    for code, error in finish(start_pair(tmp_path, run_here, *words)):
         assert code == 0, error
     rows = read_metrics(tmp_path / "work" / "supervised" / METRICS)
     assert [row["num_bad"] for row in rows[:1]] == [2]

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,32 +24,10 @@ from tb.training.metrics import METRICS, read_metrics
 from tb.training.world import World, meeting_point, world_from
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tests.processes import loader_process, wait_until_dead
+from tests.tb.commands import process, run_here
 from tests.tb.conftest import QUICK
-from tests.tb.ranks import STAGES, train_all
-
-
-def start_pair(*command: str) -> list[subprocess.Popen[str]]:
-    """Two processes of one world, without a launcher."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    return [
-        subprocess.Popen(
-            [sys.executable, *command],
-            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-
-
-def finish(pair: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
-    """Exit code and stderr of each."""
-    errors = [process.communicate(timeout=120)[1] for process in pair]
-    return [(process.returncode, error) for process, error in zip(pair, errors, strict=True)]
+from tests.tb.pair import finish, start_pair
+from tests.tb.ranks import STAGES, run_rank, train_all
 
 
 def moments(path: Path) -> Tensor:
@@ -61,7 +38,7 @@ def moments(path: Path) -> Tensor:
 
 @pytest.mark.slow
 def test_two_processes_do_what_one_does(manifest: Manifest, tmp_path: Path) -> None:
-    pair = start_pair("-m", "tests.tb.ranks", str(manifest.root), str(tmp_path / "two"))
+    pair = start_pair(tmp_path, run_rank, manifest.root, tmp_path / "two")
     train_all(manifest, tmp_path / "one")
     for code, error in finish(pair):
         assert code == 0, error
@@ -89,16 +66,17 @@ def test_sigterm_to_one_rank_saves_and_ends_all_and_a_resume_ends_the_same(
     settings = (*QUICK, "student.optim.steps=30", "machine.checkpoint_steps=1000")
     settings = (*settings, "machine.log_steps=2")  # it stops where values are fetched
     settings = (*settings, "machine.in_process=false")
-    command = ["-m", "tb.cli", "train", "supervised", "--shards", str(manifest.root)]
-    command += ["--preset", "demo", *(word for x in settings for word in ("--set", x)), "--out"]
+    words = ["train", "supervised", "--shards", str(manifest.root), "--preset", "demo"]
+    words += [*(word for x in settings for word in ("--set", x)), "--out"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert [code for code, _ in finish(start_pair(*command, str(whole)))] == [0, 0]
+    pair = start_pair(tmp_path, run_here, *words, str(whole))
+    assert [code for code, _ in finish(pair)] == [0, 0]
 
-    pair = start_pair(*command, str(parts))
+    pair = start_pair(tmp_path, run_here, *words, str(parts))
     log, checkpoint = parts / "supervised" / METRICS, parts / "supervised" / CHECKPOINT
-    while len(read_metrics(log)) < 3 and all(process.poll() is None for process in pair):
+    while len(read_metrics(log)) < 3 and all(rank.process.is_alive() for rank in pair):
         time.sleep(0.01)
-    loaders = [loader_process(process.pid) for process in pair]
+    loaders = [loader_process(rank.pid) for rank in pair]
     os.kill(pair[1].pid, signal.SIGTERM)
     for code, error in finish(pair):
         assert code == 143, error
@@ -110,11 +88,12 @@ def test_sigterm_to_one_rank_saves_and_ends_all_and_a_resume_ends_the_same(
     assert [row["step"] for row in read_metrics(log)] == list(range(saved))
     shutil.copytree(parts, tmp_path / "alone")
 
-    assert [code for code, _ in finish(start_pair(*command, str(parts)))] == [0, 0]
+    pair = start_pair(tmp_path, run_here, *words, str(parts))
+    assert [code for code, _ in finish(pair)] == [0, 0]
     assert file_digest(checkpoint) == file_digest(whole / "supervised" / CHECKPOINT)
     # Another number of processes may go on too.
-    alone = [sys.executable, *command, str(tmp_path / "alone")]
-    done = subprocess.run(alone, capture_output=True, text=True, check=True)
+    done = process(*words, tmp_path / "alone")
+    assert done.returncode == 0, done.stderr
     assert f"goes on at step {saved} of 30" in done.stderr
 
 

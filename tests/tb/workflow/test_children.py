@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shards.errors import InputError
 from tb import registry
 from tb.workflow.children import child_pool
 
@@ -46,3 +47,10 @@ def test_own_modules_are_imported_after_that(
     monkeypatch.setitem(sys.modules, "own_gpus", own)  # so that it is forgotten
     with child_pool(1) as pool:
         assert pool.submit(own.gpus).result() == "5"
+
+
+def test_one_of_several_processes_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="leave it out under torchrun"), child_pool(2):
+        pass
