@@ -191,7 +191,7 @@ class Loader:
                 per video or global batch size.
         """
         for name, ours in self._identity().items():
-            theirs = {"clips_per_video": 1, **state_dict}.get(name)  # an older state has none
+            theirs = state_dict.get(name)
             if theirs != ours:
                 earlier = None
                 if name == "data":

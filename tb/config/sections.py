@@ -100,9 +100,10 @@ class Clips(_Section):
     augment: Augment
 
     def frame_settings(self) -> dict[str, Any]:
-        """What decides which frames a clip shows, and its size; no `stride_s` if it is null.
+        """What decides which frames a clip shows, and its size.
 
-        Older records have no `stride_s`.
+        A null `stride_s` is left out: this is part of digests of results, and a setting that is
+        not used must not change them.
         """
         left_out = {"augment"} if self.stride_s is not None else {"augment", "stride_s"}
         return self.model_dump(mode="json", exclude=left_out)
@@ -342,6 +343,10 @@ class Config(_Section):
     machine: Machine = Machine()
 
     def input_settings(self) -> dict[str, Any]:
-        """What results depend on beside clips; {} without normalization, as in older records."""
+        """What results depend on beside clips.
+
+        A null normalization is left out: this is part of digests of results, and a setting that is
+        not used must not change them.
+        """
         found = self.model_dump(mode="json", include={"normalization"})
         return {} if self.normalization is None else found

@@ -26,20 +26,20 @@ class ClassifierInput:
         num_frames: Frames of a clip.
         stride: The step from one frame to the next, in frames; None for `stride_s`, or for clips
             over all the video.
+        stride_s: The step in seconds; None for `stride`, or for clips over all the video.
         size_px: Height and width of a clip.
         num_clips: Clips, evenly from the first to the last frame.
         num_crops: Crops of each clip, 1 or 3.
         normalization: The last step of a clip; None leaves RGB in [0, 1].
-        stride_s: The step in seconds; None for `stride`, or for clips over all the video.
     """
 
     num_frames: int
     stride: int | None
+    stride_s: float | None
     size_px: int
     num_clips: int
     num_crops: int
     normalization: Normalization | None
-    stride_s: float | None = None
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -77,11 +77,11 @@ class ClassifierInput:
         return cls(
             num_frames=clips["num_frames"],
             stride=clips["stride"],
-            stride_s=clips.get("stride_s"),
+            stride_s=clips["stride_s"],
             size_px=clips["size_px"],
             num_clips=evaluation.num_clips,
             num_crops=evaluation.num_crops,
-            normalization=_normalization(settings),
+            normalization=_normalization(settings.get("normalization")),
         )
 
     @classmethod
@@ -97,9 +97,9 @@ class ClassifierInput:
         """
         try:
             tree = json.loads(text)
-            found = cls(**{**tree, "normalization": _normalization(tree)})
+            found = cls(**{**tree, "normalization": _normalization(tree["normalization"])})
             found.views()
-        except (ValueError, TypeError, InputError) as error:
+        except (ValueError, TypeError, KeyError, InputError) as error:
             raise InputError(
                 f"{path}: not the input of a classifier: {text!r} ({error}); make the file with"
                 " `tb export`"
@@ -108,10 +108,7 @@ class ClassifierInput:
 
     def to_json(self) -> str:
         """The input as a line of text."""
-        values = dict(vars(self))
-        if self.stride_s is None:
-            del values["stride_s"]  # older files have none
-        return json.dumps(values, default=vars, sort_keys=True)
+        return json.dumps(vars(self), default=vars, sort_keys=True)
 
     def with_clips(self, num_clips: int | None) -> Self:
         """The same with another number of clips; None leaves it."""
@@ -130,6 +127,5 @@ class ClassifierInput:
         return replace(spec, normalization=self.normalization)
 
 
-def _normalization(tree: dict[str, Any]) -> Normalization | None:
-    values = tree.get("normalization")
+def _normalization(values: dict[str, Any] | None) -> Normalization | None:
     return None if values is None else Normalization(**values)

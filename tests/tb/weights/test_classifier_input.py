@@ -52,7 +52,6 @@ def test_text_and_back(name: str | None, stride: int | None, stride_s: float | N
         normalization=None if name is None else NORMALIZATIONS[name],
     )
     assert ClassifierInput.of_json(shown.to_json(), FILE) == shown
-    assert ("stride_s" in shown.to_json()) == (stride_s is not None)  # as older files
     assert shown.with_clips(7) == replace(shown, num_clips=7)
     assert shown.with_clips(None) == shown
 
@@ -85,6 +84,10 @@ def test_bad_text_is_refused() -> None:
     ):
         with pytest.raises(InputError):
             ClassifierInput.of_json(json.dumps({**good, **changes}), FILE)
+    for name in good:
+        lacking = {key: value for key, value in good.items() if key != name}
+        with pytest.raises(InputError, match=name):
+            ClassifierInput.of_json(json.dumps(lacking), FILE)
     for text in ("", "[1]", "{}"):
         with pytest.raises(InputError, match=r"a\.safetensors: not the input of a classifier"):
             ClassifierInput.of_json(text, FILE)
