@@ -1,5 +1,6 @@
 """What is stored agrees with the recipe and shows the same pictures as the source."""
 
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from shards.encode.transcode import Encoded, TranscodeError, transcode
 from shards.format import video
 from tests.make_videos import make_video, moving_pattern
 from tests.shards.helpers import decoded_frames, decoded_rgb
+from tests.walk import walking
 
 
 def _psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -245,3 +247,15 @@ def test_a_picture_that_changes_size_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     with pytest.raises(TranscodeError, match="size"):
         transcode(path, Recipe())
+
+
+def test_the_way_of_a_video_returns_only_where_a_reason_is_known(tmp_path: Path) -> None:
+    """CONTRIBUTING.md has the reasons."""
+    path = make_video(tmp_path / "a.mp4", num_frames=20)
+    with walking() as walk:
+        transcode(path, Recipe())
+    returns = Counter(Path(name).name for _, name in walk.returns)
+    assert returns.pop("video_stream.py") == 3
+    assert returns.pop("video_writer.py") == 21  # each frame, and the end
+    assert set(returns) == {"geometry.py", "codecs.py", "recipe.py", "picture_format.py"}
+    assert len(set(walk.entered)) == 13
