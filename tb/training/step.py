@@ -1,12 +1,15 @@
 """One step of training, as a stage writes it: from batches to new weights.
 
-Every stage has one function that shows a whole step:
+A stage of the paper shows a whole step in one function:
 
     for labelled, unlabelled in step.batches():
         with step.autocast:
             ...  # targets, logits, losses
         step.backward({"loss": loss, ...})
     step.update()
+
+The baselines and users' own stages write only the losses, in `terms`: `OwnLoss.step` in
+`tb/method/own_loss.py` is the rest of their step.
 
 What all stages share is here: waiting for batches, pieces, bad videos, clipping, the running mean.
 """
