@@ -29,7 +29,7 @@ from bench.peers import PEERS, THREADED, Render
 from bench.readers import FOLDER, READERS, Folder, rendered_views, shard_urls, webdataset_samples
 from loaders import DaliLayout, Loader, TryLayouts, open_loader
 from loaders.engines import reference
-from loaders.engines.choice import EngineName
+from loaders.engines.engine import EngineName
 from loaders.plan.draw import Plan
 from shards.errors import InputError
 from shards.reader import ShardReader

@@ -26,7 +26,8 @@ from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
 from bench.readers import READERS
 from loaders import TryLayouts
-from loaders.engines.choice import DTYPES, EngineName
+from loaders.engines.choice import DTYPES
+from loaders.engines.engine import EngineName
 from loaders.plan.stage_views import PRESETS, view_spec
 from shards.files.publish import publish_bytes
 from shards.format.manifest import read_manifest

@@ -29,7 +29,7 @@ import torch
 
 from bench.arguments import count, run_command
 from loaders import open_loader
-from loaders.engines.choice import EngineName
+from loaders.engines.engine import EngineName
 from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest

@@ -7,12 +7,16 @@ another one, because that would change the data in silence.
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from loaders.decode import DecodeError
 from shards.errors import InputError
 from shards.files.json_lines import append_line
 from shards.format.video import Video
 from shards.reader import ShardError
+
+OnError = Literal["raise", "skip"]
+"""What happens to bad videos: the first one ends the run, or all are skipped."""
 
 
 class LoaderError(InputError):
@@ -49,7 +53,7 @@ def skip_policy(on_error: str | Skip) -> Skip | None:
     """
     if isinstance(on_error, Skip):
         return on_error
-    if on_error not in ("raise", "skip"):
+    if on_error not in get_args(OnError):
         raise InputError(f"on_error is {on_error!r}: choose raise, skip or Skip(...)")
     return Skip() if on_error == "skip" else None
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from loaders.batch import Assembler, Batch
-from loaders.engines.choice import EngineChoice, EngineName
-from loaders.engines.engine import Engine, Rendered
+from loaders.engines.choice import EngineChoice
+from loaders.engines.engine import Engine, EngineName, Rendered
 from loaders.faults import FaultLog, LoaderError, Skip
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 
 from loaders.devices import usable_device
-from loaders.engines.choice import EngineChoice, EngineName, choose_engine
+from loaders.engines.choice import EngineChoice, choose_engine
 from loaders.engines.dali.layout import Layout
+from loaders.engines.engine import EngineName
 from loaders.engines.speeds import videos_per_s
-from loaders.faults import Skip, skip_policy
+from loaders.faults import OnError, Skip, skip_policy
 from loaders.loader import Loader
 from loaders.placement import Making
 from loaders.plan.normalization import Normalization
@@ -50,7 +51,7 @@ def open_loader(
     lookahead_mb: int | None = None,
     max_kept_batches: int | None = None,
     layout: Layout | None = None,
-    on_error: Literal["raise", "skip"] | Skip = "raise",
+    on_error: OnError | Skip = "raise",
 ) -> Loader:
     """Opens a shards folder for one stage. Close the loader, or use it in a `with` block.
 

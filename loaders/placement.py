@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from loaders.engines.choice import EngineName, check_dtype, open_dali
+from loaders.engines.choice import check_dtype, open_dali
 from loaders.engines.cpu import open_cpu_engine
 from loaders.engines.dali.layout import DaliViews, Layout
+from loaders.engines.engine import EngineName
 from loaders.engines.memory import refuse_too_much, usual_picture_px
 from loaders.engines.threads import LOOKAHEAD_MB
 from loaders.loader_process.messages import RenderVideos

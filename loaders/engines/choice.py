@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ import torch
 from loaders.engines.dali.layout import DaliLayout, DaliViews, Layout, TryLayouts
 from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
+from loaders.engines.engine import AUTO, EngineName
 from loaders.engines.speeds import kept_speeds
 from loaders.plan.draw import Plan
 from loaders.plan.normalization import normalization_name
@@ -31,17 +31,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16", "uint8")
-
-
-class EngineName(StrEnum):
-    """The engines."""
-
-    DALI = "dali"
-    """NVDEC and DALI on a GPU; the same graph on a CPU, slowly."""
-    FUSED = "fused"
-    """PyAV and one compiled pass per view, on the CPU."""
-    REFERENCE = "reference"
-    """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
 
 
 # The engines among which "auto" chooses on a GPU. Of two that are equally fast, it takes the first.
@@ -115,7 +104,7 @@ def choose_engine(
             "codecs": sorted(codecs),
         }
         choice = _faster_engine(key, measure)
-    if planner.rank == 0 and engine == "auto":
+    if planner.rank == 0 and engine == AUTO:
         log_choice(choice)
     return choice
 
@@ -131,9 +120,9 @@ def unmeasured_choice(engine: str, device: str, codecs: frozenset[str]) -> Engin
     Raises:
         InputError: There is no engine of that name.
     """
-    if engine != "auto":
+    if engine != AUTO:
         if engine not in list(EngineName):
-            raise InputError(f"engine is {engine!r}: choose one of auto, {', '.join(EngineName)}")
+            raise InputError(f"engine is {engine!r}: choose one of {AUTO}, {', '.join(EngineName)}")
         return EngineChoice(name=EngineName(engine), why="it was asked for")
     obstacle = why_not_dali(device, codecs)
     return EngineChoice(name=EngineName.FUSED, why=obstacle) if obstacle else None

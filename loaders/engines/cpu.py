@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from loaders.engines.engine import RenderVideo
+from loaders.engines.engine import AUTO, EngineName, RenderVideo
 from loaders.engines.threads import LOOKAHEAD_MB, ThreadedEngine
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
@@ -42,14 +42,14 @@ def open_cpu_engine(
 
 
 def cpu_renderer(name: str) -> RenderVideo:
-    """What renders single videos in the engine of that name; "auto" stands for fused.
+    """What renders single videos in the engine of that name; `AUTO` stands for fused.
 
     Raises:
         InputError: There is no such engine on CPUs, or it cannot be used here.
     """
-    if name not in ("auto", "fused", "reference"):
+    if name not in (AUTO, EngineName.FUSED, EngineName.REFERENCE):
         raise InputError(f"engine is {name!r}: choose auto, fused or reference for single videos")
-    return _reference() if name == "reference" else _compiled()
+    return _reference() if name == EngineName.REFERENCE else _compiled()
 
 
 def _compiled() -> RenderVideo:

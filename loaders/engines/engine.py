@@ -1,10 +1,11 @@
-"""The `Engine` protocol, and `Rendered`, the pixels of one batch.
+"""The engines' names, the `Engine` protocol, and `Rendered`, the pixels of one batch.
 
 The engines of threads do without torch, which takes seconds to import.
 """
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -23,6 +24,21 @@ It writes all views to `out`, one (V, T, S, S, 3) array for each group of views:
 or float16 in [0, 1] or normalised. It returns the seconds that augmentation took; the rest of the
 call was decoding. It raises DecodeError if the bytes lack the planned frames.
 """
+
+
+class EngineName(StrEnum):
+    """The engines."""
+
+    DALI = "dali"
+    """NVDEC and DALI on a GPU; the same graph on a CPU, slowly."""
+    FUSED = "fused"
+    """PyAV and one compiled pass per view, on the CPU."""
+    REFERENCE = "reference"
+    """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
+
+
+AUTO = "auto"
+"""In place of an engine's name: the one that suits the machine and the videos."""
 
 
 @dataclass(frozen=True, kw_only=True)

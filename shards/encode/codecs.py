@@ -1,4 +1,4 @@
-"""What differs from codec to codec: limits, pixel format, encoder options. Defaults: `recipe`.
+"""What differs from codec to codec: limits, pixel format, encoder options, defaults.
 
 All encoders follow the same rules, so that their output can be entered at any keyframe and decodes
 fast. They use one thread, because the bytes are then the same everywhere. They write closed groups
@@ -9,6 +9,9 @@ frame. No frame then waits for a later one, and a decoder can go from one video 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+
+DEFAULT_GOP = 16
+DEFAULT_SHORT_SIDE_PX = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +88,18 @@ def _no_options(settings: EncoderSettings) -> dict[str, str]:
 class Codec:
     """A way to store videos.
 
+    A default of None means that the codec has no such setting, see `Recipe`.
+
     Attributes:
         encoder: FFmpeg's name of the encoder; "" means that files are kept as they are.
+        quality: The default quality, on the scale of the encoder.
         best_quality: The lowest quality number that is allowed.
         worst_quality: The highest quality number that is allowed.
         min_side_px: NVDEC refuses pictures with a side below this.
         options: The options of the encoder for some settings.
+        preset: The default preset.
+        gop: The default number of frames from one keyframe to the next.
+        short_side_px: The default upper bound of the shorter side.
         pixel_format: FFmpeg's name of the stored pixel format.
         only_matrix: The only colour matrix of the codec, whatever a container says; "" if the codec
             has tags for several.
@@ -98,10 +107,14 @@ class Codec:
     """
 
     encoder: str
+    quality: int | None
     best_quality: int
     worst_quality: int
     min_side_px: int
     options: Callable[[EncoderSettings], dict[str, str]]
+    preset: str | None = None
+    gop: int | None = DEFAULT_GOP
+    short_side_px: int | None = DEFAULT_SHORT_SIDE_PX
     pixel_format: str = "yuv420p"
     only_matrix: str = ""
     container_tag: str | None = None
@@ -120,21 +133,26 @@ class Codec:
 CODECS = {
     "h264": Codec(
         encoder="libx264",
+        quality=18,
         best_quality=1,  # 0 is lossless, in a profile that NVDEC does not decode
         worst_quality=51,
         min_side_px=64,
         options=_h264,
+        preset="veryfast",
     ),
     "hevc": Codec(
         encoder="libx265",
+        quality=20,
         best_quality=0,
         worst_quality=51,
         min_side_px=144,
         options=_hevc,
+        preset="veryfast",
         container_tag="hvc1",
     ),
     "vp9": Codec(
         encoder="libvpx-vp9",
+        quality=24,
         best_quality=0,
         worst_quality=63,
         min_side_px=128,
@@ -142,19 +160,24 @@ CODECS = {
     ),
     "mjpeg": Codec(
         encoder="mjpeg",
+        quality=3,
         best_quality=2,
         worst_quality=31,
         min_side_px=64,
         options=_mjpeg,
+        gop=None,
         pixel_format="yuvj420p",  # JPEG has only the full range, which the "j" means
         only_matrix="bt601",
     ),
     "copy": Codec(
         encoder="",
+        quality=None,
         best_quality=0,
         worst_quality=0,
         min_side_px=64,
         options=_no_options,
+        gop=None,
+        short_side_px=None,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""`Recipe`: how videos are stored, its defaults, and which choices are allowed."""
+"""`Recipe`: how videos are stored, and which choices are allowed. `codecs` has the defaults."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -8,31 +8,10 @@ from shards.encode.geometry import STEP_PX
 from shards.errors import InputError
 
 DEFAULT_CODEC = "h264"
-DEFAULT_GOP = 16
-DEFAULT_SHORT_SIDE_PX = 256
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 MAX_SHORT_SIDE_PX = 2160
 MAX_ENCODED_FPS = 60
 _MAX_GOP = 250
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Defaults:
-    """The defaults of a codec, see `Recipe`; None means that it has no such setting."""
-
-    quality: int | None
-    preset: str | None = None
-    gop: int | None = DEFAULT_GOP
-    short_side_px: int | None = DEFAULT_SHORT_SIDE_PX
-
-
-_DEFAULTS = {
-    "h264": _Defaults(quality=18, preset="veryfast"),
-    "hevc": _Defaults(quality=20, preset="veryfast"),
-    "vp9": _Defaults(quality=24),
-    "mjpeg": _Defaults(quality=3, gop=None),
-    "copy": _Defaults(quality=None, gop=None, short_side_px=None),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +51,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise InputError(f"recipe {self.codec!r}: choose one of {', '.join(CODECS)}")
-        codec, defaults = self.codec_type, _DEFAULTS[self.codec]
+        codec = self.codec_type
         for name in ("quality", "gop", "short_side_px", "preset"):
-            self._fill(name, getattr(defaults, name))
+            self._fill(name, getattr(codec, name))
         if codec.keeps_files:
             self._fill("max_seconds", None)
             self._fill("fps", None)
@@ -119,7 +98,10 @@ class Recipe:
             )
 
     def to_json(self) -> dict[str, str | int | float | None]:
-        """The values as dataset.json has them; sets from before there was `fps` are the same."""
+        """The values as dataset.json has them.
+
+        A null `fps` is left out: a setting that is not used must not change a fingerprint.
+        """
         values = asdict(self)
         return {name: value for name, value in values.items() if name != "fps" or value is not None}
 

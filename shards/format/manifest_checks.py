@@ -32,7 +32,8 @@ _PATTERNS = {
     "color_matrix": f"^({'|'.join(ColorMatrix)})$",
     "color_range": f"^({'|'.join(ColorRange)})$",
 }
-_INDEXED_CODECS = ["h264", "hevc", "vp9", "mjpeg"]
+# Those that `tb shard` encodes.
+INDEXED_CODECS = ["h264", "hevc", "vp9", "mjpeg"]
 _MAX_INDEXED_SIDE_PX = 2**16 - 1
 # Column -> its least and greatest number.
 _LIMITS = {
@@ -91,7 +92,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
 def _check_indexed(path: str, table: pa.Table) -> None:
     """Rows with a packet index are decoded without a container, which only some videos can be."""
     has_none = pc.equal(table.column("packets_sha256"), "")
-    is_known = pc.is_in(table.column("codec"), value_set=pa.array(_INDEXED_CODECS))
+    is_known = pc.is_in(table.column("codec"), value_set=pa.array(INDEXED_CODECS))
     _check(path, table, "codec", pc.or_(has_none, is_known))
     for side in ("height", "width"):
         is_small = pc.less_equal(table.column(side), _MAX_INDEXED_SIDE_PX)

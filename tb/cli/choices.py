@@ -6,6 +6,8 @@ The libraries keep these lists too (a test compares them), but they load numpy, 
 
 from enum import StrEnum
 
+from tb.stage_kinds import StageKind
+
 
 class RecipeOption(StrEnum):
     """How videos are stored: the keys of `shards.encode.codecs.CODECS`."""
@@ -63,9 +65,9 @@ class DemoSizeOption(StrEnum):
 class BaselineOption(StrEnum):
     """The semi-supervised baselines: `tb.stage_kinds.BASELINES`."""
 
-    PSEUDO_LABEL = "pseudo-label"
-    FIXMATCH = "fixmatch"
-    MEAN_TEACHER = "mean-teacher"
+    PSEUDO_LABEL = StageKind.PSEUDO_LABEL
+    FIXMATCH = StageKind.FIXMATCH
+    MEAN_TEACHER = StageKind.MEAN_TEACHER
 
 
 class TableOption(StrEnum):
@@ -92,13 +94,9 @@ def complete_preset(incomplete: str) -> list[str]:
 
 def complete_stage(incomplete: str) -> list[str]:
     """The stages whose names begin so; a work folder may also hold variants with other names."""
-    from tb.stage_kinds import StageKind
-
     return [kind.value for kind in StageKind if kind.startswith(incomplete)]
 
 
 def complete_classifier(incomplete: str) -> list[str]:
     """The stages that train a classifier and whose names begin so."""
-    from tb.stage_kinds import StageKind
-
     return [name for name in complete_stage(incomplete) if StageKind(name).is_classifier]

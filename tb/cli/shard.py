@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperCommand
 
 from shards.counted import counted
-from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
+from shards.encode.codecs import DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
+from shards.encode.recipe import DEFAULT_CODEC
 from shards.errors import printable
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api

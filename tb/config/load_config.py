@@ -12,7 +12,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
-from loaders.engines.choice import EngineName
+from loaders.engines.engine import AUTO, EngineName
 from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.publish import publish_bytes
@@ -120,7 +120,7 @@ def _refuse_unused(config: Config) -> None:
             f"machine.gpu_memory_mb is {machine.gpu_memory_mb:g}, but it counts only while layouts"
             " are tried: --set machine.tune=true, or machine.gpu_memory_mb=null"
         )
-    if machine.tune and machine.engine not in ("auto", EngineName.DALI):
+    if machine.tune and machine.engine not in (AUTO, EngineName.DALI):
         raise InputError(
             f"machine.tune is true, but machine.engine is {machine.engine!r}, which has no layouts"
             " to try: --set machine.engine=dali, or machine.tune=false"

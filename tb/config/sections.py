@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from loaders import DaliViews, Part, Skip, Subset
+from loaders.faults import OnError
 from loaders.plan.normalization import Normalization, named_normalization
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import MAX_STRIDE_S, Augment
@@ -275,7 +276,7 @@ class Machine(_Section):
     cache: bool = True
     device: str = "auto"
     engine: str = "auto"
-    on_error: Literal["raise", "skip"] = "raise"
+    on_error: OnError = "raise"
     max_bad_share: float = Field(Skip().max_bad_share, ge=0, le=1)
     num_workers: int | None = Field(None, ge=1)
     in_process: bool | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.json_lines import append_line, read_lines
+from shards.format.video import SplitName
 from tb.config.differences import Tree
 
 LOG = "evaluations.jsonl"
@@ -42,7 +43,7 @@ def check_unread(folder: Path, what: Reading, split: str, source: Tree) -> None:
         split: The split to be read. Training videos may always be read.
         source: What the result will depend on.
     """
-    if split == "train":
+    if split == SplitName.TRAIN:
         return
     for line in _readings(folder, split):
         # A reading that was cut short before its result was written may be repeated.

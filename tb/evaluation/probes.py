@@ -17,6 +17,7 @@ from loaders import Part
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
+from shards.format.video import SplitName
 from tb.config.differences import Tree
 from tb.config.sections import Config
 from tb.evaluation.accuracy import Evaluation, measure_accuracy, write_evaluation
@@ -274,7 +275,7 @@ def recall_at(
 def _gallery_and_queries(
     stage: str, manifest: Manifest, config: Config, work: Path, all_labels: bool
 ) -> tuple[Features, Features]:
-    if config.evaluation.split == "train":
+    if SplitName(config.evaluation.split) is SplitName.TRAIN:
         raise InputError(
             "evaluation.split is 'train', which a probe learns from; --set evaluation.split=test"
         )

@@ -7,8 +7,9 @@ import torch
 
 from loaders import DaliViews, Loader, Part, TryLayouts, ViewSpec, open_loader
 from loaders.devices import usable_device
-from loaders.engines.choice import EngineChoice, EngineName, log_choice, unmeasured_choice
+from loaders.engines.choice import EngineChoice, log_choice, unmeasured_choice
 from loaders.engines.dali.layout import Layout
+from loaders.engines.engine import AUTO, EngineName
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -81,7 +82,7 @@ def stage_engine(
     """
     recorded = recorded_engine(folder, manifest, config)
     choice = recorded
-    if choice is None or config.machine.engine not in ("auto", choice.name):
+    if choice is None or config.machine.engine not in (AUTO, choice.name):
         choice = _chosen_engine(spec, manifest, config, optim)
     if choice.name != EngineName.DALI:
         if config.machine.dali_views is not None:
@@ -123,7 +124,7 @@ def _chosen_engine(
                 "machine.tune tries layouts of the engine dali, and this is"
                 f" {choice.name} ({choice.why}): --set machine.tune=false"
             )
-        if world.is_main and machine.engine == "auto":
+        if world.is_main and machine.engine == AUTO:
             log_choice(choice)
         return choice
     if world.is_main:

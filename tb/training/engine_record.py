@@ -8,8 +8,9 @@ the record also says what makes the views, because the two ways round differentl
 import json
 from pathlib import Path
 
-from loaders.engines.choice import EngineChoice, EngineName, why_not_dali
+from loaders.engines.choice import EngineChoice, why_not_dali
 from loaders.engines.dali.layout import DaliViews
+from loaders.engines.engine import AUTO, EngineName
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
@@ -76,7 +77,7 @@ def with_engine_of(folder: Path, manifest: Manifest, config: Config) -> Config:
     engine of the run, but not what makes its views, they get that from the run.
     """
     machine, choice = config.machine, recorded_engine(folder, manifest, config)
-    if machine.engine != "auto":
+    if machine.engine != AUTO:
         if choice is None or choice.name != machine.engine or machine.dali_views is not None:
             return config
         return with_engine(config, choice)

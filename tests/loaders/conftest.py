@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loaders import Loader
-from loaders.engines.choice import EngineName
+from loaders.engines.engine import EngineName
 from loaders.loader_process import process as process_module
 from loaders.loader_process.process import LoaderProcess, shared_process
 from loaders.placement import Making

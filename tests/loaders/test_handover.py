@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from loaders import Batch, Loader, open_loader, placement
-from loaders.engines.choice import EngineName, dali_is_installed
+from loaders.engines.choice import dali_is_installed
+from loaders.engines.engine import EngineName
 from loaders.placement import Making
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest

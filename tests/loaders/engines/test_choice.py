@@ -15,8 +15,9 @@ import torch
 from loaders import DaliLayout, DaliViews, LoaderError, Skip, TryLayouts, open_loader
 from loaders.engines import choice as engines
 from loaders.engines import speeds
-from loaders.engines.choice import EngineChoice, EngineName, choose_engine, why_not_dali
+from loaders.engines.choice import EngineChoice, choose_engine, why_not_dali
 from loaders.engines.dali.nvdec import DecoderCaps, NvdecError, decoder_caps
+from loaders.engines.engine import EngineName
 from loaders.placement import Making
 from loaders.plan.order import Order
 from loaders.plan.planner import Planner

@@ -4,8 +4,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from shards.encode.codecs import CODECS
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
+from shards.format.manifest_checks import INDEXED_CODECS
 
 
 @pytest.mark.parametrize(
@@ -82,3 +84,7 @@ def test_a_recipe_has_the_defaults_of_its_codec() -> None:
 def test_a_recipe_without_a_rate_is_written_as_before_there_was_one() -> None:
     assert "fps" not in Recipe().to_json()
     assert Recipe(fps=12).to_json() == {**Recipe().to_json(), "fps": 12}
+
+
+def test_a_manifest_takes_a_packet_index_of_every_encoded_codec() -> None:
+    assert set(INDEXED_CODECS) == {name for name, codec in CODECS.items() if not codec.keeps_files}

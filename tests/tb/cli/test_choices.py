@@ -7,8 +7,8 @@ from typing import get_args, get_origin
 
 import pytest
 
-from loaders.engines.choice import EngineName
 from loaders.engines.cpu import cpu_renderer
+from loaders.engines.engine import EngineName
 from loaders.plan.stage_views import PRESETS
 from shards.encode.codecs import CODECS
 from shards.format.video import SplitQuery

@@ -11,7 +11,8 @@ import pytest
 
 from loaders import DaliViews, TryLayouts
 from loaders.engines import choice as engines
-from loaders.engines.choice import EngineChoice, EngineName
+from loaders.engines.choice import EngineChoice
+from loaders.engines.engine import EngineName
 from loaders.engines.speeds import Speeds
 from shards.errors import InputError
 from shards.format.manifest import Manifest

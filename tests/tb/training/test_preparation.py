@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from loaders.engines.choice import EngineName
+from loaders.engines.engine import EngineName
 from loaders.loader_process.process_producer import DaliProducer
 from loaders.placement import Making
 from loaders.producer import LocalProducer
