@@ -281,7 +281,7 @@ def _no_frames(part: Segment | None, probed: Probe, span: tuple[int, int | float
     if part is None:  # the rate is reduced, and the time of the file rounds to no frame
         return f"shorter than one frame at {probed.fps} frames per second"
     if span[0] >= span[1]:
-        return part.fault("end_s", f"no frame since start_s, at {probed.fps} frames per second")
+        return part.problem("end_s", f"no frame since start_s, at {probed.fps} frames per second")
     name = "start_s" if span[0] >= probed.num_frames or part.end_s is None else "end_s"
     length_s = float(probed.num_frames / probed.fps)
-    return part.fault(name, f"after the end of the file, which has about {length_s:.2f} s")
+    return part.problem(name, f"after the end of the file, which has about {length_s:.2f} s")

@@ -30,7 +30,7 @@ def fingerprint(
             source.group,
             source.name(dataset.root),
             source.num_bytes(),
-            source.fault,
+            source.refusal,
         )
         for source in dataset.sources
     ]

@@ -220,10 +220,10 @@ class IngestionJob:
         """Collects the sources that no finished shard holds."""
         base, num_sources = self.base, collector.position + len(left)
         yield collector.position, num_sources, ""
-        results = self.encode(self._passes_of(source for source in left if not source.fault))
+        results = self.encode(self._passes_of(source for source in left if not source.refusal))
         with closing(collector), closing(results):
             for source in left:
-                result = source.fault or next(results)
+                result = source.refusal or next(results)
                 if base and isinstance(result, Encoded) and (twin := base.twin_of(result)):
                     result = f"the same video is in the set, as {twin}"
                 if isinstance(result, Encoded):

@@ -58,7 +58,7 @@ def from_folder(
             path=path,
             class_name=valid_unicode(class_folder.name),
             splits=(split,),
-            fault=rule(path),
+            refusal=rule(path),
         )
         for split, top in (by_split or {SplitName.TRAIN: root}).items()
         for class_folder in class_folders(top, rule)

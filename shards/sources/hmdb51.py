@@ -62,7 +62,7 @@ def from_hmdb51(
                 class_name=class_name,
                 splits=listed[name],
                 group=start.removesuffix(f"_{class_name}"),
-                fault=rule(path),
+                refusal=rule(path),
             )
         )
     check_class_sizes(root, {top.name for top in class_folders(root, rule)}, found, min_per_class=1)

@@ -65,7 +65,7 @@ def from_kinetics400(
                 class_name=row["label"],
                 splits=(split,),
                 group=video_id,
-                fault=rule(path),
+                refusal=rule(path),
             )
         )
     if not found:

@@ -25,7 +25,7 @@ def videos_by_class(
         root: The folder with the class folders.
         name: The name of the data set, for messages.
         pattern: It matches the stems of the videos of this data set.
-        fault: The rule for links out of the root.
+        rule: The rule for links out of the root.
 
     Raises:
         InputError: No name fits, so this is another data set. The message names the data set that

@@ -39,10 +39,10 @@ class Segment:
                 # 12.1 as a float is another number than 12.1 s, and names hold the exact one.
                 raise InputError(f"{name} is {value!r}: give Fraction({str(value)!r})")
         if self.start_s < 0:
-            raise InputError(self.fault("start_s", "must not be below 0"))
+            raise InputError(self.problem("start_s", "must not be below 0"))
         if self.end_s is not None and self.end_s <= self.start_s:
             raise InputError(
-                self.fault("end_s", f"must be greater than start_s {seconds_text(self.start_s)}")
+                self.problem("end_s", f"must be greater than start_s {seconds_text(self.start_s)}")
             )
 
     def first_frame(self, fps: Fraction) -> int:
@@ -53,7 +53,7 @@ class Segment:
         """The frame after the last one, rounded in the same way; None for the end of the file."""
         return None if self.end_s is None else _nearest(self.end_s * fps)
 
-    def fault(self, name: str, reason: str) -> str:
+    def problem(self, name: str, reason: str) -> str:
         """A message about the field `name`."""
         value = self.start_s if name == "start_s" else self.end_s
         where = f"{self.origin}: " if self.origin else ""

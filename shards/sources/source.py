@@ -30,7 +30,7 @@ class Source:
         label: The index of its class.
         splits: Its membership in split number 1, 2, ...: a SplitName for each.
         group: Videos of one group belong together, as takes of one scene do; "" if unknown.
-        fault: Why the file must not even be opened; "" for almost all.
+        refusal: Why the file must not even be opened; "" for almost all.
         segment: The part of the file that is the video; None for the whole file.
     """
 
@@ -39,7 +39,7 @@ class Source:
     label: int
     splits: tuple[str, ...]
     group: str
-    fault: str = ""
+    refusal: str = ""
     segment: Segment | None = None
 
     def name(self, root: Path) -> str:
@@ -86,7 +86,7 @@ class VideoOnDisk:
         class_name: The name of its class.
         splits: See `Source`.
         group: See `Source`.
-        fault: See `Source`.
+        refusal: See `Source`.
         segment: See `Source`.
     """
 
@@ -94,7 +94,7 @@ class VideoOnDisk:
     class_name: str
     splits: tuple[str, ...]
     group: str = ""
-    fault: str = ""
+    refusal: str = ""
     segment: Segment | None = None
 
 
@@ -176,7 +176,7 @@ def build(
             label=label_of[video.class_name],
             splits=video.splits,
             group=video.group,
-            fault=video.fault,
+            refusal=video.refusal,
             segment=video.segment,
         )
         for key, video in zip(keys, ordered, strict=True)

@@ -88,7 +88,7 @@ def from_ucf101(
                 class_name=class_name,
                 splits=official_splits(int(match["group"])),
                 group=f"{class_name}_g{match['group']}",
-                fault=rule(path),
+                refusal=rule(path),
             )
         )
     check_class_sizes(root, {top.name for top in class_folders(root, rule)}, found, min_per_class=1)

@@ -51,7 +51,7 @@ def draw_sample(dataset: Dataset, num_videos: int) -> VideoSample:
             f"{dataset.name}: has segments, but recipes are tried on whole files: give a table"
             " without start_s and end_s"
         )
-    sources = [source for source in dataset.sources if not source.fault]
+    sources = [source for source in dataset.sources if not source.refusal]
     if not sources:
         raise InputError(f"{dataset.root}: there are no videos to try")
     num = min(num_videos, len(sources))

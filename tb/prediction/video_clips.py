@@ -85,14 +85,14 @@ def whole_video(path: Path, render: Render) -> ShownClips:
     with naming_errors(path):
         while True:
             with open_upright(path) as video:
-                frames, planned = _Counted(video.frames), num_frames or video.num_promised
+                frames, promised = _Counted(video.frames), num_frames or video.num_promised
                 try:
-                    clips = rendered(frames, planned, video.size, fps=float(video.fps))[GROUP]
+                    clips = rendered(frames, promised, video.size, fps=float(video.fps))[GROUP]
                 except DecodeError:
-                    if frames.exhaust() == planned:
+                    if frames.exhaust() == promised:
                         raise
                 num_frames = frames.exhaust()
-                if num_frames == planned:
+                if num_frames == promised:
                     end_s = float(num_frames / video.fps)
                     return ShownClips(video=video_name(path), begin_s=0.0, end_s=end_s, clips=clips)
             # The packets promised another number, so the clips were those of another length.

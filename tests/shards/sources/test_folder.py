@@ -37,10 +37,12 @@ def test_links_out_of_the_root_are_left_out_unless_asked_for(tmp_path: Path) -> 
     (root / "a" / "1.mp4").symlink_to(tmp_path / "elsewhere" / "1.mp4")
     (root / "a" / "inside.mp4").symlink_to(root / "b" / "0.mp4")
     (root / "a" / "inside").symlink_to(root / "b")
-    faults = {s.path.name: s.fault for s in from_folder(root, min_per_class=1).sources if s.fault}
-    assert set(faults) == {"1.mp4"}
-    assert "--follow-links" in faults["1.mp4"]
-    assert not any(s.fault for s in from_folder(root, min_per_class=1, follow_links=True).sources)
+    refusals = {
+        s.path.name: s.refusal for s in from_folder(root, min_per_class=1).sources if s.refusal
+    }
+    assert set(refusals) == {"1.mp4"}
+    assert "--follow-links" in refusals["1.mp4"]
+    assert not any(s.refusal for s in from_folder(root, min_per_class=1, follow_links=True).sources)
 
 
 @pytest.mark.parametrize("place", ["a/deep/er", "b", "train", "val"])
@@ -60,7 +62,7 @@ def test_a_folder_out_of_the_root_is_never_listed(tmp_path: Path, place: str) ->
 def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> None:
     touch(tmp_path / "set", *pairs(2, "a"))
     (tmp_path / "link").symlink_to(tmp_path / "set")
-    assert not any(source.fault for source in from_folder(tmp_path / "link").sources)
+    assert not any(source.refusal for source in from_folder(tmp_path / "link").sources)
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from tb.method.baselines import supervised_only_stage
 from tb.training.bad_videos import read_bad_list
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, file_digest
-from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.failing_proxy import FailingProxy, failing_proxy
 from tests.tb.conftest import QUICK
+from tests.tb.training.test_changed_shards import disturbed
 from tests.tb.training.test_full_disk import has_mounts, run, the_error, training
-from tests.tb.training.test_shard_faults import disturbed
 
-URL = "s3://faults/set"
+URL = "s3://failing/set"
 
 
 def settings(*more: str) -> Config:
@@ -46,16 +46,16 @@ def server(manifest: Manifest) -> Iterator[str]:
     pytest.importorskip("s3fs")
     with s3_server() as endpoint, pytest.MonkeyPatch.context() as patch:
         use(patch, endpoint)
-        fsspec.filesystem("s3").mkdir("faults")
+        fsspec.filesystem("s3").mkdir("failing")
         videos = from_folder(manifest.root.parent / "videos", min_per_class=1)
         ingest(videos, URL, shard_bytes=200_000)
         yield endpoint
 
 
 @pytest.fixture
-def proxy(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+def proxy(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingProxy]:
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
-    with faulty_proxy(server) as found:
+    with failing_proxy(server) as found:
         use(monkeypatch, found.address)
         yield found
 
@@ -74,47 +74,47 @@ def slow(*values: object) -> list[object]:
 
 
 @pytest.mark.parametrize("cache", [True, *slow(False)])
-@pytest.mark.parametrize("fault", ["500", "half", *slow("503", "closed", "silent", "slow")])
+@pytest.mark.parametrize("failure", ["500", "half", *slow("503", "closed", "silent", "slow")])
 def test_a_server_that_fails_for_a_while_changes_nothing(
-    proxy: FaultyProxy, undisturbed: str, tmp_path: Path, fault: str, cache: bool
+    proxy: FailingProxy, undisturbed: str, tmp_path: Path, failure: str, cache: bool
 ) -> None:
     config = settings(f"machine.cache={str(cache).lower()}")
     stage = supervised_only_stage(read_manifest(URL), config)
-    proxy.faults.extend([fault] * 3)
+    proxy.failures.extend([failure] * 3)
     path = train(stage, tmp_path / "work", config)
-    assert proxy.failed[fault] == 3
+    assert proxy.failed[failure] == 3
     assert file_digest(path) == undisturbed
 
 
-@pytest.mark.parametrize("fault", ["500", *slow("503", "half")])
+@pytest.mark.parametrize("failure", ["500", *slow("503", "half")])
 def test_a_server_that_stays_away_ends_the_run_which_then_goes_on(
-    proxy: FaultyProxy,
+    proxy: FailingProxy,
     undisturbed: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    fault: str,
+    failure: str,
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     config = settings("machine.cache=false", "machine.num_workers=1")
 
     def fail() -> None:
-        proxy.faults.extend([fault] * 100_000)
+        proxy.failures.extend([failure] * 100_000)
 
     stage = disturbed(supervised_only_stage(read_manifest(URL), config), 0, fail)
     with pytest.raises(LoaderError, match=r"\w+ in s3:.*; check the address, the credentials and"):
         train(stage, tmp_path / "work", config)
-    proxy.faults.clear()
+    proxy.failures.clear()
     path = train(supervised_only_stage(read_manifest(URL), config), tmp_path / "work", config)
     assert file_digest(path) == undisturbed
 
 
 def test_a_server_that_stays_away_is_more_than_a_few_bad_videos(
-    proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: FailingProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     config = settings("machine.cache=false", "machine.on_error=skip")
     stage = supervised_only_stage(read_manifest(URL), config)
-    proxy.faults.extend(["500"] * 100_000)
+    proxy.failures.extend(["500"] * 100_000)
     with pytest.raises(LoaderError, match="bad videos in epoch 0, more than max_bad_share"):
         train(stage, tmp_path / "work", config)
     assert read_bad_list(tmp_path / "work" / "supervised")
@@ -122,7 +122,7 @@ def test_a_server_that_stays_away_is_more_than_a_few_bad_videos(
 
 @pytest.mark.slow
 def test_a_cache_without_room_is_no_bad_video(
-    proxy: FaultyProxy, undisturbed: str, tmp_path: Path
+    proxy: FailingProxy, undisturbed: str, tmp_path: Path
 ) -> None:
     if not has_mounts():
         pytest.skip("no user namespaces here, so no small disk")

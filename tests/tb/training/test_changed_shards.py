@@ -83,7 +83,7 @@ def _replace(shard: Path, newer: Path) -> None:
     shutil.copy(newer, shard)
 
 
-FAULTS = [
+CHANGES = [
     (_delete, "No such file"),
     (_truncate, "bytes too early"),
     (_flip_bits, "checksum differs"),
@@ -91,12 +91,12 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "reason"), FAULTS)
+@pytest.mark.parametrize(("change", "reason"), CHANGES)
 def test_a_run_stops_at_a_shard_that_changed_and_goes_on_once_it_is_back(
     sets: tuple[Path, Path],
     undisturbed: str,
     tmp_path: Path,
-    fault: Callable[[Path, Path], None],
+    change: Callable[[Path, Path], None],
     reason: str,
 ) -> None:
     old, new = sets
@@ -105,7 +105,7 @@ def test_a_run_stops_at_a_shard_that_changed_and_goes_on_once_it_is_back(
     stage = supervised_only_stage(manifest, config)
     video = manifest.video(list(stage.loaders[0].plans(0))[-1].rows[0])
     shard = manifest.root / video.shard
-    stage = disturbed(stage, 0, lambda: fault(shard, new / video.shard))
+    stage = disturbed(stage, 0, lambda: change(shard, new / video.shard))
     with pytest.raises(LoaderError, match=rf"{video.key} in .*{video.shard}: .*({reason})"):
         train(stage, tmp_path / "work", config)
 
@@ -114,9 +114,9 @@ def test_a_run_stops_at_a_shard_that_changed_and_goes_on_once_it_is_back(
     assert file_digest(path) == undisturbed
 
 
-@pytest.mark.parametrize(("fault", "reason"), FAULTS)
+@pytest.mark.parametrize(("change", "reason"), CHANGES)
 def test_a_run_that_may_skip_names_the_video_of_a_shard_that_changed(
-    sets: tuple[Path, Path], tmp_path: Path, fault: Callable[[Path, Path], None], reason: str
+    sets: tuple[Path, Path], tmp_path: Path, change: Callable[[Path, Path], None], reason: str
 ) -> None:
     old, new = sets
     shutil.copytree(old, tmp_path / "shards")
@@ -124,7 +124,7 @@ def test_a_run_that_may_skip_names_the_video_of_a_shard_that_changed(
     stage = supervised_only_stage(manifest, config)
     video = manifest.video(list(stage.loaders[0].plans(0))[-1].rows[0])
     shard = manifest.root / video.shard
-    stage = disturbed(stage, 0, lambda: fault(shard, new / video.shard))
+    stage = disturbed(stage, 0, lambda: change(shard, new / video.shard))
     path = train(stage, tmp_path / "work", config)
     assert read_bad_list(path.parent).keys() == {video.key}
     assert [row["num_bad"] for row in read_metrics(path.parent / METRICS)] == [0, 0, 0, 0, 0, 1]

@@ -13,20 +13,20 @@ _SLOW_PARTS = 20
 _PAUSE_S = 0.02
 
 
-class FaultyProxy:
-    """Takes a fault for each request of a shard, as long as there are some.
+class FailingProxy:
+    """Fails at each request of a shard, as long as there are `failures`.
 
-    A fault is "500" or "503" (such an answer), "closed" or "silent" (none), "half" (half of the
+    A failure is "500" or "503" (such an answer), "closed" or "silent" (none), "half" (half of the
     body) or "slow" (a body in many small parts).
 
     Attributes:
         address: Its URL.
-        faults: The faults of the next requests.
-        failed: How often each fault happened.
+        failures: Those of the next requests.
+        failed: How often each happened.
     """
 
     def __init__(self, server: str) -> None:
-        self.faults: deque[str] = deque()
+        self.failures: deque[str] = deque()
         self.failed: Counter[str] = Counter()
         self.stopping = threading.Event()
         self._upstream = urlsplit(server).netloc
@@ -46,32 +46,32 @@ class FaultyProxy:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
 
-    def _next_fault(self, request: BaseHTTPRequestHandler) -> str:
+    def _next_failure(self, request: BaseHTTPRequestHandler) -> str:
         if request.command != "GET" or ".tar" not in request.path:
             return ""
         with suppress(IndexError):
-            fault = self.faults.popleft()
-            self.failed[fault] += 1
-            return fault
+            failure = self.failures.popleft()
+            self.failed[failure] += 1
+            return failure
         return ""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answers a request, as the server does or wrongly."""
-        fault = self._next_fault(request)
-        request.close_connection = bool(fault)
-        if fault == "closed":
+        failure = self._next_failure(request)
+        request.close_connection = bool(failure)
+        if failure == "closed":
             return
-        if fault == "silent":
+        if failure == "silent":
             self.stopping.wait()
             return
-        if fault in ("500", "503"):
-            request.send_response(int(fault))
+        if failure in ("500", "503"):
+            request.send_response(int(failure))
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
-        self._hand_on(request, fault)
+        self._hand_on(request, failure)
 
-    def _hand_on(self, request: BaseHTTPRequestHandler, fault: str) -> None:
+    def _hand_on(self, request: BaseHTTPRequestHandler, failure: str) -> None:
         upstream = http.client.HTTPConnection(self._upstream)
         try:
             upstream.request(request.command, request.path, headers=dict(request.headers))
@@ -84,9 +84,9 @@ class FaultyProxy:
             if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
                 request.send_header(name, value)
         request.end_headers()
-        if fault == "half":
+        if failure == "half":
             request.wfile.write(body[: len(body) // 2])
-        elif fault == "slow":
+        elif failure == "slow":
             for part in range(_SLOW_PARTS):
                 ends = [len(body) * i // _SLOW_PARTS for i in (part, part + 1)]
                 request.wfile.write(body[slice(*ends)])
@@ -97,9 +97,9 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(server: str) -> Iterator[FaultyProxy]:
+def failing_proxy(server: str) -> Iterator[FailingProxy]:
     """Yields a proxy for the server at an URL; it ends with the block."""
-    proxy = FaultyProxy(server)
+    proxy = FailingProxy(server)
     thread = threading.Thread(target=proxy.http.serve_forever, daemon=True)
     thread.start()
     try:
