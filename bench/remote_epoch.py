@@ -54,6 +54,7 @@ class Traffic:
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, num_bytes: int) -> None:
+        """Counts a request of that size, after its delay."""
         time.sleep(self.delay_s)
         with self._lock:
             self.requests += 1

@@ -110,6 +110,7 @@ class TimedStep:
         self.step_bytes = 0
 
     def __call__(self) -> None:
+        """Makes one step."""
         step = Step(
             values=StepValues(step=0, num_pieces=1),
             streams=[iter([batch]) for batch in next(self.batches)],

@@ -39,6 +39,7 @@ class WindowJob:
 
 
 def main() -> None:
+    """Measures both decoders, and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True, help="A folder made by `tb shard`.")
     parser.add_argument(

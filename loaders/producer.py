@@ -11,14 +11,12 @@ from shards.reader import ShardReader
 
 
 class Producer(Protocol):
-    """Makes the batches of one planner. It owns all that this needs until it is closed.
-
-    Attributes:
-        engine: The engine, if it is in this process.
-    """
+    """Makes the batches of one planner. It owns all that this needs until it is closed."""
 
     @property
-    def engine(self) -> Engine | None: ...
+    def engine(self) -> Engine | None:
+        """The engine, if it is in this process."""
+        ...
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Rendered]:
         """The batches of one epoch from batch `start` on. Closing the generator ends its work.

@@ -36,7 +36,9 @@ class Copy(Protocol):
 class CopyStream(Protocol):
     """Begins copies to a device; they take place one after the other."""
 
-    def copy(self, tensors: list[torch.Tensor]) -> Copy: ...
+    def copy(self, tensors: list[torch.Tensor]) -> Copy:
+        """Begins the copies of some tensors, and does not wait for them."""
+        ...
 
 
 class CudaCopyStream:

@@ -76,20 +76,20 @@ class Rendered:
 
 
 class Engine(Protocol):
-    """Executes plans. It owns threads and decoders from its first run until it is closed.
-
-    Attributes:
-        num_batches_ahead: How many batches are in work behind the one that is collected. Their
-            videos may still be read.
-        synchronizes_gpu: Whether threads of its own wait for all work on a GPU at any time. No CUDA
-            graph can be captured meanwhile.
-    """
+    """Executes plans. It owns threads and decoders from its first run until it is closed."""
 
     @property
-    def num_batches_ahead(self) -> int: ...
+    def num_batches_ahead(self) -> int:
+        """How many batches are in work behind the collected one; their videos may still be read."""
+        ...
 
     @property
-    def synchronizes_gpu(self) -> bool: ...
+    def synchronizes_gpu(self) -> bool:
+        """Whether threads of its own wait for all work on a GPU at any time.
+
+        No CUDA graph can be captured meanwhile.
+        """
+        ...
 
     def memory_mb(self) -> float:
         """MiB that a run will take where views are made, predicted before anything is taken."""

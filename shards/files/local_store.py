@@ -16,6 +16,7 @@ class LocalStore:
         self._root, self.name, self.scratch = root, str(root), root / SCRATCH_NAME
 
     def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
+        """See `Store`."""
         path = self._root / name
         try:
             if not path.is_file():
@@ -26,22 +27,28 @@ class LocalStore:
             raise InputError(f"{path}: {error.strerror}; make it readable") from error
 
     def size(self, name: str) -> int | None:
+        """See `Store`."""
         path = self._root / name
         return path.stat().st_size if path.is_file() else None
 
     def names(self) -> list[str]:
+        """See `Store`."""
         if not self._root.is_dir():
             return []
         return sorted(path.name for path in self._root.iterdir() if path.is_file())
 
     def put_bytes(self, name: str, data: bytes) -> None:
+        """See `Store`."""
         publish_bytes(self._root / name, data, self.scratch)
 
     def put_file(self, unfinished: Path, name: str) -> None:
+        """See `Store`."""
         publish_file(unfinished, self._root / name)
 
     def remove(self, name: str) -> None:
+        """See `Store`."""
         (self._root / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
+        """See `Store`."""
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -35,6 +35,7 @@ class RemoteStore:
         self._moves = _has_moves(self._files)
 
     def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
+        """See `Store`."""
         num_bytes = self.size(name)
         if num_bytes is None:
             return None
@@ -43,6 +44,7 @@ class RemoteStore:
         return self.read_range(name, 0, num_bytes) if num_bytes else b""
 
     def size(self, name: str) -> int | None:
+        """See `Store`."""
         with _remote_errors(self.name):
             try:
                 return int(self._files.info(self._path(name))["size"])
@@ -50,6 +52,7 @@ class RemoteStore:
                 return None
 
     def names(self) -> list[str]:
+        """See `Store`."""
         with _remote_errors(self.name):
             try:
                 entries = self._files.ls(self._root, detail=True)
@@ -58,10 +61,12 @@ class RemoteStore:
         return sorted(e["name"].rpartition("/")[2] for e in entries if e["type"] == "file")
 
     def put_bytes(self, name: str, data: bytes) -> None:
+        """See `Store`."""
         with _remote_errors(self.name), self._appearing(name) as path:
             self._files.pipe_file(path, data)
 
     def put_file(self, unfinished: Path, name: str) -> None:
+        """See `Store`."""
         with _remote_errors(self.name), self._appearing(name) as path:
             self._files.put_file(str(unfinished), path)
         unfinished.unlink()
@@ -97,11 +102,13 @@ class RemoteStore:
             return bytes(self._files.cat_file(path, start=begin, end=begin + num_bytes))
 
     def remove(self, name: str) -> None:
+        """See `Store`."""
         with _remote_errors(self.name):
             if self._files.exists(self._path(name)):
                 self._files.rm_file(self._path(name))
 
     def clear(self) -> None:
+        """See `Store`."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         with _remote_errors(self.name):
             if self._files.exists(self._path(SCRATCH_NAME)):

@@ -66,7 +66,9 @@ class TrainedClassifier(nn.Module):
 
     if TYPE_CHECKING:  # torch types calls of a module as Any
 
-        def __call__(self, clips: Tensor) -> Tensor: ...
+        def __call__(self, clips: Tensor) -> Tensor:
+            """See `forward`."""
+            ...
 
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:

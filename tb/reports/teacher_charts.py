@@ -150,7 +150,10 @@ def _draw_reliability(axes: Axes, part: TargetQuality) -> None:
 
 
 def bin_names(edges: Sequence[tuple[float, float]]) -> list[str]:
-    """ "0.25\\nto 0.50" for each bin, with as many digits as it takes to tell its edges apart."""
+    """Two lines for each bin, "0.25" and "to 0.50".
+
+    A number has as many digits as it takes to tell the edges of all bins apart.
+    """
     digits, narrowest = 2, min((high - low for low, high in edges if high > low), default=1.0)
     while digits < 6 and 10**-digits > narrowest:
         digits += 1

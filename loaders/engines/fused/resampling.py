@@ -120,4 +120,5 @@ def _num_taps(scale):  # type: ignore[no-untyped-def]
 
 @_jit  # type: ignore[untyped-decorator]
 def padded(length):  # type: ignore[no-untyped-def]
+    """The least multiple of `LANES` that is not below `length`."""
     return (length + LANES - 1) // LANES * LANES
