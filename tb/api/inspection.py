@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
-from tb.api.opening import resolve
+from tb.api.settings import resolve
 from tb.api.work_folder import inspect_teachers
 
 if TYPE_CHECKING:

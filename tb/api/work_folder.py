@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
-from tb.api.opening import open_work
+from tb.api.settings import open_work
 from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
 from tb.named_paths import full_disk_named
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from shards.errors import InputError
-from tb import messages
+from tb import log_output
 from tb.cli.config import config_app
 from tb.cli.data import data_app
 from tb.cli.demo import demo_command
@@ -105,7 +105,7 @@ def main() -> None:
     # OpenMP reads it when torch loads. Threads that spin on cores that the loader or another
     # program needs make a step many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    messages.show()
+    log_output.show()
     try:
         app()
     except InputError as error:

@@ -11,7 +11,7 @@ from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
-from tb import messages
+from tb import log_output
 from tb.progress import PLAIN
 from tb.registry import import_modules, imported_modules
 from tb.training.preemption import EXIT_CODE
@@ -72,7 +72,7 @@ def _start_child(
     gpus: list[str], num_started: "Synchronized[int]", modules: tuple[str, ...]
 ) -> None:
     os.environ[PLAIN] = "1"
-    messages.show()
+    log_output.show()
     with num_started.get_lock():
         index, num_started.value = num_started.value, num_started.value + 1
     if len(gpus) > 1:

@@ -21,7 +21,7 @@ from tb.training.run_state import check_data
 from tb.weights.checkpoint import CHECKPOINT
 from tb.weights.pretrained import load_pretrained
 from tb.workflow.children import child_pool
-from tb.workflow.order import needed_stages
+from tb.workflow.needed_stages import needed_stages
 
 Call = tuple[Any, ...]
 """A function and its arguments."""

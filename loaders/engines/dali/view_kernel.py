@@ -124,7 +124,9 @@ def make_views(  # type: ignore[no-untyped-def]
 ):
     """Writes one tile of one frame of one view.
 
-    It is long because a kernel's helpers would have to be compiled or interpreted as the kernel is.
+    The function is long because a kernel's helpers would have to be compiled or interpreted as the
+    kernel is.
+
     The filter is the one of torchvision's and Pillow's antialiased bilinear resize: a triangle that
     widens with the scale and never reads outside the crop. It is not split into a vertical and a
     horizontal pass: each source pixel counts in about four outputs, so one pass over them costs

@@ -117,7 +117,7 @@ def render_views(  # type: ignore[no-untyped-def]
 ):
     """Writes V views of T frames.
 
-    It is one long function because nothing may be called within a frame (see `_inlined`).
+    The function is long because nothing may be called within a frame (see `_inlined`).
 
     Args:
         addresses: (N, 3) int64, where the Y, U and V planes of N decoded frames lie in memory.

@@ -7,9 +7,9 @@ import pytest
 
 CODE = """
 import logging
-from tb import messages
-messages.show()
-messages.show()
+from tb import log_output
+log_output.show()
+log_output.show()
 for name in ("shards", "loaders", "tb.training"):
     logging.getLogger(name).info("from %s", name)
 logging.getLogger("tb").warning("careful")

@@ -10,7 +10,7 @@ from tb.config.load_config import load_config
 from tb.config.sections import Config
 from tb.stage_kinds import COMPARED, StageKind
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
-from tb.workflow.order import needed_stages, next_stage
+from tb.workflow.needed_stages import needed_stages, next_stage
 
 
 @pytest.mark.parametrize("init", ["scratch", "invariant", "tclr"])
