@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from shards.errors import InputError
 from tb import log_output
@@ -20,6 +19,7 @@ from tb.cli.demo import demo_command
 from tb.cli.doctor import doctor_command
 from tb.cli.evaluate import evaluate_command
 from tb.cli.export import export_command
+from tb.cli.group import CommandGroup, Group
 from tb.cli.inspect import inspect_app
 from tb.cli.predict import predict_command
 from tb.cli.probes import probe_app, retrieve_command
@@ -56,7 +56,7 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
 _MOVED = {"shards": "tb data", "advise": "tb data advise"}
 
 
-class _InOrder(TyperGroup):
+class _InOrder(CommandGroup):
     """The commands in the order of PANELS: Typer would show groups after the others."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
@@ -68,9 +68,8 @@ class _InOrder(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(
+app = Group(
     cls=_InOrder,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Semi-supervised action recognition: TimeBalance, from a folder of videos to accuracy.",
 )
@@ -90,7 +89,9 @@ def _before_command(
     modules: Annotated[
         list[str] | None,
         typer.Option(
-            "--import", help="Module with your own registered backbone, augmentation or method."
+            "--import",
+            metavar="MODULE",
+            help="Module with your own registered backbone, augmentation or method.",
         ),
     ] = None,
 ) -> None:

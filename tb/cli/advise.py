@@ -14,6 +14,7 @@ from shards.counted import counted
 from shards.errors import InputError, printable
 from tb import api
 from tb.cli.choices import ViewsOption
+from tb.cli.group import Group
 from tb.cli.next_command import say_next
 from tb.cli.printing import progress_bar
 from tb.cli.sources import Given, commands_over_sources
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from tb.advice.advice import Advice
     from tb.advice.measure import Measured
 
-advise_app = typer.Typer(
-    no_args_is_help=True,
+advise_app = Group(
     help="Try recipes of `tb shard` on some of the videos, and name the one to take.",
 )
 

@@ -7,10 +7,11 @@ import typer
 
 from tb import api
 from tb.cli.choices import complete_preset
+from tb.cli.group import Group
 from tb.cli.next_command import places_of, say_next
 from tb.cli.options import Set
 
-config_app = typer.Typer(no_args_is_help=True, help="Look at settings and presets.")
+config_app = Group(help="Look at settings and presets.")
 
 
 @config_app.command()

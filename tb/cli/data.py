@@ -12,6 +12,7 @@ from shards.counted import counted
 from shards.errors import printable
 from tb.cli.advise import advise_app
 from tb.cli.choices import SplitOption
+from tb.cli.group import Group
 from tb.cli.next_command import say_next
 from tb.cli.options import ShardsDir
 from tb.cli.printing import few, progress_bar, result_console, size_text, split_texts
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from shards.summary import Spread, Summary
 
-data_app = typer.Typer(no_args_is_help=True, help="Look at shards, and choose how to store them.")
+data_app = Group(help="Look at shards, and choose how to store them.")
 data_app.add_typer(advise_app, name="advise")
 
 
@@ -29,7 +30,7 @@ data_app.add_typer(advise_app, name="advise")
 def info(
     root: ShardsDir,
 ) -> None:
-    """Classes, splits, durations, sizes, bytes and codecs."""
+    """Print the classes, splits, durations, sizes, bytes and codecs of a data set."""
     from shards.summary import summarize
 
     summary = summarize(root)
@@ -70,9 +71,12 @@ def ls(
     split: Annotated[
         SplitOption | None, typer.Option(help="Only this split; pool: all but val and test.")
     ] = None,
-    split_number: Annotated[int, typer.Option(help="Which official split, from 1.")] = 1,
+    split_number: Annotated[int, typer.Option(help="Which official split.", min=1)] = 1,
 ) -> None:
-    """One line per video: key, class, splits, frames, fps, size, bytes, shard (by tabs)."""
+    """Print a line for each video, with tabs between the columns.
+
+    They are key, class, splits, frames, frames per second, size, bytes and shard.
+    """
     from shards.format.manifest import read_manifest
 
     manifest = read_manifest(root)
@@ -104,7 +108,7 @@ def show(
     ] = None,
     num_tiles: Annotated[int, typer.Option(help="How many frames to draw.", min=1)] = 16,
 ) -> None:
-    """Everything that the manifest knows of one video."""
+    """Print everything that the manifest knows of one video."""
     from shards.format.manifest import read_manifest
     from shards.format.video import SplitName
 

@@ -12,7 +12,9 @@ from tb.cli.next_command import VIDEO, say_next
 
 
 def export_command(
-    run: Annotated[Path, typer.Argument(help="A stage's folder (WORK/STAGE), or a checkpoint.")],
+    run: Annotated[
+        Path, typer.Argument(help="A stage's folder, e.g. runs/ucf101/student, or a checkpoint.")
+    ],
     out: Annotated[Path, typer.Option(help="The *.safetensors file to write.")],
 ) -> None:
     """Write a backbone and its classifier so that the stock libraries load them strictly."""

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from tb import api
+from tb.cli.group import Group
 from tb.cli.next_command import say_next_stage
 from tb.cli.options import Preset, Set, Shards
 from tb.cli.printing import result_console
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tb.method.target_quality import TargetQuality
     from tb.method.teacher_inspection import TeacherInspection
 
-inspect_app = typer.Typer(no_args_is_help=True, help="Look into what a student learns from.")
+inspect_app = Group(help="Look into what a student learns from.")
 
 
 @inspect_app.callback()
@@ -26,7 +27,7 @@ def _group() -> None:
 @inspect_app.command()
 def teachers(
     work: Annotated[
-        list[Path], typer.Argument(help="Work folder with both teachers; several for --page.")
+        list[Path], typer.Argument(help="Work folders with both teachers; --page takes several.")
     ],
     shards: Shards,
     preset: Preset = None,

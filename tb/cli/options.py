@@ -13,20 +13,26 @@ import typer
 
 from tb.cli.choices import complete_preset
 
-Shards = Annotated[str, typer.Option(help="Finished shards, from `tb shard`: a folder, or a URL.")]
-ShardsDir = Annotated[
-    str, typer.Argument(metavar="DIR", help="Finished shards: a folder or a URL.")
+Shards = Annotated[
+    str,
+    typer.Option(metavar="SHARDS", help="Finished shards, from `tb shard`: a folder, or a URL."),
 ]
-Out = Annotated[Path, typer.Option(help="Work folder: checkpoints, logs, report.")]
+ShardsDir = Annotated[
+    str, typer.Argument(metavar="SHARDS", help="Finished shards: a folder or a URL.")
+]
+Out = Annotated[Path, typer.Option(metavar="WORK", help="Work folder: checkpoints, logs, report.")]
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="Preset's name or YAML file; default: WORK's own settings.",
+        help="Preset's name or YAML file; default: the settings that WORK remembers.",
         autocompletion=complete_preset,
     ),
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="One setting, e.g. labels.percent=5; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="One setting, e.g. labels.percent=5; repeatable."
+    ),
 ]
 PeekTest = Annotated[
     bool,

@@ -26,17 +26,23 @@ _written = partial(typer.Option, rich_help_panel="What is written")
 _running = partial(typer.Option, rich_help_panel="How it runs")
 
 Run = Annotated[
-    Path, typer.Argument(help="WORK/STAGE, WORK (its student), a checkpoint, or an export.")
+    Path,
+    typer.Argument(
+        help="A stage's folder, a work folder (its student), a checkpoint, or an export."
+    ),
 ]
-Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files and folders.")]
-Top = Annotated[int, typer.Option(help="Classes for each answer.")]
+Videos = Annotated[
+    list[Path], typer.Argument(metavar="VIDEO", help="Video files, and folders of them.")
+]
+Top = Annotated[int, typer.Option(help="Classes for each answer.", min=1)]
 Every = Annotated[
     str | None, typer.Option(help="An answer for each stretch of this length: 2s, 0.5s, 1m.")
 ]
 NumClips = Annotated[
-    int | None, typer.Option(help="Clips of a video; default: evaluation's, with --every 1.")
+    int | None,
+    typer.Option(help="Clips of a video; default: evaluation's number, with --every 1.", min=1),
 ]
-CsvFile = Annotated[Path | None, _written(help="A table to write.")]
+CsvFile = Annotated[Path | None, _written(help="A table to write, a CSV file.")]
 PngFile = Annotated[
     Path | None, _written(help="A picture to write: frames and classes, or a timeline.")
 ]

@@ -7,6 +7,7 @@ import typer
 from shards.counted import counted
 from tb import api
 from tb.cli.choices import complete_stage
+from tb.cli.group import Group
 from tb.cli.next_command import places_of, say_next, say_next_stage
 from tb.cli.options import Out, PeekTest, Preset, Set, Shards
 from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
@@ -14,9 +15,7 @@ from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERAT
 if TYPE_CHECKING:
     from tb.evaluation.accuracy import Evaluation
 
-probe_app = typer.Typer(
-    no_args_is_help=True, help="Classify with a frozen backbone's features, without training it."
-)
+probe_app = Group(help="Classify with a frozen backbone's features, without training it.")
 
 StageName = Annotated[
     str,

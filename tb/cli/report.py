@@ -22,7 +22,11 @@ def views_command(
         Path | None, typer.Argument(help="A work folder, for its settings and its data.")
     ] = None,
     shards: Annotated[
-        str | None, typer.Option(help="Finished shards: a folder, or a URL; default: WORK's own.")
+        str | None,
+        typer.Option(
+            metavar="SHARDS",
+            help="Finished shards: a folder, or a URL; default: those that WORK remembers.",
+        ),
     ] = None,
     preset: Preset = None,
     set_: Set = None,

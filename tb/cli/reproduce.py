@@ -24,7 +24,7 @@ def reproduce_command(
         str, _wanted(help="ucf101, hmdb51, kinetics400, demo, or a preset of your own set.")
     ] = "demo",
     shards: Annotated[
-        str | None, typer.Option(help="Finished shards; the demo makes its own.")
+        str | None, typer.Option(metavar="SHARDS", help="Finished shards; the demo makes its own.")
     ] = None,
     backbone: Annotated[BackboneOption, _wanted(help="For the paper's sets.")] = BackboneOption.R50,
     rows: Annotated[str | None, _wanted(help="Only these rows: names, with commas.")] = None,

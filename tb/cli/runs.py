@@ -9,6 +9,7 @@ from rich.table import Table
 
 from shards.errors import printable
 from tb import api
+from tb.cli.group import Group
 from tb.cli.next_command import say_next
 from tb.cli.options import Picture
 from tb.cli.printing import result_console
@@ -16,14 +17,14 @@ from tb.cli.printing import result_console
 if TYPE_CHECKING:
     from tb.reports.runs import Run
 
-runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, and compare them.")
+runs_app = Group(help="Look at runs, and compare them.")
 
-Folder = Annotated[Path, typer.Argument(help="A run: WORK/STAGE.")]
+Folder = Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/ucf101/student.")]
 
 
 @runs_app.command()
 def ls(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Work folders.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="WORK", help="Work folders.")],
 ) -> None:
     """List the runs in and below some folders, one per line."""
     from tb.reports.runs import short_names
@@ -89,7 +90,9 @@ def compare(one: Folder, two: Folder) -> None:
 
 @runs_app.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs: WORK/STAGE.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Stages' folders, e.g. runs/ucf101/student.")
+    ],
     out: Picture,
     metric: Annotated[str, typer.Option(help="Which column of metrics.jsonl.")] = "loss",
 ) -> None:

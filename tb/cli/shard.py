@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from shards.counted import counted
 from shards.encode.codecs import DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
@@ -17,6 +16,7 @@ from shards.errors import printable
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api
 from tb.cli.choices import RecipeOption
+from tb.cli.group import Command, Group
 from tb.cli.next_command import say_next
 from tb.cli.printing import few, progress_bar, size_text, split_texts
 from tb.cli.sources import Given, Seed, commands_over_sources
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from shards.ingestion.ingest_report import IngestReport
     from shards.sources.source import Dataset
 
-shard_app = typer.Typer(
-    no_args_is_help=True, help="Turn raw videos into verified, train-ready shards."
-)
+shard_app = Group(help="Turn raw videos into verified, train-ready shards.")
 
 _NUM_REASONS_SHOWN = 5
 _DEFAULT_RECIPE = RecipeOption(DEFAULT_CODEC)
@@ -82,7 +80,7 @@ Append = Annotated[
 Strict = Annotated[bool, _running("--strict", help="Stop at the first bad video.")]
 
 
-class _SourceCommand(TyperCommand):
+class _SourceCommand(Command):
     """Lets `--ray` stand without an address, which Typer does not offer."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

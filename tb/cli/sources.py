@@ -146,9 +146,14 @@ def hmdb51(
 
 
 def kinetics400(
-    root: Annotated[Path, typer.Option(help="Folder with the videos, e.g. class/ID_START_END.mp4")],
+    root: Annotated[
+        Path, typer.Option(help="Folder with the videos, e.g. class/ID_START_END.mp4.")
+    ],
     annotations: Annotated[
-        list[Path], typer.Option(help="Official list, train.csv or val.csv; give it twice.")
+        list[Path],
+        typer.Option(
+            metavar="FILE", help="An official list; give it twice, for train.csv and val.csv."
+        ),
     ],
     follow_links: FollowLinks = False,
 ) -> "Dataset":

@@ -21,8 +21,10 @@ Percent = Annotated[
 ]
 FromList = Annotated[Path | None, typer.Option(help="Use a public list instead of drawing one.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw; fractions of one seed are nested.")]
-Split = Annotated[LabelledSplitOption, typer.Option(help="Its videos; pool: all but val and test.")]
-SplitNumber = Annotated[int, typer.Option(help="Which official split, from 1.")]
+Split = Annotated[
+    LabelledSplitOption, typer.Option(help="The videos to choose from; pool: all but val and test.")
+]
+SplitNumber = Annotated[int, typer.Option(help="Which official split.", min=1)]
 Groups = Annotated[
     bool, typer.Option("--groups", help="Keep the videos of a group together within a class.")
 ]

@@ -8,36 +8,49 @@ import typer
 from shards.errors import InputError
 from tb import api
 from tb.cli.choices import BaselineOption
+from tb.cli.group import Group
 from tb.cli.next_command import VIDEO, places_of, say_evaluation, say_next, say_next_stage
 from tb.cli.options import Out, Preset, Set, Shards
 from tb.registry import is_qualified
 from tb.stage_kinds import StageKind, Teacher
 
-train_app = typer.Typer(no_args_is_help=True, help="Train a stage of the method, or all of them.")
+train_app = Group(help="Train a stage of the method, or all of them.")
 
 Name = Annotated[
     str | None,
-    typer.Option(help="Folder in WORK for a variant; WORK does not remember its settings."),
+    typer.Option(
+        metavar="NAME",
+        help="The variant goes to WORK/NAME; WORK does not remember its settings.",
+    ),
 ]
 
 
 @train_app.command()
 def invariant(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1: train the temporally invariant teacher with L_I; labels are unused."""
+    """Stage 1: pretrain the invariant teacher without labels (loss L_I).
+
+    It learns that clips of one video are alike, whatever their time.
+    """
     api.train(StageKind.INVARIANT, shards=shards, out=out, preset=preset, settings=set_ or [])
     say_next_stage(shards, out)
 
 
 @train_app.command()
 def distinctive(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1: train the temporally distinctive teacher with L_D1 + L_D2; labels are unused."""
+    """Stage 1: pretrain the distinctive teacher without labels (losses L_D1 and L_D2).
+
+    It learns to tell the moments of a video apart.
+    """
     api.train(StageKind.DISTINCTIVE, shards=shards, out=out, preset=preset, settings=set_ or [])
     say_next_stage(shards, out)
 
 
 @train_app.command()
 def tclr(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1 with all three terms: train a start for the student (student.init=tclr)."""
+    """Stage 1: pretrain another start for the student without labels (all three losses).
+
+    The student takes it with --set student.init=tclr.
+    """
     api.train(StageKind.TCLR, shards=shards, out=out, preset=preset, settings=set_ or [])
     say_next_stage(shards, out)
 
@@ -46,9 +59,9 @@ def tclr(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> N
 def finetune(
     shards: Shards,
     out: Out,
-    teacher: Annotated[Teacher, typer.Option(help="Which teacher.")],
+    teacher: Annotated[Teacher, typer.Option(help="The teacher that learns the classes.")],
     init: Annotated[
-        Path | None, typer.Option(help="Checkpoint to start from; default: WORK/TEACHER's.")
+        Path | None, typer.Option(help="Checkpoint to start from; default: that teacher's in WORK.")
     ] = None,
     preset: Preset = None,
     set_: Set = None,
@@ -78,7 +91,7 @@ def student(
 
 @train_app.command()
 def baseline(
-    kind: Annotated[BaselineOption, typer.Argument(help="The method.")],
+    method: Annotated[BaselineOption, typer.Argument(help="The method.")],
     shards: Shards,
     out: Out,
     name: Name = None,
@@ -86,13 +99,16 @@ def baseline(
     set_: Set = None,
 ) -> None:
     """Train with another semi-supervised method, on the student's network, labels and steps."""
-    api.train(kind.value, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
-    _say_evaluation_of(kind.value, name, shards, out, preset, set_)
+    api.train(method.value, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
+    _say_evaluation_of(method.value, name, shards, out, preset, set_)
 
 
 @train_app.command()
 def method(
-    kind: Annotated[str, typer.Argument(help="The registered class, as in my_parts.MyMethod.")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="METHOD", help="The registered class, as in my_parts.MyMethod."),
+    ],
     shards: Shards,
     out: Out,
     name: Name = None,
