@@ -126,7 +126,7 @@ def write_results(
     files = {
         "results.md": markdown(title, notes, percents, rows, comparisons, command).encode(),
         "results.html": page.encode(),
-        "results.png": _picture(title, percents, rows),
+        "results.png": _png(chart(title, percents, rows)),
     }
     for name, content in files.items():
         publish_bytes(out / name, content)
@@ -164,7 +164,8 @@ def comparison_cells(found: Comparison) -> list[str]:
     return [found.row, found.rival, found.difference.signed, p_value, found.verdict]
 
 
-def _picture(title: str, percents: Sequence[float], rows: Sequence[ResultRow]) -> bytes:
+def chart(title: str, percents: Sequence[float], rows: Sequence[ResultRow]) -> Figure:
+    """A bar for each cell of the table, and a diamond where the paper has a number."""
     figure = Figure(figsize=(9, 1.5 + 0.34 * len(rows) * max(1, len(percents))))
     axes = figure.add_subplot()
     ticks, labels = [], []
@@ -178,9 +179,14 @@ def _picture(title: str, percents: Sequence[float], rows: Sequence[ResultRow]) -
         if percent in row.paper:
             axes.plot(row.paper[percent], y, "D", color="#d9822b")
     axes.set_yticks(ticks, labels)
-    axes.set_xlabel("top-1, % (bars: ours, 95 % interval over seeds; diamonds: the paper)")
+    diamonds = "; diamonds: the paper" if any(row.paper for row in rows) else ""
+    axes.set_xlabel(f"top-1, % (bars: ours, 95 % interval over seeds{diamonds})")
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=120, bbox_inches="tight", metadata={"Software": None})
     return buffer.getvalue()

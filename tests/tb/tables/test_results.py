@@ -1,7 +1,9 @@
+import pytest
+
 from tb.evaluation.accuracy import Evaluation
 from tb.tables.claims import Comparison
 from tb.tables.published import BACKBONES, PERCENTS, TABLES, TIMEBALANCE, TableRow
-from tb.tables.results import markdown, table
+from tb.tables.results import chart, markdown, table
 from tb.tables.statistics import Estimate
 
 
@@ -27,6 +29,14 @@ def test_page_sets_the_papers_number_beside_ours() -> None:
     assert "82.0 ± " in row
     assert "(paper: 83.3)" in row
     assert row.endswith("| - (paper: 85) |")
+
+
+@pytest.mark.parametrize("dataset", ["ucf101", "demo"])
+def test_the_chart_explains_diamonds_where_there_are_any(dataset: str) -> None:
+    rows = table([TIMEBALANCE], {("timebalance", 20.0, 0): accuracy(0.8)}, dataset, "r50")
+    (axes,) = chart("t", [20.0], rows).axes
+    diamonds = [line for line in axes.lines if line.get_marker() == "D"]
+    assert bool(diamonds) == (dataset == "ucf101") == ("diamonds" in axes.get_xlabel())
 
 
 def test_page_lists_comparisons() -> None:
