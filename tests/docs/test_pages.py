@@ -1,8 +1,11 @@
 """What the pages say to type can be typed: code runs, and commands have these options."""
 
+import ast
 import re
 import shlex
 import shutil
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,24 @@ def test_code_runs(page: Path, place: Path, numbered_shards: Manifest) -> None:
     }
     # The runs that are there have more labels.
     exec(compile(code.replace("labels.percent=20", "labels.percent=50"), page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_a_page_names_the_extra_that_its_code_imports(page: Path) -> None:
+    text = page.read_text()
+    code = ast.parse("\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)))
+    imported = {one.module or "" for one in ast.walk(code) if isinstance(one, ast.ImportFrom)}
+    for node in ast.walk(code):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = set(re.findall(r"pip install '(?:timebalance|\.)\[(\w+)\]'", text)) & set(extras)
+    wanted = [*project["dependencies"], *(one for extra in named for one in extras[extra])]
+    installed = {re.split(r"[^a-z0-9]", one)[0] for one in wanted}
+    ours = {"shards", "loaders", "tb"}
+    top = {name.partition(".")[0] for name in imported}
+    assert top <= installed | ours | sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
