@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loaders import Batch, Render, open_loader
+from loaders.plan.stage_views import finetune
 from loaders.plan.views import ViewSpec
 from shards.errors import InputError
 from shards.format.manifest import Manifest
@@ -79,6 +80,26 @@ def test_pixels_depend_on_the_window_alone(
         served |= share
     assert served == {window: value for window, value in expected.items() if window[0] == 1}
     assert len({window[1] for window in served}) * CLIPS == len(served)
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference", "dali"])
+def test_every_engine_shows_each_clip_as_if_it_were_alone(
+    numbered_shards: Manifest, engine: str
+) -> None:
+    if engine == "dali":
+        pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
+    spec = finetune(num_frames=4, size_px=16)
+    options: dict[str, Any] = {"engine": engine, "device": "cpu", "clips_per_video": CLIPS}
+    alone, batched = (
+        open_loader(numbered_shards, spec, batch_size=size, num_workers=1, **options)
+        for size in (1, 5)
+    )
+    content = content_of(batched.batches(1))
+    assert content == content_of(alone.batches(1))
+    windows = {(1, key, clip) for key in numbered_shards.keys for clip in range(CLIPS)}
+    assert content.keys() == windows
+    # Windows of long videos start at different frames, so their pixels differ.
+    assert len({content[1, numbered_shards.keys[-1], clip] for clip in range(CLIPS)}) == CLIPS
 
 
 def test_clip_0_has_the_pixels_of_one_clip_per_video(
