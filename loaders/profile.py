@@ -43,8 +43,8 @@ class Profile:
         stages: Seconds that the worker threads spent in reading, decoding and augmenting. With
             several workers their sum may exceed `wall_s`.
         trainer_kept: The small operations that a thread of this process launches beside the loader
-            at full speed, over those that it launches alone. What is lost slows down each step of a
-            training, also one that never waits for a batch.
+            at full speed, over those that it launches alone; above 1 it is noise. What is lost
+            slows down each step of a training, also one that never waits for a batch.
     """
 
     num_videos: int
@@ -84,7 +84,7 @@ class Profile:
             f"augment {self.stages.augment_s * per_video_ms:.1f} ms; "
             f"waited {self.wait_s / self.wall_s:.0%} of the time\n"
             f"{self.verdict}: {self.advice}\n"
-            f"a training beside it keeps {self.trainer_kept:.0%} of its launches"
+            f"a training beside it keeps {min(self.trainer_kept, 1):.0%} of its launches"
             f"{'' if self.trainer_kept > _IS_KEPT else ': ' + _APART}"
         )
 
@@ -127,6 +127,7 @@ def profile_stream(
 def _launches_per_s() -> float:
     """Small operations that this thread launches on the CPU per second."""
     a, b = torch.rand(2, 64, 64)
+    _ = a @ b  # the first product of a process also starts threads
     began_s, number = time.perf_counter(), 0
     while (elapsed_s := time.perf_counter() - began_s) < _LAUNCHES_S:
         _ = a @ b

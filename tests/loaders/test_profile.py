@@ -101,8 +101,10 @@ def test_a_training_loses_launches_only_to_threads_that_share_its_interpreter(
     assert here < beside / 5
 
 
-@pytest.mark.parametrize(("kept", "advised"), [(1.0, False), (0.62, True)])
-def test_what_the_loader_costs_a_training_is_said(kept: float, advised: bool) -> None:
+@pytest.mark.parametrize(
+    ("kept", "said", "advised"), [(1.0, "100%", False), (1.3, "100%", False), (0.62, "62%", True)]
+)
+def test_what_the_loader_costs_a_training_is_said(kept: float, said: str, advised: bool) -> None:
     profile = Profile(num_videos=8, wall_s=4.0, wait_s=0.1, stages=StageTimes(), trainer_kept=kept)
-    assert f"keeps {kept:.0%} of its launches" in str(profile)
+    assert f"keeps {said} of its launches" in str(profile)
     assert ("in_process=False" in str(profile)) == advised
