@@ -56,6 +56,10 @@ def _advise(
         int | None, _running(help="Processes and threads. Default: one per CPU.", min=1)
     ] = None,
 ) -> None:
+    """Some of the videos are stored by several recipes, and their views are made and timed.
+
+    The fastest recipe that is good and small enough is the choice. Only the figures are kept.
+    """
     with progress_bar("advise") as progress:
         advice = api.advise(
             given.dataset,

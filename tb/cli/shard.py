@@ -109,6 +109,10 @@ def _ingest(
     strict: Strict = False,
     append: Append = False,
 ) -> None:
+    """Each video is encoded, checked and stored in --out. A bad one is left out and listed.
+
+    Run it again after an interruption: it goes on from where it was.
+    """
     with progress_bar("shard") as progress:
         report = api.shard(
             given.dataset,

@@ -42,7 +42,8 @@ def commands_over_sources(app: typer.Typer, act: Callable[..., None], **how: typ
 
     Args:
         app: The commands' group.
-        act: What the commands do: the first argument is a `Given`, the others are options.
+        act: What the commands do: the first argument is a `Given`, the others are options. The
+            help of a command shows the docstring below that of its source.
         how: More arguments for `app.command`.
     """
     for read in (folder, csv, ucf101, hmdb51, kinetics400):
@@ -68,7 +69,7 @@ def _command(read: "Callable[..., Dataset]", act: Callable[..., None]) -> Callab
         parameters=[p.replace(kind=p.KEYWORD_ONLY) for p in ordered], return_annotation=None
     )
     command.__annotations__ = {p.name: p.annotation for p in ordered}
-    command.__name__, command.__doc__ = read.__name__, read.__doc__
+    command.__name__, command.__doc__ = read.__name__, f"{read.__doc__}\n\n{act.__doc__ or ''}"
     return command
 
 

@@ -1,5 +1,6 @@
 """The words that name a source: typed again, they name the same videos."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,15 @@ def test_words_typed_again_name_the_same_videos(root: Path, typed: str, kept: st
     assert given.words == kept_words
     assert _given(given.words) == given
     assert len(given.dataset.sources) > 0
+
+
+def test_the_help_says_what_is_done_with_the_videos() -> None:
+    app = typer.Typer()
+
+    def act(given: Given) -> None:
+        """They are counted."""
+
+    commands_over_sources(app, act)
+    shown = CliRunner().invoke(app, ["hmdb51", "--help"]).output
+    assert re.search("HMDB51 as unpacked.*They are counted", shown, re.S)
+    assert "counted" not in CliRunner().invoke(app, ["--help"]).output
