@@ -1,4 +1,4 @@
-"""A wheel installs and runs without the checkout: the whole method, with the libraries that are here."""
+"""A wheel runs without the checkout: the whole method, with the libraries that are here."""
 
 import json
 import os
