@@ -5,7 +5,7 @@ assembler makes batches. The loader only connects them and remembers its positio
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
@@ -52,11 +52,23 @@ class Loader:
         device: torch.device,
         skip: Skip | None,
         copies: CopyStream | None,
+        memory_mb: Mapping[str, float],
     ) -> None:
-        """Takes over the producer; the others as in `Assembler`."""
+        """Takes over the producer.
+
+        Args:
+            planner: As the attribute.
+            producer: As the attribute.
+            choice: As the attribute.
+            labels: As the attribute.
+            device: As the attribute.
+            skip: See `FaultLog`.
+            copies: See `Assembler`.
+            memory_mb: What `memory_mb` returns.
+        """
         self.manifest, self.planner, self.producer = planner.manifest, planner, producer
         self.choice, self.labels, self.device = choice, labels, device
-        self._copies = copies
+        self._copies, self._memory_mb = copies, dict(memory_mb)
         self._faults = FaultLog(
             skip=skip,
             num_videos=planner.num_windows / planner.world_size,
@@ -250,9 +262,13 @@ class Loader:
         """The plans of `batches(epoch, start)`, without reading a video."""
         return self.planner.epoch(epoch, start)
 
-    def memory_mb(self) -> float:
-        """MiB that batches will take, predicted: on the device for dali, otherwise on the CPU."""
-        return self.producer.memory_mb()
+    def memory_mb(self) -> dict[str, float]:
+        """Device ("cpu", "cuda:0") -> MiB that batches will take there, predicted.
+
+        For dali that is the device alone. The other engines make batches on the CPU, and a GPU gets
+        copies of them.
+        """
+        return dict(self._memory_mb)
 
     def profile(
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None

@@ -141,14 +141,16 @@ def open_loader(
 def _opened(
     planner: Planner, making: Making, labels: np.ndarray, skip: Skip | None, choice: EngineChoice
 ) -> Loader:
+    producer = making.open(planner, choice.name)
     return Loader(
         planner=planner,
-        producer=making.open(planner, choice.name),
+        producer=producer,
         choice=choice,
         labels=labels,
         device=making.device,
         skip=skip,
         copies=CudaCopyStream(making.device) if making.device.type == "cuda" else None,
+        memory_mb=making.memory_mb(planner, producer, choice.name),
     )
 
 

@@ -11,14 +11,14 @@ from loaders.engines.choice import check_dtype, open_dali
 from loaders.engines.cpu import open_cpu_engine
 from loaders.engines.dali.layout import DaliViews, Layout
 from loaders.engines.engine import EngineName
-from loaders.engines.memory import refuse_too_much, usual_picture_px
+from loaders.engines.memory import MB, refuse_too_much, usual_picture_px, view_bytes
 from loaders.engines.threads import LOOKAHEAD_MB
 from loaders.loader_process.messages import RenderVideos
 from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
 from loaders.loader_process.ring import MAX_KEPT_BATCHES
 from loaders.plan.planner import Planner
 from loaders.producer import LocalProducer, Producer
-from loaders.transfer import pin
+from loaders.transfer import MAX_BATCHES_ON_DEVICE, pin
 from shards.errors import InputError, one_of
 from shards.reader import ShardReader
 
@@ -60,17 +60,30 @@ class Making:
         """
         check_dtype(self.dtype, planner.spec)
         if engine == EngineName.DALI:
-            producer, device = self._open_dali(planner), self.device
-            knobs = "batch_size, size_px, dtype or layout"
+            producer, others = self._open_dali(planner), {str(self.device): ["layout"]}
         else:
-            producer, device = self._open_threads(planner, engine), torch.device("cpu")
-            knobs = "batch_size, size_px, dtype, num_workers or lookahead_mb"
+            producer = self._open_threads(planner, engine)
+            others = {"cpu": ["num_workers", "lookahead_mb"]}
         try:
-            refuse_too_much(producer.memory_mb(), device, knobs)
+            for device, taken_mb in self.memory_mb(planner, producer, engine).items():
+                knobs = ["batch_size", "size_px", "dtype", *others.get(device, [])]
+                refuse_too_much(taken_mb, torch.device(device), knobs)
         except InputError:
             producer.close()
             raise
         return producer
+
+    def memory_mb(
+        self, planner: Planner, producer: Producer, engine: EngineName
+    ) -> dict[str, float]:
+        """What the batches of a producer that `open` opened will take; see `Loader.memory_mb`."""
+        if engine == EngineName.DALI:
+            return {str(self.device): producer.memory_mb()}
+        taken_mb = {"cpu": producer.memory_mb()}
+        if self.device.type == "cuda":
+            batch_bytes = planner.batch_size * view_bytes(planner.spec, self.dtype)
+            taken_mb[str(self.device)] = MAX_BATCHES_ON_DEVICE * batch_bytes / MB
+        return taken_mb
 
     @property
     def _is_here(self) -> bool:

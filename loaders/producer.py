@@ -30,7 +30,7 @@ class Producer(Protocol):
         ...
 
     def memory_mb(self) -> float:
-        """See `Loader.memory_mb`."""
+        """MiB that batches will take where their pixels are made, predicted."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Copies batches to a GPU from pinned memory, one batch ahead of the training.
+"""Copies batches to a GPU from pinned memory, at most two batches ahead of the training.
 
 A thread asks for the batches, and the copies run on a stream of their own. The training's thread
 launches nothing: its stream waits for an event. The memory of a batch on the CPU is used again when
@@ -17,6 +17,9 @@ import numpy as np
 import torch
 
 _logger = logging.getLogger(__name__)
+
+MAX_BATCHES_ON_DEVICE = 4
+"""The one in use, the one before it until the caller lets go of it, and the two ahead."""
 
 T = TypeVar("T")
 
@@ -84,7 +87,10 @@ class Transferred(Generic[T]):
 def transferred(
     batches: Generator[Transferred[T]], stream: CopyStream
 ) -> Generator[Transferred[T]]:
-    """Yields the same with the tensors on the device; a thread asks for one batch ahead.
+    """Yields the same with the tensors on the device.
+
+    A thread begins the copies of at most two batches ahead: one is ready, and one waits for its
+    place.
 
     Closing the generator closes `batches`. An error of `batches` is raised in its place.
     """

@@ -1,6 +1,7 @@
 """What a video takes in memory, as arithmetic, and the refusal of an engine that cannot fit."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,19 +36,19 @@ def view_bytes(spec: ViewSpec, dtype: str) -> int:
     return pixels * 3 * np.dtype(dtype).itemsize
 
 
-def refuse_too_much(memory_mb: float, device: "torch.device", knobs: str) -> None:
+def refuse_too_much(memory_mb: float, device: "torch.device", knobs: Sequence[str]) -> None:
     """Raises InputError if the prediction is more than the device can give.
 
     Args:
         memory_mb: The prediction, MiB.
         device: Where the memory is taken.
-        knobs: The arguments that change it.
+        knobs: The arguments that change it; two or more.
     """
     limit_mb = _limit_mb(device)
     if limit_mb is not None and memory_mb > limit_mb:
         raise InputError(
             f"the loader would take about {memory_mb:,.0f} MB of memory on {device}, which has "
-            f"{limit_mb:,.0f} MB: give a smaller {knobs}"
+            f"{limit_mb:,.0f} MB: give a smaller {', '.join(knobs[:-1])} or {knobs[-1]}"
         )
 
 

@@ -61,6 +61,7 @@ def _opened(shards: Manifest, spec: ViewSpec, engine: str, stream: RecordingStre
         device=loader.device,
         skip=None,
         copies=stream,
+        memory_mb=loader.memory_mb(),
     )
 
 
@@ -132,6 +133,7 @@ def test_memory_is_pinned_when_it_is_new_and_not_for_each_batch(
         pinned.append(range(memory.ctypes.data, memory.ctypes.data + memory.nbytes))
 
     monkeypatch.setattr(placement, "pin", pin)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**30, 2**30))
     making = Making(
         cache=True,
         dtype="float16",

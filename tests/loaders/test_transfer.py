@@ -3,6 +3,7 @@
 import mmap
 import os
 import threading
+import weakref
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +15,13 @@ import torch
 
 from loaders import LoaderError, usable_device
 from loaders.loader_process.ring import mapped
-from loaders.transfer import CudaCopyStream, Transferred, pin, transferred
+from loaders.transfer import (
+    MAX_BATCHES_ON_DEVICE,
+    CudaCopyStream,
+    Transferred,
+    pin,
+    transferred,
+)
 
 
 @dataclass
@@ -23,14 +30,17 @@ class FakeStream:
 
     events: list[str] = field(default_factory=list)
     arrived: dict[int, threading.Event] = field(default_factory=dict)
+    copied: list[weakref.ref[torch.Tensor]] = field(default_factory=list)
     begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def copy(self, tensors: list[torch.Tensor]) -> "FakeCopy":
         number = int(tensors[0][0])
         self.events.append(f"copy {number} in {threading.current_thread().name}")
         self.arrived[number] = threading.Event()
+        copied = [tensor.clone() for tensor in tensors]
+        self.copied.append(weakref.ref(copied[0]))
         self.begun.release()
-        return FakeCopy(self, number, [tensor.clone() for tensor in tensors])
+        return FakeCopy(self, number, copied)
 
 
 @dataclass
@@ -99,7 +109,7 @@ class _Arrives(FakeStream):
         return copy
 
 
-def test_the_thread_is_at_most_one_batch_ahead() -> None:
+def test_the_thread_is_at_most_two_batches_ahead() -> None:
     stream = _Arrives()
     moved = transferred(Source(stream, 50).batches(), stream)
     for number in range(50):
@@ -108,6 +118,23 @@ def test_the_thread_is_at_most_one_batch_ahead() -> None:
         # One waits in the queue, and one waits for room there.
         assert num_begun <= number + 3
     assert list(moved) == []
+
+
+def test_so_many_batches_are_on_the_device_at_most() -> None:
+    """The consumer lets go of a batch once it has the next one, as a loop does."""
+    stream = _Arrives()
+    moved = transferred(Source(stream, 20).batches(), stream)
+    kept = next(moved)
+    for _ in range(3):
+        stream.begun.acquire()
+    for _ in range(1, 18):
+        batch = next(moved)
+        stream.begun.acquire()  # the copy for which this made room
+        alive = sum(tensor() is not None for tensor in stream.copied)
+        assert alive == MAX_BATCHES_ON_DEVICE
+        kept = batch
+    del kept
+    moved.close()
 
 
 def test_an_error_is_raised_in_its_place() -> None:

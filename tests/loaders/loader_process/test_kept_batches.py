@@ -39,7 +39,7 @@ def test_the_predicted_memory_has_the_whole_ring(
 ) -> None:
     def predicted_mb(**options: Any) -> float:
         with _open(numbered_shards, tiny_views, **options) as loader:
-            return loader.memory_mb()
+            return loader.memory_mb()["cpu"]
 
     # The threads here have memory for one batch that is kept.
     one_kept_mb = predicted_mb(in_process=True)

@@ -21,10 +21,10 @@ def test_lookahead_mb_bounds_the_batches_in_work(manifest: Manifest) -> None:
 def test_max_kept_batches_bounds_what_a_training_stream_shares(manifest: Manifest) -> None:
     beside = "machine.in_process=false"
     with _opened(manifest, beside) as usual:
-        usual_mb = usual.memory_mb()
+        usual_mb = usual.memory_mb()["cpu"]
     with _opened(manifest, beside, "machine.max_kept_batches=5") as more:
         batch_mb = view_bytes(more.spec, "float32") * more.planner.batch_size / MB
-        assert more.memory_mb() == pytest.approx(usual_mb + (5 - 2) * batch_mb)
+        assert more.memory_mb()["cpu"] == pytest.approx(usual_mb + (5 - 2) * batch_mb)
 
 
 def _num_batches_ahead(manifest: Manifest, *settings: str) -> int:
