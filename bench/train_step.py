@@ -7,6 +7,9 @@ variant once, so other work on the machine affects all of them equally. Medians 
 machine only their ratios mean something. The batches are ready on the device. With --shards, the
 variant "loader" gets them from the real loader.
 
+Mean Teacher has no stage here. Its step is like the student's, with one teacher in place of two and
+an update of that teacher's weights.
+
     python -m bench.train_step [--stages invariant student ...] [--backbone slow_r50] [--size 112]
         [--batch-size 4] [--rounds 5] [--device auto] [--shards DIR] [--json FILE]
 """
@@ -81,6 +84,7 @@ class TimedStep:
 
     Attributes:
         model: The network that is trained.
+        teachers: The student's; none in other stages.
         variant: How it is computed.
         batches: What the next steps take; another source with the same shapes may take its place.
         seconds: The time of a step in each measurement.
@@ -91,7 +95,7 @@ class TimedStep:
         torch.manual_seed(0)
         self._job, self.variant = job, variant
         self.model = self._network(Embedder if job.stage in PRETRAIN else _classifier)
-        self._teachers = (
+        self.teachers = (
             [self._network(_classifier).eval().requires_grad_(False) for _ in range(2)]
             if job.stage == StageKind.STUDENT
             else []
@@ -102,7 +106,7 @@ class TimedStep:
             self.model, optim, job.device, scales_loss=precision is Precision.FP16
         )
         if variant.compiled:
-            for network in (self.model, *self._teachers):
+            for network in (self.model, *self.teachers):
                 network.backbone.compile(dynamic=False)
         self._autocast = precision.autocast(job.device)
         self.batches = loaded(job, variant, stack) if variant.loader else synthetic(job, variant)
@@ -170,12 +174,12 @@ class TimedStep:
         logits = torch.cat([self.model(part) for part in clips]).float()
         labels = batches[0].labels.clamp_min(0)
         loss = functional.cross_entropy(logits[: len(labels)], labels)
-        if not self._teachers:
+        if not self.teachers:
             return loss
         with torch.no_grad():
             one, two = (
                 torch.cat([net(part).float().softmax(-1) for part in clips])
-                for net in self._teachers
+                for net in self.teachers
             )
             target = mix_teachers(one, two, torch.full((len(one),), 0.5).to(one))
         return loss + losses.distillation_loss(logits, target)

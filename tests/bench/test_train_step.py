@@ -11,6 +11,7 @@ from bench.train_step import TimedStep, TrainingJob, main
 from bench.train_variants import Variant
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
+from tb.networks.backbones import Backbone
 
 
 def test_it_writes_a_row_for_every_variant(manifest: Manifest, tmp_path: Path) -> None:
@@ -33,6 +34,29 @@ def test_it_writes_a_row_for_every_variant(manifest: Manifest, tmp_path: Path) -
     # 10 clips of 16 frames a video against one of 8.
     flops = [found[stage, "ours"]["teraflop_per_step"] for stage in ("invariant", "finetune")]
     assert flops[0] / flops[1] == pytest.approx(20, rel=0.05)
+
+
+@pytest.mark.parametrize(("stage", "num_networks"), [("invariant", 1), ("student", 3)])
+def test_a_compiled_step_compiles_every_network(stage: str, num_networks: int) -> None:
+    """As the training does; the student's two teachers run more forward passes than its network."""
+    job = TrainingJob(
+        stage=stage,
+        config=load_config("demo"),
+        batch_size=2,
+        device=torch.device("cpu"),
+        shards=None,
+    )
+    for compiled in (False, True):
+        variant = Variant(name="", amp="off", compiled=compiled)
+        with ExitStack() as stack:
+            step = TimedStep(job, variant, stack)
+        found = [
+            module._compiled_call_impl is not None
+            for network in (step.model, *step.teachers)
+            for module in network.modules()
+            if isinstance(module, Backbone)
+        ]
+        assert found == [compiled] * num_networks
 
 
 @pytest.mark.parametrize("stage", ["invariant", "tclr", "student"])
