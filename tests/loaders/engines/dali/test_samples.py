@@ -1,6 +1,7 @@
 """What a pipeline gets: files of windows, and numbers that count from their first frames."""
 
 import io
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -33,6 +34,32 @@ def test_numbers_are_those_of_the_windows_file(shards: Shards) -> None:
                 shown = window[inputs["frames"][b]][inputs["place"][b]]
                 np.testing.assert_array_equal(shown, whole[plan.frames[b]])
     assert num_later > 0
+
+
+@pytest.mark.parametrize("codec", ["vp9", "mjpeg"])
+def test_a_late_window_is_no_more_work_than_an_early_one(shards: Shards, codec: str) -> None:
+    """DALI decodes a file from its first frame, so its work is what the file holds."""
+    manifest, num_frames = shards(codec), 16
+    row = int(np.argmax(manifest.num_frames))
+    spec = stage_views.finetune(num_frames=num_frames, stride=1, size_px=16)
+    loader = open_loader(
+        manifest, spec, engine="dali", device="cpu", batch_size=1, shuffle=False, num_workers=1
+    )
+    assert isinstance(loader.engine, DaliEngine)
+    boxes = set()
+    with loader, ShardReader(manifest) as reader:
+        plan = next(plan for plan in loader.plans(0) if plan.rows == [row])
+        for first in (0, 32, 64):  # each begins with a group of pictures
+            frames = np.arange(first, first + num_frames).reshape(plan.frames.shape)
+            inputs = loader.engine.read(reader, replace(plan, frames=frames)).inputs([0])
+            (file,) = (bytes(data) for data in inputs["data"])
+            window = reader.read_window(row, first, first + num_frames - 1)
+            assert len(_pictures(file)) == num_frames
+            np.testing.assert_array_equal(inputs["frames"][0], range(num_frames))
+            assert file.endswith(window.data)
+            assert len(file) < len(reader.read(row)) / 3
+            boxes.add(len(file) - len(window.data))
+    assert len(boxes) == 1
 
 
 def _pictures(data: bytes) -> np.ndarray:
