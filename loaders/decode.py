@@ -23,6 +23,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -131,17 +132,27 @@ def check_file(data: bytes, size: Sequence[int]) -> None:
         size: (height, width) of its pictures, in pixels.
 
     Raises:
-        DecodeError: It is not a video of a known format, or the header has another size.
+        DecodeError: It is not a video of a known format, the header has another size, or does not
+            say which one of several video streams counts.
     """
     try:
-        with open_video(data) as (_, stream):
+        with open_video(data) as (container, stream):
             height, width = stream.codec_context.height, stream.codec_context.width
+            streams = container.streams.video
+            defaults = [one for one in streams if one.disposition & Disposition.default]
+            is_clear = len(streams) == 1 or defaults == [stream]
     except VideoFaultError as error:
         raise DecodeError(f"cannot be decoded: {error}") from error
     if (height, width) != tuple(size):
         raise DecodeError(
             f"a header that says {height}x{width}, where the manifest has {size[0]}x{size[1]}"
             " (height x width)"
+        )
+    if not is_clear:
+        # FFmpeg then compares what it has decoded to learn about the streams, and DALI does not.
+        raise DecodeError(
+            "has several video streams, and its header does not mark one of them as the default:"
+            " choose engine='fused', or another recipe than copy"
         )
 
 

@@ -1,11 +1,12 @@
 """Makes small videos for tests; the same arguments give the same bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 Paint = Callable[[int], np.ndarray]
 
@@ -78,4 +79,33 @@ def make_video(
                 frame.pts, frame.time_base = round(times[index] * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def make_two_streams(
+    path: Path,
+    *,
+    paint: Paint,
+    num_frames: int,
+    height: int,
+    width: int,
+    codec: str,
+    defaults: Sequence[bool] = (False, True),
+) -> Path:
+    """Writes a black preview and, behind it, a video of the same size; returns their path.
+
+    `defaults` says which of the two the header marks as the default. The others as in `make_video`.
+    """
+    black = np.zeros((height, width, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream(codec, rate=25, options={"g": "12"}) for _ in defaults]
+        for stream, is_default in zip(streams, defaults, strict=True):
+            stream.height, stream.width = height, width
+            stream.disposition = Disposition.default if is_default else Disposition(0)
+        for index in range(num_frames):
+            for stream, picture in zip(streams, (black, paint(index)), strict=True):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
     return path

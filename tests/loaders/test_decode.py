@@ -7,7 +7,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from loaders.yuv import frame_color
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from tests.loaders.numbered import numbered_paint, read_number
-from tests.make_videos import make_video
+from tests.make_videos import make_two_streams, make_video
 from tests.shards.damage import bomb, odd_metadata
 
 NUM_FRAMES = 50
@@ -178,21 +177,14 @@ def test_a_file_without_pictures_says_so(tmp_path: Path) -> None:
 
 def test_of_two_streams_the_one_that_was_verified_is_decoded(tmp_path: Path) -> None:
     """A file may have a small preview before its video; `tb shard` verified the video."""
-    path = tmp_path / "a.mkv"
-    with av.open(str(path), "w") as container:
-        preview = container.add_stream("mpeg4", rate=25, options={"g": "12"})
-        preview.width = preview.height = 32
-        video = container.add_stream("mpeg4", rate=25, options={"g": "12"})
-        video.height, video.width = HEIGHT, WIDTH
-        video.disposition = Disposition.default
-        paint = numbered_paint(HEIGHT, WIDTH)
-        for number in range(NUM_FRAMES):
-            black = np.zeros((32, 32, 3), np.uint8)
-            container.mux(preview.encode(av.VideoFrame.from_ndarray(black, format="rgb24")))
-            picture = av.VideoFrame.from_ndarray(paint(number), format="rgb24")
-            container.mux(video.encode(picture))
-        for stream in (preview, video):
-            container.mux(stream.encode(None))
+    path = make_two_streams(
+        tmp_path / "a.mkv",
+        paint=numbered_paint(HEIGHT, WIDTH),
+        num_frames=NUM_FRAMES,
+        height=HEIGHT,
+        width=WIDTH,
+        codec="mpeg4",
+    )
     assert _numbers(path.read_bytes(), [0, 7, 44]) == [0, 7, 44]
 
 
@@ -207,6 +199,28 @@ def test_a_file_is_checked_without_decoding_it(shard_video: bytes) -> None:
         check_file(shard_video, (SIZE[0], SIZE[1] + 16))
     with pytest.raises(DecodeError, match="not a video, or its header is damaged"):
         check_file(b"ffconcat version 1.0\nfile other.mp4\n", SIZE)
+
+
+@pytest.mark.parametrize("defaults", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("extension", ["mkv", "mp4", "avi"])
+def test_a_file_is_refused_whose_header_does_not_say_which_stream_counts(
+    extension: str, defaults: tuple[bool, bool], tmp_path: Path
+) -> None:
+    """AVI has no such mark, so FFmpeg's choice there follows from what it decodes."""
+    path = make_two_streams(
+        tmp_path / f"a.{extension}",
+        paint=numbered_paint(HEIGHT, WIDTH),
+        num_frames=2,
+        height=HEIGHT,
+        width=WIDTH,
+        codec="mpeg4",
+        defaults=defaults,
+    )
+    if extension != "avi" and sum(defaults) == 1:
+        check_file(path.read_bytes(), SIZE)
+        return
+    with pytest.raises(DecodeError, match=r"several video streams.* engine='fused'"):
+        check_file(path.read_bytes(), SIZE)
 
 
 def test_titles_that_are_not_utf8_do_not_count(tmp_path: Path) -> None:
