@@ -7,8 +7,10 @@ thread takes the loader's batches as fast as they come and drops them. Each roun
 them once, so other work on the machine affects all equally. Medians of the rounds' ratios count.
 
     python -m bench.beside_training --shards DIR [--views student] [--size 112] [--batch-size 8]
-        [--workers 1] [--trainers launches compiled step] [--seconds 3] [--rounds 5]
-        [--device cpu] [--json FILE]
+        [--engine fused] [--workers 1] [--trainers launches compiled step] [--seconds 3]
+        [--rounds 5] [--device cpu] [--json FILE]
+
+With --engine dali only the threads that read are in either place; DALI stays here.
 
 Columns: launches or steps per second; the share of those of the trainer alone; videos/s; the share
 of those of the same loader beside an idle trainer; the loader's CPU time per video, without the
@@ -18,7 +20,6 @@ trainer's. Below that: seconds from `open_loader` to the first batch, and each p
 import argparse
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -34,7 +35,7 @@ from torch import nn
 from bench.arguments import count, duration_s, new_file, run_command
 from loaders import Loader, open_loader
 from loaders.devices import usable_device
-from loaders.loader_process.process_producer import ProcessProducer
+from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
 from loaders.plan.stage_views import PRESETS
 from shards.files.publish import publish_bytes
 from tb.networks.backbones import build_backbone
@@ -90,6 +91,35 @@ class Drain:
         self._thread.join()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """A loader at work.
+
+    Attributes:
+        loader: The loader.
+        drain: Takes its batches.
+        others: The threads of this process that are not the loader's, by number.
+    """
+
+    loader: Loader
+    drain: Drain
+    others: set[str]
+
+    def beside(self, work: Callable[[], object]) -> tuple[float, float]:
+        """(videos/s, the loader's CPU ms per video) while `work` runs."""
+        began_s, videos, cpu_s = time.perf_counter(), self.drain.num_videos, self._cpu_s()
+        work()
+        num_videos = self.drain.num_videos - videos
+        per_s = num_videos / (time.perf_counter() - began_s)
+        return per_s, 1000 * (self._cpu_s() - cpu_s) / max(num_videos, 1)
+
+    def _cpu_s(self) -> float:
+        """CPU time of the loader's process and of its threads here, DALI's among them."""
+        stats = [f"/proc/self/task/{thread}/stat" for thread in _threads() - self.others]
+        stats += [f"/proc/{pid}/stat" for pid in _pids(self.loader)[1:]]
+        return sum(map(_cpu_of, stats))
+
+
 def main() -> None:
     """Prints the table, and writes it to --json."""
     options = _parse()
@@ -135,11 +165,13 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
     for _ in range(options.rounds):
         for place, here in PLACES.items():
             alone = _rate(launch, options.seconds)
+            others = _threads()
             with _open(options, here) as loader, _drained(loader) as drain:
-                speed, _ = _beside(loader, drain, lambda: time.sleep(options.seconds))
+                watched = Watched(loader=loader, drain=drain, others=others)
+                speed, _ = watched.beside(lambda: time.sleep(options.seconds))
                 rates: list[float] = []
-                both, cpu_ms = _beside(
-                    loader, drain, lambda into=rates: into.append(_rate(launch, options.seconds))
+                both, cpu_ms = watched.beside(
+                    lambda into=rates: into.append(_rate(launch, options.seconds))
                 )
             one = measured[place]
             one.trainer_alone_per_s.append(alone)
@@ -149,15 +181,6 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
             one.videos_per_s.append(both)
             one.cpu_ms_per_video.append(cpu_ms)
     return {place: one.row() for place, one in measured.items()}
-
-
-def _beside(loader: Loader, drain: Drain, work: Callable[[], object]) -> tuple[float, float]:
-    """(videos/s, the loader's CPU ms per video) while `work` runs."""
-    began_s, videos, cpu_s = time.perf_counter(), drain.num_videos, _cpu_s(loader)
-    work()
-    num_videos = drain.num_videos - videos
-    per_s = num_videos / (time.perf_counter() - began_s)
-    return per_s, 1000 * (_cpu_s(loader) - cpu_s) / max(num_videos, 1)
 
 
 def _rate(launch: Launch, seconds: float) -> float:
@@ -179,7 +202,7 @@ def _open(options: argparse.Namespace, here: bool) -> Loader:
         size_px=options.size,
         batch_size=options.batch_size,
         num_workers=options.workers,
-        engine="fused",
+        engine=options.engine,
         device=options.device,
         in_process=here,
     )
@@ -212,17 +235,21 @@ def _start(options: argparse.Namespace, here: bool) -> dict[str, float]:
 
 def _pids(loader: Loader) -> list[int]:
     producer = loader.producer
-    other = producer.pid if isinstance(producer, ProcessProducer) else None
+    other = producer.pid if isinstance(producer, ProcessProducer | DaliProducer) else None
     return [os.getpid(), *([] if other is None else [other])]
 
 
-def _cpu_s(loader: Loader) -> float:
-    """CPU time of the loader: its process, and all threads here but the trainer's, the main one."""
-    threads = [one.native_id for one in threading.enumerate() if one is not threading.main_thread()]
-    stats = [f"/proc/self/task/{thread}/stat" for thread in threads if thread is not None]
-    stats += [f"/proc/{pid}/stat" for pid in _pids(loader)[1:]]
-    fields = [Path(stat).read_text().rpartition(")")[2].split() for stat in stats]
-    return sum(int(one[11]) + int(one[12]) for one in fields) / _CLOCK_HZ
+def _cpu_of(stat: str) -> float:
+    """CPU seconds of a process or thread, by its file in /proc; 0 if it has ended meanwhile."""
+    try:
+        fields = Path(stat).read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_HZ
+
+
+def _threads() -> set[str]:
+    return set(os.listdir("/proc/self/task"))
 
 
 def _memory_mb(pid: int) -> float:
@@ -252,6 +279,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--views", choices=sorted(PRESETS), default="student")
     parser.add_argument("--size", type=count, default=112, help="pixels")
     parser.add_argument("--batch-size", type=count, default=8)
+    parser.add_argument("--engine", choices=("fused", "dali"), default="fused")
     parser.add_argument("--workers", type=count, default=1)
     parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=TRAINERS)
     parser.add_argument("--seconds", type=duration_s, default=3.0)

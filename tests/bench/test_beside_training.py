@@ -10,14 +10,29 @@ from shards.format.manifest import Manifest
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["fused", "dali"])
 def test_a_short_run_reports_both_places(
-    textured_shards: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    textured_shards: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
+    if engine == "dali":
+        pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
     words = ["--shards", str(textured_shards.root), "--size", "16", "--batch-size", "2"]
-    words += ["--trainers", "launches", "--seconds", "0.2", "--rounds", "1", "--device", "cpu"]
+    words += [
+        "--engine",
+        engine,
+        "--trainers",
+        "launches",
+        "--seconds",
+        "0.2",
+        "--rounds",
+        "1",
+        "--device",
+        "cpu",
+    ]
     monkeypatch.setattr("sys.argv", ["", *words, "--json", str(tmp_path / "out.json")])
     beside_training.main()
     report = json.loads((tmp_path / "out.json").read_text())
+    assert report["settings"]["engine"] == engine
     assert report["beside"].keys() == {"launches"}
     places = report["beside"]["launches"]
     assert places.keys() == report["costs"].keys() == set(beside_training.PLACES)
