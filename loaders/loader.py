@@ -56,15 +56,8 @@ class Loader:
     ) -> None:
         """Takes over the producer.
 
-        Args:
-            planner: As the attribute.
-            producer: As the attribute.
-            choice: As the attribute.
-            labels: As the attribute.
-            device: As the attribute.
-            skip: See `FaultLog`.
-            copies: See `Assembler`.
-            memory_mb: What `memory_mb` returns.
+        `skip` is as in `FaultLog`, `memory_mb` is what the method of that name returns, and the
+        others are as in `Assembler`.
         """
         self.manifest, self.planner, self.producer = planner.manifest, planner, producer
         self.choice, self.labels, self.device = choice, labels, device
