@@ -105,9 +105,9 @@ def views(
 def next_stage(work: Path | str) -> "StageKind | None":
     """The stage of WORK to train next on the way to the student; None if that is trained."""
     from tb.config.load_config import work_config
-    from tb.workflow import order
+    from tb.workflow import needed_stages
 
-    return order.next_stage(work_config(Path(work), None, ()), Path(work))
+    return needed_stages.next_stage(work_config(Path(work), None, ()), Path(work))
 
 
 def doctor(folder: Path | str = ".") -> "list[MachineFact]":

@@ -52,4 +52,5 @@ class Group(typer.Typer):
     def command(
         self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **how: Any
     ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        """Makes a function a command of this group, with readable help."""
         return super().command(name, cls=cls or Command, **how)
