@@ -5,6 +5,8 @@ operations, so it feels every moment in which another thread has the interpreter
 steps of a small compiled network; "step" (on a GPU only) makes steps of the student's backbone. A
 thread takes the loader's batches as fast as they come and drops them. Each round measures all of
 them once, so other work on the machine affects all equally. Medians of the rounds' ratios count.
+The trainer also runs beside the same loader in a program of its own, which has no tie to this one:
+what it loses there is the price of shared cores and caches, in whatever place a loader runs.
 
     python -m bench.beside_training --shards DIR [--views student] [--size 112] [--batch-size 8]
         [--engine fused] [--workers 1] [--trainers launches compiled step] [--seconds 3]
@@ -19,11 +21,13 @@ trainer's. Below that: seconds from `open_loader` to the first batch, and each p
 
 import argparse
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
@@ -37,10 +41,12 @@ from loaders import Loader, open_loader
 from loaders.devices import usable_device
 from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
 from loaders.plan.stage_views import PRESETS
+from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from tb.networks.backbones import build_backbone
 
 PLACES = {"threads here": True, "loader process": False}
+OTHER = "another program"
 TRAINERS = ("launches", "compiled", "step")
 _CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 Launch = Callable[[], object]
@@ -162,7 +168,11 @@ def _trainers(device: torch.device) -> Iterator[tuple[str, Launch]]:
 def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     measured = {place: Rounds() for place in PLACES}
     _rate(launch, 1.0)  # compiles
+    kept_beside_another_program = []
     for _ in range(options.rounds):
+        alone = _rate(launch, options.seconds)
+        with _another_program(options):
+            kept_beside_another_program.append(_rate(launch, options.seconds) / alone)
         for place, here in PLACES.items():
             alone = _rate(launch, options.seconds)
             others = _threads()
@@ -180,7 +190,33 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
             one.loader_kept.append(both / speed)
             one.videos_per_s.append(both)
             one.cpu_ms_per_video.append(cpu_ms)
-    return {place: one.row() for place, one in measured.items()}
+    rows = {place: one.row() for place, one in measured.items()}
+    return {**rows, OTHER: {"trainer_kept": median(kept_beside_another_program)}}
+
+
+@contextmanager
+def _another_program(options: argparse.Namespace) -> Iterator[None]:
+    """Inside, a program that nobody waits for takes the same loader's batches."""
+    context = multiprocessing.get_context("spawn")
+    warm = context.Event()
+    program = context.Process(target=_take_batches, args=(options, warm), daemon=True)
+    program.start()
+    try:
+        while not warm.wait(1):
+            if not program.is_alive():
+                raise InputError("the other program has ended; its error output says why")
+        yield
+    finally:
+        program.kill()
+        program.join()
+
+
+def _take_batches(options: argparse.Namespace, warm: ProcessEvent) -> None:
+    torch.set_num_threads(1)
+    with _open(options, here=True) as loader:
+        for number, _ in enumerate(loader.stream()):
+            if number == 3:
+                warm.set()
 
 
 def _rate(launch: Launch, seconds: float) -> float:
@@ -260,16 +296,18 @@ def _memory_mb(pid: int) -> float:
 
 def _table(trainer: str, found: dict[str, dict[str, float]]) -> str:
     unit = "launches/s" if trainer == "launches" else "steps/s"
-    alone = median(row["trainer_alone_per_s"] for row in found.values())
+    places = {name: found[name] for name in PLACES}
+    alone = median(row["trainer_alone_per_s"] for row in places.values())
     lines = [
         f"{trainer:16}{unit:>11}{'kept':>6}{'videos/s':>10}{'kept':>6}{'CPU ms a video':>16}",
         f"{'alone':16}{alone:11.0f}",
     ]
-    for place, row in found.items():
+    for place, row in places.items():
         lines.append(
             f"{place:16}{row['trainer_per_s']:11.0f}{row['trainer_kept']:6.2f}"
             f"{row['videos_per_s']:10.1f}{row['loader_kept']:6.2f}{row['cpu_ms_per_video']:16.1f}"
         )
+    lines.append(f"{OTHER:16}{'':11}{found[OTHER]['trainer_kept']:6.2f}")
     return "\n".join(lines)
 
 

@@ -17,24 +17,15 @@ def test_a_short_run_reports_both_places(
     if engine == "dali":
         pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
     words = ["--shards", str(textured_shards.root), "--size", "16", "--batch-size", "2"]
-    words += [
-        "--engine",
-        engine,
-        "--trainers",
-        "launches",
-        "--seconds",
-        "0.2",
-        "--rounds",
-        "1",
-        "--device",
-        "cpu",
-    ]
+    words += ["--engine", engine, "--trainers", "launches", "--device", "cpu"]
+    words += ["--seconds", "0.2", "--rounds", "1"]
     monkeypatch.setattr("sys.argv", ["", *words, "--json", str(tmp_path / "out.json")])
     beside_training.main()
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["settings"]["engine"] == engine
     assert report["beside"].keys() == {"launches"}
     places = report["beside"]["launches"]
+    assert places.pop(beside_training.OTHER)["trainer_kept"] > 0
     assert places.keys() == report["costs"].keys() == set(beside_training.PLACES)
     for row in places.values():
         assert all(value > 0 for value in row.values())
