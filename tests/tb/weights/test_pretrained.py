@@ -131,7 +131,7 @@ def test_unreadable_and_unfinished_files_are_named(tmp_path: Path) -> None:
 
 def test_own_files_are_refused_for_clips_of_another_scale(tmp_path: Path) -> None:
     backbone, kinetics = build_backbone("small"), NORMALIZATIONS["kinetics"]
-    clips = {"num_frames": 4, "stride": 2, "size_px": 16}
+    clips = {"num_frames": 4, "stride": 2, "stride_s": None, "size_px": 16}
     settings = {"classify": {"clips": clips}, "normalization": asdict(kinetics)}
     checkpoint, export = tmp_path / "checkpoint.pt", tmp_path / "weights.safetensors"
     model = Classifier(backbone, NUM_CLASSES)
