@@ -120,6 +120,7 @@ class TimedStep:
             streams=[iter([batch]) for batch in next(self.batches)],
             optimizer=self._optimizer,
             rate=1e-4,
+            progress=0.0,
             autocast=self._autocast,
         )
         self._take(step)

@@ -198,8 +198,10 @@ class Baselines(_Section):
         pseudo_label_weight: Weight of the loss on these labels.
         weak: Augmentation of FixMatch's weak view.
         strong: Augmentation of FixMatch's strong view.
-        consistency_weight: Mean Teacher's weight of sum_k (p - q)^2.
-        ema_decay: Decay of Mean Teacher's running mean of the weights.
+        consistency_weight: Mean Teacher's weight of sum_k (p - q)^2, after its ramp-up.
+        rampup_share: The first share of the steps, in [0, 1]. Over it, Mean Teacher's weight rises.
+        ema_decay: Decay of the running mean of the weights; for Mean Teacher, during the ramp-up.
+        late_ema_decay: Mean Teacher's decay after the ramp-up.
     """
 
     threshold: float = Field(0.95, ge=0, le=1)
@@ -207,7 +209,10 @@ class Baselines(_Section):
     weak: Augment = WEAK_AUGMENT
     strong: Augment = PRETRAIN_AUGMENT
     consistency_weight: float = Field(10.0, ge=0)
+    # Tarvainen and Valpola ramp up over 40,000 of 150,000 steps.
+    rampup_share: float = Field(4 / 15, ge=0, le=1)
     ema_decay: float = Field(0.99, gt=0, lt=1)
+    late_ema_decay: float = Field(0.999, gt=0, lt=1)
 
 
 class Evaluate(_Section):

@@ -268,17 +268,20 @@ def unit_source(unit: Unit, manifest: Manifest) -> str:
 
 def _irrelevant(unit: Unit) -> dict[str, Any]:
     """The settings that cannot change the unit's result, so that tables can share it."""
-    others: list[str] = []
+    others: dict[str, Any] = {}
     if not unit.kind.is_classifier:
-        others = ["classify", "finetune", "student", "baselines", "evaluation"]
+        sections = ["classify", "finetune", "student", "baselines", "evaluation"]
+        others = dict.fromkeys(sections, True)
     elif unit.kind in FINETUNED:
-        others = ["student", "baselines"]
+        others = dict.fromkeys(["student", "baselines"], True)
+    elif unit.kind != StageKind.MEAN_TEACHER:
+        others = {"baselines": {"rampup_share", "late_ema_decay"}}
     kept = {
         *("seed", "order", "engine", "dali_views", "num_threads"),
         *("amp", "compile", "compile_mode", "sync_bn"),
     }
     machine = set(Machine.model_fields) - kept
-    return {"machine": machine, **dict.fromkeys(others, True)}
+    return {"machine": machine, **others}
 
 
 def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:

@@ -142,6 +142,7 @@ def _run_steps(
                 streams=streams,
                 optimizer=run.optimizer,
                 rate=run.schedule.lr(number),
+                progress=number / stage.optim.steps,
                 autocast=precision.autocast(stage.device),
                 may_skip=config.machine.may_skip,
                 augment=stage.augment,

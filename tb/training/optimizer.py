@@ -76,12 +76,18 @@ class Optimizer:
         self._scaler.update()
         self.drop_gradients()
 
-    def update_running_mean(self, step: int) -> None:
-        """Takes the weights after `step` into their running mean, where there is one."""
-        if self._ema is None or self._optim.ema_decay is None:
+    def update_running_mean(self, step: int, ema_decay: float | None = None) -> None:
+        """Takes the weights after `step` into their running mean, where there is one.
+
+        Args:
+            step: The number of the step, from 0.
+            ema_decay: The decay, in (0, 1). None: that of the settings.
+        """
+        ema_decay = ema_decay or self._optim.ema_decay
+        if self._ema is None or ema_decay is None:
             return
         # The first steps count little, because their weights are close to the random start.
-        decay = min(self._optim.ema_decay, (1 + step) / (10 + step))
+        decay = min(ema_decay, (1 + step) / (10 + step))
         for name, value in self._model.state_dict().items():
             if value.is_floating_point():
                 self._ema[name].lerp_(value, 1 - decay)

@@ -38,6 +38,7 @@ class Step:
         streams: The streams of batches.
         optimizer: Updates the weights.
         rate: The learning rate.
+        progress: The share of the run's steps before this one, in [0, 1).
         autocast: The number format of a forward pass.
         may_skip: Whether a batch may have bad videos.
         augment: The last change of every clip; None for none.
@@ -47,6 +48,7 @@ class Step:
     streams: Sequence[Iterator[Batch]]
     optimizer: Optimizer
     rate: float
+    progress: float
     autocast: torch.autocast
     may_skip: bool = False
     augment: Augment | None = None
@@ -78,13 +80,17 @@ class Step:
         self.optimizer.backward(terms["loss"] / self.values.num_pieces)
         self.values.add(terms)
 
-    def update(self) -> None:
-        """Clips the gradient and makes Adam's step, unless the step is left out."""
+    def update(self, ema_decay: float | None = None) -> None:
+        """Clips the gradient and makes Adam's step, unless the step is left out.
+
+        Args:
+            ema_decay: Decay of the running mean of the weights after this step. None: the stage's.
+        """
         if self.values.is_left_out:
             self.optimizer.drop_gradients()
             norm = torch.zeros((), device=self.optimizer.device)
         else:
             norm = self.optimizer.clip_gradients()
             self.optimizer.update_weights(self.rate)
-            self.optimizer.update_running_mean(self.values.step)
+            self.optimizer.update_running_mean(self.values.step, ema_decay)
         self.values.end(self.rate, norm)

@@ -1,11 +1,12 @@
 import math
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from loaders import Batch
 from shards.errors import InputError
@@ -18,6 +19,10 @@ from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.stage_kinds import BASELINES, StageKind
 from tb.training.loop import train
+from tb.training.metrics import METRICS, read_metrics
+from tb.training.optimizer import Optimizer
+from tb.training.step import Step
+from tb.training.step_values import StepValues
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
 from tests.tb.steps import StoppedError, stopping_at
@@ -97,6 +102,37 @@ def test_mean_teacher_agrees_with_the_average_on_the_other_view() -> None:
     assert terms["loss"].item() == pytest.approx(supervised + 0.5 * distance, abs=1e-5)
 
 
+@pytest.mark.parametrize("number", [10_000, 25_000, 39_999, 40_000, 149_999])
+def test_mean_teacher_ramps_its_weight_up_and_forgets_faster_until_then(number: int) -> None:
+    start = torch.randn(4 + 6 + 6, 5, generator=torch.Generator().manual_seed(0))
+    network, average = (Given(nn.Parameter(start.clone())) for _ in range(2))
+    config = load_config("demo", ["baselines.consistency_weight=3"])
+    optim = config.student.optim.model_copy(update={"ema_decay": 0.5})
+    device = torch.device("cpu")
+    step = Step(
+        values=StepValues(step=number, num_pieces=1),
+        streams=(),
+        optimizer=Optimizer(network, optim, device, scales_loss=False, average=average),
+        rate=1.0,
+        progress=number / 150_000,
+        autocast=torch.autocast("cpu", enabled=False),
+    )
+    batches = numbered_batches(torch.tensor([0, 4, 2, 2]), 6)
+    step.batches = lambda: iter([batches])  # type: ignore[method-assign]
+    MeanTeacherLoss(model=network, settings=config.baselines, average=average).step(step)
+    t = min(number / 40_000, 1)
+    assert weight_in(step.values.terms) == pytest.approx(3 * math.exp(-5 * (1 - t) ** 2), rel=1e-3)
+    decay = 0.99 if number < 40_000 else 0.999
+    assert (network.given - start).abs().max() > 0.9
+    mean = decay * start + (1 - decay) * network.given
+    assert torch.allclose(average.given, mean, rtol=0, atol=1e-5)
+
+
+def weight_in(terms: Mapping[str, Tensor | float]) -> float:
+    """The weight that the loss has given to the distance."""
+    return float((terms["loss"] - terms["L_sup"]) / terms["L_unsup"])
+
+
 def test_guesses_count_from_the_threshold_on_and_get_no_gradient() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 5, generator=generator)
@@ -170,6 +206,10 @@ def test_mean_teacher_is_the_running_mean_and_resumes_exactly(
     whole = run_stage("mean-teacher", manifest, config, tmp_path / "whole")
     state = load_checkpoint(whole)
     assert any(not torch.equal(state["model"][name], state["raw"][name]) for name in state["raw"])
+    steps = config.student.optim.steps
+    ramps = [math.exp(-5 * max(1 - number / (steps * 4 / 15), 0) ** 2) for number in range(steps)]
+    weights = [weight_in(row) for row in read_metrics(whole.parent / METRICS)]
+    assert weights == pytest.approx([10 * ramp for ramp in ramps], rel=1e-3, abs=1e-3)
     stage = baseline_stage(StageKind.MEAN_TEACHER, manifest, config, tmp_path)
     with pytest.raises(StoppedError):
         train(stopping_at(stage, 3), tmp_path / "parts", config)

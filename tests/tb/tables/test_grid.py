@@ -129,7 +129,7 @@ def test_rows_share_what_they_can_and_run_once(
 def identity(manifest: Manifest, *settings: str) -> dict[str, str]:
     """Name of each unit of a small grid -> what identifies its result."""
     grid = make_grid(
-        [TABLE1["supervised"], TABLE1["pseudo-label"], TABLE1["finetune-invariant"]],
+        [TABLE1[x] for x in ("supervised", "pseudo-label", "mean-teacher", "finetune-invariant")],
         {50.0: "demo"},
         num_seeds=1,
         overrides=(*QUICK_GRID, *settings),
@@ -139,15 +139,21 @@ def identity(manifest: Manifest, *settings: str) -> dict[str, str]:
 
 def test_the_order_of_videos_belongs_to_every_unit(manifest: Manifest) -> None:
     one, other = (identity(manifest, f"machine.order={x}") for x in ("global", "windowed"))
-    assert len(one) == 4
+    assert len(one) == 5
     assert all(one[name] != other[name] for name in one)
+
+
+@pytest.mark.parametrize("setting", ["rampup_share=0.5", "late_ema_decay=0.99"])
+def test_the_ramp_up_belongs_to_mean_teacher_alone(manifest: Manifest, setting: str) -> None:
+    one, other = identity(manifest), identity(manifest, f"baselines.{setting}")
+    assert {name for name in one if one[name] != other[name]} == {"mean-teacher"}
 
 
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
-        ("labels.file", {"supervised", "pseudo-label", "finetune-invariant"}),
-        ("student.init", {"supervised", "pseudo-label"}),
+        ("labels.file", {"supervised", "pseudo-label", "mean-teacher", "finetune-invariant"}),
+        ("student.init", {"supervised", "pseudo-label", "mean-teacher"}),
     ],
 )
 def test_of_a_file_the_content_counts_and_not_the_place(
