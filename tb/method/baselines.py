@@ -154,9 +154,9 @@ class FixMatchLoss(MethodLoss):
 class MeanTeacherLoss(MethodLoss):
     """Cross entropy on labels, and the distance to the running mean of its own weights.
 
-    The weight of the distance and the decay of the mean depend on the step, as in the paper and
-    its released code. There the ramp-up takes the first 40,000 steps, of 150,000 on CIFAR-10. Here
-    it takes `rampup_share` of the run's steps.
+    The weight of the distance rises from exp(-5) of its height during a ramp-up, in which the mean
+    has a lower decay than afterwards (Tarvainen and Valpola 2017, and their released code). Their
+    ramp-up takes the first 40,000 steps, of 150,000 on CIFAR-10; ours takes `rampup_share`.
     """
 
     unlabelled = UnlabelledViews.TWICE
