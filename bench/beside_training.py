@@ -43,6 +43,7 @@ from loaders.loader_process.process_producer import DaliProducer, ProcessProduce
 from loaders.plan.stage_views import PRESETS
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
+from shards.format.manifest import read_manifest
 from tb.networks.backbones import build_backbone
 
 PLACES = {"threads here": True, "loader process": False}
@@ -131,6 +132,7 @@ def main() -> None:
     options = _parse()
     torch.set_num_threads(1)
     device = usable_device(options.device)
+    read_manifest(options.shards)  # a wrong folder is refused before anything is measured
     found: dict[str, dict[str, Any]] = {}
     trainers = {name: launch for name, launch in _trainers(device) if name in options.trainers}
     for name, launch in trainers.items():

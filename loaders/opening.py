@@ -56,7 +56,8 @@ def open_loader(
     """Opens a shards folder for one stage. Close the loader, or use it in a `with` block.
 
     No argument is ignored: an argument that means nothing together with the others is refused.
-    The function is long because each argument takes a line.
+    Settings that belong together are one argument: `Subset`, `ViewSpec`, `Normalization`, a layout,
+    `Skip`. The function is long because each argument takes a line.
 
     Args:
         shards: Folder made by `tb shard`, its URL, or its manifest.
@@ -89,8 +90,8 @@ def open_loader(
         num_workers: Number of threads; one per usable core by default.
         in_process: Whether the threads run in this process. False starts the loader process, one
             for all loaders of this process, where they do not slow down the training. By default
-            they run here if the device is the CPU, because a training on the CPU shares its cores
-            with them anyway. For dali these are the threads that read.
+            they run here if the device is the CPU, so that a short job does not wait for a process
+            to start. For dali these are the threads that read.
         lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
             least two batches are in work.
         max_kept_batches: For the loader process only, not for dali: how many batches of an

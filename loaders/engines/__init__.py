@@ -1,4 +1,4 @@
-"""Engines execute plans: encoded bytes in, views out. Same plan, same pixels up to rounding.
+"""Engines execute plans: encoded bytes in, views out. The same plan gives nearly the same pixels.
 
 Here: the protocol, the choice among engines, their threads and memory, and `fused`, `dali` and
 `reference`.

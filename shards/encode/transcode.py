@@ -134,7 +134,7 @@ def transcode_parts(
 
 
 def _named(path: Path, error: Exception) -> TranscodeError:
-    """What a fault of the video or of the machine means for the user."""
+    """The error for the user; its cause is the video or the machine."""
     if isinstance(error, MemoryError):
         return TranscodeError(
             f"{path.name}: too little memory: the video is too large, or its header promises too"

@@ -8,8 +8,8 @@ A stage of the paper shows a whole step in one function:
         step.backward({"loss": loss, ...})
     step.update()
 
-The baselines and users' own stages write only the losses, in `terms`: `OwnLoss.step` in
-`tb/method/own_loss.py` is the rest of their step.
+The baselines and users' own stages write their losses in `terms`. `OwnLoss.step` in
+`tb/method/own_loss.py` is the rest of their step; Mean Teacher has a step of its own.
 
 What all stages share is here: waiting for batches, pieces, bad videos, clipping, the running mean.
 """

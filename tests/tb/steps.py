@@ -20,6 +20,7 @@ class _GivenStep:
 
     def __init__(self, batches: tuple[Batch, ...]) -> None:
         self._batches, self.terms, self.autocast = batches, Terms(), nullcontext()
+        self.progress = 0.5
 
     def batches(self) -> Iterator[tuple[Batch, ...]]:
         yield self._batches
@@ -27,7 +28,7 @@ class _GivenStep:
     def backward(self, terms: Terms) -> None:
         self.terms = terms
 
-    def update(self) -> None:
+    def update(self, ema_decay: float | None = None) -> None:
         pass
 
 
