@@ -116,7 +116,7 @@ class Assembler:
     def _batch(self, rendered: Rendered, tensors: list[torch.Tensor]) -> Batch:
         plan, small, *all_views = rendered.plan, *tensors
         num_label_bytes = 8 * len(plan.rows)
-        keys = self.manifest.table.column("key").take(np.maximum(plan.rows, 0)).to_pylist()
+        keys = self.manifest.keys_of(np.maximum(plan.rows, 0))
         groups = zip(self.spec.groups, all_views, strict=True)
         return Batch(
             views={group.name: _shaped(views, group.shape) for group, views in groups},
