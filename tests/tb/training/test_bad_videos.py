@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,20 @@ def test_a_step_without_a_good_video_updates_nothing(manifest: Manifest, tmp_pat
     adam = load_checkpoint(path)["optimizer"]["state"]
     assert {int(state["step"]) for state in adam.values()} == {6 - len(without_loss)}
     assert CliRunner().invoke(app, ["runs", "ls", str(tmp_path / "work")]).exit_code == 0
+
+
+def test_a_piece_without_a_good_video_leaves_out_the_gradient_of_the_others(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    config = skipping("student.optim.accumulate=2", "student.optim.steps=1")
+    (loader,) = supervised_only_stage(manifest, config).loaders
+    _, second = islice(loader.plans(0), 2)
+    copy = damaged_copy(manifest, tmp_path / "shards", [manifest.keys[row] for row in second.rows])
+    path = train(supervised_only_stage(copy, config), tmp_path / "work", config)
+    (row,) = read_metrics(path.parent / METRICS)
+    assert row.keys().isdisjoint({"loss", "grad_norm"})
+    assert row["num_bad"] == len(second.rows)
+    assert not load_checkpoint(path)["optimizer"]["state"]  # Adam has made no step
 
 
 def test_validation_counts_the_good_videos(manifest: Manifest, tmp_path: Path) -> None:
