@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
 from statistics import median
@@ -55,7 +56,10 @@ Launch = Callable[[], object]
 
 @dataclass
 class Rounds:
-    """The rounds of one trainer beside a loader in one place."""
+    """The rounds of one trainer beside a loader in one place.
+
+    For another program there is only what can be seen from here: the trainer's share and videos/s.
+    """
 
     trainer_alone_per_s: list[float] = field(default_factory=list)
     trainer_per_s: list[float] = field(default_factory=list)
@@ -64,9 +68,11 @@ class Rounds:
     videos_per_s: list[float] = field(default_factory=list)
     cpu_ms_per_video: list[float] = field(default_factory=list)
 
-    def row(self) -> dict[str, float]:
-        """The medians."""
-        return {name: median(values) for name, values in vars(self).items()}
+    def report(self) -> dict[str, Any]:
+        """The medians, and what each round found."""
+        measured = {name: values for name, values in vars(self).items() if values}
+        medians = {name: median(values) for name, values in measured.items()}
+        return {**medians, "rounds": measured}
 
 
 class Drain:
@@ -167,14 +173,17 @@ def _trainers(device: torch.device) -> Iterator[tuple[str, Launch]]:
         yield "step", train
 
 
-def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    measured = {place: Rounds() for place in PLACES}
+def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    measured = {place: Rounds() for place in (*PLACES, OTHER)}
     _rate(launch, 1.0)  # compiles
-    kept_beside_another_program = []
     for _ in range(options.rounds):
         alone = _rate(launch, options.seconds)
-        with _another_program(options):
-            kept_beside_another_program.append(_rate(launch, options.seconds) / alone)
+        with _another_program(options) as num_videos:
+            began_s, before = time.perf_counter(), num_videos.value
+            rate = _rate(launch, options.seconds)
+            videos_per_s = (num_videos.value - before) / (time.perf_counter() - began_s)
+        measured[OTHER].trainer_kept.append(rate / alone)
+        measured[OTHER].videos_per_s.append(videos_per_s)
         for place, here in PLACES.items():
             alone = _rate(launch, options.seconds)
             others = _threads()
@@ -192,31 +201,37 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
             one.loader_kept.append(both / speed)
             one.videos_per_s.append(both)
             one.cpu_ms_per_video.append(cpu_ms)
-    rows = {place: one.row() for place, one in measured.items()}
-    return {**rows, OTHER: {"trainer_kept": median(kept_beside_another_program)}}
+    return {place: one.report() for place, one in measured.items()}
 
 
 @contextmanager
-def _another_program(options: argparse.Namespace) -> Iterator[None]:
-    """Inside, a program that nobody waits for takes the same loader's batches."""
+def _another_program(options: argparse.Namespace) -> Iterator["Synchronized[int]"]:
+    """Inside, a program that nobody waits for takes the same loader's batches.
+
+    Yields the number of videos that it has taken.
+    """
     context = multiprocessing.get_context("spawn")
-    warm = context.Event()
-    program = context.Process(target=_take_batches, args=(options, warm), daemon=True)
+    warm, num_videos = context.Event(), context.Value("Q")
+    program = context.Process(target=_take_batches, args=(options, warm, num_videos), daemon=True)
     program.start()
     try:
         while not warm.wait(1):
             if not program.is_alive():
                 raise InputError("the other program has ended; its error output says why")
-        yield
+        yield num_videos
     finally:
         program.kill()
         program.join()
 
 
-def _take_batches(options: argparse.Namespace, warm: ProcessEvent) -> None:
+def _take_batches(
+    options: argparse.Namespace, warm: ProcessEvent, num_videos: "Synchronized[int]"
+) -> None:
     torch.set_num_threads(1)
     with _open(options, here=True) as loader:
-        for number, _ in enumerate(loader.stream()):
+        for number, batch in enumerate(loader.stream()):
+            num_videos.value += len(batch.keys)
+            del batch
             if number == 3:
                 warm.set()
 
@@ -296,7 +311,7 @@ def _memory_mb(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 
 
-def _table(trainer: str, found: dict[str, dict[str, float]]) -> str:
+def _table(trainer: str, found: dict[str, dict[str, Any]]) -> str:
     unit = "launches/s" if trainer == "launches" else "steps/s"
     places = {name: found[name] for name in PLACES}
     alone = median(row["trainer_alone_per_s"] for row in places.values())
@@ -309,7 +324,8 @@ def _table(trainer: str, found: dict[str, dict[str, float]]) -> str:
             f"{place:16}{row['trainer_per_s']:11.0f}{row['trainer_kept']:6.2f}"
             f"{row['videos_per_s']:10.1f}{row['loader_kept']:6.2f}{row['cpu_ms_per_video']:16.1f}"
         )
-    lines.append(f"{OTHER:16}{'':11}{found[OTHER]['trainer_kept']:6.2f}")
+    other = found[OTHER]
+    lines.append(f"{OTHER:16}{'':11}{other['trainer_kept']:6.2f}{other['videos_per_s']:10.1f}")
     return "\n".join(lines)
 
 

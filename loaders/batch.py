@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from loaders.transfer import CopyStream, Transferred, transferred
 from shards.format.manifest import Manifest
+from shards.format.text_column import TextColumn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,10 @@ class Assembler:
                 yield batch
                 del batch
 
+    @cached_property
+    def _keys(self) -> TextColumn:
+        return TextColumn(self.manifest.table.column("key"))
+
     def _tensors(self, rendered: Generator[Rendered]) -> Generator[Transferred[Rendered]]:
         """What is drawn, and its tensors: the bytes of labels and of `valid`, then the views."""
         with closing(rendered):
@@ -116,7 +122,7 @@ class Assembler:
     def _batch(self, rendered: Rendered, tensors: list[torch.Tensor]) -> Batch:
         plan, small, *all_views = rendered.plan, *tensors
         num_label_bytes = 8 * len(plan.rows)
-        keys = self.manifest.keys_of(np.maximum(plan.rows, 0))
+        keys = self._keys.take(np.maximum(plan.rows, 0))
         groups = zip(self.spec.groups, all_views, strict=True)
         return Batch(
             views={group.name: _shaped(views, group.shape) for group, views in groups},

@@ -25,10 +25,13 @@ def test_a_short_run_reports_both_places(
     assert report["settings"]["engine"] == engine
     assert report["beside"].keys() == {"launches"}
     places = report["beside"]["launches"]
-    assert places.pop(beside_training.OTHER)["trainer_kept"] > 0
+    for row in places.values():
+        rounds = row.pop("rounds")
+        assert rounds == {name: [value] for name, value in row.items()}  # there was one round
+        assert all(value > 0 for value in row.values())
+    assert places.pop(beside_training.OTHER).keys() == {"trainer_kept", "videos_per_s"}
     assert places.keys() == report["costs"].keys() == set(beside_training.PLACES)
     for row in places.values():
-        assert all(value > 0 for value in row.values())
         # What one round says of the trainer is consistent.
         assert row["trainer_kept"] * row["trainer_alone_per_s"] == pytest.approx(
             row["trainer_per_s"]

@@ -202,8 +202,10 @@ def test_its_death_is_an_error_that_says_how(
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # until its last thread has ended
         with pytest.raises(
             LoaderError, match=rf"loader process \({pid}\) was killed by {number.name}"
-        ):
+        ) as error:
             next(batches)
+        # The kernel sends SIGKILL for want of memory.
+        assert ("lower lookahead_mb" in str(error.value)) == (number == signal.SIGKILL)
         with pytest.raises(LoaderError, match=number.name):
             loader.batches(0).__next__()
     with _open(numbered_shards, tiny_views, batch_size=2) as loader:

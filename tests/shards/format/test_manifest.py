@@ -1,11 +1,8 @@
 """The manifest gives back what was written, row by row and column by column."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
-import pyarrow as pa
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shards.format.manifest import Manifest, content_digest
 from shards.format.video import COLUMNS, SCHEMA, Video, video_table
@@ -56,17 +53,3 @@ def test_columns_are_arrays_in_the_order_of_the_rows(manifest: Manifest) -> None
     assert set(manifest.pixel_formats) == {"yuv420p"}
     assert set(manifest.color_matrices) == {"bt601"}
     assert set(manifest.color_ranges) == {"limited"}
-
-
-@given(st.data())
-def test_the_keys_of_rows_are_those_of_the_whole_list(
-    manifest: Manifest, data: st.DataObject
-) -> None:
-    """Also for other scripts, rows of any order, tables in pieces and pieces of a table."""
-    keys = data.draw(st.lists(st.text(max_size=4), min_size=1, max_size=6))
-    cut, begin = (data.draw(st.integers(0, len(keys) - 1)) for _ in range(2))
-    column = pa.chunked_array([pa.array(keys[:cut], pa.string()), pa.array(keys[cut:])])
-    table = pa.table({"key": column}).slice(begin)
-    some = replace(manifest, table=table)
-    rows = np.array(data.draw(st.lists(st.integers(0, len(table) - 1))), dtype=np.int64)
-    assert some.keys_of(rows) == [some.keys[row] for row in rows.tolist()]
