@@ -1,7 +1,7 @@
 """TimeBalance: the method, the training and the command line.
 
-This is the front door: what the command line does, as functions (`tb.api`), and decorators for your
-own backbone, augmentation, loss and method. Everything is imported when it is first used, so
+The public names are here: what the command line does, as functions (`tb.api`), and decorators for
+your own backbone, augmentation, loss and method. A name is imported when it is first used, so
 `import tb` takes no time.
 """
 

@@ -1,4 +1,4 @@
-"""What this machine has, what the toolkit makes of it, and what is missing: for `tb doctor`."""
+"""What this machine has, what the toolkit uses, and what is missing: for `tb doctor`."""
 
 import os
 import platform
@@ -41,7 +41,7 @@ class MachineFact:
         name: The thing.
         found: What there is.
         so: What follows: what is used and why, or what to do.
-        is_missing: Whether something useful is not here that could be installed or made.
+        is_missing: Whether something useful is missing.
     """
 
     name: str
@@ -51,10 +51,10 @@ class MachineFact:
 
 
 def diagnose(folder: Path) -> list[MachineFact]:
-    """What there is, in the order of the way of a video: disk, decoders, engine, network.
+    """The facts, in the order in which a video meets them: disk, decoders, engine, network.
 
     Args:
-        folder: A folder on the disk of the shards; 64 MiB are written there, read and removed.
+        folder: A folder on the disk of the shards; 64 MiB are written there, read, and removed.
 
     Raises:
         InputError: The folder cannot be used.
@@ -210,7 +210,7 @@ def _precision() -> MachineFact:
 
 
 def _extras() -> list[MachineFact]:
-    """The extras, in two lines at most."""
+    """The installed extras and the others: two facts at most."""
     there = {name: _is_installed(module) for name, (module, _) in _EXTRAS.items()}
     facts = []
     if any(there.values()):

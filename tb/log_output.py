@@ -1,4 +1,4 @@
-"""Where the libraries' messages go: `shards`, `loaders` and `tb` log, programs call `show`."""
+"""Shows what `shards`, `loaders` and `tb` log; only programs call `show`."""
 
 import logging
 import os
@@ -7,10 +7,10 @@ _PACKAGES = ("shards", "loaders", "tb")
 
 
 def show() -> None:
-    """Writes our packages' messages from INFO on to stderr, as plain lines.
+    """Writes our packages' messages of level INFO and above to stderr, as plain lines.
 
-    A second call changes nothing. Where torchrun or srun started several processes, only rank 0
-    shows more than warnings.
+    A second call changes nothing. If torchrun or srun started several processes, ranks
+    other than 0 show only warnings and errors.
     """
     is_main = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
     for name in _PACKAGES:

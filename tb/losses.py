@@ -4,9 +4,9 @@ All embeddings are L2-normalised along the last axis; D is 128 in the paper. Sim
 product divided by the temperature. Sources: TimeBalance (Dave et al., CVPR 2023) and TCLR (Dave et
 al., CVIU 2022). Where the paper leaves a reduction open, the docstring says what is done here.
 
-A batch may hold bad videos, which count for nothing. Every loss takes `weights`, (N,) float: 0 for
-a bad video, and one value for all good ones, so that the mean of the weights is 1. The weighted
-mean over all videos is then the mean over the good ones. None: all videos are good.
+A batch may hold bad videos, which do not count. Every loss takes `weights`, (N,) float: 0 for a bad
+video, and the same value for all good ones, chosen so that the mean of the weights is 1. The
+weighted mean over all videos is then the mean over the good ones. None: all videos are good.
 """
 
 from typing import NamedTuple, assert_never
@@ -87,7 +87,8 @@ def _nt_xent(
         same = videos[:, None] == videos
         same.fill_diagonal_(False)  # a row's partner is its positive
         if weights is not None:
-            same &= weights[:, None] != 0  # such an anchor may have no other row to stay finite
+            # Not for an anchor of weight 0: no row may be left for it, and 0 * -inf is NaN.
+            same &= weights[:, None] != 0
         left_out = left_out | same.repeat(2, 2)
     logits = logits.masked_fill(left_out, float("-inf"))
     if further is not None:
@@ -114,20 +115,22 @@ def invariant_loss(
     """L_I: clips of one video agree, whatever their time; other videos are the negatives.
 
     NTX(G0, G1) + 1/4 sum NTX(S_c^i, S_c'^j) over the ordered pairs (i, c) != (j, c'). The sum is
-    divided by the number of short clips (4), not by its 56 terms, as in the released code.
+    divided by the number of short clips (4), as in the released code, and not by its 56 terms.
 
     Args:
         long: (B, 2, D) the two augmentations of the long clip.
         short: (B, 2, C, D) the two augmentations of the C short clips (C = 4).
         temperature: The t of the formula, above 0.
         weights: (B,) The videos' weights. A video of weight 0 is no negative of the others.
-        videos: (B,) Numbers of the videos. Two windows of one video are no negatives of each other,
-            and no positives either: those are the clips of one window. None: all videos differ.
-        earlier: Further negatives: each NTX takes the same two clips of them as of the batch.
+        videos: (B,) Numbers of the videos. Two windows of one video are neither negatives nor
+            positives of each other: only clips of one window are positives. None: all videos
+            differ.
+        earlier: Further negatives. Each NTX takes the same two clips of these videos as of the
+            videos of the batch.
     """
     num_clips = short.shape[2]
     views = _by_clip(short)
-    # Not `torch.combinations`, for which a GPU has to tell the CPU how many pairs there are.
+    # Not `torch.combinations`: the CPU would have to wait until a GPU has counted the pairs.
     one, two = torch.triu_indices(len(views), len(views), offset=1, device=short.device)
     # NTX is symmetric in its arguments: each unordered pair stands for two ordered ones.
     of_long = of_short = None
@@ -159,9 +162,9 @@ def distinctive_pooled_loss(
     Args:
         short: (B, 2, C, D) the two augmentations of the C short clips.
         temperature: The t of the formula, above 0.
-        reduction: "mean" over the batch (ours), "sum" over it as in the released code, which makes
-            the term grow with the batch size, or "anchor-sum": 2C times the mean, which is the kind
-            of sum that L_D2 is (chance value 8 ln 7 beside its 16 ln 4).
+        reduction: "mean" over the batch (ours); "sum" over the batch as in the released code, which
+            makes the term grow with the batch size; or "anchor-sum", which is 2C times the mean: a
+            sum over a video's anchors, as L_D2 is one (chance values 8 ln 7 and 16 ln 4).
         weights: (B,) The videos' weights. The sum takes each good video once.
 
     Raises:
@@ -260,7 +263,7 @@ def pseudo_label_loss(
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy of answers against the guesses that are confident enough to count as labels.
 
-    A guess below the threshold counts as 0 in a mean over all of them, as published (Lee 2013;
+    A guess below the threshold counts as 0 in the mean over all guesses, as published (Lee 2013;
     FixMatch, Sohn et al. 2020).
 
     Args:

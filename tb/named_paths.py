@@ -1,4 +1,4 @@
-"""Files and folders that the user named: a path that cannot be written becomes one line."""
+"""Files and folders that the user named: an InputError where a path cannot be written."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def full_disk_named(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes a full disk an InputError that names the argument `out` of a function."""
+    """A decorator: a full disk becomes an InputError that names the function's argument `out`."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,11 +73,11 @@ def _refuse_folder(path: Path) -> None:
 
 
 def make_named_folder(path: Path, argument: str) -> None:
-    """Makes a folder and those above it, where they are missing.
+    """Makes a folder and the folders above it, where they are missing.
 
     Args:
         path: The folder.
-        argument: The argument that named it or one above it, e.g. "out".
+        argument: The argument that named the folder or one above it, e.g. "out".
 
     Raises:
         InputError: It cannot be made, for example because a file has that name.

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN = "TB_PLAIN_PROGRESS"
-"""An environment variable. If it is set, there are lines on a terminal too, as processes that run
-side by side need them."""
+"""An environment variable. If it is set, a terminal gets lines too: the live bars of processes that
+run side by side would overwrite each other."""
 
 _LINE_EVERY_S = 5.0
 

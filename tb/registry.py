@@ -1,7 +1,8 @@
 """What users add by decorators: backbones, augmentations and methods, each with its qualified name.
 
-Settings and checkpoints hold that name and no code. It is looked up among what the running program
-has registered. So a file never decides which code runs: nothing is unpickled or imported for it.
+Settings and checkpoints hold that name and no code. The name is looked up in what the running
+program has registered. So a file never decides which code runs, because nothing is unpickled or
+imported for it.
 """
 
 import re
@@ -34,7 +35,7 @@ class Registry(Generic[T]):
         """Registers a function or class; one with the same name is replaced.
 
         Raises:
-            InputError: It does not stand at the top level of a module.
+            InputError: It is not at the top level of a module.
         """
         name = _qualified_name(made)
         if "<" in name:
@@ -82,12 +83,12 @@ def import_modules(names: Iterable[str]) -> None:
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         try:
-            if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):  # a path, or nothing
+            if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):  # a path, or an empty string
                 raise ModuleNotFoundError(name=name)
             import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise  # a module that their module imports
+                raise  # the module exists, but one that it imports does not
             raise InputError(
                 f"--import {name}: no such module; give its name without .py, and run this in its"
                 " folder"
@@ -102,7 +103,7 @@ def imported_modules() -> tuple[str, ...]:
 
 
 def _qualified_name(made: Callable[..., Any]) -> str:
-    """ "module.name", the same for a module that is imported and one that runs as a script."""
+    """ "module.name", the same whether the module is imported or runs as a script."""
     module = made.__module__
     if module in ("__main__", "__mp_main__"):
         script = vars(sys.modules[module])

@@ -5,14 +5,15 @@ from torch import Tensor
 
 
 def temporal_similarity(clips_invariant: Tensor, clips_distinctive: Tensor) -> Tensor:
-    """The mean off-diagonal cosine of consecutive clips, averaged over both teachers.
+    """The mean cosine of all pairs of a video's clips, averaged over both teachers.
 
     C_I and C_D are the C x C cosine matrices of a video's clips under each self-supervised
-    teacher. s is the mean of the off-diagonal entries of (C_I + C_D) / 2, clipped to [0, 1]. The
-    paper states the matrices; the mean and the clip are this project's reading.
+    teacher. s is the mean of the off-diagonal entries of (C_I + C_D) / 2, limited to [0, 1]. The
+    paper states the matrices; the mean and the limits are this project's reading.
 
     Args:
-        clips_invariant: (B, C, D) L2-normalised embeddings by the invariant teacher (C = 4).
+        clips_invariant: (B, C, D) L2-normalised embeddings of C consecutive clips by the
+            invariant teacher (C = 4).
         clips_distinctive: (B, C, D) the same clips' embeddings by the distinctive teacher.
 
     Returns:

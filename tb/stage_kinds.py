@@ -1,12 +1,12 @@
 """The kinds that steer the method: stages, teachers, target weights, distances, reductions.
 
-Each list is kept here and nowhere else. A kind's value is its name in settings, on the command line
-and, for stages, of the folder in a work folder:
+Each list is kept here and nowhere else. A kind's value is its name in settings and on the command
+line. The value of a stage is also the name of its folder in a work folder:
 
     WORK/invariant  distinctive  tclr                      phase 1, self-supervised
     WORK/finetune-invariant  finetune-distinctive          phase 2, on the labelled videos
     WORK/student                                           phase 3
-    WORK/supervised  pseudo-label  fixmatch  mean-teacher  baselines, of phase 3 as well
+    WORK/supervised  pseudo-label  fixmatch  mean-teacher  baselines, also phase 3
 """
 
 from enum import StrEnum
@@ -135,7 +135,7 @@ class TeacherWeights(StrEnum):
 
     @property
     def reads_hidden_labels(self) -> bool:
-        """Whether it reads labels that training does not have: it is for analysis."""
+        """Whether it reads labels that training does not have; such a rule is for analysis only."""
         return self is TeacherWeights.ORACLE
 
     @property

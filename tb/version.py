@@ -14,8 +14,8 @@ _HASH_CHARS = 12
 def version_text() -> str:
     """The version, and the commit where it is known: "0.1.0 (commit 0123456789ab, changed)".
 
-    It is known in a checkout, in a wheel that was built from one, and where pip installed from a
-    repository.
+    The commit is known in a checkout, in a wheel that was built from one, and after pip installed
+    from a repository.
     """
     here = Path(__file__).resolve()
     commit = commit_of_checkout(here.parents[1]) or _commit_of_build(here.parent)
@@ -24,7 +24,7 @@ def version_text() -> str:
 
 
 def commit_of_checkout(root: Path) -> str:
-    """Its commit, "" where there is none; with ", changed" if tracked files differ from it."""
+    """The commit of a checkout, or ""; with ", changed" if tracked files differ from it."""
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", f"--short={_HASH_CHARS}", "HEAD")
@@ -48,7 +48,7 @@ def _commit_of_build(folder: Path) -> str:
 
 
 def _commit_of_install() -> str:
-    """What pip noted (PEP 610)."""
+    """The commit that pip recorded (PEP 610), or ""."""
     try:
         noted = distribution("timebalance").read_text("direct_url.json")
     except PackageNotFoundError:

@@ -20,7 +20,7 @@ class Limits:
 
     Attributes:
         max_gb: The space for all shards, in GB of 10^9 bytes. None: twice what the smallest
-            candidate with that PSNR needs.
+            candidate with `min_psnr_db` needs.
         min_psnr_db: The least PSNR of the views, dB.
 
     Raises:
@@ -44,7 +44,7 @@ class Advice:
     Attributes:
         views: The name of the views.
         size_px: Height and width of a view.
-        num_videos: How many videos the whole set has.
+        num_videos: How many videos the whole set has, without refused ones (`Source.refusal`).
         source_bytes: The size of their files.
         found: The measurements.
         limits: What the choice must keep to.
@@ -59,7 +59,7 @@ class Advice:
 
     @property
     def space_bytes(self) -> float:
-        """How much all shards may take; without `max_gb`, twice what the smallest candidate takes.
+        """The space for all shards; without `max_gb`, twice what the smallest candidate takes.
 
         Raises:
             InputError: No candidate is close enough to the source.
@@ -70,7 +70,7 @@ class Advice:
 
     @property
     def choice(self) -> Measured:
-        """The fastest candidate within the limits; of several that are as fast, the smallest.
+        """The fastest candidate within the limits; of equally fast ones, the smallest.
 
         Raises:
             InputError: No candidate is within the limits.

@@ -1,4 +1,4 @@
-"""`advise`: from a data set to `Advice`, and to the files that hold it."""
+"""`advise`: makes the `Advice` for a data set, and the files that hold it."""
 
 import shutil
 from collections.abc import Iterator
@@ -37,15 +37,15 @@ def advise(
 ) -> Advice:
     """Measures candidates on a sample; OUT/advice.json and OUT/advice.png hold the result.
 
-    The sample's shards lie in a folder in `out`, which is removed at the end, also after an error
-    or Ctrl-C. What a killed run left there is removed by the next one.
+    The sample's shards lie in a folder in `out`. It is removed at the end, also after an error or
+    Ctrl-C. If a run is killed, the next run removes its folder.
 
     Args:
         dataset: The videos.
         out: The folder for the result, made if missing.
         views: The views of a stage.
-        size_px: Their size; None: their own.
-        num_videos: How many videos the sample has, if there are as many.
+        size_px: Height and width of a view. None: the size that the views have.
+        num_videos: How many videos the sample has; fewer if the set has fewer.
         limits: What the choice must keep to.
         minutes: About how long it may take.
         workers: Processes that encode, and threads that make views. None: one for each CPU.

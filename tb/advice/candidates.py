@@ -1,4 +1,4 @@
-"""Which recipes are worth a try for some views."""
+"""Which recipes to try for some views."""
 
 import math
 
@@ -11,17 +11,19 @@ from shards.encode.recipe import MAX_SHORT_SIDE_PX, Recipe
 from shards.errors import InputError
 
 _GOPS = (8, 32)
-"""Beside the default. Shorter ones only cost bytes, longer ones only cost time."""
+"""Tried beside the default, in frames. Shorter ones only cost bytes, longer ones only time."""
 _NUM_SIDES = 4
 _NEARLY_LOSSLESS = 1
 """The quality of the reference on the scale of x264."""
 
 
 def reference_recipe(spec: ViewSpec) -> Recipe:
-    """Stores nearly all that the views can show; the views of other recipes are compared with it.
+    """The recipe of the reference, which stores nearly all that the views can show.
+
+    The views of the other recipes are compared with those of the reference.
 
     Raises:
-        InputError: The views are larger than any picture that is stored.
+        InputError: The views need pictures that are larger than shards may store.
     """
     side_px = max(_useful_sides(spec)[-1], DEFAULT_SHORT_SIDE_PX)
     return Recipe(quality=_NEARLY_LOSSLESS, short_side_px=side_px)
@@ -45,7 +47,7 @@ def candidates(spec: ViewSpec, largest_px: int) -> list[Recipe]:
         *(Recipe(short_side_px=side, gop=gop) for side in sides[:2] for gop in _GOPS),
         *(Recipe(codec="mjpeg", short_side_px=side) for side in sides[:2]),
         Recipe(codec="copy"),
-        # Smaller videos would be enlarged.
+        # Not where all videos are smaller than the codec's minimum: it would enlarge them.
         *(
             Recipe(codec=codec, short_side_px=max(second, CODECS[codec].min_side_px))
             for codec in ("hevc", "vp9")
@@ -58,7 +60,7 @@ def candidates(spec: ViewSpec, largest_px: int) -> list[Recipe]:
 
 
 def name_of(recipe: Recipe) -> str:
-    """What tells a candidate from the others, in a few words."""
+    """A short name, different for each candidate."""
     if recipe.short_side_px is None:
         return recipe.codec
     gop = "" if recipe.gop is None else f" gop {recipe.gop}"
@@ -78,8 +80,9 @@ def options_of(recipe: Recipe) -> list[str]:
 def _useful_sides(spec: ViewSpec) -> list[int]:
     """Short sides, ascending, each larger than the one before by the same factor.
 
-    A crop keeps a share of the picture and becomes `size_px` wide. With the first side the largest
-    crop has just as many pixels, and smaller crops are enlarged. With the last side none is.
+    A crop keeps a share of the picture's sides and is scaled to `size_px`. With the first short
+    side, the largest crop has exactly this size, and smaller crops are enlarged. With the last
+    one, no crop is enlarged. Sides are rounded up to what codecs allow.
     """
     scales = [augment.crop_scale for augment in spec.augments]
     least = spec.size_px / max(high for _, high in scales)
@@ -93,6 +96,6 @@ def _useful_sides(spec: ViewSpec) -> list[int]:
 
 
 def _allowed(side_px: float) -> int:
-    """The next side that h264 and mjpeg may store."""
+    """The side, rounded up to one that h264 and mjpeg may store."""
     step = math.ceil(side_px / STEP_PX) * STEP_PX
     return min(max(step, CODECS["h264"].min_side_px), MAX_SHORT_SIDE_PX)

@@ -1,4 +1,4 @@
-"""The picture of an advice: space against time, a dot for each candidate."""
+"""The chart of an `Advice`: space against time, with a dot for each candidate."""
 
 import io
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ _MARGIN_IN = 1.3
 def chart_png(advice: Advice) -> bytes:
     """A PNG file: bytes per video to the right, processor time per video upwards, PSNR as colour.
 
-    The names stand in a column on the right, from the slowest to the fastest, so none covers
-    another one. The chosen one is bold.
+    The names stand in a column on the right, the slowest at the top, so that no name covers
+    another. The name of the choice is bold.
     """
     measured = sorted(advice.found.measured, key=lambda one: (one.cpu_ms, one.bytes_per_video))
     height_in = max(_MIN_HEIGHT_IN, len(measured) * _LINE_PX / _DPI + _MARGIN_IN)
@@ -86,7 +86,7 @@ def _dots(figure: Figure, axes: Axes, measured: Sequence[Measured]) -> None:
 
 def _names(axes: Axes, measured: Sequence[Measured], chosen: str) -> None:
     """The names in a column, in the order of the dots, with a line from each dot to its name."""
-    # A list of one name would stand at the bottom.
+    # `linspace` would put a single name at the bottom.
     heights = np.linspace(0.0, 1.0, len(measured)) if len(measured) > 1 else np.array([0.5])
     for one, height in zip(measured, heights.tolist(), strict=True):
         axes.annotate(

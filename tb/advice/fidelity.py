@@ -1,10 +1,10 @@
 """How close the views of a candidate are to those of the source: PSNR.
 
 The reference is the source, stored nearly lossless and as large as any view can show. The views of
-both show the same frames and the same part of the picture, mirrored, coloured and erased alike.
-This needs care with the crops of a plan, which are whole pixels of the stored picture. A shift of a
-quarter of a pixel costs more than the encoding. So each edge of a crop is moved by up to eight
-pixels, to where it meets an edge between two pixels of the reference best.
+the candidate and of the reference show the same frames and the same part of the picture, mirrored,
+coloured and erased alike. The crops of a plan are whole pixels of the stored picture, and a shift
+by a quarter of a pixel would cost more PSNR than the encoding. So each edge of a crop is moved by
+up to eight pixels, to the place that is nearest to an edge between two pixels of the reference.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ UprightSize = tuple[int, int, Fraction]
 """Height and width of upright pictures of a source, and the width of a pixel / its height."""
 
 _MOVES = np.arange(-8, 9)[:, None, None, None]
-_COST_OF_A_MOVE = 1e-6  # in pixels of error: between equals, the nearest wins
+_COST_OF_A_MOVE = 1e-6  # in pixels of error: of equally good places, the nearest wins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Served:
 
     @property
     def name(self) -> str:
-        """What tells it from the others."""
+        """The name of the candidate."""
         return name_of(self.recipe)
 
     def fit(self, size: UprightSize) -> Fit:
@@ -59,7 +59,7 @@ class Served:
 
 
 def upright_sizes(sources: Sequence[Source]) -> dict[str, UprightSize]:
-    """Key -> the size of its pictures. The sources must have been decoded before."""
+    """Key of a source -> the size of its pictures. The sources must be known to decode."""
     sizes = {}
     for source in sources:
         with open_video(source.path) as (container, stream):
@@ -68,11 +68,11 @@ def upright_sizes(sources: Sequence[Source]) -> dict[str, UprightSize]:
 
 
 def psnr_db(candidate: Served, reference: Served, sizes: dict[str, UprightSize]) -> float:
-    """PSNR of all views of epoch 0 together, with 1 as the peak; infinite if they are equal.
+    """PSNR in dB over all views of epoch 0, with peak 1; infinite if the views are equal.
 
     Args:
         candidate: The videos to judge.
-        reference: What it is compared with. It holds the same videos, maybe more.
+        reference: What the candidate is compared with. It holds at least the same videos.
         sizes: From `upright_sizes`.
     """
     pairs = [_on_both(plan, candidate, reference, sizes) for plan in candidate.loader.plans(0)]
@@ -123,7 +123,7 @@ def common_crops(crops: np.ndarray, one: Fit, two: Fit) -> tuple[np.ndarray, np.
 
 
 def _crops(edges: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(2, V, 2) edges as (V, 4) crops of at least a pixel in a picture of (height, width)."""
+    """(2, V, 2) edges as (V, 4) crops of at least one pixel in a picture of (height, width)."""
     begin = np.clip(edges[0], 0, size - 1)
     return np.concatenate([begin, np.clip(edges[1], begin + 1, size) - begin], axis=1)
 
@@ -131,7 +131,7 @@ def _crops(edges: np.ndarray, size: np.ndarray) -> np.ndarray:
 def _on_both(
     plan: Plan, candidate: Served, reference: Served, sizes: dict[str, UprightSize]
 ) -> tuple[Plan, Plan]:
-    """Plans that show the same from both, near the given one."""
+    """Plans near the given one, under which both show the same parts of the pictures."""
     rows = np.full_like(plan.rows, -1)
     crop, other_crop = plan.crop.copy(), plan.crop.copy()
     other_sizes = plan.sizes.copy()

@@ -1,6 +1,6 @@
 """Stores a sample with each candidate, then measures bytes, PSNR and the cost of the views.
 
-The videos go through `shards.ingest` and the CPU engine of the loader, as in a training. The
+The videos go through `shards.ingest` and the CPU engine of the loader, as in training. The
 candidates share one engine, because the buffers of many would not fit into memory.
 """
 
@@ -37,7 +37,7 @@ from tb.advice.sample import VideoSample
 _BATCH_SIZE = 4
 _NUM_ROUNDS = 5
 _MIN_TRIED = 2
-"""However little time there is: the default of `tb shard`, and a smaller size."""
+"""Candidates that are tried even without time: the default of `tb shard`, and the next one."""
 _STORED, _COMPARED = 0.6, 0.7
 """Shares of the time after which all videos should be stored, and compared."""
 
@@ -50,7 +50,7 @@ class Measured:
         recipe: How it stores videos.
         bytes_per_video: The size of the sample's shards / the number of its videos.
         set_bytes: The size of all shards, if the whole set shrinks as the sample does.
-        videos_per_s: Videos of which the views are ready in a second, on all workers.
+        videos_per_s: Videos whose views are made in a second, by all workers together.
         cpu_ms: Processor time for the views of a video, milliseconds.
         psnr_db: PSNR of its views against those of the source, see `tb.advice.fidelity`; infinite
             for "copy".
@@ -65,7 +65,7 @@ class Measured:
 
     @property
     def name(self) -> str:
-        """What tells it from the others."""
+        """Its name, different for each candidate."""
         return name_of(self.recipe)
 
     @property
@@ -186,7 +186,7 @@ class _Trial:
     def store_candidates(
         self, usable: Dataset, reference: Served, late_s: float
     ) -> tuple[list[Served], dict[str, str]]:
-        """Stores the videos with each candidate until it is late; says which ones it left out."""
+        """Stores the videos with each candidate until `late_s`; says which ones it left out."""
         manifest = reference.loader.manifest
         largest_px = int(np.minimum(manifest.heights, manifest.widths).max())
         recipes = candidates(self.spec, largest_px)
@@ -211,7 +211,7 @@ class _Trial:
     def compare(
         self, usable: Dataset, reference: Served, stored: list[Served]
     ) -> tuple[dict[Recipe, float], dict[str, str]]:
-        """PSNR of each candidate, dB, and which ones cannot be rendered; it warms everything up."""
+        """PSNR of each candidate, dB, and which ones cannot be rendered; a warm-up for `timed`."""
         sizes = upright_sizes(usable.sources)
         psnrs_db, unreadable = {}, {}
         for index, served in enumerate(stored):
@@ -285,7 +285,7 @@ class _Trial:
 
 
 def _render(engine: Engine, served: Served, epoch: int) -> tuple[float, float]:
-    """Makes the views of all videos once: elapsed seconds, and seconds of the processor."""
+    """Makes the views of all videos once: elapsed seconds, and seconds of processor time."""
     began_s, cpu_s = time.perf_counter(), time.process_time()
     with closing(engine.run(served.reader, served.loader.plans(epoch))) as rendered:
         for one in rendered:

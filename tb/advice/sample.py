@@ -12,11 +12,11 @@ from shards.sources.source import Dataset, Source
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSample:
-    """A part of a data set, and what the whole has.
+    """A part of a data set, and the size of the whole set.
 
     Attributes:
         dataset: The sampled videos, all in the train split.
-        num_videos: How many videos the whole set has.
+        num_videos: How many videos the whole set has, without refused ones (`Source.refusal`).
         num_bytes: The size of their files.
     """
 
@@ -25,7 +25,7 @@ class VideoSample:
     num_bytes: int
 
     def source_bytes(self) -> int:
-        """The size of the sampled files, those that cannot be used included."""
+        """The size of the sampled files, including those that cannot be used."""
         return _num_bytes(self.dataset.sources)
 
     def without(self, keys: set[str]) -> Dataset:
@@ -37,8 +37,8 @@ class VideoSample:
 def draw_sample(dataset: Dataset, num_videos: int) -> VideoSample:
     """Takes one video from each of `num_videos` stretches of the set, which is sorted by path.
 
-    So all parts of the set take part. A digest of the keys decides which video it is, so the same
-    set gives the same sample.
+    So the sample has videos from all parts of the set. A digest of the keys decides which video of
+    a stretch is taken, so the same set gives the same sample.
 
     Raises:
         InputError: There is no video to take, a video is a segment of a file, or `num_videos` is
@@ -70,5 +70,5 @@ def _digest(source: Source) -> str:
 
 
 def _num_bytes(sources: Sequence[Source]) -> int:
-    # A file that has gone in the meantime counts as empty.
+    # A file that no longer exists counts as empty.
     return sum(max(source.num_bytes(), 0) for source in sources)

@@ -1,15 +1,17 @@
 """What the command line does, as functions; `import tb` offers them.
 
 Here: one function for each command.
-Not here: `tb split` and `tb data ...`, which read shards only (see `shards`).
+Not here: `tb split`, and the commands of `tb data` other than `advise`. They only read shards, so
+their functions are in `shards`.
 
-Options are keyword arguments with the names of the command line's. `shards` is a folder of finished
-shards or its URL, `out` the work folder, `preset` a preset's name or YAML file. `settings` are
-assignments as `--set` takes them: ["labels.percent=5"]. The work folder remembers its settings, so
-`preset` and `settings` are needed once. Every function raises `InputError`, with one line that says
-what to do, where something that the caller gave is missing or wrong.
+Keyword arguments have the names of the command line's options, except `settings` (`--set`) and
+`every_s` (`--every`). `shards` is a folder of finished shards or its URL. `out` is what a function
+writes; for training and measuring, it is the work folder. `preset` is a preset's name or YAML file.
+`settings` are assignments as `--set` takes them: ["labels.percent=5"]. The work folder remembers
+both, so `preset` and `settings` are needed once. Every function raises `InputError`, with one
+line that says what to do, where something that the caller gave is missing or wrong.
 
-Heavy modules are imported inside the functions: the command line answers before they load.
+Heavy modules are imported inside the functions, because `tb --help` must not wait for them.
 """
 
 from tb.api.answers import load_classifier as load_classifier

@@ -42,16 +42,16 @@ def predict(
     engine: str = "auto",
     progress: "Callable[[Prediction], None] | None" = None,
 ) -> "Answers":
-    """`tb predict`: the classes of video files. A bad file is named, and the rest goes on.
+    """`tb predict`: the classes of video files. A bad file is listed, and the others go on.
 
     Args:
         run: What `load_classifier` takes.
         videos: Files, and folders with videos.
-        every_s: Length of the stretches that get an answer each, seconds.
-        clips: Clips of each video or stretch. None: see `TrainedClassifier.predict`.
+        every_s: Seconds of video for each answer. None: one answer for each video.
+        clips: Clips for each answer. None: see `TrainedClassifier.predict`.
         top: Classes of each answer in the files that are written.
         csv: A CSV file to write.
-        png: A picture to write: frames with classes, or with `every_s` classes over time.
+        png: A picture to write: frames with classes; with `every_s`, classes over time.
         device: A torch device, or "auto".
         engine: "fused", "reference", or "auto" for fused.
         progress: Called with each answer.

@@ -33,7 +33,7 @@ def inspect_all_teachers(
         page: A Markdown file to write, with the means over the folders.
         shards: The data set of all of them.
         preset: Settings of all of them.
-        settings: Settings that go over the preset's.
+        settings: Settings that override the preset's.
         with_hidden_labels: See `inspect_teachers`.
 
     Returns:
@@ -80,7 +80,7 @@ def views(
         out: The picture to write.
         shards: The data set. None: that of `work`.
         preset: Settings. None: those of `work`, or else the paper's.
-        settings: Settings that go over the preset's.
+        settings: Settings that override the preset's.
         num_videos: How many videos, 1 or more.
     """
     from shards.format.manifest import read_manifest
@@ -103,7 +103,7 @@ def views(
 
 
 def next_stage(work: Path | str) -> "StageKind | None":
-    """The stage of WORK to train next on the way to the student; None if that is trained."""
+    """The stage of WORK to train next on the way to the student; None if the student is trained."""
     from tb.config.load_config import work_config
     from tb.workflow import needed_stages
 
@@ -114,7 +114,7 @@ def doctor(folder: Path | str = ".") -> "list[MachineFact]":
     """`tb doctor`: what this machine has, what is used and why, and what is missing.
 
     Args:
-        folder: A folder on the disk of the shards, whose speed is tried.
+        folder: A folder on the disk of the shards. The speed of this disk is measured.
     """
     from tb.diagnosis import diagnose
 
@@ -155,7 +155,7 @@ def show_settings(preset: Path | str | None = None, settings: Sequence[str] = ()
 
     Args:
         preset: A preset's name, a YAML file, or a work folder. None: the paper's settings.
-        settings: Settings that go over them.
+        settings: Settings that override them.
     """
     from tb.config.load_config import dump_yaml
 
@@ -176,7 +176,7 @@ def compare_settings(one: Path | str, two: Path | str) -> list[tuple[str, object
 
 
 def _resolve_any(preset: Path | str | None, settings: Sequence[str] = ()) -> "Config":
-    """As `resolve`, also for a work folder."""
+    """As `resolve`; `preset` may also be a work folder."""
     from tb.config.load_config import CONFIG
 
     file = Path(preset or ".") / CONFIG

@@ -1,4 +1,4 @@
-"""From the arguments that a user gives to a data set and its settings."""
+"""Turns a user's arguments into a data set and its settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def resolve(preset: Path | str | None, settings: Sequence[str] = ()) -> "Config":
-    """A preset's settings (None: the paper's), with some assignments over them."""
+    """A preset's settings (None: the paper's), overridden by some assignments."""
     from tb.config.load_config import load_config
 
     return load_config(None if preset is None else str(preset), settings)

@@ -56,13 +56,13 @@ def shard(
         quality: CRF (mjpeg: quantiser); lower is better. None: the default of the recipe.
         gop: Frames from one keyframe to the next. None: the default of the recipe.
         short_side: Upper bound of the shorter side, px. None: the default of the recipe.
-        max_seconds: Longer videos are cut. None: no limit.
+        max_seconds: Longer videos are cut to this length. None: no limit.
         fps: Frames per second of every stored video. None: the rate of each source, up to 60.
         shard_mb: Size of a shard, MiB.
         seed: Seeds the order in the shards.
         workers: Processes that encode. None: one for each CPU.
         ray: Address of a Ray cluster that encodes.
-        time_limit: Seconds after which a video is given up.
+        time_limit: Seconds after which a video is skipped.
         strict: Stop at the first bad video.
         append: Add the videos that a finished set in `out` does not have.
         progress: Called with (videos done, videos in all, key).
@@ -114,7 +114,7 @@ def advise(
         out: The folder for advice.json and advice.png, made if missing.
         views: What is cut from a video: a name that `open_loader` takes, or a ViewSpec.
         size: Height and width of a view, px. None: the size that the views have.
-        max_gb: The space for all shards, GB. None: twice what the smallest needs.
+        max_gb: The space for all shards, GB. None: twice what the smallest recipe needs.
         min_psnr: The least PSNR of the views against those of the source, dB.
         videos: How many videos are tried.
         minutes: About how long it may take; the least likely recipes are left out.
@@ -154,7 +154,7 @@ def train(
     name: str | None = None,
     jobs: int = 1,
 ) -> Path:
-    """`tb train`: trains a stage, or all of them, from the last checkpoints where there are some.
+    """`tb train`: trains a stage, or all of them, from their last checkpoints if there are any.
 
     Args:
         stage: A stage (see `tb.stage_kinds.StageKind`), e.g. "invariant", "finetune-invariant" or
@@ -163,7 +163,7 @@ def train(
         shards: The data set.
         out: The work folder.
         preset: Settings.
-        settings: Settings that go over the preset's.
+        settings: Settings that override the preset's.
         backbone: A registered function; it sets the setting `backbone`.
         augmentation: A registered function; it sets the setting `augmentation`.
         init: For fine-tuning: the file to start from.
@@ -229,11 +229,11 @@ def evaluate(
     """`tb eval`: the accuracy of a trained classifier on the held-out split.
 
     Args:
-        stage: Its folder in `out`.
+        stage: The classifier's folder in `out`.
         shards: The data set.
         out: The work folder; OUT/STAGE gets the predictions, a table of classes and a picture.
         preset: Settings.
-        settings: Settings that go over the preset's.
+        settings: Settings that override the preset's.
         peek_test: Read the split before training is over, or again; the record says so.
     """
     from tb.evaluation.evaluate import evaluate as evaluate_stage
@@ -326,7 +326,7 @@ def inspect_teachers(
         shards: The data set.
         out: The work folder, with both teachers.
         preset: Settings.
-        settings: Settings that go over the preset's.
+        settings: Settings that override the preset's.
         with_hidden_labels: Judge the unlabelled videos too, by labels that training does not have.
             That is for analysis only, and the record says so.
     """
@@ -338,7 +338,7 @@ def inspect_teachers(
         manifest, config, work, with_hidden_labels=with_hidden_labels
     )
     pictures = chart_pngs(found)
-    # The numbers first: a picture is never newer than they are, and the report draws its own.
+    # The numbers come first, so that no picture is newer. The report draws its own pictures.
     teacher_inspection.write_inspection(work, found)
     for name, png in pictures.items():
         publish_bytes(work / f"teachers-{name}.png", png)
@@ -353,7 +353,7 @@ def report(
     preset: Path | str | None = None,
     settings: Sequence[str] = (),
 ) -> Path:
-    """`tb report`: writes OUT/report.html and OUT/result.json; returns the first."""
+    """`tb report`: writes OUT/report.html and OUT/result.json; returns the path of the report."""
     from tb.reports.report import write_report
 
     manifest, config, work = open_work(shards, out, preset, settings)
