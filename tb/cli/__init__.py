@@ -32,7 +32,7 @@ from tb.cli.train import train_app
 from tb.registry import import_modules
 from tb.version import version_text
 
-# In the order of the work; the help shows them so.
+# In the order of the work, which the help keeps.
 PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
     "Begin": {"demo": demo_command, "doctor": doctor_command},
     "Data": {
@@ -103,8 +103,8 @@ def _before_command(
 
 def main() -> None:
     """Entry point of `tb`."""
-    # OpenMP reads it when torch loads. Threads that spin on cores that the loader or another
-    # program needs make a step many times slower.
+    # OpenMP reads this variable when torch loads. Otherwise its idle threads spin: where the loader
+    # or another program needs their cores, a step becomes many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log_output.show()
     try:

@@ -1,4 +1,4 @@
-"""`python -m tb.cli`: what `tb` does."""
+"""`python -m tb.cli` does what `tb` does."""
 
 from tb.cli import main
 

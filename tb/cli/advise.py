@@ -58,7 +58,7 @@ def _advise(
 ) -> None:
     """Some of the videos are stored by several recipes, and their views are made and timed.
 
-    The fastest recipe that is good and small enough is the choice. Only the figures are kept.
+    The fastest recipe that is good and small enough is the choice. Only the measurements are kept.
     """
     with progress_bar("advise") as progress:
         advice = api.advise(

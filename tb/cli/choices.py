@@ -1,7 +1,7 @@
 """The closed choices of the command line as enums, and completions for the open ones.
 
-The libraries keep these lists too (a test compares them), but they load numpy, Arrow or PyAV, and
-`tb --help` must not wait for those.
+The libraries keep these lists too (a test compares them), but the libraries load numpy, Arrow or
+PyAV, and `tb --help` must not wait for these imports.
 """
 
 from enum import StrEnum
@@ -86,17 +86,17 @@ class BackboneOption(StrEnum):
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    """The presets whose names begin so."""
+    """The presets whose names begin with the given text."""
     from tb import api
 
     return [name for name in api.preset_names() if name.startswith(incomplete)]
 
 
 def complete_stage(incomplete: str) -> list[str]:
-    """The stages whose names begin so; a work folder may also hold variants with other names."""
+    """The stages whose names begin with the text; a work folder may also hold other variants."""
     return [kind.value for kind in StageKind if kind.startswith(incomplete)]
 
 
 def complete_classifier(incomplete: str) -> list[str]:
-    """The stages that train a classifier and whose names begin so."""
+    """The stages that train a classifier and whose names begin with the given text."""
     return [name for name in complete_stage(incomplete) if StageKind(name).is_classifier]

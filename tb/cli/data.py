@@ -1,4 +1,4 @@
-"""`tb data ...`: a look at finished shards, and which recipe suits videos before they are stored.
+"""`tb data ...`: shows and checks finished shards, and finds the recipe that suits raw videos.
 
 What each command needs is imported inside it, because `tb --help` must not wait for Arrow.
 """
@@ -75,7 +75,7 @@ def ls(
 ) -> None:
     """Print a line for each video, with tabs between the columns.
 
-    They are key, class, splits, frames, frames per second, size, bytes and shard.
+    The columns are key, class, splits, frames, frames per second, size, bytes and shard.
     """
     from shards.format.manifest import read_manifest
 

@@ -30,8 +30,8 @@ def demo_command(
 
     Twelve classes: ring, cross, stripes and checker differ in appearance. left and right, clockwise
     and anticlockwise, grow and shrink, pulse-then-hop and hop-then-pulse show the same disc and
-    differ only in motion or in the order of events. The first four have a background of their own,
-    in most of their videos.
+    differ only in motion or in the order of events. Each of the first four classes has its own
+    background in most of its videos.
 
     Run it again after an interruption: it goes on from where it was.
     """

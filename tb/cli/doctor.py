@@ -17,7 +17,7 @@ def doctor_command(
     ] = Path(),
 ) -> None:
     """Say what this machine has, what will be used and why, and what is missing."""
-    # What follows stands behind what was found: two columns of their own would break commands.
+    # `found` and `so` share a column, because narrower columns would break commands in two.
     table = Table("", "what", "found; what follows", box=None, pad_edge=False)
     facts = api.doctor(folder)
     for one in facts:

@@ -1,4 +1,4 @@
-"""Groups of commands whose help says what to type, where Typer names the types of Python."""
+"""Groups of commands whose help says what to type; Typer's own help names Python's types."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ _TYPES = {
 class _Readable:
     """Options and arguments with readable types; arguments are in capitals, as in the docs.
 
-    The Typer of tests/lowest.txt shows other types, readable ones, and is left alone.
+    The oldest Typer that is supported (tests/lowest.txt) shows readable types already.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -40,7 +40,7 @@ class Command(_Readable, TyperCommand):
 
 
 class CommandGroup(_Readable, TyperGroup):
-    """What a `Group` becomes when the program runs."""
+    """The group of commands that Typer makes from a `Group` when the program runs."""
 
 
 class Group(typer.Typer):

@@ -45,10 +45,10 @@ def teachers(
         typer.Option(help="Also write a page (Markdown) with the means over the work folders."),
     ] = None,
 ) -> None:
-    """Say how often both teachers and their mixtures are right, and draw where.
+    """Print how often both teachers and their mixtures are right, and draw it.
 
     Labelled training videos are judged by probes that did not learn from them. Each WORK gets
-    teachers.json and four pictures, and its report a section.
+    teachers.json and four pictures, and its report gets a section.
     """
     found = api.inspect_all_teachers(
         work,

@@ -79,7 +79,7 @@ def _words_of(kind: StageKind) -> list[str]:
 
 
 def _speaks() -> bool:
-    """Whether this process prints; where several train, one does."""
+    """Whether this process prints: of several that train together, only the main one does."""
     from tb.training.distributed import join
 
     return join().is_main

@@ -40,7 +40,7 @@ Every = Annotated[
 ]
 NumClips = Annotated[
     int | None,
-    typer.Option(help="Clips of a video; default: evaluation's number, with --every 1.", min=1),
+    typer.Option(help="Clips for each answer; default: as in evaluation; with --every 1.", min=1),
 ]
 CsvFile = Annotated[Path | None, _written(help="A table to write, a CSV file.")]
 PngFile = Annotated[
@@ -65,7 +65,7 @@ def predict_command(
 ) -> None:
     """Say which classes videos show, with the clips that `tb eval` takes.
 
-    A bad video is named, and the rest goes on. --every cuts each video into stretches; hours of
+    A bad video is named, and the others go on. --every cuts each video into stretches; hours of
     video take no more memory than minutes.
     """
     progress = Console(stderr=True)
@@ -106,7 +106,7 @@ def _left_out(predictions: "list[Prediction]") -> str:
 
 
 def _say_export(run: Path) -> None:
-    """Names the export of a checkpoint. An export itself is the end of the way."""
+    """Names the export of a checkpoint as the next command. After an export there is none."""
     from tb.weights.export import SUFFIX
 
     if run.suffix != SUFFIX:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from shards.summary import Summary
 
 _MIB = 1 << 20
-# The columns of a pipe, because Rich's 80 would break long paths in two.
+# The width where the output is a pipe. Rich's 80 columns would break long paths in two.
 _PIPE_WIDTH = 160
 
 

@@ -27,7 +27,7 @@ StageName = Annotated[
 ]
 AllLabels = Annotated[
     bool,
-    typer.Option("--all-labels", help="Learn from all training videos, not the labelled ones."),
+    typer.Option("--all-labels", help="Learn from all training videos, not only labelled ones."),
 ]
 
 

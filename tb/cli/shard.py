@@ -81,7 +81,7 @@ Strict = Annotated[bool, _running("--strict", help="Stop at the first bad video.
 
 
 class _SourceCommand(Command):
-    """Lets `--ray` stand without an address, which Typer does not offer."""
+    """Allows `--ray` without an address, which Typer alone does not offer."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         full = list(args)

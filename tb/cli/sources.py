@@ -125,7 +125,8 @@ def csv(
 def ucf101(
     root: Root,
     annotations: Annotated[
-        Path | None, typer.Option(help="Folder of the official lists; they must agree.")
+        Path | None,
+        typer.Option(help="Folder of the official lists; they must agree with the files' names."),
     ] = None,
     follow_links: FollowLinks = False,
 ) -> "Dataset":

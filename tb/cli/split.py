@@ -97,7 +97,7 @@ def _print_choice(choice: "LabelChoice") -> None:
 
 
 def _settings(path: Path, split: LabelledSplitOption, split_number: int) -> list[str]:
-    """The settings under which training takes the list."""
+    """The settings with which training uses the list."""
     settings = [f"labels.file={_as_yaml(str(path))}"]
     if split != LabelledSplitOption.TRAIN:
         settings.append(f"labels.split={split.value}")

@@ -98,7 +98,7 @@ def baseline(
     preset: Preset = None,
     set_: Set = None,
 ) -> None:
-    """Train with another semi-supervised method, on the student's network, labels and steps."""
+    """Train with another semi-supervised method; network, labels and steps are the student's."""
     api.train(method.value, shards=shards, out=out, preset=preset, settings=set_ or [], name=name)
     _say_evaluation_of(method.value, name, shards, out, preset, set_)
 
@@ -132,7 +132,7 @@ def method(
 
 @train_app.command()
 def supervised(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Train the student's network on the labelled videos alone, for as many steps."""
+    """Train the student's network on the labelled videos alone, for the student's number of steps."""
     api.train(StageKind.SUPERVISED, shards=shards, out=out, preset=preset, settings=set_ or [])
     say_evaluation(StageKind.SUPERVISED.value, shards, out)
 
@@ -147,7 +147,7 @@ def train_all(
 ) -> None:
     """Train every stage in order and the baseline, evaluate them and write the report.
 
-    Run it again after an interruption: finished stages are kept, a started one goes on.
+    Run it again after an interruption: finished stages are kept, and an unfinished one goes on.
     """
     report = api.train(
         api.ALL, shards=shards, out=out, preset=preset, settings=set_ or [], jobs=jobs
