@@ -1,4 +1,4 @@
-"""Loads settings: the defaults, then a preset, then `--set`. Remembers those of a work folder.
+"""Loads settings: the defaults, then a preset, then `--set`. A work folder remembers its settings.
 
 An unknown key is refused with the nearest known one. The resolved settings are saved with each run.
 """
@@ -23,7 +23,7 @@ from tb.config.sections import Compile, Config, Machine
 CONFIG = "config.yaml"
 _PRESETS_PACKAGE = "tb.presets"
 _PRESET_SUFFIXES = (".yaml", ".yml")
-# Settings that may have a mapping as their value: it is not a section, and is replaced as a whole.
+# Settings whose value may be a mapping. It is no section, and it is replaced as a whole.
 _MAPPINGS = {
     "backbone": "{OPTION: VALUE, ...}",
     "normalization": "{mean: [R, G, B], std: [R, G, B]}",
@@ -74,7 +74,7 @@ def work_config(work: Path, preset: str | None, overrides: Sequence[str]) -> Con
 
 
 def remember_config(work: Path, config: Config) -> None:
-    """Makes these settings WORK/config.yaml, so that later commands need no preset."""
+    """Writes these settings to WORK/config.yaml, so that later commands need no preset."""
     path, text = work / CONFIG, dump_yaml(config)
     # Stages that run side by side share the folder.
     with locked(work / ".lock", f"{work}: another process holds it", patience_s=60):
@@ -127,8 +127,8 @@ def _refuse_unused(config: Config) -> None:
         )
     if machine.max_kept_batches is not None and machine.in_process:
         raise InputError(
-            f"machine.max_kept_batches is {machine.max_kept_batches}, but machine.in_process"
-            " is true and it is for the loader process: --set machine.in_process=false, or"
+            f"machine.max_kept_batches is {machine.max_kept_batches}, but it is for a loader"
+            " process, and machine.in_process is true: --set machine.in_process=false, or"
             " machine.max_kept_batches=null"
         )
     if machine.compile_mode != plain.compile_mode and machine.compile == Compile.OFF:
@@ -166,7 +166,7 @@ def dump_yaml(config: Config) -> str:
 
 
 def _preset_chain(preset: str | None) -> list[tuple[str, Tree]]:
-    """A preset after those that it builds on; `base` names another preset, or a file beside it."""
+    """The presets that a preset builds on (`base`: a preset, or a file beside it), then itself."""
     chain: list[tuple[str, Tree]] = []
     while preset is not None:
         if preset in [name for name, _ in chain]:
@@ -239,7 +239,7 @@ def _merge(tree: Tree, changes: Tree, source: str, prefix: str = "") -> None:
 
 
 def _elsewhere(key: str) -> str:
-    """A hint where the key is: `optim.lr`, for example, is in three sections."""
+    """A hint that names the sections with this key; `optim.lr`, for example, is in three."""
 
     def paths(tree: Tree, prefix: str = "") -> Iterator[str]:
         for name, value in tree.items():

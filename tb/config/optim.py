@@ -1,4 +1,4 @@
-"""The section `optim` of every stage: its steps, and how they change the weights."""
+"""The section `optim` of every stage: how many steps it has, and how they change the weights."""
 
 from enum import StrEnum
 
@@ -30,22 +30,22 @@ class Optim(BaseModel):
 
     Attributes:
         steps: Steps of the stage.
-        batch_size: Videos of a step and stream, over all processes together.
-        clips_per_video: Windows that an epoch has of each video, in every stream; for long videos.
-            An epoch has that many times as many steps, which `patience` and `select` count.
+        batch_size: Videos of one stream in a step, over all processes together.
+        clips_per_video: Windows of each video in an epoch, in every stream; for long videos. An
+            epoch then has that many times as many steps; "plateau" and "best" use such epochs.
         lr: The learning rate after the warm-up.
         weight_decay: Adam's weight decay.
         warmup_steps: Steps over which the rate rises linearly.
-        schedule: The rate after the warm-up. "plateau" halves it when the loss stays, "cosine" lets
-            it fall to zero at the last step, "constant" keeps it.
+        schedule: The rate after the warm-up. "plateau" halves it when the loss stops falling,
+            "cosine" lets it fall to zero at the last step, "constant" keeps it.
         patience: Looks without a lower loss before "plateau" halves the rate.
-        plateau_steps: "plateau" looks at the loss after whole epochs of at least so many steps
-            together. It takes their mean, because the loss of a few steps is mostly noise.
+        plateau_steps: "plateau" looks at the loss after whole epochs that have at least this many
+            steps together. It takes their mean loss, because that of few steps is mostly noise.
         plateau_threshold: The share by which a loss must be below the lowest one so far to count as
             lower, in [0, 1).
         plateau_floor: The lowest rate of "plateau", as a share of `lr`, in (0, 1].
-        accumulate: Pieces of a batch, one after the other. The gradient is the mean over the
-            pieces, but batch norm and the losses that compare videos see one piece at a time.
+        accumulate: Pieces of a batch, which run one after the other. The gradient is the mean over
+            the pieces, but batch norm and the losses that compare videos see one piece at a time.
         clip_norm: The largest norm of the gradient. Null: no limit.
         ema_decay: With a decay, the result is a running mean of the weights.
         select: Which weights are the result: those after the "last" step, or after the epoch with

@@ -47,8 +47,8 @@ class Labels(_Section):
         seed: Seeds the choice of the labelled videos.
         file: A list of the labelled videos, as `tb split` makes one. It replaces `percent` and
             `seed`.
-        with_hidden: Allow what reads the labels of unlabelled videos, for analysis: the student
-            with `student.teachers` "oracle".
+        with_hidden: Allow a student that reads the labels of unlabelled videos, for analysis only:
+            `student.teachers` "oracle".
         validation: The share of the labelled videos that no classifier trains on, in [0, 1). With
             such videos, "plateau" and "best" use the loss on them.
         split: "train", or "pool" (HMDB51: all videos that are not for testing).
@@ -101,10 +101,10 @@ class Clips(_Section):
     augment: Augment
 
     def frame_settings(self) -> dict[str, Any]:
-        """What decides which frames a clip shows, and its size.
+        """The settings that decide which frames a clip shows, and its size.
 
-        A null `stride_s` is left out: this is part of digests of results, and a setting that is
-        not used must not change them.
+        A null `stride_s` is left out: digests of results include these settings, and a setting
+        that is not used must not change a digest.
         """
         left_out = {"augment"} if self.stride_s is not None else {"augment", "stride_s"}
         return self.model_dump(mode="json", exclude=left_out)
@@ -120,10 +120,10 @@ class Pretrain(_Section):
         pooled_reduction: How L_D1 is reduced: "mean" over videos and anchors, "sum" over the videos
             of a batch and mean over anchors (released code), or "anchor-sum" over a video's anchors
             and mean over videos.
-        num_queued: Videos of earlier batches that are further negatives of L_I, two for each anchor
-            and video. 0: the other videos of the batch alone, as in the paper.
-        mask_reflected: Leave videos whose window was extended by reflection out of L_D1 and L_D2:
-            their late clips show the early ones backwards.
+        num_queued: Videos of earlier batches that are further negatives of L_I. Each gives two
+            negatives to an anchor. 0: only the other videos of the batch, as in the paper.
+        mask_reflected: Leave videos whose window was extended by reflection out of L_D1 and L_D2,
+            because their late clips show the early ones backwards.
     """
 
     clips: Clips = Clips(num_frames=16, stride=1, size_px=224, augment=PRETRAIN_AUGMENT)
@@ -167,12 +167,12 @@ class Student(_Section):
             similarity, as the paper does. "stretched" maps these scores linearly onto 0 to 1 over
             the training set. "calibrated" maps them by a rising function that is fitted on the
             labelled videos (`tb.method.calibration`). "equal" gives both the same weight.
-            "invariant" and "distinctive" use one teacher alone. "oracle" uses the better one for
-            each video by its label, hidden ones included, if `labels.with_hidden` allows it.
+            "invariant" and "distinctive" use one teacher alone. "oracle" uses the teacher that is
+            better by the video's label, hidden labels included; it needs `labels.with_hidden`.
         omega: Weight of the distance to the teachers' mixture, a mean over labelled and unlabelled
             videos together. The released code has 50 times a mean over labelled videos and classes
-            and 100 times one over unlabelled videos and classes. With K classes, omega is worth
-            K omega / 2 of its units on either half.
+            and 100 times one over unlabelled videos and classes. With K classes, our omega is like
+            a factor of K omega / 2 there, on either half.
         distance: The distance between the student and the mixture: "l2", "kl" or "js".
     """
 
@@ -199,8 +199,10 @@ class Baselines(_Section):
         weak: Augmentation of FixMatch's weak view.
         strong: Augmentation of FixMatch's strong view.
         consistency_weight: Mean Teacher's weight of sum_k (p - q)^2, after its ramp-up.
-        rampup_share: The first share of the steps, in [0, 1]. Over it, Mean Teacher's weight rises.
-        ema_decay: Decay of the running mean of the weights; for Mean Teacher, during the ramp-up.
+        rampup_share: The share of the steps, from the first one, in which Mean Teacher's weight
+            rises, in [0, 1].
+        ema_decay: Decay of the running mean of the weights, for Mean Teacher (during the ramp-up)
+            and for registered methods that have such a mean.
         late_ema_decay: Mean Teacher's decay after the ramp-up.
     """
 
@@ -231,15 +233,15 @@ _UNQUOTED = BeforeValidator(lambda x: {True: "on", False: "off"}[x] if isinstanc
 class Machine(_Section):
     """How to run: device, precision, checkpoints, trackers.
 
-    Only `seed`, `order`, `engine`, `amp`, `compile`, `compile_mode`, `sync_bn` and `num_threads`
-    can change a result; where videos are bad, `on_error` can too.
+    Only `seed`, `order`, `engine`, `dali_views`, `amp`, `compile`, `compile_mode`, `sync_bn` and
+    `num_threads` can change a result. If videos are bad, `on_error` can too.
 
     Attributes:
         seed: Seeds networks, order and augmentation.
         order: How training videos are shuffled. "windowed" reads eight shards at a time, for remote
             or spinning storage.
-        cache: Whether remote shards are copied to this machine. False, for remote shards only,
-            requests the bytes that are shown, again in each epoch.
+        cache: Whether remote shards are copied to this machine. False (for remote shards only)
+            requests just the bytes that are shown, and requests them again in each epoch.
         device: A torch device, or "auto".
         engine: The loader's engine, or "auto". A run keeps the engine that it began with.
         on_error: "raise" ends training at the first video that cannot be read or decoded. "skip"
@@ -253,11 +255,11 @@ class Machine(_Section):
         lookahead_mb: The memory that a loader's batches in work may take, MiB; at least two batches
             are in work. Not for the engine dali. Null: the default of `open_loader`.
         max_kept_batches: How many batches a training stream may keep in the memory that it shares
-            with the loader process; it gets copies of further ones. Not for the engine dali. Null:
+            with the loader process; further batches are copied. Not for the engine dali. Null:
             the default of `open_loader`.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
-        tune: Lets the DALI engine try a few layouts before a stage. With engine "auto", first the
-            faster of its usual layout and fused is found; fused has no layouts to try.
+        tune: Lets the DALI engine try a few layouts before a stage. With engine "auto", dali in its
+            usual layout is first compared with fused. If fused is faster, no layout is tried.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
         dali_views: What makes the views in the DALI engine: "operators", or "kernel". They round
             differently. Null: what a run began with; for a new run operators, or with `tune` what
@@ -268,8 +270,8 @@ class Machine(_Section):
             graphs, which the engine dali does not allow.
         activation_checkpointing: Recompute activations in the backward pass, to save memory.
         sync_bn: Batch norm over all processes (GPUs only).
-        log_steps: The losses leave the device every so many steps, and at the latest before a
-            checkpoint. It changes no number; a small value makes a GPU wait more often.
+        log_steps: Steps after which the losses are copied from the device; this also happens
+            before a checkpoint. It changes no number. A small value makes a GPU wait more often.
         checkpoint_steps: Steps between checkpoints.
         keep_last: How many checkpoints stay; with more than one they have numbered names too.
         tensorboard: Whether to write TensorBoard's files.
@@ -315,7 +317,7 @@ class Machine(_Section):
         return Skip(max_bad_share=self.max_bad_share) if self.may_skip else "raise"
 
     def limit_threads(self) -> None:
-        """Gives torch its `num_threads` in this process."""
+        """Sets torch's number of threads in this process to `num_threads`, if that is given."""
         if self.num_threads is not None:
             import torch
 
@@ -329,7 +331,7 @@ class Config(_Section):
     """All settings; each stage reads its part.
 
     Attributes:
-        backbone: The network with which every stage begins.
+        backbone: The backbone of every stage's network.
         normalization: The last step of every clip of every stage: "kinetics", "pytorchvideo",
             "imagenet", "none" (RGB in [0, 1]), or {mean: [R, G, B], std: [R, G, B]}.
         augmentation: The qualified name of a registered augmentation, which is the last step of
@@ -349,10 +351,10 @@ class Config(_Section):
     machine: Machine = Machine()
 
     def input_settings(self) -> dict[str, Any]:
-        """What results depend on beside clips.
+        """The settings outside `clips` on which results depend.
 
-        A null normalization is left out: this is part of digests of results, and a setting that is
-        not used must not change them.
+        A null normalization is left out: digests of results include these settings, and a setting
+        that is not used must not change a digest.
         """
         found = self.model_dump(mode="json", include={"normalization"})
         return {} if self.normalization is None else found

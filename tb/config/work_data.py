@@ -1,4 +1,4 @@
-"""A work folder's memory of its data: WORK/data.json says where the shards are."""
+"""Where the shards of a work folder are: WORK/data.json remembers it."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ DATA = "data.json"
 
 
 def remember_data(work: Path, manifest: Manifest) -> None:
-    """Makes these shards WORK/data.json, so that `tb views WORK` finds them."""
+    """Writes where these shards are to WORK/data.json, so that `tb views WORK` finds them."""
     path = work / DATA
     shards = manifest.url or str(manifest.root.resolve())
     text = json.dumps({"shards": shards, "digest": manifest.digest}, indent=2) + "\n"
@@ -24,8 +24,8 @@ def remembered_data(work: Path) -> Manifest:
     """The shards that the runs in a work folder were trained on.
 
     Raises:
-        InputError: It remembers none, they are gone, or others lie there now. New videos that were
-            added since (`tb shard --append`) do no harm.
+        InputError: WORK remembers no shards, or they no longer exist, or other shards are in their
+            place. Videos that were added since then (`tb shard --append`) are no error.
     """
     path = work / DATA
     try:
@@ -45,7 +45,7 @@ def remembered_data(work: Path) -> Manifest:
 
 
 def other_data(manifest: Manifest, digest: str) -> str | None:
-    """What to say where a result belongs to other data than `manifest`.
+    """What to say to the user if a result belongs to other data than `manifest`.
 
     Args:
         manifest: The shards that the user named.

@@ -66,7 +66,7 @@ def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
     return read_manifest(out / "shards")
 
 
-# The medium size has three times as many videos, and takes three times as many steps.
+# The medium size has three times as many training videos, and takes three times as many steps.
 _SIZE_SETTINGS = {
     "tiny": [
         "labels.percent=50",

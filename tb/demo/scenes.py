@@ -36,7 +36,7 @@ def choose_scene(class_name: str, rng: np.random.Generator) -> str:
 def draw_scene(scene: str, height_px: int, width_px: int, rng: np.random.Generator) -> np.ndarray:
     """(H, W) what a scene of `SCENES` adds to a background, between -40 and 40 of 255.
 
-    Place and width of its parts are random.
+    The positions of its parts are random, and the widths of waves too.
     """
     y = np.arange(height_px)[:, None]
     x = np.arange(width_px)[None, :]

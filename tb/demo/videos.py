@@ -16,11 +16,11 @@ a temporally distinctive representation is needed:
 Behind the object is a scene. An appearance class has a scene of its own in most of its videos, as
 in real action sets. A motion class has any scene (`tb.demo.scenes`).
 
-Phase, speed, size, position, colours, background texture, camera shake and length are random. Every
-motion visits the same states in both directions of time, so no single frame shows which motion
-class it is. A cycle is longer than the 64-frame window of pretraining, because two clips of a
-window that show the same state could not be told apart, which L_D asks for. Some videos are shorter
-than the window.
+Phase, speed, size, position, colours, background texture, camera shake and length are random. The
+two classes of a pair pass through the same states in opposite order, so a single frame does not
+tell them apart. A cycle is longer than the 64-frame window of pretraining. Otherwise two clips of a
+window could show the same state, and L_D asks a network to tell the clips apart. Some videos are
+shorter than the window.
 """
 
 from collections.abc import Callable
