@@ -132,7 +132,7 @@ def method(
 
 @train_app.command()
 def supervised(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Train the student's network on the labelled videos alone, for as many steps as the student."""
+    """Train the student's network on the labelled videos alone, for the student's steps."""
     api.train(StageKind.SUPERVISED, shards=shards, out=out, preset=preset, settings=set_ or [])
     say_evaluation(StageKind.SUPERVISED.value, shards, out)
 

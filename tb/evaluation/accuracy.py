@@ -30,8 +30,8 @@ class Evaluation:
         class_top1: Top-1 of each class; None for a class without videos.
         confusion: Counts of videos, as `confusion[label][prediction]`.
         source: What the numbers depend on: checkpoint, data and settings.
-        num_peeks: Readings of the split so far that were declared as peeks.
-        num_readings: Readings of the split so far with this stage, by whatever command.
+        num_peeks: Readings of this kind (`Reading`) so far that were declared as peeks.
+        num_readings: Readings of the split so far with this stage, by any command.
     """
 
     stage: str
@@ -103,7 +103,7 @@ class ClassRow:
         num_videos: Its videos.
         top1: The share predicted right, in [0, 1]; None without videos.
         mistaken_for: The wrong class that was predicted most often; None without mistakes.
-        num_mistaken: How often it was predicted.
+        num_mistaken: How often that wrong class was predicted.
     """
 
     name: str
@@ -147,7 +147,7 @@ def write_evaluation(path: Path, result: Evaluation) -> None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """The content of an eval-SPLIT.json; None where there is none, or one of another version."""
+    """The evaluation in a file; None if there is no file, or one of another version."""
     return evaluation_from(json.loads(path.read_text())) if path.is_file() else None
 
 

@@ -23,18 +23,18 @@ def evaluation_loader(
     *,
     on_error: Literal["raise"] | Skip = "raise",
 ) -> Loader:
-    """Videos in the manifest's order, each as many clips of one decode; the caller closes it.
+    """A loader of videos in the manifest's order, with many clips of each; the caller closes it.
 
     Args:
         manifest: The data set.
         config: Says which clips (`tb.weights.classifier_input`), and how to run.
         subset: The videos.
         world: The processes that share the videos. Default: this process has all of them.
-        on_error: What happens to bad videos. A number about a split is about all of its videos, so
-            only training's validation leaves any out.
+        on_error: What happens to bad videos. Accuracies and features of a split are about all of
+            its videos, so they need "raise".
 
     Raises:
-        InputError: There are none.
+        InputError: There are no such videos.
     """
     world = world or World()
     return open_loader(
@@ -60,7 +60,7 @@ def evaluation_loader(
 def video_means(
     loader: Loader, forward: Callable[[Tensor], Tensor], title: str, *, quiet: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The output of a network for every video, averaged over the video's clips.
+    """A network's output for every video, averaged over the video's clips.
 
     Args:
         loader: An `evaluation_loader`.

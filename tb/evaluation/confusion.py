@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-# With more classes than these, the picture leaves out its numbers, and its names.
+# With more classes than this, the picture leaves out the counts, and the names.
 _MAX_COUNTS, _MAX_NAMES = 20, 120
-# Names of classes are not formulas, whatever dollar signs they have.
+# A dollar sign in the name of a class does not begin a formula.
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "text.parse_math": False}
 
 

@@ -1,8 +1,8 @@
 """What linear probes say about labelled videos that they have not learned from.
 
-The labelled videos are dealt out to folds. The probe that judges the videos of a fold learns from
-all others. So each labelled video gets a prediction as an unlabelled one would, and training's own
-labels are enough.
+The labelled videos are divided into folds. The probe that judges the videos of a fold learns from
+all other folds. So a labelled video is predicted as an unlabelled one would be, without its label,
+and no other labels than those of training are needed.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,20 @@ from tb.evaluation.probes import linear_probabilities
 
 NUM_FOLDS = 5
 NO_FOLD = -1
-"""The fold of the only video of its class: no probe that has not seen it knows the class."""
+"""The fold of the only video of its class: no other video can teach a probe this class."""
 
 
 def fold_numbers(keys: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
     """The fold of each video; the videos of a class are spread evenly over the folds.
 
-    Videos of one group (takes of one scene) may be in different folds, as they may be labelled and
-    unlabelled: a probe meets the held-out videos as the teachers meet the unlabelled ones.
+    Videos of one group (takes of one scene) may be in different folds, because one of them may be
+    labelled and another unlabelled: the held-out videos are to the probes what the unlabelled ones
+    are to the teachers.
 
     Args:
         keys: (N,) unique names.
         labels: (N,) int64.
-        seed: Another seed gives independent folds.
+        seed: Seeds the choice of the folds.
 
     Returns:
         (N,) int64 in [0, NUM_FOLDS), or `NO_FOLD`. It depends only on (seed, key, label) and on the

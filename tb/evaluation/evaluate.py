@@ -58,7 +58,8 @@ def evaluate(
 
     Raises:
         InputError: The stage has no classifier, is not trained, or is of another backbone or other
-            classes; or the split is empty; or it was read already and `peek` is False.
+            classes; or the split is empty; or it was read already with other weights, data or
+            settings, and `peek` is False.
     """
     folder = work / stage
     if not (folder / CHECKPOINT).is_file():

@@ -1,7 +1,8 @@
 """The record of the readings of a split with a trained stage: WORK/STAGE/evaluations.jsonl.
 
-Held-out videos are for one reading, because a choice made by a second one fits them. A reading with
-other weights or settings must be declared (`peek`), and the record keeps it.
+Held-out videos are for one reading. If two readings led to a choice, the choice would be fitted to
+these videos. So a reading with other weights or settings must be declared (`peek`), and the record
+keeps it.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ LOG = "evaluations.jsonl"
 
 
 class Reading(StrEnum):
-    """What a split is read for; each has one reading."""
+    """What a split is read for. Each purpose has one reading."""
 
     EVALUATION = "eval"
     KNN_PROBE = "probe knn"
@@ -85,7 +86,7 @@ def log_reading(
 
 
 def num_readings(folder: Path, split: str) -> int:
-    """How often the split was read with the stage in `folder`, whatever its weights were."""
+    """How often the split was read with the stage in `folder`, under any of its weights."""
     return len(_readings(folder, split))
 
 

@@ -1,6 +1,6 @@
-"""What the probes do where the caller says nothing.
+"""The default values of the probes' arguments.
 
-This module imports nothing, because the command line names these values before it loads torch.
+This module imports nothing, because the command line needs these values before it loads torch.
 """
 
 DEFAULT_K = 20

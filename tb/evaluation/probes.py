@@ -1,6 +1,6 @@
 """Measures a frozen backbone's features: k-NN, a linear classifier, video retrieval.
 
-The gallery (the videos to learn from, or to find) are training videos. The queries are the videos
+The gallery holds the videos to learn from, or to find: training videos. The queries are the videos
 of `evaluation.split`.
 """
 
@@ -209,7 +209,7 @@ def linear_probabilities(
 def fit_logistic(
     features: Tensor, labels: Tensor, num_classes: int, *, l2: float
 ) -> tuple[Tensor, Tensor]:
-    """The one minimum of mean cross entropy + l2 / 2 |weight|^2, by L-BFGS.
+    """The unique minimum of mean cross entropy + l2 / 2 |weight|^2, by L-BFGS.
 
     Args:
         features: (N, C) of about unit scale.

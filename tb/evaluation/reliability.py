@@ -1,4 +1,4 @@
-"""Reliability: are predictions right as often as they are sure?"""
+"""Reliability: does the confidence of predictions agree with how often they are right?"""
 
 from dataclasses import dataclass
 

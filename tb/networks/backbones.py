@@ -1,4 +1,4 @@
-"""Backbones, by name, by PyTorchVideo's options, or registered. Every network begins with one.
+"""Backbones: by name, by PyTorchVideo's options, or registered. Every network begins with one.
 
 Every backbone maps (N, 3, T, H, W) to (N, C, 4, 1, 1): four temporal slices. The pooled feature is
 their mean, so one forward pass gives the pooled and the unpooled embeddings.
@@ -49,7 +49,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
-        self.identity = type(trunk).__name__  # until `build_backbone` knows the setting
+        self.identity = type(trunk).__name__  # until `build_backbone` sets it
         self.stock_head = stock_head
         self.stock_input = stock_input
         self.trunk = trunk
@@ -83,7 +83,7 @@ def register_backbone(build: BuildsBackbone) -> BuildsBackbone:
             the same seed of torch must return the same weights.
 
     Raises:
-        InputError: It does not stand at the top level of a module.
+        InputError: It is not at the top level of a module.
     """
     _REGISTERED.add(build)
     return build
@@ -96,7 +96,7 @@ def registered_backbone_name(build: Callable[[], Backbone]) -> str:
 
 def _pytorchvideo_resnet() -> Callable[..., Any]:
     with warnings.catch_warnings():
-        # Its dependencies warn at import about their own calls (torch.jit, pkg_resources).
+        # At import, its dependencies warn about their own calls (torch.jit, pkg_resources).
         warnings.simplefilter("ignore")
         from pytorchvideo.models.resnet import create_resnet
 

@@ -96,10 +96,10 @@ class TrainedClassifier(nn.Module):
         Args:
             videos: A file, a folder with videos, (F, H, W, 3) uint8 RGB frames of one video, or a
                 list of these.
-            every_s: Answers for each so many seconds of a file, as if each stretch were a video. An
-                hour of video takes as much memory as a minute.
-            clips: Clips of a video, or of a stretch. None: as many as evaluation takes, and one
-                from the middle of each stretch.
+            every_s: Seconds of a file for each answer, as if each such stretch were a video. An
+                hour of video takes as much memory as a minute. None: one answer for each video.
+            clips: Clips for each answer. None: as many as evaluation takes for a whole video, and
+                one from the middle of a stretch.
             engine: "fused", "reference", or "auto" for fused.
 
         Raises:
@@ -121,7 +121,7 @@ class TrainedClassifier(nn.Module):
         clips: int | None = None,
         engine: str = "auto",
     ) -> Iterator[Prediction | BadVideo]:
-        """Yields what `predict` returns as it is found. A bad video is named, and the rest goes on.
+        """Yields the answers of `predict` one by one, and a `BadVideo` for a video without answer.
 
         Raises:
             InputError: An argument is unusable.
@@ -136,7 +136,7 @@ class TrainedClassifier(nn.Module):
         things = [videos] if isinstance(videos, str | PathLike | np.ndarray) else list(videos)
         if every_s is not None:
             render = renderer(self.shown, 1 if clips is None else clips, engine)
-            # As it is written: the float 0.2 is a little above 1/5, and would end frames late.
+            # As it is written: the float 0.2 is a little above 1/5, and a stretch would end late.
             return self._each_stretch(things, render, Fraction(str(every_s)))
         return self._each_video(things, renderer(self.shown, clips, engine))
 
@@ -167,7 +167,7 @@ class TrainedClassifier(nn.Module):
                 yield BadVideo(video=video_name(path), reason=str(error))
 
     def _answers(self, several: Sequence[ShownClips]) -> list[Prediction]:
-        """The mean over the clips of each."""
+        """An answer for each: the mean of the probabilities over its clips."""
         clips = torch.cat([one.clips.flatten(0, 1) for one in several]).to(self.device)
         each = self(clips)
         means = each.view(len(several), -1, each.shape[1]).mean(1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""`Prediction`: what a classifier says of a video or a stretch of it, for people and machines."""
+"""`Prediction`: a classifier's answer for a video or a stretch of it; answers as CSV and JSON."""
 
 import csv
 import io
@@ -46,7 +46,7 @@ class BadVideo:
 
     Attributes:
         video: Its path as it was found.
-        reason: Why, in one line that names it.
+        reason: Why, in one line that names the video.
     """
 
     video: str

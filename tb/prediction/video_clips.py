@@ -51,7 +51,7 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
     """The given files, and all videos in the given folders and below, by name.
 
     Raises:
-        InputError: There is nothing of that name, or no video in a folder.
+        InputError: A file or folder does not exist, or a folder has no videos.
     """
     found = []
     for place in places:
@@ -79,9 +79,8 @@ def whole_video(path: Path, render: Render) -> ShownClips:
         InputError: The file cannot be decoded; the message has its path.
     """
     num_frames = None
-    rendered = partial(
-        render.footage, key=video_name(path)
-    )  # the key is for errors: nothing is drawn
+    # The key is for errors only, because nothing is random here.
+    rendered = partial(render.footage, key=video_name(path))
     with naming_errors(path):
         while True:
             with open_upright(path) as video:
@@ -95,7 +94,7 @@ def whole_video(path: Path, render: Render) -> ShownClips:
                 if num_frames == promised:
                     end_s = float(num_frames / video.fps)
                     return ShownClips(video=video_name(path), begin_s=0.0, end_s=end_s, clips=clips)
-            # The packets promised another number, so the clips were those of another length.
+            # The packets promised another number of frames, and the clips were chosen for it.
 
 
 def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[ShownClips]:
@@ -113,7 +112,7 @@ def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[ShownCl
         while not frames.is_over():
             number += 1
             end = max(begin + 1, ceil(number * every_s * video.fps))
-            # After the promised end, a stretch counts as a whole one.
+            # After the promised end, a stretch counts as complete.
             length = min(end, video.num_promised if begin < video.num_promised else end) - begin
             stretch = islice(frames, end - begin)
             clips = rendered(_filled(stretch), length, video.size)[GROUP]
@@ -150,7 +149,7 @@ def clips_of_frames(frames: np.ndarray, render: Render) -> ShownClips:
 
 
 def renderer(shown: ClassifierInput, num_clips: int | None, engine: str) -> Render:
-    """What makes these clips; `num_clips` replaces the number of clips.
+    """The `Render` that makes these clips; `num_clips` replaces the number of clips.
 
     Raises:
         InputError: The number of clips or the engine is unusable.
@@ -172,7 +171,7 @@ def naming_errors(path: Path) -> Iterator[None]:
 
 
 class _Counted(Iterator[VideoFrame]):
-    """Frames, of which those that were read are counted."""
+    """An iterator over frames that counts those that were read."""
 
     def __init__(self, frames: Iterator[VideoFrame]) -> None:
         self._frames = frames
