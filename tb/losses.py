@@ -87,7 +87,7 @@ def _nt_xent(
         same = videos[:, None] == videos
         same.fill_diagonal_(False)  # a row's partner is its positive
         if weights is not None:
-            # Not for an anchor of weight 0: no row may be left for it, and 0 * -inf is NaN.
+            # Not for an anchor of weight 0: it may have no other row left, and 0 * -inf is NaN.
             same &= weights[:, None] != 0
         left_out = left_out | same.repeat(2, 2)
     logits = logits.masked_fill(left_out, float("-inf"))

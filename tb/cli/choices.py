@@ -93,7 +93,7 @@ def complete_preset(incomplete: str) -> list[str]:
 
 
 def complete_stage(incomplete: str) -> list[str]:
-    """The stages whose names begin with the text; a work folder may also hold other variants."""
+    """The stages whose names begin with the text; other folders of WORK are not completed."""
     return [kind.value for kind in StageKind if kind.startswith(incomplete)]
 
 

@@ -11,7 +11,7 @@ from tb.cli.options import Out, Picture, Preset, Set, Shards
 
 
 def report_command(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Write WORK/report.html and WORK/result.json from what the stages left."""
+    """Write WORK/report.html and WORK/result.json from the stages' results."""
     typer.echo(api.report(shards=shards, out=out, preset=preset, settings=set_ or []))
     say_next("predict", out, VIDEO)
 

@@ -38,7 +38,7 @@ def reproduce_command(
     ] = False,
     set_: Set = None,
 ) -> None:
-    """Train and evaluate every row of a table of the paper; print ours beside the published.
+    """Train and evaluate all rows of a paper's table; print ours beside the published numbers.
 
     Run it again after an interruption, or on further machines with the same --out: no row runs
     twice. --percents, --rows and --seeds may grow later; finished runs are kept.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Root = Annotated[Path, typer.Option(help="The folder with the class folders.")]
 MinPerClass = Annotated[int, typer.Option(help="Refuse classes with fewer videos.", min=1)]
 FollowLinks = Annotated[
-    bool, typer.Option("--follow-links", help="Also take videos outside the root that links reach.")
+    bool, typer.Option("--follow-links", help="Also follow links to videos outside the root.")
 ]
 Seed = Annotated[
     int, typer.Option(help="Seed of the order in the shards and of random splits.", min=0)

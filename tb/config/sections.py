@@ -184,7 +184,7 @@ class Student(_Section):
 
     @property
     def init_file(self) -> Path | None:
-        """The file that `init` names; None where it names a stage or no start."""
+        """The file that `init` names; None where it names a stage or "scratch"."""
         known = (FROM_SCRATCH, *SELF_SUPERVISED)
         return None if self.init in known else Path(self.init)
 
@@ -199,8 +199,8 @@ class Baselines(_Section):
         weak: Augmentation of FixMatch's weak view.
         strong: Augmentation of FixMatch's strong view.
         consistency_weight: Mean Teacher's weight of sum_k (p - q)^2, after its ramp-up.
-        rampup_share: The share of the steps, from the first one, in which Mean Teacher's weight
-            rises, in [0, 1].
+        rampup_share: The first part of the steps, as a share in [0, 1], in which Mean Teacher's
+            weight rises.
         ema_decay: Decay of the running mean of the weights, for Mean Teacher (during the ramp-up)
             and for registered methods that have such a mean.
         late_ema_decay: Mean Teacher's decay after the ramp-up.
@@ -262,8 +262,8 @@ class Machine(_Section):
             usual layout is first compared with fused. If fused is faster, no layout is tried.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
         dali_views: What makes the views in the DALI engine: "operators", or "kernel". They round
-            differently. Null: what a run began with; for a new run operators, or with `tune` what
-            is faster.
+            differently. Null: what the run began with; a new run takes operators, or with `tune`
+            the faster of both.
         amp: "auto" is bfloat16 on GPUs that have it, float16 on older ones, off on the CPU.
         compile: Whether torch.compile is used; "auto" is on for GPUs.
         compile_mode: The mode of torch.compile. "reduce-overhead" and "max-autotune" capture CUDA

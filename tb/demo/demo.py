@@ -1,8 +1,8 @@
 """`tb demo`: made-up videos, then the same steps as for real ones.
 
 It writes OUT/videos (real H.264 files; `tb.demo.videos` describes the classes), OUT/shards,
-OUT/work, report.html and result.json. `tb shard folder` and `tb train all --preset demo` on the
-same videos do the same.
+OUT/work, report.html and result.json. `tb shard folder` and `tb train all --preset demo` do the
+same with the videos of size "small"; the other sizes change a few settings.
 """
 
 import json

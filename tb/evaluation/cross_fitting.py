@@ -1,7 +1,7 @@
 """What linear probes say about labelled videos that they have not learned from.
 
 The labelled videos are divided into folds. The probe that judges the videos of a fold learns from
-all other folds. So a labelled video is predicted as an unlabelled one would be, without its label,
+all other videos. So a labelled video is predicted as an unlabelled one would be, without its label,
 and no other labels than those of training are needed.
 """
 
@@ -50,7 +50,7 @@ def held_out_probabilities(
     *,
     l2: float = DEFAULT_L2,
 ) -> Tensor:
-    """The prediction for each video by a linear probe that learned from the other folds.
+    """Each video's prediction by a linear probe that learned from all videos outside its fold.
 
     Args:
         vectors: (N, C) float32 features.

@@ -1,7 +1,7 @@
 """The record of the readings of a split with a trained stage: WORK/STAGE/evaluations.jsonl.
 
-Held-out videos are for one reading. If two readings led to a choice, the choice would be fitted to
-these videos. So a reading with other weights or settings must be declared (`peek`), and the record
+Held-out videos are for one reading, because a choice between the results of two readings is fitted
+to these videos. A reading with other weights or settings must be declared (`peek`), and the record
 keeps it.
 """
 
