@@ -30,7 +30,7 @@ class Batch:
         labels: (B,) int64 class indices, -1 where unlabelled or padding.
         keys: B video keys, "" for padding.
         valid: (B,) bool, False for padding and for skipped videos.
-        bad: The rows of skipped videos, known without asking the device.
+        bad: The places of skipped videos in the batch, known without asking the device.
         plan: What was drawn.
         times: Seconds that the workers spent on it.
     """
@@ -67,7 +67,7 @@ class Assembler:
     copies_views: bool = True
 
     def batches(self, rendered: Generator[Rendered]) -> Generator[Batch]:
-        """Yields one batch for each, in order. Closing the generator closes `rendered`.
+        """Yields one batch for each item, in order. Closing the generator closes `rendered`.
 
         Raises:
             LoaderError: While iterating: a bad video, or too many of them.
@@ -91,14 +91,14 @@ class Assembler:
         return TextColumn(self.manifest.table.column("key"))
 
     def _tensors(self, rendered: Generator[Rendered]) -> Generator[Transferred[Rendered]]:
-        """What is drawn, and its tensors: the bytes of labels and of `valid`, then the views."""
+        """Yields each item with its tensors: the bytes of labels and `valid`, then the views."""
         with closing(rendered):
             for one in rendered:
                 rows = one.plan.rows
                 valid = rows >= 0
                 valid[list(one.errors)] = False
                 labels = np.where(valid, self.labels[rows], -1)
-                # As one tensor they take one copy, and as bytes nothing is computed on the device.
+                # One tensor takes one copy. It holds bytes, so that the device computes nothing.
                 small = torch.from_numpy(np.concatenate([labels.view(np.uint8), valid.view("u1")]))
                 if self.copies is not None and self.device.type == "cuda":
                     small = small.pin_memory()

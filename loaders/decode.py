@@ -1,6 +1,6 @@
 """Decodes chosen frames of a video, and gives their Y, U and V planes, with PyAV.
 
-No RGB picture is made, because the engine includes YUV -> RGB in each view's colour matrix. A
+No RGB picture is made, because the engine `fused` converts only the pixels of the views to RGB. A
 frame's number is its place in presentation order.
 
 A video with a packet index comes as a window. Its packets go straight to a decoder that stays open,
@@ -43,7 +43,7 @@ _STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 _of_thread = threading.local()
 
 Footage = bytes | Window | Iterator[VideoFrame]
-"""What shows a video: a whole file, a window of it, or its decoded frames from the first one on."""
+"""The forms of a video: a whole file, a window of it, or its decoded frames from frame 0 on."""
 
 
 class DecodeError(Exception):
@@ -55,7 +55,7 @@ class Planes:
     """Where the 8-bit Y, U and V planes of N frames (4:2:0) lie, without a copy.
 
     Attributes:
-        frames: The frames, which own that memory.
+        frames: The frames, which own the memory of the planes.
         addresses: (N, 3) int64.
         strides: (N, 3) int64, bytes from one row to the next.
         luma_range: The luma of black and of white, uint8: (16, 235), or (0, 255) for full range.
@@ -98,8 +98,8 @@ def decoded_turns(
     before. Keep no frame, see `in_turns`.
 
     Args:
-        video: A window that holds these frames, a whole file, or frames that are decoded already;
-            an iterator of frames is left behind the last one that is wanted.
+        video: A window that holds these frames, a whole file, or frames that are decoded already.
+            From an iterator of frames, none is taken after the last wanted one.
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
         size: (height, width) of its pictures, in pixels.
@@ -125,15 +125,15 @@ def decoded_turns(
 
 
 def check_file(data: bytes, size: Sequence[int]) -> None:
-    """Checks a whole file before a decoder opens it that does not keep to our rules.
+    """Checks a whole file for a decoder (DALI's) that does not keep to our rules.
 
     Args:
         data: The file.
         size: (height, width) of its pictures, in pixels.
 
     Raises:
-        DecodeError: It is not a video of a known format, the header has another size, or does not
-            say which one of several video streams counts.
+        DecodeError: It is not a video of a known format, or its header has another size, or the
+            header does not say which one of several video streams counts.
     """
     try:
         with open_video(data) as (container, stream):
@@ -149,7 +149,7 @@ def check_file(data: bytes, size: Sequence[int]) -> None:
             " (height x width)"
         )
     if not is_clear:
-        # FFmpeg then compares what it has decoded to learn about the streams, and DALI does not.
+        # FFmpeg then chooses by what it has decoded of each stream, and DALI does not.
         raise DecodeError(
             "has several video streams, and its header does not mark one of them as the default:"
             " choose engine='fused', or another recipe than copy"
@@ -192,8 +192,8 @@ def count_frames(data: bytes, *, by_decoding: bool = False) -> FrameCount:
 
     Args:
         data: The file.
-        by_decoding: Decode all of them. Otherwise packets are counted, which is quick. Some files
-            have packets without a frame.
+        by_decoding: Whether to decode all of them. Otherwise packets are counted, which is quick,
+            but some files have packets without a frame.
 
     Raises:
         DecodeError: It is not a video, or has no frames.

@@ -8,7 +8,7 @@ from shards.errors import InputError
 def usable_device(device: str) -> torch.device:
     """The device with this name; "auto" is the GPU if there is one, otherwise the CPU.
 
-    A GPU has its number, because other threads have another current GPU.
+    The name of a GPU gets its number, because the current GPU may differ from thread to thread.
 
     Raises:
         InputError: The device cannot be used on this machine.

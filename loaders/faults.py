@@ -64,8 +64,8 @@ class FaultLog:
 
     Attributes:
         skip: The limits for skipping; None to raise at the first bad video.
-        num_videos: Videos that an epoch serves on this rank; one counts once for each clip.
-        clips_per_video: How often one counts.
+        num_videos: Videos that an epoch serves on this rank; a video counts once for each clip.
+        clips_per_video: How often a video counts.
         bad: Key -> reason of every video skipped so far.
     """
 

@@ -146,7 +146,8 @@ class Loader:
 
     def _rest_of_epoch(self, iteration: int) -> Generator[Batch]:
         self._check_newest(iteration)
-        # A consumer that counts batches stops after the last one, so its generator never ends.
+        # A consumer that counts batches stops after the last one. Its generator never ends, and the
+        # epoch may be over here.
         self._epoch, self._batch = self._position
         with closing(self.batches(self._epoch, self._batch)) as batches:
             for batch in batches:
@@ -234,7 +235,7 @@ class Loader:
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
         """Yields one epoch from batch `start` on: every video once over all ranks, the end padded.
 
-        With `clips_per_video`, every video comes that often.
+        With `clips_per_video` above 1, every video comes that many times.
 
         It does not move the loader's own position.
 
@@ -283,7 +284,7 @@ class Loader:
         return self._while_open(assembler.batches(rendered))
 
     def _while_open(self, batches: Generator[Batch]) -> Generator[Batch]:
-        """The batches. The next one is an error once the loader is closed."""
+        """Yields the batches; raises LoaderError at the next one once the loader is closed."""
         with closing(batches):
             self._check_open()
             for batch in batches:

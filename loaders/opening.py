@@ -1,4 +1,4 @@
-"""`open_loader`: opens a shards folder as a `Loader`. Every argument is checked here."""
+"""`open_loader` opens a shards folder as a `Loader`, and refuses unusable arguments."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -80,23 +80,23 @@ def open_loader(
 
         size_px: Overrides the output size of `views`.
         normalization: Overrides the last step of `views`: "kinetics", "pytorchvideo", "imagenet",
-            "none" for RGB in [0, 1], or a mean and a std.
-        dtype: The type of the views: "float32", "float16", or "uint8" for views in [0, 1].
+            "none" for RGB in [0, 1], or a `Normalization`.
+        dtype: The type of the views: "float32", "float16", or without normalization "uint8".
         device: A torch device, or "auto": CUDA where there is one.
 
-        engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto":
-            on a GPU that decodes these videos the faster of dali and fused, which is measured once
-            for each kind of views and kept; otherwise fused.
+        engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto".
+            On a GPU that decodes these videos, "auto" is the faster of dali and fused. The speeds
+            are measured once for each kind of views, and kept. Elsewhere "auto" is fused.
         num_workers: Number of threads; one per usable core by default.
-        in_process: Whether the threads run in this process. False starts the loader process, one
-            for all loaders of this process, where they do not slow down the training. By default
-            they run here if the device is the CPU, so that a short job does not wait for a process
-            to start. For dali these are the threads that read.
+        in_process: Whether the threads run in this process. With False they run in the loader
+            process, which all loaders of this process share. There they do not slow down the
+            training. By default they run in this process if the device is the CPU, so that a short
+            job does not wait for a process to start. For dali these are the threads that read.
         lookahead_mb: The memory that batches in work may take, in 2**20 bytes; not for dali. At
             least two batches are in work.
         max_kept_batches: For the loader process only, not for dali: how many batches of an
             iteration you may keep in the memory that both processes share, 2 by default. If you
-            keep more, you get copies of the further ones. Each takes the memory of a batch.
+            keep more, you get copies of the further ones. Memory is reserved for this many batches.
         layout: For dali only: the layout of its pipelines, or `TryLayouts()` to try a few layouts
             on the videos, which takes some seconds, or a `DaliViews` for a usual layout. Every
             layout gives the same batches; with `DaliViews.KERNEL` they are the same up to rounding.
@@ -131,7 +131,8 @@ def open_loader(
         layout=layout,
     )
     opened = partial(_opened, planner, making, subset.visible_labels(manifest))
-    # The loader itself reports bad videos. They are no reason for or against an engine.
+    # Bad videos are no reason for or against an engine, so the measurement skips them. The loader
+    # reports them later.
     measure = partial(_speed, partial(opened, Skip(max_bad_share=1.0)))
     return opened(
         skip,

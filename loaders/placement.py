@@ -52,7 +52,7 @@ class Making:
             object.__setattr__(self, "layout", one_of(DaliViews, "layout", self.layout))
 
     def open(self, planner: Planner, engine: EngineName) -> Producer:
-        """Opens what makes a planner's pixels with an engine.
+        """Opens the producer that makes a planner's pixels with an engine.
 
         Raises:
             InputError: An attribute means nothing for this engine, the engine cannot be used, or it

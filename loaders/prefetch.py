@@ -25,14 +25,14 @@ from shards.reader import ShardReader
 
 SHARDS_AHEAD = WINDOW_SHARDS
 """Shards that are fetched before they are needed: the whole next window of a windowed order."""
-# Enough to fill a line; the threads that decode fetch too.
+# Enough to keep a network connection busy; the threads that decode fetch too.
 _NUM_THREADS = 2
 
 
 class Prefetcher:
     """Gives a planner's plans, and fetches the shards that the next ones need.
 
-    While plans of a remote set are given, it has threads.
+    It has threads only while it gives plans of a remote set, and not for the order "global".
     """
 
     def __init__(self, planner: Planner, reader: ShardReader, *, num_batches_ahead: int) -> None:
@@ -117,14 +117,14 @@ class Prefetcher:
             try:
                 self._reader.fetch(shard, keep=held)
             except InputError:
-                pass  # The read that needs the shard meets it too, and knows the video.
+                pass  # The read that needs the shard gets the same error, and knows the video.
             except Exception as error:
                 run.failure = error
 
     def _wait_for_job(self) -> "tuple[_Iteration, int, list[int]] | None":
         """A run, the shard to fetch and those to keep; None when there is nothing more to do.
 
-        The thread then ends. A thread that waited would keep a loader that nobody refers to.
+        The thread then ends, because a waiting thread would keep a loader that nobody uses.
         """
         with self._changed:
             while self._is_open and self._runs:
@@ -142,7 +142,7 @@ class ShardsAhead:
     """Says which shard to fetch next.
 
     Attributes:
-        held: Shard -> its use: those that are read now, and those that were taken and come later.
+        held: Shard -> its use, for the shards that are read now and those that are fetched ahead.
     """
 
     def __init__(

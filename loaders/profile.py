@@ -14,7 +14,7 @@ from loaders.engines.engine import StageTimes
 
 # If the consumer waits for less than this share of the time, the loader keeps up.
 _KEEPS_UP = 0.05
-# Less than this share of the launches is worth a word.
+# If a training keeps less than this share of its launches, the report says what to change.
 _IS_KEPT = 0.9
 _APART = (
     "in_process=False (a run's machine.in_process) moves the loader to a process of its own, and "
@@ -42,9 +42,9 @@ class Profile:
         wait_s: Seconds during which the consumer waited for batches, a part of `wall_s`.
         stages: Seconds that the worker threads spent in reading, decoding and augmenting. With
             several workers their sum may exceed `wall_s`.
-        trainer_kept: The small operations that a thread of this process launches beside the loader
-            at full speed, over those that it launches alone; above 1 it is noise. What is lost
-            slows down each step of a training, also one that never waits for a batch.
+        trainer_kept: The small operations per second that a thread of this process launches beside
+            the loader at full speed, divided by those that it launches alone. More than 1 is noise.
+            The lost share slows down each step of a training, even if no step waits for a batch.
     """
 
     num_videos: int

@@ -41,8 +41,8 @@ class Render:
     """Renders single videos as some views, as the loader does.
 
     What is drawn for a video depends on (seed, epoch, number of its key, clip) and on nothing else.
-    The loader's number is the row of the manifest. So with `number` a key's row, the views are
-    those of `open_loader` with the same seed, in the same epoch.
+    The loader's number is the row of the manifest. So if `number` gives the row of a key, the views
+    are those of `open_loader` with the same seed, in the same epoch.
 
     Attributes:
         spec: The views.
@@ -83,14 +83,14 @@ class Render:
         self._renderer: RenderVideo | None = cpu_renderer(engine)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_renderer": None}  # compiled again, from the cache on disk
+        return {**self.__dict__, "_renderer": None}  # loaded again, from the cache on disk
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """A sample of the `webdataset` library with its views in the place of its video.
 
         Args:
-            sample: "__key__", and the encoded video under its extension, e.g. "mp4". In a "json" as
-                `tb shard` writes it, the number of frames and the frame rate are used.
+            sample: "__key__", and the encoded video under its extension, e.g. "mp4". A "json" as
+                `tb shard` writes it gives the number of frames and the frame rate.
 
         Returns:
             The other members as they were, and each group of views under its name.
@@ -126,8 +126,8 @@ class Render:
             key: A name, or the number itself on which its draws depend.
             epoch: The epoch, from 0.
             clip: Which of the loader's `clips_per_video`, from 0.
-            num_frames: How many frames it decodes to. None: as many as it has packets. If that is
-                too many, they are counted.
+            num_frames: How many frames it decodes to. None: as many as it has packets. If it cannot
+                be rendered with that number, its frames are counted by decoding.
             fps: Its frames per second, only for views with `stride_s`. None: as its header says.
 
         Raises:
@@ -163,7 +163,7 @@ class Render:
         clip: int = 0,
         fps: float | None = None,
     ) -> Views:
-        """The views of a video of which the number of frames and (height, width) are known.
+        """The views of a video whose number of frames and (height, width) are known.
 
         Views with `stride_s` need its `fps` too.
 
@@ -208,7 +208,7 @@ class Render:
 
 
 def _about(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """The "num_frames" and "fps" that the "json" of `tb shard` says; those that it has."""
+    """The "num_frames" and "fps" in the "json" of `tb shard`, without missing or bad ones."""
     about = sample.get("json")
     try:
         about = json.loads(about) if isinstance(about, bytes | str) else about

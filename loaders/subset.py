@@ -17,7 +17,7 @@ class Part(StrEnum):
 
     ALL = "all"
     LABELLED = "labelled"
-    """Those that keep their labels, without those that are held out."""
+    """The videos that keep their labels, without the held-out ones."""
     VALIDATION = "validation"
     """The labelled ones that are held out."""
     UNLABELLED = "unlabelled"
@@ -29,7 +29,7 @@ class Subset:
 
     `label_list` says which videos are labelled. Without a list, `percent` and `label_seed` do. A
     share of the labelled videos may be held out for validation. Each class gives whole groups
-    (takes of one scene) if it has more than one group, and it never gives its last video. A group
+    (takes of one scene) and keeps at least one, so a class with a single group gives none. A group
     that spans classes may end up on both sides.
 
     Attributes:

@@ -87,12 +87,12 @@ class Transferred(Generic[T]):
 def transferred(
     batches: Generator[Transferred[T]], stream: CopyStream
 ) -> Generator[Transferred[T]]:
-    """Yields the same with the tensors on the device.
+    """Yields the same items, with their tensors on the device.
 
     A thread begins the copies of at most two batches ahead: one is ready, and one waits for its
     place.
 
-    Closing the generator closes `batches`. An error of `batches` is raised in its place.
+    Closing the generator closes `batches`. An error of `batches` is raised in place of the batch.
     """
     ready: queue.Queue[tuple[T, Copy] | BaseException | None] = queue.Queue(maxsize=1)
     thread = _TransferThread(batches, stream, ready)
@@ -146,12 +146,12 @@ class _TransferThread(Thread, Generic[T]):
 
 
 def pin(device: torch.device, memory: np.ndarray) -> None:
-    """Pins memory, so that a GPU copies from it without the help of a CPU; until its end.
+    """Pins memory until it is freed. A GPU then copies from it without the help of a CPU.
 
     Args:
-        device: The GPU, with its number: in a new thread the current GPU is the first one, where
-            CUDA would then take memory too.
-        memory: (N,) uint8. Whatever lies in this memory must refer to this array.
+        device: The GPU, with its number. Without a number it would be the first GPU in a new
+            thread, and CUDA would take memory there too.
+        memory: (N,) uint8. Every array that lies in this memory must refer to this array.
     """
     address, num_bytes = memory.ctypes.data, memory.nbytes
     runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]

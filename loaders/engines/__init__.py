@@ -2,5 +2,5 @@
 
 Here: the protocol, the choice among engines, their threads and memory, and `fused`, `dali` and
 `reference`.
-Not here: any random draw (`loaders.plan`), order or batches of keys and labels (`loaders.loader`).
+Not here: random draws and the order (`loaders.plan`), keys and labels (`loaders.batch`).
 """

@@ -11,11 +11,11 @@ _LINE = 64  # bytes of a cache line
 
 
 class BufferPool:
-    """Arrays that are used again once nobody but the pool refers to them.
+    """Arrays that are used again once only the pool refers to them.
 
     Fresh memory costs a page fault every 4 KB, which takes as long as a third of the augmentation.
     A tensor made from an array refers to it, so nothing writes to a batch that the consumer keeps.
-    An array begins with a cache line.
+    An array begins at the start of a cache line.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class BufferPool:
             return [self._take(shape, dtype) for shape in shapes]
 
     def clear(self) -> None:
-        """Gives the memory back, except for that which somebody has."""
+        """Gives back all memory that is not in use."""
         with self._lock:
             self._arrays = []
 
     def _take(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         for index in range(len(self._arrays)):
-            # Two references remain: the pool's list and the argument of getrefcount. Parts of an
-            # array refer only to its memory.
+            # An unused array has two references: the pool's list and the argument of getrefcount. A
+            # part of an array refers only to the memory, so the memory is checked too.
             free = sys.getrefcount(self._arrays[index]) == 2
             known = self._arrays[index]
             free = free and sys.getrefcount(known.base) == 2

@@ -35,7 +35,7 @@ DTYPES = ("float32", "float16", "uint8")
 
 # The engines among which "auto" chooses on a GPU. Of two that are equally fast, it takes the first.
 _MEASURED = (EngineName.DALI, EngineName.FUSED)
-# Those whose versions the speeds depend on.
+# The packages whose versions the speeds depend on.
 _PACKAGES = (
     "timebalance",
     "av",
@@ -73,8 +73,8 @@ def choose_engine(
 ) -> EngineChoice:
     """The engine that `engine` ("auto" or a name) stands for.
 
-    "auto" is fused where dali does not run. Where it runs, both are measured, once for all that the
-    speeds depend on, and the faster one is chosen. Rank 0 logs the outcome.
+    "auto" is fused where dali does not run. Where dali runs, "auto" is the faster of the two. They
+    are measured once for each machine, kind of views and kind of videos. Rank 0 logs the outcome.
 
     Args:
         engine: "auto" or a name.
@@ -82,7 +82,7 @@ def choose_engine(
         dtype: NumPy's name of the views' type.
         device: Where batches end up.
         num_workers: Number of threads.
-        layout: A layout of dali's pipelines, which only dali has.
+        layout: A layout of dali's pipelines. With one, "auto" is dali where dali runs.
         measure: Engine -> videos/s.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Opens the engines of threads, `fused` and `reference`. It imports torch only for `reference`."""
+"""Opens the threaded engines `fused` and `reference`. It imports torch only for `reference`."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

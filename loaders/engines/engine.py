@@ -1,6 +1,6 @@
 """The engines' names, the `Engine` protocol, and `Rendered`, the pixels of one batch.
 
-The engines of threads do without torch, which takes seconds to import.
+This file does not import torch, because that takes seconds and `fused` does not need it.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -63,8 +63,8 @@ class Rendered:
 
     Attributes:
         plan: What was drawn.
-        views: One (B, V, T, S, S, 3) array for each group of views; 0 where there is no video. On
-            a GPU it is a tensor.
+        views: One (B, V, T, S, S, 3) array for each group of views; 0 where there is no video.
+            `dali` gives tensors in place of arrays.
         errors: Row of the plan -> why that video is missing.
         times: Sums over the videos.
     """
@@ -85,9 +85,9 @@ class Engine(Protocol):
 
     @property
     def synchronizes_gpu(self) -> bool:
-        """Whether threads of its own wait for all work on a GPU at any time.
+        """Whether its own threads may wait for all work on a GPU at any time.
 
-        No CUDA graph can be captured meanwhile.
+        No CUDA graph can be captured while they wait.
         """
         ...
 

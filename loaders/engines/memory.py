@@ -53,9 +53,9 @@ def refuse_too_much(memory_mb: float, device: "torch.device", knobs: Sequence[st
 
 
 def _limit_mb(device: "torch.device") -> float | None:
-    """What is free on a GPU; all that a CPU, or the container, has; None if nobody says."""
+    """MiB: what is free on a GPU, or all that the machine or its container has; None if unknown."""
     if device.type == "cuda":
-        import torch  # slow, and the loader process does without it
+        import torch  # slow, and the loader process does not need it
 
         return torch.cuda.mem_get_info(device)[0] / MB
     if not hasattr(os, "sysconf"):

@@ -89,7 +89,7 @@ def centred_frame_to_rgb(frame: VideoFrame) -> np.ndarray:
         for plane in frame.planes
     ]
     luma, *chroma = (plane.float()[None, None] for plane in planes)
-    double = [2 * size for size in planes[1].shape]  # an odd picture has half a sample more
+    double = [2 * size for size in planes[1].shape]  # one pixel more than an odd picture has
     full = [
         torch.nn.functional.interpolate(plane, double, mode="bilinear")[..., :height, :width]
         for plane in chroma

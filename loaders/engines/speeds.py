@@ -35,7 +35,7 @@ def kept_speeds(
     Several processes that ask at once measure once. Without a folder to write to, nothing is kept.
 
     Args:
-        key: All that the speeds depend on; it must have a form in JSON.
+        key: All that the speeds depend on; it must fit into JSON.
         engines: The engines that are measured; a record of others counts as none.
         measure: Measures.
     """
@@ -67,7 +67,7 @@ def _warn_not_kept(error: OSError) -> None:
 
 
 def _read(path: Path, key: Mapping[str, object], engines: Collection[str]) -> Speeds | None:
-    """The record; None if there is none, or if it is damaged, another key's or of other engines."""
+    """The recorded speeds; None if there are none for this key and these engines, or bad ones."""
     try:
         record = json.loads(path.read_bytes())
         if record["key"] != json.loads(json.dumps(key)):
@@ -82,7 +82,7 @@ def _read(path: Path, key: Mapping[str, object], engines: Collection[str]) -> Sp
 def videos_per_s(counts: Iterator[int], device: torch.device) -> float:
     """The speed of an iterator over the numbers of videos in batches, after a warm-up.
 
-    It takes a few batches at least, and some seconds at most if batches are fast.
+    It counts batches for two seconds, and at least three of them.
     """
     for _ in islice(counts, _WARM_BATCHES):
         pass

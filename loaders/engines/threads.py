@@ -1,4 +1,4 @@
-"""An engine of threads: each thread renders one video at a time into the buffers of a batch.
+"""A threaded engine: each thread renders one video at a time into the buffers of a batch.
 
 PyAV and the compiled kernel both release the GIL, so the threads run in parallel, and no pixel is
 copied between processes. The cost is that the Python code between the two runs in one thread at a
@@ -32,8 +32,8 @@ LOOKAHEAD_MB = 2048
 
 TakeViews = Callable[[Plan], list[np.ndarray]]
 """Memory for the views of a plan's batch, one (B, V, T, S, S, 3) array for each group of views."""
-# Of a thread, as bytes per pixel: the frames that a decoder hands over at a time and those that it
-# keeps, in 4:2:0.
+# The memory of a thread, in bytes per pixel of a picture: the frames in 4:2:0 that a decoder hands
+# over at a time, and those that it keeps.
 _FRAME_BYTES_PER_PX = 1.5 * 32
 
 # A plan, its buffers, and the job of each row of the plan.
@@ -79,7 +79,7 @@ class ThreadedEngine:
         )
         self._is_shared = threads is not None
         self._threads = threads or ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
-        # And the batch that is collected, and the one that the consumer has.
+        # Those ahead, the batch that is collected, and the one that the consumer has.
         self._num_buffered = self.num_batches_ahead + 2
         self._buffers = BufferPool(len(spec.groups) * self._num_buffered, prepare)
 
@@ -157,7 +157,7 @@ def num_batches_ahead(
 ) -> int:
     """How many batches are in work behind the one that is collected: enough for all threads.
 
-    They take at most `lookahead_mb` (2**20 bytes each), but there are at least two.
+    Their views take at most `lookahead_mb` (in 2**20 bytes), but there are at least two batches.
     """
     num_values = sum(math.prod(shape) for shape in view_shapes(spec, batch_size))
     within_memory = lookahead_mb * 2**20 // (num_values * np.dtype(dtype).itemsize)

@@ -5,5 +5,5 @@ therefore hold up the thread that launches the training's work.
 
 Here: the process and how it is started and ends, its messages, the memory that it shares, and
 `ProcessProducer`, the training's side of it.
-Not here: what it does with a plan (`loaders.engines`), and which loader uses it (`loaders.loader`).
+Not here: what it does with a plan (`loaders.engines`), which loader uses it (`loaders.placement`).
 """

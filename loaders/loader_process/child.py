@@ -1,7 +1,7 @@
 """The program of the loader process. It does not import torch, unless the engine needs it.
 
-It ends when its parent ends, however that ends: its socket closes then. A process that the parent
-forked may keep that socket open, so it also looks once a second whether its parent is still there.
+It ends when its parent ends, for any reason, because its socket closes then. A process that the
+parent forked may keep that socket open, so it also checks once a second that its parent is there.
 """
 
 import faulthandler
@@ -160,8 +160,8 @@ class _Server:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._loaders: dict[int, _Loader] = {}
-        # Loaders with as many threads share them, so a student's two streams do not have twice as
-        # many threads as there are cores.
+        # Loaders that ask for the same number of threads share them. So a student's two streams do
+        # not have twice as many threads as there are cores.
         self._threads: dict[int, ThreadPoolExecutor] = {}
 
     def answer(self, request: Request) -> Reply:

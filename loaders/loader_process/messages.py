@@ -118,7 +118,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """An exception, and then the causes that it names."""
+    """An exception, followed by its causes."""
 
     chain: tuple[BaseException, ...]
 

@@ -1,7 +1,7 @@
-"""`LoaderProcess`: the training's hold on its loader process. All loaders of a process share one.
+"""`LoaderProcess`: the training's handle of its loader process. All loaders of a process share one.
 
-It is a new Python program, so the training's own script is not imported, and it works from a
-notebook or a script without a `__main__` guard. It lives as long as a loader uses it.
+The loader process is a new Python program, so it does not import the training's script. It works
+from a notebook or a script without a `__main__` guard. It lives as long as a loader uses it.
 """
 
 import logging
@@ -70,7 +70,7 @@ class LoaderProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process still runs."""
         return self._process.poll() is None
 
     def ask(self, request: Request, descriptors: Sequence[int] = ()) -> Reply:

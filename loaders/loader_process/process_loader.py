@@ -1,4 +1,4 @@
-"""`ProcessLoader`: the training's hold on one loader of the loader process."""
+"""`ProcessLoader`: the training's handle of one loader in the loader process."""
 
 import os
 import socket
@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 
 class ProcessLoader:
-    """A loader in the loader process, and the rings in which its batches come."""
+    """A loader in the loader process, and the rings that hold its batches."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ProcessLoader:
             num_slots=opened.num_batches_ahead + 1 + max_kept,
         )
         self._idle: list[tuple[int, Ring]] = []  # rings that no iteration uses
-        # Where nobody closes it, the next loader's request does.
+        # If nobody closes this loader, the next request to the process does.
         self._abandoned = weakref.finalize(self, self._process.abandoned.append, self._number)
 
     @property
@@ -102,14 +102,14 @@ class ProcessLoader:
     ) -> Generator[Result]:
         """The batches of an epoch, or of the endless stream if `epoch` is None.
 
-        `finish` makes them of the message and the batch's arrays. The memory of the arrays is used
+        `finish` makes each one from its message and its arrays. The memory of the arrays is used
         again when nothing refers to them any more.
 
         Raises:
             InputError: There is no such position.
             LoaderError: While iterating: the loader process is dead, or the loader was closed.
         """
-        # Either raises if there is no such position.
+        # Each of the two calls raises if there is no such position.
         _ = self._planner.stream(start) if epoch is None else self._planner.epoch(epoch, start)
         return self._iterate(epoch, start, finish)
 
@@ -173,7 +173,7 @@ class ProcessLoader:
             LoaderError: The loader process is dead, or the loader was closed.
             Exception: What was raised there.
         """
-        # At once, though finished batches may wait: steps may be slow.
+        # A death is reported at once, even if finished batches wait, because steps may be slow.
         if not process.is_running:
             raise process.death()
         try:

@@ -74,7 +74,7 @@ class DaliProducer:
     def __init__(
         self, planner: Planner, engine: "DaliEngine", *, cache: bool, num_workers: int
     ) -> None:
-        """Takes over the engine; the others as in `ProcessLoader`."""
+        """Takes over the engine; the other arguments are as in `ProcessLoader`."""
         self.engine = engine
         sample_bytes = max_sample_bytes(
             planner.manifest, planner.rows, planner.spec, decodes=engine.decodes
@@ -84,7 +84,8 @@ class DaliProducer:
             cache=cache,
             num_workers=num_workers,
             work=ReadVideos(decodes=engine.decodes),
-            # A page takes room once it is written, so a slot takes what its largest batch took.
+            # A page takes memory only once it is written. So a slot takes only as much as the
+            # largest batch that was in it.
             shapes=[(planner.batch_size * sample_bytes,)],
             dtype="uint8",
             max_kept=engine.layout.num_batches + 1,  # those in DALI, and the one that comes next

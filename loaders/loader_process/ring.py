@@ -2,9 +2,9 @@
 
 The memory is an anonymous file (memfd). It has no name that could be left behind, /dev/shm does not
 limit it, and it ends with the last process that maps it. A slot holds one batch. It goes back to
-the loader process when no tensor refers to it any more. So a batch is never copied or pickled, but
-for one case: a consumer that keeps more than `max_kept` batches gets copies of the further ones.
-Otherwise it would wait for ever for a slot that it keeps itself.
+the loader process when no tensor refers to it any more. So a batch is never pickled, and it is
+copied in one case only: a consumer that keeps more than `max_kept` batches gets copies of the
+further ones. Otherwise it would wait for ever for a slot that it keeps itself.
 """
 
 import math
@@ -28,8 +28,9 @@ class RingLayout:
     """What a ring holds.
 
     Attributes:
-        shapes: The (B, V, T, S, S, 3) shape of each group of views in a batch.
-        dtype: NumPy's name of the views' type.
+        shapes: The shapes of a batch's arrays: (B, V, T, S, S, 3) for each group of views, or one
+            (N,) for the files that DALI gets.
+        dtype: NumPy's name of their type.
         num_slots: How many batches there is room for.
     """
 
@@ -43,7 +44,7 @@ class RingLayout:
         return self.num_slots * sum(self._array_bytes)
 
     def arrays(self, memory: np.ndarray, slot: int) -> list[np.ndarray]:
-        """The views of a slot, one array for each group; each begins with a page."""
+        """The arrays of a slot, one for each shape; each begins at the start of a page."""
         arrays, begin = [], slot * sum(self._array_bytes)
         for shape, num_bytes in zip(self.shapes, self._array_bytes, strict=True):
             end = begin + math.prod(shape) * np.dtype(self.dtype).itemsize
@@ -73,7 +74,7 @@ class Ring:
     """
 
     def __init__(self, layout: RingLayout, max_kept: int = MAX_KEPT_BATCHES) -> None:
-        """Reserves the memory. A page takes room once it is written.
+        """Reserves the memory. A page takes memory only once it is written.
 
         `max_kept` is how many batches the consumer may keep before it gets copies.
         """
@@ -87,24 +88,24 @@ class Ring:
         self._lent: set[int] = set()  # to the other process
         self._num_kept = 0  # by the consumer
         self._give: Callable[[int], None] | None = None
-        # A tensor may end anywhere, also while this thread has the lock.
+        # A tensor may be freed at any point, even while this thread has the lock.
         self._lock = RLock()
 
     def attach(self, give: Callable[[int], None]) -> None:
-        """Gives all free slots away, now and as they become free."""
+        """Calls `give` with every slot that is free, now and whenever one becomes free."""
         with self._lock:
             self._give = give
             self._give_free_slots()
 
     def detach(self) -> None:
-        """Takes back the slots that were given away. The other process must not use them now."""
+        """Takes back the slots that were given away. The other process must be done with them."""
         with self._lock:
             self._give = None
             self._free += self._lent
             self._lent.clear()
 
     def views(self, slot: int) -> list[np.ndarray]:
-        """The views in a slot that the other process has filled; one array for each group."""
+        """The arrays of a slot that the other process has filled, or copies of them."""
         with self._lock:
             self._lent.remove(slot)
             self._num_kept += 1

@@ -163,7 +163,7 @@ def draw_uniform(
 
 
 def _views_by_augment(spec: ViewSpec) -> Iterator[tuple[slice, Augment]]:
-    """Neighbouring views with the same augmentation, together."""
+    """Yields each slice of neighbouring views that share an augmentation, and the augmentation."""
     first = 0
     groups = zip(spec.groups, spec.augments, strict=True)
     for augment, alike in groupby(augment for group, augment in groups for _ in group.offsets):
@@ -196,7 +196,7 @@ def _draw_views(
 def _uniform(
     rows: np.ndarray, epochs: np.ndarray, clips: np.ndarray, num_views: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, V, draws) uniforms of the views and (B,) of the window, from one counter per draw."""
+    """(B, V, draws) uniforms of the views and (B,) of the window, from one counter per row."""
     width = _NUM_DRAWS + 5 * MAX_ERASE
     drawn = np.empty((len(rows), 1 + num_views * width))
     for b, generator in enumerate(_generators(rows, epochs, clips, seed, _PLAN_KEY)):

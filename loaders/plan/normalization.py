@@ -14,8 +14,8 @@ _STD_RANGE = (0.001, 1.0)
 class Normalization:
     """A map of each channel: (value - mean) / std, for RGB in [0, 1].
 
-    It is the last step of a view and changes nothing but the numbers. So an erased rectangle, which
-    is black, holds -mean / std. A row of a batch without a video holds 0.
+    It is the last step of a view and changes only the numbers. So an erased rectangle, which is
+    black, holds -mean / std. A row of a batch without a video holds 0.
 
     Attributes:
         mean: The means of R, G and B, in [0, 1].
@@ -52,7 +52,7 @@ NORMALIZATIONS = {
     "pytorchvideo": Normalization(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)),
     "imagenet": Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
 }
-"""By name: what the weights that libraries publish expect."""
+"""Name -> what the published weights of a library expect."""
 
 
 def named_normalization(value: str | Normalization | None) -> Normalization | None:

@@ -1,7 +1,7 @@
 """The order of an epoch, and batches as arithmetic on positions.
 
-The stream of a training run is the permutations of the epochs laid end to end. The batch at step k
-is the k-th slice of the stream. So a step number is the whole state of a stream, for any number of
+The stream of a training run joins the permutations of its epochs end to end. The batch at step k is
+the k-th slice of the stream. So a step number is the whole state of a stream, for any number of
 ranks.
 
 With several clips per video, the windows of an epoch take the place of its videos here (see
@@ -17,7 +17,7 @@ import numpy as np
 # Second word of the Philox key: it separates the draws of the order from those of augmentation.
 _ORDER_KEY = 1
 WINDOW_SHARDS = 8
-"""Shards that a windowed order mixes: enough to separate neighbours, few for the page cache."""
+"""Shards that a windowed order mixes: enough to part neighbours, few enough for the page cache."""
 
 
 class Order(StrEnum):
@@ -40,7 +40,7 @@ def epoch_order(
     order: Order = Order.GLOBAL,
     shards: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A permutation of range(num_videos), int64, another one in each epoch.
+    """A permutation of range(num_videos), int64; a shuffled one differs from epoch to epoch.
 
     Args:
         num_videos: N.

@@ -3,9 +3,9 @@
 A planner is arithmetic on (seed, epoch, position). It reads no video and keeps no state, so a run
 has to remember only its position.
 
-An epoch has `clips_per_video` windows of each video. The order of an epoch is that of the windows:
-number n is clip n % clips_per_video of video n // clips_per_video. Each clip has draws of its own,
-and those of clip 0 are the same for any `clips_per_video`.
+An epoch has `clips_per_video` windows of each video. The order of an epoch is that of its windows:
+window n is clip n % clips_per_video of video n // clips_per_video. Each clip has its own draws, and
+the draws of clip 0 are the same for any `clips_per_video`.
 """
 
 from collections.abc import Iterator
@@ -129,7 +129,7 @@ class Planner:
     def plan(self, rows: np.ndarray, epochs: np.ndarray, clips: np.ndarray | None = None) -> Plan:
         """The plan of any (B,) manifest rows in their (B,) epochs; row -1 is padding.
 
-        `clips` are the (B,) numbers of the draws in their epochs; None: all are 0.
+        `clips` are the (B,) numbers of the clips among those of their videos; None: all are 0.
         """
         return draw_plan(
             self.spec,

@@ -44,7 +44,7 @@ FINETUNE_AUGMENT = Augment(
     num_erase=2,
     erase_p=0.4,
 )
-# Our own values: for the view of the teacher when the student gets the strong view of a clip.
+# Our own values, for the teacher's view of a clip whose strong view the student gets.
 WEAK_AUGMENT = Augment(crop_scale=(0.8, 1.0), flip_p=0.5)
 EVAL_CROP_SCALE = 0.8
 
@@ -188,7 +188,7 @@ def evaluation(
     num_clips: int = 10,
     num_crops: int = 1,
 ) -> ViewSpec:
-    """`num_clips` clips, whose starts are even from the first to the last possible, x 1 or 3 crops.
+    """`num_clips` clips, evenly from the first to the last possible start, with 1 or 3 crops each.
 
     With `stride` and `stride_s` None, each clip spans the whole video and shows another place of
     each segment.
@@ -233,7 +233,8 @@ def view_spec(
     Args:
         views: A name in `PRESETS`, or a spec.
         size_px: Replaces its size. None leaves it.
-        normalization: Replaces its normalization; a name, or "none". None leaves it.
+        normalization: Replaces its normalization: a `Normalization`, its name, or "none". None
+            leaves it.
 
     Raises:
         InputError: There is no preset or normalization of that name.

@@ -34,8 +34,8 @@ class Start(StrEnum):
     CENTRE = "centre"
     """One window for all views, in the middle."""
     EVEN = "even"
-    """The first axis of the group has clips. Their starts are even, from the first to the last
-    possible frame."""
+    """The first axis of the group counts clips. Their starts are evenly spaced, from the first to
+    the last possible frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,13 @@ class Augment:
     """Ranges and probabilities of one view's augmentation; the defaults change nothing.
 
     Factors are multiplicative (1 = unchanged), drawn uniformly from their range with probability
-    `*_p`. `crop_scale` is the share of both height and width that the crop keeps. The place of the
-    crop is random if these bounds differ. If they are equal, the crop is in the centre, or where
+    `*_p`. Brightness, saturation and hue share `color_p` but are drawn independently. `crop_scale`
+    is the share of both height and width that the crop keeps. The place of the crop is random if
+    these bounds differ. If they are equal, the crop is in the centre, or where
     `ViewSpec.crop_positions` says. `hue` is the largest rotation, as a share of a full turn.
-    `gamma_p` is the probability in a grey view; other views have no gamma. The sides of erased
-    rectangles measure [1/6, 1/3) of the output's height and width.
+    `gamma_p` is the probability in a grey view; other views have no gamma. `erase_p` is the
+    probability of each of the `num_erase` rectangles, whose sides measure [1/6, 1/3) of the
+    output's height and width.
     """
 
     crop_scale: Range = IDENTITY

@@ -3,10 +3,10 @@
 Which offsets from the start a stage shows (64 frames for pretraining) is in `stage_views`.
 
 With `ViewSpec.stride_s`, an offset of k steps is floor(k * stride_s * fps + 1/2) frames: the
-nearest frame, and of two the later one. A window of w steps ends with the frame of its last step,
-w - 1. So a clip with a `stride_s` of n / fps shows what it shows with a stride of n frames. The
-rate is that of the video's row. Every frame counts as 1 / fps long, also in a file of a variable
-rate.
+nearest frame, and of two that are equally near, the later one. A window of w steps ends with the
+frame of its last step, w - 1. So a clip with a `stride_s` of n / fps shows what it shows with a
+stride of n frames. The rate is that of the video's row. Every frame counts as 1 / fps long, also in
+a file of a variable rate.
 """
 
 import numpy as np
@@ -77,7 +77,8 @@ def frames_after(spec: ViewSpec, offsets: np.ndarray, fps: np.ndarray | None) ->
 def reflect(index: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
     """Folds frame numbers past the end back: ..., n-2, n-1, n-2, ..., 1, 0, 1, ...
 
-    With reflection, neighbouring frames stay neighbours. A loop would jump, repetition would stop.
+    With reflection, neighbouring frames stay neighbours. A loop would jump from the last frame to
+    the first, and repeating the last frame would stop all motion.
     """
     period = np.maximum(2 * (num_frames - 1), 1)
     folded = index % period

@@ -65,7 +65,7 @@ class Graph:
     ) -> None:
         """Builds the graph for up to `depth` times `batch_size` samples at once.
 
-        With `until`, one of `OPERATORS`, it ends behind that operator of the first view.
+        With `until`, one of `OPERATORS`, it ends after that operator of the first view.
         """
         self._device, self._until = device, until
         self._names = _input_names(spec, decodes, until)
@@ -96,20 +96,21 @@ class Graph:
         self._pipeline.build()
 
     def submit(self, inputs: Inputs) -> None:
-        """Starts work on N samples; at most `depth` times more often than `collect`."""
+        """Starts work on N samples; at most `depth` calls may be ahead of those of `collect`."""
         self._fed.append(tuple(inputs[name] for name in self._names))
         self._running.append(inputs)
-        # DALI fills its queue at the first run, and it takes an empty source for the end of the
-        # epoch. The reset makes it ask again, so each call here runs just its own samples.
+        # DALI fills its queue at the first run, and it treats an empty source as the end of the
+        # epoch. The reset makes it ask again, so each call here runs only its own samples.
         self._pipeline.reset()
         self._pipeline.schedule_run()
 
     def collect(self) -> list[torch.Tensor]:
         """What the graph made of the oldest samples, without a copy.
 
-        That is one (N, V, T, S, S, 3) tensor for each group of views. Behind the operator "decode"
-        it is one (F, H, W, 3) uint8 RGB tensor for each sample. Behind the others use `drop`.
-        On a GPU they belong to the current stream: work launched there sees them finished.
+        A whole graph gives one (N, V, T, S, S, 3) tensor for each group of views. A graph that ends
+        after "decode" gives one (F, H, W, 3) uint8 RGB tensor for each sample. For other values of
+        `until` use `drop`. On a GPU the tensors belong to the current stream: work launched there
+        sees them finished.
         """
         on_gpu = self._device.type == "cuda"
         with torch.cuda.device(self._device) if on_gpu else nullcontext():
@@ -121,13 +122,13 @@ class Graph:
             return [from_dlpack(output.as_tensor()) for output in outputs]
 
     def drop(self) -> None:
-        """Waits for the oldest samples, and throws away what became of them."""
+        """Waits for the oldest samples, and throws their results away."""
         self._pipeline.outputs()
         self._running.popleft()
 
 
 def return_unused_memory() -> None:
-    """Gives back the unused memory of DALI's memory pools, which they would keep otherwise."""
+    """Gives back the unused memory in DALI's pools, which would keep it otherwise."""
     backend.ReleaseUnusedMemory()  # type: ignore[attr-defined]
 
 

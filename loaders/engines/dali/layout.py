@@ -77,7 +77,7 @@ class TryLayouts:
 
     Attributes:
         gpu_memory_mb: Layouts that take more of the GPU's memory are left out; None for no limit.
-        views: What makes the views, as in `DaliLayout`. None: what is faster.
+        views: What makes the views, as in `DaliLayout`. None: the faster of the two.
     """
 
     gpu_memory_mb: float | None = None
@@ -100,8 +100,8 @@ class Trial:
         layout: The layout.
         videos_per_s: Its throughput.
         gpu_memory_mb: The increase of the memory in use.
-        decoder_percent: How busy the video decoders were; None if nobody tells.
-        sm_percent: How busy the multiprocessors were; None if nobody tells.
+        decoder_percent: How busy the video decoders were; None if unknown.
+        sm_percent: How busy the multiprocessors were; None if unknown.
     """
 
     layout: DaliLayout
@@ -145,7 +145,7 @@ def variations(
         threads = dict.fromkeys(_num_threads(total, number, batch_size) for total in totals)
         return [replace(layout, num_threads=n) for n in threads]
     if axis is Axis.PIPELINES:
-        total = layout.num_threads * number  # all pipelines together keep as many
+        total = layout.num_threads * number  # all pipelines together keep their threads
         return [
             replace(layout, num_pipelines=n, num_threads=_num_threads(total, n, batch_size))
             for n in _PIPELINES
@@ -159,7 +159,7 @@ def _num_threads(total: int, num_pipelines: int, batch_size: int) -> int:
 
 
 def best_so_far(trials: Sequence[Trial], gpu_memory_mb: float | None) -> Trial:
-    """The smallest layout within the limit that is as fast as the fastest one.
+    """The smallest layout within the limit that is nearly as fast as the fastest one there.
 
     If none keeps to the limit, it is the one with the least memory.
     """
@@ -174,7 +174,7 @@ def best_so_far(trials: Sequence[Trial], gpu_memory_mb: float | None) -> Trial:
 
 
 def choose(trials: Sequence[Trial], gpu_memory_mb: float | None) -> Trial:
-    """The smallest layout within the memory limit that is as fast as the fastest one.
+    """The smallest layout within the limit that is nearly as fast as the fastest one there.
 
     Raises:
         InputError: No layout keeps to the limit.

@@ -2,8 +2,8 @@
 
 DALI frees the output of an operator when the next operators have read it. But it runs the same
 operator of all views before the next one, so the float32 clips of all views are in memory twice: as
-what an operator reads, and as what it writes. On a CPU this predicts what a process takes to about
-10 % (see docs/dali.md).
+what an operator reads, and as what it writes. On a CPU the prediction differs by about 10 % from
+what a process takes (see docs/dali.md).
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The load of a GPU, sampled while something else runs, from NVML, the driver's library.
+"""Samples the load of a GPU while something else runs, through NVML, the driver's library.
 
 It is called through ctypes, because every driver brings the library but not its Python package.
 """

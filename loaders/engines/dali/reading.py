@@ -31,7 +31,7 @@ _BOXES_BYTES, _FRAME_BYTES = 1 << 16, 8
 
 
 class SampleReader:
-    """Reads videos in threads, as DALI gets them."""
+    """Reads videos in threads, and puts them into the form that DALI gets."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class SampleReader:
 
 
 class PackingReader:
-    """Reads as `SampleReader` does, and writes each batch's samples to memory that is given."""
+    """Reads like `SampleReader`, and writes the samples of each batch to memory from the caller."""
 
     num_batches_ahead = NUM_BATCHES_AHEAD
 
@@ -122,7 +122,7 @@ class PackingReader:
                 yield batch.packed(memory)
 
     def memory_mb(self) -> float:
-        """0: its memory is that which is given."""
+        """0, because the memory comes from the caller."""
         return 0.0
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ def with_best_layout(
     plans: Callable[[], Iterator[Plan]],
     wanted: TryLayouts,
 ) -> DaliEngine:
-    """The same engine with the fastest layout of those that are wanted.
+    """The same engine with the best of some layouts, as `choose` says.
 
     Args:
         engine: The engine to lay out.
@@ -102,7 +102,7 @@ def _measure(
         return Trial(
             layout=layout,
             videos_per_s=num_videos / wall_s,
-            # Closing an engine returns its memory, so that of the trials before does not count.
+            # Closing an engine returns its memory, so the trials before do not count.
             gpu_memory_mb=(free_bytes - _free_bytes(engine.device)) / 2**20,
             decoder_percent=meter.mean("decoder_percent"),
             sm_percent=meter.mean("sm_percent"),

@@ -24,7 +24,7 @@ _MIRROR, _COLOR, _GAMMA, _ERASE = (tl.constexpr(column) for column in (4, 5, 17,
 # Output pixels (rows, columns) of one program. The interpreter prefers few programs.
 GPU_TILE, CPU_TILE = (8, 32), (64, 64)
 NUM_WARPS = 4
-# No variant for each number: the type of the output alone makes a variant.
+# Triton must not compile a variant for each of these numbers, only one for each output type.
 _NUMBERS = ["first_view", "num_views", "num_frames", "size", "num_erase"]
 
 

@@ -1,8 +1,8 @@
-"""A small MP4 file that holds nothing but a window, because DALI's decoder never seeks.
+"""A small MP4 file that holds only a window, because DALI's decoder never seeks.
 
-DALI decodes every file from its first frame. Given a window, it decodes only that. The packets are
-copied as they are. The boxes before them (ISO/IEC 14496-12 and -15) are written here, because this
-takes a tenth of a millisecond, and a library's muxer takes several.
+DALI decodes every file from its first frame. From a window's file it decodes only the window. The
+packets are copied as they are. The boxes before them (ISO/IEC 14496-12 and -15) are written here,
+because this takes a tenth of a millisecond, and a library's muxer takes several.
 """
 
 import struct
@@ -32,8 +32,8 @@ def window_file(window: Window) -> bytes:
         np.array(window.byte_range.gop_frames) - window.byte_range.gop_frames[0] + 1
     )  # MP4 counts from 1
     start = _box(b"ftyp", b"isom" + struct.pack(">I", 512) + b"isomiso2mp41")
-    # Where the pictures begin depends on the length of the boxes before them, and that length does
-    # not depend on the place.
+    # The place where the pictures begin depends on the length of the boxes before them. That length
+    # does not depend on the place, so it is found with place 0.
     length = len(start) + len(_moov(window, sizes, keyframes, 0)) + 8
     moov = _moov(window, sizes, keyframes, length)
     mdat = struct.pack(">I4s", 8 + len(window.data), b"mdat")

@@ -67,7 +67,7 @@ def render_turns(
         turns: (k, planes of some needed frames), of which the first is needed frame k.
         place: (V, T) int64, the needed frame that each frame of a view shows.
         filters: How the views are resized.
-        values: What becomes of their colours.
+        values: Their colour maps, limits and gamma tables.
         erases: (V, E, 4), see `render_views`.
         out: One (v, T, S, S, 3) array for each group of v views, V views in all.
 
@@ -145,7 +145,7 @@ def render_views(  # type: ignore[no-untyped-def]
     levels = np.empty((3 * padded(size), LANES), np.int16)
     block = np.empty(LANES * 3 * size + LANES, out.dtype)
     offsets = np.empty(LANES, np.int64)
-    # If so, each row of a 16 x 16 block is a cache line, and blocks go straight to `out`.
+    # If true, each row of a 16 x 16 block is one cache line, and blocks go straight to `out`.
     fills_lines = out.itemsize == LINE // LANES and size % LANES == 0 and address(out) % LINE == 0
     sums_to_rgb = to_rgb.copy()
     sums_to_rgb[:, :3] /= np.float32(_BYTE_STEP)
@@ -201,7 +201,7 @@ def _most_rows(size, filters):  # type: ignore[no-untyped-def]
 def _resample_rows(  # type: ignore[no-untyped-def]
     plane, stride, value_range, filters, v, axis, row, offsets, source, out
 ):
-    """16 output rows of a plane, as wide as the crop, to columns of 16 uint16 at `out`."""
+    """Writes 16 output rows of a plane, as wide as the crop, to columns of 16 uint16 at `out`."""
     first, weights, spans = filters
     begin, taps = first[v, axis, row], spans[v, axis, TAPS]
     num_rows = first[v, axis, row + LANES - 1] - begin + taps
@@ -234,7 +234,7 @@ def _resample_rows(  # type: ignore[no-untyped-def]
 def _color(  # type: ignore[no-untyped-def]
     columns, filters, v, to_rgb, colors, limits, has_color, out
 ):
-    """16 rows of pixels to `out` (3 R, 16): 16 of R, G and B of the first column, then the next."""
+    """Writes 16 rows of pixels to `out` (3 R, 16): R, G and B of one column, then of the next."""
     first, weights, spans = filters
     first_at = address(first) + v * first.strides[0]
     weights_at = address(weights) + v * weights.strides[0]
@@ -269,7 +269,7 @@ def _look_up(levels, curves, c, out):  # type: ignore[no-untyped-def]
 
 @_inlined  # type: ignore[untyped-decorator]
 def _lay_out(pixels, width, block):  # type: ignore[no-untyped-def]
-    """`pixels` (>= width, 16) as 16 rows of `width`, one after the other, to `block`."""
+    """Writes `pixels` (>= width, 16) to `block`, as 16 rows of `width`, one after the other."""
     # Values past the end of a row fall on the start of the next row, which is written later.
     for x in range(padded(width) - LANES, -1, -LANES):
         transpose(
@@ -282,7 +282,7 @@ def _lay_out(pixels, width, block):  # type: ignore[no-untyped-def]
 
 @_inlined  # type: ignore[untyped-decorator]
 def _stream_rows(pixels, stride, target):  # type: ignore[no-untyped-def]
-    """`pixels` (W, 16) as 16 rows of W values `stride` bytes apart, past the caches."""
+    """Writes `pixels` (W, 16) as 16 rows of W values `stride` bytes apart, past the caches."""
     for x in range(0, pixels.shape[0], LANES):
         source = address(pixels) + x * pixels.strides[0]
         stream_transpose(source, target + x * pixels.itemsize, stride, pixels[0, 0])
@@ -290,7 +290,7 @@ def _stream_rows(pixels, stride, target):  # type: ignore[no-untyped-def]
 
 @_inlined  # type: ignore[untyped-decorator]
 def _erase(erases, v, first_row, black, pixels):  # type: ignore[no-untyped-def]
-    """Makes what lies in rectangles black, in 16 rows of pixels (3 R, 16)."""
+    """Makes the pixels in the rectangles black, in 16 rows of pixels (3 R, 16)."""
     for e in range(erases.shape[1]):
         top, height = erases[v, e, 0] - first_row, erases[v, e, 2]
         left, width = erases[v, e, 1], erases[v, e, 3]

@@ -372,8 +372,8 @@ def _cast(builder: Builder, value: Value, sample: Any) -> Value:
 def _half_bits(builder: Builder, value: Value) -> Value:
     """The float16 bits of floats that float16 can hold, rounded to nearest, ties to even.
 
-    Without an instruction: scaled by 2**-112, a float has the exponent of float16, and 13 more bits
-    of fraction.
+    If the CPU has no instruction for it, the float is multiplied by 2**-112. It then has the
+    exponent of the float16, and 13 more bits of fraction.
     """
     if _HAS_HALF:
         return builder.bitcast(builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES)), _SHORTS)

@@ -1,7 +1,7 @@
-"""From colours to stored values: gamma as a table, and normalisation where it costs nothing.
+"""From colours to stored values: gamma as a table, and normalisation without a step of its own.
 
 The kernel looks powers up, because computing them takes longer. Normalisation is affine. So it is
-part of that table, or, in a view without gamma, of the colour map and its limits.
+part of that table. In a view without gamma it is part of the colour map and its limits.
 """
 
 from typing import Any, NamedTuple
@@ -55,7 +55,7 @@ def color_maps(
         normalization: The last step of the views.
 
     Returns:
-        maps: (V, 3, 4) float32. The last step is in the maps of views without gamma.
+        maps: (V, 3, 4) float32. In views without gamma they include the normalisation.
         limits: (V, 3, 2) float32, the lowest and the highest value of each channel.
     """
     limits = np.zeros((len(colors), 3, 2), np.float32)
