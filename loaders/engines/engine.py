@@ -80,7 +80,7 @@ class Engine(Protocol):
 
     @property
     def num_batches_ahead(self) -> int:
-        """How many batches are in work behind the collected one; their videos may still be read."""
+        """How many batches are in work after the collected one; their videos may still be read."""
         ...
 
     @property

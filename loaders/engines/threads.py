@@ -23,9 +23,9 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
 
-# Batches in work behind the one that is collected: at least 2, to hide a slow video, and more if
-# the threads need more for two videos each. They hold two batches or `LOOKAHEAD_MB`, whichever is
-# more.
+# Batches in work after the one that is collected: at least 2, to hide a slow video, and more if the
+# threads need more for two videos each. Their views take at most two batches or `LOOKAHEAD_MB`,
+# whichever is more.
 _MIN_BATCHES_AHEAD = 2
 _VIDEOS_PER_THREAD = 2
 LOOKAHEAD_MB = 2048
@@ -155,7 +155,7 @@ def view_shapes(spec: ViewSpec, batch_size: int) -> list[tuple[int, ...]]:
 def num_batches_ahead(
     spec: ViewSpec, dtype: str, batch_size: int, num_workers: int, lookahead_mb: int
 ) -> int:
-    """How many batches are in work behind the one that is collected: enough for all threads.
+    """How many batches are in work after the one that is collected: enough for all threads.
 
     Their views take at most `lookahead_mb` (in 2**20 bytes), but there are at least two batches.
     """

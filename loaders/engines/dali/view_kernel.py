@@ -1,6 +1,6 @@
 """All views of a batch from its decoded pictures, in one pass of one Triton kernel.
 
-It does what DALI's operators do behind the decoder (see `loaders.engines.dali.graph`), but no
+It does what DALI's operators do after the decoder (see `loaders.engines.dali.graph`), but no
 picture in between is ever written to memory: the kernel reads the decoded pixels and writes the
 pixels of the batch. On a CPU the same kernel runs in Triton's interpreter, slowly, for tests. Only
 this file uses Triton.
