@@ -1,4 +1,4 @@
-"""What the commands of `bench` share: types of arguments, and the end after a wrong input."""
+"""What the commands of `bench` share: types of arguments, and the exit after a wrong input."""
 
 import argparse
 import sys
@@ -31,7 +31,7 @@ def duration_s(text: str) -> float:
 
 
 def new_file(text: str) -> Path:
-    """A file that can be written; a type for `argparse`, so that no measurement is lost."""
+    """A file that can be written, checked before a measurement could be lost; for `argparse`."""
     path = Path(text)
     if path.is_dir() or not path.parent.is_dir():
         reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
@@ -40,7 +40,7 @@ def new_file(text: str) -> Path:
 
 
 def run_command(main: Callable[[], object]) -> None:
-    """Runs a command; a wrong input is a line of standard error and exit code 2."""
+    """Runs a command; after a wrong input it prints one line on stderr and exits with 2."""
     try:
         main()
     except InputError as error:

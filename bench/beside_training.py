@@ -3,20 +3,22 @@
 Three trainers, each alone and beside a loader in either place: "launches" does nothing but small
 operations, so it feels every moment in which another thread has the interpreter; "compiled" makes
 steps of a small compiled network; "step" (on a GPU only) makes steps of the student's backbone. A
-thread takes the loader's batches as fast as they come and drops them. Each round measures all of
-them once, so other work on the machine affects all equally. Medians of the rounds' ratios count.
-The trainer also runs beside the same loader in a program of its own, which has no tie to this one:
-what it loses there is the price of shared cores and caches, in whatever place a loader runs.
+thread takes the loader's batches as fast as they come and drops them. Each round measures all
+combinations once, so other work on the machine affects all equally. Ratios are taken within a
+round, and figures are medians of the rounds. The trainer also runs beside another program that has
+the same loader. The two programs share only cores and caches. So what the trainer loses there, it
+loses to a loader in any place.
 
     python -m bench.beside_training --shards DIR [--views student] [--size 112] [--batch-size 8]
         [--engine fused] [--workers 1] [--trainers launches compiled step] [--seconds 3]
         [--rounds 5] [--device cpu] [--json FILE]
 
-With --engine dali only the threads that read are in either place; DALI stays here.
+With --engine dali, only the threads that read change their place; DALI stays in this process.
 
-Columns: launches or steps per second; the share of those of the trainer alone; videos/s; the share
-of those of the same loader beside an idle trainer; the loader's CPU time per video, without the
-trainer's. Below that: seconds from `open_loader` to the first batch, and each process's memory.
+Columns: launches or steps per second; their share of the rate of the trainer alone; videos/s; their
+share of the rate of the same loader beside an idle trainer; the loader's CPU time per video,
+without the trainer's. Below that: seconds until `open_loader` has returned, seconds from its call
+to the first batch, and each process's memory.
 """
 
 import argparse
@@ -96,7 +98,7 @@ class Drain:
                     if self._end.is_set():
                         break
         finally:
-            self._warm.set()  # also after an error, because somebody waits for it
+            self._warm.set()  # also after an error, because `__init__` waits for it
 
     def close(self) -> None:
         """Ends the thread."""
@@ -206,7 +208,7 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
 
 @contextmanager
 def _another_program(options: argparse.Namespace) -> Iterator["Synchronized[int]"]:
-    """Inside, a program that nobody waits for takes the same loader's batches.
+    """During the block, another program opens the same loader and takes its batches.
 
     Yields the number of videos that it has taken.
     """
@@ -271,7 +273,7 @@ def _drained(loader: Loader) -> Iterator[Drain]:
 
 
 def _start(options: argparse.Namespace, here: bool) -> dict[str, float]:
-    """Seconds to the first batch, and resident memory in MB."""
+    """Seconds to the opened loader and to its first batch; memory (see `_memory_mb`)."""
     began_s = time.perf_counter()
     with _open(options, here) as loader:
         opened_s = time.perf_counter() - began_s
@@ -306,7 +308,7 @@ def _threads() -> set[str]:
 
 
 def _memory_mb(pid: int) -> float:
-    """Its share of the memory; what two processes map counts half for each."""
+    """Proportional set size, in MiB: a page that two processes map counts half for each."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
 

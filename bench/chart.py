@@ -1,7 +1,7 @@
 """Draws bench/results as docs/pictures/throughput.svg: `python -m bench.chart`.
 
-The picture has the colours of the reader's system, light or dark, so it is written as SVG with a
-style of its own. The same figures give the same bytes.
+The picture is an SVG with its own style sheet, because it follows the reader's system in light or
+dark colours. The same figures give the same bytes.
 """
 
 import json
@@ -40,7 +40,7 @@ STYLE = """
 
 
 def chart(results: Path = RESULTS) -> str:
-    """The SVG: for each kind of view a panel, with a bar for each loader, in videos a second."""
+    """The SVG: a panel for each kind of view, with a bar for each loader, in videos per second."""
     lines, y = [], 22
     for title, name in PANELS.items():
         rows = json.loads((results / name).read_text())["rows"]

@@ -145,7 +145,7 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     if name in READERS:
         return _reader(name, loader, job)
     render = importlib.import_module(PEERS[name]).load()
-    # `render` serves the PSNR below. The workers load the library again.
+    # This `render` is only for the PSNR below. The workers load the library again.
     dataset = _PeerDataset(loader, name, job.dtype)
     if name in THREADED:
         pool = ThreadPoolExecutor(job.num_workers)
@@ -182,7 +182,7 @@ def _reader(name: str, loader: Loader, job: Job) -> tuple[Callable[[int], Iterat
         samples = job.batch_size * math.ceil(job.num_batches / num_workers)
         dataset = webdataset_samples(loader, job.dtype, samples)
         workers = DataLoader(dataset, num_workers=num_workers, **options)
-    # For a `WebDataset`, which has an order of its own, the rows of a round mean nothing.
+    # A `WebDataset` has its own order, so it ignores the rows of a round.
     run = lambda epoch: _peer(workers, order, loader, job, epoch)  # noqa: E731
     for _ in run(0):  # forks the workers first, as for peers
         pass

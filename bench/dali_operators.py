@@ -1,8 +1,8 @@
-"""What bytes between DALI's operators would save, and what they would cost.
+"""What uint8 between DALI's operators would save, and what it would cost.
 
 The graph keeps float32 from the resize on. The other ways here keep uint8 for as long as the
-operators allow. Each is compared with the oracle on a CPU; a GPU runs the same operators. The size
-of what each operator puts out is read from DALI, and what is alive at a time is counted from it.
+operators allow. Each is compared with the oracle on a CPU; a GPU runs the same operators. DALI says
+how large the output of each operator is. The memory that is alive at a time is counted from that.
 
     python -m bench.dali_operators --shards DIR [--videos 12]
         [--json bench/results/dali_operators.json]
@@ -33,20 +33,20 @@ from shards.files.publish import publish_bytes
 MADE = {"pretrain": stage_views.pretrain(), "student": stage_views.finetune(size_px=112)}
 COUNTED = stage_views.pretrain(size_px=224)
 TYPES = {"float32": types.FLOAT, "float16": types.FLOAT16, "uint8": types.UINT8}
-# Also while `compared` replaces them.
+# The graph's own functions, because `compared` replaces them in the module.
 _GRAPH_OPERATORS, _GRAPH_TYPED = graph._operators, graph._typed
 _LAYOUT = DaliLayout(num_pipelines=1, depth=1, views="operators")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """Where the operators of a view put out bytes.
+    """Where the operators of a view put out uint8.
 
     Attributes:
         name: For the table.
         before_colour: The resize puts out uint8.
-        behind_colour: The colours do too, which clips them.
-        early_type: Behind gamma the views have their type, so rectangles are erased in it.
+        behind_colour: The colour operator puts out uint8, which also clips.
+        early_type: The views get their final type after gamma, before rectangles are erased.
     """
 
     name: str
@@ -71,7 +71,7 @@ WAYS = (
 def operators(
     way: Way, dtype: str, spec: ViewSpec, augment: Augment, v: int, on_gpu: bool, inputs: Any
 ) -> Iterator[tuple[str, Any]]:
-    """The operators of view `v` from the resize on; as those of `loaders.engines.dali.graph`."""
+    """The operators of view `v` from the resize on, as in `loaders.engines.dali.graph`."""
     clip = fn.resize(
         dict(islice(_GRAPH_OPERATORS(spec, augment, v, on_gpu, inputs), 2))["crop"],
         roi_start=inputs["region"][v, 0],
@@ -88,7 +88,7 @@ def operators(
         yield "colour", clip
         clip = clip**gamma
         yield "gamma", clip
-        # Gamma comes before the division by 255, which has another factor for each video then.
+        # Gamma comes before the division by 255, so the divisor is 255**gamma of each video.
         target, white = (TYPES[dtype], 255.0) if way.early_type else (types.FLOAT, 1.0)
         white = white if dtype == "uint8" else 1.0
         std = 255.0**gamma / white
@@ -135,9 +135,9 @@ def operator_bytes(way: Way, dtype: str, spec: ViewSpec) -> dict[str, int]:
 
 
 def counted(way: Way, dtype: str) -> dict[str, Any]:
-    """MB of a sample: what is alive at most between the operators, and what they move in all."""
+    """MB of a sample: the most that is alive between operators, and all that they move."""
     sizes = operator_bytes(way, dtype, COUNTED)
-    # The same operator of all views runs before the next one, and the views are stacked at the end.
+    # Each operator runs for all views before the next operator. At the end the views are stacked.
     between = [COUNTED.num_views * size / 1e6 for size in sizes.values()]
     read_and_written = [*pairwise(between), (between[-1], between[-1])]
     return {

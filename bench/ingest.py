@@ -185,13 +185,13 @@ def _ffmpeg() -> str:
 def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
     """The command without the number of threads and the output."""
     options = recipe.encoder_options()
+    # ffmpeg accepts this option only as a parameter of x264.
     x264 = f"mbtree={options.pop('mbtree')}"
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
         size = fit(context.height, context.width, Fraction(1), recipe.short_side_px)
     scale = f"scale={size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     filters = f"{scale}:out_range=tv,format=yuv420p,crop={size.width}:{size.height}"
-    # The program accepts the option only in this spelling.
     flags = [part for name, value in options.items() for part in (f"-{name}", value)]
     return [
         *(ffmpeg, "-nostdin", "-loglevel", "error", "-y", "-i", str(path), "-an", "-vf", filters),

@@ -1,14 +1,14 @@
-"""Counts how often a loader's thread lets go of the interpreter for a video, and for whom.
+"""Counts how often a loader's thread releases the interpreter for a video, and in which code.
 
 Python runs one thread of a process at a time. Code that calls long C code releases the interpreter
-(`PyEval_SaveThread`) and asks for it again afterwards. Each such turn is a chance to wait for
+(`PyEval_SaveThread`) and asks for it again afterwards. At each such turn it may have to wait for
 another thread. gdb counts the calls and names the function that makes them, so it must be
-installed; figures do not depend on what else the machine does.
+installed. The figures do not depend on other work on the machine.
 
     python -m bench.interpreter_turns --shards DIR [--views student] [--size 112] [--videos 16]
 
-The videos go through the engine `fused` in one thread, as in the loader process, once before they
-are counted. The turns that a switch between threads forces are not counted.
+The videos go through the engine `fused` in one thread, as in the loader process. They do so twice,
+and only the second time counts. Turns that Python forces, to switch between threads, do not count.
 """
 
 import argparse
@@ -59,7 +59,7 @@ gdb.execute("continue")
 def main() -> None:
     """Prints the turns per video."""
     options = _parse()
-    # A wrong input is named here, not in what gdb prints.
+    # Here, so that the error of a wrong input is not in the middle of gdb's output.
     planner = _planner(options)
     if options.counted:
         _work(planner, options.videos)

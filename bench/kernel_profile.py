@@ -5,9 +5,9 @@
 
 For each stage the kernel is compiled once more, with that stage left out. The processor time that
 this saves is the stage's share. Stages overlap in a processor, so the shares do not add up to 1.
-The last figure is the kernel without all of them: erasing and loops. Pixels do not change
-what it takes, so the pictures are noise, in the size of JHMDB's. 16 pictures take turns, because
-decoders use the memory of 16 again and again. Rounds of all variants are interleaved.
+The last figure is the kernel without all of them: erasing and loops. Its time does not depend on
+the pixels, so the pictures are noise, in the size of JHMDB's. 16 pictures take turns, because a
+decoder reuses the memory of 16 pictures. Rounds of all variants are interleaved.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def kernel_with(changes: dict[str, Kernel]) -> Kernel:
         if not hasattr(copy, name):
             raise AttributeError(f"the kernel has no {name}: change the stages of this bench")
         setattr(copy, name, function)
-    # Without Numba's cache, which would take the variants for each other.
+    # Without Numba's cache, which cannot tell the variants apart.
     compiled: Kernel = _jit(copy.render_views.py_func)
     return compiled
 
@@ -92,14 +92,14 @@ def kernel_with(changes: dict[str, Kernel]) -> Kernel:
 def profile(
     variants: dict[str, Kernel], spec: ViewSpec, dtype: str, num_videos: int, num_rounds: int
 ) -> dict[str, Any]:
-    """What the kernel takes for a video, and the share of each stage in it.
+    """The kernel's processor time for a video, and the share of each stage in it.
 
     Args:
         variants: The whole kernel, the kernel without each stage, and without all of them.
         spec: The views.
         dtype: NumPy's name of their type.
         num_videos: Videos of a round, each with a plan of its own.
-        num_rounds: The figures are medians over them. The round before is not counted.
+        num_rounds: Rounds of the medians. One more comes first and does not count.
     """
     plan = _plan(spec, num_videos)
     size = spec.size_px

@@ -2,11 +2,12 @@
 
     python -m bench.late_windows --shards DIR [--frames 16] [--rounds 9] [--device cpu]
 
-Takes the longest video of DIR, and a run of frames at its start, in its middle and at its end. Each
-begins with a GOP, so all have as many frames to decode. DALI decodes it from the whole file and
-from a file that holds only the window; PyAV decodes the window too. First the pixels of both of
-DALI's ways are compared. Each round times every cell once, and medians count. The last row is the
-time to make the window's file, in microseconds. On a CPU, DALI decodes vp9 and mjpeg.
+It takes the longest video of DIR, and a window at its start, in its middle and at its end. Each
+window begins with a GOP, so the same number of frames is decoded for each. DALI decodes a window
+from the whole file and from a file that holds only the window; PyAV decodes the window too. First
+the pixels of both of DALI's ways are compared. Each round times every cell once, and medians count.
+The last row is the time to make the window's file, in microseconds. On a CPU, DALI decodes only vp9
+and mjpeg.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from shards.reader import ShardReader
 
 WHOLE, WINDOW, PYAV, FILE = "DALI, whole file", "DALI, window", "PyAV, window", "its file, us"
 WAYS = {WHOLE: 1e3, WINDOW: 1e3, PYAV: 1e3, FILE: 1e6}
-"""The rows, and what makes their figures of seconds."""
+"""Row -> the factor from seconds to its figures."""
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def _parse() -> argparse.Namespace:
 def _cells(
     loader: Loader, reader: ShardReader, row: int, starts: list[int], wanted: int
 ) -> dict[tuple[str, int], Callable[[], object]]:
-    """(way, start) -> what decodes."""
+    """(way, start) -> the work to time."""
     engine, plan, manifest = loader.engine, next(loader.planner.stream()), loader.manifest
     assert isinstance(engine, DaliEngine)
     if not engine.decodes:

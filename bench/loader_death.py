@@ -1,4 +1,4 @@
-"""How long a training does not notice that its loader process is dead.
+"""How long it takes until a training notices that its loader process is dead.
 
     python -m bench.loader_death --shards DIR [--kills 20]
 

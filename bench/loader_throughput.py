@@ -1,8 +1,9 @@
 """Videos per second of every engine and of every other loader that is installed.
 
-All make the same views of the same plan from the same shards. Two contenders are the engine `fused`
-behind readers that are not ours (`bench.readers`): `loaders.Render` in a pipeline of the stock
-`webdataset` library, and in a `DataLoader` over files. Each round runs every contender once,
+All make the same views of the same videos by the same plan, with exceptions: `torchcodec-jitter`
+draws its own colours, and `render-webdataset` has its own order. Two contenders are the engine
+`fused` behind readers that are not ours (`bench.readers`): `loaders.Render` in a pipeline of the
+stock `webdataset` library, and in a `DataLoader` over files. Each round runs every contender once,
 so other work on the machine affects all of them equally. The figures are medians over rounds, in
 elapsed seconds and in processor seconds. The ceiling is FFmpeg, which decodes the same windows and
 does nothing else.
@@ -60,7 +61,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the rounds and prints the table."""
     options = _parse(arguments)
-    read_manifest(options.shards)  # a wrong folder is an error now, and not once a contender
+    read_manifest(options.shards)  # a wrong folder is one error, and not one for each contender
     num_batches = max(1, round(options.videos / options.batch_size))
     job = Job(
         shards=options.shards,
@@ -111,7 +112,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=count, default=112, help="output side in pixels")
     parser.add_argument("--engines", nargs="*", choices=list(EngineName), default=["fused"])
     parser.add_argument("--tune", action="store_true", help="try layouts of dali first")
-    parser.add_argument("--gpu-memory-mb", type=float, help="with --tune: at most")
+    parser.add_argument("--gpu-memory-mb", type=float, help="with --tune: the limit of a layout")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--readers", nargs="*", choices=READERS, default=list(READERS))
     parser.add_argument("--dtype", choices=DTYPES, default="float16")

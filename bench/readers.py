@@ -1,13 +1,13 @@
 """`loaders.Render` behind readers that are not ours, to be timed beside `open_loader`.
 
-- "render-webdataset": `webdataset.WebDataset(urls).map(render)` on the same shards. This is its
-  best case: shards are shuffled, samples are not. It reads shards from their first byte to their
-  last, so it also reads the videos that the loader does not serve, and passes over them.
+- "render-webdataset": `webdataset.WebDataset(urls).map(render)` on the same shards. This is the
+  library's best case: shards are shuffled, samples are not. It reads whole shards, so it also reads
+  the videos that the loader does not serve, and passes over them.
 - "render-folder": a `DataLoader` over the same videos as files. They are written once, before the
   rounds, to a temporary folder, which takes as much room as the videos in the shards.
 
-Both get the draws of `open_loader`, because a key's number is its row: the files those of each
-round's epoch, webdataset those of epoch 0.
+Both get the draws of `open_loader`, because the number of a key is its row. "render-folder" gets
+the draws of each round's epoch, "render-webdataset" those of epoch 0.
 """
 
 from pathlib import Path
@@ -32,14 +32,14 @@ def _render(loader: Loader, dtype: str) -> Render:
 
 
 def shard_urls(loader: Loader) -> list[str]:
-    """The shards with videos that the loader serves; the library gives each worker whole ones."""
+    """The shards with videos that the loader serves; the library gives workers whole shards."""
     manifest = loader.manifest
     shards = np.unique(manifest.shard_index[loader.rows])
     return [str(manifest.shard_path(manifest.shard_names[shard])) for shard in shards.tolist()]
 
 
 def webdataset_samples(loader: Loader, dtype: str, num_samples: int) -> Any:
-    """The stock library as the reader: each iteration of a worker gives so many samples.
+    """The stock library as the reader: each iteration of a worker gives `num_samples` samples.
 
     Returns:
         A `webdataset.WebDataset`: samples are tuples of the groups of views.

@@ -1,15 +1,16 @@
-"""Epochs over shards behind S3: whole shards copied to this machine, or only the bytes shown.
+"""Epochs over shards behind S3: whole shards copied to this machine, or only windows of videos.
 
-An S3 server on loopback serves a copy of the shards. Four ways take turns in each round: a
-first epoch with an empty cache where no shard is fetched ahead, a first epoch as it is, a second
-one with all copies there, and an epoch without a cache (`cache=False`). Further tables add a delay
-to each request, as a distant server has one. The server takes part of the same cores, so of the
-speeds only ratios within a table mean something. Processor time is that of the loader alone.
+An S3 server on loopback serves a copy of the shards. Four ways take turns in each round: a first
+epoch with an empty cache and no fetching ahead, a first epoch with an empty cache as usual, a
+second epoch that finds all copies, and an epoch without a cache (`cache=False`). There is a table
+for each delay, which is added to each request as if the server were distant. The server runs on the
+same cores, so only ratios of speeds within a table mean something. Processor time does not include
+the server's.
 
-"Shown" are the packets of the frames from the first to the last one that a sample has. Fetched
-bytes over shown bytes say what the rest costs. Without a cache the rest is frames back to the
-keyframe and on to the end of the group of pictures, and packet indices; the line below a table has
-these three. Manifests are not counted.
+The shown bytes are the packets from the first to the last frame of each sample. "fetched/shown" is
+the ratio of all fetched bytes to them. Without a cache, the rest is frames back to the keyframe,
+frames on to the end of the group of pictures, and packet indices; the line below a table has these
+three. Manifests are not counted.
 
     python -m bench.remote_epoch --shards DIR [--views student] [--size 112] [--order windowed]
         [--workers 8] [--delays-ms 0 20] [--rounds 3] [--server moto]
@@ -155,7 +156,7 @@ def _windows(
 
 
 def _counted() -> Traffic:
-    """Lets every read of a `RemoteStore` count itself."""
+    """Changes `RemoteStore` so that every read is counted."""
     traffic = Traffic()
     read_range, get_file = RemoteStore.read_range, RemoteStore.get_file
 

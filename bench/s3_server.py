@@ -19,7 +19,7 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "anything",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-"""Environment variables of clients. moto accepts any values, SeaweedFS only what it began with."""
+"""Environment variables of clients. SeaweedFS accepts only the values that it was started with."""
 _PATIENCE_S = 60
 _HOST = "127.0.0.1"
 
@@ -40,7 +40,7 @@ def _seaweedfs(port: int, folder: Path) -> list[str]:
         *(program, "server", "-s3", f"-s3.port={port}", f"-s3.port.grpc={next(others)}"),
         *(f"-{part}.port{kind}={next(others)}" for part in parts for kind in ("", ".grpc")),
         *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
-        # Each bucket has volumes of its own, and the default allows few.
+        # Buckets do not share volumes, and the default allows few volumes.
         *("-volume.max=1000", "-master.volumeSizeLimitMB=1000"),
         *(f"-dir={folder}", f"-ip={_HOST}", f"-ip.bind={_HOST}"),
     ]
@@ -80,7 +80,7 @@ def s3_server(name: str = "moto") -> Iterator[str]:
 
 
 def _remove_sockets(command: list[str]) -> None:
-    """SeaweedFS has no option for the place of its sockets, and it leaves them there."""
+    """Removes the sockets that SeaweedFS leaves in /tmp; no option gives them another place."""
     ports = [value for _, _, value in (word.partition("=") for word in command)]
     for path in Path("/tmp").glob("seaweedfs-*.sock"):
         if path.stem.rpartition("-")[2] in ports:

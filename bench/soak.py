@@ -5,11 +5,12 @@ that read).
 
     python -m bench.soak [--epochs 100] [--shards DIR] [--engines fused dali reference]
 
-There must not be more open descriptors, processes and threads at the end. The shared memory may
-have grown by 1 MB and the resident memory by 64 MB, in this process and in the loader process. When
-the loader is closed, the same holds in comparison with an earlier loader of the same kind. Without
---shards, eight made-up videos are stored as VP9 and as MJPEG, which DALI decodes on a CPU. The VP9
-files are also stored with the recipe `copy`: without a packet index, they are read whole.
+At the end there must be as many processes as after the second epoch. In each, no more descriptors
+may be open, and at most one more thread may run. Its shared memory may have grown by 1 MB and its
+resident memory by 64 MB. After the loader is closed, the same rules compare with an earlier loader
+of the same kind that is closed too. Without --shards, eight made-up videos are stored as VP9 and as
+MJPEG, which DALI decodes on a CPU. The VP9 files are also stored with the recipe `copy`: without a
+packet index, they are read whole.
 """
 
 import argparse
@@ -60,7 +61,7 @@ class Holdings:
 
     Attributes:
         descriptors: Open files, pipes and sockets.
-        threads: How many there are.
+        threads: Threads, without one of Arrow's (see `_num_threads`).
         shared_bytes: Resident shared memory.
         memory_bytes: Resident memory, the shared one included.
     """
@@ -82,7 +83,7 @@ class Holdings:
         )
 
     def changes_since(self, before: "Holdings") -> list[str]:
-        """What has grown by more than its tolerance, for people."""
+        """A text for each number that has grown by more than its tolerance."""
         then, now = asdict(before), asdict(self)
         return [
             f"{name} {then[name]} -> {now[name]}"
@@ -92,13 +93,13 @@ class Holdings:
 
 
 def _held_now() -> list[Holdings]:
-    """Of this process, and of its descendants."""
+    """What this process and its descendants hold, this process first."""
     gc.collect()
     return [Holdings.of(pid) for pid in _descendants(os.getpid())]
 
 
 def _changes(before: Sequence[Holdings], after: Sequence[Holdings]) -> list[str]:
-    """What has changed in each process, for people."""
+    """A text for each number that has grown too much in a process, and for their number."""
     changes = [
         f"{name}: {text}"
         for name, one, other in zip(_process_names(), before, after, strict=False)
@@ -122,7 +123,7 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def _num_threads(pid: int) -> int:
-    """Without the one that Arrow's allocator starts at some moment of its own choice."""
+    """Threads, without the one that Arrow's allocator starts at an unpredictable time."""
     names = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError):
@@ -140,7 +141,7 @@ def _memory_kb(pid: int) -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a line for each process, engine and set; exits with 1 if one holds more at the end."""
     options = _parse(arguments)
-    torch.set_num_threads(1)  # torch starts its threads when it likes
+    torch.set_num_threads(1)  # torch may start its threads at any time
     problems = []
     with TemporaryDirectory() as folder:
         sets = [options.shards] if options.shards else list(_made_sets(Path(folder)))

@@ -88,7 +88,7 @@ class TimedStep:
         variant: How it is computed.
         batches: What the next steps take; another source with the same shapes may take its place.
         seconds: The time of a step in each measurement.
-        step_bytes: The GPU memory that the steps of the last measurement took, in addition.
+        step_bytes: The peak of GPU memory in the last measurement, less what was allocated before.
     """
 
     def __init__(self, job: TrainingJob, variant: Variant, stack: ExitStack) -> None:
@@ -138,7 +138,7 @@ class TimedStep:
             self()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-            # The weights of all variants lie there before.
+            # What was allocated before has the weights of all variants.
             self.step_bytes = torch.cuda.max_memory_allocated(device) - idle_bytes
         self.seconds.append((time.perf_counter() - began_s) / num_steps)
 
@@ -238,7 +238,7 @@ def synthetic(job: TrainingJob, variant: Variant) -> Batches:
 
 
 def loaded(job: TrainingJob, variant: Variant, stack: ExitStack, engine: str = "auto") -> Batches:
-    """The real loader's batches; the student's two streams are two of them."""
+    """The real loader's batches; the student's two streams come from two loaders."""
     pretraining = job.stage in PRETRAIN
     spec = (pretrain_views if pretraining else clip_views)(job.config)
     loaders = [
@@ -266,13 +266,13 @@ def run_stage(
         for variant in chosen:
             try:
                 step = TimedStep(job, variant, stack)
-                step.measure(2)  # compiles, and finds its memory
+                step.measure(2)  # compiles, and allocates its memory
                 step.seconds.clear()
                 running.append(step)
             except (RuntimeError, NotImplementedError) as error:
                 problems[variant.name] = str(error).splitlines()[0][:200]
             step = None
-            gc.collect()  # of a variant that failed, too
+            gc.collect()  # also frees a variant that failed
             print(f"  {variant.name}: {problems.get(variant.name, 'ready')}", flush=True)
         for _ in range(rounds):
             for step in running:
@@ -302,9 +302,9 @@ def run_stage(
 
 
 def num_flops(job: TrainingJob, variant: Variant) -> float:
-    """Floating-point operations of one step: of a small one, in proportion.
+    """Floating-point operations of one step, scaled up from a step of two videos.
 
-    The products of L_I's embeddings grow faster, but they are too few to count.
+    L_I's products of embeddings grow faster than the batch, but they are too few to matter.
     """
     small = replace(job, batch_size=2)
     with ExitStack() as stack:
@@ -369,7 +369,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=count, default=3, help="per variant and round")
     parser.add_argument("--device", default=device)
     parser.add_argument("--compiled", action="store_true", help="on a CPU too: takes minutes")
-    parser.add_argument("--shards", type=Path, help="of the real loader's videos")
+    parser.add_argument("--shards", type=Path, help="the videos of the variant loader")
     parser.add_argument("--json", type=new_file)
     return parser.parse_args(arguments)
 

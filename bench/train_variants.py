@@ -76,6 +76,6 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    # The most exact of the names that fit.
+    # The longest of the names that fit: "H100 PCIe" before "H100".
     fitting = sorted((part for part in PEAKS if part in name), key=len)
     return PEAKS[fitting[-1]] if fitting else None

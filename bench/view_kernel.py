@@ -1,9 +1,9 @@
-"""What the Triton kernel of the views takes, found without a GPU.
+"""What the Triton kernel of the views takes, as far as this shows without a GPU.
 
 It compiles the kernel for several GPUs and reads registers, spills and shared memory from `ptxas`.
 It counts the bytes that the kernel and DALI's operators move for a view, and the memory of a
-sample. With --shards it compares the kernel, in Triton's interpreter, with the oracle; that takes
-minutes.
+sample. With --shards it compares the kernel's views, made in Triton's interpreter, with those of
+the oracle, which takes minutes.
 
     python -m bench.view_kernel [--shards DIR] [--videos 2] [--json bench/results/view_kernel.json]
 """
@@ -42,7 +42,7 @@ STAGES = {
     "pretrain 224": stage_views.pretrain(size_px=224),
     "student 224": stage_views.finetune(),
 }
-# Of each view a frame or two, because the interpreter takes a third of a second for one.
+# Views of one or two frames, because the interpreter takes a third of a second for a frame.
 PRESETS = {
     "pretrain": stage_views.pretrain(num_frames=1),
     "finetune": stage_views.finetune(num_frames=2),
@@ -101,7 +101,7 @@ def moved_bytes(spec: ViewSpec, dtype: str, views: DaliViews) -> float:
     """Bytes that are read and written for a view, on average over its crops.
 
     An operator reads its input and writes its output once. The kernel reads each pixel of the crop
-    once, because the caches serve it the other times.
+    once from memory; later reads come from the caches.
     """
     rows = np.arange(64)
     plan = draw_plan(

@@ -1,15 +1,15 @@
 """What windows cost in bytes: fetched over shown, for several lengths of the groups of pictures.
 
 Each video is stored with each recipe, at its default quality, and plans are drawn for it as in
-training. A window is the groups of pictures that hold a sample's frames, so it has more bytes than
-the frames from the first to the last one that is shown. PSNR is over Y, U and V, against the
-frames that the encoder got. Nothing is timed: the figures are the same on every machine that has
-the same versions of the libraries.
+training. A window is the groups of pictures that hold a sample's frames. So it has more bytes than
+the frames from the first to the last one that the sample shows. PSNR is over Y, U and V, against
+the frames that the encoder got. Nothing is timed: the figures are the same on every machine that
+has the same versions of the libraries.
 
     python -m bench.window_bytes --videos FOLDER [FOLDER ...] [--num-clips 120] [--epochs 10]
         [--views student pretrain] [--json FILE]
 
-FOLDER holds class folders. Of each, the same number of clips is taken, from all of its parts.
+FOLDER holds class folders. Each FOLDER gives the same number of clips, from all of its parts.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from tb.version import version_text
 
 _DEFAULT = Recipe()
 RECIPES = [*(replace(_DEFAULT, gop=gop) for gop in (16, 12, 8, 6, 4)), Recipe(codec="mjpeg")]
-_SIZE_PX = 112  # no matter: it changes no frame number
+_SIZE_PX = 112  # any size gives the same frame numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,10 @@
 
     python -m bench.window_decoders --shards DIR --views student
 
-Both get the same windows and give the same planes, which is checked first. torchcodec takes packets
-only from its own demuxer, and its decoder belongs to one file. So each window becomes a small MP4
-file (see `loaders.engines.dali.window_file`), and a demuxer and a decoder are opened for it.
+Both get the same windows and give the same planes; first their luma is compared for ten windows.
+torchcodec takes packets only from its own demuxer, and its decoder belongs to one file. So each
+window becomes a small MP4 file (see `loaders.engines.dali.window_file`), and a demuxer and a
+decoder are opened for it.
 """
 
 import argparse

@@ -8,14 +8,15 @@ The steps, in this order: what the GPU and its libraries can do; videos stored w
 one video through the graph, operator by operator; decoding alone; loaders and their peers; the
 training step; parity with the oracles; the tests that need a GPU.
 
-It needs no network, no virtual environment and no data. Every figure is in OUT/steps/STEP.json the
-moment it is known. A step runs in a process of its own. If a cell ends that process, the next one
-goes on behind that cell. If the check itself is killed, the same command goes on. It ends in the
-given minutes: cells without time are left out, and the same command measures them later.
+It needs no network, no virtual environment and no data. Every figure is written to
+OUT/steps/STEP.json as soon as it is known. Each step runs in a separate process. If a cell ends
+that process, a new process goes on after that cell. If the check itself is killed, the same command
+goes on. It ends within the given minutes: cells without time are left out, and the same command
+measures them later.
 
-The end of every step writes OUT/GPU.json, which has everything, and OUT/GPU.md, which `report`
-writes too. `--dry-run` runs every step on the CPU, with the CPU's variant of the graph. It shows
-that the steps run, and its figures mean nothing.
+After every step, the check writes two files named after the GPU: OUT/GPU.json has all figures, and
+OUT/GPU.md is a page for people. `report` writes both again. `--dry-run` runs every step on the CPU,
+with the CPU's variant of the graph. It shows that the steps run, and its figures mean nothing.
 """
 
 import argparse

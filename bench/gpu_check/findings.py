@@ -1,6 +1,6 @@
-"""What the steps of a check find, on disk the moment it is known.
+"""What the steps of a check find, written to disk as soon as it is known.
 
-Every step has one file, OUT/steps/STEP.json. It is written whole before and after every cell, so a
+Every step has one file, OUT/steps/STEP.json. It is written whole before and after every cell. So a
 step that is killed leaves all its figures and the name of the cell that was running.
 """
 
@@ -27,7 +27,7 @@ class Findings:
         path: The file.
         status: "new", "running", "passed", "failed" or "out of time".
         cell: The cell that is running, or that was when the step was killed; None between cells.
-        minutes: Those of the check in which the step ended.
+        minutes: The duration of the check in which the step ended; 0 if it has not ended.
         seconds: How long the step ran, in all its processes.
         error: Why the step ended outside a cell; empty if it did not.
         found: Cell -> its figures; "problem" says why there are none, "missing" which library.
@@ -43,10 +43,10 @@ class Findings:
 
     @classmethod
     def read(cls, path: Path) -> "Findings":
-        """What is in the file so far; nothing if there is none.
+        """What is in the file so far; no findings if there is no file.
 
         Raises:
-            InputError: It is not a file of this program.
+            InputError: The file is not one of this program.
         """
         content = read_json(path) if path.is_file() else {}
         try:
@@ -101,7 +101,7 @@ class Findings:
 
 
 def is_good(figures: Found) -> bool:
-    """Whether a cell was measured and passed; a peer that is not installed does not count."""
+    """Whether a cell was measured and passed, or its peer is not installed."""
     return "problem" not in figures and figures.get("passed", True)
 
 
@@ -109,7 +109,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The content of a file of this program.
 
     Raises:
-        InputError: It is something else.
+        InputError: The file cannot be read, or is not one of this program.
     """
     try:
         content = json.loads(path.read_text())
@@ -121,5 +121,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def all_findings(out: Path) -> dict[str, Findings]:
-    """Step -> its findings, in no order."""
+    """Step -> its findings, by name and not in the order of the steps."""
     return {path.stem: Findings.read(path) for path in sorted((out / "steps").glob("*.json"))}

@@ -26,7 +26,7 @@ from shards.format.shard import index_name
 from shards.reader import ShardReader
 
 _BATCH_SIZES = {"pretrain": 16, "student": 32, "eval": 8}
-# Of torchcodec.
+# Of torchcodec: its threads, and the batches in work after the current one.
 _NUM_DECODERS, _NUM_BATCHES_AHEAD = 32, 2
 
 
@@ -110,7 +110,7 @@ def _cell(
 
 
 def _in_process(task: Task, views: Views, engine: str, *, is_long: bool) -> CheckCell:
-    """The same engine with its threads here; those of dali only read."""
+    """The same engine with its threads in this process; for dali, the threads that read."""
     run = partial(_engine, task, views, engine, in_process=True)
     return CheckCell(name=f"{views.name} {engine} in process", run=run, is_long=is_long)
 
@@ -181,9 +181,9 @@ def _torchcodec(task: Task, views: Views) -> Generator[int]:
 
 
 def finished(batches: Iterator[list[Future[None]]]) -> Generator[int]:
-    """Yields the number of videos of each batch when it is ready; the next two are then in work.
+    """Yields the number of videos of each batch when it is ready.
 
-    So threads do not wait for the slowest video of a batch.
+    The next two batches are in work then, so threads do not wait for the slowest video of a batch.
     """
     in_work: deque[list[Future[None]]] = deque()
     for jobs in batches:

@@ -22,7 +22,7 @@ from loaders.plan.normalization import NORMALIZATIONS
 from loaders.plan.views import Augment
 from shards.reader import ShardReader
 
-# Every operator of the graph, always.
+# All augmentations with probability 1, so every operator of the graph has work.
 _EVERYTHING = Augment(color_p=1.0, gamma=(0.8, 1.2), gamma_p=1.0, num_erase=1, erase_p=1.0)
 
 

@@ -1,8 +1,8 @@
 """Step `parity`: DALI's views against both oracles, the worst of every preset and recipe.
 
 On a GPU, DALI places chroma in the centre of four pixels, FFmpeg at the left. So the views must
-agree with the oracle that places it as this device does. The other one tells how far `dali` and
-`fused` are apart.
+agree with the oracle that places chroma as this device does. The difference to the other oracle
+says how far `dali` and `fused` are apart.
 """
 
 from collections.abc import Iterator

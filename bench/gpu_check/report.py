@@ -108,7 +108,7 @@ def _verdicts(steps: Steps) -> str:
 
 
 def verdict(given: float, demand: float) -> str:
-    """What limits a training whose loader gives and whose step eats so many videos per second."""
+    """What limits a training, by the videos/s that its loader gives and its step could take."""
     if given < demand:
         return "data-bound"
     return "compute-bound" if given >= _COMFORTABLE * demand else "compute-bound, with little spare"
@@ -131,7 +131,7 @@ def _wait(loaded: Found | None, ready: Found) -> str:
 
 
 def _designs(steps: Steps) -> str:
-    """Frames that are decoded for a video, and videos/s: the table of expectations, measured."""
+    """Frames that are decoded for a video, and videos/s, of each way to decode."""
     rows = [
         (cell, figures["frames_per_video"], figures["videos_per_s"], figures["frames_per_s"])
         for cell, figures in steps.get("decoding", {}).items()

@@ -1,4 +1,4 @@
-"""Runs the steps one by one, each in a process of its own, so that nothing ends the whole check."""
+"""Runs the steps one by one, each in a separate process, so that a crash ends only that process."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from shards.files.publish import publish_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 _LEAST_S = 5.0  # a step with less time is not begun
-_GRACE_S = 10.0  # a step that watches the time itself ends with its running cell
+_GRACE_S = 10.0  # how long after its end a step is stopped, so that its running cell can end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,9 @@ def run_steps(options: Options) -> bool:
 
 
 def _step_end_s(options: Options, index: int, end_s: float) -> float:
-    """When a step should end: it has its share of the time that is left for it and the later ones.
+    """When a step should end: it gets its share of the time that is left for it and the later ones.
 
-    So what a step leaves over, or takes too long, counts for all later ones.
+    So all later steps share the time that a step leaves over or takes in addition.
     """
     step, now_s = STEPS[options.steps[index]], time.time()
     if step.is_needed:
@@ -87,7 +87,7 @@ def _device_name(is_dry: bool) -> str:
 
 
 def _claim(options: Options, device: str) -> None:
-    """Makes the folder that of this device's check."""
+    """Notes the device in the folder; InputError if it holds the check of another one."""
     path = options.out / "check.json"
     if path.is_file() and (before := read_json(path).get("device")) != device:
         raise InputError(f"{options.out}: holds the check of {before!r}; give another --out")

@@ -48,12 +48,18 @@ def usual(task: Task, batch_size: int, views: DaliViews) -> DaliLayout:
 
 
 def plan_of(loader: Loader) -> Plan:
-    """The first plan of a loader, which is full of videos."""
+    """The first plan of a loader, without padding."""
     return next(loader.planner.stream())
 
 
 def rate(task: Task, counts: Generator[int], **more: Any) -> Found:
-    """Videos per second of a generator of counts after a warm-up, with the load of the GPU."""
+    """Videos per second after a warm-up, with the load of the GPU.
+
+    Args:
+        task: The input of the step.
+        counts: Yields the number of videos of each batch.
+        **more: Further figures for the result.
+    """
     warm_batches, seconds = (1, 0.1) if task.is_dry else (_WARM_BATCHES, _SECONDS)
     with closing(counts):
         for _ in islice(counts, warm_batches):

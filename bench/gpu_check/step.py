@@ -48,12 +48,12 @@ def main() -> int:
 
 
 def run_step(name: str, task: Task) -> bool:
-    """Measures the cells of a step that its findings lack; False if the GPU is not usable then."""
+    """Measures the cells that the findings lack; False if one has left the GPU unusable."""
     findings, is_first = Findings.read(task.findings(name)), True
     for cell in import_module(STEPS[name].module).cells(task):
         if cell.name in findings.found or (cell.is_long and task.duration is not Duration.LONG):
             continue
-        if task.left_s <= 0 and not is_first:  # a process that was slow to start measures one cell
+        if task.left_s <= 0 and not is_first:  # a process that starts late measures one cell
             findings.end_cell(cell.name, {"problem": NO_TIME})
             continue
         limit_s = STEPS[name].cell_limit_s * (2 if cell.is_long else 1)
@@ -70,7 +70,7 @@ def run_step(name: str, task: Task) -> bool:
 def _time_limit(limit_s: float) -> Iterator[None]:
     """Ends this process by SIGALRM after some seconds; it prints first where every thread is.
 
-    Python does not take part, so it works wherever a library hangs.
+    This runs no Python code, so it works wherever a library hangs.
     """
     if limit_s == math.inf:
         yield

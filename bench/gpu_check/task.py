@@ -1,4 +1,4 @@
-"""`Task`, the input of every step, and the kinds of its parts."""
+"""`Task`, the input of every step, and `CheckCell`, the part of a step that is measured at once."""
 
 import os
 import time
@@ -62,7 +62,7 @@ class Task:
 
     @property
     def left_s(self) -> float:
-        """The time that is left."""
+        """Seconds until the step should end; negative if it is late."""
         return self.end_s - time.time()
 
     @property
@@ -72,7 +72,7 @@ class Task:
 
     @cached_property
     def num_decoders(self) -> int:
-        """Video decoders of the GPU; 1 where nobody can say."""
+        """Video decoders of the GPU; 1 if the driver does not say."""
         try:
             return max(1, decoder_caps(self.device, "h264").num_decoders)
         except NvdecError:

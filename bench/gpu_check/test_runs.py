@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def cells(task: Task) -> Iterator[CheckCell]:
-    """Order and resume, bad videos, then all tests marked `gpu`; in a dry run some on the CPU."""
+    """Order and resume, bad videos, then the tests marked `gpu`; in a dry run some on the CPU.
+
+    The short check runs only the loaders' tests.
+    """
     device, dali = task.device.type, "tests/loaders/engines/dali"
     order = "order" if task.is_dry else "layout or resume or order or kept"
     faults = "stops" if task.is_dry else "bad or changed or blamed"

@@ -1,4 +1,4 @@
-"""The steps in their order, and the time that each gets. It imports nothing that is slow."""
+"""The steps in their order, and the time of each. This module is quick to import."""
 
 import math
 from collections.abc import Iterable
@@ -70,8 +70,8 @@ def with_needed(names: Iterable[str]) -> list[str]:
     return [name for name in order[: last + 1] if name in chosen or STEPS[name].is_needed]
 
 
-# A step ends when its running cell does, and the last one may be stopped a little late.
+# A step ends with its running cell, so the last step may end a little late.
 SPARE_S = 15.0
 NO_TIME = "left out: no time"
 EXIT_START_AGAIN = 75
-"""A step's exit code where the GPU is not usable any more in its process; another one goes on."""
+"""Exit code of a process that cannot use the GPU any more; a new process goes on with the step."""

@@ -1,7 +1,7 @@
 """Step `training`: the training step, one row at a time, compiled once for each shape.
 
-The rows of a stage and size share one compiled network; only the source of its batches changes. So
-the rows "ready in memory" and "from ..." differ by nothing but the loader.
+The rows "ready in memory" and "from ..." of a stage and size share one compiled network. Only the
+source of its batches changes, so these rows differ only by the loader.
 """
 
 import statistics
@@ -33,7 +33,7 @@ class _Training:
 
 
 def cells(task: Task) -> Iterator[CheckCell]:
-    """Stage by stage and size by size: ready batches, then each engine, then what others do."""
+    """For each size and stage: ready batches, each engine, the operations, then other variants."""
     sizes = (32,) if task.is_dry else (224, 112)
     for size_px in sizes:
         for stage in ("distinctive", "student"):
@@ -104,7 +104,7 @@ def _measure(task: Task, step: TimedStep, job: TrainingJob) -> Found:
 
 @lru_cache(maxsize=1)
 def _training(task: Task, stage: str, size_px: int) -> _Training:
-    """The stage with as many videos as fit into the GPU."""
+    """The stage with `_BATCH_SIZE` videos, or with fewer if these do not fit into the GPU."""
     give_memory_back()
     job = _job(task, stage, size_px)
     while (training := _fitting(task, job)) is None:

@@ -30,7 +30,7 @@ THREADED = {"spdl-threads"}
 
 
 def torchcodec_decoder() -> Any:
-    """torchcodec's VideoDecoder; raises ImportError also if it does not find FFmpeg's libraries."""
+    """torchcodec's VideoDecoder; ImportError also where FFmpeg's libraries are not found."""
     try:
         from torchcodec.decoders import VideoDecoder
     except (OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Decoded RGB frames to a plan's views with torchvision v2."""
+"""Makes a plan's views of decoded RGB frames with torchvision v2."""
 
 import numpy as np
 import torch

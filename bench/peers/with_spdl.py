@@ -1,7 +1,7 @@
 """SPDL: FFmpeg's filters crop and resize while decoding; colours and erased rectangles are torch's.
 
 One clip is its best case: crop, resize and mirror happen in the filter graph, so no full-size RGB
-picture is made. Several views of one window share one decode to full-size RGB; to decode once for
+picture is made. Several views of one window share one decode to full-size RGB, because a decode for
 each view would cost more.
 """
 

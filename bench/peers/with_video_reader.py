@@ -46,7 +46,7 @@ def load() -> Render:
 
 
 def _load_missing_library() -> None:
-    """The wheel of 0.4.5 has this library, but does not find it by itself."""
+    """Loads a library that the wheel of 0.4.5 contains but does not find."""
     package = find_spec("video_reader")
     if package is not None and package.origin is not None:
         folder = Path(package.origin).parents[1] / "video_reader_rs.libs"
