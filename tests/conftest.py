@@ -28,10 +28,10 @@ def one_encoder() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays, so the garbage collector need not look at it again.
+    """Excludes what is imported by now from garbage collection, because it stays to the end.
 
-    It is about a million objects. Each `gc.collect()` of a test, and the five of pytest at the end,
-    would take a third of a second for them.
+    These are about a million objects. Each `gc.collect()` of a test, and the five of pytest at the
+    end, would take a third of a second for them.
     """
     gc.freeze()
 

@@ -1,7 +1,7 @@
-"""Processes that have the libraries when they start: importing torch takes seconds.
+"""Processes that start with the libraries imported, because importing torch takes seconds.
 
-`FORKS` forks them from a server that has imported everything. Python has one such server in a
-process, and the last list of imports counts. So no other module sets one.
+`FORKS` forks them from a server that has imported everything. A Python process has only one such
+server, and its last list of imports counts. So no other module sets a list.
 """
 
 import multiprocessing

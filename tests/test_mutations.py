@@ -1,4 +1,4 @@
-"""The list of mutations is in step with the code; `make mutations` runs them."""
+"""The list of mutations fits the code; `make mutations` runs them."""
 
 import shutil
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The videos that a bench is timed on, and those that it trains on."""
+"""The videos that the benches time and train on."""
 
 from tests.loaders.conftest import textured_shards as textured_shards
 from tests.tb.conftest import manifest as manifest

@@ -1,4 +1,4 @@
-"""The ways to keep bytes between DALI's operators are those of the graph, but for the bytes."""
+"""Without uint8 the operators are those of the graph, and with it they change little."""
 
 import json
 from functools import partial

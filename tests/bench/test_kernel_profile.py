@@ -1,4 +1,4 @@
-"""The profile of the kernel leaves out what it says, and writes its table."""
+"""The profile leaves out the stages of the kernel that it names, and writes its table."""
 
 import json
 from pathlib import Path

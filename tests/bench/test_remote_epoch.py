@@ -1,4 +1,4 @@
-"""The bench of remote epochs runs, and its figures are those of its four ways to read."""
+"""The bench of remote epochs runs, and its figures fit its four ways to read."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The kernel compiles for GPUs without spilling, and its bench counts what it says."""
+"""The kernel compiles for GPUs without spilling, and its bench counts bytes as it says."""
 
 import json
 from pathlib import Path

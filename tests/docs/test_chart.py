@@ -1,4 +1,4 @@
-"""The pictures of the site are those of the committed figures."""
+"""The pictures of the site show the committed figures."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of a GPU gets its place in the site when it is written."""
+"""The page of a GPU is in the site as soon as it exists."""
 
 import os
 import subprocess

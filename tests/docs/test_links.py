@@ -1,4 +1,4 @@
-"""Links lead to files and headings, also those of texts that are not pages of the site."""
+"""Links lead to files and headings, also in texts that are not pages of the site."""
 
 import re
 from pathlib import Path

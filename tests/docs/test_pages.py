@@ -1,4 +1,4 @@
-"""What the pages say to type can be typed: code runs, and commands have these options."""
+"""The code on the pages runs, and the commands and options on them exist."""
 
 import ast
 import re

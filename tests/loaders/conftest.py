@@ -60,7 +60,7 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> LoaderProcess:
 
 @pytest.fixture(params=["threads here", "loader process"])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where the loaders of a test work, unless it says so itself."""
+    """Where the loaders of a test work, unless the test gives `in_process`."""
     where: str = request.param
     if where == "loader process":
         request.getfixturevalue("kept_process")
@@ -78,7 +78,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.fixture(params=["windows", "whole files"])
 def read_as(request: pytest.FixtureRequest) -> Callable[[Manifest], Manifest]:
-    """Of a manifest, the same set, read by windows or as whole files."""
+    """Turns a manifest into one of the same set that is read by windows or as whole files."""
     return without_index if request.param == "whole files" else lambda manifest: manifest
 
 

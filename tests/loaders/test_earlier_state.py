@@ -1,4 +1,4 @@
-"""Videos are added to a set: a loader of the state before serves the same batches, and goes on."""
+"""After videos are added to a set, a loader of the earlier state serves the same batches."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Single videos, from anybody's reader: the loader's pixels."""
+"""`Render` gives the loader's pixels for single videos from any reader."""
 
 import warnings
 from pathlib import Path

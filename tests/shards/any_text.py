@@ -1,4 +1,4 @@
-"""Lists and tables as a stranger or an accident may write them."""
+"""Arbitrary text for lists and tables, much of it invalid."""
 
 from collections.abc import Callable
 

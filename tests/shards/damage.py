@@ -1,4 +1,4 @@
-"""Ways for a video file to be bad, or at least odd."""
+"""Makes video files bad, or at least unusual."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""Commands in this process: a process of its own would import torch again for each of them.
+"""Commands in this process, because a separate process would import torch for each of them.
 
-Where the process is what is tested, `process` and `start` fork it from one that has the libraries.
-That `main` prints an `InputError` as one line and exits with 2 is shown in `cli/test_commands`.
+If a test is about the process itself, `process` and `start` fork it from one that has the
+libraries. `cli/test_commands` shows that `main` prints an `InputError` as one line and exits with
+code 2.
 """
 
 import os

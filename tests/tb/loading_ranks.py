@@ -1,7 +1,7 @@
 """A rank that has a student's two streams: `torchrun -m tests.tb.loading_ranks SHARDS`.
 
-It prints the pid of its loader process, while both streams go on. That of rank 0 is then aborted,
-so that Python lists its threads.
+It prints the pid of its loader process while both streams go on. Then the loader process of rank 0
+is aborted, so that Python lists its threads.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Every path that a command takes: one line says what is wrong with it, and nothing is written.
 
-The commands run in this process, because several hundred processes would take minutes. That `main`
-prints an `InputError` without a traceback is shown in `test_commands`.
+The commands run in this process, because several hundred processes would take minutes.
+`test_commands` shows that `main` prints an `InputError` without a traceback.
 """
 
 import errno

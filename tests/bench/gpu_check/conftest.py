@@ -1,4 +1,4 @@
-"""What several tests of the check's cells need."""
+"""Fixtures for tests of the cells of the check."""
 
 from dataclasses import replace
 from pathlib import Path

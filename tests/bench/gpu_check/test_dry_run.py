@@ -1,4 +1,4 @@
-"""Dry runs of both lengths, killed again and again, keep what they have and come to their end."""
+"""Dry runs of both durations are killed several times, keep their figures, and finish."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Where the loaders of the check have their threads, and how a peer's threads are kept busy."""
+"""Where the loaders of the check have their threads, and how torchcodec's threads stay busy."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -1,7 +1,7 @@
-"""What the check and the tests for a GPU import is in the extra `gpu-check` or in the dependencies.
+"""All imports of the check and of GPU tests are in the extra `gpu-check` or in the dependencies.
 
-A machine without a network installs these from a folder of wheels, so one that is missing there
-costs the whole check.
+A machine without a network installs these from a folder of wheels. If one is missing there, the
+check cannot run.
 """
 
 import ast

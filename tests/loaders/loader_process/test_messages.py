@@ -1,4 +1,4 @@
-"""What the loader process says arrives as it was said: errors with their causes, log records."""
+"""Messages of the loader process arrive unchanged: errors with their causes, and log records."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The loader process: same batches, and whoever dies, nothing is left and the other one says so."""
+"""Batches of the loader process; its death is an error, and it ends with the training."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""A slot is used again exactly when no tensor refers to it, and a hoarder never waits for ever."""
+"""A slot is reused exactly when no tensor refers to it, and keeping batches never blocks."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""A file that was cut anywhere differs from a whole one, by the bytes that it promises."""
+"""A file that was cut anywhere has fewer bytes than its headers announce; a whole one has all."""
 
 from pathlib import Path
 

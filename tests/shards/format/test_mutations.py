@@ -1,4 +1,4 @@
-"""Files from strangers: whatever is changed in them, the answer is an `InputError` or the truth."""
+"""After any change of a file, reading it gives an `InputError` or the right content."""
 
 import hashlib
 import json

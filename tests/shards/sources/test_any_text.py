@@ -1,4 +1,4 @@
-"""Whatever a list or a table says, it is read, or refused in one line."""
+"""A list or table with any text is read, or refused in one line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""New files in the folder, the same command with --append: the habit of docs/start.md."""
+"""New files in the folder are added by the same command with --append, as in docs/start.md."""
 
 import shutil
 import signal

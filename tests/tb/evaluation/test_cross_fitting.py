@@ -1,4 +1,4 @@
-"""Folds, and predictions that did not learn from the label."""
+"""Folds, and predictions of probes that did not learn from the label of the video."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Rows against their rivals."""
+"""Comparisons of the rows of a table with their rivals."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Videos are added to the shards of a run that has stopped: it goes on with the state before."""
+"""If videos are added to the shards of a stopped run, it goes on with the earlier state."""
 
 import shlex
 import shutil

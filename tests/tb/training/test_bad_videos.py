@@ -1,4 +1,4 @@
-"""Training goes on without videos that go bad: none counts, all are named, too many end the run."""
+"""Training goes on without bad videos: they do not count, are named, and too many end the run."""
 
 import json
 from dataclasses import replace

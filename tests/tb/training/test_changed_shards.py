@@ -1,4 +1,4 @@
-"""Shards that change while a run reads them: it stops by name or skips, and goes on exactly."""
+"""If shards change under a run, it stops with a name or skips videos, and resumes exactly."""
 
 import shutil
 from collections.abc import Callable

@@ -1,5 +1,7 @@
-"""Two processes that talk over gloo do what one does. Batch norm is frozen here: its statistics are
-each process's own (synchronised ones exist on GPUs only).
+"""Two processes that communicate by gloo do what one does.
+
+Batch norm is frozen here, because each process has its own statistics. PyTorch synchronises them
+only on GPUs.
 """
 
 import json

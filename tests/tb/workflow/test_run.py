@@ -1,4 +1,4 @@
-"""Which stage comes after which, and what happens when one fails."""
+"""The order in which stages run, and what happens when one fails."""
 
 import time
 from pathlib import Path

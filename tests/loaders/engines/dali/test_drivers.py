@@ -1,4 +1,4 @@
-"""What the project makes of the answers of drivers: an H100's, an RTX 4090's, one's without NVDEC.
+"""How answers of drivers are understood: of an H100, an RTX 4090, and a card without NVDEC.
 
 The drivers are libraries that are compiled here (see `cards`).
 """

@@ -1,7 +1,7 @@
-"""DALI's colours on a GPU against the oracle for it, with pictures made as DALI makes them there.
+"""DALI's colours on a GPU against the oracle for them, with pictures made as DALI makes them there.
 
-NVDEC itself is not in these tests. What comes behind it is: DALI's conversion to RGB is imitated,
-and its graph runs on the CPU.
+These tests leave out NVDEC itself. DALI's conversion to RGB is imitated, and its graph runs on the
+CPU.
 """
 
 from pathlib import Path

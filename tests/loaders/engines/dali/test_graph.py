@@ -1,4 +1,4 @@
-"""The graph as it is defined for a GPU, without one: everything but its build is run."""
+"""The graph for a GPU is defined without one; only the build is left out."""
 
 from collections import Counter
 from dataclasses import replace
