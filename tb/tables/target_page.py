@@ -14,8 +14,7 @@ from tb.tables.statistics import Estimate, estimate
 _TEACHERS = {teacher: RULE_NAMES[TeacherWeights(teacher.value)] for teacher in Teacher}
 _INTRODUCTION = (
     "How often the label of a training video is the most probable class of each target, in percent:"
-    " means over {num} work folders, with 95 % intervals from three folders on. No student can"
-    " learn more from its targets than is in them."
+    " means over {num} work folders, with 95 % intervals from three folders on."
 )
 
 
