@@ -1,8 +1,8 @@
 """Turns shards into batches of augmented clips. Knows nothing of losses or networks.
 
 All randomness lives in a *plan* (`loaders.plan`): plain NumPy arrays that say which frames, which
-crop, which colour matrix, which erased rectangle. A video's plan depends on (seed, epoch, video)
-and on nothing else, so batches are the same for any number of workers, ranks or restarts. An
+crop, which colour matrix, which erased rectangle. A video's plan depends on (seed, epoch, video,
+clip) and on nothing else, so batches are the same for any number of workers, ranks or restarts. An
 *engine* (`dali`, `fused`, `reference`) executes a plan. Engines that execute the same plan show the
 same pictures. Their numbers differ a little, by as much as the tests of parity allow.
 """
