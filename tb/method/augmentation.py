@@ -1,7 +1,7 @@
 """A user's own augmentation: the last step of every training clip, on the device that trains.
 
 It is a function of clips and of random numbers that were drawn beforehand, as the engines are
-functions of a plan. So it does not depend on the batch, the processes or a restart.
+functions of a plan. So its result does not depend on the batch, the processes or a restart.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def register_augmentation(augment: RegisteredAugmentation) -> RegisteredAugmenta
             group: The views that the clips are of: "clip", "weak", "strong", "short" or "long".
 
     Raises:
-        InputError: It does not stand at the top level of a module.
+        InputError: The function is not at the top level of a module.
     """
     _REGISTERED.add(augment)
     return augment
@@ -89,7 +89,7 @@ class DrawnAugmentation:
 
 
 def augmentation_of(config: Config) -> Augment | None:
-    """What changes the training clips under the setting `augmentation`; None for nothing.
+    """The augmentation that the setting `augmentation` names; None if it names none.
 
     Raises:
         InputError: The setting `augmentation` names something that is not registered.

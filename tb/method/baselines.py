@@ -76,7 +76,7 @@ class UnlabelledViews(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class MethodLoss(OwnLoss):
-    """The loss of a semi-supervised method: a baseline, or a user's own.
+    """The loss of a semi-supervised method: a baseline, or a user's own method.
 
     Attributes:
         model: The classifier in training: clips (N, 3, T, H, W) to logits (N, K).
@@ -111,7 +111,7 @@ class MethodLoss(OwnLoss):
         answers: Tensor,
         guesses: Tensor,
     ) -> Terms:
-        """Cross entropy on labels, and of answers on confident guesses."""
+        """Cross entropy of `logits` on labels, and of `answers` on the confident `guesses`."""
         labelled, unlabelled = batches
         supervised = self.cross_entropy(logits, labelled)
         unsupervised, confident = losses.pseudo_label_loss(
@@ -137,7 +137,7 @@ class PseudoLabelLoss(MethodLoss):
 
 
 class FixMatchLoss(MethodLoss):
-    """Cross entropy on labels, and of strong views on confident predictions for weak views."""
+    """Cross entropy on labels; for strong views, on confident predictions for the weak views."""
 
     unlabelled = UnlabelledViews.WEAK_STRONG
 
@@ -154,9 +154,9 @@ class FixMatchLoss(MethodLoss):
 class MeanTeacherLoss(MethodLoss):
     """Cross entropy on labels, and the distance to the running mean of its own weights.
 
-    The weight of the distance rises from exp(-5) of its height during a ramp-up, in which the mean
-    has a lower decay than afterwards (Tarvainen and Valpola 2017, and their released code). Their
-    ramp-up takes the first 40,000 steps, of 150,000 on CIFAR-10; ours takes `rampup_share`.
+    The weight of the distance rises during a ramp-up, from exp(-5) of its full value. In this time
+    the mean has a lower decay than afterwards (Tarvainen and Valpola 2017, and their released
+    code). Their ramp-up takes 40,000 of 150,000 steps on CIFAR-10; ours takes `rampup_share`.
     """
 
     unlabelled = UnlabelledViews.TWICE
@@ -206,12 +206,12 @@ _REGISTERED: Registry[type[OwnLoss]] = Registry("method", "tb.register_method")
 def register_method(method: RegisteredMethod) -> RegisteredMethod:
     """A decorator: `tb.train` and `tb train method` train with this class.
 
-    It is a subclass of `MethodLoss`, which trains a classifier, or of `PretrainingLoss`, which
-    trains a backbone without labels.
+    The class is a subclass of `MethodLoss`, which trains a classifier, or of `PretrainingLoss`,
+    which trains a backbone without labels.
 
     Raises:
-        InputError: It is another class, lacks `terms`, has other `unlabelled` views than there are,
-            or does not stand at the top level of a module.
+        InputError: The class is no such subclass, lacks `terms`, is not at the top level of a
+            module, or its `unlabelled` is not one of `UnlabelledViews`.
     """
     if not (isinstance(method, type) and issubclass(method, MethodLoss | PretrainingLoss)):
         raise InputError(
@@ -259,7 +259,7 @@ def supervised_only_stage(manifest: Manifest, config: Config) -> Stage:
 
 
 def check_baseline(kind: str, config: Config) -> None:
-    """Raises InputError where the student's settings ask for what a baseline cannot do."""
+    """Raises InputError where the student's settings contradict those of a baseline."""
     decay = config.student.optim.ema_decay
     is_method = kind in _BUILT_IN or is_qualified(kind)
     if is_method and _method(kind).averages and decay is not None:
@@ -280,7 +280,7 @@ def baseline_stage(kind: str, manifest: Manifest, config: Config, work: Path) ->
         work: Holds the checkpoint that `student.init` names.
 
     Raises:
-        InputError: The method is not registered, or its start is missing.
+        InputError: The method is not registered, its start is missing, or as `check_baseline`.
     """
     check_baseline(kind, config)
     method, optim = _method(kind), config.student.optim

@@ -2,16 +2,17 @@
 
 The order of the scores says more than their level. So a rising map of s (`WeightMap`) is fitted to
 the labelled videos. Under this map the mixture of both teachers gives their labels the highest
-likelihood. The fit needs predictions of each teacher that did not learn from the label. Linear
-probes on the frozen self-supervised features give them by cross-fitting, in seconds. The fine-tuned
-teachers, which the student learns from, would have to be trained again for each fold.
+likelihood. For each teacher, the fit needs predictions that did not learn from the video's label.
+Linear probes on the frozen self-supervised features give such predictions by cross-fitting, in
+seconds. The fine-tuned teachers, which the student learns from, would have to be trained again for
+each fold.
 
-The probes stand for the fine-tuned teachers, to which the map is applied. They are weaker, but both
-teachers are replaced in the same way, so the fit measures the balance of the two. The map sees s
-alone, because the confidences of a probe and of a fine-tuned network have different scales.
-There is no temperature, which would be two more numbers to fit to few labels. Probes are too sure,
-and sure predictions that are wrong pull the weights to the middle. So the map errs on the careful
-side.
+The probes stand for the fine-tuned teachers, to which the map is applied. Probes are weaker, but
+both teachers are replaced in the same way, so the fit measures the balance of the two. The map sees
+s alone, because the confidences of a probe and of a fine-tuned network have different scales.
+There is no temperature: it would add two numbers to fit to few labels. Probes are overconfident,
+and confident predictions that are wrong pull the weights to the middle. So the map errs on the
+careful side.
 
 WORK/NAME/calibration.json keeps the map beside the student that it was fitted for.
 """
@@ -63,17 +64,17 @@ class Calibration:
     """A fitted map, and how good its mixture is on the videos that it was fitted to.
 
     Attributes:
-        offset: Of the `WeightMap`.
-        slope: Of the `WeightMap`.
+        offset: As in `WeightMap`.
+        slope: As in `WeightMap`.
         num_videos: The labelled videos that it was fitted to.
-        num_left_out: Labelled videos that could not be judged: the only ones of their class, and
-            bad ones.
+        num_left_out: Labelled videos that could not be judged: bad videos, and those that are the
+            only one of their class.
         num_folds: The folds of the cross-fitting.
         warning: Why the weight is a constant; "" where it is not.
         log_likelihood: Rule of `TeacherWeights` -> the mean log-likelihood of its mixture on these
-            videos. "calibrated_held_out" is that of maps which were fitted to the other folds. {}
-            where nothing was fitted.
-        right: The same keys -> the share of the videos whose label is its mixture's most probable
+            videos. For "calibrated_held_out", the map of each fold was fitted to the other folds.
+            {} where nothing was fitted.
+        right: The same keys -> the share of the videos whose label is the mixture's most probable
             class.
         source: What all this depends on.
     """
@@ -108,17 +109,17 @@ class Calibration:
 def cached_calibration(
     manifest: Manifest, config: Config, work: Path, folder: Path, scores: Tensor
 ) -> Calibration:
-    """The map in `folder`, or a new one where it has none for these weights, labels and settings.
+    """The map in `folder` if it fits these weights, labels and settings, else a new one.
 
-    A run that has begun keeps its file: it goes on only under the map that it began with.
+    A run that has begun keeps its file, because it resumes only under the map that it began with.
 
     Args:
         manifest: The data set.
         config: Labels, clips, seed.
         work: The work folder, with both self-supervised teachers.
         folder: The student's own folder.
-        scores: (videos of the manifest,) as `cached_similarity` gives them. (It waits for all
-            processes, so it cannot run in here, where rank 0 is alone.)
+        scores: (videos of the manifest,) from `cached_similarity`. The caller runs that function,
+            because it waits for all processes, and here rank 0 is alone.
 
     Raises:
         InputError: A self-supervised teacher is missing or of another backbone; or the file is not
@@ -221,7 +222,7 @@ def rule_weights(
 
 
 def held_out_weights(videos: JudgedVideos, scores: Tensor) -> np.ndarray:
-    """(N,) calibrated weights: those of a fold by a map that was fitted to the other folds.
+    """(N,) calibrated weights, each fold's from a map that was fitted to the other folds.
 
     A video without a score gets the weight 0.5, and no map is fitted to it.
     """

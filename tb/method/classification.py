@@ -1,4 +1,4 @@
-"""What all stages that train a classifier share: the network, its start and its settings."""
+"""What all stages that train a classifier share: the network, its start and the settings."""
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ def classifier_stage(
         optim: The stage's section `optim`.
         streams: The streams of its batches.
         step: A whole step.
-        own_settings: What its result depends on, beside labels and clips.
+        own_settings: What the result depends on, apart from labels and clips.
         average: Holds the running mean of the weights.
         frozen: Other networks that a step runs.
     """

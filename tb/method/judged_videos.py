@@ -1,4 +1,4 @@
-"""Videos with labels, and what both teachers say about them without having learned from them."""
+"""Videos with labels, and both teachers' predictions for them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,13 @@ class JudgedVideos:
         return len(self.rows)
 
     def mixture(self, weights: np.ndarray) -> np.ndarray:
-        """(N, K) p_T of (N,) weights of the invariant teacher."""
+        """(N, K) p_T under (N,) weights of the invariant teacher."""
         weight = weights[:, None]
         mixed: np.ndarray = weight * self.invariant + (1 - weight) * self.distinctive
         return mixed
 
     def of_labels(self, probabilities: np.ndarray) -> np.ndarray:
-        """(N,) what (N, K) probabilities give to the labels."""
+        """(N,) the probabilities of the labels, out of (N, K) probabilities."""
         found: np.ndarray = probabilities[np.arange(len(self)), self.labels]
         return found
 
@@ -51,7 +51,7 @@ class JudgedVideos:
         return right
 
     def better_teachers(self) -> np.ndarray:
-        """(N,) float64: 1 where the invariant teacher gives the label more, else 0."""
+        """(N,) float64: 1 where the invariant teacher gives the label more probability, else 0."""
         found = self.of_labels(self.invariant) > self.of_labels(self.distinctive)
         return found.astype(np.float64)
 
@@ -79,7 +79,7 @@ def held_out_videos(manifest: Manifest, config: Config, work: Path) -> JudgedVid
     features = [
         labelled_features(teacher.pretrained, manifest, config, work) for teacher in Teacher
     ]
-    # Both teachers read the videos, and a disk may fail for one of them alone.
+    # Each teacher reads the videos itself, and a disk may fail for only one of the two.
     one, other = features
     rows = np.intersect1d(one.rows, other.rows)
     labels, keys = manifest.labels[rows], [manifest.keys[row] for row in rows.tolist()]

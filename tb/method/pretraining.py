@@ -1,6 +1,6 @@
 """Stage 1, self-supervised: the two teachers and TCLR, from views of all training videos.
 
-Users' own losses have a stage of this kind too.
+A user's own self-supervised loss gets a stage of this kind too.
 """
 
 from abc import abstractmethod
@@ -36,7 +36,7 @@ class PretrainStep:
         kind: The stage, which decides the terms.
         model: The teacher in training.
         settings: The section `pretrain`.
-        queue: Further negatives of L_I; None: the other videos of the batch alone.
+        queue: Further negatives of L_I. None: only the other videos of the batch.
     """
 
     kind: StageKind
@@ -48,15 +48,15 @@ class PretrainStep:
         """A whole step on all training videos."""
         for (batch,) in step.batches():
             short_clips, long_clips = batch.views["short"], batch.views["long"]
-            # The losses need it: at a temperature of 0.1 a logit in bfloat16 is off by 0.03.
+            # For the losses: at a temperature of 0.1 a logit in bfloat16 is off by 0.03.
             in_float32 = torch.autocast(short_clips.device.type, enabled=False)
             terms: Terms = {}
             with step.autocast:
                 # One forward per kind of view: batch norm sees all short views, then all long ones.
                 short = self.model(short_clips.flatten(0, 2)).view(*short_clips.shape[:3], -1)
                 features = self.model.backbone(long_clips.flatten(0, 1))
-                # Only what a loss needs goes through the head, because its batch norm counts
-                # everything that it sees.
+                # Only what a loss needs goes through the head, because the head's batch norm takes
+                # all its inputs into its statistics.
                 if self.kind is not StageKind.DISTINCTIVE:
                     long = self.model.pooled(features).view(*long_clips.shape[:2], -1)
                     with in_float32:
@@ -71,7 +71,7 @@ class PretrainStep:
         step.update()
 
     def _invariant_loss(self, batch: Batch, long: Tensor, short: Tensor) -> Tensor:
-        """L_I. The negatives are the other videos of all processes, and those of the queue."""
+        """L_I. The negatives are the other videos of all processes and the queue's videos."""
         long, short, weights = gather(long), gather(short), weights_of(batch)
         weights = None if weights is None else gather(weights)
         temperature, videos = self.settings.temperature, self._videos(batch)
@@ -85,7 +85,7 @@ class PretrainStep:
         return losses.invariant_loss(long, short, temperature, weights, videos, earlier)
 
     def _distinctive_losses(self, batch: Batch, slices: Tensor, short: Tensor) -> Terms:
-        """L_D1 and L_D2, in which each video is compared with itself alone."""
+        """L_D1 and L_D2, which compare each video only with itself."""
         temperature, reduction = self.settings.temperature, self.settings.pooled_reduction
         weights = without_reflected(batch) if self.settings.mask_reflected else weights_of(batch)
         pooled = losses.distinctive_pooled_loss(short, temperature, reduction, weights)
@@ -96,10 +96,11 @@ class PretrainStep:
         return {"L_D1": pooled, "L_D2": unpooled}
 
     def _videos(self, batch: Batch) -> Tensor | None:
-        """The manifest rows of all processes' videos, where a batch may have a video twice.
+        """The manifest rows of all processes' videos; None with one clip per video.
 
-        With one clip per video that happens only where two epochs meet. The two are then negatives
-        of each other.
+        L_I needs the rows because a batch may have several clips of one video. With one clip per
+        video, a video comes twice only where two epochs meet. The two are then negatives of each
+        other.
         """
         if self.settings.optim.clips_per_video == 1:
             return None
@@ -111,12 +112,12 @@ def without_reflected(batch: Batch) -> Tensor | None:
     """The weights that L_D1 and L_D2 give the videos under `pretrain.mask_reflected`.
 
     A window that is extended by reflection shows early moments again, backwards. The order of such
-    clips is no fact of the video, so the losses should not tell them apart. All processes call this
-    together.
+    clips says nothing about the video, so the losses should not tell them apart. All processes call
+    this together.
 
     Returns:
-        (B,) float32 as in `tb.losses`: 0 for a bad video and for one whose window was reflected.
-        All 0 where every process has only such videos. None where no process has one.
+        (B,) float32 as in `tb.losses`: 0 for a bad video and for a video whose window was
+        reflected. All 0 if these are all videos of all processes. None if no process has any.
     """
     counted = ~batch.plan.padded
     counted[list(batch.bad)] = False

@@ -1,4 +1,4 @@
-"""The settings on which a run's result depends: a run resumes only under the same."""
+"""The settings on which a run's result depends: a run resumes only under the same settings."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from tb.networks.backbones import backbone_identity
 
 
 def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
-    """The settings of every stage, and those in `parts`."""
+    """The settings on which every stage depends, and those in `parts`."""
     machine, augmentation = config.machine, config.augmentation
     return {
         "data": manifest.digest,
@@ -29,7 +29,7 @@ def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
 
 
 def label_settings(config: Config) -> Tree:
-    """The choice of labels. For a list, its content counts and not its place.
+    """The choice of labels. A list counts by its content, not by its path.
 
     Raises:
         InputError: The list is missing.

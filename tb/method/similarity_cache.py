@@ -1,7 +1,8 @@
 """The similarity scores of all training videos: computed once after stage 1, and kept.
 
 WORK/similarity.parquet holds them, with a digest of everything that they depend on: both teachers'
-weights, the manifest, the size of the clips and the engine. The formula is `tb.similarity`.
+weights, the manifest, the split, the clips, their normalization and the engine. The formula is in
+`tb.similarity`.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ def cached_similarity(manifest: Manifest, config: Config, work: Path) -> Tensor:
     Args:
         manifest: The data set.
         config: Clips, backbone and split.
-        work: The work folder. It holds both self-supervised teachers, and gets the cache.
+        work: The work folder. It holds both self-supervised teachers; the cache is written there.
 
     Returns:
         (len(manifest),) float32 on the CPU, in [0, 1]; NaN for videos outside the train split and,

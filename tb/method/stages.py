@@ -36,14 +36,14 @@ def build_stage(
     Args:
         kind: The stage, a `StageKind` or the name of a registered method.
         manifest: The data set.
-        config: Its settings.
-        work: The work folder, which holds the stages that it needs.
-        name: Its own folder in `work`; default: the kind's name, or for a registered
+        config: All settings.
+        work: The work folder, which holds the stages that this one needs.
+        name: The stage's folder in `work`; default: the kind's name, or for a registered
             method the name of its class in lower case.
         init: For fine-tuning: the file to start from; default: the teacher's checkpoint in `work`.
 
     Raises:
-        InputError: Videos, labels, an earlier stage, or what should be registered are missing.
+        InputError: Videos, labels or an earlier stage are missing, or a name is not registered.
     """
     name, augment = name or default_folder(kind), augmentation_of(config)
     if kind in SELF_SUPERVISED or registered_pretraining(kind):
@@ -57,7 +57,7 @@ def build_stage(
 
 
 def default_folder(kind: str) -> str:
-    """The folder of a stage in a work folder, if it has no other name."""
+    """The folder of a stage in a work folder, if no other name is given."""
     return StageKind(kind).value if kind in list(StageKind) else method_folder(kind)
 
 

@@ -65,10 +65,10 @@ class Stream:
 def stage_engine(
     spec: ViewSpec, manifest: Manifest, config: Config, optim: Optim, folder: Path
 ) -> EngineChoice:
-    """The engine of a stage: that with which its run began, or that which the settings ask for.
+    """The engine of a stage: the one with which its run began, unless the settings name another.
 
-    "auto" is the outcome of a measurement with the stage's views (see `open_loader`). Rank 0 makes
-    it, and all processes take its engine.
+    For a new run, "auto" is measured with the stage's views (see `open_loader`). Rank 0 measures,
+    and all processes take its engine.
 
     Args:
         spec: The views of the stage.
@@ -78,7 +78,8 @@ def stage_engine(
         folder: The run's folder, which may hold a run.
 
     Raises:
-        InputError: There is no engine of that name, or the record of the run is not readable.
+        InputError: There is no engine of that name, the record of the run is not readable, or
+            `machine.dali_views` or `machine.tune` is given and the engine is not dali.
     """
     recorded = recorded_engine(folder, manifest, config)
     choice = recorded
@@ -96,7 +97,7 @@ def stage_engine(
 
 
 def _chosen_views(spec: ViewSpec, manifest: Manifest, config: Config, optim: Optim) -> DaliViews:
-    """What makes dali's views in a new run: what rank 0 finds where layouts are tried."""
+    """What makes dali's views in a new run: operators, or under `machine.tune` rank 0's finding."""
     if not config.machine.tune:
         return DaliViews.OPERATORS
     from loaders.engines.dali.engine import DaliEngine  # slow, and DALI is an extra
@@ -137,7 +138,7 @@ def _chosen_engine(
 
 
 def _in_process(config: Config) -> bool:
-    """Where the loader's threads run: beside the training, unless the settings say otherwise."""
+    """Whether the loader's threads run in the process that trains; by default they do not."""
     return False if config.machine.in_process is None else config.machine.in_process
 
 

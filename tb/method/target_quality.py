@@ -13,15 +13,15 @@ from tb.method.weight_map import log_likelihood
 from tb.stage_kinds import Teacher, TeacherWeights
 
 EITHER = "either"
-"""A key like the rules: the videos that at least one teacher gets right. A mixture of two sure
-teachers cannot reach more."""
+"""A key beside the rules: the videos that at least one teacher gets right. No mixture of two
+confident teachers gets more right."""
 _NUM_SCORE_BINS = 5
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreBin:
-    """Videos of neighbouring scores: who is right where the teachers disagree?
+    """Videos of neighbouring scores, and who is right where the teachers disagree.
 
     Attributes:
         low: Their lowest similarity score.
@@ -47,7 +47,7 @@ class ClassScores:
     Attributes:
         name: The class.
         num_videos: Its videos that have a score, 1 or more.
-        quantiles: Of their scores: the lowest, quarter, median, three quarters, the highest.
+        quantiles: The scores' minimum, quartiles (three) and maximum.
         invariant_right: The share of them that the invariant teacher gets right.
         distinctive_right: The share of them that the distinctive teacher gets right.
     """
@@ -143,7 +143,7 @@ def target_quality(
 
 
 def _order(high: np.ndarray, low: np.ndarray) -> float | None:
-    """The share of pairs in which the first one's score is the higher one."""
+    """The share of pairs in which `high` has the higher score; equal scores count half."""
     high, low = high[~np.isnan(high)], np.sort(low[~np.isnan(low)])
     if not (len(high) and len(low)):
         return None

@@ -2,7 +2,7 @@
 
 The labelled videos are judged by cross-fitted probes (`tb.method.judged_videos`). For analysis, the
 fine-tuned teachers can be judged on the unlabelled videos, by labels that training does not see. No
-choice may depend on that, and the record says where it was done.
+choice may depend on such a result. WORK/teachers.json records whether hidden labels were used.
 """
 
 import json
@@ -62,8 +62,8 @@ def inspect_teachers(
         with_hidden_labels: Judge the fine-tuned teachers on the unlabelled videos too.
 
     Raises:
-        InputError: A teacher is missing, unfinished or of another backbone; there are no unlabelled
-            videos; or no labelled one can be judged, and the unlabelled ones are not asked for.
+        InputError: A teacher is missing, unfinished or of another backbone; unlabelled videos are
+            asked for, and there are none; or no video can be judged.
     """
     source = inspection_source(manifest, config, work, with_hidden_labels=with_hidden_labels)
     scores = cached_similarity(manifest, config, work)
@@ -127,7 +127,7 @@ def inspection_source(
 
 
 def write_inspection(work: Path, inspection: TeacherInspection) -> None:
-    """Makes WORK/teachers.json."""
+    """Writes WORK/teachers.json."""
     text = json.dumps(asdict(inspection), indent=1) + "\n"
     publish_bytes(work / INSPECTION, text.encode())
 

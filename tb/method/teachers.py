@@ -42,7 +42,7 @@ class Teachers:
 
 
 def mix_teachers(invariant: Tensor, distinctive: Tensor, similarity: Tensor) -> Tensor:
-    """p_T = s p_I + (1 - s) p_D: the more alike a video's clips, the more the invariant counts.
+    """p_T = s p_I + (1 - s) p_D: if a video's clips are alike, the invariant teacher counts more.
 
     Args:
         invariant: (B, K) probabilities p_I.
@@ -64,13 +64,13 @@ def load_teachers(
     """The teachers and weights that `student.teachers` asks for.
 
     "similarity" weighs the teachers for each video, as the paper does. "stretched" makes the lowest
-    score of the training set 0 and the highest 1. It is this project's, because raw scores rarely
-    come near 0. "calibrated", this project's too, maps the scores as `tb.method.calibration` says.
+    score of the training set 0 and the highest 1. This project added it, because raw scores rarely
+    come near 0. It also added "calibrated", which maps the scores as `tb.method.calibration` says.
     "equal" (half each) and one teacher alone are ablations. "oracle" takes the better teacher for
-    each video by the video's label, hidden ones included: it is for analysis.
+    each video by the video's label. It reads hidden labels too, so it is for analysis.
 
-    A video that could not be read when the scores were computed has none; both teachers then count
-    the same for it.
+    A video that could not be read when the scores were computed has no score. Both teachers then
+    have half the weight for it.
 
     Args:
         manifest: The data set.
@@ -106,7 +106,8 @@ def load_teachers(
 def _oracle_weights(manifest: Manifest, config: Config, work: Path) -> Tensor:
     """(videos of the manifest,) 1 where the invariant teacher is the better one, else 0.
 
-    Training shows the student no video that has none of the two, so 0.5 for these has no effect.
+    A video that the teachers did not judge gets 0.5. This has no effect, because the student does
+    not train on such videos.
     """
     videos = videos_by_finetuned_teachers(manifest, config, work, Part.ALL)
     weight = torch.full((len(manifest),), 0.5)

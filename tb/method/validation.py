@@ -29,7 +29,7 @@ class Validation:
     Attributes:
         model: The classifier in training.
         manifest: The data set.
-        loader: The videos held out.
+        loader: The held-out videos.
     """
 
     model: Classifier
@@ -37,7 +37,7 @@ class Validation:
     loader: Loader
 
     def __call__(self) -> dict[str, float]:
-        """Returns "val_loss" and "val_top1", the same on all processes, over the good videos."""
+        """Returns "val_loss" and "val_top1" over the good videos, the same on all processes."""
         probabilities, rows = video_means(
             self.loader,
             lambda clips: self.model(clips).float().softmax(-1),

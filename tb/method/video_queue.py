@@ -16,7 +16,7 @@ class VideoQueue(nn.Module):
     et al., CVPR 2020). MoCo's second, slower network would cost a second forward pass of all views.
 
     Attributes:
-        rows: (Q,) int64 rows of the manifest, -1 where no video is.
+        rows: (Q,) int64 rows of the manifest, -1 for an empty place or a bad video.
         long: (Q, 2, D) float32 embeddings of the long clips.
         short: (Q, 2, C, D) float32 embeddings of the short clips.
     """
@@ -33,7 +33,7 @@ class VideoQueue(nn.Module):
         self.register_buffer("short", torch.zeros(num_videos, 2, NUM_SLICES, EMBEDDING_DIM))
 
     def negatives(self, rows: Tensor) -> EarlierVideos:
-        """The queue as negatives of some videos; a video is no negative of itself.
+        """The queue as negatives of some videos; a video is not a negative of itself.
 
         Args:
             rows: (B,) int64 rows of the manifest.
@@ -43,7 +43,7 @@ class VideoQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, rows: Tensor, long: Tensor, short: Tensor) -> None:
-        """Takes the videos of a batch; the oldest ones go.
+        """Adds the videos of a batch and drops the oldest ones.
 
         Args:
             rows: (B,) int64 rows of the manifest, -1 for a bad video.

@@ -75,7 +75,7 @@ def stretch(scores: Tensor) -> Tensor:
 
 
 def log_likelihood(label_probabilities: np.ndarray) -> np.ndarray:
-    """(...,) the mean natural logarithm of (..., N) probabilities of labels; 0 counts as tiny."""
+    """(...,) the mean natural logarithm of (..., N) probabilities of labels; finite even for 0."""
     tiny = np.finfo(np.float64).tiny
     found: np.ndarray = np.log(np.maximum(label_probabilities, tiny)).mean(axis=-1)
     return found
@@ -85,14 +85,14 @@ def fit_weight_map(scores: Tensor, invariant: np.ndarray, distinctive: np.ndarra
     """The map under which the mixtures give the labels the highest mean log-likelihood.
 
     The weight at the mean logit of the scores stays in [0.001, 0.999], and its logit changes by at
-    most 7 for each standard deviation. Within these bounds lie the paper's rule and every constant
-    weight, so the map is at least as good as these on the videos given. The search is a grid that
-    is refined around its best place, so the result is the same on every machine but for rounding.
+    most 7 for each standard deviation of the scores' logits. The paper's rule and every constant
+    weight lie within these bounds, so the map is at least as good as these on the videos given. The
+    search refines a grid around its best place, so machines agree except for rounding.
 
     Args:
         scores: (N,) similarity scores in [0, 1].
         invariant: (N,) the probability that the invariant teacher gives to the label.
-        distinctive: (N,) the same of the distinctive teacher.
+        distinctive: (N,) the probability that the distinctive teacher gives to it.
 
     Returns:
         The map; with slope 0 if all scores are the same.
@@ -124,7 +124,7 @@ def _highest(values: Callable[[np.ndarray], np.ndarray], *, max_slope: float) ->
     best, reach = np.zeros(2), _LIMIT
     for _ in range(_ROUNDS):
         offsets = np.clip(best[0] + reach * _STEPS, -_LIMIT, _LIMIT)
-        # Without the repeated ones that clipping leaves.
+        # Without the duplicates that clipping makes.
         slopes = dict.fromkeys(np.clip(best[1] + reach * _STEPS, 0, max_slope).tolist())
         places = np.array(list(product(offsets.tolist(), slopes)))
         best = places[values(places).argmax()]
