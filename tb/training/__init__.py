@@ -1,4 +1,4 @@
-"""The training loop: one for every stage, and what it stands on.
+"""The training loop, which is the same for every stage, and its parts.
 
 Here: the loop, the optimiser, the learning rate, logs, several processes, resuming.
 Not here: what a stage computes in a step (`tb.method`).

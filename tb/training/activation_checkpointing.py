@@ -1,7 +1,7 @@
 """Activation checkpointing: residual blocks keep only their input.
 
-They run again in the backward pass. That saves most of the memory for activations, and costs about
-a third more time.
+The blocks run again in the backward pass. That saves most of the memory for activations, and costs
+about a third more time.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def checkpoint_activations(model: nn.Module) -> int:
 
 def _recomputed(block: nn.Module, forward: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
-        # A compiled graph updates the running statistics once, whatever it recomputes.
+        # A compiled graph updates the running statistics once, even if it recomputes the block.
         return checkpoint(forward, clips, use_reentrant=False)
     return checkpoint(
         forward,
@@ -49,7 +49,7 @@ def _contexts(
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Inside, batch norm does not update its running statistics: they have seen this batch."""
+    """Inside, batch norm keeps its running statistics, which already count this batch."""
     norms = [x for x in block.modules() if isinstance(x, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

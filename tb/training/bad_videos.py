@@ -4,8 +4,8 @@ A batch keeps its shape, because other shapes would compile the networks again. 
 place the networks see a copy of a good one of the same batch, so that batch norm never sees black
 clips. The losses give the copy the weight 0, so no gradient comes from it.
 
-A step for which some process has no good video at all is left out, by all processes together:
-nothing is updated, and its loss does not count.
+If a process has a batch without any good video, all processes leave the step out: nothing is
+updated, and its loss does not count.
 """
 
 import logging
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PartlyBad(Batch):
-    """A batch with bad videos, here or in another process; their rows repeat good ones.
+    """A batch with bad videos, here or in another process; copies of good videos replace them.
 
     Attributes:
-        num_good: The good videos, mean over all processes.
+        num_good: The number of good videos, mean over all processes.
     """
 
     num_good: float
@@ -57,7 +57,7 @@ def weights_of(*batches: Batch) -> Tensor | None:
 def without_bad(batches: tuple[Batch, ...]) -> tuple[Batch, ...] | None:
     """The batches of one step, with good videos in the place of bad ones.
 
-    All processes call it after the same step. It writes into the batches.
+    All processes call this function after the same step. It writes into the batches.
 
     Returns:
         The same batches where no process has a bad video. None where a process has a batch without

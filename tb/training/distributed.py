@@ -2,8 +2,8 @@
 
 Each process takes its share of every step's videos. One `all_reduce` a step averages the gradients,
 after the backward pass and not during it. That loses some overlap, but the training loop stays the
-same for one process and for many. Only rank 0 writes, but every process adds its bad videos to
-bad.jsonl.
+same for one process and for many. Only rank 0 writes files, except for bad.jsonl: every process
+adds its bad videos to it.
 """
 
 import atexit
@@ -40,7 +40,7 @@ def join() -> World:
         torch.cuda.set_device(torch.device(world.device("cuda")))
         backend = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backend, rank=world.rank, world_size=world.size)
-    _patient_group()  # must be made by all processes together
+    _patient_group()  # all processes must make it together
     atexit.register(distributed.destroy_process_group)
     return world
 
@@ -53,7 +53,7 @@ def _patient_group() -> Any:
 def barrier() -> None:
     """Returns once all processes have called it."""
     if join().size > 1:
-        # Not `barrier`, which would wait on the GPUs, and for ten minutes at most.
+        # Not torch's `barrier`, which waits on the GPUs, and only for ten minutes.
         distributed.all_reduce(torch.zeros(1), group=_patient_group())
 
 
@@ -90,7 +90,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Makes each gradient the mean of all processes'."""
+    """Makes each gradient the mean of its values in all processes."""
     if join().size == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]

@@ -1,8 +1,8 @@
 """Which engine a run began with, and why: WORK/STAGE/engine.json.
 
-A run that goes on keeps its engine, and what is computed from its weights (evaluations, features)
-uses it too. So pixels do not change on the way, whatever "auto" stands for at that time. For dali
-the record also says what makes the views, because the two ways round differently.
+A resumed run keeps its engine, and what is computed from its weights (evaluations, features) uses
+that engine too. So the pixels do not change, even if "auto" would now choose another engine. For
+dali the record also says what makes the views, because its two ways round differently.
 """
 
 import json
@@ -20,7 +20,7 @@ ENGINE = "engine.json"
 
 
 def write_engine(folder: Path, choice: EngineChoice) -> None:
-    """Keeps the engine of the run in `folder`."""
+    """Records the engine of the run in `folder`."""
     content = {"engine": choice.name.value, "why": choice.why}
     if choice.views is not None:
         content["views"] = choice.views.value
@@ -49,7 +49,7 @@ def read_engine(folder: Path) -> EngineChoice | None:
 
 
 def pixels_from(engine: str, views: DaliViews | None) -> str:
-    """What makes the pixels of a run, in a word: a run may not go on with another."""
+    """What makes the pixels of a run, as text; a run resumes only with the same."""
     return f"{engine} ({views})" if views is DaliViews.KERNEL else str(engine)
 
 
@@ -73,8 +73,8 @@ def with_engine(config: Config, choice: EngineChoice) -> Config:
 def with_engine_of(folder: Path, manifest: Manifest, config: Config) -> Config:
     """The settings with the engine of the run in `folder`, where they say "auto".
 
-    It is fused where there is no record, or no such engine on this machine. Where they name the
-    engine of the run, but not what makes its views, they get that from the run.
+    The engine is fused where there is no record, or where the recorded engine does not run here.
+    If the settings name the run's engine but not what makes its views, they get that from the run.
     """
     machine, choice = config.machine, recorded_engine(folder, manifest, config)
     if machine.engine != AUTO:

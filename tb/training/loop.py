@@ -1,12 +1,12 @@
 """The training loop: one for every stage.
 
-What a step does, from batches to new weights, each stage shows in one function (`stage.step`, in
-`tb.method`), with the help of `tb.training.step`.
+Each stage has one function for a whole step, from batches to new weights (`stage.step`, in
+`tb.method`). It uses `tb.training.step`.
 
 The number of a step is the whole position of a run: the loaders' streams, the learning rate and the
 log are functions of it. A checkpoint adds the weights, the optimiser, the memory of the schedule
-and the random state. So a run that was killed goes on bit for bit, on a CPU and in one process.
-With several processes it does not: a checkpoint has only the first one's batch-norm statistics.
+and the random state. So on a CPU, in one process, a run that was killed resumes bit for bit. With
+several processes it does not, because a checkpoint has only rank 0's batch-norm statistics.
 """
 
 import logging
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 def train(stage: Stage, work: Path, config: Config, *, remember: bool = True) -> Path:
     """Trains a stage to its last step, from its last checkpoint where there is one.
 
-    The stage's loaders are closed afterwards.
+    Closes the stage's loaders afterwards.
 
     Args:
         stage: What to train.
@@ -152,9 +152,10 @@ def _run_steps(
 
 
 def _claim(folder: Path, run: RunState, config: Config, first: int, remember: bool) -> None:
-    """Writes the settings and, before the first step, the engine's record and a checkpoint.
+    """Before the first step, writes the settings, the engine's record and a checkpoint.
 
-    The work folder also remembers where the data is. So no run with other settings uses the folder.
+    So no run with other settings can use the folder. With `remember`, the work folder also keeps
+    the settings and where the data is.
     """
     if remember:
         remember_config(folder.parent, config)
@@ -180,7 +181,7 @@ def _check_shared(folder: Path, step: int) -> None:
 
 @contextmanager
 def _naming_memory_settings(path: Path) -> Iterator[None]:
-    """Makes running out of memory an error that names the settings which help."""
+    """Turns an out-of-memory error into one that names the settings that help."""
     try:
         yield
     except torch.OutOfMemoryError as error:

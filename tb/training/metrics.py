@@ -19,7 +19,7 @@ def is_loss_term(name: str) -> bool:
 
 
 def taken(rows: list[MetricsRow]) -> list[MetricsRow]:
-    """The rows of the steps that updated the network; a step that was left out has no loss."""
+    """The rows of the steps that were not left out, which are those with a loss."""
     return [row for row in rows if "loss" in row]
 
 
@@ -47,7 +47,7 @@ class MetricsLog:
         self._file.close()
 
     def write(self, row: MetricsRow) -> None:
-        """Appends a row, without a buffer in this process."""
+        """Appends a row, and hands it to the operating system at once."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 

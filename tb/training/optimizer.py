@@ -57,7 +57,7 @@ class Optimizer:
         """Averages the gradients over all processes, and limits their norm to `clip_norm`.
 
         Returns:
-            () the norm before clipping. Where it is not finite, float16 has overflowed:
+            () the norm before clipping. Under float16 it is not finite after an overflow:
             `update_weights` then keeps the weights, and the next losses are scaled less.
         """
         parameters = [p for p in self._model.parameters() if p.grad is not None]
@@ -108,7 +108,7 @@ class Optimizer:
         """Inside, the model holds the result so far and is in eval mode; later it is as before.
 
         The result is rank 0's `weights`, because a checkpoint holds those. Other processes have the
-        same parameters, but statistics of batch norm of their own.
+        same parameters, but their own batch-norm statistics.
         """
         raw = None
         if self._ema is not None or join().size > 1:
@@ -124,7 +124,7 @@ class Optimizer:
                 self._model.load_state_dict(raw)
 
     def state(self) -> dict[str, Any]:
-        """Its part of a checkpoint: "model" is `weights`, "raw" the trained ones if they differ."""
+        """Its part of a checkpoint: "model" is `weights`, "raw" the trained ones if these differ."""
         state = {"model": self.weights, "optimizer": self._adam.state_dict()}
         if self._ema is not None:
             state["raw"] = self._model.state_dict()

@@ -21,7 +21,7 @@ class Precision(StrEnum):
 
     @property
     def loader_dtype(self) -> str:
-        """The loaders' dtype. Under autocast, float16 is enough and moves half the memory."""
+        """The loaders' dtype. Under autocast, float16 is enough, and half as many bytes move."""
         return "float32" if self is Precision.OFF else "float16"
 
 

@@ -11,9 +11,9 @@ from tb.training.stage import Stage
 from tb.training.world import World
 
 NOT_COMPILED = "off"
-# The modes that capture CUDA graphs. To replay a graph is safe with any engine, because its inputs
-# are copied to memory of its own. To capture one fails if another thread waits for the whole GPU.
-# Other calls of other threads do no harm, because torch.compile captures in the mode
+# The modes that capture CUDA graphs. Replaying a graph is safe with any engine, because its inputs
+# are copied to the graph's own memory. Capturing one fails if another thread waits for the whole
+# GPU. Other calls of other threads do no harm, because torch.compile captures in the mode
 # "thread_local". So batches may be copied meanwhile (`loaders.transfer`).
 GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
@@ -40,7 +40,7 @@ def compile_mode(machine: Machine, stage: Stage) -> str:
     """torch.compile's mode, or `NOT_COMPILED`.
 
     Raises:
-        InputError: The mode captures CUDA graphs, and a loader's engine would end the capture.
+        InputError: The mode captures CUDA graphs, and a loader's engine would break the capture.
     """
     device = stage.device
     is_on = machine.compile == Compile.ON or (
@@ -73,10 +73,11 @@ def compile_backbones(stage: Stage, mode: str) -> None:
 
 
 def begin_step(mode: str) -> None:
-    """Says that a step begins, if `mode` captures CUDA graphs.
+    """Tells PyTorch that a step begins, if `mode` captures CUDA graphs.
 
-    What the graphs wrote is valid until then. Without it PyTorch takes each piece of a batch for a
-    step of its own, and the second piece overwrites the gradient of the first (pytorch#169545).
+    What the graphs wrote in the step before is valid until this call. Without it PyTorch treats
+    each piece of a batch as a step, and the second piece overwrites the gradient of the first
+    (pytorch#169545).
     """
     if mode in GRAPH_MODES:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ from tb.training.world import World
 
 logger = logging.getLogger(__name__)
 
-# So many steps in a row. Each halves the scale of float16 losses, which begins at 65536.
+# Steps in a row that may overflow. Each halves the scale of float16 losses, which begins at 65536.
 _MAX_OVERFLOWS = 20
 
 
@@ -34,8 +34,9 @@ class Reporter:
     """Takes the steps of a run; `reporting` opens one.
 
     Values are fetched every `machine.log_steps` steps, and before everything that needs them: the
-    end of an epoch whose loss counts, a checkpoint, the last step. There, several processes agree
-    on whether to stop. A single process stops after the step in which it is asked to.
+    end of an epoch whose loss is used, a checkpoint, the last step. At each fetch, several
+    processes agree on whether to stop. A single process stops after the step in which it is asked
+    to.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ def reporting(
         reporter = Reporter(
             run, config.machine, world, precision, stack.enter_context(preemption())
         )
-        stack.callback(reporter.bad.update)  # if there were too many, or validation met some
+        stack.callback(reporter.bad.update)  # those met after the last `take`
         if world.is_main:
             reporter.tracker = stack.enter_context(tracking(run.path.parent, config, first=first))
             bar = ProgressBar(run.stage.name, run.stage.optim.steps)

@@ -41,7 +41,7 @@ class RunState:
     best_weights: Weights | None = None
 
     def needs_loss_after(self, step: int) -> bool:
-        """Whether something depends on the loss right after `step`, because an epoch ends there."""
+        """Whether an epoch ends with `step`, and something depends on the epoch's loss."""
         return self.schedule.ends_epoch(step) and (
             self.schedule.is_adaptive or self._selects_best or self.stage.validate is not None
         )

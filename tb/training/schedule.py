@@ -15,9 +15,9 @@ class Schedule:
     Attributes:
         optim: The settings.
         steps_per_epoch: Steps of an epoch.
-        factor: 1, halved on every plateau.
-        best: The lowest loss that "plateau" has looked at.
-        num_stale: Looks since then.
+        factor: 1, halved on every plateau down to `optim.plateau_floor`.
+        best: The loss at the last look that counted as lower (`optim.plateau_threshold`).
+        num_stale: Looks since then, or since the rate was halved.
         step_losses: The losses of the epoch so far.
         epoch_losses: The losses of the epochs since the last look.
     """
@@ -51,7 +51,7 @@ class Schedule:
     def observe(self, step: int, loss: float | None) -> float | None:
         """Takes the training loss of `step`; at an epoch's end returns the epoch's mean.
 
-        A step that was left out has no loss (None), and an epoch of such steps no mean.
+        A step that was left out has no loss (None). An epoch of such steps has no mean.
         """
         if loss is not None:
             self.step_losses.append(loss)

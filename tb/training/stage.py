@@ -29,16 +29,16 @@ class Stage:
         optim: Steps, batch size, learning rate.
         loaders: One for each stream; a step takes `optim.accumulate` batches of every stream.
         step: A whole step; see `tb.training.step`.
-        settings: Everything that the result depends on; a run resumes only under the same.
+        settings: All that the result depends on; a run resumes only under the same settings.
         average: A network like `model` that holds the running mean of its weights
             (`optim.ema_decay`), for a step that needs it.
         frozen: Other networks that a step runs, which are not trained.
-        memory: What a step leaves to later ones, as buffers; a checkpoint holds it.
+        memory: State that a step keeps for later steps, as buffers; a checkpoint holds it.
         augment: The last change of every training clip; None for none.
         validate: Measures `model`, in eval mode, on the videos held out. It returns named values,
             the same on all processes. One of them is "val_loss", which is then the epoch's loss.
         validation_loader: The loader of `validate`; it is closed with the others.
-        engine: What makes the pixels, and why; None: as the loaders say.
+        engine: The engine, and why it was chosen; None: that of the loaders.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Stage:
 
     @property
     def all_loaders(self) -> tuple[Loader, ...]:
-        """Those of its streams, and that of `validate`."""
+        """The loaders of its streams, and that of `validate`."""
         held_out = () if self.validation_loader is None else (self.validation_loader,)
         return (*self.loaders, *held_out)
 

@@ -9,7 +9,7 @@ A stage of the paper shows a whole step in one function:
     step.update()
 
 The baselines and users' own stages write their losses in `terms`. `OwnLoss.step` in
-`tb/method/own_loss.py` is the rest of their step; Mean Teacher has a step of its own.
+`tb/method/own_loss.py` is the rest of their step; only Mean Teacher overrides it.
 
 What all stages share is here: waiting for batches, pieces, bad videos, clipping, the running mean.
 """
@@ -34,7 +34,7 @@ class Step:
     """One step. A stage's function takes all of `batches`, and then calls `update`.
 
     Attributes:
-        values: Its number, and what is logged of it.
+        values: The number of the step, and what is logged of it.
         streams: The streams of batches.
         optimizer: Updates the weights.
         rate: The learning rate.
@@ -56,8 +56,8 @@ class Step:
     def batches(self) -> Iterator[Any]:
         """Yields a batch of every stream, once for each piece of the step.
 
-        A tuple has one `Batch` for each stream. Once a piece is without a good video, the step
-        yields no more, but it takes its batches.
+        A tuple has one `Batch` for each stream. After a piece in which a stream has no good video,
+        nothing more is yielded, but the step's other batches are still taken.
         """
         for _ in range(self.values.num_pieces):
             with self.values.waiting():

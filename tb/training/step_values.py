@@ -28,7 +28,7 @@ class StepValues:
 
     Attributes:
         step: The number of the step, from 0.
-        num_pieces: Pieces that its batch is taken in, one after the other.
+        num_pieces: Pieces of its batch, which run one after the other.
         terms: The means of the loss's terms over the pieces.
         norm: The gradient's norm.
         rate: The learning rate.
@@ -36,8 +36,8 @@ class StepValues:
         num_padded: Windows of this process that were extended by reflection.
         num_bad: Bad videos of this process.
         is_left_out: Whether nothing was updated, because a batch had no good video.
-        wait_s: Seconds for which it waited for batches.
-        step_s: Seconds that it took in all.
+        wait_s: Seconds of waiting for batches.
+        step_s: Seconds of the whole step.
         gpu_memory_mb: The peak of the GPU memory so far, MiB; None on a CPU.
     """
 
@@ -89,13 +89,15 @@ class StepValues:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedStep:
-    """A step's values as numbers, means over all processes.
+    """A step's values as numbers.
 
     Attributes:
         step: The number of the step, from 0.
-        terms: The loss's terms and "grad_norm"; {} for a step that was left out.
-        costs: The rate, the number of padded windows, and the step's times.
-        num_bad: Bad videos.
+        terms: The loss's terms and "grad_norm", means over all processes; {} for a step that was
+            left out.
+        costs: The rate, the padded windows and videos/s of all processes, and the times and peak
+            of GPU memory of this process.
+        num_bad: Bad videos of all processes.
         keys: The keys of its videos in this process.
     """
 

@@ -1,4 +1,4 @@
-"""Writes a run's rows to metrics.jsonl, and if wanted to TensorBoard and Weights & Biases.
+"""Writes a run's rows to metrics.jsonl, and on request to TensorBoard and Weights & Biases.
 
 Trackers are imported where they are used, because they are heavy.
 """
@@ -25,7 +25,7 @@ class Tracker:
     Attributes:
         log: The run's metrics.jsonl.
         sinks: TensorBoard and Weights & Biases, if they are wanted.
-        flushes: Write out what a sink still holds in memory.
+        flushes: Functions that write out what a sink still holds in memory.
     """
 
     log: MetricsLog

@@ -15,8 +15,8 @@ class World:
     Attributes:
         rank: Its number, from 0.
         size: How many processes there are.
-        local_rank: Its number among those that share its machine's cores.
-        local_size: The number of those.
+        local_rank: Its number among the processes of its machine.
+        local_size: How many processes share the cores that it may use.
     """
 
     rank: int = 0
@@ -30,7 +30,7 @@ class World:
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """The device that `machine.device` means in this process. Each process has its own GPU."""
+        """The device that `machine.device` means here. Several processes have a GPU each."""
         import torch
 
         num_gpus = torch.cuda.device_count()
@@ -39,7 +39,7 @@ class World:
         return name
 
     def num_workers(self, number: int | None) -> int | None:
-        """`machine.num_workers`, or where it is not given, this process's share of the cores."""
+        """`machine.num_workers`; if that is None, the process's part of the cores it shares."""
         if number is None and self.local_size > 1:
             return max(1, num_cpus() // self.local_size)
         return number
@@ -70,7 +70,7 @@ def world_from(environ: Mapping[str, str]) -> World:
 
 
 def meeting_point(environ: Mapping[str, str]) -> tuple[str, str]:
-    """(MASTER_ADDR, MASTER_PORT): torchrun's, or the first host of the SLURM step and its own port.
+    """(MASTER_ADDR, MASTER_PORT) as set, else the SLURM step's first host and a port from its ids.
 
     Raises:
         InputError: The environment names neither.
