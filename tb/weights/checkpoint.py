@@ -46,8 +46,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def _interned(value: Any) -> Any:
     """The same tree, in which equal strings are one object.
 
-    Pickle writes an object that it has met before as a reference. So without this, a resumed run's
-    file would have other bytes, and another digest, than that of a run without a break.
+    Pickle writes an object that it has met before as a reference. So without this, the file of a
+    resumed run would differ in its bytes and digest from that of a run without a break.
     """
     if isinstance(value, str):
         return sys.intern(value)
@@ -82,7 +82,7 @@ def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 
     Args:
         path: The file.
-        mmap: Read tensors from the file when they are used, which is quick for everything else.
+        mmap: Read tensors only when they are used, so that the rest is read quickly.
 
     Raises:
         InputError: The file is missing, not readable, or not a checkpoint of this program.
@@ -113,7 +113,7 @@ def load_backbone(
         path: The checkpoint, for messages.
         state: Its content.
         backbone: Receives the weights.
-        normalization: The last step of the clips that the backbone will see.
+        normalization: The normalization of the clips that the backbone will see.
 
     Raises:
         InputError: The checkpoint is of another backbone, of other input, or of an unfinished run.
@@ -145,7 +145,7 @@ def load_model(
         path: The checkpoint.
         model: Receives the weights.
         classes: The data set's classes; [] for a self-supervised checkpoint.
-        normalization: The last step of the clips that the model will see.
+        normalization: The normalization of the clips that the model will see.
         unfinished: Accept a run that has not reached its last step.
 
     Raises:
@@ -165,11 +165,11 @@ def load_model(
 
 @contextmanager
 def fitting(path: Path, backbone: Backbone) -> Iterator[None]:
-    """Makes weights of other names or shapes an InputError that names their file.
+    """Turns the error for weights of other names or shapes into an InputError with their file.
 
     Args:
         path: The file whose weights are loaded inside.
-        backbone: The network that they should be of.
+        backbone: The network that should fit them.
     """
     try:
         yield
@@ -188,12 +188,12 @@ def run_settings_of(state: dict[str, Any]) -> Tree:
 
 
 def check_input(path: Path, settings: Tree, normalization: Normalization | None) -> None:
-    """Raises InputError where weights of this program were trained on clips of another scale.
+    """Raises InputError where the weights were trained on clips of another normalization.
 
     Args:
-        path: Their file.
-        settings: What it records of the input.
-        normalization: The last step of the clips that the weights will see.
+        path: The weights' file.
+        settings: What the file records of the input.
+        normalization: The normalization of the clips that the weights will see.
     """
     values = settings.get("normalization")
     found = None if values is None else Normalization(**values)

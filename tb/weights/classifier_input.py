@@ -1,6 +1,6 @@
-"""The clips that a classifier is shown: what evaluation and prediction have in common.
+"""The clips that a classifier sees: what evaluation and prediction have in common.
 
-A checkpoint records most of it, and its work folder the rest. An export has it in its metadata.
+A checkpoint records most of this, and its work folder the rest. An export has it in its metadata.
 """
 
 import json
@@ -30,7 +30,7 @@ class ClassifierInput:
         size_px: Height and width of a clip.
         num_clips: Clips, evenly from the first to the last frame.
         num_crops: Crops of each clip, 1 or 3.
-        normalization: The last step of a clip; None leaves RGB in [0, 1].
+        normalization: The clip's normalization; None leaves RGB in [0, 1].
     """
 
     num_frames: int
@@ -90,7 +90,7 @@ class ClassifierInput:
 
         Args:
             text: What it wrote.
-            path: The file that it stands in, for the error.
+            path: The file that contains it, for the error.
 
         Raises:
             InputError: A value is missing, unknown or out of range.
@@ -111,7 +111,7 @@ class ClassifierInput:
         return json.dumps(vars(self), default=vars, sort_keys=True)
 
     def with_clips(self, num_clips: int | None) -> Self:
-        """The same with another number of clips; None leaves it."""
+        """The same with another number of clips; None changes nothing."""
         return self if num_clips is None else replace(self, num_clips=num_clips)
 
     def views(self) -> ViewSpec:

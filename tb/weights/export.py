@@ -25,8 +25,8 @@ def export_weights(run: Path, out: Path) -> dict[str, str]:
     """Writes a checkpoint's backbone, and its classifier if it has one, under the stock names.
 
     The stock network of PyTorchVideo (`slow_r50`, `create_resnet`) or torchvision (`r3d_18`), built
-    with as many classes, loads the file with `strict=True`. It has no projection head, so that is
-    left out, and so is the state of the training.
+    with as many classes, loads the file with `strict=True`. It has no projection head, so the file
+    has none either. The state of the training is left out too.
 
     Args:
         run: A stage's folder, or a checkpoint.
@@ -80,14 +80,14 @@ def _sorted_header(file: bytes) -> bytes:
 
 
 def _stock_name(key: str, head: str) -> str:
-    """The name in the stock network of a weight of our classifier."""
+    """The stock network's name of a weight of our classifier, whose last layer is `head` there."""
     if key.startswith(_TRUNK):
         return key.removeprefix(_TRUNK)
     return f"{head}.{key.removeprefix(_FC)}"
 
 
 def classifier_name(key: str, head: str) -> str:
-    """The name in our classifier of a weight of the stock network, whose last layer is `head`."""
+    """Our classifier's name of a weight of the stock network, whose last layer is `head`."""
     if key.startswith(f"{head}."):
         return f"{_FC}{key.removeprefix(f'{head}.')}"
     return f"{_TRUNK}{key}"

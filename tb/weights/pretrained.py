@@ -34,15 +34,15 @@ _WRAPPERS = ("model_state", "state_dict")
 def load_pretrained(path: Path, backbone: Backbone, normalization: Normalization | None) -> str:
     """Loads a backbone's weights out of any supported file, strictly.
 
-    The file's head (classifier or projection) is left out; the log says so for a stock network's.
+    The file's head (classifier or projection) is left out; the log says so, except for checkpoints.
     Anything else that is missing, unknown or of another shape is refused. Files of this program
-    record the normalization of their input, and another one is refused. Files of others do not, so
-    the log says what published weights expect, if it is something else.
+    record the normalization of their input, and another normalization is refused. Other files do
+    not record it, so the log warns if published weights expect another normalization.
 
     Args:
         path: A checkpoint or export of this program, or a state dict of the stock network.
         backbone: Receives the weights.
-        normalization: The last step of the clips that the backbone will see.
+        normalization: The normalization of the clips that the backbone will see.
 
     Returns:
         The file's hex sha256.
@@ -101,7 +101,7 @@ def _read_torch(path: Path) -> dict[str, Any]:
 def _read_safetensors(
     path: Path, backbone: Backbone, normalization: Normalization | None
 ) -> tuple[dict[str, Any], bool]:
-    """The tensors, and whether they are from others and not from `tb export`."""
+    """The tensors, and whether the file is from another program than `tb export`."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

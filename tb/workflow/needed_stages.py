@@ -1,4 +1,4 @@
-"""Which stages are needed for others, and which one comes next."""
+"""Which stages a stage needs, and which stage comes next."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,7 +14,7 @@ def needed_stages(
     *,
     is_trained: Callable[[StageKind], bool] = lambda kind: False,
 ) -> list[StageKind]:
-    """Some stages and all that they need, in the order of their phases.
+    """Some stages and all stages that they need, in the order of their phases.
 
     Args:
         kinds: The stages that are wanted.

@@ -41,9 +41,9 @@ def run_stage(
     Args:
         kind: A `StageKind` or its name, or the name of a registered method.
         manifest: The data set.
-        config: Its settings.
+        config: All settings.
         work: The work folder.
-        init: For fine-tuning: the checkpoint to start from; default: that of the teacher in `work`.
+        init: For fine-tuning: the file to start from; default: the teacher's checkpoint in `work`.
         name: For a student, a baseline or a registered method: its folder in `work`, so that
             variants lie side by side; default: see `build_stage`.
 
@@ -51,7 +51,7 @@ def run_stage(
         The final checkpoint.
 
     Raises:
-        InputError: There is no such stage; or an earlier one is missing or unfinished; or `work`
+        InputError: There is no such stage; or an earlier stage is missing or unfinished; or `work`
             holds the stage with other settings.
     """
     is_built_in = kind in list(StageKind)
@@ -86,13 +86,13 @@ def run_all(manifest: Manifest, config: Config, work: Path, *, jobs: int = 1) ->
 
     Args:
         manifest: The data set.
-        config: Its settings.
+        config: All settings.
         work: The work folder.
         jobs: How many stages may run side by side. Stages that need each other wait. Results do not
             depend on it. With more than one, the calling script needs an `if __name__` guard.
 
     Raises:
-        InputError: Something that any stage needs is missing; raised before the first one begins.
+        InputError: Something that a stage needs is missing. This is raised before the first stage.
     """
     _check_all(manifest, config)
     kinds = needed_stages(COMPARED, config)
@@ -131,7 +131,7 @@ def runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
         def side_by_side(calls: list[Call]) -> None:
             waiting, running = list(calls), set[Future[Any]]()
             while waiting or running:
-                # No more than can run, because a call that a pool has queued cannot be taken back.
+                # Only as many as can run, because a call that the pool has queued cannot be undone.
                 while waiting and len(running) < jobs:
                     running.add(pool.submit(*waiting.pop(0)))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
