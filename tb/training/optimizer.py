@@ -124,7 +124,7 @@ class Optimizer:
                 self._model.load_state_dict(raw)
 
     def state(self) -> dict[str, Any]:
-        """Its part of a checkpoint: "model" is `weights`, "raw" the trained ones if these differ."""
+        """Its part of a checkpoint: "model" is `weights`, "raw" the trained ones if they differ."""
         state = {"model": self.weights, "optimizer": self._adam.state_dict()}
         if self._ema is not None:
             state["raw"] = self._model.state_dict()
