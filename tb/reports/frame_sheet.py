@@ -23,7 +23,7 @@ def frame_sheet(data: bytes, num_frames: int, num_tiles: int = 16) -> Image.Imag
     Args:
         data: An encoded video.
         num_frames: How many frames it has.
-        num_tiles: How many to show, 1 or more; the first and the last are always shown.
+        num_tiles: How many to show at most; 1 shows the first frame, more include the last too.
     """
     wanted = np.unique(np.round(np.linspace(0, num_frames - 1, num_tiles)).astype(int))
     tiles = _frames(data, {int(index) for index in wanted})

@@ -14,7 +14,7 @@ from tb.training.metrics import MetricsRow, is_loss_term, taken
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
-# Fixed ids: the same run gives the same page. Names are not formulas.
+# Fixed ids, so that the same run gives the same page. Names are not formulas.
 _STYLE: Any = {
     "svg.hashsalt": "timebalance",
     "font.size": 9,
@@ -74,7 +74,7 @@ def similarity_boxes(values: np.ndarray, labels: np.ndarray, classes: Sequence[s
 
 
 def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of (N,) values and (N,) steps over stretches of equal length, about `_MAX_POINTS`."""
+    """Means of (N,) steps and values over equal stretches, at most about `_MAX_POINTS` of them."""
     size = max(1, len(steps) // _MAX_POINTS, min(10, len(steps) // 20))
     num = len(steps) // size
     return (

@@ -1,6 +1,6 @@
-"""Pictures of answers: frames of videos beside their classes, and classes over the time of a video.
+"""Pictures of predictions: a video's frames beside its classes, or its classes over time.
 
-Only the best classes are drawn, because a picture of hundreds cannot be read.
+Only the best classes are drawn, because a picture of hundreds of classes cannot be read.
 """
 
 import io
@@ -24,7 +24,7 @@ _GAP = ((0, 0), (0, 4), (0, 0))  # px to the right of a frame
 MAX_VIDEOS = 40
 """How many videos a picture shows at most."""
 _MAX_NAME = 60
-# Names are not formulas, whatever dollar signs they have.
+# Names are not formulas, even if they have dollar signs.
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -35,12 +35,12 @@ _BEST, _OTHER = "#2b6cb0", "#bcd0e8"
 
 
 def prediction_png(predictions: Sequence[Prediction], top: int, *, is_timeline: bool) -> bytes:
-    """The answers as a PNG file: of the first `MAX_VIDEOS` videos, with their `top` classes.
+    """The predictions for the first `MAX_VIDEOS` videos, with their `top` classes, as a PNG file.
 
     Args:
-        predictions: Of videos, or of stretches of videos in their order.
+        predictions: For videos, or for stretches of videos in their order.
         top: How many classes to draw for each video.
-        is_timeline: Draw the classes over time, and not frames.
+        is_timeline: Draw the classes over time instead of frames.
 
     Raises:
         InputError: A file has changed since it was predicted.
@@ -55,7 +55,7 @@ def prediction_png(predictions: Sequence[Prediction], top: int, *, is_timeline: 
 
 
 def answers_by_video(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
-    """The answers of each video; those of one video follow each other."""
+    """The predictions for each video; those for one video must follow each other."""
     return [list(group) for _, group in groupby(predictions, key=lambda one: one.video)]
 
 
@@ -66,7 +66,7 @@ def _timelines(videos: list[list[Prediction]], num_classes: int) -> Figure:
     panels = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
     for axes, stretches in zip(panels, videos, strict=True):
         shares = np.stack([one.probabilities for one in stretches], axis=1)  # (K, stretches)
-        # The classes that are ever likely, not those that are always a little likely.
+        # By the highest probability: classes that are likely at some time, not a little always.
         best = np.argsort(-shares.max(axis=1), kind="stable")[:num_classes]
         ends = [one.end_s or 0.0 for one in stretches]
         unit, scale = ("min", 60.0) if ends[-1] > 180 else ("s", 1.0)
@@ -91,7 +91,7 @@ def _sheet(videos: list[list[Prediction]], num_classes: int) -> Figure:
         left.set_title(_short(one.video), loc="left")
         left.axis("off")
         left.set_anchor("NW")
-        path = Path(one.video)  # it is another one where the name of the file is not UTF-8
+        path = Path(one.video)  # not the video's path if the file's name is not UTF-8
         if one.end_s is not None and path.is_file():
             left.imshow(_film(path))
         _bars(right, one, num_classes)

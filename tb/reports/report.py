@@ -206,7 +206,7 @@ def _stage_rows(metrics: Metrics, num_bad: dict[str, int]) -> list[Tree]:
 
 
 def _similarity_plot(manifest: Manifest, work: Path) -> str | None:
-    """The spread of the scores; None where the student needed none."""
+    """The scores of each class as a chart; None where no scores were computed."""
     scores = read_similarity(work / SIMILARITY, manifest)
     if scores is None:
         return None
@@ -221,7 +221,7 @@ def _inspection(manifest: Manifest, config: Config, work: Path) -> Tree | None:
         if found is None:
             return None
         source = inspection_source(manifest, config, work, with_hidden_labels=found.hidden_labels)
-    except InputError as error:  # a teacher is gone, which nothing else here needs
+    except InputError as error:  # a teacher is missing; nothing else here needs it
         logger.warning("%s is not shown: %s", work / INSPECTION, error)
         return None
     if found.source != source:
@@ -248,7 +248,7 @@ def weights_note(rule: TeacherWeights, calibration: Calibration | None) -> str:
 
 
 def _error(evaluation: Evaluation) -> float:
-    """The standard error of a share that was counted over independent videos."""
+    """The standard error of top-1, taking the videos as independent."""
     share = evaluation.top1
     return math.sqrt(share * (1 - share) / evaluation.num_videos)
 

@@ -52,7 +52,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """The time of all steps, with waiting for data, and of validation."""
+        """The time of all steps, including the wait for data, and of validation."""
         return sum(row["step_s"] + row.get("val_s", 0.0) for row in self.rows)
 
     @property
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def final(self) -> MetricsRow:
-        """The means of the last steps' metrics, the last validation, the accuracies by split."""
+        """Means over the last steps, medians of times, the last validation, accuracies by split."""
         last = taken(self.rows)[-_LAST:]
         names = [name for name in (last[-1] if last else {}) if name not in _NOT_FINAL]
         means = {name: fmean(row[name] for row in last if name in row) for name in names}
@@ -153,7 +153,7 @@ def short_names(runs: Sequence[Run]) -> list[str]:
     """The runs' paths without the folders that all of them share."""
     parts = [run.folder.resolve().parts for run in runs]
     shared = 0
-    # The last part stays in every case.
+    # The last part is always kept.
     while len({path[shared] for path in parts}) == 1 and all(len(x) > shared + 1 for x in parts):
         shared += 1
     return ["/".join(path[shared:]) for path in parts]

@@ -17,7 +17,7 @@ from tb.stage_kinds import TeacherWeights
 _PART_WIDTH = 5.2  # inches
 _INVARIANT, _DISTINCTIVE, _MIXTURE, _NONE = "#2b6cb0", "#c05621", "#2f855a", "#cbd5e0"
 _COLORS = {"invariant": _INVARIANT, "distinctive": _DISTINCTIVE, EITHER: _NONE}
-# Fixed ids: the same inspection gives the same picture. Names are not formulas.
+# Fixed ids, so that the same inspection gives the same picture. Names are not formulas.
 _STYLE: Any = {
     "svg.hashsalt": "timebalance",
     "font.size": 9,
@@ -123,7 +123,7 @@ def _draw_disagreements(axes: Axes, part: TargetQuality) -> None:
 
 
 def _draw_reliability(axes: Axes, part: TargetQuality) -> None:
-    """Whether predictions are right as often as they are sure."""
+    """How often predictions are right, by their confidence."""
     axes.plot([0, 100], [0, 100], color=_NONE, linewidth=1)
     for rule, color, marker in (
         (TeacherWeights.INVARIANT, _INVARIANT, "o"),
@@ -152,7 +152,7 @@ def _draw_reliability(axes: Axes, part: TargetQuality) -> None:
 def bin_names(edges: Sequence[tuple[float, float]]) -> list[str]:
     """Two lines for each bin, "0.25" and "to 0.50".
 
-    A number has as many digits as it takes to tell the edges of all bins apart.
+    The numbers have enough digits, at most 6, to tell the edges of every bin apart.
     """
     digits, narrowest = 2, min((high - low for low, high in edges if high > low), default=1.0)
     while digits < 6 and 10**-digits > narrowest:

@@ -25,7 +25,7 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def view_sheet(manifest: Manifest, config: Config, *, num_videos: int = 3) -> Image.Image:
     """One column for each video: its 2 long and 2 x 4 short views, as pretraining sees them.
 
-    The videos are those of the first batch of epoch 0. Under every frame is its number in the
+    The videos are those of the first batch of epoch 0. The number under a frame is its index in the
     video.
 
     Raises:
@@ -106,7 +106,7 @@ def _column(batch: Batch, index: int, class_name: str) -> Image.Image:
 
 
 def _fitting(text: str, width_px: int, font: _Font) -> str:
-    """The text, or as much of its beginning as the width has room for, with dots behind it."""
+    """The text if it fits into the width, else its beginning and three dots."""
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(f"{text}...") > width_px:
