@@ -21,8 +21,8 @@ class Comparison:
 
     Attributes:
         row: Title of the row.
-        rival: Title of the other row, and of the classes if they are not all.
-        difference: What the row has more, in points of top-1.
+        rival: Title of the other row, and the kind of classes if not all are compared.
+        difference: The row's top-1 minus the rival's, in points.
         p_value: Of "there is no difference", after Holm's correction over the page; None for fewer
             than `MIN_SEEDS` seeds.
     """
@@ -34,7 +34,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What is shown at the level of 5 %, with all comparisons of the page taken together."""
+        """What is shown at the level of 5 %, corrected for all comparisons of the page."""
         if self.p_value is None:
             return f"fewer than {MIN_SEEDS} seeds: no verdict"
         if self.p_value >= LEVEL:
@@ -80,7 +80,7 @@ def compare(
 ) -> list[Comparison]:
     """Each row against each of its rivals (`tb.tables.published.RIVALS`), where both have run.
 
-    The teachers are compared on the kind of classes that each should be better at.
+    The teachers are compared on two kinds of classes; each should be better at one of them.
 
     Args:
         rows: The rows of the table.
@@ -145,7 +145,7 @@ def _compared(
 
 
 def _differences(one: str, other: str, hits: Hits) -> np.ndarray:
-    """(S, V) for each seed and video, mean over the percentages of labels that both rows have."""
+    """(S, V) differences by seed and video, means over the percentages that both rows have."""
     both = [
         (seed, hits.right[place].astype(float) - hits.right[other, percent, seed])
         for place in hits.right

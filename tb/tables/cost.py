@@ -18,13 +18,13 @@ from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
 from tb.tables.grid import Grid, Unit, findings
 from tb.training.precision import Precision, precision_of
 
-# Only forward passes without gradients are measured, because they keep no pictures of the layers:
-# a whole step of slow_r50 at 224 px does not fit into a laptop. The backward pass computes two
-# gradients with as many multiplications each, so a step costs three forward passes.
+# Only forward passes without gradients are measured, because they keep no activations: a whole
+# step of slow_r50 at 224 px does not fit into a laptop's memory. The backward pass computes two
+# gradients. Each takes as many multiplications as the forward pass, so a step costs three passes.
 _PASSES = 3
 _NUM_TIMES = 3
-# The cost of a step against that of supervised training: 1 for each stream that goes through the
-# network, 1/3 for each further forward pass (two teachers on two streams; the running mean on one).
+# The cost of a step relative to supervised training: 1 for each batch of clips that trains the
+# network, 1/3 for each further forward pass (two teachers on two batches; the running mean on one).
 _FACTORS = {
     StageKind.STUDENT: 2 + 4 / 3,
     StageKind.PSEUDO_LABEL: 2,
@@ -98,7 +98,7 @@ def _estimate(kind: StageKind, config: Config) -> float:
 def _clip_s(
     backbone: str, device: torch.device, precision: Precision, num_frames: int, size_px: int
 ) -> float:
-    """Seconds of a clip's forward pass through the backbone, beside which a head costs nothing."""
+    """Seconds of a clip's forward pass through the backbone; the cost of a head is negligible."""
     model = to_channels_last(identified_backbone(backbone)).to(device).train()
     clips = torch.rand((_num_clips(device), 3, num_frames, size_px, size_px), device=device)
     clips = clips.contiguous(memory_format=torch.channels_last_3d)
@@ -112,5 +112,5 @@ def _clip_s(
 
 
 def _num_clips(device: torch.device) -> int:
-    """How many clips are measured at once: one needs little memory, but leaves a GPU idle."""
+    """How many clips are measured at once: one clip needs little memory, but leaves a GPU idle."""
     return 8 if device.type == "cuda" else 1

@@ -5,9 +5,9 @@
     OUT/done/UNIT.json                                  the finding of a finished unit
 
 A unit is one stage: trained and, if it is a classifier, evaluated. A runner takes the first unit
-that is not done, needs no unfinished one, and has a free lock. So runners share only OUT,
-and a runner that is killed gives its unit back. The seed of a run seeds the choice of labels, the
-networks and the loaders.
+that is not done, needs no unfinished unit, and is not locked. So runners share only OUT, and the
+unit of a killed runner is free again. The seed of a run seeds the choice of labels, the networks
+and the loaders.
 """
 
 import json
@@ -89,7 +89,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A place in the table: the unit whose accuracy stands there."""
+    """A place in the table, and the unit whose accuracy it shows."""
 
     row: TableRow
     percent: float
@@ -144,7 +144,7 @@ def make_grid(
 def _add(
     units: dict[str, Unit], kind: StageKind, name: str, config: Config, place: tuple[str, str]
 ) -> Unit:
-    """Adds a unit after all that it needs; the same unit is added once."""
+    """Adds a unit after all units that it needs; the same unit is added only once."""
     check_baseline(kind, config)
     pretrain, labels = place
     needed = kind.needs(config.student.teachers, config.student.init)
@@ -250,7 +250,7 @@ def _done(unit: Unit, out: Path) -> Path:
 def unit_source(unit: Unit, manifest: Manifest) -> str:
     """Digest of the settings that can change the unit's result, and of the data.
 
-    Of a file that the settings name, the content counts and not its place.
+    A file that the settings name counts by its content, not by its path.
     """
     config = unit.config
     settings = config.model_dump(mode="json", exclude=_irrelevant(unit))
@@ -285,7 +285,7 @@ def _irrelevant(unit: Unit) -> dict[str, Any]:
 
 
 def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
-    """The finding of a unit, None where it is not done; refuses one of other settings or data.
+    """The finding of a unit, None if it is not done; InputError for other settings or data.
 
     A classifier whose folder was deleted is not done, because a table needs its predictions.
     """

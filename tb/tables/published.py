@@ -18,7 +18,7 @@ class TableRow:
     Attributes:
         name: Its name for --rows, and the folder of the stage that it trains.
         title: Its title in the table.
-        kind: The stage whose accuracy it is.
+        kind: The stage whose accuracy it shows.
         overrides: The settings in which it differs from the preset.
         paper: Published numbers: (data set, backbone) -> percentage of labels -> top-1.
         only_named: Whether it is run only if --rows names it.
@@ -64,7 +64,7 @@ def _stage_row(kind: StageKind) -> TableRow:
 
 
 SUPERVISED = _stage_row(StageKind.SUPERVISED)
-# Rows of the paper's method have the paper's target, whatever the preset has.
+# Rows of the paper's method have the paper's target, even if the preset has another.
 _PAPERS_TARGET = (f"student.teachers={TeacherWeights.SIMILARITY}",)
 TIMEBALANCE = TableRow(
     name="timebalance",
@@ -204,4 +204,4 @@ PARTS: dict[str, tuple[str, str]] = {
     "the score's level, fitted to the labels": (CALIBRATED_WEIGHTS.name, TIMEBALANCE.name),
     "what is left: the better teacher for each video": (ORACLE.name, CALIBRATED_WEIGHTS.name),
 }
-"""Part of the method -> the row with it and the row without it; one part after the other."""
+"""Part of the method -> the row with it and the row without it, in the order of adding them."""

@@ -24,7 +24,7 @@ class Reproduction:
         table: "main", "table1" or "table2".
         dataset: A set of the paper, "demo", or the preset of another set.
         backbone: "r50" or "r18", for the sets of the paper.
-        rows: Names of the rows to run. None: all that need not be named.
+        rows: Names of the rows to run. None: all that are not `only_named`.
         percents: Percentages of labels. None: the paper's, or the preset's.
         seeds: Seeds 0, 1, ... of every row.
         overrides: Settings for all runs, as `--set` takes them.
@@ -58,7 +58,7 @@ class Reproduction:
     ) -> Path:
         """Runs what is left, and writes OUT/results.md, .html and .png; returns the first.
 
-        Where rows show what a part of the method brings, OUT/parts.md and .png say that too.
+        If the rows show what a part of the method brings, writes OUT/parts.md and .png too.
 
         Args:
             manifest: The data set.

@@ -25,7 +25,7 @@ class ResultRow:
 
     Attributes:
         title: Its title.
-        ours: Percentage of labels -> top-1 in percent over seeds; without those that have not run.
+        ours: Percentage of labels -> top-1 in percent over seeds; only percentages that have run.
         paper: Percentage of labels -> published top-1 in percent.
     """
 

@@ -51,11 +51,11 @@ def paired_difference(differences: np.ndarray, classes: np.ndarray) -> tuple[Est
     """The mean of differences that are paired over seeds and videos, and its p-value.
 
     The standard error is that of a bootstrap over seeds and videos. A draw takes seeds as whole
-    clusters, and videos within their class, the same ones for all seeds. It takes one seed and one
-    video of each class fewer than there are: the variance of the draws is then an unbiased estimate
-    of that of the mean (Rao and Wu, JASA 1988). The interval is Student's t. Its degrees of freedom
-    are Satterthwaite's, with the variance between videos taken as known: few where seeds differ
-    much, because there are few seeds.
+    clusters, and videos within their class, the same videos for all seeds. It takes one seed fewer
+    than there are, and one video fewer of each class. The variance of the draws is then an unbiased
+    estimate of the variance of the mean (Rao and Wu, JASA 1988). The interval is Student's t. Its
+    degrees of freedom are Satterthwaite's, with the variance between videos taken as known. They
+    are few where seeds differ much, because there are few seeds.
 
     Args:
         differences: (S, V) what one row has more than the other, for each seed and video.
@@ -99,13 +99,15 @@ def _shares(rng: np.random.Generator, num: int) -> np.ndarray:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values: at most a share p of families of true hypotheses has one below p.
+    """Holm's corrected p-values, which control the family-wise error rate.
+
+    The chance that any true hypothesis of the family gets a value of at most p is at most p.
 
     Args:
-        p_values: Of the whole family, in any order.
+        p_values: The p-values of the whole family, in any order.
 
     Returns:
-        The corrected ones, in the same order.
+        The corrected p-values, in the same order.
     """
     corrected, highest = [0.0] * len(p_values), 0.0
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
@@ -118,12 +120,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def t_tail(t: float, freedom: float) -> float:
     """P(|T| > t) of Student's t.
 
-    With t = sqrt(freedom) tan(angle), its density is proportional to cos(angle) to the power of
-    freedom - 1.
+    With t = sqrt(freedom) tan(angle), the density of the angle is proportional to cos(angle) to the
+    power of freedom - 1.
 
     Args:
         t: 0 or more.
-        freedom: Degrees of freedom, 1 or more; not only whole ones.
+        freedom: Degrees of freedom, 1 or more; need not be a whole number.
     """
     if freedom > _MANY:
         return math.erfc(t / math.sqrt(2))

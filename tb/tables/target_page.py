@@ -49,7 +49,7 @@ def target_shares(parts: Sequence[TargetQuality]) -> dict[str, Estimate]:
         parts: The same part of the training videos of each work folder, 1 or more.
 
     Returns:
-        Every rule; where one teacher alone is right; and the calibrated mixture minus each teacher.
+        Every rule; how often only one teacher is right; the calibrated mixture minus each teacher.
     """
     shares = {name: [part.right[rule] for part in parts] for rule, name in RULE_NAMES.items()}
     shares["the invariant teacher alone"] = [
@@ -80,7 +80,7 @@ def _parts(found: Mapping[Path, TeacherInspection]) -> list[list[TargetQuality]]
 
 
 def _class_rows(parts: Sequence[TargetQuality]) -> Iterable[list[str]]:
-    """Only folders with a video of the class take part in its row."""
+    """A row for each class, over the folders that have a video of it."""
     names = dict.fromkeys(each.name for part in parts for each in part.classes)
     for name in names:
         own = [each for part in parts for each in part.classes if each.name == name]
