@@ -1,8 +1,9 @@
 """`Copies`: the local files of one manifest, and what is known to be damaged.
 
 Threads that want the same file wait for one fetch. A damaged copy is fetched again once. If the new
-copy is damaged too, the original is damaged. An original that is damaged or gone is remembered, and
-no further fetch is tried. A network may come back, so its errors are not remembered.
+copy is damaged too, the original (the remote file) is damaged. An original that is damaged or gone
+is remembered, and it is not fetched again. A network may come back, so its errors are not
+remembered.
 """
 
 from collections.abc import Callable
@@ -22,8 +23,8 @@ class _File:
 
     Attributes:
         lock: Held while it is fetched.
-        second_copy: The inode of the copy that was fetched because the one before was damaged.
-        problem: Why its original cannot be used; "" if that is not known.
+        second_copy: The inode of the copy that replaced a damaged one.
+        problem: Why the remote file cannot be used; "" while no reason is known.
     """
 
     lock: Lock = field(default_factory=Lock)
@@ -45,8 +46,8 @@ class Copies:
 
         Args:
             name: The file name of the shard.
-            is_damaged: Whether its copy was found to be damaged. It is then fetched again, unless
-                that was done already.
+            is_damaged: Whether its copy was found to be damaged. The shard is then fetched again,
+                unless that was done already.
 
         Raises:
             OriginalError: The remote file is damaged or gone.

@@ -22,11 +22,11 @@ from shards.format.packet_index import Window
 
 # Configurations differ by picture size, and most sets have a few.
 _MAX_OPEN = 8
-# Few, so that the frames of a turn stay in the cache and their memory is used again, but more than
-# one, because each turn has a fixed cost.
+# So few frames stay in the processor's cache, and their memory is used again. One would be too few,
+# because each turn has a fixed cost.
 _FRAMES_PER_TURN = 16
-# FFmpeg counts the pixels of whole blocks, and a decoder chooses its block: 64 covers all of them.
-# The floor is for small pictures, around which it counts an edge.
+# FFmpeg counts the pixels of whole blocks. The size of a block depends on the decoder; none is
+# larger than 64. Small pictures get a larger limit, because FFmpeg also counts an edge around them.
 _BLOCK_PX = 64
 _LEAST_MAX_PIXELS = 1 << 20
 
@@ -51,7 +51,7 @@ class PacketDecoders:
             wanted: Frame numbers of the video, ascending, all of them in the window.
 
         Raises:
-            PacketDecodeError: A packet does not give its frame, or see `checked`.
+            PacketDecodeError: A packet does not give its frame, or `checked` refuses a frame.
         """
         configuration = (window.codec, window.byte_range.extradata, window.size)
         decoder = self._open.pop(configuration, None) or _opened(window)
@@ -90,8 +90,8 @@ def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[Video
 def in_turns(frames: Iterator[VideoFrame]) -> Iterator[list[VideoFrame]]:
     """Yields up to 16 frames at a time.
 
-    The decoder uses the memory of frames again once nobody refers to them, which is much cheaper
-    than fresh memory. So a list is empty once the next one is asked for; keep none of its frames.
+    The decoder uses the memory of frames again when nobody refers to them, which is much cheaper
+    than fresh memory. So each list is emptied when the next one is asked for: keep no frame of it.
     """
     while turn := list(islice(frames, _FRAMES_PER_TURN)):
         yield turn
@@ -105,7 +105,7 @@ def _opened(window: Window) -> VideoCodecContext:
         raise PacketDecodeError(f"there is no decoder for {window.codec!r} here") from error
     if not isinstance(decoder, VideoCodecContext):
         raise PacketDecodeError(f"{window.codec!r} is not a video codec")
-    # A stream from a stranger may say that its pictures are larger than the manifest does.
+    # A stream from a stranger may have larger pictures than the manifest says.
     height, width = (-(-side // _BLOCK_PX) * _BLOCK_PX for side in window.size)
     decoder.options = {"max_pixels": str(max(height * width, _LEAST_MAX_PIXELS))}
     decoder.extradata = window.byte_range.extradata or None

@@ -2,11 +2,11 @@
 
 Threads may share a reader: positional reads have no file position, and a descriptor closes only
 when its last reader is done. Every read is compared with the manifest, which costs about 1 ms per
-MB. A damaged shard is then an error with a name, never a strange picture. If a remote shard has a
-damaged copy, it is fetched again, once (`shards.copies`).
+MB. A damaged shard therefore gives an error that names it, never a wrong picture. If the copy of a
+remote shard is damaged, the shard is fetched again, once (`shards.copies`).
 
-Remote shards are copied whole when they are first needed. Without this cache, each read is a
-request for the bytes it needs, and nothing is kept but the packet indices.
+Remote shards are copied whole when they are first needed. Without this cache, each read requests
+only the bytes that it needs, and only the packet indices are kept.
 """
 
 import hashlib
@@ -56,7 +56,8 @@ class ShardReader:
 
         Args:
             manifest: Says where the videos lie.
-            cache: Whether remote shards are copied to this machine. False is for them only.
+            cache: Whether remote shards are copied to this machine. False is for remote shards
+                only.
 
         Raises:
             InputError: `cache` is False, but the shards are local.
@@ -96,7 +97,7 @@ class ShardReader:
         return self._tried_twice(partial(self._read, index))
 
     def read_window(self, index: int, first: int, last: int) -> Window:
-        """The GOPs that hold frames `first` to `last` of a video, read at once and checked.
+        """The GOPs that hold frames `first` to `last` of a video, checked, with one read.
 
         Args:
             index: The row of a video that has a packet index (`Manifest.has_packets`).
@@ -105,6 +106,7 @@ class ShardReader:
 
         Raises:
             ShardError: As for `read`; where a checksum differs, it names the GOP.
+            MachineError: As for `read`.
         """
         run = self._tried_twice(partial(self._byte_range, index, first, last))
         return self._tried_twice(partial(self._read_window, index, run))
@@ -259,21 +261,25 @@ class ShardReader:
             return _kept(self._open, shard_index, descriptor, replace=is_damaged)
 
     def _close_removed_copies(self) -> None:
-        """An open file takes its space until it is closed; see `shards.files.cache_limit`."""
+        """Frees the space of copies that `shards.files.cache_limit` has removed."""
         if self._manifest.url:
             for index in [index for index, one in self._open.items() if one.is_removed()]:
                 del self._open[index]
 
 
 def _used(kept: OrderedDict[int, T], shard_index: int) -> T | None:
-    """What is kept for a shard; it is then the last to be given up."""
+    """What is kept for a shard, marked as used last; None if nothing is kept."""
     if shard_index in kept:
         kept.move_to_end(shard_index)
     return kept.get(shard_index)
 
 
 def _kept(kept: OrderedDict[int, T], shard_index: int, new: T, *, replace: bool) -> T:
-    """Keeps something for a shard: what another thread keeps there already, unless `replace`."""
+    """Keeps `new` for a shard, unless something is kept already and not to be replaced.
+
+    Returns:
+        What is kept for the shard now. Another thread may have been first.
+    """
     if replace or shard_index not in kept:
         kept[shard_index] = new
     kept.move_to_end(shard_index)

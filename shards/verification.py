@@ -93,9 +93,9 @@ def _checked(
     store: Store,
     sha256: str | None,
 ) -> Iterator[tuple[str, str]]:
-    """Yields (key, "") for a good video, and (key or "", problem) for a problem of a shard."""
+    """Yields (key or "", problem) for each problem, and (key, "") when done with a video."""
     try:
-        # Fetched again, because the remote file may be damaged where an earlier copy is not.
+        # Fetched again, because an earlier copy may be good and the remote file damaged.
         path = manifest.shard_path(name, fetch_again=True)
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:

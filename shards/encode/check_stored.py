@@ -1,8 +1,8 @@
 """Checks a stored video: all of it decodes, and so does each of its GOPs by itself.
 
-First it finds the packets. The proof decodes every GOP alone, with the code that training uses.
-Each picture must be the same as in a decode of the whole file. A loader can then decode any window
-without a further check.
+First it finds the packets. Then it decodes every GOP alone, with the code that training uses. Each
+picture must be the same as in a decode of the whole file. This proves that a loader can decode any
+window without a further check.
 """
 
 import zlib
@@ -28,7 +28,7 @@ class Checked:
 
     Attributes:
         pictures: What its pixels mean.
-        packets: Where its frames lie; None if a packet index cannot say so.
+        packets: Where its frames lie; None if the video cannot have a packet index.
         is_proven: Whether every GOP, decoded by itself, gives the same pictures.
     """
 
@@ -52,10 +52,10 @@ def check_decodes(
         num_frames: How many frames it must have.
         size: (height, width) of its pictures, in pixels.
         codec: FFmpeg's name.
-        packets: Where its frames lie, if a packet index says so.
+        packets: Where its frames lie; None for a video without a packet index.
 
     Raises:
-        VideoFaultError: It is not a video, or not one of `num_frames` frames of that size.
+        VideoFaultError: It is not a video, or it does not have `num_frames` good frames of `size`.
         av.FFmpegError: It does not decode.
     """
     with open_video(data) as (container, stream):

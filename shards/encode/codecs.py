@@ -43,7 +43,7 @@ def _h264(settings: EncoderSettings) -> dict[str, str]:
         "g": str(settings.gop),
         "keyint_min": str(settings.gop),
         "sc_threshold": "0",
-        # With this on, x264 165 reads memory that it has not set: the bytes rarely differ.
+        # With this on, x264 165 reads memory that it has not set, so its bytes sometimes differ.
         "mbtree": "0",
     }
 
@@ -88,7 +88,7 @@ def _no_options(settings: EncoderSettings) -> dict[str, str]:
 class Codec:
     """A way to store videos.
 
-    A default of None means that the codec has no such setting, see `Recipe`.
+    A default of None means that the codec has no such setting; see `Recipe`.
 
     Attributes:
         encoder: FFmpeg's name of the encoder; "" means that files are kept as they are.
@@ -96,13 +96,13 @@ class Codec:
         best_quality: The lowest quality number that is allowed.
         worst_quality: The highest quality number that is allowed.
         min_side_px: NVDEC refuses pictures with a side below this.
-        options: The options of the encoder for some settings.
+        options: Gives the options of the encoder for the settings of a recipe.
         preset: The default preset.
         gop: The default number of frames from one keyframe to the next.
         short_side_px: The default upper bound of the shorter side.
         pixel_format: FFmpeg's name of the stored pixel format.
-        only_matrix: The only colour matrix of the codec, whatever a container says; "" if the codec
-            has tags for several.
+        only_matrix: The only colour matrix of the codec, even if a container names another one; ""
+            if the codec has tags for several.
         container_tag: The tag of the stream in the container; None means FFmpeg's choice.
     """
 

@@ -9,9 +9,9 @@ MAX_SIDE_PX = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """First scale to (scaled_height, scaled_width), then crop the middle of (height, width).
+    """First scale to (scaled_height, scaled_width), then crop (height, width) from the middle.
 
-    The crop begins at (top, left).
+    The crop begins at (top, left). All values are pixels.
     """
 
     scaled_height: int
@@ -27,10 +27,9 @@ def fit(
 ) -> Fit:
     """How to bring an upright picture to a size that every NVDEC decodes.
 
-    Both sides become multiples of 16 and not too small, so that a decoder can go from one video to
-    the next. The picture is scaled to cover that size. It is enlarged only if a side is below the
-    minimum. At most 15 px are cropped from a side. A picture that is scaled loses them in one
-    direction only.
+    Both sides become multiples of 16 and at least `min_side_px`, so that a decoder can go from one
+    video to the next. The picture is scaled to cover that size. It is enlarged only if a side is
+    below the minimum. At most 15 px of the height or of the width are cropped, never of both.
 
     Args:
         height: Pixels, as decoded and turned upright.
@@ -60,7 +59,7 @@ def fit(
 
 
 def crop_start(given_px: int, kept_px: int) -> int:
-    """Where the middle `kept_px` of a side begin; even, because a sample of colour covers two."""
+    """Where the middle `kept_px` of a side begin; even, because a chroma sample covers two px."""
     return round((given_px - kept_px) / 2) // 2 * 2
 
 

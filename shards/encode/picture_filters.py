@@ -2,9 +2,9 @@
 
 libavfilter does the work. If the rate of the source is constant and stays as it is, the frames are
 counted: every decoded frame comes out exactly once, even with the disordered timestamps of packed
-B-frames. Only a variable or another rate goes through FFmpeg's `fps` filter, which repeats and
-drops frames: with frame j at t_j s, it shows the last one with floor(t_j * fps + 1/2) <= i as
-number i.
+B-frames. Otherwise FFmpeg's `fps` filter repeats and drops frames: if frame j of the source is
+shown at t_j seconds, then frame i of the result is the last source frame with
+floor(t_j * fps + 1/2) <= i.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,14 +37,14 @@ def filtered(
 
     Args:
         frames: What the decoder gives.
-        stream: Where they are from.
+        stream: The stream of the frames.
         probed: What the packets say.
         recipe: How they will be stored.
-        is_wanted: Frame number -> whether the caller needs it. If the rate is constant, others may
-            be left out, and `counted_number` gives the number of a frame.
+        is_wanted: Frame number -> whether the caller needs the frame. If the rate is constant,
+            other frames may be left out, and `counted_number` gives the number of a frame.
 
     Raises:
-        VideoFaultError: The picture changes size, or is too elongated.
+        VideoFaultError: The picture changes its size or pixel format, or is too elongated.
     """
     graph, size, last_pts, needs_all = None, (0, 0, ""), -1, False
     for index, frame in enumerate(frames):
@@ -62,7 +62,7 @@ def filtered(
         elif probed.counted_fps is not None:
             frame.pts, frame.duration = index, 1
         else:
-            # The fps filter needs ascending times; a broken one becomes the time before it plus 1.
+            # The fps filter needs ascending times. A broken time becomes the one before it plus 1.
             last_pts = max(last_pts + 1, frame.pts if frame.pts is not None else 0)
             frame.pts = last_pts
         graph.push(frame)
@@ -133,7 +133,7 @@ def _steps(
 
 
 def is_plain(frame: VideoFrame, stream: VideoStream, probed: Probe) -> bool:
-    """Whether frames like this one are upright, whole, with square pixels, at a constant rate."""
+    """Whether such frames are upright and progressive, with square pixels and a constant rate."""
     return (
         probed.is_constant
         and not frame.interlaced_frame
@@ -167,14 +167,14 @@ def _scaling(frame: VideoFrame, size: Fit, recipe: Recipe) -> str:
     # bitexact: the same pixels on every CPU.
     scale = f"{size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     scale += f":out_range={'pc' if codec.is_full_range else 'tv'}"
-    # Sources keep their matrix if they have one and the codec can say which.
+    # Sources keep their matrix if they have one and the codec has a tag for it.
     matrix = codec.only_matrix or (_RGB_MATRIX if frame.format.is_rgb else "")
     return scale + (f":out_color_matrix={matrix}" if matrix else "")
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction:
     aspect = stream.sample_aspect_ratio
-    # Beyond 4:1 the header is broken; no picture is so anamorphic.
+    # Beyond 4:1 the header is broken; no real video has such pixels.
     return aspect if aspect and Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 
 

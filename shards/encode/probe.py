@@ -13,9 +13,9 @@ from statistics import median
 from shards.encode.truncation import missing_bytes
 from shards.encode.video_stream import VideoFaultError, faults_named, open_video
 
-# A higher rate means that the clock is broken.
+# A higher rate means that the clock is broken: a header with one is ignored.
 _MAX_FPS = 1000
-# So does a longer mean time from frame to frame. To fill the gaps would take days.
+# A longer mean time from frame to frame means that too. To fill the gaps would take days.
 _MAX_GAP_S = 3600
 _DEFAULT_FPS = Fraction(25)
 
@@ -30,8 +30,9 @@ class Probe:
         is_constant: Whether frame i is shown at i / fps, at most one frame earlier or later. The
             frames can then be counted, and their timestamps do not matter.
         span_s: Seconds from the first packet's time to the last one's.
-        counted_fps: If frames are dropped or repeated to reach `fps`: the rate at which the source
-            shows them, frame i at i / counted_fps. None if their timestamps say when.
+        counted_fps: The constant rate of the source, if its frames are dropped or repeated to reach
+            `fps`: it shows frame i at i / counted_fps. None if the timestamps count, or if
+            `is_constant`.
     """
 
     num_packets: int
@@ -42,7 +43,7 @@ class Probe:
 
     @property
     def num_frames(self) -> int:
-        """About how many frames there are at the constant rate `fps`; decoding tells exactly."""
+        """About how many frames there are at the rate `fps`; only decoding shows the number."""
         return self.num_packets if self.is_constant else round(self.span_s * self.fps) + 1
 
 
@@ -92,7 +93,7 @@ def probe(path: Path) -> Probe:
 
 
 def _frame_rate(times: list[Fraction], header_fps: Fraction | None) -> Fraction:
-    """The rate in the header if the timestamps agree with it, else the mean rate."""
+    """The header's rate if it is within 10 % of the mean rate, else about the mean rate."""
     header = header_fps if header_fps and 0 < header_fps <= _MAX_FPS else None
     span = times[-1] - times[0]
     if span == 0:

@@ -26,15 +26,17 @@ class Recipe:
             checks it. All others are 4:2:0 with 8 bits and a constant frame rate, upright, without
             B-frames and audio, with sides that are multiples of 16. DALI decodes h264, hevc and
             vp9 on a GPU, and vp9 and mjpeg on the CPU.
-        quality: The quality on the scale of the encoder, where lower is better and larger: CRF 1 to
-            51 for h264, 0 to 51 for hevc, 0 to 63 for vp9, quantiser 2 to 31 for mjpeg.
+        quality: The quality on the scale of the encoder: CRF 1 to 51 for h264, 0 to 51 for hevc, 0
+            to 63 for vp9, quantiser 2 to 31 for mjpeg. A lower number means better pictures and
+            larger files.
         gop: Frames from one keyframe to the next, 16 by default. Decoding of a window starts at
             most gop - 1 frames early.
         short_side_px: The upper bound of the shorter side, a multiple of 16, 256 by default.
         max_seconds: Longer videos are cut; None means that they are not. Not for "copy".
         preset: The preset of x264 or x265, which trades speed for size; "veryfast" by default.
-        fps: Frames per second of every stored video, 1 to 60: frames of other videos are dropped
-            and repeated by their times. None keeps the rate of a source, up to 60. Not for "copy".
+        fps: Frames per second of every stored video, 1 to 60. If a source has another rate, its
+            frames are dropped or repeated by their times. None keeps the rate of a source, up to
+            60. Not for "copy".
 
     Raises:
         InputError: A value is not allowed, or the codec has no such setting.

@@ -1,9 +1,9 @@
 """One video file to the bytes that go into a shard.
 
-One design choice: every picture that is promised has been decoded. The source is decoded in full
-to encode it. The result is decoded in full to count its frames, and each of its GOPs by itself to
-prove the packet index. A problem is an error with a reason. A video is encoded in one thread: its
-bytes then depend only on the file, the recipe and the libraries, and other processes need the other
+One design choice: every frame that the manifest promises has been decoded. The source is decoded to
+encode it. The result is decoded in full to count its frames, and each of its GOPs by itself to
+prove the packet index. A problem is an error with a reason. A video is encoded in one thread. Its
+bytes then depend only on the file, the recipe and the libraries. Other processes use the other
 cores.
 """
 
@@ -35,7 +35,7 @@ from shards.files.names import VIDEO_EXTENSIONS
 from shards.format.packet_index import Packets
 from shards.sources.segment import Segment
 
-# The cause is the disk, the network or the permissions, not the video.
+# Their cause is the machine, the network or the permissions, not the video.
 _PASSING_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
     | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOTCONN, errno.EHOSTDOWN}
@@ -48,7 +48,7 @@ class TranscodeError(Exception):
     Attributes:
         may_pass: Whether another try may succeed with the same file, because the cause was the
             permissions, a disk or a time limit.
-        is_missing: Whether there is no such file where the video was to be encoded.
+        is_missing: Whether the machine that was to encode the video has no such file.
     """
 
     def __init__(self, message: str, *, may_pass: bool = False, is_missing: bool = False) -> None:
@@ -69,8 +69,9 @@ class Encoded:
         width: Pixels.
         codec: FFmpeg's name.
         pictures: What its pixels mean.
-        packets: Where its frames lie, proven; None where GOPs do not decode by themselves.
-        extension: Of its container, without a dot.
+        packets: Where its frames lie, proven; None if GOPs do not decode by themselves, and for a
+            file that is kept as it is.
+        extension: The extension of its file, without a dot.
     """
 
     data: bytes
@@ -93,7 +94,8 @@ def transcode(path: Path, recipe: Recipe) -> Encoded:
     """The video as the recipe stores it, checked by decoding all of it.
 
     Raises:
-        TranscodeError: The file is empty, cut off, damaged, not a video, or without frames.
+        TranscodeError: The file is empty, cut off, damaged, not a video, or without frames, or this
+            machine cannot read it.
     """
     (result,) = transcode_parts(path, [None], recipe)
     if isinstance(result, TranscodeError):
@@ -106,13 +108,13 @@ def transcode_parts(
 ) -> Iterator[Encoded | TranscodeError]:
     """Yields the stored form of each part of a file, or its error, in order; it is decoded once.
 
-    A part is stored as if its frames were a file of their own. A fault costs the parts that need
-    the frame at fault or a later one.
+    A part is stored as if its frames were a file of their own. If a frame is damaged, the parts
+    that need this frame or a later one get an error.
 
     Args:
         path: The file.
         parts: Segments, and None for the whole file. If they are in the order of their ends, each
-            is ready when its last frame is decoded. Those that overlap are encoded at the same
+            is ready when its last frame is decoded. Parts that overlap are encoded at the same
             time.
         recipe: How to store them; "copy" stores whole files only.
     """
@@ -134,7 +136,7 @@ def transcode_parts(
 
 
 def _named(path: Path, error: Exception) -> TranscodeError:
-    """The error for the user; its cause is the video or the machine."""
+    """The error for the user, for a problem of the video or of the machine."""
     if isinstance(error, MemoryError):
         return TranscodeError(
             f"{path.name}: too little memory: the video is too large, or its header promises too"
@@ -277,7 +279,7 @@ def _finished(writer: VideoWriter, fps: Fraction, recipe: Recipe) -> Encoded:
 
 
 def _no_frames(part: Segment | None, probed: Probe, span: tuple[int, int | float]) -> str:
-    """Why a part lacks frames."""
+    """Why a part has no frames, or ends after the file."""
     if part is None:  # the rate is reduced, and the time of the file rounds to no frame
         return f"shorter than one frame at {probed.fps} frames per second"
     if span[0] >= span[1]:

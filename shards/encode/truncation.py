@@ -58,7 +58,7 @@ def _mp4_end(file: BinaryIO, size: int) -> int:
             break
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length < 8:  # 0: the box extends to the end of the file, wherever that is
+        if length < 8:  # 0: the box extends to the end of the file, which may be cut off
             break
         end += length
     return end

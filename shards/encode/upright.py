@@ -1,7 +1,8 @@
 """The frames of any video file, decoded and upright: as `tb shard` stores them, but not encoded.
 
 A file that is upright already, with square pixels and a constant rate, is shown as it is. So a
-stored video gives just its own frames. Other files go through the filters of the default recipe.
+stored video gives its own frames unchanged. Other files go through the filters of the default
+recipe.
 """
 
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def open_upright(path: Path) -> Iterator[UprightVideo]:
         if not is_plain(first, stream, probed):
             first, frames = _peeked(filtered(frames, stream, probed, Recipe()))
         size = (first.height, first.width)
-        del first  # the decoder uses its memory again
+        del first  # so that the decoder can use its memory again
         yield UprightVideo(frames=frames, fps=probed.fps, num_promised=probed.num_frames, size=size)
 
 

@@ -1,8 +1,8 @@
-"""Opens a video, chooses the stream of a file that counts, and decodes it: the one place for that.
+"""Opens a video, chooses its stream, and decodes it: the only place where FFmpeg reads a file.
 
-A file may come from a stranger. It opens no other file and no network connection, and its pictures
-have a limit. The stream that counts is the best video stream, as FFmpeg ranks them. It is decoded
-in one thread, because many videos are decoded at a time.
+A file may come from a stranger. So it cannot make FFmpeg open another file or a network connection,
+and the size of its pictures is limited. The stream is the best video stream, as FFmpeg ranks them.
+It is decoded in one thread, because many videos are decoded at a time.
 """
 
 import io
@@ -40,7 +40,7 @@ class VideoFaultError(Exception):
 def faults_named(what: str) -> Iterator[None]:
     """Says what is wrong where FFmpeg has only a reason, such as "Invalid argument".
 
-    Errors of the disk and a lack of memory pass.
+    Errors of the disk and a lack of memory are raised unchanged.
 
     Raises:
         VideoFaultError: `what`, then FFmpeg's reason.
@@ -55,7 +55,7 @@ def faults_named(what: str) -> Iterator[None]:
 
 @contextmanager
 def open_video(file: Path | bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file, or the bytes of one: its container, and the video stream that counts.
+    """Opens a file, or the bytes of one; gives its container and its best video stream.
 
     Raises:
         VideoFaultError: It is not a video, there is no video stream, it cannot be decoded here, or
@@ -119,13 +119,13 @@ def _container(file: Path | bytes) -> InputContainer:
 
 
 def container_extension(container: InputContainer) -> str:
-    """The usual extension of such files, without a dot, whatever the name of this one is."""
+    """The usual extension for the container's format, without a dot; ignores the file's name."""
     demuxer = container.format.name.partition(",")[0]
     return _EXTENSIONS.get(demuxer, demuxer)
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
-    """The video stream that counts, set to decode in one thread."""
+    """The best video stream, set to decode in one thread."""
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
         raise VideoFaultError("no video stream")
@@ -140,7 +140,7 @@ def _video_stream(container: InputContainer) -> VideoStream:
         raise VideoFaultError(
             f"pictures of {size}, more pixels than {MAX_WIDTH_PX}x{MAX_HEIGHT_PX}"
         )
-    # For pictures that become larger after the first one.
+    # A picture after the first one may be larger than the header says.
     context.options = {"max_pixels": str(max_pixels)}
     context.thread_type = "NONE"
     context.thread_count = 1

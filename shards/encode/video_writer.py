@@ -12,7 +12,7 @@ from shards.encode.recipe import Recipe
 
 
 class VideoWriter:
-    """Encodes frames that `filtered` has made; close it in any case.
+    """Encodes frames that `filtered` has made; always close it.
 
     Attributes:
         num_frames: How many frames were added.
@@ -21,7 +21,7 @@ class VideoWriter:
     """
 
     def __init__(self, frame: VideoFrame, fps: Fraction, recipe: Recipe) -> None:
-        """Prepares an encoder for frames like this one, of which none is added yet.
+        """Prepares an encoder for frames like this one; adds no frame yet.
 
         Args:
             frame: The first frame.
@@ -64,12 +64,12 @@ class VideoWriter:
         return self._output.getvalue()
 
     def close(self) -> None:
-        """Gives the encoder back."""
+        """Frees the encoder."""
         self._container.close()
 
     def _mux(self, frame: VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
-            # Without it the last frame has no duration, and the mean rate of the file is wrong.
+            # Otherwise the last frame has no duration, and the mean rate of the file is wrong.
             if not packet.duration and packet.time_base:
                 rate = self._stream.codec_context.framerate
                 packet.duration = round(1 / (rate * packet.time_base))

@@ -24,7 +24,7 @@ def remote_url(root: Path | str) -> str | None:
     """The URL that was given, with its scheme in lower case; None if it is a path.
 
     Raises:
-        InputError: It is a chain of URLs, such as simplecache::s3://bucket.
+        InputError: It is a chain of URLs, such as simplecache::s3://bucket, or it names no folder.
     """
     # One slash is enough: pathlib turns s3://bucket into s3:/bucket.
     pattern = r"(?P<chain>\S+::)?(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?P<rest>.*)"
@@ -41,11 +41,11 @@ def remote_url(root: Path | str) -> str | None:
 
 
 def without_digest(root: Path | str) -> tuple[Path | str, str]:
-    """("data/mine", "1a2b3c4d") for "data/mine@1a2b3c4d", an earlier state of a set of shards.
+    """Splits the name of an earlier state: ("data/mine", "1a2b3c4d") for "data/mine@1a2b3c4d".
 
     Returns:
-        The folder or URL, and the first 8 to 64 hex digits of a digest; "" if there are none, or
-        if there is a folder of that name.
+        The folder or URL, and the first 8 to 64 hex digits of a digest. The digits are "" if the
+        name has none, or if there is a folder whose name ends with them.
     """
     match = re.fullmatch(r"(?P<root>.+)@(?P<digest>[0-9a-f]{8,64})", str(root), re.DOTALL)
     if not match or (remote_url(root) is None and Path(root).exists()):
@@ -54,7 +54,7 @@ def without_digest(root: Path | str) -> tuple[Path | str, str]:
 
 
 def check_local(path: Path, argument: str) -> None:
-    """Raises InputError if the user gave a URL as `argument`, where only a local path has a use."""
+    """Raises InputError if the user gave a URL as `argument`, which takes only a local path."""
     if url := remote_url(path):
         raise InputError(f"{url}: is a URL; choose a path on this machine (--{argument})")
 

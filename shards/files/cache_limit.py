@@ -1,8 +1,9 @@
 """A limit to the space that copies of remote shards take: $TIMEBALANCE_CACHE_GB, none by default.
 
-The copies that were opened longest ago are removed first. A program that has one open can go on
-reading it. It closes that copy when it opens its next shard, and only then is the space free.
-Shards that a process is fetching count in full; those that other processes are fetching do not.
+The copies that were opened longest ago are removed first. A program that has such a copy open can
+go on reading it. It closes the copy when it opens its next shard, and only then is the space free.
+A process counts in full the shards that it is fetching itself. It does not count those that other
+processes are fetching.
 """
 
 import contextlib

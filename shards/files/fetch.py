@@ -1,9 +1,10 @@
 """Local copies of remote shards, checked against their SHA-256.
 
-There is one folder for each data set, and its name follows from the files. So equal data sets share
-their copies, wherever they lie. A shard is fetched when it is first needed, by one process at a
-time. Copies are removed only where the user sets a limit (`shards.files.cache_limit`). A killed
-process leaves an unfinished file here; a later fetch removes it (`shards.files.publish`).
+There is one folder for each data set, and its name follows from the content of the files. So equal
+data sets share their copies, even if they have different URLs. A shard is fetched when it is first
+needed, by one process at a time. Copies are removed only if the user sets a limit
+(`shards.files.cache_limit`). A killed process leaves an unfinished file in the folder, which a
+later fetch removes (`shards.files.publish`).
 """
 
 import hashlib
@@ -25,7 +26,7 @@ def copies_folder(name: str) -> Path:
 
     Raises:
         MachineError: The folder cannot be created.
-        InputError: The cache has a senseless limit.
+        InputError: The limit of the cache is not a positive number.
     """
     cache_limit_bytes()  # refused here, not in the middle of an epoch
     folder = cache_root() / "shards" / name

@@ -1,4 +1,4 @@
-"""Files that grow by one JSON object a line. Several processes may add to one."""
+"""Files with one JSON object a line. Several processes may add lines to the same file."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Adds a line, with one write; the file is made if missing.
+    """Adds a line, with one write; the file is created if missing.
 
     Raises:
         OSError: It cannot be written. A full disk may leave a part of the line.

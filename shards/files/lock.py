@@ -25,8 +25,9 @@ class BusyError(InputError):
 def locked(path: Path, message: str, *, patience_s: float = 0.0) -> Iterator[None]:
     """Holds an exclusive lock on a file.
 
-    It excludes other processes and other calls in this process. The system drops it when the
-    process ends, even by kill -9. Some network file systems have no locks; there it only warns.
+    The lock excludes other processes and other calls in this process. The system drops it when the
+    process ends, even by kill -9. Some network file systems have no locks: there it excludes nobody
+    and logs a warning.
 
     Args:
         path: The lock file; created if missing and left in place. Its folder must exist.

@@ -17,7 +17,7 @@ _SHORTAGES = {
     errno.ENOMEM: "free some memory, or use fewer workers",
     errno.ENOSPC: _ROOM,
 }
-# What a process lacks itself. Errors about room may come from a server.
+# What the process itself lacks. Errors about space are not here, because a server may send them.
 _OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
@@ -32,7 +32,7 @@ def machine_error(path: Path, error: OSError) -> MachineError:
 
 
 def process_error(name: str, error: BaseException | None) -> MachineError | None:
-    """What this process lacks, if that is the cause of an error of a library; else None."""
+    """What this process lacks, if that caused a library's error; else None."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _OF_THE_PROCESS:
             return MachineError(f"{name}: {error.strerror or error}; {_SHORTAGES[error.errno]}")
@@ -52,7 +52,7 @@ def is_full(error: OSError) -> bool:
 
 @contextmanager
 def shortages_named(path: Path) -> Iterator[None]:
-    """Turns a shortage into a `MachineError` that names the path; other errors pass."""
+    """Turns a shortage into a `MachineError` that names the path; other errors stay as they are."""
     try:
         yield
     except OSError as error:

@@ -22,8 +22,8 @@ _BATCH_ROWS = 512
 def read_table(file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
     """The whole table of an open file.
 
-    It is read column by column. A page may unpack to 2 GiB, and the pages of all columns would be
-    in memory at the same time.
+    It is read column by column, because a page may unpack to 2 GiB, and a reader of all columns
+    would have a page of each in memory at the same time.
 
     Args:
         file: The file.
@@ -53,7 +53,8 @@ def read_table(file: BinaryIO, schema: pa.Schema | None = None) -> pa.Table:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise pa.ArrowInvalid(str(error)) from error  # Arrow's own, where bytes do not unpack
+        # Without errno it is Arrow's own error: bytes do not unpack.
+        raise pa.ArrowInvalid(str(error)) from error
 
 
 def _check_bytes(num_bytes: int) -> None:

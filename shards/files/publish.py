@@ -1,7 +1,7 @@
 """Files appear whole or not at all.
 
-A file is written under an unfinished name and then renamed. Every writer has an unfinished name of
-its own, so two writers of one file never mix their bytes, also where the file system has no locks.
+A file is written under an unfinished name and then renamed. Every writer has its own unfinished
+name, so two writers of one file never mix their bytes, even if the file system has no locks.
 """
 
 import os
@@ -25,7 +25,7 @@ def publish_bytes(path: Path, data: bytes, scratch: Path | None = None) -> None:
         path: The final name.
         data: The whole content.
         scratch: The folder for the unfinished file, on the same file system; by default the
-            folder of `path`. Its owner removes what killed writers leave there.
+            folder of `path`. The caller must remove what killed writers leave in `scratch`.
     """
     with unfinished_file(path, scratch) as unfinished:
         with unfinished.open("wb") as file:
@@ -67,12 +67,12 @@ def unfinished_file(path: Path, scratch: Path | None = None) -> Iterator[Path]:
 
 
 def unfinished_name(name: str) -> str:
-    """A name for the unfinished file `name`, another one at each call."""
+    """A name for the unfinished file `name`; each call gives another one."""
     return f"{name}.{token_hex(8)}{UNFINISHED}"
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether `unfinished_name` gives such names."""
+    """Whether this is a name that `unfinished_name` may give."""
     return _UNFINISHED_NAME.fullmatch(name) is not None
 
 

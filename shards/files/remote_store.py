@@ -120,7 +120,7 @@ class RemoteStore:
 
     @contextmanager
     def _appearing(self, name: str) -> Iterator[str]:
-        """Yields the path to write to; the file then appears whole under its own name."""
+        """Yields the path to write to; afterwards the file appears whole under its own name."""
         path = self._path(name)
         if not self._moves:
             yield path
@@ -136,7 +136,7 @@ class RemoteStore:
 
 
 def _has_moves(files: Any) -> bool:
-    """Whether this file system can move a file; object stores only copy, and need no moves."""
+    """Whether this file system can move a file; object stores only copy, and do not need it."""
     from fsspec import AbstractFileSystem
 
     return type(files).mv is not AbstractFileSystem.mv

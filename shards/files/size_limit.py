@@ -1,4 +1,4 @@
-"""How large a file may be that is read whole, because a file may come from a stranger."""
+"""A limit to the size of files that are read whole, because a file may come from a stranger."""
 
 from shards.errors import InputError
 

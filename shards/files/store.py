@@ -28,8 +28,8 @@ class Store(Protocol):
         """The content; None if there is no such file.
 
         Raises:
-            InputError: The file has more than `max_bytes`, of which none is read. Or it cannot be
-                read.
+            InputError: The file has more than `max_bytes` bytes (then none is read), or it cannot
+                be read.
         """
 
     def size(self, name: str) -> int | None:

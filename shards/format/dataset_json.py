@@ -20,9 +20,9 @@ from shards.format.video import SplitName
 
 DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 2
-# Room for 800,000 shards. JSON that is made to harm takes twenty times its size as objects.
+# Room for 800,000 shards. Objects from malicious JSON take twenty times its size in memory.
 _MAX_BYTES = 128 << 20
-# Of a digest, in the names of files.
+# How many characters of a digest are in file names.
 _DIGEST_CHARS = 16
 
 
@@ -48,7 +48,7 @@ class DatasetJson:
     Attributes:
         name: The name of the data set.
         num_videos: How many videos are stored.
-        counts: For each split number, how many videos have which membership.
+        counts: For each split number {membership: number of videos}, without empty ones.
         digest: The hex SHA-256 of the content, see `manifest.content_digest`.
         manifest_sha256: The hex SHA-256 of manifest.parquet.
         num_sources: How many videos were found on disk.
@@ -83,7 +83,7 @@ class DatasetJson:
 def copies_name(content: DatasetJson) -> str:
     """A name for the copies of a data set: 32 hex digits that follow from the bytes of its files.
 
-    The digest alone would not do. A set from a stranger may say that it has the digest of another.
+    The digest is not enough: a set from a stranger may claim the digest of another set.
     """
     files = [content.manifest_sha256, *(asdict(shard) for shard in content.shards)]
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:32]
@@ -129,7 +129,8 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
             digest, which `tb shard --append` has kept.
 
     Raises:
-        InputError: There is none, it is unreadable, or it has another format version.
+        InputError: There is none, it is unreadable, it has another format version, or there is not
+            exactly one state of that digest.
     """
     root, digest = without_digest(root)
     content = _read(root, DATASET_NAME)

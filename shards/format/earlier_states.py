@@ -1,7 +1,7 @@
 """Earlier states of a folder of shards: what it held before `tb shard --append` added videos.
 
-manifest.parquet and dataset.json are those of the newest state. The two files of each earlier one
-are kept beside them, and their names have the beginning of its digest. No shard is ever changed, so
+manifest.parquet and dataset.json are those of the newest state. The two files of each earlier state
+are kept beside them; their names contain the beginning of its digest. No shard is ever changed, so
 an earlier state stays readable.
 """
 
@@ -30,9 +30,10 @@ def keep_earlier(store: Store, about: DatasetJson) -> None:
 
 
 def manifest_bytes(store: Store, about: DatasetJson) -> bytes | None:
-    """The manifest of a state; any other one if there is none, and None if there is no file."""
+    """The manifest of a state; the newest manifest if it is missing, and None if both are."""
     current = store.read(MANIFEST_NAME)
     if current is not None and hashlib.sha256(current).hexdigest() == about.manifest_sha256:
         return current
-    # It belongs to a later state, also where `tb shard --append` was killed while it wrote that.
+    # The newest manifest is that of a later state. If `tb shard --append` was killed, that state
+    # may have no dataset.json yet.
     return store.read(earlier_name(MANIFEST_NAME, about.digest)) or current

@@ -2,8 +2,8 @@
 
 The digest covers the content (classes, rows, and the SHA-256 of each video). It does not cover the
 Parquet encoding or any absolute path, so the same input gives the same digest on every machine.
-The price: `sha256sum` cannot compute it. dataset.json therefore has the SHA-256 of the Parquet
-file too, which is compared at each reading.
+The price: `sha256sum` cannot compute it. So dataset.json also has the SHA-256 of the Parquet file,
+which is compared at each reading.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ class Manifest:
         return int(self.table.num_rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The attributes, without what is computed from them when it is needed."""
+        """The fields, without the cached properties."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def select(
@@ -312,14 +312,14 @@ class Manifest:
         return np.asarray(self.table.column(name).to_numpy(), dtype=np.int64)
 
     def _text_column(self, name: str) -> np.ndarray:
-        # Each text once: an object for every row would be many times as large.
+        # One object for each distinct text, because one for each row would take far more memory.
         column = self.table.column(name).combine_chunks().dictionary_encode()
         texts = np.array(column.dictionary.to_pylist(), dtype=object)
         return np.asarray(texts[column.indices.to_numpy()])
 
 
 def content_digest(name: str, classes: tuple[str, ...], table: pa.Table) -> str:
-    """The hex SHA-256 of the content of a data set, wherever and however it is stored."""
+    """The hex SHA-256 of name, classes and rows; the place and the file's encoding do not count."""
     hasher = hashlib.sha256(_canonical_json([FORMAT_VERSION, name, list(classes)]))
     for batch in table.to_batches(max_chunksize=4096):
         for row in batch.to_pylist():
@@ -385,7 +385,7 @@ def read_manifest(root: Path | str) -> Manifest:
         )
     check_rows(path, table, about)
     return Manifest(
-        # Absolute, because the current folder may change, and a loader process has one of its own.
+        # Absolute, because the current folder may change, and may differ in a loader process.
         root=(folder or copies_folder(copies_name(about))).absolute(),
         name=about.name,
         classes=about.classes,

@@ -2,7 +2,7 @@
 
 Keys and shard names become file names, and offsets and sizes become reads. A row with a bad value
 could make a program read a file outside the folder, or compute nonsense. One such row is enough to
-refuse the whole manifest. Whether the videos are what the rows say is for `shards.verification`.
+refuse the whole manifest. `shards.verification` checks whether the videos are what the rows say.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ _PATTERNS = {
     "color_matrix": f"^({'|'.join(ColorMatrix)})$",
     "color_range": f"^({'|'.join(ColorRange)})$",
 }
-# Those that `tb shard` encodes.
+# The codecs that `tb shard` encodes.
 INDEXED_CODECS = ["h264", "hevc", "vp9", "mjpeg"]
 _MAX_INDEXED_SIDE_PX = 2**16 - 1
 # Column -> its least and greatest number.
@@ -58,8 +58,8 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
         about: The content of dataset.json, which has the classes and the shards.
 
     Raises:
-        InputError: A row has a value that no row may have; the message has the row number. Or the
-            rows are not those that dataset.json counts.
+        InputError: A row has a value that no row may have, two rows have the same key, or
+            dataset.json counts another number of rows.
     """
     for name in table.column_names:
         if table.column(name).null_count:
@@ -72,7 +72,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
         good = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, greatest))
         _check(path, table, name, good)
     _check_indexed(path, table)
-    # Column by column first: with greater numbers, this product and this sum could wrap around.
+    # Only after the limits above: this product, and the sum in `_check_shards`, could wrap around.
     num_pixels = pc.multiply(table.column("height"), table.column("width"))
     _check(path, table, "width", pc.less_equal(num_pixels, MAX_HEIGHT_PX * MAX_WIDTH_PX))
     _check_shards(path, table, about)
@@ -90,7 +90,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
 
 
 def _check_indexed(path: str, table: pa.Table) -> None:
-    """Rows with a packet index are decoded without a container, which only some videos can be."""
+    """A video with a packet index is decoded without a container: few codecs and sizes allow it."""
     has_none = pc.equal(table.column("packets_sha256"), "")
     is_known = pc.is_in(table.column("codec"), value_set=pa.array(INDEXED_CODECS))
     _check(path, table, "codec", pc.or_(has_none, is_known))
@@ -100,7 +100,7 @@ def _check_indexed(path: str, table: pa.Table) -> None:
 
 
 def _check_shards(path: str, table: pa.Table, about: DatasetJson) -> None:
-    """Each video lies inside a shard of dataset.json, and the shards follow each other."""
+    """Each video lies inside a shard of dataset.json, and the rows have the order of the shards."""
     names = pa.array([shard.name for shard in about.shards], pa.string())
     place = pc.index_in(table.column("shard"), value_set=names)
     _check(path, table, "shard", pc.is_valid(place))

@@ -95,12 +95,12 @@ class Packets:
         )
 
     def check(self, num_frames: int, num_bytes: int) -> None:
-        """Checks that they can belong to a video of that many frames and bytes.
+        """Checks that these packets can belong to a video of that many frames and bytes.
 
         A file may come from a stranger, and nothing outside the video may be read.
 
         Raises:
-            PacketsError: They cannot.
+            PacketsError: They cannot belong to it.
         """
         starts, sizes = self.gop_frames, self.sizes
         if len(sizes) != num_frames or len(starts) != len(self.checksums) or not len(starts):
@@ -156,10 +156,10 @@ def packets_file(rows: Sequence[Packets | None]) -> bytes:
 
 
 def _first_batch(mapped: pa.MemoryMappedFile, schema: pa.Schema) -> pa.RecordBatch:
-    """The rows of an open file, which are views of it.
+    """The rows of an open file, as views of it.
 
     Raises:
-        PacketsError: There are none, or they are compressed. Some kilobytes could unpack to any
+        PacketsError: There are no rows, or they are compressed: a few kilobytes could unpack to any
             number of bytes.
         pa.ArrowException, ValueError, OSError, struct.error: The file is damaged.
     """
@@ -206,9 +206,9 @@ class PacketsFile:
         """Maps the file.
 
         Raises:
-            PacketsError: It is not a packet index.
+            PacketsError: It is not a packet index, or it cannot be mapped.
             MachineError: This machine lacks open files or memory.
-            OSError: It cannot be opened.
+            OSError: There is no such file.
         """
         path.stat()  # if there is no such file, this raises a clearer error than Arrow does
         try:
@@ -220,7 +220,7 @@ class PacketsFile:
                 raise PacketsError("is not a packet index (it has other columns)")
             batch = _first_batch(mapped, schema)
             batch.validate()
-            # Every place in this column is checked, because Arrow itself reads from there.
+            # Every offset in this column is checked, because Arrow itself reads at them.
             batch.column("extradata").validate(full=True)
             if batch.column("extradata").null_count:
                 raise PacketsError("is not a packet index (a row has no extradata)")
@@ -233,7 +233,7 @@ class PacketsFile:
             ]
         except PacketsError:
             raise
-        # Arrow's OSErrors have no reason of the system's: the file itself is damaged.
+        # Arrow raises an OSError for a damaged file, too.
         except (pa.ArrowException, ValueError, OSError, struct.error) as error:
             raise PacketsError(f"is not a packet index ({error})") from error
 
@@ -250,7 +250,7 @@ class PacketsFile:
             raise PacketsError(f"has {len(self)} rows, and none for video {place} of the shard")
         numbers = [values[offsets[place] : offsets[place + 1]] for offsets, values in self._lists]
         extradata = self._extradata[place].as_buffer()
-        # Until here, all is in the mapped file. What follows is copied.
+        # Until here, nothing was copied from the mapped file. What follows is copied.
         if max(map(len, numbers)) > MAX_NUM_FRAMES or extradata.size > _MAX_EXTRADATA_BYTES:
             raise PacketsError(f"has too long a row for video {place} of the shard")
         sizes, gop_frames, checksums = (values.astype(np.int64) for values in numbers)
@@ -265,7 +265,7 @@ class PacketsFile:
     def byte_range(
         self, place: int, first: int, last: int, *, num_frames: int, num_bytes: int, sha256: str
     ) -> "ByteRange":
-        """Where the window from frame `first` to `last` of the video at `place` in the shard lies.
+        """Where the GOPs with frames `first` to `last` of the video at `place` in the shard lie.
 
         Args:
             place: The video's place in the shard.
@@ -276,7 +276,8 @@ class PacketsFile:
             sha256: The digest of the video's row.
 
         Raises:
-            PacketsError: There is no such row, or it is not the one that was written.
+            PacketsError: There is no such row, it does not fit the video, or it is not the one that
+                was written.
         """
         packets = self.row(place)
         packets.check(num_frames, num_bytes)
@@ -287,12 +288,12 @@ class PacketsFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ByteRange:
-    """Where whole GOPs of one video lie, which are one run of bytes, and what is in them.
+    """Whole GOPs of one video, which are one run of bytes: where they lie, and what they hold.
 
     Attributes:
-        begin: Bytes from the video's first byte to the first packet.
+        begin: Bytes from the video's first byte to the first packet of these GOPs.
         offsets: F + 1 numbers: bytes from `begin` to the packet of each frame, and to their end.
-        first_gop: The number of the first GOP.
+        first_gop: The number of the first of these GOPs.
         gop_frames: The number of each GOP's first frame, ascending.
         checksums: The CRC-32 of each GOP's bytes.
         extradata: The decoder's configuration.

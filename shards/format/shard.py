@@ -144,7 +144,7 @@ class ShardWriter:
         """Removes what was written, unless it was published."""
         try:
             self._file.close()
-        finally:  # closing writes what is left, which a full disk refuses
+        finally:  # closing writes what is left, and fails if the disk is full
             self._unfinished.unlink(missing_ok=True)
 
     def _add_member(self, name: str, data: bytes) -> Member:

@@ -1,6 +1,6 @@
 """skipped.jsonl: the videos that a folder of shards leaves out, and why.
 
-The file has one JSON object for each video. It lists the videos that do not decode, and those that
+The file has one JSON object for each video. It lists the videos that cannot be used, and those that
 the lists of the data set name but the disk does not have.
 """
 
@@ -45,7 +45,7 @@ def write_skipped(store: Store, skipped: Iterable[Skipped], missing: Iterable[st
         Skipped(source=name, key="", reason=_MISSING_REASON, may_pass=False) for name in missing
     ]
     text = "".join(json.dumps(asdict(entry)) + "\n" for entry in [*skipped, *absent])
-    # An empty list is written only over that of an earlier run, which found nothing usable.
+    # An empty list is written only to replace the list of an earlier run.
     if text or store.size(SKIPPED_NAME) is not None:
         store.put_bytes(SKIPPED_NAME, text.encode())
 

@@ -12,7 +12,7 @@ from typing import Any, Self, get_type_hints
 
 import pyarrow as pa
 
-# 8K. FFmpeg itself would accept eight times as many pixels, and hold a dozen such pictures.
+# 8K. FFmpeg itself would accept eight times as many pixels, and keep a dozen pictures in memory.
 MAX_HEIGHT_PX, MAX_WIDTH_PX = 4320, 8192
 # Three days at 60 frames per second.
 MAX_NUM_FRAMES = 2**24
@@ -83,7 +83,7 @@ class Video:
         key: The unique name of the video, see `shards.sources.keys`.
         label: The index of its class.
         splits: Its membership in split number 1, 2, ...: a SplitName for each.
-        group: Videos of one group belong together, as takes of one scene do; "" if unknown.
+        group: Videos of one group belong together, such as takes of one scene; "" if unknown.
         num_frames: How many frames it decodes to.
         fps_num: Frames per second, the numerator; `fps` gives the fraction.
         fps_den: Frames per second, the denominator.
@@ -98,7 +98,7 @@ class Video:
         size: Bytes of the encoded video.
         sha256: The hex digest of these bytes.
         packets_sha256: The hex digest of its row in the packet index, see `Packets.sha256`; "" for
-            a video without one, which is read and decoded as a whole file.
+            a video without such a row, which is read and decoded as a whole file.
         source: The path of the original file, relative to the root of the data set.
         source_bytes: The size of the original file; -1 if it was unknown.
     """

@@ -14,7 +14,7 @@ from shards.sources.source import Dataset, Source
 
 
 class ShardCollector:
-    """Fills one shard after the other; call `finish` at the end and `close` in any case.
+    """Fills one shard after the other; call `finish` at the end, and always call `close`.
 
     Attributes:
         videos: The rows so far, with those of an interrupted run.

@@ -11,13 +11,14 @@ from shards.sources.source import Dataset
 def fingerprint(
     dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int, base_digest: str = ""
 ) -> str:
-    """The hex SHA-256 of everything that decides what the shards hold, except the videos' bytes.
+    """The hex SHA-256 of what decides the content of the shards, except the bytes of the videos.
 
-    Only the size of each video counts, because reading terabytes twice would take too long.
+    Of a video's bytes only their number counts, because reading terabytes twice would take too
+    long. The versions of the libraries are kept apart (`journal.Settings`).
 
     Args:
         dataset: What is stored.
-        recipe: How.
+        recipe: How it is stored.
         seed: The seed of the order.
         shard_bytes: The size of a shard.
         base_digest: The digest of the set to which the videos are added; "" for a new set.

@@ -49,7 +49,7 @@ class Base:
         return frozenset(video.key for video in self.videos)
 
     def knows(self, names: Iterable[str]) -> bool:
-        """Whether all these sources are in the set, or in its list of those left out."""
+        """Whether all these sources are in the set, or in its list of videos left out."""
         return {*self.by_source, *(entry.source for entry in self.left_out)}.issuperset(names)
 
     @cached_property
@@ -75,13 +75,13 @@ def read_base(store: Store) -> Base:
 
 
 def new_in(dataset: Dataset, base: Base, recipe: Recipe, seed: int) -> Dataset:
-    """The videos that the set does not have, with its name, its labels, and keys that are free.
+    """The videos that the set does not have, with the set's name and labels, and with free keys.
 
-    If splits are drawn, only those of the new videos are. The others keep theirs.
+    If splits are drawn, they are drawn for the new videos only. The other videos keep theirs.
 
     Raises:
-        InputError: The recipe, the seed or a video differs from that of the set, or a new class
-            would change the label of one that the set has.
+        InputError: The recipe, the seed, a video or the number of splits differs from that of the
+            set, or a new class would change the label of a class of the set.
     """
     _check_recipe(base, recipe, seed)
     classes = _classes(dataset, base)
@@ -89,7 +89,7 @@ def new_in(dataset: Dataset, base: Base, recipe: Recipe, seed: int) -> Dataset:
     for source in dataset.sources:
         name, class_name = source.name(dataset.root), dataset.classes[source.label]
         if name in base.by_source:
-            if dataset.draw:  # it may give an old video another split than the first draw did
+            if dataset.draw:  # a new draw may give an old video another split
                 source = replace(source, splits=base.by_source[name].splits)
             _check_same(source, name, class_name, base)
             continue

@@ -1,8 +1,8 @@
-"""`ingest`: sources become a finished folder of shards, also after an interruption.
+"""`ingest`: makes a finished folder of shards from sources, also after an interruption.
 
 Workers encode and this process writes, in an order that the seed fixes. Every finished shard leaves
-a note in OUT/.ingest/. An interrupted run goes on after the last note and writes the same bytes as
-an uninterrupted run. The price: the work on the shard in progress is lost.
+a note in OUT/.ingest/. After an interruption, the next run goes on after the last note and writes
+the same bytes as an uninterrupted run. The price: the work on the shard in progress is lost.
 """
 
 from contextlib import closing
@@ -41,13 +41,13 @@ def ingest(
 ) -> IngestReport:
     """Writes the data set as shards into `out`, or finishes what an interrupted run began.
 
-    The same sources, recipe and seed give the same bytes and digest, whatever the number of workers
-    and interruptions. OUT/skipped.jsonl lists the videos that do not decode and those that are
-    missing, with the reason. A class that loses all its videos stays, without a video.
+    The same sources, recipe and seed give the same bytes and digest; the number of workers and
+    interruptions does not matter. OUT/skipped.jsonl lists the videos that cannot be used and those
+    that are missing, with the reason. A class that loses all its videos stays, without a video.
 
-    An unfinished run may have skipped videos for reasons that may have passed, and they are tried
-    again. Shards are then written again, from the first one that such a video belongs to. A
-    finished folder stays as it is.
+    If an unfinished run skipped a video for a reason that may have passed, the video is tried
+    again. If it can be used now, the shards from its place on are written again. A finished folder
+    stays as it is.
 
     Args:
         dataset: What to store.
@@ -58,11 +58,12 @@ def ingest(
         workers: How many processes encode; by default one for each CPU that this process may use,
             or for each CPU of the cluster.
         ray_address: Encode on this Ray cluster ("auto": the one running here), not on this machine.
-        time_limit_s: A video that takes longer is skipped, because some decoders hang.
+        time_limit_s: A video that takes longer is skipped, because some decoders hang. For the
+            segments of a file, the time counts from one to the next.
         strict: Stop at the first video that would be skipped.
         append: Add the videos that the finished set in `out` does not have, see
-            `ingestion.growth`. Its shards stay, and its state before stays readable by its digest.
-            Until all is done, the folder holds the state before.
+            `ingestion.growth`. Its shards stay, and its earlier state stays readable by its digest.
+            Until the run has finished, the folder holds the earlier state.
         progress: Called in this thread with (videos done, all videos, key).
 
     Returns:

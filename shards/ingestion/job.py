@@ -36,17 +36,17 @@ from shards.sources.source import Dataset, Source
 
 Results = Generator[Encoded | TranscodeError, None, None]
 Encode = Callable[[list[Pass]], Results]
-# What `Progress` is called with, step by step, and the report in the end.
+# Yields the arguments of each call of `Progress`, and returns the report.
 Steps = Generator[tuple[int, int, str], None, IngestReport]
 
 
 class NothingUsableError(InputError):
-    """No video of a source can be stored."""
+    """No video of a data set can be stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IngestionJob:
-    """One call of `ingest`; see there for the fields."""
+    """One call of `ingest`, which explains the fields."""
 
     dataset: Dataset
     store: Store
@@ -102,7 +102,7 @@ class IngestionJob:
             return (yield from replace(self, dataset=new, base=base).run())
 
     def remove_journal_of(self, about: DatasetJson) -> None:
-        """Removes what a run leaves that was killed right after it had finished the folder."""
+        """Removes the journal of a run that was killed right after it had finished the folder."""
         journal = Journal(self.store, len(about.shards))
         earlier = journal.fingerprint()
         if earlier == about.fingerprint or (earlier is None and self.store.scratch.exists()):
@@ -110,7 +110,7 @@ class IngestionJob:
                 journal.remove()
 
     def run(self) -> Steps:
-        """Encodes what no finished shard holds, and finishes the folder."""
+        """Encodes the videos that no finished shard has, and finishes the folder."""
         journal = Journal(self.store, len(self.base.about.shards) if self.base else 0)
         notes = journal.start(Settings(fingerprint=self.fingerprint, versions=library_versions()))
         notes = self._try_again(journal, notes)
@@ -143,7 +143,7 @@ class IngestionJob:
         return write_manifest(self.store, collector.videos, about)
 
     def _grown(self, collector: ShardCollector) -> DatasetJson:
-        """Finishes a set that got more videos; until the last step, it has those that it had."""
+        """Finishes a set that got more videos; until the last step, it keeps its earlier state."""
         assert self.base is not None
         base = self.base
         videos = [*base.videos, *collector.videos]
@@ -168,7 +168,8 @@ class IngestionJob:
         """The report on a folder that an earlier run has finished.
 
         Raises:
-            InputError: That run stored something else, or its shards were changed since.
+            InputError: That run stored something else, a shard is missing or has another size now,
+                or `strict` is set and the run skipped a video.
         """
         about = read_dataset_json(self.store.name)
         if about.fingerprint != self.fingerprint:
@@ -192,7 +193,7 @@ class IngestionJob:
         return report_on(about, num_resumed=about.num_sources, already_done=True)
 
     def _try_again(self, journal: Journal, notes: list[Note]) -> list[Note]:
-        """The notes before the first one that left out a video which can be used now."""
+        """The notes before the first one with a skipped video that can be used now, or all."""
         source_of = {source.key: source for source in self.dataset.sources}
         skipped = [
             (index, place, source_of[entry.key])
@@ -244,7 +245,7 @@ class IngestionJob:
         return [one for index in order for one in passes_over(files[index], self.recipe)]
 
     def _passes_of(self, sources: Iterable[Source]) -> list[Pass]:
-        """The passes that are needed for some of the sources, which have the order of `passes`."""
+        """The passes that some of the sources need; these sources have the order of `passes`."""
         number_of = {
             source.key: number for number, one_pass in enumerate(self.passes) for source in one_pass
         }

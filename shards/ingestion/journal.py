@@ -1,8 +1,8 @@
 """What a killed ingestion leaves in OUT/.ingest/: its settings, and a note for each finished shard.
 
-Beside these there may be a lock, files named *.unfinished, and a finished shard without a note. The
-next run replaces them. A remote folder has its journal too, so another machine can go on. Only the
-lock is local.
+There may also be a lock and files named *.unfinished, and OUT may have a finished shard without a
+note. The next run replaces them. The journal of a remote folder is remote too, so another machine
+can go on. The lock and the shard in progress are local.
 """
 
 import json
@@ -160,7 +160,7 @@ class Journal:
         return is_shard_name(name) and name not in map(shard_name, range(self.first_shard))
 
     def _start_again(self) -> str:
-        """How to give the ingestion up; a finished set to which it adds videos stays."""
+        """How to give up the ingestion; if it adds videos to a finished set, that set stays."""
         if not self.first_shard:
             return f"delete {self._store.name} and start again"
         return (
@@ -184,7 +184,7 @@ class Journal:
             try:
                 note = Note.from_json(data)
             except (ValueError, TypeError, KeyError):
-                return  # The file system lost a part of it, so the shard is written again.
+                return  # The file system lost a part of the note, so the shard is written again.
             if self._store.size(shard_name(index)) != note.num_bytes:
                 raise InputError(
                     f"{self._store.name}/{shard_name(index)}: was removed or changed since it was"

@@ -13,7 +13,8 @@ from shards.sources.source import Dataset
 def check_apart(dataset: Dataset, out: Path | str) -> None:
     """Raises InputError if `out` cannot be the folder.
 
-    It is a file or an earlier state of a set, or holds the videos themselves or Python code.
+    A file, an earlier state of a set, and a folder with the videos themselves or with Python code
+    are refused.
     """
     if digest := without_digest(out)[1]:
         raise InputError(

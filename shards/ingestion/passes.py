@@ -1,8 +1,8 @@
 """Which sources come from one decode of a file.
 
-All segments of a file come from one pass over it, so they lie side by side in the shards. Segments
-that overlap are encoded at the same time, and each needs an encoder with its memory. So there is a
-limit; if more of them overlap, the file is decoded once more.
+All segments of a file come from one pass over it, and they lie side by side in the shards. Segments
+that overlap are encoded at the same time, and each needs an encoder with its memory. So at most
+`MAX_AT_ONCE` are encoded at the same time. If more overlap, there are several passes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ def pass_of(sources: Sequence[Source]) -> Pass:
 
 
 def files_of(sources: Iterable[Source]) -> list[list[Source]]:
-    """The sources of each file that has segments together, and each other source by itself."""
+    """Groups the sources: those of a file with segments together, each other source by itself."""
     sources = list(sources)
     is_cut = {source.path for source in sources if source.segment is not None}
     files: dict[object, list[Source]] = {}
@@ -67,8 +67,8 @@ def in_groups(spans: Sequence[tuple[Fraction, Fraction | None]]) -> list[list[in
         spans: (start, end) of each; the end is None for the end of the file.
 
     Returns:
-        The indices of the spans of each group, by their ends. There is one group if no more than
-        `MAX_AT_ONCE` of all spans overlap.
+        The indices of the spans of each group, in the order of their ends. There is one group if
+        never more than `MAX_AT_ONCE` spans overlap.
     """
 
     def end_of(index: int) -> tuple[bool, Fraction]:

@@ -27,8 +27,8 @@ def encode_all(
 ) -> Generator[Encoded | TranscodeError, None, None]:
     """Yields the result for each part of each pass, in order, with `num_workers` passes at a time.
 
-    At most four files for each worker are encoded ahead of the consumer. Of each, 16 MiB of results
-    wait in memory and the others on the disk, so memory stays bounded.
+    At most four files for each worker are encoded ahead of the consumer. The results of a file wait
+    in memory, or on the disk if they have more than 16 MiB. So memory stays bounded.
 
     Args:
         passes: The files.
@@ -38,7 +38,7 @@ def encode_all(
         scratch: A folder for results that wait.
 
     Raises:
-        InputError: A worker was killed twice while it encoded the same file.
+        InputError: A worker does not start, or was killed twice while it encoded the same file.
     """
     workers = [Worker() for _ in range(num_workers)]
     idle: SimpleQueue[Worker] = SimpleQueue()
@@ -72,7 +72,7 @@ def encode_all(
 def _taken(
     pending: "deque[tuple[Future[None], _Results]]",
 ) -> Iterator[Encoded | TranscodeError]:
-    """Yields the results of the first file, as they come."""
+    """Yields the results of the first file, each as soon as it is there."""
     future, results = pending[0]
     yield from results
     pending.popleft()

@@ -33,7 +33,7 @@ def encode_all_on_ray(
 ) -> Generator[Encoded | TranscodeError, None, None]:
     """Yields the result for each part of each pass, in order, as `pool.encode_all` does.
 
-    Results wait in Ray's object store, which moves what has no room to the disk.
+    Results wait in Ray's object store, which moves some of them to the disk when it is full.
 
     Args:
         passes: Files that all nodes see under the same path.

@@ -27,8 +27,8 @@ from shards.ingestion.passes import Pass
 
 _CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
 _NUM_ATTEMPTS = 2
-# A header of a few kilobytes can ask for any amount of memory. This is enough for an H.264 video of
-# 8K, 10 bits and 4:4:4 with 16 reference frames.
+# A limit, because a header of a few kilobytes can ask for any amount of memory. 4 GiB are enough
+# for an H.264 video of 8K, 10 bits and 4:4:4 with 16 reference frames.
 _MEMORY_BYTES = 4 << 30
 _MEMORY_PER_FILE_BYTE = 4
 
@@ -55,12 +55,12 @@ class Worker:
     ) -> Generator[Encoded | TranscodeError, None, None]:
         """Yields the result of each part, as `transcode_parts` does, as soon as it is there.
 
-        If the decoder crashes or takes too long, all parts without a result get an error.
+        If the decoder crashes twice or takes too long, all parts without a result get an error.
 
         Args:
             one_pass: The file, and what is stored of it.
             recipe: How to store it.
-            time_limit_s: The most time from one result to the next one.
+            time_limit_s: The most time from one result to the next one, seconds.
 
         Raises:
             InputError: The process does not start, or it was killed twice while it worked on this
@@ -135,7 +135,7 @@ class Worker:
                 raise
 
     def stop(self) -> None:
-        """Ends the process, whatever it is doing; may be called from any thread."""
+        """Kills the process at once; may be called from any thread."""
         self._stopped = True
         if self._process is not None:
             self._process.kill()
@@ -182,7 +182,7 @@ def _end(process: "subprocess.Popen[bytes]") -> int:
 
 
 def main() -> None:
-    """The loop of the child: it reads a request and writes an answer, until the parent is gone."""
+    """The loop of the child: it reads requests and writes answers until the parent is gone."""
     limits = resource.getrlimit(resource.RLIMIT_DATA)
     # Ctrl-C reaches the whole process group; only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -202,7 +202,7 @@ def main() -> None:
 
 
 def _limit_memory(path: Path, limits: tuple[int, int]) -> None:
-    """Limits the memory of this process to 4 GiB and four times the size of the file.
+    """Limits the memory of this process to 4 GiB plus four times the size of the file.
 
     The size counts because the recipe "copy" holds whole files. A lower limit of the user stays.
     """
@@ -220,7 +220,7 @@ def _answers(one_pass: Pass, recipe: Recipe) -> Iterator[Encoded | TranscodeErro
             num_done += 1
             yield result
     except Exception as error:
-        # One file among thousands that crashes a library must not stop the rest; it is listed.
+        # An unexpected error in one file must not stop thousands of others; the file is listed.
         for _ in one_pass.parts[num_done:]:
             yield TranscodeError(f"{path.name}: {type(error).__name__}: {error}")
 

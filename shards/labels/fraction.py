@@ -1,8 +1,9 @@
 """Which videos keep their label when only a fraction of the labels may be used.
 
-One design choice: names are hashed, and nothing is drawn along a list. A video keeps its place when
-others are added, removed or reordered, and a smaller label fraction lies inside a larger one. The
-cost: hashes balance only the classes, not durations or groups.
+One design choice: hashes of the names give the order of the videos in a class, not a random draw
+over a list. So two videos keep their order when others are added, removed or reordered, and a
+smaller label fraction lies inside a larger one. The cost: hashes balance only the classes, not
+durations or groups.
 """
 
 import hashlib
@@ -45,7 +46,7 @@ def label_fraction(
     seed: int,
     groups: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Which videos keep their label when only `percent` of them may.
+    """Which videos keep their label when only `percent` percent of them may.
 
     Every class gives the same share, rounded to the nearest count, but at least one video. For one
     seed the result for a smaller percentage is a subset of that for a larger one.

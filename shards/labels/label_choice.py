@@ -124,7 +124,8 @@ def draw_labels(
         whole_groups: Keep the videos of a group together within a class.
 
     Raises:
-        InputError: The split has no videos, `percent` is outside its range, or no groups are known.
+        InputError: The split has no videos, `percent` is outside its range, or `whole_groups` is
+            set and no groups are known.
     """
     rows = manifest.indices(split, split_number)
     if not len(rows):

@@ -26,7 +26,7 @@ _MAX_DIGITS = 18  # Python refuses to read numbers of thousands of digits.
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What a list says of the videos of a manifest.
+    """What a list says about the videos of a manifest.
 
     Attributes:
         labelled: (N,) bool, True = in the list.
@@ -93,8 +93,7 @@ def match_label_list(path: Path | str, manifest: Manifest) -> Match:
 def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str:
     """The text of a list: one line `NAME num_frames label` per video, sorted by label and name.
 
-    NAME is the path without its extension. It is the key where that path would be read as another
-    video.
+    NAME is the path without its extension, or the key if that path would be read as another video.
 
     Args:
         manifest: The videos.
@@ -107,7 +106,7 @@ def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str
         video = manifest.video(row)
         name = _without_extension(video.source)
         ways = [f"{way} {video.num_frames} {video.label}" for way in (name, video.key)]
-        # A line with nothing but the key is always read as this video.
+        # A line that has only the key is always read as this video.
         line = next((way for way in ways if _reads_as(way, row, row_of)), video.key)
         lines.append((video.label, name, line))
     header = [f"# {title}", "# name num_frames label"]
@@ -204,5 +203,6 @@ def _lookup(name: str, row_of: dict[str, int]) -> int | None:
 
 def _without_extension(name: str) -> str:
     stem, extension = posixpath.splitext(name)
-    # Another "extension" is a part of the name: lists of frame folders have none, names have dots.
+    # Any other "extension" is a part of the name. Names may have dots, and lists of folders of
+    # frames have no extensions.
     return stem if extension.lower() in VIDEO_EXTENSIONS else name

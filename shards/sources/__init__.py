@@ -1,4 +1,4 @@
-"""Raw videos on disk: which ones there are, of which class, in which splits, under which key.
+"""Which raw videos are on disk, with their classes, splits and keys.
 
 Here: class folders, tables, UCF101, HMDB51 and Kinetics-400. Only names and lists are read.
 Not here: opening a video (`shards.encode`).

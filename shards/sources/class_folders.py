@@ -1,6 +1,6 @@
 """Which videos lie in a tree of class folders. It looks only at names: no file is opened.
 
-A link may lead out of the root, and then somebody else says what lies there. Such a folder is not
+A link may lead out of the root, where other people may decide what lies there. Such a folder is not
 even listed unless the user allows it.
 """
 
@@ -17,7 +17,7 @@ from shards.format.dataset_json import DATASET_NAME
 from shards.format.video import SplitName
 
 LinkRule = Callable[[Path], str]
-"""Path -> why it must not be opened: it lies outside the root; "" if not."""
+"""Path -> why it must not be opened; "" if it may be opened."""
 
 
 def link_rule(root: Path, follow_links: bool) -> LinkRule:
@@ -83,7 +83,7 @@ def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:
 def find_videos(folder: Path, rule: LinkRule) -> list[Path]:
     """All videos below a folder, at any depth, sorted, without hidden files and folders.
 
-    A video may itself be a link out of the root. It is in the result, for the caller to leave out.
+    A video may itself be a link out of the root. It is in the result, and the caller leaves it out.
 
     Raises:
         InputError: A folder cannot be read, or is a link that must not be followed.

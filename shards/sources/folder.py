@@ -33,7 +33,7 @@ def from_folder(
         root: The folder with the class folders or the split folders.
         test_percent: Without split folders, this share of each class becomes "test": at least one
             video, but never all. 0 leaves every video in "train".
-        seed: It decides which videos become "test"; without `test_percent` none do.
+        seed: The seed of the draw of the "test" videos; unused without `test_percent`.
         min_per_class: A class with fewer videos is an error.
         follow_links: Also take videos outside the root that links lead to.
 
@@ -75,7 +75,7 @@ def _drawn(dataset: Dataset, draw: SplitDraw) -> Dataset:
     """The data set with splits that are drawn.
 
     Raises:
-        InputError: A class has one video, and a part of each class is for the test.
+        InputError: A class has only one video, and `draw.test_percent` is above 0.
     """
     labels = [source.label for source in dataset.sources]
     sizes = np.bincount(labels)

@@ -1,4 +1,4 @@
-"""HMDB51 as its makers hand it out, by its 153 official lists."""
+"""HMDB51 as its authors distribute it, by its 153 official lists."""
 
 from pathlib import Path
 

@@ -33,8 +33,8 @@ def from_kinetics400(
         follow_links: Also take videos outside the root that links lead to.
 
     Raises:
-        InputError: A list cannot be read or names a video twice, none of its videos is there, or
-            one has several files.
+        InputError: A list cannot be read or names a video twice, none of the listed videos is
+            there, or a listed video has several files.
     """
     root = existing_folder(root)
     rule = link_rule(root, follow_links)
@@ -89,7 +89,7 @@ def _refuse_several(root: Path, several: Sequence[Sequence[Path]]) -> None:
 
 
 def _by_name(videos: Sequence[Path]) -> dict[str, list[Path]]:
-    """The files of each video. The name is ID_START, with a plain number, if START is known."""
+    """The files of each video, by ID_START without leading zeros, or by ID if START is unknown."""
     by_name: dict[str, list[Path]] = {}
     for path in videos:
         match = KINETICS_NAME.fullmatch(path.stem)

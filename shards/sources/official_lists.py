@@ -28,8 +28,8 @@ def videos_by_class(
         rule: The rule for links out of the root.
 
     Raises:
-        InputError: No name fits, so this is another data set. The message names the data set that
-            the folder looks like.
+        InputError: No name fits, or the class folders are not directly in the root. The message
+            says which data set the folder looks like.
     """
     try:
         tops = class_folders(root, rule)

@@ -21,7 +21,7 @@ class Segment:
     Attributes:
         start_s: Where it begins, s, from 0 on.
         end_s: Where it ends, s, not included; None for the end of the file.
-        origin: Who asks for it, such as "line 7"; for messages.
+        origin: Where the user asks for it, such as "line 7"; for messages.
 
     Raises:
         InputError: A time is neither a Fraction nor an int, the start is below 0, or the end is not
@@ -36,7 +36,7 @@ class Segment:
         for name in ("start_s", "end_s"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, int | Fraction):
-                # 12.1 as a float is another number than 12.1 s, and names hold the exact one.
+                # The float 12.1 is not exactly 12.1, and names hold the exact time.
                 raise InputError(f"{name} is {value!r}: give Fraction({str(value)!r})")
         if self.start_s < 0:
             raise InputError(self.problem("start_s", "must not be below 0"))
@@ -46,7 +46,7 @@ class Segment:
             )
 
     def first_frame(self, fps: Fraction) -> int:
-        """The frame that is shown at `start_s`: the nearest one, and the later one of two."""
+        """The frame nearest to `start_s`; of two that are equally near, the later one."""
         return _nearest(self.start_s * fps)
 
     def end_frame(self, fps: Fraction) -> int | None:

@@ -1,6 +1,6 @@
 """`Source` and `Dataset`: which videos are on disk, of which class, in which splits.
 
-A class name gets its label by alphabetical order without regard to case, because this is the
+Labels follow the alphabetical order of the class names, without regard to case. This is the
 official order of UCF101 ("JumpingJack" before "JumpRope"), which plain sorting would not give.
 No file is opened here.
 """
@@ -30,7 +30,7 @@ class Source:
         label: The index of its class.
         splits: Its membership in split number 1, 2, ...: a SplitName for each.
         group: Videos of one group belong together, as takes of one scene do; "" if unknown.
-        refusal: Why the file must not even be opened; "" for almost all.
+        refusal: Why the file must not even be opened; "" if it may be opened.
         segment: The part of the file that is the video; None for the whole file.
     """
 
@@ -65,7 +65,7 @@ class Dataset:
         root: The folder to which recorded paths are relative.
         missing: Videos that the lists of the data set name and the disk does not have.
         notes: What else the user should know, one line each.
-        draw: How the splits were drawn; None where folders or lists say them.
+        draw: How the splits were drawn; None if folders or lists give them.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""`SplitDraw`: which videos are for the test where neither folders nor lists say it."""
+"""`SplitDraw`: draws the videos for the test if neither folders nor lists give the splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ class SplitDraw:
     """A seeded draw of "train" and "test".
 
     Attributes:
-        test_percent: The share of each class that is for the test, in [0, 100). Above 0, at least
-            one video of each class is, but never all.
+        test_percent: The share of each class that is for the test, in [0, 100). If it is above 0,
+            each class gives at least one video to the test, but never all. So a class with one
+            video gives none.
         seed: Another seed gives an independent draw.
     """
 
@@ -30,8 +31,8 @@ class SplitDraw:
         Args:
             keys: (N,) unique names of the new videos.
             labels: (N,) their labels.
-            before: The videos that a finished set has. They keep their splits. Of the new ones, a
-                class gives as many to the test as it then lacks of its share.
+            before: The videos that a finished set has. They keep their splits. A class gives as
+                many of its new videos to the test as it then lacks of its share.
         """
         if not keys:
             return []

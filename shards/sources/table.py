@@ -20,9 +20,9 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     (unused); without that column it is "train". Listed videos that do not exist are `missing`, but
     count for `min_per_class`.
 
-    A row with a time is a segment of its file, see `Segment`. start_s may be empty for the
-    beginning, end_s for the end. Several rows may share a file. If a segment has no group, its
-    group is the file, because the segments of a file belong together.
+    A row with a time is a segment of its file, see `Segment`. An empty start_s means the beginning
+    of the file, an empty end_s its end. Several rows may share a file. If a segment has no group,
+    its group is the file, because the segments of a file belong together.
 
     Args:
         path: The CSV file.

@@ -1,6 +1,6 @@
-"""UCF101 as its makers hand it out.
+"""UCF101 as its authors distribute it.
 
-Its official lists are a rule on the group number in the file name, so no list is needed.
+Its official lists follow a rule on the group number in the file name, so no list is needed.
 """
 
 import os
@@ -63,7 +63,7 @@ def from_ucf101(
     Args:
         root: The folder with the class folders.
         annotations: The folder with trainlist0N.txt and testlist0N.txt. It is not needed. If it is
-            given, the lists must agree with the names, and they tell which videos are missing.
+            given, the lists must agree with the names, and they show which videos are missing.
         follow_links: Also take videos outside the root that links lead to.
 
     Raises:
