@@ -31,8 +31,7 @@ def picture_format(stream: VideoStream) -> PictureFormat:
     """The format of a stream that has been opened, from its headers; decodes no frame.
 
     A stream without tags is BT.601 and limited range, as FFmpeg's scaler assumes. The pixel format
-    is "" if the headers have none. A codec with only one matrix is decoded with it, whatever the
-    tags say.
+    is "" if the headers have none. If a codec has only one matrix, the tags do not matter.
     """
     context = stream.codec_context
     pixel_format = context.pix_fmt or ""

@@ -108,8 +108,8 @@ def transcode_parts(
 ) -> Iterator[Encoded | TranscodeError]:
     """Yields the stored form of each part of a file, or its error, in order; it is decoded once.
 
-    A part is stored as if its frames were a file of their own. If a frame is damaged, the parts
-    that need this frame or a later one get an error.
+    A part is stored as if its frames were a separate file. If a frame is damaged, the parts that
+    need this frame or a later one get an error.
 
     Args:
         path: The file.

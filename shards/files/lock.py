@@ -26,8 +26,8 @@ def locked(path: Path, message: str, *, patience_s: float = 0.0) -> Iterator[Non
     """Holds an exclusive lock on a file.
 
     The lock excludes other processes and other calls in this process. The system drops it when the
-    process ends, even by kill -9. Some network file systems have no locks: there it excludes nobody
-    and logs a warning.
+    process ends, even by kill -9. Some network file systems have no locks: there this function
+    excludes no process and logs a warning.
 
     Args:
         path: The lock file; created if missing and left in place. Its folder must exist.

@@ -49,8 +49,8 @@ def publish_file(unfinished: Path, path: Path) -> None:
 def unfinished_file(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     """Yields a new, empty file for the content of `path`; it is removed unless it was renamed.
 
-    A killed writer leaves its file. Without `scratch`, files in this folder to which nobody has
-    written for an hour are removed too.
+    A killed writer leaves its file. Without `scratch`, unfinished files in the folder of `path` are
+    removed if no process has written to them for an hour.
 
     Args:
         path: The final name.

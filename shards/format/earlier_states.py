@@ -21,7 +21,7 @@ MANIFEST_NAME = "manifest.parquet"
 def keep_earlier(store: Store, about: DatasetJson) -> None:
     """Keeps the two files of a finished folder under other names, before it gets more videos.
 
-    The folder then has this state for good: `read_manifest` finds it by its digest.
+    The folder then keeps this state: `read_manifest` finds it by its digest.
     """
     data = manifest_bytes(store, about)
     assert data is not None

@@ -1,4 +1,4 @@
-"""`Segment`: a part of a video file, which is stored as a video of its own."""
+"""`Segment`: a part of a video file, which is stored as a separate video."""
 
 import re
 from dataclasses import dataclass, field
