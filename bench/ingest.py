@@ -26,14 +26,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
 from bench.arguments import count, new_file, run_command
-from shards.encode.geometry import fit
+from shards.encode.geometry import PictureShape, fit
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
@@ -189,7 +188,8 @@ def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
     x264 = f"mbtree={options.pop('mbtree')}"
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
-        size = fit(context.height, context.width, Fraction(1), recipe.short_side_px)
+        shape = PictureShape(height=context.height, width=context.width)
+        size = fit(shape, recipe.short_side_px)
     scale = f"scale={size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     filters = f"{scale}:out_range=tv,format=yuv420p,crop={size.width}:{size.height}"
     flags = [part for name, value in options.items() for part in (f"-{name}", value)]

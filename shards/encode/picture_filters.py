@@ -17,7 +17,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from shards.encode.geometry import MAX_SIDE_PX, Fit, fit, upright_filters
+from shards.encode.geometry import MAX_SIDE_PX, Fit, PictureShape, fit, upright_filters
 from shards.encode.probe import Probe
 from shards.encode.recipe import Recipe
 from shards.encode.video_stream import VideoFaultError
@@ -113,7 +113,6 @@ def _steps(
     frame: VideoFrame, stream: VideoStream, probed: Probe, recipe: Recipe
 ) -> list[tuple[str, str]]:
     """(filter, its arguments) in order: rate, deinterlacing, turning, scaling, cropping."""
-    turns = upright_filters(_display_matrix(frame))
     size = _upright_fit(frame, stream, recipe)
     steps = []
     if not probed.is_constant:
@@ -124,7 +123,7 @@ def _steps(
         steps.append(("bwdif", "mode=send_frame:deint=interlaced"))
     return [
         *steps,
-        *turns,
+        *size.turns,
         ("scale", _scaling(frame, size, recipe)),
         ("format", recipe.codec_type.pixel_format),
         ("crop", f"{size.width}:{size.height}:{size.left}:{size.top}"),
@@ -133,30 +132,33 @@ def _steps(
 
 
 def is_plain(frame: VideoFrame, stream: VideoStream, probed: Probe) -> bool:
-    """Whether such frames are upright and progressive, with square pixels and a constant rate."""
+    """Whether frames like this one are upright, whole, with square pixels, at a constant rate."""
+    shape = picture_shape(frame, stream)
     return (
         probed.is_constant
         and not frame.interlaced_frame
-        and not upright_filters(_display_matrix(frame))
-        and _pixel_aspect(stream) == 1
+        and not upright_filters(shape.matrix)
+        and shape.pixel_aspect == 1
     )
 
 
-def upright_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int, Fraction]:
-    """(height, width, width of a pixel / its height) of a decoded frame that is turned upright."""
-    aspect = _pixel_aspect(stream)
-    if "transpose" in dict(upright_filters(_display_matrix(frame))):
-        return frame.width, frame.height, 1 / aspect
-    return frame.height, frame.width, aspect
+def picture_shape(frame: VideoFrame, stream: VideoStream) -> PictureShape:
+    """The size of a decoded frame, and how it is shown."""
+    return PictureShape(
+        height=frame.height,
+        width=frame.width,
+        pixel_aspect=_pixel_aspect(stream),
+        matrix=_display_matrix(frame),
+    )
 
 
 def _upright_fit(frame: VideoFrame, stream: VideoStream, recipe: Recipe) -> Fit:
     assert recipe.short_side_px is not None  # only "copy" has none, and it uses no filters
-    height, width, aspect = upright_size(frame, stream)
-    size = fit(height, width, aspect, recipe.short_side_px, recipe.codec_type.min_side_px)
+    shape = picture_shape(frame, stream)
+    size = fit(shape, recipe.short_side_px, recipe.codec_type.min_side_px)
     if max(size.height, size.width) > MAX_SIDE_PX:
         raise VideoFaultError(
-            f"pictures of {width}x{height} px are too elongated: with short side"
+            f"pictures of {shape.width}x{shape.height} px are too elongated: with short side"
             f" {min(size.height, size.width)} the long one exceeds {MAX_SIDE_PX}"
         )
     return size
@@ -179,7 +181,7 @@ def _pixel_aspect(stream: VideoStream) -> Fraction:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """(a, b, c, d) as in `upright_filters`; the identity if the file has no matrix."""
+    """(a, b, c, d) as in `PictureShape`; the identity if the file has no matrix."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return (1, 0, 0, 1)

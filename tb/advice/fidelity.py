@@ -10,7 +10,6 @@ up to eight pixels, to the place that is nearest to an edge between two pixels o
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from math import inf, log10
 
 import numpy as np
@@ -18,16 +17,13 @@ import torch
 
 from loaders import Loader
 from loaders.plan.draw import Plan
-from shards.encode.geometry import Fit, fit
-from shards.encode.picture_filters import upright_size
+from shards.encode.geometry import Fit, PictureShape, fit
+from shards.encode.picture_filters import picture_shape
 from shards.encode.recipe import Recipe
 from shards.encode.video_stream import open_video
 from shards.reader import ShardReader
 from shards.sources.source import Source
 from tb.advice.candidates import name_of
-
-UprightSize = tuple[int, int, Fraction]
-"""Height and width of upright pictures of a source, and the width of a pixel / its height."""
 
 _MOVES = np.arange(-8, 9)[:, None, None, None]
 _COST_OF_A_MOVE = 1e-6  # in pixels of error: of equally good places, the nearest wins
@@ -52,30 +48,30 @@ class Served:
         """The name of the candidate."""
         return name_of(self.recipe)
 
-    def fit(self, size: UprightSize) -> Fit:
+    def fit(self, shape: PictureShape) -> Fit:
         """How the pictures of a source were scaled and cropped."""
         assert self.recipe.short_side_px is not None  # "copy" is not compared
-        return fit(*size, self.recipe.short_side_px, self.recipe.codec_type.min_side_px)
+        return fit(shape, self.recipe.short_side_px, self.recipe.codec_type.min_side_px)
 
 
-def upright_sizes(sources: Sequence[Source]) -> dict[str, UprightSize]:
-    """Key of a source -> the size of its pictures. The sources must be known to decode."""
-    sizes = {}
+def picture_shapes(sources: Sequence[Source]) -> dict[str, PictureShape]:
+    """Key -> the shape of its pictures. The sources must have been decoded before."""
+    shapes = {}
     for source in sources:
         with open_video(source.path) as (container, stream):
-            sizes[source.key] = upright_size(next(container.decode(stream)), stream)
-    return sizes
+            shapes[source.key] = picture_shape(next(container.decode(stream)), stream)
+    return shapes
 
 
-def psnr_db(candidate: Served, reference: Served, sizes: dict[str, UprightSize]) -> float:
-    """PSNR in dB over all views of epoch 0, with peak 1; infinite if the views are equal.
+def psnr_db(candidate: Served, reference: Served, shapes: dict[str, PictureShape]) -> float:
+    """PSNR of all views of epoch 0 together, with 1 as the peak; infinite if they are equal.
 
     Args:
         candidate: The videos to judge.
-        reference: What the candidate is compared with. It holds at least the same videos.
-        sizes: From `upright_sizes`.
+        reference: What it is compared with. It holds the same videos, maybe more.
+        shapes: From `picture_shapes`.
     """
-    pairs = [_on_both(plan, candidate, reference, sizes) for plan in candidate.loader.plans(0)]
+    pairs = [_on_both(plan, candidate, reference, shapes) for plan in candidate.loader.plans(0)]
     total, num_views = 0.0, 0
     engine = reference.loader.engine
     with (
@@ -129,7 +125,7 @@ def _crops(edges: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def _on_both(
-    plan: Plan, candidate: Served, reference: Served, sizes: dict[str, UprightSize]
+    plan: Plan, candidate: Served, reference: Served, shapes: dict[str, PictureShape]
 ) -> tuple[Plan, Plan]:
     """Plans near the given one, under which both show the same parts of the pictures."""
     rows = np.full_like(plan.rows, -1)
@@ -140,7 +136,7 @@ def _on_both(
         rows[b] = reference.loader.manifest.row_of(key)
         # All recipes that encode store the same frames.
         assert reference.loader.manifest.num_frames[rows[b]] == plan.num_frames[b]
-        one, two = candidate.fit(sizes[key]), reference.fit(sizes[key])
+        one, two = candidate.fit(shapes[key]), reference.fit(shapes[key])
         crop[b], other_crop[b] = common_crops(plan.crop[b], one, two)
         other_sizes[b] = two.height, two.width
     other_plan = replace(plan, rows=rows, crop=other_crop, sizes=other_sizes)

@@ -31,7 +31,7 @@ from shards.progress import Progress
 from shards.reader import ShardError, ShardReader
 from shards.sources.source import Dataset
 from tb.advice.candidates import candidates, name_of, options_of, reference_recipe
-from tb.advice.fidelity import Served, psnr_db, upright_sizes
+from tb.advice.fidelity import Served, picture_shapes, psnr_db
 from tb.advice.sample import VideoSample
 
 _BATCH_SIZE = 4
@@ -211,8 +211,8 @@ class _Trial:
     def compare(
         self, usable: Dataset, reference: Served, stored: list[Served]
     ) -> tuple[dict[Recipe, float], dict[str, str]]:
-        """PSNR of each candidate, dB, and which ones cannot be rendered; a warm-up for `timed`."""
-        sizes = upright_sizes(usable.sources)
+        """PSNR of each candidate, dB, and which ones cannot be rendered; it warms everything up."""
+        shapes = picture_shapes(usable.sources)
         psnrs_db, unreadable = {}, {}
         for index, served in enumerate(stored):
             self._show(_STORED, _COMPARED, index / len(stored), f"comparing {served.name}")
@@ -221,7 +221,7 @@ class _Trial:
                     _render(reference.loader.engine, served, epoch=0)
                     psnrs_db[served.recipe] = inf
                 else:
-                    psnrs_db[served.recipe] = psnr_db(served, reference, sizes)
+                    psnrs_db[served.recipe] = psnr_db(served, reference, shapes)
             except (DecodeError, ShardError) as error:
                 unreadable[served.name] = f"the loader cannot read it: {error}"
         return psnrs_db, unreadable

@@ -1,5 +1,6 @@
 """Stored sizes are multiples of 16; turning is compared with pixels that are moved one by one."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -9,19 +10,22 @@ from av.filter import Graph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.encode.geometry import STEP_PX, crop_start, fit, upright_filters
+from shards.encode.geometry import STEP_PX, Fit, PictureShape, crop_start, fit, upright_filters
 
 _SIDE = st.integers(1, 2000)
 _SHORT = st.integers(9, 40).map(lambda n: n * STEP_PX)
 _LEAST = st.integers(4, 9).map(lambda n: n * STEP_PX)
-_SQUARE = Fraction(1)
+
+
+def _fit(height: int, width: int, short_side_px: int, min_side_px: int = 64) -> Fit:
+    return fit(PictureShape(height=height, width=width), short_side_px, min_side_px)
 
 
 @given(_SIDE, _SIDE, _SHORT, _LEAST)
 def test_sizes_are_multiples_of_16_within_the_scaled_picture(
     height: int, width: int, short_side_px: int, least: int
 ) -> None:
-    size = fit(height, width, _SQUARE, short_side_px, least)
+    size = _fit(height, width, short_side_px, least)
     assert size.height % STEP_PX == size.width % STEP_PX == 0
     assert least <= min(size.height, size.width) <= short_side_px
     crop = (size.scaled_height - size.height, size.scaled_width - size.width)
@@ -34,7 +38,7 @@ def test_sizes_are_multiples_of_16_within_the_scaled_picture(
 
 @given(_SIDE.filter(lambda n: n >= 64), _SIDE.filter(lambda n: n >= 64), _SHORT)
 def test_the_aspect_ratio_is_kept(height: int, width: int, short_side_px: int) -> None:
-    size = fit(height, width, _SQUARE, short_side_px)
+    size = _fit(height, width, short_side_px)
     # Up to one pixel, because sizes are rounded.
     assert abs(size.scaled_width - size.scaled_height * width / height) <= max(1, width / height)
 
@@ -42,7 +46,7 @@ def test_the_aspect_ratio_is_kept(height: int, width: int, short_side_px: int) -
 @given(st.integers(4, 60), st.integers(4, 60))
 def test_sizes_that_fit_are_left_alone(rows: int, columns: int) -> None:
     height, width = rows * STEP_PX, columns * STEP_PX
-    size = fit(height, width, _SQUARE, 960)
+    size = _fit(height, width, 960)
     assert (size.scaled_height, size.scaled_width) == (size.height, size.width) == (height, width)
 
 
@@ -63,9 +67,20 @@ def test_the_crop_is_where_libavfilter_has_the_middle(cut: int) -> None:
 
 
 def test_wide_pixels_become_square_by_squeezing() -> None:
-    size = fit(576, 720, Fraction(64, 45), 2160)  # PAL 16:9
+    shape = PictureShape(height=576, width=720, pixel_aspect=Fraction(64, 45))  # PAL 16:9
+    size = fit(shape, 2160)
     assert size.width / size.height == pytest.approx(16 / 9, rel=0.05)
     assert size.width <= 720
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_picture_on_its_side_has_the_size_of_the_upright_one(sign: int) -> None:
+    aspect = Fraction(64, 45)
+    upright = fit(PictureShape(height=576, width=720, pixel_aspect=aspect), 256)
+    shape = PictureShape(height=720, width=576, pixel_aspect=1 / aspect, matrix=(0, sign, -sign, 0))
+    turned = fit(shape, 256)
+    assert not upright.turns
+    assert turned == replace(upright, turns=upright_filters(shape.matrix))
 
 
 def _shown(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:

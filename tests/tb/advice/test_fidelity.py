@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,13 @@ from hypothesis import strategies as st
 
 from loaders import open_loader
 from loaders.plan.stage_views import view_spec
-from shards.encode.geometry import Fit, fit
+from shards.encode.geometry import Fit, PictureShape, fit
 from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
-from tb.advice.fidelity import Served, common_crops, psnr_db, upright_sizes
+from tb.advice.fidelity import Served, common_crops, picture_shapes, psnr_db
 from tests.make_videos import make_video
 
 _SIDE = st.integers(64, 700)
@@ -30,7 +29,8 @@ _SHARE = st.floats(0.0, 1.0)
 def test_both_crops_show_the_same_part_of_the_source(
     height: int, width: int, short: int, other: int, scale: float, down: float, right: float
 ) -> None:
-    one, two = (fit(height, width, Fraction(1), side) for side in (short, other))
+    shape = PictureShape(height=height, width=width)
+    one, two = (fit(shape, side) for side in (short, other))
     size = np.array([round(scale * one.height), round(scale * one.width)])
     start = (np.array([down, right]) * ((one.height, one.width) - size + 1)).astype(int)
     crops = np.concatenate([np.minimum(start, (one.height, one.width) - size), size])[None]
@@ -57,7 +57,7 @@ def _scaled(form: Fit) -> np.ndarray:
 
 
 def test_crops_stay_where_both_are_stored_alike() -> None:
-    form = fit(240, 320, Fraction(1), 160)
+    form = fit(PictureShape(height=240, width=320), 160)
     crops = np.array([[0, 0, 160, 208], [3, 7, 101, 57]])
     ours, theirs = common_crops(crops, form, form)
     assert (ours == crops).all()
@@ -105,12 +105,13 @@ def serve(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 def test_psnr_falls_with_quality_and_size(serve: Serve, videos: Path) -> None:
     reference = serve(Recipe(quality=1))
-    sizes = upright_sizes(from_folder(videos).sources)
-    assert set(sizes.values()) == {(176, 234, 1), (234, 176, 1)}
-    assert psnr_db(reference, reference, sizes) == float("inf")
-    fine, coarse = (psnr_db(serve(Recipe(quality=q)), reference, sizes) for q in (14, 30))
+    shapes = picture_shapes(from_folder(videos).sources)
+    forms = [fit(shape, 160) for shape in shapes.values()]
+    assert {(form.height, form.width) for form in forms} == {(160, 208), (208, 160)}
+    assert psnr_db(reference, reference, shapes) == float("inf")
+    fine, coarse = (psnr_db(serve(Recipe(quality=q)), reference, shapes) for q in (14, 30))
     assert fine > coarse + 3
     # At 96 px, 15 of 127 columns are cut off. If the views took no notice of that, the PSNR would
     # be 21 dB. It would be 41 dB if crops were rounded to the next pixel.
     small = serve(Recipe(quality=1, short_side_px=96))
-    assert psnr_db(small, reference, sizes) > 45
+    assert psnr_db(small, reference, shapes) > 45
