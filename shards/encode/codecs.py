@@ -101,8 +101,9 @@ class Codec:
         gop: The default number of frames from one keyframe to the next.
         short_side_px: The default upper bound of the shorter side.
         pixel_format: FFmpeg's name of the stored pixel format.
-        only_matrix: The only colour matrix of the codec, even if a container names another one; ""
-            if the codec has tags for several.
+        is_full_range: Whether luma runs from 0 to 255 instead of 16 to 235.
+        only_matrix: The only colour matrix of the codec, whatever a container says; "" if the codec
+            has tags for several.
         container_tag: The tag of the stream in the container; None means FFmpeg's choice.
     """
 
@@ -116,6 +117,7 @@ class Codec:
     gop: int | None = DEFAULT_GOP
     short_side_px: int | None = DEFAULT_SHORT_SIDE_PX
     pixel_format: str = "yuv420p"
+    is_full_range: bool = False
     only_matrix: str = ""
     container_tag: str | None = None
 
@@ -123,11 +125,6 @@ class Codec:
     def keeps_files(self) -> bool:
         """Whether files are kept as they are."""
         return not self.encoder
-
-    @cached_property
-    def is_full_range(self) -> bool:
-        """Whether luma runs from 0 to 255 instead of 16 to 235."""
-        return self.pixel_format.startswith("yuvj")
 
 
 CODECS = {
@@ -166,7 +163,8 @@ CODECS = {
         min_side_px=64,
         options=_mjpeg,
         gop=None,
-        pixel_format="yuvj420p",  # JPEG has only the full range, which the "j" means
+        pixel_format="yuvj420p",
+        is_full_range=True,  # JPEG has no other range, which the "j" means
         only_matrix="bt601",
     ),
     "copy": Codec(
@@ -180,9 +178,3 @@ CODECS = {
         short_side_px=None,
     ),
 }
-
-
-def only_matrix(codec_name: str) -> str:
-    """The only colour matrix of the codec with FFmpeg's name `codec_name`; "" if it has several."""
-    codec = CODECS.get(codec_name)
-    return codec.only_matrix if codec else ""

@@ -6,7 +6,7 @@ from typing import Self
 from av.video import reformatter
 from av.video.stream import VideoStream
 
-from shards.encode.codecs import only_matrix
+from shards.encode.codecs import CODECS
 from shards.format.video import ColorMatrix, ColorRange
 
 
@@ -34,6 +34,7 @@ def picture_format(stream: VideoStream) -> PictureFormat:
     is "" if the headers have none. If a codec has only one matrix, the tags do not matter.
     """
     context = stream.codec_context
+    codec = CODECS.get(context.name)
     pixel_format = context.pix_fmt or ""
     has_bt709_tag = int(context.colorspace) == int(reformatter.Colorspace.ITU709)
     has_full_tag = int(context.color_range) == int(reformatter.ColorRange.JPEG)
@@ -41,6 +42,6 @@ def picture_format(stream: VideoStream) -> PictureFormat:
     is_full = has_full_tag or pixel_format.startswith("yuvj")
     return PictureFormat(
         pixel_format=pixel_format,
-        color_matrix=ColorMatrix(only_matrix(context.name) or tagged),
+        color_matrix=ColorMatrix((codec and codec.only_matrix) or tagged),
         color_range=ColorRange.FULL if is_full else ColorRange.LIMITED,
     )
