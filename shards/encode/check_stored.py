@@ -59,10 +59,9 @@ def check_decodes(
         av.FFmpegError: It does not decode.
     """
     with open_video(data) as (container, stream):
-        pictures = picture_format(stream)
         whole = _stored_frames(container, stream, num_frames, size)
         first = next(whole)
-        pictures = pictures.or_pixel_format(first.format.name)
+        pictures = picture_format(stream, first)
         is_proven = packets is not None and has_same_pictures(
             chain([first], whole), decoded_alone(packets, data, codec, size)
         )

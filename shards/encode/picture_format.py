@@ -1,9 +1,9 @@
 """What the pictures of a stored video are like: pixel format, colour matrix and colour range."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from av.video import reformatter
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.encode.codecs import CODECS
@@ -22,20 +22,17 @@ class PictureFormat:
         """The three names, for messages."""
         return f"{self.pixel_format} {self.color_matrix} {self.color_range}"
 
-    def or_pixel_format(self, name: str) -> Self:
-        """The same, with this pixel format if the headers have none."""
-        return self if self.pixel_format else replace(self, pixel_format=name)
 
+def picture_format(stream: VideoStream, first: VideoFrame) -> PictureFormat:
+    """The format of a stream whose first frame has been decoded.
 
-def picture_format(stream: VideoStream) -> PictureFormat:
-    """The format of a stream that has been opened, from its headers; decodes no frame.
-
-    A stream without tags is BT.601 and limited range, as FFmpeg's scaler assumes. The pixel format
-    is "" if the headers have none. If a codec has only one matrix, the tags do not matter.
+    The headers of some files have no pixel format, so the decoder must have begun. A stream without
+    tags is BT.601 and limited range, as FFmpeg's scaler assumes. A codec with only one matrix is
+    decoded with it, whatever the tags say.
     """
     context = stream.codec_context
     codec = CODECS.get(context.name)
-    pixel_format = context.pix_fmt or ""
+    pixel_format = context.pix_fmt or first.format.name
     has_bt709_tag = int(context.colorspace) == int(reformatter.Colorspace.ITU709)
     has_full_tag = int(context.color_range) == int(reformatter.ColorRange.JPEG)
     tagged = ColorMatrix.BT709 if has_bt709_tag else ColorMatrix.BT601

@@ -154,19 +154,20 @@ def _named(path: Path, error: Exception) -> TranscodeError:
 
 
 def _copy(path: Path, probed: Probe) -> Encoded:
-    num_frames, height, width, decoded_format = 0, 0, 0, ""
     with open_video(path) as (container, stream):
-        pictures = picture_format(stream)
         codec = stream.codec_context.codec.canonical_name
         # A table may list files of any name, but readers need the right extension.
         suffix = path.suffix.lower()
         known = suffix in VIDEO_EXTENSIONS
         extension = suffix[1:] if known else container_extension(container)
-        for frame in decoded(container, stream, probed.num_packets):
-            if num_frames and (frame.height, frame.width) != (height, width):
+        frames = decoded(container, stream, probed.num_packets)
+        first = next(frames)  # `decoded` raises an error if there is none
+        pictures, height, width = picture_format(stream, first), first.height, first.width
+        num_frames = 1
+        for frame in frames:
+            if (frame.height, frame.width) != (height, width):
                 raise VideoFaultError(f"the picture size changes at frame {num_frames}")
-            num_frames, height, width = num_frames + 1, frame.height, frame.width
-            decoded_format = frame.format.name
+            num_frames += 1
     return Encoded(
         data=path.read_bytes(),
         num_frames=num_frames,
@@ -174,7 +175,7 @@ def _copy(path: Path, probed: Probe) -> Encoded:
         height=height,
         width=width,
         codec=codec,
-        pictures=pictures.or_pixel_format(decoded_format),
+        pictures=pictures,
         extension=extension,
     )
 
