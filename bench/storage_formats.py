@@ -29,7 +29,7 @@ from av.video.frame import PictureType, VideoFrame
 from bench.arguments import count, run_command
 from bench.peers import torchcodec_decoder
 from loaders.decode import decoded_frames
-from shards.encode.check_stored import check_decodes
+from shards.encode.check_stored import check_stored
 from shards.encode.picture_filters import filtered
 from shards.encode.probe import probe
 from shards.encode.recipe import Recipe
@@ -138,7 +138,7 @@ def _as_it_comes(path: Path) -> Encoded:
         target.mux(encoder.encode(None))
         height, width = encoder.height, encoder.width
     data = output.getvalue()
-    checked = check_decodes(data, num_frames, (height, width), "h264", None)
+    checked = check_stored(data, num_frames, (height, width), "h264", is_indexed=False)
     return Encoded(
         data=data,
         num_frames=num_frames,

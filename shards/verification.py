@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 
 from shards.counted import counted
-from shards.encode.check_stored import check_decodes, find_packets
+from shards.encode.check_stored import check_stored, find_packets
 from shards.encode.picture_format import PictureFormat
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
@@ -182,20 +182,21 @@ def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> I
     if hashlib.sha256(data).hexdigest() != video.sha256:
         yield "the bytes are not those that were written (sha256 differs)"
         return
+    is_indexed = bool(video.packets_sha256)
+    checked, packets = None, None
     try:
-        packets = find_packets(data) if video.packets_sha256 else None
+        if decode:
+            size = (video.height, video.width)
+            checked = check_stored(data, video.num_frames, size, video.codec, is_indexed=is_indexed)
+            packets = checked.packets
+        elif is_indexed:
+            packets = find_packets(data)
     except (VideoFaultError, av.FFmpegError) as error:
         yield str(error)
         return
-    if video.packets_sha256 and (packets is None or packets.sha256() != video.packets_sha256):
+    if is_indexed and (packets is None or packets.sha256() != video.packets_sha256):
         yield "its packets do not lie where its packet index says"
-    elif decode:
-        try:
-            size = (video.height, video.width)
-            checked = check_decodes(data, video.num_frames, size, video.codec, packets)
-        except (VideoFaultError, av.FFmpegError) as error:
-            yield str(error)
-            return
+    elif checked is not None:
         said = PictureFormat(
             pixel_format=video.pixel_format,
             color_matrix=video.color_matrix,
@@ -203,5 +204,5 @@ def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> I
         )
         if checked.pictures != said:
             yield f"has {checked.pictures.text()}, not {said.text()}"
-        if packets is not None and not checked.is_proven:
+        if is_indexed and not checked.is_proven:
             yield "its GOPs do not decode by themselves to the same pictures"

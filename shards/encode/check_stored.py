@@ -28,7 +28,7 @@ class Checked:
 
     Attributes:
         pictures: What its pixels mean.
-        packets: Where its frames lie; None if the video cannot have a packet index.
+        packets: Where its frames lie; None if a packet index cannot say so, or was not asked to.
         is_proven: Whether every GOP, decoded by itself, gives the same pictures.
     """
 
@@ -37,28 +37,33 @@ class Checked:
     is_proven: bool
 
 
-def check_stored(data: bytes, num_frames: int, size: tuple[int, int], codec: str) -> Checked:
-    """Finds the packets of a stored video, and checks it as `check_decodes` does."""
-    return check_decodes(data, num_frames, size, codec, find_packets(data))
-
-
-def check_decodes(
-    data: bytes, num_frames: int, size: tuple[int, int], codec: str, packets: Packets | None
+def check_stored(
+    data: bytes,
+    num_frames: int,
+    size: tuple[int, int],
+    codec: str,
+    *,
+    is_indexed: bool = True,
 ) -> Checked:
-    """Decodes a stored video in full, and each of its GOPs by itself if it has `packets`.
+    """Decodes a stored video in full, and each of its GOPs by itself if a packet index has it.
 
     Args:
         data: The file.
         num_frames: How many frames it must have.
         size: (height, width) of its pictures, in pixels.
         codec: FFmpeg's name.
-        packets: Where its frames lie; None for a video without a packet index.
+        is_indexed: Whether a packet index may have it.
 
     Raises:
         VideoFaultError: It is not a video, or it does not have `num_frames` good frames of `size`.
         av.FFmpegError: It does not decode.
     """
+    packets = None
     with open_video(data) as (container, stream):
+        if is_indexed:
+            packets = packets_in(container, stream, data)
+            # Only our own MP4 files are indexed. Their table of packets leads to the first one.
+            container.seek(0)
         whole = _stored_frames(container, stream, num_frames, size)
         first = next(whole)
         pictures = picture_format(stream, first)
@@ -85,21 +90,31 @@ def _stored_frames(
 
 
 def find_packets(data: bytes) -> Packets | None:
-    """Where the frames of a stored video lie.
-
-    Returns:
-        None if frames are reordered, do not lie side by side, or do not begin with a keyframe. Such
-        a video has no packet index.
+    """Where the frames of a stored video lie, see `packets_in`.
 
     Raises:
         VideoFaultError: It is not a video.
     """
     with open_video(data) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        extradata = bytes(stream.codec_context.extradata or b"")
-        places = [(packet.pos, packet.size) for packet in packets]
-        times = [packet.pts for packet in packets]
-        keyframes = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+        return packets_in(container, stream, data)
+
+
+def packets_in(container: InputContainer, stream: VideoStream, data: bytes) -> Packets | None:
+    """Where the frames of a stored video lie; it reads all packets.
+
+    Args:
+        container: From `open_video`, before any packet is read.
+        stream: From `open_video`.
+        data: The file.
+
+    Returns:
+        None if frames are reordered, do not lie side by side, or do not begin with a keyframe. Such
+        a video has no packet index.
+    """
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    places = [(packet.pos, packet.size) for packet in packets]
+    times = [packet.pts for packet in packets]
+    keyframes = [number for number, packet in enumerate(packets) if packet.is_keyframe]
     if not places or keyframes[:1] != [0] or any(pos is None for pos, _ in places):
         return None
     if any(one is None or two is None or one >= two for one, two in pairwise(times)):
@@ -116,7 +131,7 @@ def find_packets(data: bytes) -> Packets | None:
         sizes=sizes,
         gop_frames=np.array(keyframes),
         checksums=np.array([zlib.crc32(view[begin:end]) for begin, end in gops]),
-        extradata=extradata,
+        extradata=bytes(stream.codec_context.extradata or b""),
     )
 
 

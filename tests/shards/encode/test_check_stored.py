@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shards.encode import check_stored as checking
 from shards.encode.check_stored import (
-    check_decodes,
     decoded_alone,
     find_packets,
     has_same_pictures,
+    packets_in,
 )
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import Encoded, transcode
@@ -22,6 +24,7 @@ from shards.format.packet_index import Packets
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
+from tests.shards.helpers import decoded_frames
 
 GOP = 4
 NUM_FRAMES = 14
@@ -36,8 +39,8 @@ def encoded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _is_proven(encoded: Encoded, packets: Packets) -> bool:
     size = (encoded.height, encoded.width)
-    found = check_decodes(encoded.data, encoded.num_frames, size, encoded.codec, packets)
-    return found.is_proven
+    alone = decoded_alone(packets, encoded.data, encoded.codec, size)
+    return has_same_pictures(iter(decoded_frames(encoded.data)), alone)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,12 +78,14 @@ def test_a_video_that_is_not_proven_is_stored_without_an_index(
 ) -> None:
     """Its GOPs seem to begin a frame late, so they do not decode by themselves."""
     path = make_video(tmp_path / "a" / "a.mp4", num_frames=NUM_FRAMES)
-    monkeypatch.setattr(checking, "find_packets", _second_half_moved)
+    monkeypatch.setattr(checking, "packets_in", _second_half_moved)
     assert transcode(path, Recipe(gop=GOP)).packets is None
 
 
-def _second_half_moved(data: bytes) -> Packets | None:
-    packets = find_packets(data)
+def _second_half_moved(
+    container: InputContainer, stream: VideoStream, data: bytes
+) -> Packets | None:
+    packets = packets_in(container, stream, data)
     assert packets is not None
     return replace(packets, gop_frames=packets.gop_frames + (packets.gop_frames > 0))
 
