@@ -132,7 +132,7 @@ def _steps(
 
 
 def is_plain(frame: VideoFrame, stream: VideoStream, probed: Probe) -> bool:
-    """Whether frames like this one are upright, whole, with square pixels, at a constant rate."""
+    """Whether such frames are upright and progressive, with square pixels and a constant rate."""
     shape = picture_shape(frame, stream)
     return (
         probed.is_constant

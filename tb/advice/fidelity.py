@@ -55,7 +55,7 @@ class Served:
 
 
 def picture_shapes(sources: Sequence[Source]) -> dict[str, PictureShape]:
-    """Key -> the shape of its pictures. The sources must have been decoded before."""
+    """Key of a source -> the shape of its pictures. The sources must be known to decode."""
     shapes = {}
     for source in sources:
         with open_video(source.path) as (container, stream):
@@ -64,7 +64,7 @@ def picture_shapes(sources: Sequence[Source]) -> dict[str, PictureShape]:
 
 
 def psnr_db(candidate: Served, reference: Served, shapes: dict[str, PictureShape]) -> float:
-    """PSNR of all views of epoch 0 together, with 1 as the peak; infinite if they are equal.
+    """PSNR in dB over all views of epoch 0, with peak 1; infinite if the views are equal.
 
     Args:
         candidate: The videos to judge.
