@@ -1,6 +1,6 @@
 """What a loader costs the training beside it: threads in the same process, or a loader process.
 
-Three trainers, each alone and beside a loader in either place: "launches" does nothing but small
+Three trainers, each alone and beside a loader in either place: "launches" only makes small
 operations, so it feels every moment in which another thread has the interpreter; "compiled" makes
 steps of a small compiled network; "step" (on a GPU only) makes steps of the student's backbone. A
 thread takes the loader's batches as fast as they come and drops them. Each round measures all

@@ -12,9 +12,9 @@ from tb.tables.markdown import table_lines
 from tb.tables.results import COMPARISON_HEAD, HOW_COMPARED, comparison_cells
 
 _INTRODUCTION = (
-    "Each line adds one part to the line before it, but for the last one, which is an upper bound:"
-    " it reads hidden labels, so it is an analysis and no method. A part that brings nothing has a"
-    " difference near 0."
+    "Each line adds one part to the line before it. Only the last one does not. It is an upper"
+    " bound: it reads hidden labels, so it is an analysis and no method. A part that brings nothing"
+    " has a difference near 0."
 )
 
 

@@ -59,7 +59,7 @@ def test_a_wrong_input_is_named(
 
 
 def test_every_command_is_tested() -> None:
-    """But for `chart`, which takes no arguments; `gpu_check` has tests of its own."""
+    """Without `chart`, which takes no arguments; `gpu_check` has tests of its own."""
     bench = Path(__file__).parents[2] / "bench"
     commands = {path.stem for path in bench.glob("*.py") if "__main__" in path.read_text()}
     assert commands - {"chart"} == {name for name, _, _ in CASES}
