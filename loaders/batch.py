@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -51,6 +50,7 @@ class Assembler:
     Attributes:
         manifest: The manifest of the shards.
         spec: The views.
+        keys: The keys of all rows.
         labels: (number of rows in the manifest,) int64, -1 where hidden.
         device: Where batches end up.
         faults: What happens to bad videos.
@@ -60,6 +60,7 @@ class Assembler:
 
     manifest: Manifest
     spec: ViewSpec
+    keys: TextColumn
     labels: np.ndarray
     device: torch.device
     faults: FaultLog
@@ -85,10 +86,6 @@ class Assembler:
                 del one
                 yield batch
                 del batch
-
-    @cached_property
-    def _keys(self) -> TextColumn:
-        return TextColumn(self.manifest.table.column("key"))
 
     def _tensors(self, rendered: Generator[Rendered]) -> Generator[Transferred[Rendered]]:
         """Yields each item with its tensors: the bytes of labels and `valid`, then the views."""
@@ -122,7 +119,7 @@ class Assembler:
     def _batch(self, rendered: Rendered, tensors: list[torch.Tensor]) -> Batch:
         plan, small, *all_views = rendered.plan, *tensors
         num_label_bytes = 8 * len(plan.rows)
-        keys = self._keys.take(np.maximum(plan.rows, 0))
+        keys = self.keys.take(np.maximum(plan.rows, 0))
         groups = zip(self.spec.groups, all_views, strict=True)
         return Batch(
             views={group.name: _shaped(views, group.shape) for group, views in groups},

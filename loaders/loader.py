@@ -25,6 +25,7 @@ from loaders.profile import Profile, profile_stream
 from loaders.transfer import CopyStream
 from shards.errors import InputError
 from shards.format.dataset_json import state_name
+from shards.format.text_column import TextColumn
 
 
 class Loader:
@@ -61,6 +62,7 @@ class Loader:
         """
         self.manifest, self.planner, self.producer = planner.manifest, planner, producer
         self.choice, self.labels, self.device = choice, labels, device
+        self._keys = TextColumn(self.manifest.table.column("key"))
         self._copies, self._memory_mb = copies, dict(memory_mb)
         self._faults = FaultLog(
             skip=skip,
@@ -275,6 +277,7 @@ class Loader:
         assembler = Assembler(
             manifest=self.manifest,
             spec=self.spec,
+            keys=self._keys,
             labels=self.labels,
             device=self.device,
             faults=self._faults,
