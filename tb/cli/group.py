@@ -18,16 +18,11 @@ _TYPES = {
 
 
 class _Readable:
-    """Options and arguments with readable types; arguments are in capitals, as in the docs.
-
-    The oldest Typer that is supported (tests/lowest.txt) shows readable types already.
-    """
+    """Options and arguments with readable types; arguments are in capitals, as in the docs."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
-            if not hasattr(param, "display_type_rich"):
-                continue
             if isinstance(param, TyperArgument) and param.metavar is None and param.name:
                 param.metavar = param.name.upper()
             shown = type(param).display_type_rich(param, ctx)
