@@ -30,10 +30,11 @@ from bench.arguments import count, run_command
 from bench.peers import torchcodec_decoder
 from loaders.decode import decoded_frames
 from shards.encode.check_stored import check_stored
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.picture_filters import filtered
 from shards.encode.probe import probe
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError, transcode
+from shards.encode.transcode import transcode
 from shards.encode.video_stream import decoded, open_video
 from shards.errors import InputError
 from shards.sources.folder import from_folder

@@ -27,8 +27,9 @@ from bench.storage_formats import loss
 from loaders.plan.draw import draw_plan
 from loaders.plan.stage_views import PRESETS, view_spec
 from shards.encode.check_stored import find_packets
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError, transcode
+from shards.encode.transcode import transcode
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.packet_index import Packets

@@ -3,8 +3,8 @@
 import subprocess
 from collections.abc import Generator
 
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError
 from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from shards.encode.transcode import Encoded
+from shards.encode.encoded import Encoded
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
 from shards.format.shard import ShardWriter, key_json, member_bytes, shard_name

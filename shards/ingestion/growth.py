@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from shards.encode.encoded import Encoded
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded
 from shards.errors import InputError
 from shards.files.store import Store
 from shards.format.dataset_json import DatasetJson, read_dataset_json

@@ -8,8 +8,8 @@ from itertools import groupby
 
 import numpy as np
 
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError
 from shards.encode.versions import library_versions
 from shards.errors import InputError
 from shards.files.store import Store

@@ -9,8 +9,8 @@ from queue import SimpleQueue
 from tempfile import SpooledTemporaryFile
 from threading import Lock
 
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError
 from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
 

@@ -20,8 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer
 
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError, transcode_parts
+from shards.encode.transcode import transcode_parts
 from shards.errors import InputError
 from shards.ingestion.passes import Pass
 

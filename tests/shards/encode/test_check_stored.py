@@ -17,8 +17,9 @@ from shards.encode.check_stored import (
     has_same_pictures,
     packets_in,
 )
+from shards.encode.encoded import Encoded
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, transcode
+from shards.encode.transcode import transcode
 from shards.format.manifest import read_manifest
 from shards.format.packet_index import Packets
 from shards.ingestion.ingest import ingest

@@ -8,8 +8,9 @@ import pytest
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange
 
+from shards.encode.encoded import Encoded
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, transcode
+from shards.encode.transcode import transcode
 from tests.make_videos import make_video, moving_pattern
 from tests.shards.helpers import decoded_frames, decoded_rgb
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shards.encode.encoded import TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import TranscodeError, transcode, transcode_parts
+from shards.encode.transcode import transcode, transcode_parts
 from shards.sources.segment import Segment
 from tests.shards.helpers import fault_of
 from tests.shards.numbered_videos import make_numbered, numbers_in

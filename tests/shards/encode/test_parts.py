@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.encode import transcode as module
+from shards.encode import encode_parts as module
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded, TranscodeError, transcode, transcode_parts
+from shards.encode.transcode import transcode, transcode_parts
 from shards.sources.segment import Segment
 from tests.make_videos import make_video
 from tests.shards import damage

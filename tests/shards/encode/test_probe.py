@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from shards.encode.encoded import TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import TranscodeError, transcode
+from shards.encode.transcode import transcode
 from tests.make_videos import make_video
 from tests.shards import damage
 

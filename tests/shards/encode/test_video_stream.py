@@ -10,8 +10,9 @@ from pathlib import Path
 import av
 import pytest
 
+from shards.encode.encoded import TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import TranscodeError, transcode
+from shards.encode.transcode import transcode
 from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from shards.encode.encoded import TranscodeError
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import TranscodeError, transcode
+from shards.encode.transcode import transcode
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
 from shards.ingestion.ingest import ingest

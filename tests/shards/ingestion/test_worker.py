@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from shards.encode.encoded import Encoded
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded
 from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
 from shards.sources.segment import Segment
@@ -122,7 +122,7 @@ def test_a_worker_has_a_limit_of_memory(tmp_path: Path) -> None:
 _SHORT_OF_MEMORY = """
 import pathlib, resource, sys
 from shards.encode.recipe import Recipe
-from shards.encode.transcode import Encoded
+from shards.encode.encoded import Encoded
 from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
 # What a worker has when it is idle, and 100 MB more.
