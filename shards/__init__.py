@@ -4,8 +4,13 @@ Here: everything from a video on disk to checked bytes from a shard. The names b
 Not here: decoding for training (`loaders`) and training itself (`tb`).
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# PyAV logs there what FFmpeg says, once a library such as torchvision 0.25 has set a level. Without
+# a handler, Python prints such lines to stderr. Our errors say what is wrong with a video.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from shards.encode.recipe import Recipe as Recipe

@@ -1,6 +1,8 @@
 """One opener for all: odd titles do not count, and nothing but the file itself is opened."""
 
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -125,3 +127,27 @@ def test_ffmpeg_itself_does_open_such_a_name() -> None:
         with pytest.raises(av.FFmpegError):
             av.open(f"http:/127.0.0.1:{port}/a.mp4")
         assert len(callers) == 1
+
+
+_REFUSED = """
+import av, sys
+from pathlib import Path
+from shards.encode.video_stream import VideoFaultError, open_video
+av.logging.set_level(av.logging.ERROR)
+try:
+    with open_video(Path(sys.argv[1])):
+        pass
+except VideoFaultError as error:
+    print(error)
+"""
+
+
+def test_what_ffmpeg_logs_is_not_printed(tmp_path: Path) -> None:
+    """Some libraries set the level of FFmpeg's log, torchvision 0.25 when it is imported."""
+    path = make_video(tmp_path / "a.mp4", num_frames=4)
+    path.write_bytes(path.read_bytes()[:200])
+    done = subprocess.run(
+        [sys.executable, "-c", _REFUSED, path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("not a video, or its header is damaged")
+    assert done.stderr == ""
