@@ -1,14 +1,13 @@
-# Everything runs in .venv. The targets make it.
+# Everything runs in one virtual environment, which the targets make. With another Python:
+# make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALLED := .venv/.installed
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CONSTRAINTS ?=
 FOLDERS := shards loaders tb bench tests docs
-# Every import, files and processes, the plan, the CPU engine, training and its command.
-CORE := $(addprefix tests/,test_imports.py shards/files/test_publish.py shards/format/test_manifest.py shards/ingestion/test_ingest.py \
-	shards/ingestion/test_worker.py loaders/plan loaders/test_loader.py loaders/engines/fused loaders/loader_process \
-	tb/test_losses.py tb/cli/test_commands.py tb/training/test_loop.py)
 
-.PHONY: demo test test-slow test-all test-lowest test-other mutations lint check docs gpu-check clean
+.PHONY: demo test test-slow test-all test-lowest mutations lint check docs gpu-check clean
 
 demo: $(INSTALLED)  ## the whole method on made-up videos, in minutes: demo/report.html
 	$(BIN)/tb demo --out demo
@@ -23,14 +22,7 @@ test-slow: $(INSTALLED)
 test-all: test test-slow  ## the default suite, then the slow one
 
 test-lowest:  ## the default suite with the lowest versions that pyproject.toml allows
-	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'
-	.venv-lowest/bin/pytest -m "not slow" -n 2 --dist loadfile
-
-test-other:  ## the tests that a new Python is likely to break, a minute: make test-other OTHER=3.13
-	PYENV_VERSION=$(OTHER) python$(OTHER) -m venv .venv-$(OTHER)
-	.venv-$(OTHER)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
-	.venv-$(OTHER)/bin/pytest -m "not slow" -n 2 --dist loadfile $(CORE)
+	$(MAKE) test VENV=.venv-lowest-$(notdir $(PYTHON)) CONSTRAINTS="-c tests/lowest.txt"
 
 mutations: $(INSTALLED)  ## breaks the code in many places, and names what the tests do not notice
 	$(BIN)/python -m tests.mutations
@@ -56,6 +48,6 @@ clean:  ## removes the virtual environment, caches and the demo
 # Made again only when pyproject.toml has changed.
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info < (3, 14) else 0)'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
 	touch $@
