@@ -10,7 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
-_YIELD_VALUE = dis.opmap["YIELD_VALUE"]
+# Where a generator stands when it has handed over a value: at the yield, or behind it (Python 3.13).
+_SUSPENDED = {dis.opmap["YIELD_VALUE"], dis.opmap["RESUME"]}
 
 
 class Walk:
@@ -52,7 +53,7 @@ class Walk:
 
     def _yields(self, frame: FrameType) -> bool:
         """Whether a generator hands over a value: it stays active until it ends."""
-        if frame.f_code.co_code[frame.f_lasti] != _YIELD_VALUE:
+        if frame.f_code.co_code[frame.f_lasti] not in _SUSPENDED:
             return False
         self._suspended.add(frame)
         return True
