@@ -10,7 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where a generator stands when it has handed over a value: at the yield, or behind it (Python 3.13).
+# Where a generator stands after it has handed over a value: at the yield, or behind it (Python
+# 3.13).
 _SUSPENDED = {dis.opmap["YIELD_VALUE"], dis.opmap["RESUME"]}
 
 
