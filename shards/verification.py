@@ -167,7 +167,11 @@ def _packet_problems(
             f"has {counted(len(file), 'row')} for {counted(len(videos), 'video')}; {advice}",
         )
     for place, video in enumerate(videos[: len(file)]):
-        packets = file.row(place)
+        try:
+            packets = file.row(place)
+        except PacketsError as error:
+            yield video.key, f"its packet index {error}"
+            continue
         if not video.packets_sha256:
             if len(packets.sizes):
                 yield video.key, "its row in the packet index must be empty"

@@ -117,6 +117,18 @@ def test_every_wrong_row_of_a_packet_index_is_found(manifest: Manifest, root: Pa
     assert f"has 1 row for {len(rows)} videos" in "\n".join(verify(root))
 
 
+def test_too_long_a_row_of_a_packet_index_is_found(manifest: Manifest, root: Path) -> None:
+    path = root / packets_name(manifest.shard_names[0])
+    file = PacketsFile(path)
+    rows = [file.row(place) for place in range(len(file))]
+    rows[0] = replace(rows[0], extradata=bytes(2 << 20))
+    path.write_bytes(packets_file(rows))
+    where = f"{manifest.video(0).key} in {manifest.shard_names[0]}"
+    assert verify(root) == [
+        f"{where}: its packet index has too long a row for video 0 of the shard"
+    ]
+
+
 def test_a_row_for_a_video_without_a_packet_index_is_found(manifest: Manifest, root: Path) -> None:
     videos = [manifest.video(row) for row in range(len(manifest))]
     videos[0] = replace(videos[0], packets_sha256="")
