@@ -19,7 +19,9 @@ import json
 import os
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.arguments import count, new_file, run_command
@@ -33,6 +35,9 @@ from loaders.plan.stage_views import PRESETS, view_spec
 from shards.files.publish import publish_bytes
 from shards.format.manifest import read_manifest
 from tb.version import version_text
+
+_LIBRARIES = ("av", "decord2", "nvidia-dali-cuda130", "opencv-python-headless", "pytorchvideo")
+_LIBRARIES += ("spdl-io", "torch", "torchcodec", "torchvision", "video-reader-rs", "webdataset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "videos_per_round": job.num_batches * job.batch_size,
             "rounds": options.rounds,
             "timebalance": version_text(),
+            "libraries": _versions(),
         }
         report = {"settings": settings, "rows": [asdict(row) for row in rows]}
         publish_bytes(options.json, (json.dumps(report, indent=2) + "\n").encode())
@@ -123,6 +129,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=new_file)
     parser.add_argument("--png", type=new_file)
     return parser.parse_args(arguments)
+
+
+def _versions() -> dict[str, str]:
+    """Library -> version, of those that are installed."""
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _rows(contenders: list[Contender], timings: dict[str, list[Timing]], job: Job) -> list[Row]:
