@@ -151,8 +151,10 @@ def pin(device: torch.device, memory: np.ndarray) -> None:
     Args:
         device: The GPU, with its number. Without a number it would be the first GPU in a new
             thread, and CUDA would take memory there too.
-        memory: (N,) uint8. Every array that lies in this memory must refer to this array.
+        memory: (N,) uint8, from `numpy.frombuffer`. So every array that lies in this memory refers
+            to this array, and this array to what owns the memory.
     """
+    assert isinstance(memory.base, memoryview)
     address, num_bytes = memory.ctypes.data, memory.nbytes
     runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
     with torch.cuda.device(device):
@@ -165,10 +167,10 @@ def pin(device: torch.device, memory: np.ndarray) -> None:
             code,
         )
         return
-    # An array calls this before it gives its memory back. An `mmap` would call it afterwards.
-    weakref.finalize(memory, _unpin, device, address).atexit = False
+    # NumPy 2.5 lets go of the memory of an array before it calls this. So this keeps the owner.
+    weakref.finalize(memory, _unpin, device, address, memory.base).atexit = False
 
 
-def _unpin(device: torch.device, address: int) -> None:
+def _unpin(device: torch.device, address: int, _: memoryview) -> None:
     with torch.cuda.device(device):
         torch.cuda.cudart().cudaHostUnregister(address)  # type: ignore[no-untyped-call]

@@ -29,6 +29,7 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.loaders.first_code import run_first
+from tests.loaders.shared_memory import shared_memory
 from tests.make_videos import make_video
 from tests.paired import paired
 
@@ -349,12 +350,12 @@ def test_nothing_leaks_over_100_epochs(
     _use(large, 5)
     gc.collect()
     threads, files, resident_mb = threading.active_count(), _open_files(), _resident_mb()
-    shared = set(os.listdir("/dev/shm"))
+    shared = shared_memory()
     _use(loader, 100)
     _use(large, 100)
     gc.collect()
     assert (threading.active_count(), _open_files()) == (threads, files)
-    assert set(os.listdir("/dev/shm")) <= shared
+    assert shared_memory() <= shared
     assert _resident_mb() - resident_mb < 30
 
 

@@ -1,20 +1,24 @@
 """The order of a hand-over to a device, on a stream that only records."""
 
+import gc
 import mmap
 import os
 import threading
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from loaders import LoaderError, usable_device
-from loaders.loader_process.ring import mapped
+from loaders.engines.buffers import BufferPool
+from loaders.loader_process.ring import Ring, RingLayout, mapped
 from loaders.transfer import (
     MAX_BATCHES_ON_DEVICE,
     CudaCopyStream,
@@ -222,6 +226,52 @@ def test_the_event_stands_behind_the_copies_and_before_the_training(
     assert cuda.events[3:] == ["training waits", *["memory is used on training"] * 2]
     copy.wait()
     assert cuda.events[6:] == ["the thread waits"]
+
+
+def _of_a_ring() -> np.ndarray:
+    return Ring(RingLayout(shapes=((2, 1024),), dtype="uint8", num_slots=2)).memory
+
+
+def _of_a_pool() -> np.ndarray:
+    made: list[np.ndarray] = []
+    (array,) = BufferPool(1, made.append).take([(2, 1 << 20)], "uint8")
+    assert array.base is made[0]  # what lies in the memory keeps all of it
+    return made[0]
+
+
+@pytest.mark.parametrize("make", [_of_a_ring, _of_a_pool])
+def test_memory_is_still_there_when_it_is_unpinned(
+    make: Callable[[], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy 2.5, which needs Python 3.12, tells an array's end after it has freed its memory."""
+    was_there: list[bool] = []
+
+    class Runtime:
+        def cudaHostRegister(self, address: int, num_bytes: int, flags: int) -> int:  # noqa: N802
+            return 0
+
+        def cudaHostUnregister(self, address: int) -> None:  # noqa: N802
+            was_there.append(_is_mapped(address))
+
+    monkeypatch.setattr(torch.cuda, "cudart", Runtime)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    memory = make()
+    address, part = memory.ctypes.data, memory[1024:].view("uint16")
+    pin(torch.device("cuda:0"), memory)
+    del memory
+    gc.collect()
+    assert was_there == []  # a part of it is in use
+    del part
+    assert was_there == [True]
+    assert not _is_mapped(address)
+
+
+def _is_mapped(address: int) -> bool:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        begin, _, end = line.partition(" ")[0].partition("-")
+        if int(begin, 16) <= address < int(end, 16):
+            return True
+    return False
 
 
 @pytest.mark.gpu

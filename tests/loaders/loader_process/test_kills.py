@@ -25,6 +25,7 @@ from shards.format.manifest import Manifest
 from tests.forks import FORKS
 from tests.loaders.first_code import run_first, run_in_both
 from tests.loaders.hand_over import Point
+from tests.loaders.shared_memory import shared_memory
 from tests.processes import ring_files, wait_until_dead
 
 _NUM_BATCHES, _NUM_KILLS = 600, 50
@@ -104,7 +105,7 @@ def test_after_50_kills_a_run_has_the_same_batches_and_weights(
         folder.mkdir()
     with _training(shards, expected) as (process, events):
         assert list(events)[-1] == _NUM_BATCHES
-    shared_memory = set(os.listdir("/dev/shm"))
+    before = shared_memory()
     for number in range(_NUM_KILLS):
         kind = _KINDS[number % len(_KINDS)]
         after = drawn.randint(1, 8)
@@ -120,7 +121,7 @@ def test_after_50_kills_a_run_has_the_same_batches_and_weights(
         is_child = kind.kills_child if isinstance(kind, Point) else kind == "loader process"
         assert process.exitcode == (1 if is_child else -signal.SIGKILL), kind
         wait_until_dead(loader)
-    assert set(os.listdir("/dev/shm")) <= shared_memory
+    assert shared_memory() <= before
     with _training(shards, found) as (process, events):
         list(events)
     assert process.exitcode == 0
@@ -172,5 +173,5 @@ def _held() -> tuple[set[str], int, dict[int, int], set[str]]:
         {thread.name for thread in threading.enumerate()},
         len(os.listdir("/proc/self/fd")),
         ring_files(),
-        set(os.listdir("/dev/shm")),
+        shared_memory(),
     )
