@@ -48,7 +48,7 @@ def teachers(
     """Print how often both teachers and their mixtures are right, and draw it.
 
     Labelled training videos are judged by probes that did not learn from them. Each WORK gets
-    teachers.json and four pictures, and its report gets a section.
+    teachers.json and five pictures, and its report gets a section.
     """
     found = api.inspect_all_teachers(
         work,

@@ -198,7 +198,8 @@ class Baselines(_Section):
         pseudo_label_weight: Weight of the loss on these labels.
         weak: Augmentation of FixMatch's weak view.
         strong: Augmentation of FixMatch's strong view.
-        consistency_weight: Mean Teacher's weight of sum_k (p - q)^2, after its ramp-up.
+        consistency_weight: Mean Teacher's weight of sum_k (p - q)^2, after its ramp-up. 10 is the
+            weight 100 of the released code, whose distance is a mean over 10 classes.
         rampup_share: The first part of the steps, as a share in [0, 1], in which Mean Teacher's
             weight rises.
         ema_decay: Decay of the running mean of the weights, for Mean Teacher (during the ramp-up)

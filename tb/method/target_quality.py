@@ -48,15 +48,14 @@ class ClassScores:
         name: The class.
         num_videos: Its videos that have a score, 1 or more.
         quantiles: The scores' minimum, quartiles (three) and maximum.
-        invariant_right: The share of them that the invariant teacher gets right.
-        distinctive_right: The share of them that the distinctive teacher gets right.
+        right: Rule of `TeacherWeights` -> the share of them whose label is the most probable class
+            of its mixture.
     """
 
     name: str
     num_videos: int
     quantiles: list[float]
-    invariant_right: float
-    distinctive_right: float
+    right: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +132,7 @@ def target_quality(
         classes=[
             scores_of_class
             for label, name in enumerate(classes)
-            if (
-                scores_of_class := _class_scores(
-                    name, own_scores, videos.labels == label, invariant, distinctive
-                )
-            )
+            if (scores_of_class := _class_scores(name, own_scores, videos.labels == label, right))
         ],
     )
 
@@ -172,11 +167,7 @@ def _score_bins(scores: np.ndarray, videos: JudgedVideos) -> list[ScoreBin]:
 
 
 def _class_scores(
-    name: str,
-    scores: np.ndarray,
-    inside: np.ndarray,
-    invariant: np.ndarray,
-    distinctive: np.ndarray,
+    name: str, scores: np.ndarray, inside: np.ndarray, right: dict[str, np.ndarray]
 ) -> ClassScores | None:
     inside = inside & ~np.isnan(scores)
     if not inside.any():
@@ -185,6 +176,5 @@ def _class_scores(
         name=name,
         num_videos=int(inside.sum()),
         quantiles=np.quantile(scores[inside], _QUANTILES).tolist(),
-        invariant_right=float(invariant[inside].mean()),
-        distinctive_right=float(distinctive[inside].mean()),
+        right={rule: float(each[inside].mean()) for rule, each in right.items()},
     )

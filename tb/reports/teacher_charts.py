@@ -35,6 +35,13 @@ RULE_NAMES = {
     EITHER: "either teacher",
 }
 """What is compared, for people, in the order of tables and charts."""
+CLASS_RULES = (
+    TeacherWeights.INVARIANT,
+    TeacherWeights.DISTINCTIVE,
+    TeacherWeights.SIMILARITY,
+    TeacherWeights.CALIBRATED,
+)
+"""What is compared by class."""
 Draw = Callable[[Axes, TargetQuality], None]
 
 
@@ -48,34 +55,33 @@ def caption(part: TargetQuality) -> str:
 
 def chart_pngs(inspection: TeacherInspection) -> dict[str, bytes]:
     """Name -> a PNG file, for every chart."""
-    found = {}
-    for name, (draw, height) in _charts(inspection).items():
-        file = io.BytesIO()
-        with matplotlib.rc_context(_STYLE):
-            figure = _figure(inspection, draw, height)
-            figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
-        found[name] = file.getvalue()
-    return found
+    with matplotlib.rc_context(_STYLE):
+        return {name: _png(figure) for name, figure in chart_figures(inspection).items()}
 
 
 def chart_svgs(inspection: TeacherInspection) -> dict[str, str]:
     """Name -> SVG text for a page, for every chart."""
-    found = {}
-    for name, (draw, height) in _charts(inspection).items():
-        with matplotlib.rc_context(_STYLE):
-            found[name] = figure_svg(_figure(inspection, draw, height))
-    return found
+    with matplotlib.rc_context(_STYLE):
+        return {name: figure_svg(figure) for name, figure in chart_figures(inspection).items()}
 
 
-def _charts(inspection: TeacherInspection) -> dict[str, tuple[Draw, float]]:
-    """Name -> how it is drawn, and its height in inches."""
+def chart_figures(inspection: TeacherInspection) -> dict[str, Figure]:
+    """Name -> the drawing, for every chart."""
     num_classes = max(len(part.classes) for part in inspection.parts)
-    return {
+    charts: dict[str, tuple[Draw, float]] = {  # how it is drawn, and its height in inches
         "right": (_draw_right, 3.1),
         "disagreements": (_draw_disagreements, 3.6),
         "reliability": (_draw_reliability, 4.6),
         "scores": (_draw_scores, 0.24 * num_classes + 1.2),
+        "classes": (_draw_classes, 0.36 * num_classes + 2.2),
     }
+    return {name: _figure(inspection, draw, height) for name, (draw, height) in charts.items()}
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _figure(inspection: TeacherInspection, draw: Draw, height: float) -> Figure:
@@ -178,3 +184,23 @@ def _draw_scores(axes: Axes, part: TargetQuality) -> None:
     axes.set_yticks(range(1, len(ordered) + 1), [each.name for each in ordered])
     axes.ticklabel_format(axis="x", useOffset=False)  # scores near 1 stay readable
     axes.set_xlabel("temporal similarity s: lowest, quarters, highest")
+
+
+def _draw_classes(axes: Axes, part: TargetQuality) -> None:
+    """How often the teachers and their mixtures are right in each class."""
+    places = np.arange(len(part.classes), 0, -1)  # the first class is at the top
+    marks = ((_INVARIANT, "o"), (_DISTINCTIVE, "s"), ("#718096", "^"), (_MIXTURE, "D"))
+    for place, (rule, (color, marker)) in enumerate(zip(CLASS_RULES, marks, strict=True)):
+        shares = [100 * each.right[rule] for each in part.classes]
+        # One below the other, so that equal shares do not hide each other.
+        heights = places + 0.27 - 0.18 * place
+        name = RULE_NAMES[rule]
+        axes.scatter(shares, heights, s=24, color=color, marker=marker, label=name)
+    axes.set_yticks(places, [each.name for each in part.classes])
+    axes.set_ylim(0.4, len(part.classes) + 2.4)  # room for the legend
+    axes.set_xlim(-3, 103)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("right, % of the class's videos")
+    axes.grid(axis="y", color="#edf2f7")
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, loc="upper left", ncols=2)

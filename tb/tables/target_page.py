@@ -6,7 +6,7 @@ from pathlib import Path
 from shards.errors import InputError
 from tb.method.target_quality import TargetQuality
 from tb.method.teacher_inspection import TeacherInspection
-from tb.reports.teacher_charts import RULE_NAMES, caption
+from tb.reports.teacher_charts import CLASS_RULES, RULE_NAMES, caption
 from tb.stage_kinds import Teacher, TeacherWeights
 from tb.tables.markdown import table_lines
 from tb.tables.statistics import Estimate, estimate
@@ -38,7 +38,9 @@ def target_page(found: Mapping[Path, TeacherInspection], command: str) -> str:
     )
     for each in parts:
         text += ["", f"By class, {each[0].part} videos:", ""]
-        text += table_lines(("class", *_TEACHERS.values()), _class_rows(each))
+        text += table_lines(
+            ("class", *(RULE_NAMES[rule] for rule in CLASS_RULES)), _class_rows(each)
+        )
     return "\n".join(text) + "\n"
 
 
@@ -84,11 +86,7 @@ def _class_rows(parts: Sequence[TargetQuality]) -> Iterable[list[str]]:
     names = dict.fromkeys(each.name for part in parts for each in part.classes)
     for name in names:
         own = [each for part in parts for each in part.classes if each.name == name]
-        yield [
-            name,
-            str(_percent([each.invariant_right for each in own])),
-            str(_percent([each.distinctive_right for each in own])),
-        ]
+        yield [name, *(str(_percent([each.right[rule] for each in own])) for rule in CLASS_RULES)]
 
 
 def _percent(values: Sequence[float]) -> Estimate:

@@ -14,7 +14,7 @@ from tb.config.sections import Config
 from tb.method.teacher_inspection import read_inspection
 from tests.tb.commands import complaint, next_words, run, tb
 
-CHARTS = ("disagreements", "reliability", "right", "scores")
+CHARTS = ("classes", "disagreements", "reliability", "right", "scores")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.load_config import load_config
 from tb.config.sections import Config
-from tb.method.baselines import FixMatchLoss, MeanTeacherLoss, baseline_stage
+from tb.method.baselines import FixMatchLoss, MeanTeacherLoss, PseudoLabelLoss, baseline_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.stage_kinds import BASELINES, StageKind
@@ -58,7 +58,10 @@ class Given(Classifier):
 
 
 def numbered_batches(labels: Tensor, num_unlabelled: int) -> tuple[Batch, Batch]:
-    """Labelled clips, then weak views, then strong views, numbered from 0 on."""
+    """Labelled clips, then weak views, then strong views, numbered from 0 on.
+
+    The view "clip" of an unlabelled video is its weak view.
+    """
     num_labelled = len(labels)
 
     def clips(first: int, number: int) -> Tensor:
@@ -69,6 +72,7 @@ def numbered_batches(labels: Tensor, num_unlabelled: int) -> tuple[Batch, Batch]
     )
     unlabelled = SimpleNamespace(
         views={
+            "clip": clips(num_labelled, num_unlabelled),
             "weak": clips(num_labelled, num_unlabelled),
             "strong": clips(num_labelled + num_unlabelled, num_unlabelled),
         },
@@ -85,6 +89,21 @@ def fixmatch_terms(
         model=Given(torch.cat([logits, guesses, answers])), settings=config.baselines
     )
     return loss.terms(*numbered_batches(labels, len(guesses)))
+
+
+def test_pseudo_labels_are_its_own_confident_answers() -> None:
+    """There are as many unlabelled clips as labelled ones, so every shape fits where they swap."""
+    generator = torch.Generator().manual_seed(0)
+    logits, guesses = torch.randn(2, 6, 5, generator=generator) * 2
+    labels = torch.tensor([0, 4, 2, 2, 1, 3])
+    config = load_config("demo", ["baselines.threshold=0.6", "baselines.pseudo_label_weight=0.5"])
+    loss = PseudoLabelLoss(model=Given(torch.cat([logits, guesses])), settings=config.baselines)
+    terms = loss.terms(*numbered_batches(labels, 6))
+    supervised, unsupervised = slow_with_guesses(logits, labels, guesses, guesses, 0.6)
+    assert 0 < terms["confident"].item() < 1
+    assert terms["L_sup"].item() == pytest.approx(supervised, abs=1e-5)
+    assert terms["L_unsup"].item() == pytest.approx(unsupervised, abs=1e-5)
+    assert terms["loss"].item() == pytest.approx(supervised + 0.5 * unsupervised, abs=1e-5)
 
 
 def test_mean_teacher_agrees_with_the_average_on_the_other_view() -> None:
@@ -168,6 +187,22 @@ def test_a_baseline_trains_and_is_a_classifier(
     assert path == tmp_path / kind / CHECKPOINT
     assert state["step"] == config.student.optim.steps
     assert state["classes"] == list(manifest.classes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_clips"),
+    [(StageKind.PSEUDO_LABEL, 4 + 4), (StageKind.FIXMATCH, 4 + 4 + 4), (StageKind.MEAN_TEACHER, 8)],
+)
+def test_batch_norm_sees_labelled_and_unlabelled_clips_together(
+    kind: StageKind, num_clips: int, manifest: Manifest, config: Config, tmp_path: Path
+) -> None:
+    stage = baseline_stage(kind, manifest, config, tmp_path)
+    norm = next(layer for layer in stage.model.modules() if isinstance(layer, nn.BatchNorm3d))
+    seen: list[tuple[int, bool]] = []
+    norm.register_forward_pre_hook(lambda _, given: seen.append((len(given[0]), norm.training)))
+    with pytest.raises(StoppedError):
+        train(stopping_at(stage, 2), tmp_path, config)
+    assert seen == [(num_clips, True)] * 2
 
 
 def test_fixmatch_sees_one_clip_twice_augmented_by_its_own_settings(

@@ -112,8 +112,14 @@ def test_classes_agree_with_a_slow_count(seed: int, num_videos: int, unscored: i
         assert each.num_videos == len(inside)
         assert (each.quantiles[0], each.quantiles[-1]) == (own[0], own[-1])
         assert each.quantiles[2] == pytest.approx(np.median(own))
-        assert each.invariant_right == pytest.approx(np.mean([right[x][0] for x in inside]))
-        assert each.distinctive_right == pytest.approx(np.mean([right[x][1] for x in inside]))
+        assert each.right["invariant"] == pytest.approx(np.mean([right[x][0] for x in inside]))
+        assert each.right["distinctive"] == pytest.approx(np.mean([right[x][1] for x in inside]))
+        mixed = [
+            scores[x] * videos.invariant[x] + (1 - scores[x]) * videos.distinctive[x]
+            for x in inside
+        ]
+        hits = [np.argmax(m) == videos.labels[x] for m, x in zip(mixed, inside, strict=True)]
+        assert each.right["similarity"] == pytest.approx(np.mean(hits))
     assert {each.name for each in found.classes} == {names[x] for x in known}
 
 

@@ -192,7 +192,7 @@ def test_the_page_shows_an_inspection_of_its_own_weights_only(
     shutil.copytree(finished, work)
     write_inspection(work, inspect_teachers(manifest, config, work, with_hidden_labels=True))
     page = write_report(manifest, config, work).read_text()
-    assert len(re.findall(r"<svg", page)) == 6
+    assert len(re.findall(r"<svg", page)) == 7
     assert "judged by labels that training does not" in page
     other = json.loads((work / INSPECTION).read_text())
     other["source"]["labelled"]["labelled"] = "those of another run"

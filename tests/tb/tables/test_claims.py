@@ -69,6 +69,32 @@ def test_each_rival_counts_and_all_together_are_corrected() -> None:
     assert together[0].verdict == "better"
 
 
+@pytest.mark.parametrize(
+    ("table", "one", "other"),
+    [
+        ("table1", "oracle", "no-teachers"),
+        ("table2", "calibrated-weights-scratch", "no-teachers-scratch"),
+        ("table2", "calibrated-weights-scratch", "distinctive-only-scratch"),
+        ("table2", "timebalance-scratch", "invariant-only-scratch"),
+    ],
+)
+def test_a_row_is_compared_with_the_student_without_a_part(
+    table: str, one: str, other: str
+) -> None:
+    right = {
+        (name, 10.0, seed): hits(10 * place + seed, share)
+        for place, (name, share) in enumerate(((one, 0.9), (other, 0.3)))
+        for seed in range(3)
+    }
+    (found,) = compare(TABLES[table], Hits(labels=LABELS, right=right), {})
+    titles = {row.name: row.title for row in TABLES[table]}
+    assert (found.row, found.rival) == (titles[one], titles[other])
+    assert found.difference.half is not None
+    assert found.difference.mean > 40
+    del right[other, 10.0, 0], right[other, 10.0, 1], right[other, 10.0, 2]
+    assert compare(TABLES[table], Hits(labels=LABELS, right=right), {}) == []
+
+
 def test_each_teacher_is_compared_on_its_kind_of_class() -> None:
     right = {
         (name, 10.0, seed): np.where(LABELS == 0, hits(seed, first), hits(seed, second))

@@ -71,6 +71,23 @@ def test_some_rows_run_only_if_they_are_named() -> None:
         assert len(unit.needs) >= 2
 
 
+@pytest.mark.parametrize(
+    ("name", "omega", "teachers"),
+    [
+        ("no-teachers-scratch", 0, TeacherWeights.CALIBRATED),  # the preset's; they do not count
+        ("invariant-only-scratch", 4, TeacherWeights.INVARIANT),
+        ("distinctive-only-scratch", 4, TeacherWeights.DISTINCTIVE),
+    ],
+)
+def test_a_student_from_scratch_without_a_part_runs_only_if_it_is_named(
+    name: str, omega: float, teachers: TeacherWeights
+) -> None:
+    wanted = Reproduction(table="table2")
+    assert name not in {cell.row.name for cell in wanted.grid().cells}
+    student = replace(wanted, rows=(name,)).grid().units[-1].config.student
+    assert (student.init, student.omega, student.teachers) == ("scratch", omega, teachers)
+
+
 def test_a_start_from_a_checkpoint_is_needed_too() -> None:
     rows = [TableRow(name="row", title="", overrides=("student.init=tclr",))]
     grid = make_grid(rows, {50.0: "demo"}, num_seeds=1, overrides=QUICK_GRID)
