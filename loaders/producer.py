@@ -33,6 +33,14 @@ class Producer(Protocol):
         """MiB that batches will take where their pixels are made, predicted."""
         ...
 
+    def check_running(self) -> None:
+        """Checks that the process that makes the batches still runs.
+
+        Raises:
+            LoaderError: It is dead.
+        """
+        ...
+
     def close(self) -> None:
         """Gives everything back. Generators that have not ended must not be used afterwards."""
         ...
@@ -62,6 +70,9 @@ class LocalProducer:
     def memory_mb(self) -> float:
         """See `Producer`."""
         return self.engine.memory_mb()
+
+    def check_running(self) -> None:
+        """See `Producer`; it is this process."""
 
     def close(self) -> None:
         """See `Producer`."""

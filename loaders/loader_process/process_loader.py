@@ -119,6 +119,15 @@ class ProcessLoader:
         slot_mb = self._layout.num_bytes / self._layout.num_slots / MB
         return self._engine_mb + (self._max_kept - 1) * slot_mb
 
+    def check_running(self) -> None:
+        """Checks that the loader process still runs.
+
+        Raises:
+            LoaderError: It is dead.
+        """
+        if self._process is not None and not self._process.is_running:
+            raise self._process.death()
+
     def close(self) -> None:
         """Closes it. Generators that have not ended must not be used afterwards."""
         process, self._process = self._process, None
@@ -173,9 +182,6 @@ class ProcessLoader:
             LoaderError: The loader process is dead, or the loader was closed.
             Exception: What was raised there.
         """
-        # A death is reported at once, even if finished batches wait, because steps may be slow.
-        if not process.is_running:
-            raise process.death()
         try:
             message = receive(connection)
         except (EOFError, OSError) as error:

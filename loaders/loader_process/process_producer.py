@@ -63,6 +63,10 @@ class ProcessProducer:
         """See `Producer`."""
         return self._loader.memory_mb()
 
+    def check_running(self) -> None:
+        """See `Producer`."""
+        self._loader.check_running()
+
     def close(self) -> None:
         """See `Producer`."""
         self._loader.close()
@@ -107,6 +111,10 @@ class DaliProducer:
     def memory_mb(self) -> float:
         """See `Producer`; on the device."""
         return self.engine.memory_mb()
+
+    def check_running(self) -> None:
+        """See `Producer`."""
+        self._loader.check_running()
 
     def close(self) -> None:
         """See `Producer`."""
