@@ -270,7 +270,7 @@ class Loader:
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None
     ) -> Profile:
         """Measures where the time goes; print it. `step` is what training does with a batch."""
-        return profile_stream(self.stream, num_batches, step)
+        return profile_stream(self.stream, num_batches, step, in_process=self.producer.in_process)
 
     def _run(self, rendered: Generator[Rendered]) -> Generator[Batch]:
         self._check_usable()
@@ -303,4 +303,5 @@ class Loader:
     def _check_usable(self) -> None:
         if not self._is_open:
             raise LoaderError("this loader is closed; open another one")
-        self.producer.check_running()
+        if (death := self.producer.death) is not None:
+            raise death

@@ -94,6 +94,13 @@ class ProcessLoader:
         """The number of the loader process; None once closed."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def death(self) -> LoaderError | None:
+        """How the loader process has ended; None while it runs, and once this loader is closed."""
+        if self._process is None or self._process.is_running:
+            return None
+        return self._process.death()
+
     def batches(
         self,
         epoch: int | None,
@@ -118,15 +125,6 @@ class ProcessLoader:
         # The engine's own prediction counts one batch that the consumer keeps.
         slot_mb = self._layout.num_bytes / self._layout.num_slots / MB
         return self._engine_mb + (self._max_kept - 1) * slot_mb
-
-    def check_running(self) -> None:
-        """Checks that the loader process still runs.
-
-        Raises:
-            LoaderError: It is dead.
-        """
-        if self._process is not None and not self._process.is_running:
-            raise self._process.death()
 
     def close(self) -> None:
         """Closes it. Generators that have not ended must not be used afterwards."""
