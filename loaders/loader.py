@@ -270,10 +270,10 @@ class Loader:
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None
     ) -> Profile:
         """Measures where the time goes; print it. `step` is what training does with a batch."""
-        return profile_stream(self.stream, num_batches, step)
+        return profile_stream(self.stream, num_batches, step, in_process=self.producer.in_process)
 
     def _run(self, rendered: Generator[Rendered]) -> Generator[Batch]:
-        self._check_open()
+        self._check_usable()
         assembler = Assembler(
             manifest=self.manifest,
             spec=self.spec,
@@ -284,17 +284,24 @@ class Loader:
             copies=self._copies,
             copies_views=self.choice.name != EngineName.DALI,
         )
-        return self._while_open(assembler.batches(rendered))
+        return self._while_usable(assembler.batches(rendered))
 
-    def _while_open(self, batches: Generator[Batch]) -> Generator[Batch]:
-        """Yields the batches; raises LoaderError at the next one once the loader is closed."""
+    def _while_usable(self, batches: Generator[Batch]) -> Generator[Batch]:
+        """Yields the batches; raises LoaderError at the next one once the loader is unusable.
+
+        It is unusable once it is closed, or once the process that makes the batches is dead.
+        Batches may then be finished, also on a GPU. They do not come first, because steps may be
+        slow.
+        """
         with closing(batches):
-            self._check_open()
+            self._check_usable()
             for batch in batches:
                 yield batch
                 del batch  # its memory is used again
-                self._check_open()
+                self._check_usable()
 
-    def _check_open(self) -> None:
+    def _check_usable(self) -> None:
         if not self._is_open:
             raise LoaderError("this loader is closed; open another one")
+        if (death := self.producer.death) is not None:
+            raise death

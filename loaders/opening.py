@@ -1,5 +1,6 @@
 """`open_loader` opens a shards folder as a `Loader`, and refuses unusable arguments."""
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -87,7 +88,9 @@ def open_loader(
         engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto".
             On a GPU that decodes these videos, "auto" is the faster of dali and fused. The speeds
             are measured once for each kind of views, and kept. Elsewhere "auto" is fused.
-        num_workers: Number of threads; one per usable core by default.
+        num_workers: Number of threads; one per usable core by default. If `world_size` is above 1,
+            the processes of a machine share its cores, and LOCAL_WORLD_SIZE, which torchrun sets,
+            says how many they are.
         in_process: Whether the threads run in this process. With False they run in the loader
             process, which all loaders of this process share. There they do not slow down the
             training. By default they run in this process if the device is the CPU, so that a short
@@ -124,7 +127,7 @@ def open_loader(
         cache=cache,
         dtype=dtype,
         device=usable_device(device),
-        num_workers=num_cpus() if num_workers is None else num_workers,
+        num_workers=_usual_workers(world_size) if num_workers is None else num_workers,
         in_process=in_process,
         lookahead_mb=lookahead_mb,
         max_kept_batches=max_kept_batches,
@@ -138,6 +141,22 @@ def open_loader(
         skip,
         choose_engine(engine, planner, dtype, making.device, making.num_workers, layout, measure),
     )
+
+
+def _usual_workers(world_size: int) -> int:
+    """One thread for each core that this process may use, or for each in its share of them.
+
+    A loader of one process has all cores: other processes may wait for this one.
+    """
+    if world_size == 1:
+        return num_cpus()
+    number = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if not number.isdecimal() or int(number) < 1:
+        raise InputError(
+            f"LOCAL_WORLD_SIZE is {number!r}, which is no number of processes: start with torchrun,"
+            " unset it, or give num_workers"
+        )
+    return max(1, num_cpus() // int(number))
 
 
 def _opened(

@@ -1,9 +1,10 @@
 """`Producer`: makes the pixels of a loader, in this process or in another one."""
 
 from collections.abc import Generator, Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from loaders.engines.engine import Engine, Rendered
+from loaders.faults import LoaderError
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
 from loaders.prefetch import Prefetcher
@@ -12,6 +13,11 @@ from shards.reader import ShardReader
 
 class Producer(Protocol):
     """Makes the batches of one planner. It owns all that this needs until it is closed."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the threads that read are in this process, and not in the loader process."""
+        ...
 
     @property
     def engine(self) -> Engine | None:
@@ -33,6 +39,11 @@ class Producer(Protocol):
         """MiB that batches will take where their pixels are made, predicted."""
         ...
 
+    @property
+    def death(self) -> LoaderError | None:
+        """How the loader process has ended; None if it runs, or if this process has the threads."""
+        ...
+
     def close(self) -> None:
         """Gives everything back. Generators that have not ended must not be used afterwards."""
         ...
@@ -44,6 +55,9 @@ class LocalProducer:
     Attributes:
         engine: Executes the plans.
     """
+
+    in_process: ClassVar[bool] = True
+    death: ClassVar[None] = None
 
     def __init__(self, planner: Planner, reader: ShardReader, engine: Engine) -> None:
         """Takes over the reader and the engine."""

@@ -16,10 +16,12 @@ from loaders.engines.engine import StageTimes
 _KEEPS_UP = 0.05
 # If a training keeps less than this share of its launches, the report says what to change.
 _IS_KEPT = 0.9
-_APART = (
-    "in_process=False (a run's machine.in_process) moves the loader to a process of its own, and "
-    "fewer workers leave it more of the cores"
-)
+_TAKES_LAUNCHES = {
+    True: "in_process=False (a run's machine.in_process) moves the loader to a process of its own, "
+    "and fewer workers leave the training more of the cores",
+    False: "fewer workers leave the training more of the cores, and in larger batches it receives "
+    "fewer of them",
+}
 _LAUNCHES_S = 0.3  # seconds for which launches are counted
 _ADVICE = {
     "consumer-bound": "the loader keeps up: only a faster step gains anything",
@@ -45,6 +47,7 @@ class Profile:
         trainer_kept: The small operations per second that a thread of this process launches beside
             the loader at full speed, divided by those that it launches alone. More than 1 is noise.
             The lost share slows down each step of a training, even if no step waits for a batch.
+        in_process: Whether the loader's threads are in this process, as in `open_loader`.
     """
 
     num_videos: int
@@ -52,6 +55,7 @@ class Profile:
     wait_s: float
     stages: StageTimes
     trainer_kept: float = 1.0
+    in_process: bool = True
 
     @property
     def videos_per_s(self) -> float:
@@ -85,7 +89,7 @@ class Profile:
             f"waited {self.wait_s / self.wall_s:.0%} of the time\n"
             f"{self.verdict}: {self.advice}\n"
             f"a training beside it keeps {min(self.trainer_kept, 1):.0%} of its launches"
-            f"{'' if self.trainer_kept > _IS_KEPT else ': ' + _APART}"
+            f"{'' if self.trainer_kept > _IS_KEPT else ': ' + _TAKES_LAUNCHES[self.in_process]}"
         )
 
 
@@ -116,12 +120,18 @@ def profile_stream(
     stream: Callable[[], Generator[Batch]],
     num_batches: int,
     step: Callable[[Batch], object] | None = None,
+    *,
+    in_process: bool,
 ) -> Profile:
-    """`profile_batches` of an endless stream, and what the loader costs a training beside it."""
+    """`profile_batches` of an endless stream, and what the loader costs a training beside it.
+
+    `in_process` is as in `Profile`.
+    """
     alone = _launches_per_s()
     with closing(stream()) as batches:
         profile = profile_batches(batches, num_batches, step)
-        return replace(profile, trainer_kept=_launches_per_s_beside(batches) / alone)
+        kept = _launches_per_s_beside(batches) / alone
+        return replace(profile, trainer_kept=kept, in_process=in_process)
 
 
 def _launches_per_s() -> float:

@@ -1,4 +1,4 @@
-"""YUV to RGB: the matrices, and the tags of a frame that choose among them.
+"""YUV to RGB: the matrices, the tags of a frame that choose among them, and FFmpeg's conversion.
 
 Source: ITU-R BT.601 and BT.709.
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 
 def _difference_to_rgb(red: float, blue: float) -> np.ndarray:
@@ -26,6 +26,13 @@ def _difference_to_rgb(red: float, blue: float) -> np.ndarray:
 _BT601, _BT709 = _difference_to_rgb(0.299, 0.114), _difference_to_rgb(0.2126, 0.0722)
 # Corrects the RGB of a BT.709 picture that was converted as if it were BT.601.
 BT601_TO_BT709 = (_BT709 @ np.linalg.inv(_BT601)).astype(np.float32)
+# FFmpeg's default RGB conversion is fast and off by a level on average. These flags make it round
+# correctly and interpolate chroma.
+_EXACT = (
+    int(Interpolation.BILINEAR)
+    | int(Interpolation.ACCURATE_RND)
+    | int(Interpolation.FULL_CHR_H_INT)
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +60,18 @@ def frame_color(frame: VideoFrame) -> FrameColor:
     """
     is_full = frame.format.name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
     return _COLORS[int(frame.colorspace) == Colorspace.ITU709, is_full]
+
+
+def frame_to_rgb(frame: VideoFrame) -> np.ndarray:
+    """(H, W, 3) uint8 RGB from FFmpeg's scaler, with the frame's matrix and range."""
+    color = frame_color(frame)
+    return frame.reformat(
+        format="rgb24",
+        src_colorspace=color.matrix,
+        src_color_range=color.range,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=_EXACT,
+    ).to_ndarray()
 
 
 def _frame_color(is_bt709: bool, is_full: bool) -> FrameColor:

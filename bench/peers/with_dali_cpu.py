@@ -8,8 +8,8 @@ import torch
 
 from bench.peers import Render
 from loaders.decode import decoded_frames
-from loaders.engines.reference import frame_to_rgb
 from loaders.plan.draw import Plan
+from loaders.yuv import frame_to_rgb
 
 
 def load() -> Render:

@@ -10,22 +10,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation
 from torchvision.transforms.v2 import functional
 
 from loaders.decode import Footage, decoded_frames
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
-from loaders.yuv import frame_color
-
-# FFmpeg's default RGB conversion is fast and off by a level on average. These flags make it round
-# correctly and interpolate chroma.
-_EXACT = (
-    int(Interpolation.BILINEAR)
-    | int(Interpolation.ACCURATE_RND)
-    | int(Interpolation.FULL_CHR_H_INT)
-)
+from loaders.yuv import frame_color, frame_to_rgb
 
 
 def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> float:
@@ -65,18 +56,6 @@ def _render(
             clip = (clip * 255).round()
         view[...] = clip.permute(0, 2, 3, 1).numpy()
     return time.perf_counter() - began_s
-
-
-def frame_to_rgb(frame: VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB from FFmpeg's scaler, with the frame's matrix and range."""
-    color = frame_color(frame)
-    return frame.reformat(
-        format="rgb24",
-        src_colorspace=color.matrix,
-        src_color_range=color.range,
-        dst_color_range=ColorRange.JPEG,
-        interpolation=_EXACT,
-    ).to_ndarray()
 
 
 def centred_frame_to_rgb(frame: VideoFrame) -> np.ndarray:

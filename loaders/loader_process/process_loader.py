@@ -94,6 +94,13 @@ class ProcessLoader:
         """The number of the loader process; None once closed."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def death(self) -> LoaderError | None:
+        """How the loader process has ended; None while it runs, and once this loader is closed."""
+        if self._process is None or self._process.is_running:
+            return None
+        return self._process.death()
+
     def batches(
         self,
         epoch: int | None,
@@ -173,9 +180,6 @@ class ProcessLoader:
             LoaderError: The loader process is dead, or the loader was closed.
             Exception: What was raised there.
         """
-        # A death is reported at once, even if finished batches wait, because steps may be slow.
-        if not process.is_running:
-            raise process.death()
         try:
             message = receive(connection)
         except (EOFError, OSError) as error:

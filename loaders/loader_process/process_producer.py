@@ -10,6 +10,7 @@ from loaders.engines.dali.reading import max_sample_bytes
 from loaders.engines.dali.samples import PackedBatch, SampleBatch
 from loaders.engines.engine import Rendered
 from loaders.engines.threads import view_shapes
+from loaders.faults import LoaderError
 from loaders.loader_process.messages import Made, ReadVideos, RenderVideos, video_error
 from loaders.loader_process.process_loader import ProcessLoader
 from loaders.plan.planner import Planner
@@ -23,6 +24,7 @@ class ProcessProducer:
     """Makes batches in the loader process; see `Producer`."""
 
     engine: ClassVar[None] = None
+    in_process: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -63,6 +65,11 @@ class ProcessProducer:
         """See `Producer`."""
         return self._loader.memory_mb()
 
+    @property
+    def death(self) -> LoaderError | None:
+        """See `Producer`."""
+        return self._loader.death
+
     def close(self) -> None:
         """See `Producer`."""
         self._loader.close()
@@ -70,6 +77,8 @@ class ProcessProducer:
 
 class DaliProducer:
     """Makes batches with DALI here, of videos that the loader process reads; see `Producer`."""
+
+    in_process: ClassVar[bool] = False
 
     def __init__(
         self, planner: Planner, engine: "DaliEngine", *, cache: bool, num_workers: int
@@ -107,6 +116,11 @@ class DaliProducer:
     def memory_mb(self) -> float:
         """See `Producer`; on the device."""
         return self.engine.memory_mb()
+
+    @property
+    def death(self) -> LoaderError | None:
+        """See `Producer`."""
+        return self._loader.death
 
     def close(self) -> None:
         """See `Producer`."""

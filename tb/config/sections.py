@@ -249,7 +249,8 @@ class Machine(_Section):
             leaves such videos out of every loss, and lists them in WORK/STAGE/bad.jsonl.
         max_bad_share: With "skip": training ends when more than this share of the videos that a
             process takes in an epoch is bad, in [0, 1].
-        num_workers: The loader's threads. Null: one for each core.
+        num_workers: The loader's threads. Null: one for each core; the processes that torchrun
+            starts on one machine share its cores.
         in_process: Whether the loader's threads run in the process that trains. False: they run in
             a loader process, where they do not slow down the training. Null: in a loader process
             when training, and otherwise as in `open_loader`.

@@ -46,7 +46,7 @@ def evaluation_loader(
         engine=config.machine.engine,
         layout=config.machine.dali_views,
         device=world.device(config.machine.device),
-        num_workers=world.num_workers(config.machine.num_workers),
+        num_workers=config.machine.num_workers,
         in_process=config.machine.in_process,
         lookahead_mb=config.machine.lookahead_mb,
         rank=world.rank,

@@ -170,7 +170,7 @@ def open_stream(stream: Stream, manifest: Manifest, config: Config, optim: Optim
         cache=machine.cache,
         rank=world.rank,
         world_size=world.size,
-        num_workers=world.num_workers(machine.num_workers),
+        num_workers=machine.num_workers,
         in_process=_in_process(config),
         lookahead_mb=machine.lookahead_mb,
         max_kept_batches=machine.max_kept_batches,

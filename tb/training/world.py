@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shards.cpus import num_cpus
 from shards.errors import InputError
 
 
@@ -16,13 +15,11 @@ class World:
         rank: Its number, from 0.
         size: How many processes there are.
         local_rank: Its number among the processes of its machine.
-        local_size: How many processes share the cores that it may use.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    local_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -38,12 +35,6 @@ class World:
             return f"cuda:{self.local_rank % num_gpus}"
         return name
 
-    def num_workers(self, number: int | None) -> int | None:
-        """`machine.num_workers`; if that is None, the process's part of the cores it shares."""
-        if number is None and self.local_size > 1:
-            return max(1, num_cpus() // self.local_size)
-        return number
-
 
 def world_from(environ: Mapping[str, str]) -> World:
     """The world that torchrun (first) or srun describes; one process where neither does.
@@ -55,10 +46,9 @@ def world_from(environ: Mapping[str, str]) -> World:
         if "WORLD_SIZE" in environ:
             rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
             local_rank = int(environ.get("LOCAL_RANK", rank))
-            local_size = int(environ.get("LOCAL_WORLD_SIZE", 1))
         elif int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             rank, size = int(environ["SLURM_PROCID"]), int(environ["SLURM_STEP_NUM_TASKS"])
-            local_rank, local_size = int(environ["SLURM_LOCALID"]), 1  # its cores are its own
+            local_rank = int(environ["SLURM_LOCALID"])
         else:
             return World()
     except (KeyError, ValueError) as error:
@@ -66,7 +56,7 @@ def world_from(environ: Mapping[str, str]) -> World:
             f"the environment describes several processes, but {error} is missing or wrong; start "
             "with `torchrun --nproc-per-node N -m tb.cli ...` or srun"
         ) from None
-    return World(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
+    return World(rank=rank, size=size, local_rank=local_rank)
 
 
 def meeting_point(environ: Mapping[str, str]) -> tuple[str, str]:

@@ -1,6 +1,9 @@
 """What a loader copies to a device, and when, on a stream that only records."""
 
+import os
+import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from loaders import Batch, Loader, open_loader, placement
+from loaders import Batch, Loader, LoaderError, open_loader, placement
 from loaders.engines.choice import dali_is_installed
 from loaders.engines.engine import EngineName
+from loaders.loader_process.process import LoaderProcess
 from loaders.placement import Making
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
+from tests.processes import wait_until_idle
 
 DALI = pytest.param(
     "dali", marks=pytest.mark.skipif(not dali_is_installed(), reason="DALI is not installed")
@@ -49,10 +54,17 @@ class RecordedCopy:
         return self.tensors
 
 
-def _opened(shards: Manifest, spec: ViewSpec, engine: str, stream: RecordingStream) -> Loader:
+def _opened(
+    shards: Manifest,
+    spec: ViewSpec,
+    engine: str,
+    stream: RecordingStream,
+    *,
+    in_process: bool = True,
+) -> Loader:
     """A loader that copies to the CPU, as others copy to a GPU."""
     options: dict[str, Any] = {"batch_size": 4, "device": "cpu", "num_workers": 1}
-    loader = open_loader(shards, spec, engine=engine, **options)
+    loader = open_loader(shards, spec, engine=engine, in_process=in_process, **options)
     return Loader(
         planner=loader.planner,
         producer=loader.producer,
@@ -113,6 +125,24 @@ def test_copied_batches_are_the_same(
         pairs = list(zip(copying.batches(0), plain.batches(0), strict=True))
     assert all(_same(*pair) for pair in pairs)
     assert not pairs[-1][0].valid.all()  # padding
+
+
+@pytest.mark.parametrize("engine", ["fused", "reference", DALI])
+def test_no_batch_comes_after_the_death_of_the_loader_process(
+    numbered_shards: Manifest, tiny_views: ViewSpec, engine: str, new_process: LoaderProcess
+) -> None:
+    """Not even one that has been copied already, because a step may take long."""
+    stream, pid = RecordingStream(), new_process.pid
+    with _opened(numbered_shards, tiny_views, engine, stream, in_process=False) as loader:
+        batches = loader.stream()
+        next(batches)
+        while engine != "dali" and stream.num_copies < 3:  # two wait behind the first one
+            time.sleep(0.01)
+        wait_until_idle(pid)
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(LoaderError, match=rf"\({pid}\) was killed by SIGKILL"):
+            next(batches)
 
 
 @pytest.mark.usefixtures("kept_process")

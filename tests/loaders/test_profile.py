@@ -21,6 +21,7 @@ from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 from tests.loaders.first_code import run_first
+from tests.loaders.test_handover import DALI
 
 _SLOW_S = 0.05
 _HERE: dict[str, Any] = {"batch_size": 1, "num_workers": 1, "in_process": True}
@@ -168,10 +169,74 @@ def test_the_launches_beside_the_loader_are_compared_with_those_alone(
         assert loader.profile(num_batches=1).trainer_kept == 0.62
 
 
+@pytest.mark.parametrize("in_process", [True, False], ids=["threads here", "loader process"])
 @pytest.mark.parametrize(
     ("kept", "said", "advised"), [(1.0, "100%", False), (1.3, "100%", False), (0.62, "62%", True)]
 )
-def test_what_the_loader_costs_a_training_is_said(kept: float, said: str, advised: bool) -> None:
-    profile = Profile(num_videos=8, wall_s=4.0, wait_s=0.1, stages=StageTimes(), trainer_kept=kept)
+def test_what_the_loader_costs_a_training_is_said(
+    kept: float, said: str, advised: bool, in_process: bool
+) -> None:
+    """A loader that has a process of its own cannot move to one."""
+    profile = Profile(
+        num_videos=8,
+        wall_s=4.0,
+        wait_s=0.1,
+        stages=StageTimes(),
+        trainer_kept=kept,
+        in_process=in_process,
+    )
     assert f"keeps {said} of its launches" in str(profile)
-    assert ("in_process=False" in str(profile)) == advised
+    assert ("fewer workers" in str(profile)) == advised
+    assert ("in_process=False" in str(profile)) == (advised and in_process)
+
+
+@pytest.mark.parametrize("options", [_HERE, _BESIDE], ids=["threads here", "loader process"])
+@pytest.mark.parametrize("engine", ["fused", DALI])
+def test_a_profile_knows_where_the_threads_are(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    engine: str,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(profile, "_launches_per_s", lambda: 1.0)
+    options = options | {"engine": engine, "device": "cpu"}
+    with open_loader(numbered_shards, tiny_views, **options) as loader:
+        assert loader.profile(num_batches=1).in_process == options["in_process"]
+
+
+_SLOWER = """
+import time
+from loaders.engines.dali import reading
+from loaders.engines.fused import render
+from shards.reader import ShardReader
+
+def slow(function):
+    def slower(*arguments):
+        time.sleep({seconds})
+        return function(*arguments)
+    return slower
+
+ShardReader.read_frames = slow(ShardReader.read_frames)
+reading.rgb_pictures = slow(reading.rgb_pictures)
+slow_video = slow(slow(render.render_video))
+render.render_video = lambda *arguments: slow_video(*arguments) + {seconds}
+"""
+
+
+@pytest.mark.parametrize("engine", ["fused", DALI])
+def test_the_times_of_the_loader_process_come_with_the_batch(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    engine: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_first(_SLOWER.format(seconds=_SLOW_S), tmp_path, monkeypatch)
+    options = _BESIDE | {"engine": engine, "device": "cpu", "batch_size": 2}
+    with open_loader(numbered_shards, tiny_views, **options) as loader:
+        times = next(iter(loader)).times
+    assert times.read_s >= 2 * _SLOW_S
+    assert times.decode_s >= 2 * _SLOW_S
+    if engine == "fused":  # DALI augments in this process
+        assert times.augment_s >= 2 * _SLOW_S

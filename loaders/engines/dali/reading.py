@@ -1,6 +1,6 @@
 """Reads the videos of DALI's batches in threads, in this process or in the loader process.
 
-It imports neither DALI nor torch, unless PyAV decodes for DALI, because both are slow to import.
+It imports neither DALI nor torch, because both are slow to import.
 """
 
 import time
@@ -19,6 +19,7 @@ from loaders.engines.engine import StageTimes
 from loaders.engines.threads import TakeViews, end_jobs
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
+from loaders.yuv import frame_to_rgb
 from shards.format.manifest import Manifest
 from shards.format.packet_index import Window
 from shards.reader import ShardReader
@@ -132,8 +133,6 @@ class PackingReader:
 
 def rgb_pictures(frames: Iterable[VideoFrame]) -> np.ndarray:
     """(T, H, W, 3) uint8, what DALI gets where it does not decode."""
-    from loaders.engines.reference import frame_to_rgb  # it imports torch
-
     return np.stack([frame_to_rgb(frame) for frame in frames])
 
 

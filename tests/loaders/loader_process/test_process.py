@@ -19,10 +19,11 @@ import torch
 from loaders import Batch, Loader, LoaderError, ViewSpec, open_loader
 from loaders.loader_process.messages import RenderVideos
 from loaders.loader_process.process import LoaderProcess, shared_process
-from loaders.loader_process.process_producer import ProcessProducer
+from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
 from loaders.plan.stage_views import pretrain
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tests.loaders.test_handover import DALI
 from tests.paired import paired
 from tests.processes import is_alive, is_in_ring, wait_until_dead, wait_until_idle
 
@@ -32,7 +33,7 @@ def _open(manifest: Manifest, views: ViewSpec | str, **options: Any) -> Loader:
 
 
 def _pid(loader: Loader) -> int:
-    assert isinstance(loader.producer, ProcessProducer)
+    assert isinstance(loader.producer, ProcessProducer | DaliProducer)
     pid = loader.producer.pid
     assert pid is not None
     return pid
@@ -123,11 +124,15 @@ def test_loaders_share_one_process(numbered_shards: Manifest, tiny_views: ViewSp
             assert (ours.views.keys(), theirs.views.keys()) == ({"long", "short"}, {"clip"})
 
 
+@pytest.mark.parametrize("engine", ["fused", DALI])
 def test_the_process_does_without_torch(
-    numbered_shards: Manifest, tiny_views: ViewSpec, new_process: LoaderProcess
+    numbered_shards: Manifest, tiny_views: ViewSpec, engine: str, new_process: LoaderProcess
 ) -> None:
-    with _open(numbered_shards, tiny_views) as loader:
+    """PyAV decodes h264 for DALI on the CPU, in the loader process."""
+    assert set(numbered_shards.codecs) == {"h264"}
+    with _open(numbered_shards, tiny_views, engine=engine, device="cpu") as loader:
         next(iter(loader))
+        assert _pid(loader) == new_process.pid
         assert "libtorch" not in Path(f"/proc/{new_process.pid}/maps").read_text()
 
 

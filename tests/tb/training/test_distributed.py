@@ -122,10 +122,10 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 def test_torchrun_goes_before_slurm_and_neither_is_one_process() -> None:
     slurm = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1"}
-    torchrun = {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    torchrun = {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "0"}
     assert world_from({}) == World(rank=0, size=1, local_rank=0)
     assert world_from(slurm) == World(rank=5, size=8, local_rank=1)
-    assert world_from({**slurm, **torchrun}) == World(rank=2, size=4, local_rank=0, local_size=2)
+    assert world_from({**slurm, **torchrun}) == World(rank=2, size=4, local_rank=0)
     # A batch script's own step, and `srun` with one task.
     assert world_from({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}).size == 1
     with pytest.raises(InputError, match="'RANK' is missing or wrong; start with"):
@@ -140,13 +140,6 @@ def test_slurm_s_first_host_is_where_processes_meet(hosts: str, first: str) -> N
     environ = {"SLURM_STEP_NODELIST": hosts, "SLURM_JOB_ID": "123456", "SLURM_STEP_ID": "2"}
     assert meeting_point(environ) == (first, "23458")
     assert meeting_point({**environ, "MASTER_ADDR": "here", "MASTER_PORT": "1"}) == ("here", "1")
-
-
-def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tb.training.world.num_cpus", lambda: 16)
-    world = World(rank=0, size=16, local_rank=0, local_size=8)
-    assert [world.num_workers(number) for number in (None, 3)] == [2, 3]
-    assert World().num_workers(None) is None
 
 
 def test_without_a_meeting_point_nobody_waits() -> None:
