@@ -80,7 +80,9 @@ def slow(*values: object) -> list[object]:
 
 
 @pytest.mark.parametrize("cache", [True, *slow(False)])
-@pytest.mark.parametrize("failure", ["500", "half", *slow("503", "closed", "silent", "stalled", "slow")])
+@pytest.mark.parametrize(
+    "failure", ["500", "half", *slow("503", "closed", "silent", "stalled", "slow")]
+)
 def test_a_server_that_fails_for_a_while_changes_nothing(
     proxy: FailingProxy,
     undisturbed: str,
