@@ -11,28 +11,37 @@ from typing import ParamSpec, TypeVar
 
 from shards.errors import InputError
 from shards.files.addresses import check_local
-from shards.files.machine_errors import is_full
+from shards.files.machine_errors import is_full, is_refusal
 from shards.files.publish import publish_bytes
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def full_disk_named(function: Callable[P, R]) -> Callable[P, R]:
-    """A decorator: a full disk becomes an InputError that names the function's argument `out`."""
+def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
+    """A decorator: the function's `out` is named if its disk is full, or if it is read-only.
+
+    Errors about other files stay as they are.
+    """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except OSError as error:
-            if not is_full(error):
-                raise
             out = signature(function).bind(*args, **kwargs).arguments["out"]
-            raise InputError(
-                f"{out}: {error.strerror}; free some space, then run the same command"
-                " again, which goes on from what is there"
-            ) from error
+            path = str(error.filename or out)
+            if is_full(error):
+                raise InputError(
+                    f"{out}: {error.strerror}; free some space, then run the same command"
+                    " again, which goes on from what is there"
+                ) from error
+            if is_refusal(error) and Path(path).absolute().is_relative_to(Path(out).absolute()):
+                raise InputError(
+                    f"{path}: {error.strerror}; make {out} readable and writable, or use a copy of"
+                    " it"
+                ) from error
+            raise
 
     return call
 

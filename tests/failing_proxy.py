@@ -14,18 +14,21 @@ _PAUSE_S = 0.02
 
 
 class FailingProxy:
-    """Fails at each request of a shard, as long as there are `failures`.
+    """Fails at each request of a file, as long as there are `failures`.
 
     A failure is "500" or "503" (such an answer), "closed" or "silent" (none), "half" (half of the
-    body) or "slow" (a body in many small parts).
+    body, and the connection is closed), "stalled" (half of the body, and the connection stays open)
+    or "slow" (a body in many small parts).
 
     Attributes:
         address: Its URL.
+        file: How the name of the file ends; at first it is any shard.
         failures: Those of the next requests.
         failed: How often each happened.
     """
 
     def __init__(self, server: str) -> None:
+        self.file = ".tar"
         self.failures: deque[str] = deque()
         self.failed: Counter[str] = Counter()
         self.stopping = threading.Event()
@@ -47,7 +50,8 @@ class FailingProxy:
         self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
 
     def _next_failure(self, request: BaseHTTPRequestHandler) -> str:
-        if request.command != "GET" or ".tar" not in request.path:
+        path = urlsplit(request.path).path
+        if request.command != "GET" or not path.endswith(self.file):
             return ""
         with suppress(IndexError):
             failure = self.failures.popleft()
@@ -84,8 +88,11 @@ class FailingProxy:
             if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
                 request.send_header(name, value)
         request.end_headers()
-        if failure == "half":
+        if failure in ("half", "stalled"):
             request.wfile.write(body[: len(body) // 2])
+            if failure == "stalled":
+                request.wfile.flush()
+                self.stopping.wait()
         elif failure == "slow":
             for part in range(_SLOW_PARTS):
                 ends = [len(body) * i // _SLOW_PARTS for i in (part, part + 1)]

@@ -17,6 +17,7 @@ _SHORTAGES = {
     errno.ENOMEM: "free some memory, or use fewer workers",
     errno.ENOSPC: _ROOM,
 }
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What the process itself lacks. Errors about space are not here, because a server may send them.
 _OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -48,6 +49,11 @@ def is_shortage(error: OSError) -> bool:
 def is_full(error: OSError) -> bool:
     """Whether a disk is full, or a limit for files is reached."""
     return _SHORTAGES.get(error.errno or 0) == _ROOM
+
+
+def is_refusal(error: OSError) -> bool:
+    """Whether a permission is missing, or a disk is read-only."""
+    return error.errno in _REFUSALS
 
 
 @contextmanager

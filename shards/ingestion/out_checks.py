@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.addresses import local_path, without_digest
+from shards.files.machine_errors import is_refusal
 from shards.sources.source import Dataset
 
 
@@ -45,7 +46,7 @@ def disk_errors(out: str) -> Iterator[None]:
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "free some space and run again; finished shards are kept"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        elif is_refusal(error):
             advice = "choose an --out that you may write to"
         else:
             advice = (

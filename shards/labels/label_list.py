@@ -18,6 +18,7 @@ import numpy as np
 from shards.counted import counted
 from shards.errors import InputError, printable
 from shards.files.names import VIDEO_EXTENSIONS
+from shards.files.text_file import read_text
 from shards.format.manifest import Manifest
 
 _NUM_EXAMPLES = 3
@@ -136,15 +137,10 @@ def examples(entries: Sequence[str]) -> str:
 
 
 def _entries(path: Path) -> list[str]:
-    try:
-        entries = _entries_of(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise InputError(
-            f"{path}: {reason}; a list has one line NAME [[frames] label] per video"
-        ) from error
+    advice = "a list has one line NAME [[frames] label] per video"
+    entries = _entries_of(read_text(path, advice))
     if not entries:
-        raise InputError(f"{path}: is empty; a list has one line NAME [[frames] label] per video")
+        raise InputError(f"{path}: is empty; {advice}")
     return entries
 
 

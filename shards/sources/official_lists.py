@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.text_file import read_text
 from shards.sources.class_folders import LinkRule, class_folders, find_videos
 from shards.sources.recognise import recognise
 from shards.sources.source import VideoOnDisk
@@ -50,11 +51,7 @@ def list_lines(path: Path) -> list[str]:
     Raises:
         InputError: The list cannot be read.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise InputError(f"{path}: {reason}; the annotations are the unpacked lists") from error
+    lines = read_text(path, "the annotations are the unpacked lists").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -3,10 +3,12 @@
 import csv
 import os
 from collections.abc import Iterable, Sequence
+from io import StringIO
 from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.names import relative_name, valid_unicode
+from shards.files.text_file import read_text
 from shards.format.video import SplitName
 from shards.sources.segment import Segment, segment_of
 from shards.sources.source import Dataset, VideoOnDisk, build, check_class_sizes
@@ -97,25 +99,22 @@ def csv_rows(path: Path, needed_columns: Sequence[str]) -> Iterable[tuple[int, d
     Raises:
         InputError: The file cannot be read, or lacks such a column or value.
     """
+    kind = f"such a table is a CSV file in UTF-8 with the columns {','.join(needed_columns)}"
+    reader = csv.DictReader(StringIO(read_text(path, kind), newline=""))
     try:
-        # utf-8-sig: spreadsheets put a byte-order mark in front of the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip() for name in reader.fieldnames or []]
+        columns = [name.strip() for name in reader.fieldnames or []]
+        for needed in needed_columns:
+            if needed not in columns:
+                raise InputError(
+                    f"{path}, line 1: no column {needed!r} (found: {', '.join(columns)});"
+                    f" the first line must name the columns {','.join(needed_columns)}"
+                )
+        reader.fieldnames = columns
+        for row in reader:
+            values = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
             for needed in needed_columns:
-                if needed not in columns:
-                    raise InputError(
-                        f"{path}, line 1: no column {needed!r} (found: {', '.join(columns)});"
-                        f" the first line must name the columns {','.join(needed_columns)}"
-                    )
-            reader.fieldnames = columns
-            for row in reader:
-                values = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
-                for needed in needed_columns:
-                    if not values[needed]:
-                        raise InputError(f"{path}, line {reader.line_num}: {needed} is empty")
-                yield reader.line_num, values
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a UTF-8 CSV file ({error}); save it as one") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; make it readable") from error
+                if not values[needed]:
+                    raise InputError(f"{path}, line {reader.line_num}: {needed} is empty")
+            yield reader.line_num, values
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV file ({error}); {kind}") from error

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
-from tb.named_paths import full_disk_named
+from tb.named_paths import disk_errors_named
 
 if TYPE_CHECKING:
     from shards.format.manifest import Manifest
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tb.tables.reproduce import Reproduction
 
 
-@full_disk_named
+@disk_errors_named
 def run_demo(out: Path | str, *, size: str = "small", seed: int = 0) -> "Tree":
     """`tb demo`: made-up videos through the whole method; returns the content of OUT/result.json.
 
@@ -26,7 +26,7 @@ def run_demo(out: Path | str, *, size: str = "small", seed: int = 0) -> "Tree":
     return demo.run_demo(Path(out), size=size, seed=seed)
 
 
-@full_disk_named
+@disk_errors_named
 def reproduce(
     wanted: "Reproduction", *, out: Path | str, shards: Path | str | None = None, jobs: int = 1
 ) -> Path:

@@ -10,7 +10,7 @@ from shards.files.publish import publish_bytes
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb.api.settings import open_work
 from tb.evaluation.probe_defaults import DEFAULT_K, DEFAULT_L2, DEFAULT_TEMPERATURE
-from tb.named_paths import full_disk_named
+from tb.named_paths import disk_errors_named
 
 if TYPE_CHECKING:
     from loaders.plan.views import ViewSpec
@@ -140,7 +140,7 @@ def advise(
     )
 
 
-@full_disk_named
+@disk_errors_named
 def train(
     stage: "str | type[OwnLoss]",
     *,
@@ -216,7 +216,7 @@ def _named(
     return stage if isinstance(stage, str) else registered_method_name(stage), settings
 
 
-@full_disk_named
+@disk_errors_named
 def evaluate(
     stage: str,
     *,
@@ -242,7 +242,7 @@ def evaluate(
     return evaluate_stage(stage, manifest, config, work, peek=peek_test)
 
 
-@full_disk_named
+@disk_errors_named
 def knn_probe(
     stage: str,
     *,
@@ -271,7 +271,7 @@ def knn_probe(
     )
 
 
-@full_disk_named
+@disk_errors_named
 def linear_probe(
     stage: str,
     *,
@@ -292,7 +292,7 @@ def linear_probe(
     )
 
 
-@full_disk_named
+@disk_errors_named
 def retrieve(
     stage: str,
     *,
@@ -309,7 +309,7 @@ def retrieve(
     return probes.retrieve(stage, manifest, config, work, peek=peek_test)
 
 
-@full_disk_named
+@disk_errors_named
 def inspect_teachers(
     *,
     shards: Path | str,
@@ -345,7 +345,7 @@ def inspect_teachers(
     return found
 
 
-@full_disk_named
+@disk_errors_named
 def report(
     *,
     shards: Path | str,

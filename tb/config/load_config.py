@@ -16,6 +16,7 @@ from loaders.engines.engine import AUTO, EngineName
 from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.publish import publish_bytes
+from shards.files.text_file import read_text
 from tb.config.differences import Tree
 from tb.config.optim import LrSchedule
 from tb.config.sections import Compile, Config, Machine
@@ -186,7 +187,7 @@ def _read_preset(preset: str) -> Tree:
     if path.suffix in _PRESET_SUFFIXES:
         if not path.is_file():
             raise InputError(f"{preset}: no such preset file")
-        text = path.read_text()
+        text = read_text(path, "a preset is a YAML file with sections of settings")
     elif preset in preset_names():
         text = resources.files(_PRESETS_PACKAGE).joinpath(f"{preset}.yaml").read_text()
     else:

@@ -240,8 +240,11 @@ def _check_finished(path: Path, state: dict[str, Any]) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """Hex sha256 of a file; InputError where it is missing."""
+    """Hex sha256 of a file; InputError where it is missing or cannot be read."""
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; train that stage first")
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; make it readable") from error

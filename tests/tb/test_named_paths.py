@@ -5,6 +5,10 @@ The commands run in this process, because several hundred processes would take m
 """
 
 import errno
+import json
+import os
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -15,10 +19,11 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.cli import app
 from tb.config.load_config import dump_yaml, load_config
-from tb.named_paths import full_disk_named
+from tb.named_paths import disk_errors_named
 from tests.shards.helpers import touch
 from tests.tb.commands import every_command
 from tests.tb.conftest import QUICK
+from tests.tb.training.test_full_disk import has_mounts, run
 
 _TRAIN = "--shards {shards} --out {out_folder} --preset {preset}"
 _READ = "--shards {shards} --out {work} --preset {preset}"
@@ -53,7 +58,8 @@ COMMANDS = {
     "retrieve": f"student --peek-test {_READ}",
     "predict": "{run} {video} --csv {out_file} --png {out_picture}",
     "export": "{run} --out {out_file}",
-    "inspect teachers": "{work} --shards {shards} --preset {preset} --page {out_file}",
+    "inspect teachers": "{work} --shards {shards} --preset {preset} --page {out_file}"
+    " --with-hidden-labels",
     "report": _READ,
     "reproduce": "main --rows supervised --percents 50 --shards {shards} --out {out_folder}",
     "views": "{work} --shards {shards} --out {out_file} --preset {preset}",
@@ -73,6 +79,34 @@ FILES = {"table", "kinetics_list", "label_list", "checkpoint", "preset", "preset
 )
 # Linux lets nobody make a file there, root included.
 CLOSED = Path("/sys/kernel")
+# This file exists, and nobody can read its first bytes.
+UNREADABLE = Path("/proc/self/mem")
+# Makes folders read-only, as a disk may be, and starts a program.
+_WITH_READ_ONLY = """
+while test "$1" != --; do
+    mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 1
+    shift
+done
+shift
+exec "$@"
+"""
+# Runs the commands of a JSON file, and writes what each was refused with, or nothing.
+_RUN_EACH = """
+import json, sys
+from pathlib import Path
+from shards.errors import InputError
+from tb.cli import app
+answers = []
+for words in json.loads(Path(sys.argv[1]).read_text()):
+    try:
+        app(words, standalone_mode=False)
+        answers.append("")
+    except InputError as error:
+        answers.append(str(error))
+    except OSError as error:
+        answers.append(f"not named: {error!r}")
+Path(sys.argv[2]).write_text(json.dumps(answers))
+"""
 
 
 def _is_path(name: str, annotation: object) -> bool:
@@ -147,6 +181,9 @@ def _unusable(folder: Path, role: str, suffix: str) -> Iterator[Path]:
     if role in FILES:
         (folder / f"folder{suffix}").mkdir()
         yield folder / f"folder{suffix}"
+        if role not in OUTPUTS and UNREADABLE.is_file():
+            (folder / f"unreadable{suffix}").symlink_to(UNREADABLE)
+            yield folder / f"unreadable{suffix}"
     else:
         yield folder / "file"
     if role != "out_folder":  # which is made if it is missing
@@ -205,10 +242,71 @@ def test_a_url_does_not_become_a_folder(
 
 
 def test_a_full_disk_is_named_however_out_was_given(tmp_path: Path) -> None:
-    @full_disk_named
+    @disk_errors_named
     def write(out: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     for call in (lambda: write(tmp_path), lambda: write(out=tmp_path)):
         with pytest.raises(InputError, match=f"{tmp_path}: No space left on device; free some"):
             call()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_refusal_is_named_if_it_is_of_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    @disk_errors_named
+    def write(out: Path, path: Path) -> None:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.chdir(tmp_path)
+    for out in (tmp_path / "work", Path("work")):
+        message = f"{out / 'x'}: {os.strerror(code)}; make {out} readable and writable"
+        with pytest.raises(InputError, match=re.escape(message)):
+            write(out, out / "x")
+        with pytest.raises(OSError, match="workshop"):
+            write(out, tmp_path / "workshop")
+
+
+def _changed_folder(name: str) -> str:
+    """What the folder is for that a command writes to; "" if it only reads."""
+    if name == "inspect teachers" or "--out {work}" in COMMANDS[name]:
+        return "work"
+    if name == "doctor":  # measures the disk
+        return "root"
+    return "out_folder" if "{out_folder}" in COMMANDS[name] else ""
+
+
+def _commands_in(usable: dict[str, object], folder: Path) -> Iterator[tuple[list[str], str]]:
+    """Yields (words, the folder that is changed or "") of every command, with folders that exist.
+
+    New files lie in `folder`, and the empty folder in it is an `out_folder` too.
+    """
+    for name, template in COMMANDS.items():
+        changed = _changed_folder(name)
+        existing = (folder / "empty", usable["work"])
+        for out in existing if changed == "out_folder" else existing[:1]:
+            new = {"out_file": folder / f"{name}.safetensors", "out_picture": folder / "x.png"}
+            given = {**new, **usable, "out_folder": out}
+            words = [*name.split(), *(word.format(**given) for word in template.split())]
+            yield words, str(given.get(changed, ""))
+
+
+def test_a_folder_that_is_read_only_is_read_or_named(
+    usable: dict[str, object], tmp_path: Path
+) -> None:
+    if not has_mounts():
+        pytest.skip("no user namespaces here, so no folder can be made read-only")
+    (tmp_path / "empty").mkdir()
+    commands = list(_commands_in(usable, tmp_path))
+    calls, answers = tmp_path / "calls.json", tmp_path / "answers.json"
+    calls.write_text(json.dumps([words for words, _ in commands]))
+    read_only = [tmp_path / "empty", usable["work"], Path(str(usable["root"])).parent]
+    code = [sys.executable, "-c", _RUN_EACH, str(calls), str(answers)]
+    script = ["sh", "-c", _WITH_READ_ONLY, "sh", *map(str, read_only), "--"]
+    done = run(["unshare", "-Urm", *script, *code])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(answers.read_text())
+    for (words, folder), answer in zip(commands, found, strict=True):
+        assert bool(answer) == bool(folder), (words, answer)
+        assert answer.startswith(folder), (words, answer)

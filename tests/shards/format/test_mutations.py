@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from shards.errors import InputError
 from shards.files import parquet
 from shards.format.dataset_json import DATASET_NAME
 from shards.format.earlier_states import MANIFEST_NAME
-from shards.format.manifest import Manifest, read_manifest
+from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import packets_name
 from shards.format.video import SCHEMA
 from shards.reader import ShardReader
@@ -219,12 +220,41 @@ def test_nothing_is_written_outside_the_cache(
         document["digest"] = name
     else:
         document["shards"][0][field] = name
+    answer = _answer_behind_url(manifest, {DATASET_NAME: json.dumps(document).encode()})
+    assert DATASET_NAME in answer
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["here"]
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def _answer_behind_url(manifest: Manifest, changed: dict[str, bytes]) -> str:
+    """As `_answer`, for the shards behind a URL, with other bytes in the files in `changed`."""
     files = fsspec.filesystem("memory")
     for path in manifest.root.iterdir():
         if path.is_file():
-            files.pipe_file(f"/mutations/{path.name}", path.read_bytes())
-    files.pipe_file(f"/mutations/{DATASET_NAME}", json.dumps(document).encode())
-    assert DATASET_NAME in _answer("memory://mutations")
+            content = changed.get(path.name, path.read_bytes())
+            files.pipe_file(f"/mutations/{path.name}", content)
+    return _answer("memory://mutations")
+
+
+@no_deadline
+@given(name=NAMES | st.text(max_size=30), column=st.sampled_from(["shard", "key"]))
+def test_no_row_leads_outside_the_cache(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, column: str
+) -> None:
+    """All digests fit the changed row."""
+    monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "here")
+    name = name.encode("utf-8", "replace").decode()
+    rows = manifest.table.to_pylist()
+    changed = pa.Table.from_pylist([{**rows[0], column: name}, *rows[1:]], SCHEMA)
+    assume(column == "shard" or not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name))
+    digest = content_digest(manifest.name, manifest.classes, changed)
+    content = _parquet(changed.replace_schema_metadata({"digest": digest}))
+    document = json.loads((manifest.root / DATASET_NAME).read_text())
+    document |= {"digest": digest, "manifest_sha256": hashlib.sha256(content).hexdigest()}
+    files = {MANIFEST_NAME: content, DATASET_NAME: json.dumps(document).encode()}
+    assert f"row 0: {column} must not be" in _answer_behind_url(manifest, files)
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["here"]
     assert list((tmp_path / "here").iterdir()) == []
 

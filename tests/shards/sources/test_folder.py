@@ -1,12 +1,17 @@
 """Sources from class folders, and the messages if the folders have a mistake."""
 
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from shards.sources.folder import from_folder
 from tests.shards.helpers import fault_of, first_splits, pairs, touch
+
+T = TypeVar("T")
 
 
 def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
@@ -45,18 +50,36 @@ def test_links_out_of_the_root_are_left_out_unless_asked_for(tmp_path: Path) -> 
     assert not any(s.refusal for s in from_folder(root, min_per_class=1, follow_links=True).sources)
 
 
+def _recording(function: Callable[..., T], listed: set[str]) -> Callable[..., T]:
+    """The function, which also records the real path of the folder that it lists."""
+
+    def call(folder: str | Path = ".") -> T:
+        listed.add(os.path.realpath(folder))
+        return function(folder)
+
+    return call
+
+
 @pytest.mark.parametrize("place", ["a/deep/er", "b", "train", "val"])
-def test_a_folder_out_of_the_root_is_never_listed(tmp_path: Path, place: str) -> None:
+def test_a_folder_out_of_the_root_is_never_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     elsewhere = touch(tmp_path / "elsewhere", "v/1.mp4")
     names = ["train/c/0.mp4", "test/c/0.mp4"] if place in ("train", "val") else ["a/0.mp4"]
     root = touch(tmp_path / "set", *(name for name in names if not name.startswith(place)))
     (root / place).parent.mkdir(parents=True, exist_ok=True)
     (root / place).symlink_to(elsewhere)
+    listed: set[str] = set()
+    for function in (os.scandir, os.listdir):
+        monkeypatch.setattr(os, function.__name__, _recording(function, listed))
     message = fault_of(from_folder, root, min_per_class=1)
     assert message == (
         f"{root / place}: a link out of the root; allow it with --follow-links, or remove it"
     )
+    assert os.path.realpath(root) in listed
+    assert os.path.realpath(elsewhere) not in listed
     assert from_folder(root, min_per_class=1, follow_links=True).sources
+    assert os.path.realpath(elsewhere) in listed
 
 
 def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
         ("path,label\na/0.mp4,x\na/../a/0.mp4,y\n", "line 3: a/../a/0.mp4 is already on line 2"),
         ("path,label,split\na/0.mp4,x,dev\n", "line 2: split 'dev': write train, val, test"),
         ("path,label\na/0.mp4,x\nb/0.mp4,y\nb/1.mp4,y\n", "class 'x' has 1 video"),
-        (b"path,label\na/0.mp4,caf\xe9\n", "not a UTF-8 CSV file"),
+        (b"path,label\na/0.mp4,caf\xe9\n", "not a text file in UTF-8"),
         (b"path,label\na/0.mp4,\0\n", "set.csv"),
     ],
 )

@@ -1,6 +1,7 @@
 """Training from S3 (a real server on loopback) behind a proxy that fails for a while."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,11 @@ import pytest
 
 from bench.s3_server import CREDENTIALS, s3_server
 from loaders import LoaderError
+from shards.errors import InputError
+from shards.format.dataset_json import DATASET_NAME
+from shards.format.earlier_states import MANIFEST_NAME
 from shards.format.manifest import Manifest, read_manifest
+from shards.format.packet_index import packets_name
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tb.config.load_config import load_config
@@ -31,11 +36,12 @@ def settings(*more: str) -> Config:
     return load_config("demo", (*QUICK, "machine.tensorboard=false", *more))
 
 
-def use(patch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Makes fsspec talk to an address, and not wait for long."""
+def use(patch: pytest.MonkeyPatch, endpoint: str, failure: str = "") -> None:
+    """Makes fsspec talk to an address. If the server will be silent, fsspec waits for 1 s only."""
     for variable, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}.items():
         patch.setenv(variable, value)
-    patch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 1}})
+    timeout_s = 1 if failure in ("silent", "stalled") else 60
+    patch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": timeout_s}})
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
@@ -74,15 +80,41 @@ def slow(*values: object) -> list[object]:
 
 
 @pytest.mark.parametrize("cache", [True, *slow(False)])
-@pytest.mark.parametrize("failure", ["500", "half", *slow("503", "closed", "silent", "slow")])
+@pytest.mark.parametrize(
+    "failure", ["500", "half", *slow("503", "closed", "silent", "stalled", "slow")]
+)
 def test_a_server_that_fails_for_a_while_changes_nothing(
-    proxy: FailingProxy, undisturbed: str, tmp_path: Path, failure: str, cache: bool
+    proxy: FailingProxy,
+    undisturbed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: str,
+    cache: bool,
 ) -> None:
+    use(monkeypatch, proxy.address, failure)
     config = settings(f"machine.cache={str(cache).lower()}")
     stage = supervised_only_stage(read_manifest(URL), config)
     proxy.failures.extend([failure] * 3)
     path = train(stage, tmp_path / "work", config)
     assert proxy.failed[failure] == 3
+    assert file_digest(path) == undisturbed
+
+
+@pytest.mark.parametrize("failure", ["500", *slow("half", "closed", "stalled")])
+@pytest.mark.parametrize("file", [DATASET_NAME, MANIFEST_NAME, packets_name("")])
+def test_a_server_that_fails_at_what_describes_the_videos_changes_nothing(
+    proxy: FailingProxy,
+    undisturbed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: str,
+    file: str,
+) -> None:
+    use(monkeypatch, proxy.address, failure)
+    proxy.file = file
+    proxy.failures.append(failure)
+    path = train(supervised_only_stage(read_manifest(URL), settings()), tmp_path, settings())
+    assert proxy.failed[failure] == 1
     assert file_digest(path) == undisturbed
 
 
@@ -104,8 +136,22 @@ def test_a_server_that_stays_away_ends_the_run_which_then_goes_on(
     with pytest.raises(LoaderError, match=r"\w+ in s3:.*; check the address, the credentials and"):
         train(stage, tmp_path / "work", config)
     proxy.failures.clear()
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
+    use(monkeypatch, proxy.address)  # a new client, which tries again as often as usual
     path = train(supervised_only_stage(read_manifest(URL), config), tmp_path / "work", config)
     assert file_digest(path) == undisturbed
+
+
+@pytest.mark.parametrize("file", [DATASET_NAME, MANIFEST_NAME, packets_name("")])
+def test_a_server_that_does_not_describe_the_videos_is_named(
+    proxy: FailingProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    proxy.file = file
+    proxy.failures.extend(["500"] * 100_000)
+    message = f"s3://failing/set/.*{re.escape(file)}: .*; check the address, the credentials and"
+    with pytest.raises((InputError, LoaderError), match=message):
+        train(supervised_only_stage(read_manifest(URL), settings()), tmp_path, settings())
 
 
 def test_a_server_that_stays_away_is_more_than_a_few_bad_videos(
