@@ -234,7 +234,8 @@ def _of_a_ring() -> np.ndarray:
 
 def _of_a_pool() -> np.ndarray:
     made: list[np.ndarray] = []
-    (array,) = BufferPool(1, made.append).take([(2, 1 << 20)], "uint8")
+    # Above 32 MB, malloc gives memory back to the system at once.
+    (array,) = BufferPool(1, made.append).take([(2, 1 << 25)], "uint8")
     assert array.base is made[0]  # what lies in the memory keeps all of it
     return made[0]
 
