@@ -235,6 +235,19 @@ def held_out_weights(videos: JudgedVideos, scores: Tensor) -> np.ndarray:
     return weights
 
 
+def weights_in_hindsight(videos: JudgedVideos, scores: Tensor) -> np.ndarray:
+    """(N,) calibrated weights from a map that was fitted to these videos; for analysis only.
+
+    No map of this kind gives their labels a higher likelihood. So it tells what the score can do,
+    where the map of a training tells what the labelled videos show of it.
+    """
+    if not len(_scored(videos, scores)):
+        return target_weights(TeacherWeights.CALIBRATED, scores[videos.rows]).double().numpy()
+    weight_map = _fitted(videos, scores)
+    own = target_weights(TeacherWeights.CALIBRATED, scores[videos.rows], weight_map)
+    return own.double().numpy()
+
+
 def _scored(videos: JudgedVideos, scores: Tensor) -> JudgedVideos:
     """The videos that have a score."""
     return videos.where(~scores[videos.rows].isnan().numpy())

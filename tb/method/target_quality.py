@@ -15,6 +15,8 @@ from tb.stage_kinds import Teacher, TeacherWeights
 EITHER = "either"
 """A key beside the rules: the videos that at least one teacher gets right. No mixture of two
 confident teachers gets more right."""
+HINDSIGHT = "hindsight"
+"""A key beside the rules: the calibrated rule with the map that fits these very labels best."""
 _NUM_SCORE_BINS = 5
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -68,7 +70,7 @@ class TargetQuality:
         judged_by: Whose predictions these are.
         num_videos: The videos, 1 or more.
         right: Rule of `TeacherWeights` -> the share of the videos whose label is the most probable
-            class of its mixture; and `EITHER`.
+            class of its mixture; `HINDSIGHT`; and `EITHER`.
         log_likelihood: Rule -> the mean log-likelihood of the labels under its mixture.
         order: The chance that a video which only the invariant teacher gets right has a higher
             score than one which only the distinctive teacher gets right; equal ones count half.
@@ -103,7 +105,7 @@ def target_quality(
 
     Args:
         videos: N videos, 1 or more.
-        weights: Rule of `TeacherWeights` -> (N,) weights of the invariant teacher.
+        weights: Rule of `TeacherWeights`, or `HINDSIGHT` -> (N,) weights of the invariant teacher.
         scores: (videos of the manifest,) the scores, NaN where there is none.
         classes: The names of the classes.
         part: `Part.LABELLED`, or `Part.UNLABELLED`: then the labels are hidden ones.

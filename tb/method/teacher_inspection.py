@@ -23,11 +23,18 @@ from tb.method.calibration import (
     calibration_source,
     held_out_weights,
     rule_weights,
+    weights_in_hindsight,
 )
 from tb.method.finetuned_teachers import videos_by_finetuned_teachers
 from tb.method.judged_videos import held_out_videos
 from tb.method.similarity_cache import cached_similarity
-from tb.method.target_quality import ClassScores, ScoreBin, TargetQuality, target_quality
+from tb.method.target_quality import (
+    HINDSIGHT,
+    ClassScores,
+    ScoreBin,
+    TargetQuality,
+    target_quality,
+)
 from tb.stage_kinds import Teacher, TeacherWeights
 
 INSPECTION = "teachers.json"
@@ -75,6 +82,7 @@ def inspect_teachers(
         weights = rule_weights(labelled, scores, calibration.weight_map)
         if calibration.right:  # something was fitted
             weights[TeacherWeights.CALIBRATED] = held_out_weights(labelled, scores)
+        weights[HINDSIGHT] = weights_in_hindsight(labelled, scores)
         parts.append(
             target_quality(
                 labelled,
@@ -88,6 +96,7 @@ def inspect_teachers(
     if with_hidden_labels:
         hidden = videos_by_finetuned_teachers(manifest, config, work, Part.UNLABELLED)
         weights = rule_weights(hidden, scores, calibration.weight_map)
+        weights[HINDSIGHT] = weights_in_hindsight(hidden, scores)
         parts.append(
             target_quality(
                 hidden,

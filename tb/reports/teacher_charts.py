@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tb.method.target_quality import EITHER, TargetQuality
+from tb.method.target_quality import EITHER, HINDSIGHT, TargetQuality
 from tb.method.teacher_inspection import TeacherInspection
 from tb.reports.plots import figure_svg
 from tb.stage_kinds import TeacherWeights
@@ -31,6 +31,7 @@ RULE_NAMES = {
     TeacherWeights.SIMILARITY: "mixture by s (the paper's)",
     TeacherWeights.STRETCHED: "mixture by s stretched",
     TeacherWeights.CALIBRATED: "mixture by s calibrated",
+    HINDSIGHT: "mixture by s, best map of these labels",
     TeacherWeights.EQUAL: "mixture, half each",
     EITHER: "either teacher",
 }

@@ -13,6 +13,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tb.config.sections import Config
 from tb.method.calibration import HELD_OUT
+from tb.method.target_quality import HINDSIGHT
 from tb.method.teacher_inspection import (
     INSPECTION,
     inspect_teachers,
@@ -40,6 +41,13 @@ def test_both_parts_are_judged_and_said_by_whom(
     assert unlabelled.hidden_labels
     assert found.hidden_labels
     assert sum(each.num_videos for each in unlabelled.classes) == 4
+    # No constant, no other map and not the paper's rule fits the labels of a part better.
+    for part in found.parts:
+        likely = part.log_likelihood
+        assert max(likely, key=likely.__getitem__) == HINDSIGHT or likely[HINDSIGHT] == (
+            pytest.approx(max(likely.values()), abs=2e-3)
+        )
+    assert unlabelled.log_likelihood[HINDSIGHT] > unlabelled.log_likelihood["calibrated"]
 
 
 def test_hidden_labels_are_used_only_on_request(

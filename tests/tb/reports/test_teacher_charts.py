@@ -18,6 +18,7 @@ RIGHT = {
     "similarity": 0.30,
     "stretched": 0.40,
     "calibrated": 0.80,
+    "hindsight": 0.85,
     "equal": 0.50,
     EITHER: 0.90,
 }

@@ -6,7 +6,7 @@ import pytest
 
 from shards.errors import InputError
 from tb.method.calibration import Calibration
-from tb.method.target_quality import EITHER, ClassScores, ScoreBin, TargetQuality
+from tb.method.target_quality import EITHER, HINDSIGHT, ClassScores, ScoreBin, TargetQuality
 from tb.method.teacher_inspection import TeacherInspection
 from tb.stage_kinds import TeacherWeights
 from tb.tables.target_page import target_page
@@ -16,7 +16,7 @@ def part(
     name: str, *, invariant: float, distinctive: float, calibrated: float, kinds: tuple[str, ...]
 ) -> TargetQuality:
     """40 videos in two bins of scores. One teacher alone is right on 4 and 10 of them."""
-    right = dict.fromkeys([*TeacherWeights, EITHER], 0.5)
+    right = dict.fromkeys([*TeacherWeights, HINDSIGHT, EITHER], 0.5)
     right.update(invariant=invariant, distinctive=distinctive, calibrated=calibrated)
     return TargetQuality(
         part=name,
