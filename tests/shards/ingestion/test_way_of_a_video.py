@@ -51,5 +51,5 @@ def test_a_video_returns_only_where_contributing_md_says_why(
         "format/dataset_json.py": 1,
     }
     # Each file of a set is published in one place, and at its own time.
-    assert len([name for name in names if name.startswith("files/")]) == 32
+    assert len([name for name in names if name.startswith("files/")]) == 27
     assert len(set(walk.entered)) == 44
