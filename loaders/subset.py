@@ -38,9 +38,12 @@ class Subset:
         part: A `Part`, or its name: "all", "labelled", "validation" or "unlabelled".
         percent: Percentage of labels kept, in (0, 100], stratified by class.
         label_seed: Seed of the choice. With one seed, a larger fraction contains a smaller one.
-            Beside a `label_list` it decides only which videos are held out.
+            Beside a `label_list`, or with all labels, it decides only which videos are held out.
         label_list: File that names the labelled videos (see `shards.labels.label_list`).
         validation: Share of the labelled videos held out, in [0, 1), stratified by class.
+
+    Raises:
+        InputError: A value is out of range, or means nothing beside the others.
     """
 
     split: str = "train"
@@ -72,6 +75,16 @@ class Subset:
         if self.label_list is not None and self.percent != 100:
             raise InputError(
                 f"label_list and percent {self.percent:g} are both given: leave one of them out"
+            )
+        if self.validation and self.part == Part.UNLABELLED:
+            raise InputError(
+                f"validation is {self.validation}, which means nothing for part '{self.part}':"
+                " it is a share of the labelled videos; leave it out, or choose another part"
+            )
+        if self.label_seed and self.percent == 100 and not self.validation:
+            raise InputError(
+                f"label_seed is {self.label_seed}, but no choice is drawn: leave it out, or give"
+                " percent or validation"
             )
 
     def rows(self, manifest: Manifest) -> np.ndarray:

@@ -32,30 +32,7 @@ class EarlierVideos(NamedTuple):
     others: Tensor
 
 
-def nt_xent(
-    u: Tensor,
-    v: Tensor,
-    temperature: float = 0.1,
-    weights: Tensor | None = None,
-    videos: Tensor | None = None,
-) -> Tensor:
-    """NTX(U, V): mean over the 2N anchors of the normalised-temperature cross entropy.
-
-    With R = [V; U], anchor a's positive is its partner in the other half and its negatives are the
-    other 2N - 2 rows: -log(exp(r_a . r_p / t) / sum_{k != a} exp(r_a . r_k / t)).
-
-    Args:
-        u: (N, D) normalised. Extra leading axes are independent problems; they are averaged.
-        v: The same shape as `u`.
-        temperature: The t of the formula, above 0.
-        weights: (N,) The weights of the rows. A row of weight 0 is no anchor and no negative.
-        videos: (N,) Numbers of the videos that the rows are from. Rows of one video are no
-            negatives of each other. None: each row is from a video of its own.
-    """
-    return _nt_xent(u, v, temperature, weights, videos).mean()
-
-
-class _Further(NamedTuple):
+class Further(NamedTuple):
     """Rows that are negatives only.
 
     Attributes:
@@ -67,15 +44,31 @@ class _Further(NamedTuple):
     counts: Tensor
 
 
-def _nt_xent(
+def nt_xent(
     u: Tensor,
     v: Tensor,
     temperature: float,
     weights: Tensor | None = None,
     videos: Tensor | None = None,
-    further: _Further | None = None,
+    further: Further | None = None,
 ) -> Tensor:
-    """(..., N, D) x 2 -> (...): one value per leading index."""
+    """NTX(U, V): mean over the 2N anchors of the normalised-temperature cross entropy.
+
+    With R = [V; U], anchor a's positive is its partner in the other half and its negatives are the
+    other 2N - 2 rows: -log(exp(r_a . r_p / t) / sum_{k != a} exp(r_a . r_k / t)).
+
+    Args:
+        u: (..., N, D) normalised. The leading axes are independent problems.
+        v: The same shape as `u`.
+        temperature: The t of the formula, above 0.
+        weights: (N,) The weights of the rows. A row of weight 0 is no anchor and no negative.
+        videos: (N,) Numbers of the videos that the rows are from. Rows of one video are no
+            negatives of each other. None: each row is from a video of its own.
+        further: Rows that are negatives only.
+
+    Returns:
+        (...): a value for each problem.
+    """
     rows = torch.cat([v, u], dim=-2)
     num = u.shape[-2]
     logits = rows @ rows.transpose(-1, -2) / temperature
@@ -136,10 +129,10 @@ def invariant_loss(
     of_long = of_short = None
     if earlier is not None:
         counts, old = earlier.others.repeat(2, 2), _by_clip(earlier.short)
-        of_long = _Further(earlier.long.transpose(0, 1).flatten(0, 1), counts)
-        of_short = _Further(torch.cat([old[one], old[two]], dim=1), counts)
-    among_short = 2 * _nt_xent(views[one], views[two], temperature, weights, videos, of_short).sum()
-    among_long = _nt_xent(long[:, 0], long[:, 1], temperature, weights, videos, of_long)
+        of_long = Further(earlier.long.transpose(0, 1).flatten(0, 1), counts)
+        of_short = Further(torch.cat([old[one], old[two]], dim=1), counts)
+    among_short = 2 * nt_xent(views[one], views[two], temperature, weights, videos, of_short).sum()
+    among_long = nt_xent(long[:, 0], long[:, 1], temperature, weights, videos, of_long)
     return among_long + among_short / num_clips
 
 
@@ -170,7 +163,7 @@ def distinctive_pooled_loss(
     Raises:
         ValueError: `reduction` is none of these.
     """
-    per_video = _nt_xent(short[:, 0], short[:, 1], temperature)
+    per_video = nt_xent(short[:, 0], short[:, 1], temperature)
     match Reduction(reduction):
         case Reduction.MEAN:
             return _weighted(per_video, weights).mean()

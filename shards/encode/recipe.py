@@ -28,7 +28,8 @@ class Recipe:
             vp9 on a GPU, and vp9 and mjpeg on the CPU.
         quality: The quality on the scale of the encoder: CRF 1 to 51 for h264, 0 to 51 for hevc, 0
             to 63 for vp9, quantiser 2 to 31 for mjpeg. A lower number means better pictures and
-            larger files.
+            larger files. `CODECS` in `shards/encode/codecs.py` has the default of each codec, JPEG
+            (mjpeg) included.
         gop: Frames from one keyframe to the next, 16 by default. Decoding of a window starts at
             most gop - 1 frames early.
         short_side_px: The upper bound of the shorter side, a multiple of 16, 256 by default.

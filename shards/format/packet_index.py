@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from shards.files.machine_errors import shortages_named
+from shards.files.store import Store
 from shards.format.video import MAX_NUM_FRAMES
 
 _LISTS = ("sizes", "gop_frames", "checksums")
@@ -130,6 +131,11 @@ def _schema(size_type: pa.DataType) -> pa.Schema:
 def packets_name(shard_name: str) -> str:
     """The file name of a shard's packet index."""
     return shard_name.removesuffix(".tar") + ".packets.arrow"
+
+
+def write_packets(store: Store, shard_name: str, rows: Sequence[Packets | None]) -> None:
+    """Writes the packet index of a shard; see `packets_file`."""
+    store.put_bytes(packets_name(shard_name), packets_file(rows))
 
 
 def packets_file(rows: Sequence[Packets | None]) -> bytes:

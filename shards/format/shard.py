@@ -12,11 +12,11 @@ import os
 import re
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shards.files.publish import unfinished_name
 from shards.files.store import Store
-from shards.format.packet_index import Packets, packets_file, packets_name
+from shards.format.packet_index import Packets, packets_name, write_packets
 from shards.format.video import Video
 
 
@@ -73,11 +73,6 @@ def index_text(samples: Sequence[Sequence[Member]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def member_bytes(num_bytes: int) -> int:
-    """How many bytes a member of that size takes in a tar, with header and padding."""
-    return tarfile.BLOCKSIZE * (1 + -(-num_bytes // tarfile.BLOCKSIZE))
-
-
 def key_json(video: Video, classes: tuple[str, ...]) -> bytes:
     """The content of KEY.json, for readers that know only the tar."""
     content = {
@@ -97,33 +92,54 @@ def key_json(video: Video, classes: tuple[str, ...]) -> bytes:
 
 
 class ShardWriter:
-    """Writes one shard; it appears under its name at `publish`, whole, or never."""
+    """Writes one shard; it appears under its name at `publish`, whole, or never.
 
-    def __init__(self, store: Store, name: str) -> None:
-        """Opens an unfinished file in the scratch folder of the store, which must exist."""
-        self._store, self._name = store, name
-        self._unfinished = store.scratch / unfinished_name(name)
+    Attributes:
+        name: The file name of the shard.
+    """
+
+    def __init__(self, store: Store, index: int, classes: tuple[str, ...], max_bytes: int) -> None:
+        """Opens an unfinished file in the scratch folder of the store, which must exist.
+
+        Args:
+            store: Where the shard will be.
+            index: The number of the shard (0-based).
+            classes: The names of the classes.
+            max_bytes: A shard with a video takes no further one that would make it larger.
+        """
+        self.name = shard_name(index)
+        self._store, self._classes, self._max_bytes = store, classes, max_bytes
+        self._unfinished = store.scratch / unfinished_name(self.name)
         self._file = self._unfinished.open("wb")
         self._samples: list[tuple[Member, Member]] = []
         self._packets: list[Packets | None] = []
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes written so far."""
-        return int(self._tar.offset)
-
     def add(
-        self, key: str, extension: str, video: bytes, json_text: bytes, packets: Packets | None
-    ) -> int:
-        """Appends KEY.extension and KEY.json; returns the offset of the first byte of the video."""
+        self, video: Video, extension: str, data: bytes, packets: Packets | None
+    ) -> Video | None:
+        """Appends KEY.extension and KEY.json.
+
+        Args:
+            video: The row of the video, without its place.
+            extension: The extension of the video's file, without a dot.
+            data: The bytes of the video.
+            packets: Where its frames lie, for the packet index.
+
+        Returns:
+            The row with its place in this shard; None if the shard has no room for the video.
+        """
+        json_text = key_json(video, self._classes)
+        room = _member_bytes(len(data)) + _member_bytes(len(json_text))
+        if self._samples and self._tar.offset + room > self._max_bytes:
+            return None
         members = (
-            self._add_member(f"{key}.{extension}", video),
-            self._add_member(f"{key}.json", json_text),
+            self._add_member(f"{video.key}.{extension}", data),
+            self._add_member(f"{video.key}.json", json_text),
         )
         self._samples.append(members)
         self._packets.append(packets)
-        return members[0].offset
+        return replace(video, shard=self.name, offset=members[0].offset)
 
     def publish(self) -> tuple[int, str]:
         """Makes the shard appear under its name; returns its size in bytes and its SHA-256."""
@@ -135,9 +151,9 @@ class ShardWriter:
         with self._unfinished.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         # The indices first: a shard that is there always has them.
-        self._store.put_bytes(index_name(self._name), index_text(self._samples).encode())
-        self._store.put_bytes(packets_name(self._name), packets_file(self._packets))
-        self._store.put_file(self._unfinished, self._name)
+        self._store.put_bytes(index_name(self.name), index_text(self._samples).encode())
+        write_packets(self._store, self.name, self._packets)
+        self._store.put_file(self._unfinished, self.name)
         return num_bytes, sha256
 
     def close(self) -> None:
@@ -155,3 +171,8 @@ class ShardWriter:
         offset = int(self._tar.offset) + tarfile.BLOCKSIZE
         self._tar.addfile(member, io.BytesIO(data))
         return Member(name=name, offset=offset, size=len(data))
+
+
+def _member_bytes(num_bytes: int) -> int:
+    """How many bytes a member of that size takes in a tar, with header and padding."""
+    return tarfile.BLOCKSIZE * (1 + -(-num_bytes // tarfile.BLOCKSIZE))

@@ -1,12 +1,11 @@
 """`ShardCollector`: puts encoded videos into shards and notes each finished shard."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from shards.encode.encoded import Encoded
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
-from shards.format.shard import ShardWriter, key_json, member_bytes, shard_name
+from shards.format.shard import ShardWriter, shard_name
 from shards.format.skipped import Skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal, Note
@@ -48,23 +47,17 @@ class ShardCollector:
     def add(self, source: Source, encoded: Encoded) -> None:
         """Stores the video of the next source, in a new shard if the current one is full."""
         video = self._video(source, encoded)
-        json_text = key_json(video, self._dataset.classes)
-        room = member_bytes(len(encoded.data)) + member_bytes(len(json_text))
-        if self._writer and self._writer.num_bytes + room > self._shard_bytes:
+        kind, data, packets = encoded.extension, encoded.data, encoded.packets
+        while (stored := self._open_shard().add(video, kind, data, packets)) is None:
             self._end_shard()
-        name = shard_name(self._first_shard + len(self.shards))
-        if self._writer is None:
-            self._writer = ShardWriter(self._store, name)
-        offset = self._writer.add(
-            source.key, encoded.extension, encoded.data, json_text, encoded.packets
-        )
-        self.videos.append(replace(video, shard=name, offset=offset))
+        self.videos.append(stored)
         self.position += 1
 
     def skip(self, source: Source, reason: str, *, may_pass: bool) -> None:
         """Leaves out the video of the next source."""
-        name = source.name(self._dataset.root)
-        self.skipped.append(Skipped(source=name, key=source.key, reason=reason, may_pass=may_pass))
+        self.skipped.append(
+            Skipped(source=source.name, key=source.key, reason=reason, may_pass=may_pass)
+        )
         self.position += 1
 
     def finish(self) -> None:
@@ -78,8 +71,16 @@ class ShardCollector:
             self._writer.close()
             self._writer = None
 
+    def _open_shard(self) -> ShardWriter:
+        """The shard in progress; a new one if there is none."""
+        if self._writer is None:
+            index = self._first_shard + len(self.shards)
+            self._writer = ShardWriter(self._store, index, self._dataset.classes, self._shard_bytes)
+        return self._writer
+
     def _end_shard(self) -> None:
         assert self._writer is not None
+        name = self._writer.name
         num_bytes, sha256 = self._writer.publish()
         self._writer = None
         note = Note(
@@ -91,9 +92,8 @@ class ShardCollector:
         )
         # The note comes after the shard. A shard without its note is only written again; a note
         # without its shard would lose videos.
-        index = self._first_shard + len(self.shards)
-        self._journal.add(index, note)
-        self.shards.append(ShardFile(name=shard_name(index), num_bytes=num_bytes, sha256=sha256))
+        self._journal.add(name, note)
+        self.shards.append(ShardFile(name=name, num_bytes=num_bytes, sha256=sha256))
         self._mark_start()
 
     def _mark_start(self) -> None:
@@ -120,6 +120,6 @@ class ShardCollector:
             size=len(encoded.data),
             sha256=encoded.sha256,
             packets_sha256=encoded.packets.sha256() if encoded.packets else "",
-            source=source.name(self._dataset.root),
+            source=source.name,
             source_bytes=source.num_bytes(),
         )

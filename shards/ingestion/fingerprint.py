@@ -29,7 +29,7 @@ def fingerprint(
             source.label,
             source.splits,
             source.group,
-            source.name(dataset.root),
+            source.name,
             source.num_bytes(),
             source.refusal,
         )

@@ -87,7 +87,7 @@ def new_in(dataset: Dataset, base: Base, recipe: Recipe, seed: int) -> Dataset:
     classes = _classes(dataset, base)
     new = []
     for source in dataset.sources:
-        name, class_name = source.name(dataset.root), dataset.classes[source.label]
+        name, class_name = source.name, dataset.classes[source.label]
         if name in base.by_source:
             if dataset.draw:  # a new draw may give an old video another split
                 source = replace(source, splits=base.by_source[name].splits)

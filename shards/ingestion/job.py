@@ -1,12 +1,9 @@
 """`IngestionJob`: the steps of one ingestion, from the first source to dataset.json."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
-
-import numpy as np
 
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
@@ -31,7 +28,7 @@ from shards.ingestion.growth import Base, left_out_of, new_in, read_base
 from shards.ingestion.ingest_report import IngestReport, report_on
 from shards.ingestion.journal import Journal, Note, Settings
 from shards.ingestion.out_checks import disk_errors
-from shards.ingestion.passes import Pass, files_of, pass_of, passes_over
+from shards.ingestion.passes import Pass, ordered_passes, passes_for
 from shards.sources.source import Dataset, Source
 
 Results = Generator[Encoded | TranscodeError, None, None]
@@ -59,10 +56,11 @@ class IngestionJob:
     base: Base | None = None
 
     @cached_property
-    def fingerprint(self) -> str:
-        """See `fingerprint`."""
+    def settings(self) -> Settings:
+        """What must be the same when the ingestion goes on."""
         digest = self.base.about.digest if self.base else ""
-        return fingerprint(self.dataset, self.recipe, self.seed, self.shard_bytes, digest)
+        task = fingerprint(self.dataset, self.recipe, self.seed, self.shard_bytes, digest)
+        return Settings(fingerprint=task, versions=library_versions())
 
     def is_finished(self) -> bool:
         """Whether the folder has a dataset.json, which is written last."""
@@ -112,8 +110,7 @@ class IngestionJob:
     def run(self) -> Steps:
         """Encodes the videos that no finished shard has, and finishes the folder."""
         journal = Journal(self.store, len(self.base.about.shards) if self.base else 0)
-        notes = journal.start(Settings(fingerprint=self.fingerprint, versions=library_versions()))
-        notes = self._try_again(journal, notes)
+        notes = self._try_again(journal, journal.start(self.settings))
         num_resumed = notes[-1].next_position if notes else 0
         if self.strict:
             self._refuse_skipped([entry for note in notes for entry in note.skipped])
@@ -172,7 +169,7 @@ class IngestionJob:
                 or `strict` is set and the run skipped a video.
         """
         about = read_dataset_json(self.store.name)
-        if about.fingerprint != self.fingerprint:
+        if about.fingerprint != self.settings.fingerprint:
             raise InputError(
                 f"{self.store.name}: holds finished shards of other videos, recipe or seed; choose"
                 " another --out, add new videos with --append, or delete the folder"
@@ -203,7 +200,7 @@ class IngestionJob:
         ]
         if not skipped:
             return notes
-        passes = self._passes_of(source for *_, source in skipped)
+        passes = passes_for((source for *_, source in skipped), self.passes)
         with closing(self.encode(passes)) as results:
             for (index, place, source), result in zip(skipped, results, strict=True):
                 if isinstance(result, Encoded):
@@ -221,7 +218,8 @@ class IngestionJob:
         """Collects the sources that no finished shard holds."""
         base, num_sources = self.base, collector.position + len(left)
         yield collector.position, num_sources, ""
-        results = self.encode(self._passes_of(source for source in left if not source.refusal))
+        usable = (source for source in left if not source.refusal)
+        results = self.encode(passes_for(usable, self.passes))
         with closing(collector), closing(results):
             for source in left:
                 result = source.refusal or next(results)
@@ -239,21 +237,11 @@ class IngestionJob:
 
     @cached_property
     def passes(self) -> list[list[Source]]:
-        """All sources in the order of the shards, a list for each pass over a file."""
-        files = files_of(self.dataset.sources)
-        order = np.random.default_rng(self.seed).permutation(len(files))
-        return [one for index in order for one in passes_over(files[index], self.recipe)]
-
-    def _passes_of(self, sources: Iterable[Source]) -> list[Pass]:
-        """The passes that some of the sources need; these sources have the order of `passes`."""
-        number_of = {
-            source.key: number for number, one_pass in enumerate(self.passes) for source in one_pass
-        }
-        groups = groupby(sources, key=lambda source: number_of[source.key])
-        return [pass_of(list(group)) for _, group in groups]
+        """All sources in the order of the shards; see `ordered_passes`."""
+        return ordered_passes(self.dataset.sources, self.recipe, self.seed)
 
     def _refuse_skipped(self, skipped: Sequence[Skipped]) -> None:
-        source_of = {source.name(self.dataset.root): source for source in self.dataset.sources}
+        source_of = {source.name: source for source in self.dataset.sources}
         for entry in skipped:
             # Others are not on disk, or came from another source with `--append`.
             if entry.source in source_of:
@@ -286,8 +274,8 @@ class IngestionJob:
             num_frames=sum(video.num_frames for video in videos),
             recipe=self.recipe.to_json(),
             seed=self.seed,
-            fingerprint=self.fingerprint,
-            versions=library_versions(),
+            fingerprint=self.settings.fingerprint,
+            versions=self.settings.versions,
             shards=tuple(shards),
             classes=self.dataset.classes,
         )

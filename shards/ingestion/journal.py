@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Self
 
 from shards.errors import InputError
@@ -125,18 +126,18 @@ class Journal:
         settings = self._read_settings()
         return None if settings is None else settings.fingerprint
 
-    def add(self, shard_index: int, note: Note) -> None:
-        """Records a shard that has been published."""
-        self._store.put_bytes(_note_name(shard_index), note.to_json())
+    def add(self, shard: str, note: Note) -> None:
+        """Records a shard that has been published, by its file name."""
+        self._store.put_bytes(_note_name(shard), note.to_json())
 
     def forget(self, first: int) -> None:
         """Removes the finished shards from note `first` on; they are then written again."""
         end = first = self.first_shard + first
-        while self._store.size(_note_name(end)) is not None:
+        while self._store.size(_note_name(shard_name(end))) is not None:
             end += 1
         # The last one first: a crash must not leave notes without those before them.
-        for index in reversed(range(first, end)):
-            for file in (_note_name(index), *shard_files(shard_name(index))):
+        for shard in map(shard_name, reversed(range(first, end))):
+            for file in (_note_name(shard), *shard_files(shard)):
                 self._store.remove(file)
 
     def remove(self) -> None:
@@ -179,20 +180,21 @@ class Journal:
             ) from error
 
     def _read_notes(self) -> Iterator[Note]:
-        index = self.first_shard
-        while (data := self._store.read(_note_name(index))) is not None:
+        for shard in map(shard_name, count(self.first_shard)):
+            data = self._store.read(_note_name(shard))
+            if data is None:
+                return
             try:
                 note = Note.from_json(data)
             except (ValueError, TypeError, KeyError):
                 return  # The file system lost a part of the note, so the shard is written again.
-            if self._store.size(shard_name(index)) != note.num_bytes:
+            if self._store.size(shard) != note.num_bytes:
                 raise InputError(
-                    f"{self._store.name}/{shard_name(index)}: was removed or changed since it was"
-                    f" written; {self._start_again()}"
+                    f"{self._store.name}/{shard}: was removed or changed since it was written;"
+                    f" {self._start_again()}"
                 )
             yield note
-            index += 1
 
 
-def _note_name(shard_index: int) -> str:
-    return f"{SCRATCH_NAME}/{shard_name(shard_index)}.json"
+def _note_name(shard: str) -> str:
+    return f"{SCRATCH_NAME}/{shard}.json"

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
+from itertools import groupby
 from pathlib import Path
+
+import numpy as np
 
 from shards.encode.recipe import Recipe
 from shards.sources.segment import Segment
@@ -32,14 +35,40 @@ class Pass:
     parts: tuple[Segment | None, ...]
 
 
-def pass_of(sources: Sequence[Source]) -> Pass:
+def ordered_passes(sources: Sequence[Source], recipe: Recipe, seed: int) -> list[list[Source]]:
+    """All sources in the order in which they are stored, a list for each pass over a file.
+
+    Args:
+        sources: All sources of a data set.
+        recipe: How they are stored.
+        seed: The seed of the order of the files.
+    """
+    files = _files(sources)
+    order = np.random.default_rng(seed).permutation(len(files))
+    return [one for index in order for one in _passes_over(files[index], recipe)]
+
+
+def passes_for(sources: Iterable[Source], ordered: Sequence[Sequence[Source]]) -> list[Pass]:
+    """The passes that some of the sources need.
+
+    Args:
+        sources: These sources, in the order of `ordered`.
+        ordered: What `ordered_passes` gives for all sources.
+    """
+    number_of = {
+        source.key: number for number, one_pass in enumerate(ordered) for source in one_pass
+    }
+    groups = groupby(sources, key=lambda source: number_of[source.key])
+    return [_pass(list(group)) for _, group in groups]
+
+
+def _pass(sources: Sequence[Source]) -> Pass:
     """The pass that gives these sources, which share a file."""
     return Pass(path=sources[0].path, parts=tuple(source.segment for source in sources))
 
 
-def files_of(sources: Iterable[Source]) -> list[list[Source]]:
+def _files(sources: Sequence[Source]) -> list[list[Source]]:
     """Groups the sources: those of a file with segments together, each other source by itself."""
-    sources = list(sources)
     is_cut = {source.path for source in sources if source.segment is not None}
     files: dict[object, list[Source]] = {}
     for source in sources:
@@ -47,7 +76,7 @@ def files_of(sources: Iterable[Source]) -> list[list[Source]]:
     return list(files.values())
 
 
-def passes_over(sources: Sequence[Source], recipe: Recipe) -> list[list[Source]]:
+def _passes_over(sources: Sequence[Source], recipe: Recipe) -> list[list[Source]]:
     """The sources of one file in the order in which they are stored, a list for each pass."""
     if len(sources) == 1:
         return [list(sources)]

@@ -42,7 +42,7 @@ def class_folders(root: Path, rule: LinkRule) -> list[Path]:
     entries = _visible(root, rule)
     if not entries:
         raise InputError(f"{root}: is empty; put one folder per class with its videos there")
-    loose = [path for path in entries if _is_video(path)]
+    loose = [path for path in entries if not path.is_dir() and has_video_name(path.name)]
     folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
     if not folders:
         what = f"{counted(len(loose), 'video')} but" if loose else "files but"
@@ -55,6 +55,11 @@ def class_folders(root: Path, rule: LinkRule) -> list[Path]:
             f"{loose[0]}: lies outside any class folder; move it into one or out of {root}"
         )
     return folders
+
+
+def class_videos(root: Path, rule: LinkRule) -> dict[Path, list[Path]]:
+    """The videos of each class folder; see `class_folders` and `find_videos`."""
+    return {folder: find_videos(folder, rule) for folder in class_folders(root, rule)}
 
 
 def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:
@@ -123,10 +128,6 @@ def _visible(folder: Path, rule: LinkRule) -> list[Path]:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         _raise_unreadable(error)
-
-
-def _is_video(path: Path) -> bool:
-    return has_video_name(path.name) and not path.is_dir()
 
 
 def _is_shards_folder(path: Path) -> bool:

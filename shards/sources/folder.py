@@ -8,7 +8,7 @@ import numpy as np
 from shards.errors import InputError
 from shards.files.names import valid_unicode
 from shards.format.video import SplitName
-from shards.sources.class_folders import class_folders, find_videos, link_rule, split_folders
+from shards.sources.class_folders import class_videos, link_rule, split_folders
 from shards.sources.source import (
     Dataset,
     VideoOnDisk,
@@ -53,19 +53,15 @@ def from_folder(
             f"{root}: holds split folders ({', '.join(sorted(by_split))}), so the test"
             " percentage has nothing to decide: leave it out"
         )
-    found = [
-        VideoOnDisk(
-            path=path,
-            class_name=valid_unicode(class_folder.name),
-            splits=(split,),
-            refusal=rule(path),
-        )
-        for split, top in (by_split or {SplitName.TRAIN: root}).items()
-        for class_folder in class_folders(top, rule)
-        for path in find_videos(class_folder, rule)
-    ]
-    tops = by_split.values() or [root]
-    names = {valid_unicode(path.name) for top in tops for path in class_folders(top, rule)}
+    found, names = [], set()
+    for split, top in (by_split or {SplitName.TRAIN: root}).items():
+        for class_folder, videos in class_videos(top, rule).items():
+            name = valid_unicode(class_folder.name)
+            names.add(name)
+            found += [
+                VideoOnDisk(path=path, class_name=name, splits=(split,), refusal=rule(path))
+                for path in videos
+            ]
     check_class_sizes(root, names, found, min_per_class)
     dataset = build(valid_unicode(root.resolve().name), root, found)
     return dataset if by_split else _drawn(dataset, SplitDraw(test_percent, seed))

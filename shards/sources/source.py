@@ -26,6 +26,8 @@ class Source:
 
     Attributes:
         path: The file.
+        name: The file relative to `Dataset.root`, and the times of a segment:
+            "day/1.mp4#t=12.5,20".
         key: Its unique name in the shards.
         label: The index of its class.
         splits: Its membership in split number 1, 2, ...: a SplitName for each.
@@ -35,16 +37,13 @@ class Source:
     """
 
     path: Path
+    name: str
     key: str
     label: int
     splits: tuple[str, ...]
     group: str
     refusal: str = ""
     segment: Segment | None = None
-
-    def name(self, root: Path) -> str:
-        """The file relative to `root`, and the times of a segment: "day/1.mp4#t=12.5,20"."""
-        return source_name(self.path, self.segment, root)
 
     def num_bytes(self) -> int:
         """The size of the file now; -1 if the system does not say."""
@@ -96,12 +95,6 @@ class VideoOnDisk:
     group: str = ""
     refusal: str = ""
     segment: Segment | None = None
-
-
-def source_name(path: Path, segment: Segment | None, root: Path) -> str:
-    """See `Source.name`."""
-    name = relative_name(path, root)
-    return name if segment is None else f"{name}#{segment}"
 
 
 def existing_folder(root: Path | str) -> Path:
@@ -166,12 +159,14 @@ def build(
     names = {video.class_name for video in found}.union(classes)
     classes = sorted(names, key=lambda c: (c.casefold(), c))
     label_of = {class_name: label for label, class_name in enumerate(classes)}
-    ordered = sorted(found, key=lambda video: _place(video, root))
+    files = [relative_name(video.path, root) for video in found]
+    ordered = sorted(zip(files, found, strict=True), key=lambda named: _place(*named))
     # The raw names: they differ even if their readable forms are equal.
-    keys = assign_keys([(v.class_name, *_raw_names(v, root)) for v in ordered])
+    keys = assign_keys([(video.class_name, *_raw_names(video, root)) for _, video in ordered])
     sources = tuple(
         Source(
             path=video.path,
+            name=file if video.segment is None else f"{file}#{video.segment}",
             key=key,
             label=label_of[video.class_name],
             splits=video.splits,
@@ -179,7 +174,7 @@ def build(
             refusal=video.refusal,
             segment=video.segment,
         )
-        for key, video in zip(keys, ordered, strict=True)
+        for key, (file, video) in zip(keys, ordered, strict=True)
     )
     return Dataset(
         name=name,
@@ -191,11 +186,11 @@ def build(
     )
 
 
-def _place(video: VideoOnDisk, root: Path) -> tuple[str, bool, Fraction, bool, Fraction]:
+def _place(file: str, video: VideoOnDisk) -> tuple[str, bool, Fraction, bool, Fraction]:
     """The place in the order: by file, then by time; the whole file comes first."""
     segment = video.segment or Segment(start_s=Fraction(0))
     return (
-        relative_name(video.path, root),
+        file,
         video.segment is not None,
         segment.start_s,
         segment.end_s is None,

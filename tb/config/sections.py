@@ -68,17 +68,19 @@ class Labels(_Section):
         return Subset(split=split, split_number=self.split_number)
 
     def subset(self, part: Part) -> Subset:
-        """The training videos, or a part of them."""
+        """The training videos, or a part of them, without settings that mean nothing for it."""
         if part == Part.ALL:
             return self.of_split(self.split)
+        percent = self.percent if self.file is None else 100.0
+        validation = 0.0 if part == Part.UNLABELLED else self.validation
         return Subset(
             split=self.split,
             split_number=self.split_number,
             part=part,
-            percent=self.percent if self.file is None else 100.0,
-            label_seed=self.seed,
+            percent=percent,
+            label_seed=self.seed if percent != 100 or validation else 0,
             label_list=self.file,
-            validation=self.validation,
+            validation=validation,
         )
 
 

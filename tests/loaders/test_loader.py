@@ -288,6 +288,15 @@ def test_positions_outside_the_epoch_are_named(
             {"part": "labelled", "label_list": "a", "percent": 5},
             "label_list and percent 5 are both",
         ),
+        (
+            {"part": "unlabelled", "percent": 50, "validation": 0.5},
+            "validation is 0.5, which means nothing for part 'unlabelled'",
+        ),
+        (
+            {"part": "labelled", "label_list": "a", "label_seed": 5},
+            "label_seed is 5, but no choice is drawn",
+        ),
+        ({"part": "labelled", "label_seed": 5}, "label_seed is 5, but no choice is drawn"),
     ],
 )
 def test_no_argument_of_a_subset_is_ignored(arguments: dict[str, object], reason: str) -> None:

@@ -33,7 +33,7 @@ def slow_nt_xent(u: Tensor, v: Tensor, videos: Sequence[int] | None = None) -> f
 
 def test_nt_xent_is_the_formula() -> None:
     u, v = embeddings(5, 16), embeddings(5, 16, seed=1)
-    assert losses.nt_xent(u, v).item() == pytest.approx(slow_nt_xent(u, v), abs=1e-9)
+    assert losses.nt_xent(u, v, 0.1).item() == pytest.approx(slow_nt_xent(u, v), abs=1e-9)
 
 
 def test_invariant_loss_is_the_sum_over_56_ordered_pairs() -> None:
@@ -51,9 +51,9 @@ VIDEOS = [7, 3, 7, 5, 7]  # three windows of one video
 
 def test_windows_of_one_video_are_no_negatives_of_each_other() -> None:
     u, v, videos = embeddings(5, 16), embeddings(5, 16, seed=1), torch.tensor(VIDEOS)
-    found = losses.nt_xent(u, v, videos=videos).item()
+    found = losses.nt_xent(u, v, 0.1, videos=videos).item()
     assert found == pytest.approx(slow_nt_xent(u, v, VIDEOS), abs=1e-9)
-    assert found < losses.nt_xent(u, v).item() - 0.1
+    assert found < losses.nt_xent(u, v, 0.1).item() - 0.1
     long, short = embeddings(5, 2, 8), embeddings(5, 2, 4, 8, seed=1)
     views = [(i, c) for i in range(2) for c in range(4)]
     among_short = sum(
@@ -165,7 +165,7 @@ def test_chance_values() -> None:
     summed = losses.distinctive_pooled_loss(same, reduction="anchor-sum")
     assert summed.item() == pytest.approx(8 * math.log(7))
     assert losses.distinctive_unpooled_loss(same, same).item() == pytest.approx(16 * math.log(4))
-    assert losses.nt_xent(same[:, 0, 0], same[:, 0, 0]).item() == pytest.approx(math.log(5))
+    assert losses.nt_xent(same[:, 0, 0], same[:, 0, 0], 0.1).item() == pytest.approx(math.log(5))
     total = losses.invariant_loss(same[:, :, 0], same).item()
     assert total == pytest.approx((1 + 56 / 4) * math.log(5))
 

@@ -7,12 +7,13 @@ import tarfile
 import warnings
 from pathlib import Path
 
+import pytest
 import webdataset
 
 from shards.files.local_store import LocalStore
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest
-from shards.format.shard import ShardWriter, member_bytes
+from shards.format.shard import ShardWriter
 
 
 def test_offsets_are_those_that_tarfile_finds(manifest: Manifest) -> None:
@@ -70,14 +71,33 @@ def test_dataset_json_knows_every_shard(manifest: Manifest) -> None:
     assert about.classes == manifest.classes
 
 
-def test_the_room_of_a_member_is_foretold(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 5000])
+def test_a_shard_takes_a_video_only_if_there_is_room(
+    manifest: Manifest, tmp_path: Path, size: int
+) -> None:
     store = LocalStore(tmp_path)
     store.scratch.mkdir()
-    writer = ShardWriter(store, "shard-000000.tar")
-    expected = 0
-    for size in (0, 1, 511, 512, 513, 5000):
-        writer.add(f"key{size}", "mp4", bytes(size), b"{}", None)
-        expected += member_bytes(size) + member_bytes(2)
-        assert writer.num_bytes == expected
-    writer.close()
+    videos = [manifest.video(index) for index in range(3)]
+
+    def written(max_bytes: int) -> int:
+        """How many of three videos of `size` bytes a shard takes."""
+        writer = ShardWriter(store, 0, manifest.classes, max_bytes)
+        stored = [writer.add(video, "mp4", bytes(size), None) for video in videos]
+        writer.publish()
+        return sum(video is not None for video in stored)
+
+    assert written(1 << 20) == 3
+    with tarfile.open(tmp_path / "shard-000000.tar") as tar:
+        members = tar.getmembers()
+    # Without the end of the tar, which is two empty blocks and the padding of the last record.
+    num_bytes = members[-1].offset_data + 512 * -(-members[-1].size // 512)
+    assert written(num_bytes) == 3
+    assert written(num_bytes - 1) == 2
+    assert written(1) == 1  # a shard is never empty
+
+
+def test_a_writer_that_is_closed_leaves_nothing(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.scratch.mkdir()
+    ShardWriter(store, 0, (), 1).close()
     assert list(store.scratch.iterdir()) == []

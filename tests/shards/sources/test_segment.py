@@ -22,7 +22,7 @@ def _table(tmp_path: Path, *rows: str) -> Path:
 def test_keys_names_and_groups(tmp_path: Path) -> None:
     rows = ["b/c.mp4,y,,,", "a/long.mp4,x,12.50,20,", "a/long.mp4,x,3,,mine", "a/long.mp4,x,,3,"]
     dataset = from_csv(_table(tmp_path, *rows), min_per_class=1)
-    found = [(s.key, s.name(tmp_path), s.group) for s in dataset.sources]
+    found = [(s.key, s.name, s.group) for s in dataset.sources]
     assert found == [
         ("long-0-3", "a/long.mp4#t=0,3", "a/long.mp4"),
         ("long-3-end", "a/long.mp4#t=3", "mine"),
