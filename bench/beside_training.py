@@ -5,13 +5,9 @@ operations, so it feels every moment in which another thread has the interpreter
 steps of a small compiled network; "step" (on a GPU only) makes steps of the student's backbone. A
 thread takes the loader's batches as fast as they come and drops them. Each round measures all
 combinations once, so other work on the machine affects all equally. Ratios are taken within a
-round, and figures are medians of the rounds.
-
-Two more rows separate the causes of a loss. "taken by trainer": there is no thread that takes the
-batches. The trainer takes them itself between its launches, as a training on a CPU does, at 0.95 of
-the loader's speed. "another program": the trainer runs beside another program that has the same
-loader. The two programs share only cores and caches. So what the trainer loses there, it loses to a
-loader in any place.
+round, and figures are medians of the rounds. The trainer also runs beside another program that has
+the same loader. The two programs share only cores and caches. So what the trainer loses there, it
+loses to a loader in any place.
 
     python -m bench.beside_training --shards DIR [--views student] [--size 112] [--batch-size 8]
         [--engine fused] [--workers 1] [--trainers launches compiled step] [--seconds 3]
@@ -55,8 +51,6 @@ from tb.networks.backbones import build_backbone
 
 PLACES = {"threads here": True, "loader process": False}
 OTHER = "another program"
-TAKEN = "taken by trainer"
-_TAKEN_SHARE = 0.95  # of the loader's speed beside an idle trainer
 TRAINERS = ("launches", "compiled", "step")
 _CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 Launch = Callable[[], object]
@@ -66,7 +60,7 @@ Launch = Callable[[], object]
 class Rounds:
     """The rounds of one trainer beside a loader in one place.
 
-    `OTHER` and `TAKEN` have only the trainer's share and videos/s.
+    For another program there is only what can be seen from here: the trainer's share and videos/s.
     """
 
     trainer_alone_per_s: list[float] = field(default_factory=list)
@@ -182,7 +176,7 @@ def _trainers(device: torch.device) -> Iterator[tuple[str, Launch]]:
 
 
 def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    measured = {place: Rounds() for place in (*PLACES, TAKEN, OTHER)}
+    measured = {place: Rounds() for place in (*PLACES, OTHER)}
     _rate(launch, 1.0)  # compiles
     for _ in range(options.rounds):
         alone = _rate(launch, options.seconds)
@@ -209,10 +203,6 @@ def _measure(launch: Launch, options: argparse.Namespace) -> dict[str, dict[str,
             one.loader_kept.append(both / speed)
             one.videos_per_s.append(both)
             one.cpu_ms_per_video.append(cpu_ms)
-        alone = _rate(launch, options.seconds)
-        rate, videos_per_s = _rate_taking(launch, options, _TAKEN_SHARE * speed)
-        measured[TAKEN].trainer_kept.append(rate / alone)
-        measured[TAKEN].videos_per_s.append(videos_per_s)
     return {place: one.report() for place, one in measured.items()}
 
 
@@ -258,26 +248,6 @@ def _rate(launch: Launch, seconds: float) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return number / (time.perf_counter() - began_s)
-
-
-def _rate_taking(
-    launch: Launch, options: argparse.Namespace, videos_per_s: float
-) -> tuple[float, float]:
-    """(launches/s, videos/s) of a trainer that takes so many videos/s from a loader process."""
-    batches_per_s = videos_per_s / options.batch_size
-    with _open(options, here=False) as loader, closing(loader.stream()) as batches:
-        for _ in range(4):
-            next(batches)
-        began_s, number, taken, passed_s = time.perf_counter(), 0, 0, 0.0
-        while passed_s < options.seconds:
-            if taken < passed_s * batches_per_s:
-                next(batches)
-                taken += 1
-            for _ in range(20):
-                launch()
-            number += 20
-            passed_s = time.perf_counter() - began_s
-        return number / passed_s, taken * options.batch_size / passed_s
 
 
 def _open(options: argparse.Namespace, here: bool) -> Loader:
@@ -356,9 +326,8 @@ def _table(trainer: str, found: dict[str, dict[str, Any]]) -> str:
             f"{place:16}{row['trainer_per_s']:11.0f}{row['trainer_kept']:6.2f}"
             f"{row['videos_per_s']:10.1f}{row['loader_kept']:6.2f}{row['cpu_ms_per_video']:16.1f}"
         )
-    for name in (TAKEN, OTHER):
-        row = found[name]
-        lines.append(f"{name:16}{'':11}{row['trainer_kept']:6.2f}{row['videos_per_s']:10.1f}")
+    other = found[OTHER]
+    lines.append(f"{OTHER:16}{'':11}{other['trainer_kept']:6.2f}{other['videos_per_s']:10.1f}")
     return "\n".join(lines)
 
 

@@ -29,8 +29,7 @@ def test_a_short_run_reports_both_places(
         rounds = row.pop("rounds")
         assert rounds == {name: [value] for name, value in row.items()}  # there was one round
         assert all(value > 0 for value in row.values())
-    for name in (beside_training.TAKEN, beside_training.OTHER):
-        assert places.pop(name).keys() == {"trainer_kept", "videos_per_s"}
+    assert places.pop(beside_training.OTHER).keys() == {"trainer_kept", "videos_per_s"}
     assert places.keys() == report["costs"].keys() == set(beside_training.PLACES)
     for row in places.values():
         # What one round says of the trainer is consistent.
