@@ -22,6 +22,7 @@ from shards.encode.codecs import CODECS
 from shards.encode.encoded import TranscodeError
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
+from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.sources.folder import from_folder
 from tb.version import version_text
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = from_folder(options.videos, min_per_class=1)
     recipe = Recipe(codec=options.recipe)
     paths = [source.path for source in dataset.sources if _is_usable(source.path, recipe)]
+    if not paths:
+        raise InputError(f"{options.videos}: no video can be encoded; give a folder of other ones")
     with_s, without_s = [], []
     for _ in range(options.rounds):
         with_s.append(_encode(paths, recipe))

@@ -9,6 +9,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from loaders import Part
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
@@ -26,7 +29,7 @@ from tb.method.calibration import (
     weights_in_hindsight,
 )
 from tb.method.finetuned_teachers import videos_by_finetuned_teachers
-from tb.method.judged_videos import held_out_videos
+from tb.method.judged_videos import JudgedVideos, held_out_videos
 from tb.method.similarity_cache import cached_similarity
 from tb.method.target_quality import (
     HINDSIGHT,
@@ -79,10 +82,9 @@ def inspect_teachers(
     calibration = calibrate(labelled, scores, num_labelled=num_labelled, source=source["labelled"])
     parts = []
     if len(labelled):
-        weights = rule_weights(labelled, scores, calibration.weight_map)
+        weights = _weights(labelled, scores, calibration)
         if calibration.right:  # something was fitted
             weights[TeacherWeights.CALIBRATED] = held_out_weights(labelled, scores)
-        weights[HINDSIGHT] = weights_in_hindsight(labelled, scores)
         parts.append(
             target_quality(
                 labelled,
@@ -95,12 +97,10 @@ def inspect_teachers(
         )
     if with_hidden_labels:
         hidden = videos_by_finetuned_teachers(manifest, config, work, Part.UNLABELLED)
-        weights = rule_weights(hidden, scores, calibration.weight_map)
-        weights[HINDSIGHT] = weights_in_hindsight(hidden, scores)
         parts.append(
             target_quality(
                 hidden,
-                weights,
+                _weights(hidden, scores, calibration),
                 scores,
                 manifest.classes,
                 part=Part.UNLABELLED,
@@ -116,6 +116,14 @@ def inspect_teachers(
     return TeacherInspection(
         hidden_labels=with_hidden_labels, calibration=calibration, parts=parts, source=source
     )
+
+
+def _weights(
+    videos: JudgedVideos, scores: Tensor, calibration: Calibration
+) -> dict[str, np.ndarray]:
+    """Rule of `TeacherWeights`, and `HINDSIGHT` -> (N,) weights of the invariant teacher."""
+    weights = rule_weights(videos, scores, calibration.weight_map)
+    return {**weights, HINDSIGHT: weights_in_hindsight(videos, scores)}
 
 
 def inspection_source(

@@ -24,6 +24,8 @@ CASES = [
     ("loader_throughput", (*SHARDS, "--videos", "-3"), "--videos: '-3': give a whole number"),
     ("loader_throughput", (*SHARDS, "--json", "."), "--json: .: is a folder"),
     ("loader_throughput", (*SHARDS, "--png", "no/x.png"), "there is no folder no; give a file"),
+    ("proof_cost", ("--videos", "nowhere"), "nowhere: no such folder"),
+    ("proof_cost", ("--videos", ".", "--rounds", "0"), "--rounds: '0': give a whole number"),
     ("remote_epoch", SHARDS, "nowhere: no such folder"),
     ("remote_epoch", (*SHARDS, "--views", "fine"), "invalid choice: 'fine'"),
     ("soak", ("--epochs", "2"), "--epochs 2: give at least"),

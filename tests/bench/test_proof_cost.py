@@ -8,6 +8,7 @@ import pytest
 from bench import proof_cost
 from shards.encode import encode_parts
 from shards.encode.check_stored import Checked
+from shards.errors import InputError
 from tests.make_videos import make_video
 
 
@@ -36,3 +37,10 @@ def test_each_video_is_encoded_with_and_without_the_proof(
     rounds = {name: [found[name]] for name in ("with_s", "without_s")}
     assert found["rounds"] == rounds
     assert found["share"] == pytest.approx(1 - found["without_s"] / found["with_s"])
+
+
+def test_a_folder_without_a_usable_video_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match="no video can be encoded"):
+        proof_cost.main(["--videos", str(tmp_path)])

