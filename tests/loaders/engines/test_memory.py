@@ -114,11 +114,13 @@ from loaders import open_loader
 def kilobytes(name):
     status = open("/proc/self/status").read()
     return int(status.partition(name + ":")[2].split()[0])
-options = {"engine": sys.argv[2], "device": "cpu", "batch_size": 2, "num_workers": 2}
+options = {"engine": sys.argv[2], "dtype": sys.argv[3], "device": "cpu"}
+options |= {"batch_size": 2, "num_workers": 2}
 with open_loader(sys.argv[1], "pretrain", size_px=16, **options) as loader:
-    next(loader.stream())  # what the libraries take once does not count
+    # What the libraries take once does not count, such as compiling the kernel for this type.
+    next(loader.stream())
 before = kilobytes("VmRSS")
-with open_loader(sys.argv[1], "pretrain", size_px=160, dtype=sys.argv[3], **options) as loader:
+with open_loader(sys.argv[1], "pretrain", size_px=160, **options) as loader:
     predicted = loader.memory_mb()["cpu"]
     for batch in islice(loader.stream(), 4):
         kept = batch
