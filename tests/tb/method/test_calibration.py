@@ -34,6 +34,7 @@ from tb.method.teachers import load_teachers
 from tb.stage_kinds import SELF_SUPERVISED, StageKind, Teacher, TeacherWeights
 from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
+from tests.tb.calibrations import calibration
 from tests.tb.commands import tb
 from tests.tb.conftest import QUICK
 from tests.tb.pair import start_pair
@@ -312,15 +313,5 @@ def test_a_missing_teacher_is_named(manifest: Manifest, many_labels: Config, tau
 
 
 def test_the_formula_is_readable() -> None:
-    found = Calibration(
-        offset=-2.322,
-        slope=0.728,
-        num_videos=60,
-        num_left_out=0,
-        num_folds=5,
-        warning="",
-        log_likelihood={},
-        right={},
-        source={},
-    )
+    found = calibration(offset=-2.322, slope=0.728)
     assert found.formula == "sigmoid(-2.32 + 0.73 logit(s))"

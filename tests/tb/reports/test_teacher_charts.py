@@ -7,10 +7,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 
 from tb.evaluation.reliability import NUM_BINS, ConfidenceBin, Reliability
-from tb.method.calibration import Calibration
 from tb.method.target_quality import EITHER, ClassScores, ScoreBin, TargetQuality
 from tb.method.teacher_inspection import TeacherInspection
 from tb.reports.teacher_charts import CLASS_RULES, RULE_NAMES, bin_names, chart_figures
+from tests.tb.calibrations import calibration
 
 RIGHT = {
     "invariant": 0.10,
@@ -73,18 +73,7 @@ def inspection() -> TeacherInspection:
             for name, low, half in (("wave", 0.5, 1), ("hop", 0.1, 2))
         ],
     )
-    fit = Calibration(
-        offset=0.0,
-        slope=1.0,
-        num_videos=20,
-        num_left_out=0,
-        num_folds=5,
-        warning="",
-        log_likelihood={},
-        right={},
-        source={},
-    )
-    return TeacherInspection(hidden_labels=True, calibration=fit, parts=[part], source={})
+    return TeacherInspection(hidden_labels=True, calibration=calibration(), parts=[part], source={})
 
 
 def drawn(name: str) -> Axes:

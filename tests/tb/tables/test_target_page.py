@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from tb.method.calibration import Calibration
 from tb.method.target_quality import EITHER, HINDSIGHT, ClassScores, ScoreBin, TargetQuality
 from tb.method.teacher_inspection import TeacherInspection
 from tb.stage_kinds import TeacherWeights
 from tb.tables.target_page import target_page
+from tests.tb.calibrations import calibration
 
 
 def part(
@@ -56,20 +56,9 @@ def part(
 
 
 def inspection(*parts: TargetQuality) -> TeacherInspection:
-    calibration = Calibration(
-        offset=0.0,
-        slope=1.0,
-        num_videos=40,
-        num_left_out=0,
-        num_folds=5,
-        warning="",
-        log_likelihood={},
-        right={},
-        source={},
-    )
     hidden = any(each.hidden_labels for each in parts)
     return TeacherInspection(
-        hidden_labels=hidden, calibration=calibration, parts=list(parts), source={}
+        hidden_labels=hidden, calibration=calibration(), parts=list(parts), source={}
     )
 
 
