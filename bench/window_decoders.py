@@ -1,11 +1,11 @@
-"""Compares two decoders of windows: PyAV's decoders that stay open, and torchcodec's blocks.
+"""Compares three decoders of windows: the loop of `fused`, PyAV's decoders, torchcodec's blocks.
 
     python -m bench.window_decoders --shards DIR --views student
 
-Both get the same windows and give the same planes; first their luma is compared for ten windows.
-torchcodec takes packets only from its own demuxer, and its decoder belongs to one file. So each
-window becomes a small MP4 file (see `loaders.engines.dali.window_file`), and a demuxer and a
-decoder are opened for it.
+All get the same windows and give the same planes; first the luma of PyAV and of torchcodec is
+compared for ten windows. The decoders of the first two stay open. torchcodec takes packets only
+from its own demuxer, and its decoder belongs to one file. So each window becomes a small MP4 file
+(see `loaders.engines.dali.window_file`), and a demuxer and a decoder are opened for it.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from bench.arguments import count, run_command
 from loaders import open_loader
 from loaders.decode import decoded_frames, decoded_planes
 from loaders.engines.dali.window_file import window_file
+from loaders.engines.fused.window import window_planes
 from loaders.plan.stage_views import PRESETS
 from shards.errors import InputError
 from shards.format.packet_index import Window
@@ -40,7 +41,7 @@ class WindowJob:
 
 
 def main() -> None:
-    """Measures both decoders, and prints a line for each."""
+    """Measures the decoders, and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True, help="A folder made by `tb shard`.")
     parser.add_argument(
@@ -50,7 +51,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=count, default=7)
     args = parser.parse_args()
     jobs = list(_jobs(args.shards, args.views, args.videos))
-    decoders: dict[str, Callable[[WindowJob], object]] = {"PyAV": _pyav, "torchcodec": _torchcodec}
+    decoders: dict[str, Callable[[WindowJob], object]] = {
+        "fused": _compiled,
+        "PyAV": _pyav,
+        "torchcodec": _torchcodec,
+    }
     for job in jobs[:10]:
         _check_same(job)
     print(f"{args.views}, {len(jobs)} windows, {args.rounds} rounds: medians a window")
@@ -85,6 +90,11 @@ def _pyav(job: WindowJob) -> None:
         pass
 
 
+def _compiled(job: WindowJob) -> None:
+    for _ in window_planes(job.window, job.needed, job.num_frames):
+        pass
+
+
 def _torchcodec(job: WindowJob) -> list[Any]:
     """The planes of each frame that is needed: three (H, W) uint8 tensors."""
     # The module is private in 0.17.
@@ -113,7 +123,7 @@ def _check_same(job: WindowJob) -> None:
     for frame, planes in zip(frames, _torchcodec(job), strict=True):
         luma = frame.to_ndarray()[: frame.height]
         if not np.array_equal(luma, planes[0].numpy()):
-            raise InputError("the two decoders do not give the same pictures")
+            raise InputError("PyAV and torchcodec do not give the same pictures")
 
 
 def _timed(

@@ -1,7 +1,8 @@
 """Decodes chosen frames of a video, and gives their Y, U and V planes, with PyAV.
 
 No RGB picture is made, because the engine `fused` converts only the pixels of the views to RGB. A
-frame's number is its place in presentation order.
+frame's number is its place in presentation order. `fused` decodes windows in compiled code, and
+comes here with whatever that code refuses.
 
 A video with a packet index comes as a window. Its packets go straight to a decoder that stays open,
 and only the GOPs with wanted frames are decoded. `tb shard` has proven that this is exact.
@@ -55,14 +56,14 @@ class Planes:
     """Where the 8-bit Y, U and V planes of N frames (4:2:0) lie, without a copy.
 
     Attributes:
-        frames: The frames, which own the memory of the planes.
+        owner: Owns the memory of the planes: the frames, or the decoder that holds them.
         addresses: (N, 3) int64.
         strides: (N, 3) int64, bytes from one row to the next.
         luma_range: The luma of black and of white, uint8: (16, 235), or (0, 255) for full range.
         to_rgb: (3, 4) float32 map of (Y, U, V) in [0, 255] to RGB in [0, 1].
     """
 
-    frames: list[VideoFrame]
+    owner: object
     addresses: np.ndarray
     strides: np.ndarray
     luma_range: tuple[np.uint8, np.uint8]
@@ -81,7 +82,7 @@ def frame_planes(frames: list[VideoFrame], color: FrameColor) -> Planes:
         [[(plane.buffer_ptr, plane.line_size) for plane in frame.planes] for frame in frames]
     )
     return Planes(
-        frames=frames,
+        owner=frames,
         addresses=np.ascontiguousarray(places[..., 0]),
         strides=np.ascontiguousarray(places[..., 1]),
         luma_range=color.luma_range,

@@ -59,7 +59,12 @@ def frame_color(frame: VideoFrame) -> FrameColor:
     FFmpeg's scaler.
     """
     is_full = frame.format.name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
-    return _COLORS[int(frame.colorspace) == Colorspace.ITU709, is_full]
+    return color_of(is_bt709=int(frame.colorspace) == Colorspace.ITU709, is_full=is_full)
+
+
+def color_of(*, is_bt709: bool, is_full: bool) -> FrameColor:
+    """The colours of a frame with the matrix of BT.709 or BT.601, and full or limited range."""
+    return _COLORS[is_bt709, is_full]
 
 
 def frame_to_rgb(frame: VideoFrame) -> np.ndarray:

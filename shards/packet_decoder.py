@@ -2,15 +2,15 @@
 
 A window begins at a keyframe and has no reordering, so every packet gives one frame at once.
 Opening a decoder takes as long as decoding several frames, so one is kept for each configuration.
-It is flushed before each GOP. A decoder that fails is thrown away, so a fault in one video never
-shows in the next.
+It is flushed before each GOP.
 """
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
+from typing import Generic, TypeVar
 
 import av
 from av.packet import Packet
@@ -24,7 +24,7 @@ from shards.format.packet_index import Window
 _MAX_OPEN = 8
 # So few frames stay in the processor's cache, and their memory is used again. One would be too few,
 # because each turn has a fixed cost.
-_FRAMES_PER_TURN = 16
+FRAMES_PER_TURN = 16
 # FFmpeg counts the pixels of whole blocks. The size of a block depends on the decoder; none is
 # larger than 64. Small pictures get a larger limit, because FFmpeg also counts an edge around them.
 _BLOCK_PX = 64
@@ -35,13 +35,42 @@ class PacketDecodeError(Exception):
     """A window does not decode to the frames that it promises; the message says why."""
 
 
-@dataclass(kw_only=True)
-class PacketDecoders:
-    """The open decoders of one thread."""
+_Decoder = TypeVar("_Decoder")
 
-    _open: OrderedDict[tuple[str, bytes, tuple[int, int]], VideoCodecContext] = field(
-        default_factory=OrderedDict
-    )
+
+class OpenDecoders(Generic[_Decoder]):
+    """The open decoders of one thread. Above eight, the one that was not used for longest goes."""
+
+    def __init__(self, opened: Callable[[Window], _Decoder]) -> None:
+        """Opens nothing.
+
+        Args:
+            opened: Opens a decoder for a window.
+        """
+        self._opened = opened
+        self._open: OrderedDict[tuple[str, bytes, tuple[int, int]], _Decoder] = OrderedDict()
+
+    @contextmanager
+    def lent(self, window: Window) -> Iterator[_Decoder]:
+        """Lends a decoder for a window; what `opened` raises is raised.
+
+        It is not kept if an exception ends the loan, or if a window was not decoded to its end. So
+        a fault in one video never shows in the next.
+        """
+        configuration = (window.codec, window.byte_range.extradata, window.size)
+        decoder = self._open.pop(configuration, None) or self._opened(window)
+        yield decoder
+        self._open[configuration] = decoder
+        while len(self._open) > _MAX_OPEN:
+            self._open.popitem(last=False)
+
+
+class PacketDecoders:
+    """The open decoders of PyAV of one thread."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+        self._decoders = OpenDecoders(_opened)
 
     def frames(self, window: Window, wanted: Sequence[int]) -> Iterator[VideoFrame]:
         """Yields the wanted frames of a window. GOPs without a wanted frame are not decoded.
@@ -53,16 +82,11 @@ class PacketDecoders:
         Raises:
             PacketDecodeError: A packet does not give its frame, or `checked` refuses a frame.
         """
-        configuration = (window.codec, window.byte_range.extradata, window.size)
-        decoder = self._open.pop(configuration, None) or _opened(window)
         try:
-            yield from checked(_decoded(decoder, window, wanted), window.size)
+            with self._decoders.lent(window) as decoder:
+                yield from checked(_decoded(decoder, window, wanted), window.size)
         except av.FFmpegError as error:
             raise PacketDecodeError(f"cannot be decoded: {error.strerror or error}") from error
-        # A decoder that has failed, or was left in the middle of a window, does not come here.
-        self._open[configuration] = decoder
-        while len(self._open) > _MAX_OPEN:
-            self._open.popitem(last=False)
 
 
 def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:
@@ -93,9 +117,16 @@ def in_turns(frames: Iterator[VideoFrame]) -> Iterator[list[VideoFrame]]:
     The decoder uses the memory of frames again when nobody refers to them, which is much cheaper
     than fresh memory. So each list is emptied when the next one is asked for: keep no frame of it.
     """
-    while turn := list(islice(frames, _FRAMES_PER_TURN)):
+    while turn := list(islice(frames, FRAMES_PER_TURN)):
         yield turn
         turn.clear()
+
+
+def max_pixels(size: Sequence[int]) -> int:
+    """The limit of a decoder's pictures, as FFmpeg counts pixels, for a (height, width)."""
+    # A stream from a stranger may have larger pictures than the manifest says.
+    height, width = (-(-side // _BLOCK_PX) * _BLOCK_PX for side in size)
+    return max(height * width, _LEAST_MAX_PIXELS)
 
 
 def _opened(window: Window) -> VideoCodecContext:
@@ -105,9 +136,7 @@ def _opened(window: Window) -> VideoCodecContext:
         raise PacketDecodeError(f"there is no decoder for {window.codec!r} here") from error
     if not isinstance(decoder, VideoCodecContext):
         raise PacketDecodeError(f"{window.codec!r} is not a video codec")
-    # A stream from a stranger may have larger pictures than the manifest says.
-    height, width = (-(-side // _BLOCK_PX) * _BLOCK_PX for side in window.size)
-    decoder.options = {"max_pixels": str(max(height * width, _LEAST_MAX_PIXELS))}
+    decoder.options = {"max_pixels": str(max_pixels(window.size))}
     decoder.extradata = window.byte_range.extradata or None
     # One thread, because many videos are decoded at a time; frame threads would add a delay.
     decoder.thread_type, decoder.thread_count = "NONE", 1

@@ -54,7 +54,16 @@ ROOMS = {
         *("engine", "buffers", "memory", "threads", "fused", "reference", "cpu", "dali"),
         *("speeds", "choice"),
     ],
-    "loaders.engines.fused": ["simd", "resampling", "values", "kernel", "render"],
+    "loaders.engines.fused": [
+        "simd",
+        "resampling",
+        "values",
+        "kernel",
+        "libavcodec",
+        "packet_loop",
+        "window",
+        "render",
+    ],
     "loaders.engines.dali": [
         *("window_file", "nvdec", "layout", "memory", "view_kernel", "graph", "samples", "reading"),
         *("lane", "meter", "engine", "trials"),

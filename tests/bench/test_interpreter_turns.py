@@ -2,6 +2,7 @@
 
 import shutil
 from bisect import bisect_right
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,28 @@ from shards.reader import ShardReader
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb counts")
-def test_each_decoded_frame_is_sent_once_and_received_twice(textured_shards: Manifest) -> None:
-    """The second receive says that there are no more frames."""
+def test_compiled_code_takes_three_turns_for_a_short_clip(textured_shards: Manifest) -> None:
+    """One decodes, and two make views, however many frames the decoder sees."""
+    turns = count_turns(textured_shards.root, "student", 16, 3)
+    assert turns["compiled kernel"] == 3 * 3
+    assert not [name for name in turns if "CodecContext" in name]
+    assert turns.total() < 3 * 30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb counts")
+def test_pyav_takes_several_turns_for_each_frame(
+    textured_shards: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the counter sees what it is there for: here PyAV decodes, since the version is unknown."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import av\nav.library_versions['libavcodec'] = (0, 0, 0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     turns = count_turns(textured_shards.root, "student", 16, 3)
     num_frames = _num_decoded(textured_shards, 3)
     found = {name.partition("CodecContext__")[2]: number for name, number in turns.items()}
+    # The second receive says that there are no more frames.
     assert (found["decode"], found["recv_frame"]) == (num_frames, 2 * num_frames)
 
 

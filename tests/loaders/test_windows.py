@@ -4,9 +4,8 @@ import io
 import shutil
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import fsspec
@@ -27,63 +26,25 @@ from shards.ingestion.ingest import ingest
 from shards.reader import ShardError, ShardReader
 from shards.sources.folder import from_folder
 from tests.loaders.columns import without_index
-from tests.loaders.numbered import numbered_paint, read_number
+from tests.loaders.numbered import read_number
+from tests.loaders.recipes import LENGTHS, RECIPES, RecipeShards
 from tests.make_videos import make_video
 from tests.paired import paired
 
-RECIPES = {
-    "h264": Recipe(gop=16),
-    "h264 gop 5": Recipe(gop=5),
-    "hevc": Recipe(codec="hevc", gop=12),
-    "vp9": Recipe(codec="vp9", gop=12),
-    "mjpeg": Recipe(codec="mjpeg"),
-}
-LENGTHS = (1, 16, 17, 33, 70)
-HEIGHT, WIDTH = 144, 192
-
-
-class Shards(Protocol):
-    """Name of a recipe -> numbered videos in it."""
-
-    def __call__(self, recipe: str) -> Manifest: ...
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    root = tmp_path_factory.mktemp("windows")
-    tags = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
-    for index, num_frames in enumerate(LENGTHS):
-        make_video(
-            root / "videos" / "a" / f"v{index}.mp4",
-            num_frames=num_frames,
-            height=HEIGHT,
-            width=WIDTH,
-            paint=numbered_paint(HEIGHT, WIDTH),
-            options=tags if index == 3 else None,
-        )
-
-    @cache
-    def made(recipe: str) -> Manifest:
-        out = root / recipe
-        ingest(from_folder(root / "videos"), out, recipe=RECIPES[recipe], workers=1)
-        return read_manifest(out)
-
-    return made
-
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_has_an_index(shards: Shards, recipe: str) -> None:
-    assert shards(recipe).has_packets.all()
-    assert not without_index(shards(recipe)).has_packets.any()
+def test_every_recipe_has_an_index(recipe_shards: RecipeShards, recipe: str) -> None:
+    assert recipe_shards(recipe).has_packets.all()
+    assert not without_index(recipe_shards(recipe)).has_packets.any()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(0, len(LENGTHS) - 1), data=st.data())
 def test_any_frames_of_any_window(
-    shards: Shards, recipe: str, row: int, data: st.DataObject
+    recipe_shards: RecipeShards, recipe: str, row: int, data: st.DataObject
 ) -> None:
-    manifest = shards(recipe)
+    manifest = recipe_shards(recipe)
     num_frames = int(manifest.num_frames[row])
     wanted = data.draw(
         st.lists(st.integers(0, num_frames - 1), min_size=1, unique=True).map(sorted)
@@ -98,9 +59,11 @@ def test_any_frames_of_any_window(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_pixels_at_every_gop_border_and_of_the_last_frame(shards: Shards, recipe: str) -> None:
+def test_pixels_at_every_gop_border_and_of_the_last_frame(
+    recipe_shards: RecipeShards, recipe: str
+) -> None:
     """Each alone and as a run over the border, against the stored file from its first frame on."""
-    manifest = shards(recipe)
+    manifest = recipe_shards(recipe)
     row, gop = int(np.argmax(manifest.num_frames)), RECIPES[recipe].gop if recipe != "mjpeg" else 1
     last = int(manifest.num_frames[row]) - 1
     with ShardReader(manifest) as reader:
@@ -115,8 +78,8 @@ def test_pixels_at_every_gop_border_and_of_the_last_frame(shards: Shards, recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_only_the_gops_of_the_window_are_read(shards: Shards, recipe: str) -> None:
-    manifest, gop = shards(recipe), RECIPES[recipe].gop if recipe != "mjpeg" else 1
+def test_only_the_gops_of_the_window_are_read(recipe_shards: RecipeShards, recipe: str) -> None:
+    manifest, gop = recipe_shards(recipe), RECIPES[recipe].gop if recipe != "mjpeg" else 1
     row = int(np.argmax(manifest.num_frames))
     with ShardReader(manifest) as reader:
         for first, last in [(0, 0), (gop - 1, gop), (gop, 2 * gop - 1), (69, 69)]:
@@ -131,7 +94,7 @@ def test_only_the_gops_of_the_window_are_read(shards: Shards, recipe: str) -> No
 @pytest.mark.parametrize("engine", ["fused", "reference"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_windows_and_whole_files_give_the_same_batches(
-    shards: Shards, recipe: str, engine: str
+    recipe_shards: RecipeShards, recipe: str, engine: str
 ) -> None:
     specs = [
         stage_views.pretrain(num_frames=4, size_px=32, num_slices=2),
@@ -142,7 +105,7 @@ def test_windows_and_whole_files_give_the_same_batches(
     for spec in specs:
         windows, whole = (
             open_loader(manifest, spec, engine=engine, batch_size=2, seed=3).batches(1)
-            for manifest in (shards(recipe), without_index(shards(recipe)))
+            for manifest in (recipe_shards(recipe), without_index(recipe_shards(recipe)))
         )
         for ours, theirs in paired(windows, whole):
             assert ours.keys == theirs.keys
@@ -152,9 +115,9 @@ def test_windows_and_whole_files_give_the_same_batches(
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bit=st.integers(0, 2**32), recipe=st.sampled_from(["h264", "mjpeg"]))
 def test_any_flipped_bit_of_a_window_is_named(
-    shards: Shards, tmp_path_factory: pytest.TempPathFactory, bit: int, recipe: str
+    recipe_shards: RecipeShards, tmp_path_factory: pytest.TempPathFactory, bit: int, recipe: str
 ) -> None:
-    manifest = shards(recipe)
+    manifest = recipe_shards(recipe)
     row, first, last = int(np.argmax(manifest.num_frames)), 20, 40
     video = manifest.video(row)
     with ShardReader(manifest) as reader:
@@ -188,10 +151,10 @@ def _copied(manifest: Manifest, folder: Path) -> Manifest:
     return replace(manifest, root=folder / "copy")
 
 
-def test_a_fault_in_one_video_never_shows_in_the_next(shards: Shards) -> None:
+def test_a_fault_in_one_video_never_shows_in_the_next(recipe_shards: RecipeShards) -> None:
     """The same thread, the same decoder: a window whose packets are rubbish, then good ones."""
     for recipe in RECIPES:
-        manifest = shards(recipe)
+        manifest = recipe_shards(recipe)
         row = int(np.argmax(manifest.num_frames))
         with ShardReader(manifest) as reader:
             good = reader.read_window(row, 5, 30)
@@ -231,9 +194,9 @@ def _cut(window: Window) -> Window:
     ids=["gone", "rubbish", "flipped"],
 )
 def test_a_damaged_index_is_named(
-    shards: Shards, tmp_path: Path, tiny_views: ViewSpec, change: Any, reason: str
+    recipe_shards: RecipeShards, tmp_path: Path, tiny_views: ViewSpec, change: Any, reason: str
 ) -> None:
-    manifest = _copied(shards("h264"), tmp_path)
+    manifest = _copied(recipe_shards("h264"), tmp_path)
     change(manifest.root / packets_name(manifest.shard_names[0]))
     with pytest.raises(LoaderError, match=reason):
         list(open_loader(manifest, tiny_views).batches(0))
@@ -252,10 +215,10 @@ def _flipped(path: Path) -> bytes:
 
 
 def test_batches_without_a_cache_are_the_same(
-    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_shards: RecipeShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
-    local, url = shards("h264"), f"memory://{tmp_path.name}/shards"
+    local, url = recipe_shards("h264"), f"memory://{tmp_path.name}/shards"
     fsspec.filesystem("memory").put(f"{local.root}/", f"{url}/", recursive=True)
     with (
         open_loader(local, "student", batch_size=2, size_px=32) as expected,

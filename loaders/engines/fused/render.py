@@ -1,4 +1,4 @@
-"""Renders one video: PyAV decodes, and compiled code makes views from the decoder's planes."""
+"""Renders one video: compiled code makes views from the planes of decoded frames."""
 
 import numpy as np
 
@@ -6,15 +6,22 @@ from loaders.decode import Footage, decoded_planes
 from loaders.engines.fused.kernel import render_turns
 from loaders.engines.fused.resampling import view_filters
 from loaders.engines.fused.values import view_values
+from loaders.engines.fused.window import window_planes
 from loaders.plan.draw import Plan
+from shards.format.packet_index import Window
 
 
 def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> float:
     """See `loaders.engines.engine.RenderVideo`."""
     needed = np.unique(plan.frames[b])
     height, width = plan.sizes[b].tolist()
+    num_frames = int(plan.num_frames[b])
+    if isinstance(video, Window):
+        turns = window_planes(video, needed, num_frames)
+    else:
+        turns = decoded_planes(video, needed, num_frames, (height, width))
     return render_turns(
-        decoded_planes(video, needed, int(plan.num_frames[b]), (height, width)),
+        turns,
         np.searchsorted(needed, plan.frames[b]),
         view_filters(plan.size_px, plan.crop[b], plan.flip[b], (height, width)),
         view_values(plan.color[b], plan.gamma[b], out[0].dtype, plan.normalization),
