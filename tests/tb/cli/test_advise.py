@@ -23,6 +23,7 @@ from shards.sources.folder import from_folder
 from shards.sources.source import Dataset
 from tb.advice.sample import draw_sample
 from tb.cli import app
+from tb.progress import ProgressBar
 from tests.make_videos import make_video
 from tests.shards import damage
 from tests.tb import commands
@@ -59,12 +60,22 @@ class Run:
         text: What it printed.
         following: The words after `tb` of the command that it names.
         content: Of advice.json.
+        progress: The percentages that it showed, each with what was being done.
     """
 
     def __init__(self, videos: Path, out: Path) -> None:
+        self.progress: list[tuple[int, str]] = []
+        shown = ProgressBar.update
+
+        def noted(bar: ProgressBar, done: int, note: str = "") -> None:
+            self.progress.append((done, note))
+            shown(bar, done, note)
+
         arguments = ("folder", "--root", videos, "--out", out, *VIEWS)
         arguments += ("--max-gb", 1, "--min-psnr", 25)
-        done = commands.run("data", "advise", *arguments)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ProgressBar, "update", noted)
+            done = commands.run("data", "advise", *arguments)
         self.out, self.text = out, done.stdout
         self.following = commands.next_words(done.stderr)
         self.content: dict[str, Any] = json.loads((out / "advice.json").read_text())
@@ -84,6 +95,17 @@ def test_it_leaves_a_table_and_a_picture_and_nothing_else(run: Run) -> None:
     rows = [line for line in run.text.splitlines() if line.startswith(("h264 ", "mjpeg", "copy"))]
     assert len(rows) == len(names)
     assert run.content["left_out"] == {}
+
+
+def test_progress_goes_from_0_to_100_and_says_what_is_being_done(run: Run) -> None:
+    percent = [done for done, _ in run.progress]
+    assert percent == sorted(percent)
+    assert (percent[0] < 10, percent[-1]) == (True, 100)
+    assert len(set(percent)) > 10
+    notes = {note for _, note in run.progress}
+    assert {f"storing {row['name']}" for row in run.content["candidates"]} <= notes
+    assert {f"comparing {row['name']}" for row in run.content["candidates"]} <= notes
+    assert "round 1 of 5" in notes
 
 
 def test_bad_videos_are_named_and_left_out(run: Run) -> None:
