@@ -24,7 +24,7 @@ from bench.arguments import count, run_command
 from loaders import open_loader
 from loaders.decode import decoded_frames, decoded_planes
 from loaders.engines.dali.window_file import window_file
-from loaders.engines.fused.window import window_planes
+from loaders.engines.fused.window_planes import window_planes
 from loaders.plan.stage_views import PRESETS
 from shards.errors import InputError
 from shards.format.packet_index import Window

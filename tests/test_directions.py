@@ -61,7 +61,7 @@ ROOMS = {
         "kernel",
         "libavcodec",
         "packet_loop",
-        "window",
+        "window_planes",
         "render",
     ],
     "loaders.engines.dali": [

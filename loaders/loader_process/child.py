@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -128,8 +129,21 @@ class _Loader:
             except (_IterationEndedError, EOFError, ConnectionError):
                 pass  # The training wants no more of them.
             except BaseException as error:  # A worker may raise SystemExit.
-                with suppress(ConnectionError):
-                    send(connection, Failed.of(error))
+                _report(connection, error)
+
+
+def _report(connection: Connection, failure: BaseException) -> None:
+    """Sends the failure. If not even that is possible, for want of memory, the process ends.
+
+    The training then learns of the end at once. It would wait for a silent process.
+    """
+    try:
+        with suppress(ConnectionError):
+            send(connection, Failed.of(failure))
+    except BaseException:
+        with suppress(BaseException):
+            traceback.print_exception(failure)
+        os._exit(1)
 
 
 def _opened_engine(

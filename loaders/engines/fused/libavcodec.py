@@ -7,18 +7,20 @@ stay. With any other version there are no such decoders.
 
 import ctypes
 import weakref
-from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import av.codec.context
 import numpy as np
 
+from loaders.engines.fused.packet_loop import Calls
+from shards.format.manifest_checks import INDEXED_CODECS
 from shards.format.packet_index import Window
 from shards.packet_decoder import max_pixels
 
 _MAJOR_VERSIONS = {"libavcodec": 62, "libavutil": 60}
+_POINTER_BYTES = 8
 # Bytes from the begin of AVCodecParameters.
 _EXTRADATA, _EXTRADATA_SIZE = 16, 24
 _PADDING_BYTES = 64  # AV_INPUT_BUFFER_PADDING_SIZE
@@ -47,15 +49,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 
 
 class UnusableError(Exception):
-    """No decoder can be opened; the message says why."""
-
-
-class Calls(NamedTuple):
-    """The addresses of the functions that compiled code calls."""
-
-    send_packet: int
-    receive_frame: int
-    flush_buffers: int
+    """libavcodec cannot decode this here, and PyAV has to; the message says why."""
 
 
 class OpenDecoder:
@@ -80,18 +74,20 @@ class OpenDecoder:
         Raises:
             UnusableError: The library cannot be used, or has no such decoder.
         """
+        # A decoder of subtitles, say, would end the process with the first packet.
+        if window.codec not in INDEXED_CODECS:
+            raise UnusableError(f"{window.codec!r} is none of {', '.join(INDEXED_CODECS)}")
         library = _library()
-        codec = library.avcodec_find_decoder_by_name(window.codec.encode())
-        if not codec:
-            raise UnusableError(f"there is no decoder of the name {window.codec}")
+        codec = _there(library.avcodec_find_decoder_by_name(window.codec.encode()))
         self.calls = _calls()
-        self.context: int = library.avcodec_alloc_context3(codec)
-        self.packet: int = library.av_packet_alloc()
-        self.frames = np.array([library.av_frame_alloc() for _ in range(num_frames)], np.int64)
-        self.spare: int = library.av_frame_alloc()
-        frames = [*self.frames.tolist(), self.spare]
+        owned = _Owned(library)
         # Not when Python ends: a thread may still be decoding then.
-        weakref.finalize(self, _free, self.context, self.packet, frames).atexit = False
+        weakref.finalize(self, owned.free).atexit = False
+        self.context = owned.context = _there(library.avcodec_alloc_context3(codec))
+        self.packet = owned.packet = _there(library.av_packet_alloc())
+        for _ in range(num_frames + 1):
+            owned.frames.append(_there(library.av_frame_alloc()))
+        self.frames, self.spare = np.array(owned.frames[1:], np.int64), owned.frames[0]
         _set_extradata(self.context, window.byte_range.extradata)
         options = {b"threads": b"1", b"max_pixels": str(max_pixels(window.size)).encode()}
         for name, value in options.items():
@@ -99,15 +95,32 @@ class OpenDecoder:
         _succeed(library.avcodec_open2(self.context, codec, None))
 
 
-def _set_extradata(context: int, extradata: Sequence[int]) -> None:
+class _Owned:
+    """What a decoder has to give back."""
+
+    def __init__(self, library: Any) -> None:
+        self.library = library
+        self.context: int | None = None
+        self.packet: int | None = None
+        self.frames: list[int] = []
+
+    def free(self) -> None:
+        """Gives everything back. The library frees nothing for an address of None."""
+        self.library.avcodec_free_context(ctypes.byref(_pointer(self.context)))
+        self.library.av_packet_free(ctypes.byref(_pointer(self.packet)))
+        for frame in self.frames:
+            self.library.av_frame_free(ctypes.byref(_pointer(frame)))
+
+
+def _set_extradata(context: int, extradata: bytes) -> None:
     library = _library()
-    parameters = _pointer(library.avcodec_parameters_alloc())
+    parameters = _pointer(_there(library.avcodec_parameters_alloc()))
     try:
         _succeed(library.avcodec_parameters_from_context(parameters, context))
         if extradata:
             # The library frees it.
-            copy = library.av_mallocz(len(extradata) + _PADDING_BYTES)
-            ctypes.memmove(copy, bytes(extradata), len(extradata))
+            copy = _there(library.av_mallocz(len(extradata) + _PADDING_BYTES))
+            ctypes.memmove(copy, extradata, len(extradata))
             begin = parameters.value or 0
             _pointer.from_address(begin + _EXTRADATA).value = copy
             _int.from_address(begin + _EXTRADATA_SIZE).value = len(extradata)
@@ -116,17 +129,15 @@ def _set_extradata(context: int, extradata: Sequence[int]) -> None:
         library.avcodec_parameters_free(ctypes.byref(parameters))
 
 
+def _there(address: int | None) -> int:
+    if not address:
+        raise UnusableError("a decoder cannot be opened (FFmpeg has none, or no memory)")
+    return address
+
+
 def _succeed(result: int) -> None:
     if result < 0:
         raise UnusableError(f"a decoder cannot be opened (FFmpeg's error {result})")
-
-
-def _free(context: int, packet: int, frames: Sequence[int]) -> None:
-    library = _library()
-    library.avcodec_free_context(ctypes.byref(_pointer(context)))
-    library.av_packet_free(ctypes.byref(_pointer(packet)))
-    for frame in frames:
-        library.av_frame_free(ctypes.byref(_pointer(frame)))
 
 
 @cache
@@ -139,15 +150,16 @@ def _calls() -> Calls:
 @cache
 def _library() -> Any:
     versions = {name: av.library_versions[name][0] for name in _MAJOR_VERSIONS}
-    if versions != _MAJOR_VERSIONS:
+    if versions != _MAJOR_VERSIONS or ctypes.sizeof(_pointer) != _POINTER_BYTES:
         found = ", ".join(f"{name} {version}" for name, version in versions.items())
-        raise UnusableError(f"the places of fields are not known for {found}")
-    # The symbols of a library are also those of the libraries that it needs.
-    library = ctypes.CDLL(av.codec.context.__file__)
-    for name, (result, arguments) in _FUNCTIONS.items():
-        try:
+        bits = 8 * ctypes.sizeof(_pointer)
+        raise UnusableError(f"the places of fields are not known for {found} with {bits} bits")
+    try:
+        # The symbols of a library are also those of the libraries that it needs.
+        library = ctypes.CDLL(av.codec.context.__file__)
+        for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, name)
-        except AttributeError as error:
-            raise UnusableError(f"PyAV's library has no function {name}") from error
-        function.restype, function.argtypes = result, arguments
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError) as error:
+        raise UnusableError(f"PyAV's library cannot be called: {error}") from error
     return library

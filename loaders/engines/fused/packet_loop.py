@@ -6,7 +6,7 @@ that `libavcodec` names.
 """
 
 import errno
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 from llvmlite import ir
@@ -20,14 +20,24 @@ _PACKET_DATA, _PACKET_SIZE = 24, 32
 # Bytes from the begin of AVFrame.
 _PLANES, _STRIDES, _WIDTH, _HEIGHT, _FORMAT = 0, 64, 104, 108, 116
 _FLAGS, _COLOR_RANGE, _COLOR_SPACE, _ERROR_FLAGS = 276, 280, 292, 320
-_IS_CORRUPT = 1  # AV_FRAME_FLAG_CORRUPT
+_IS_CORRUPT, _IS_KEY = 1, 2  # AV_FRAME_FLAG_CORRUPT, AV_FRAME_FLAG_KEY
 _NEEDS_A_PACKET = -errno.EAGAIN
+
+_MAX_PACKET_BYTES = 2**31 - 64  # AVPacket has an int32, and padding follows
 
 # With Numba's own types a caller would have to pass the compiler's context too.
 _intrinsic: Any = untyped_intrinsic
 _jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 # A call from compiled code that is not inlined would count a reference for each array.
 _inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
+
+
+class Calls(NamedTuple):
+    """The addresses of the functions that compiled code calls."""
+
+    send_packet: int
+    receive_frame: int
+    flush_buffers: int
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -60,34 +70,51 @@ _int32, _int64 = _pointer_to(types.int32), _pointer_to(types.int64)
 
 @_jit  # type: ignore[untyped-decorator]
 def decode_turn(  # type: ignore[no-untyped-def]
-    calls, context, packet, frames, spare, data, offsets, gop_frames, wanted, i, size, tags, out
+    calls,
+    context,
+    packet,
+    frames,
+    spare,
+    data,
+    num_bytes,
+    offsets,
+    gop_frames,
+    wanted,
+    next_packet,
+    size,
+    tags,
+    out,
 ):
-    """Decodes the first n wanted frames, as many as there are AVFrames to keep them.
+    """Decodes the wanted frames.
 
     In a GOP with a wanted frame all packets up to the last wanted one are decoded; no others are.
+    No index is trusted: what leads out of the data is a failure.
 
     Args:
         calls: The `Calls` of the library.
         context: The address of the decoder.
         packet: The address of an AVPacket.
-        frames: (N,) int64, the addresses of the AVFrames that keep what is wanted.
+        frames: (N,) int64, the addresses of the AVFrames that keep what is wanted, N >= K.
         spare: The address of an AVFrame for all else.
         data: The address of the first packet.
-        offsets: (F + 1,) int64, bytes from there to each packet, and to their end.
+        num_bytes: How many bytes there are.
+        offsets: (F + 1,) int64, bytes from `data` to each packet, and to their end.
         gop_frames: (G,) int64, the number of the first packet of each GOP, ascending.
         wanted: (K,) int64, ascending: the numbers of the packets whose frames are wanted.
-        i: The number of the packet after the one that was decoded last, or 0.
+        next_packet: The number of the packet after the one that was decoded last, or 0.
         size: The (height, width) of each picture.
         tags: (3,) int64, written with the first frame if its first value is negative: pixel format,
             colour range and colour space. A later frame must have the same pixel format.
-        out: (N, 3, 2) int64, written: the address of each plane and the bytes between its rows.
+        out: (K, 3, 2) int64, written: the address of each plane and the bytes between its rows.
 
     Returns:
         The number of the packet after the one that was decoded last; -1 if a packet did not give
         one picture without errors, of the right size and in 8-bit 4:2:0.
     """
-    gop = 0
-    for n in range(min(len(wanted), len(frames))):
+    gop, i = 0, next_packet
+    for n in range(len(wanted)):
+        if wanted[n] < i or wanted[n] >= len(offsets) - 1:
+            return -1
         while gop + 1 < len(gop_frames) and gop_frames[gop + 1] <= wanted[n]:
             gop += 1
         if i <= gop_frames[gop]:
@@ -95,6 +122,10 @@ def decode_turn(  # type: ignore[no-untyped-def]
             # It takes one pointer and returns nothing; both differences do no harm.
             _call(calls.flush_buffers, context, 0)
         while i <= wanted[n]:
+            if not 0 <= offsets[i] < offsets[i + 1] <= num_bytes:
+                return -1
+            if offsets[i + 1] - offsets[i] > _MAX_PACKET_BYTES:
+                return -1
             _int64(packet + _PACKET_DATA)[0] = data + offsets[i]
             _int32(packet + _PACKET_SIZE)[0] = offsets[i + 1] - offsets[i]
             frame = frames[n] if i == wanted[n] else spare
@@ -102,6 +133,9 @@ def decode_turn(  # type: ignore[no-untyped-def]
             failed = _call(calls.send_packet, context, packet) != 0
             failed = failed or _call(calls.receive_frame, context, frame) != 0
             failed = failed or _int32(frame + _FLAGS)[0] & _IS_CORRUPT != 0
+            # So it shows if the flags lie at another place.
+            is_key = _int32(frame + _FLAGS)[0] & _IS_KEY != 0
+            failed = failed or (i == gop_frames[gop] and not is_key)
             failed = failed or _int32(frame + _ERROR_FLAGS)[0] != 0
             failed = failed or (frame != spare and not _is_usable(frame, size, tags))
             if failed or _call(calls.receive_frame, context, spare) != _NEEDS_A_PACKET:

@@ -6,7 +6,7 @@ from loaders.decode import Footage, decoded_planes
 from loaders.engines.fused.kernel import render_turns
 from loaders.engines.fused.resampling import view_filters
 from loaders.engines.fused.values import view_values
-from loaders.engines.fused.window import window_planes
+from loaders.engines.fused.window_planes import window_planes
 from loaders.plan.draw import Plan
 from shards.format.packet_index import Window
 

@@ -17,12 +17,14 @@ import pytest
 import torch
 
 from loaders import Batch, Loader, LoaderError, ViewSpec, open_loader
+from loaders.loader_process import process as process_module
 from loaders.loader_process.messages import RenderVideos
 from loaders.loader_process.process import LoaderProcess, shared_process
 from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
 from loaders.plan.stage_views import pretrain
 from shards.errors import InputError
 from shards.format.manifest import Manifest
+from tests.loaders.first_code import run_first
 from tests.loaders.test_handover import DALI
 from tests.paired import paired
 from tests.processes import is_alive, is_in_ring, wait_until_dead, wait_until_idle
@@ -216,6 +218,60 @@ def test_its_death_is_an_error_that_says_how(
     with _open(numbered_shards, tiny_views, batch_size=2) as loader:
         assert _pid(loader) != pid
         assert len(list(loader.batches(0))) == len(loader)
+
+
+_WITHOUT_MEMORY = """
+from loaders.loader_process import messages
+send = messages.send
+
+
+def no_memory(connection, message):
+    if isinstance(message, (messages.Made, messages.Failed)):
+        raise MemoryError("no room for the message")
+    send(connection, message)
+
+
+messages.send = no_memory
+"""
+_ENDING = """
+import os
+from loaders.loader_process import messages
+
+
+def end(connection, message):
+    os._exit(7)
+
+
+messages.send = end
+"""
+
+
+@pytest.mark.parametrize(("first", "code"), [(_WITHOUT_MEMORY, 1), (_ENDING, 7)])
+def test_an_end_without_a_word_is_an_error_with_its_exit_code(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    first: str,
+    code: int,
+) -> None:
+    """While a loader opens, and where memory does not suffice for the error itself."""
+    run_first(first, tmp_path, monkeypatch)
+    end = rf"loader process \(\d+\) has ended with exit code {code}; its error output says why"
+    with (
+        pytest.raises(LoaderError, match=end),
+        _open(numbered_shards, tiny_views, batch_size=2) as loader,
+    ):
+        next(loader.stream())
+    assert ("MemoryError: no room" in capfd.readouterr().err) == (code == 1)
+
+
+def test_a_process_that_is_silent_is_an_error_in_the_end(
+    new_process: LoaderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_PATIENCE_S", 0.01)
+    assert f"({new_process.pid}) does not answer any more" in str(new_process.death())
 
 
 def test_the_interrupts_of_a_terminal_and_of_a_scheduler_leave_it_alone(
