@@ -35,7 +35,7 @@ def test_a_short_run_reports_both_places(
     trainers = ["launches", "compiled"] if engine == "fused" else ["launches"]
     words = ["--shards", str(textured_shards.root), "--size", "16", "--batch-size", "2"]
     words += ["--engine", engine, "--trainers", *trainers, "--device", "cpu"]
-    words += ["--seconds", "0.2", "--rounds", "1"]
+    words += ["--seconds", "0.5", "--rounds", "1"]
     monkeypatch.setattr("sys.argv", ["", *words, "--json", str(tmp_path / "out.json")])
     beside_training.main()
     report = json.loads((tmp_path / "out.json").read_text())
