@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -158,23 +157,26 @@ def test_both_lengths_end_in_time() -> None:
     assert all(isinstance(step, CheckStep) for step in STEPS.values())
 
 
-def test_what_a_step_leaves_or_takes_counts_for_the_later_ones(tmp_path: Path) -> None:
+def test_what_a_step_leaves_or_takes_counts_for_the_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1e9
+    monkeypatch.setattr(runner.time, "time", lambda: now_s)
     names = list(STEPS)
     options = runner.Options(
         out=tmp_path, videos=None, duration=Duration.SHORT, steps=names, is_dry=True
     )
 
     def given_s(name: str, left_s: float) -> float:
-        now_s = time.time()
         return runner._step_end_s(options, names.index(name), now_s + left_s) - now_s
 
     wanted_s = [STEPS[name].seconds(Duration.SHORT) for name in names]
     after_s = sum(wanted_s[names.index("decoding") :])
     for factor in (0.5, 1.0, 2.0):  # of the time that was planned
         expected_s = factor * STEPS["decoding"].short_s
-        assert given_s("decoding", factor * after_s) == pytest.approx(expected_s, abs=0.1)
-    assert given_s("tests", 33.0) == pytest.approx(33.0, abs=0.1)
-    assert given_s("videos", 400.0) == pytest.approx(400.0, abs=0.1)  # all others need it
+        assert given_s("decoding", factor * after_s) == pytest.approx(expected_s)
+    assert given_s("tests", 33.0) == pytest.approx(33.0)
+    assert given_s("videos", 400.0) == pytest.approx(400.0)  # all others need it
 
 
 def test_a_step_ends_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -293,6 +293,15 @@ def test_a_layout_is_refused_off_dali(
         open_loader(numbered_shards, tiny_views, engine=engine, layout=layout)
 
 
+def test_memory_of_a_gpu_is_refused_on_a_cpu(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
+    layout = TryLayouts(gpu_memory_mb=1000)
+    with pytest.raises(InputError, match="gpu_memory_mb is for GPUs, and the device is cpu"):
+        open_loader(numbered_shards, tiny_views, engine="dali", layout=layout, device="cpu")
+
+
 @pytest.mark.parametrize(
     "without",
     [

@@ -81,10 +81,13 @@ def test_where_it_means_nothing_it_is_refused(
         _open(numbered_shards, tiny_views, **{"max_kept_batches": 3, **options})
 
 
-def test_dali_has_a_layout_instead(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
+@pytest.mark.parametrize("name", ["max_kept_batches", "lookahead_mb"])
+def test_dali_has_a_layout_instead(
+    numbered_shards: Manifest, tiny_views: ViewSpec, name: str
+) -> None:
     pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
-    with pytest.raises(InputError, match="max_kept_batches is not for the engine dali"):
-        _open(numbered_shards, tiny_views, engine="dali", max_kept_batches=3)
+    with pytest.raises(InputError, match=f"{name} is not for the engine dali"):
+        _open(numbered_shards, tiny_views, engine="dali", **{name: 300})
 
 
 def _open(manifest: Manifest, views: ViewSpec, **options: Any) -> Any:
