@@ -22,7 +22,7 @@ from shards.format.earlier_states import keep_earlier
 from shards.format.manifest import write_manifest
 from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
 from shards.format.video import Video
-from shards.ingestion.collector import ShardCollector
+from shards.ingestion.collector import ShardCollector, collecting
 from shards.ingestion.fingerprint import fingerprint
 from shards.ingestion.growth import Base, left_out_of, new_in, read_base
 from shards.ingestion.ingest_report import IngestReport, report_on
@@ -114,9 +114,9 @@ class IngestionJob:
         num_resumed = notes[-1].next_position if notes else 0
         if self.strict:
             self._refuse_skipped([entry for note in notes for entry in note.skipped])
-        collector = ShardCollector(self.dataset, self.store, journal, notes, self.shard_bytes)
         ordered = [source for one_pass in self.passes for source in one_pass]
-        yield from self._collect(collector, ordered[num_resumed:])
+        with collecting(self.dataset, self.store, journal, notes, self.shard_bytes) as collector:
+            yield from self._collect(collector, ordered[num_resumed:])
         about = self._grown(collector) if self.base else self._finished(collector)
         journal.remove()
         num_added = len(collector.videos) if self.base else 0
@@ -220,7 +220,7 @@ class IngestionJob:
         yield collector.position, num_sources, ""
         usable = (source for source in left if not source.refusal)
         results = self.encode(passes_for(usable, self.passes))
-        with closing(collector), closing(results):
+        with closing(results):
             for source in left:
                 result = source.refusal or next(results)
                 if base and isinstance(result, Encoded) and (twin := base.twin_of(result)):
@@ -233,7 +233,6 @@ class IngestionJob:
                         raise _refusal(source, reason)
                     collector.skip(source, reason, may_pass=may_pass)
                 yield collector.position, num_sources, source.key
-            collector.finish()
 
     @cached_property
     def passes(self) -> list[list[Source]]:
