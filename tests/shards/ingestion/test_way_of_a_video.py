@@ -8,9 +8,10 @@ import pytest
 
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
-from shards.ingestion import pool, worker
+from shards.ingestion import worker
 from shards.ingestion.ingest import ingest
 from shards.ingestion.passes import Pass
+from shards.ingestion.worker import Worker
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
 from tests.walk import walking
@@ -20,12 +21,12 @@ def test_a_video_returns_only_where_contributing_md_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def encode_here(
-        _: worker.Worker, one_pass: Pass, recipe: Recipe, __: float
+        _: Worker, one_pass: Pass, recipe: Recipe, __: float
     ) -> Iterator[Encoded | TranscodeError]:
         yield from worker._answers(one_pass, recipe)
 
-    monkeypatch.setattr(worker.Worker, "encode", encode_here)
-    monkeypatch.setattr(pool, "Worker", worker.Worker)  # not that of the tests
+    monkeypatch.setattr(Worker, "encode", encode_here)
+    monkeypatch.setattr(worker, "Worker", Worker)  # not that of the tests
     make_video(tmp_path / "in" / "a" / "a.mp4", num_frames=20)
     recipe = Recipe()
     with walking() as walk:
