@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
@@ -27,7 +28,7 @@ from shards.ingestion.fingerprint import fingerprint
 from shards.ingestion.growth import Base, left_out_of, new_in, read_base
 from shards.ingestion.ingest_report import IngestReport, report_on
 from shards.ingestion.journal import Journal, Note, Settings
-from shards.ingestion.out_checks import disk_errors
+from shards.ingestion.out_checks import check_apart, disk_errors
 from shards.ingestion.passes import Pass, ordered_passes, passes_for
 from shards.sources.source import Dataset, Source
 
@@ -46,6 +47,7 @@ class IngestionJob:
     """One call of `ingest`, which explains the fields."""
 
     dataset: Dataset
+    out: Path | str
     store: Store
     recipe: Recipe
     seed: int
@@ -73,6 +75,7 @@ class IngestionJob:
             InputError: While iterating; see `ingest`.
         """
         with disk_errors(self.store.name):
+            check_apart(self.dataset, self.out)
             if self.append:
                 return (yield from self.grow())
             if self.is_finished():
