@@ -80,13 +80,12 @@ class IngestionJob:
                 return (yield from self.grow())
             if self.is_finished():
                 return self.finished_before()
-            journal = Journal(self.store)
-            with journal.locked():
+            with Journal.opened(self.store) as journal:
                 if self.is_finished():  # another process has just finished
                     report = self.finished_before()
                     journal.remove()
                     return report
-                return (yield from self.run())
+                return (yield from self.run(journal))
 
     def grow(self) -> Steps:
         """Adds the videos that the finished set does not have."""
@@ -95,24 +94,24 @@ class IngestionJob:
         new = new_in(self.dataset, base, self.recipe, self.seed)
         if not new.sources and base.knows(new.missing):
             return report_on(base.about, already_done=True)
-        with Journal(self.store).locked():
+        with Journal.opened(self.store, len(base.about.shards)) as journal:
             if read_dataset_json(self.store.name).digest != base.about.digest:
                 raise InputError(
                     f"{self.store.name}: another `tb shard` has just added videos; run again"
                 )
-            return (yield from replace(self, dataset=new, base=base).run())
+            return (yield from replace(self, dataset=new, base=base).run(journal))
 
     def remove_journal_of(self, about: DatasetJson) -> None:
         """Removes the journal of a run that was killed right after it had finished the folder."""
-        journal = Journal(self.store, len(about.shards))
-        earlier = journal.fingerprint()
+        num_shards = len(about.shards)
+        earlier = Journal(self.store, num_shards).fingerprint()
         if earlier == about.fingerprint or (earlier is None and self.store.scratch.exists()):
-            with suppress(InputError), journal.locked():  # somebody may be about to write
+            # Somebody may be about to write.
+            with suppress(InputError), Journal.opened(self.store, num_shards) as journal:
                 journal.remove()
 
-    def run(self) -> Steps:
+    def run(self, journal: Journal) -> Steps:
         """Encodes the videos that no finished shard has, and finishes the folder."""
-        journal = Journal(self.store, len(self.base.about.shards) if self.base else 0)
         notes = self._try_again(journal, journal.start(self.settings))
         num_resumed = notes[-1].next_position if notes else 0
         if self.strict:
@@ -120,13 +119,13 @@ class IngestionJob:
         ordered = [source for one_pass in self.passes for source in one_pass]
         with collecting(self.dataset, self.store, journal, notes, self.shard_bytes) as collector:
             yield from self._collect(collector, ordered[num_resumed:])
-        about = self._grown(collector) if self.base else self._finished(collector)
+        about = self._grown(collector) if self.base else self._finished(collector, journal)
         journal.remove()
         num_added = len(collector.videos) if self.base else 0
         earlier = self.base.about.digest if self.base and num_added else ""
         return report_on(about, num_resumed=num_resumed, num_added=num_added, earlier=earlier)
 
-    def _finished(self, collector: ShardCollector) -> DatasetJson:
+    def _finished(self, collector: ShardCollector, journal: Journal) -> DatasetJson:
         """Finishes a new set.
 
         Raises:
@@ -135,7 +134,7 @@ class IngestionJob:
         missing = self.dataset.missing
         write_skipped(self.store, collector.skipped, missing)
         if not collector.videos:
-            Journal(self.store).remove()
+            journal.remove()
             raise self._nothing_usable(collector.skipped)
         about = self._about(
             collector.videos, collector.shards, len(collector.skipped), len(missing)
