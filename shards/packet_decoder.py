@@ -9,6 +9,8 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -38,17 +40,18 @@ class PacketDecodeError(Exception):
 _Decoder = TypeVar("_Decoder")
 
 
+@dataclass
 class OpenDecoders(Generic[_Decoder]):
-    """The open decoders of one thread. Above eight, the one that was not used for longest goes."""
+    """The open decoders of one thread. Above eight, the one that was not used for longest goes.
 
-    def __init__(self, opened: Callable[[Window], _Decoder]) -> None:
-        """Opens nothing.
+    Attributes:
+        opened: Opens a decoder for a window.
+    """
 
-        Args:
-            opened: Opens a decoder for a window.
-        """
-        self._opened = opened
-        self._open: OrderedDict[tuple[str, bytes, tuple[int, int]], _Decoder] = OrderedDict()
+    opened: Callable[[Window], _Decoder]
+    _open: OrderedDict[tuple[str, bytes, tuple[int, int]], _Decoder] = field(
+        default_factory=OrderedDict, init=False
+    )
 
     @contextmanager
     def lent(self, window: Window) -> Iterator[_Decoder]:
@@ -58,19 +61,41 @@ class OpenDecoders(Generic[_Decoder]):
         a fault in one video never shows in the next.
         """
         configuration = (window.codec, window.byte_range.extradata, window.size)
-        decoder = self._open.pop(configuration, None) or self._opened(window)
+        decoder = self._open.pop(configuration, None) or self.opened(window)
         yield decoder
         self._open[configuration] = decoder
         while len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
 
 
+def max_pixels(size: Sequence[int]) -> int:
+    """The limit of a decoder's pictures, as FFmpeg counts pixels, for a (height, width)."""
+    # A stream from a stranger may have larger pictures than the manifest says.
+    height, width = (-(-side // _BLOCK_PX) * _BLOCK_PX for side in size)
+    return max(height * width, _LEAST_MAX_PIXELS)
+
+
+def _opened(window: Window) -> VideoCodecContext:
+    try:
+        decoder = av.CodecContext.create(window.codec, "r")
+    except ValueError as error:
+        raise PacketDecodeError(f"there is no decoder for {window.codec!r} here") from error
+    if not isinstance(decoder, VideoCodecContext):
+        raise PacketDecodeError(f"{window.codec!r} is not a video codec")
+    decoder.options = {"max_pixels": str(max_pixels(window.size))}
+    decoder.extradata = window.byte_range.extradata or None
+    # One thread, because many videos are decoded at a time; frame threads would add a delay.
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    return decoder
+
+
+@dataclass(kw_only=True)
 class PacketDecoders:
     """The open decoders of PyAV of one thread."""
 
-    def __init__(self) -> None:
-        """Opens nothing."""
-        self._decoders = OpenDecoders(_opened)
+    _decoders: OpenDecoders[VideoCodecContext] = field(
+        default_factory=partial(OpenDecoders, _opened), init=False
+    )
 
     def frames(self, window: Window, wanted: Sequence[int]) -> Iterator[VideoFrame]:
         """Yields the wanted frames of a window. GOPs without a wanted frame are not decoded.
@@ -120,27 +145,6 @@ def in_turns(frames: Iterator[VideoFrame]) -> Iterator[list[VideoFrame]]:
     while turn := list(islice(frames, FRAMES_PER_TURN)):
         yield turn
         turn.clear()
-
-
-def max_pixels(size: Sequence[int]) -> int:
-    """The limit of a decoder's pictures, as FFmpeg counts pixels, for a (height, width)."""
-    # A stream from a stranger may have larger pictures than the manifest says.
-    height, width = (-(-side // _BLOCK_PX) * _BLOCK_PX for side in size)
-    return max(height * width, _LEAST_MAX_PIXELS)
-
-
-def _opened(window: Window) -> VideoCodecContext:
-    try:
-        decoder = av.CodecContext.create(window.codec, "r")
-    except ValueError as error:
-        raise PacketDecodeError(f"there is no decoder for {window.codec!r} here") from error
-    if not isinstance(decoder, VideoCodecContext):
-        raise PacketDecodeError(f"{window.codec!r} is not a video codec")
-    decoder.options = {"max_pixels": str(max_pixels(window.size))}
-    decoder.extradata = window.byte_range.extradata or None
-    # One thread, because many videos are decoded at a time; frame threads would add a delay.
-    decoder.thread_type, decoder.thread_count = "NONE", 1
-    return decoder
 
 
 def _decoded(

@@ -22,7 +22,7 @@ def one_encoder() -> Iterator[None]:
     """One process encodes for all ingestions here: its start takes longer than a small video."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shards.ingestion.ingest.num_cpus", lambda: 1)
-        patch.setattr("shards.ingestion.pool.Worker", KeptWorker)
+        patch.setattr("shards.ingestion.worker.Worker", KeptWorker)
         yield
     end_workers()
 

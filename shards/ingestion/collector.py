@@ -1,6 +1,7 @@
-"""`ShardCollector`: puts encoded videos into shards and notes each finished shard."""
+"""`collecting` lends a `ShardCollector`, which fills shards and notes each finished one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from shards.encode.encoded import Encoded
 from shards.files.store import Store
@@ -13,7 +14,7 @@ from shards.sources.source import Dataset, Source
 
 
 class ShardCollector:
-    """Fills one shard after the other; call `finish` at the end, and always call `close`.
+    """Fills one shard after the other; `collecting` finishes and closes it.
 
     Attributes:
         videos: The rows so far, with those of an interrupted run.
@@ -123,3 +124,19 @@ class ShardCollector:
             source=source.name,
             source_bytes=source.num_bytes(),
         )
+
+
+@contextmanager
+def collecting(
+    dataset: Dataset, store: Store, journal: Journal, notes: Sequence[Note], shard_bytes: int
+) -> Iterator[ShardCollector]:
+    """Lends a collector that goes on after the shards of `notes`.
+
+    The end of the block publishes the last shard. An exception in the block removes it.
+    """
+    collector = ShardCollector(dataset, store, journal, notes, shard_bytes)
+    try:
+        yield collector
+        collector.finish()
+    finally:
+        collector.close()

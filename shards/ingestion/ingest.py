@@ -17,7 +17,6 @@ from shards.files.store import open_store
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from shards.ingestion.ingest_report import IngestReport
 from shards.ingestion.job import IngestionJob, Results
-from shards.ingestion.out_checks import check_apart, disk_errors
 from shards.ingestion.passes import Pass
 from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
@@ -79,6 +78,7 @@ def ingest(
     store = open_store(out)
     job = IngestionJob(
         dataset=dataset,
+        out=out,
         store=store,
         recipe=recipe,
         seed=seed,
@@ -87,8 +87,6 @@ def ingest(
         encode=partial(_encoded, recipe, workers, ray_address, time_limit_s, store.scratch),
         append=append,
     )
-    with disk_errors(job.store.name):
-        check_apart(dataset, out)
     with closing(job.steps()) as steps:
         while True:
             try:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
@@ -22,12 +23,12 @@ from shards.format.earlier_states import keep_earlier
 from shards.format.manifest import write_manifest
 from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
 from shards.format.video import Video
-from shards.ingestion.collector import ShardCollector
+from shards.ingestion.collector import ShardCollector, collecting
 from shards.ingestion.fingerprint import fingerprint
 from shards.ingestion.growth import Base, left_out_of, new_in, read_base
 from shards.ingestion.ingest_report import IngestReport, report_on
 from shards.ingestion.journal import Journal, Note, Settings
-from shards.ingestion.out_checks import disk_errors
+from shards.ingestion.out_checks import check_apart, disk_errors
 from shards.ingestion.passes import Pass, ordered_passes, passes_for
 from shards.sources.source import Dataset, Source
 
@@ -46,6 +47,7 @@ class IngestionJob:
     """One call of `ingest`, which explains the fields."""
 
     dataset: Dataset
+    out: Path | str
     store: Store
     recipe: Recipe
     seed: int
@@ -73,17 +75,17 @@ class IngestionJob:
             InputError: While iterating; see `ingest`.
         """
         with disk_errors(self.store.name):
+            check_apart(self.dataset, self.out)
             if self.append:
                 return (yield from self.grow())
             if self.is_finished():
                 return self.finished_before()
-            journal = Journal(self.store)
-            with journal.locked():
+            with Journal.opened(self.store) as journal:
                 if self.is_finished():  # another process has just finished
                     report = self.finished_before()
                     journal.remove()
                     return report
-                return (yield from self.run())
+                return (yield from self.run(journal))
 
     def grow(self) -> Steps:
         """Adds the videos that the finished set does not have."""
@@ -92,38 +94,38 @@ class IngestionJob:
         new = new_in(self.dataset, base, self.recipe, self.seed)
         if not new.sources and base.knows(new.missing):
             return report_on(base.about, already_done=True)
-        with Journal(self.store).locked():
+        with Journal.opened(self.store, len(base.about.shards)) as journal:
             if read_dataset_json(self.store.name).digest != base.about.digest:
                 raise InputError(
                     f"{self.store.name}: another `tb shard` has just added videos; run again"
                 )
-            return (yield from replace(self, dataset=new, base=base).run())
+            return (yield from replace(self, dataset=new, base=base).run(journal))
 
     def remove_journal_of(self, about: DatasetJson) -> None:
         """Removes the journal of a run that was killed right after it had finished the folder."""
-        journal = Journal(self.store, len(about.shards))
-        earlier = journal.fingerprint()
+        num_shards = len(about.shards)
+        earlier = Journal(self.store, num_shards).fingerprint()
         if earlier == about.fingerprint or (earlier is None and self.store.scratch.exists()):
-            with suppress(InputError), journal.locked():  # somebody may be about to write
+            # Somebody may be about to write.
+            with suppress(InputError), Journal.opened(self.store, num_shards) as journal:
                 journal.remove()
 
-    def run(self) -> Steps:
+    def run(self, journal: Journal) -> Steps:
         """Encodes the videos that no finished shard has, and finishes the folder."""
-        journal = Journal(self.store, len(self.base.about.shards) if self.base else 0)
         notes = self._try_again(journal, journal.start(self.settings))
         num_resumed = notes[-1].next_position if notes else 0
         if self.strict:
             self._refuse_skipped([entry for note in notes for entry in note.skipped])
-        collector = ShardCollector(self.dataset, self.store, journal, notes, self.shard_bytes)
         ordered = [source for one_pass in self.passes for source in one_pass]
-        yield from self._collect(collector, ordered[num_resumed:])
-        about = self._grown(collector) if self.base else self._finished(collector)
+        with collecting(self.dataset, self.store, journal, notes, self.shard_bytes) as collector:
+            yield from self._collect(collector, ordered[num_resumed:])
+        about = self._grown(collector) if self.base else self._finished(collector, journal)
         journal.remove()
         num_added = len(collector.videos) if self.base else 0
         earlier = self.base.about.digest if self.base and num_added else ""
         return report_on(about, num_resumed=num_resumed, num_added=num_added, earlier=earlier)
 
-    def _finished(self, collector: ShardCollector) -> DatasetJson:
+    def _finished(self, collector: ShardCollector, journal: Journal) -> DatasetJson:
         """Finishes a new set.
 
         Raises:
@@ -132,7 +134,7 @@ class IngestionJob:
         missing = self.dataset.missing
         write_skipped(self.store, collector.skipped, missing)
         if not collector.videos:
-            Journal(self.store).remove()
+            journal.remove()
             raise self._nothing_usable(collector.skipped)
         about = self._about(
             collector.videos, collector.shards, len(collector.skipped), len(missing)
@@ -220,7 +222,7 @@ class IngestionJob:
         yield collector.position, num_sources, ""
         usable = (source for source in left if not source.refusal)
         results = self.encode(passes_for(usable, self.passes))
-        with closing(collector), closing(results):
+        with closing(results):
             for source in left:
                 result = source.refusal or next(results)
                 if base and isinstance(result, Encoded) and (twin := base.twin_of(result)):
@@ -233,7 +235,6 @@ class IngestionJob:
                         raise _refusal(source, reason)
                     collector.skip(source, reason, may_pass=may_pass)
                 yield collector.position, num_sources, source.key
-            collector.finish()
 
     @cached_property
     def passes(self) -> list[list[Source]]:

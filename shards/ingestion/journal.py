@@ -87,6 +87,19 @@ class Journal:
     def __init__(self, store: Store, first_shard: int = 0) -> None:
         self._store, self.first_shard = store, first_shard
 
+    @classmethod
+    @contextmanager
+    def opened(cls, store: Store, first_shard: int = 0) -> Iterator[Self]:
+        """Lends the journal; meanwhile, no other process writes to the same folder.
+
+        Raises:
+            InputError: Another process is writing there.
+        """
+        store.scratch.mkdir(parents=True, exist_ok=True)
+        message = f"{store.name}: another `tb shard` is writing there; wait for it to end"
+        with locked(store.scratch / _LOCK_NAME, message):
+            yield cls(store, first_shard)
+
     def start(self, settings: Settings) -> list[Note]:
         """Begins, or goes on with an interrupted run.
 
@@ -143,18 +156,6 @@ class Journal:
     def remove(self) -> None:
         """Removes the whole journal."""
         self._store.clear()
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from writing to the same folder.
-
-        Raises:
-            InputError: Another process is writing there.
-        """
-        self._store.scratch.mkdir(parents=True, exist_ok=True)
-        message = f"{self._store.name}: another `tb shard` is writing there; wait for it to end"
-        with locked(self._store.scratch / _LOCK_NAME, message):
-            yield
 
     def _is_ours(self, name: str) -> bool:
         """Whether this ingestion may write a shard of that name."""

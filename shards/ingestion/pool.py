@@ -12,7 +12,7 @@ from threading import Lock
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
 from shards.ingestion.passes import Pass
-from shards.ingestion.worker import Worker
+from shards.ingestion.worker import Worker, open_workers
 
 _LOOK_AHEAD_PER_WORKER = 4
 _MAX_WAITING_BYTES = 16 << 20
@@ -40,33 +40,32 @@ def encode_all(
     Raises:
         InputError: A worker does not start, or was killed twice while it encoded the same file.
     """
-    workers = [Worker() for _ in range(num_workers)]
-    idle: SimpleQueue[Worker] = SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
-    # These threads only wait for the answers of the workers.
-    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
-    pending: deque[tuple[Future[None], _Results]] = deque()
-    try:
-        for one_pass in passes:
-            results = _Results(scratch)
-            future = pool.submit(_encode, idle, one_pass, recipe, time_limit_s, results)
-            pending.append((future, results))
-            if len(pending) >= _LOOK_AHEAD_PER_WORKER * num_workers:
+    with open_workers(num_workers) as workers:
+        idle: SimpleQueue[Worker] = SimpleQueue()
+        for worker in workers:
+            idle.put(worker)
+        # These threads only wait for the answers of the workers.
+        pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
+        pending: deque[tuple[Future[None], _Results]] = deque()
+        try:
+            for one_pass in passes:
+                results = _Results(scratch)
+                future = pool.submit(_encode, idle, one_pass, recipe, time_limit_s, results)
+                pending.append((future, results))
+                if len(pending) >= _LOOK_AHEAD_PER_WORKER * num_workers:
+                    yield from _taken(pending)
+            while pending:
                 yield from _taken(pending)
-        while pending:
-            yield from _taken(pending)
-    finally:
-        # Workers end before their threads, which would wait for them if the consumer leaves early.
-        for future, _ in pending:
-            future.cancel()
-        for worker in workers:
-            worker.stop()
-        pool.shutdown()
-        for worker in workers:
-            worker.close()
-        for _, results in pending:
-            results.close()
+        finally:
+            # Workers end first, because their threads would wait for them if the consumer leaves
+            # early.
+            for future, _ in pending:
+                future.cancel()
+            for worker in workers:
+                worker.stop()
+            pool.shutdown()
+            for _, results in pending:
+                results.close()
 
 
 def _taken(

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer
@@ -166,6 +166,17 @@ class Worker:
                 f"{sys.executable}: a worker process does not start ({error.strerror}); run again"
                 " with fewer workers, or free some memory"
             ) from error
+
+
+@contextmanager
+def open_workers(num_workers: int) -> Iterator[list[Worker]]:
+    """Lends workers and closes them at the end; before that, stop them and end their threads."""
+    workers = [Worker() for _ in range(num_workers)]
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> int:

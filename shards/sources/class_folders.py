@@ -57,9 +57,16 @@ def class_folders(root: Path, rule: LinkRule) -> list[Path]:
     return folders
 
 
-def class_videos(root: Path, rule: LinkRule) -> dict[Path, list[Path]]:
-    """The videos of each class folder; see `class_folders` and `find_videos`."""
-    return {folder: find_videos(folder, rule) for folder in class_folders(root, rule)}
+def class_videos(root: Path, rule: LinkRule) -> dict[Path, dict[Path, str]]:
+    """The videos of each class folder, with what the rule says of each of them.
+
+    Raises:
+        InputError: See `class_folders` and `find_videos`.
+    """
+    return {
+        folder: {path: rule(path) for path in find_videos(folder, rule)}
+        for folder in class_folders(root, rule)
+    }
 
 
 def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:

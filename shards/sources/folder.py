@@ -59,8 +59,8 @@ def from_folder(
             name = valid_unicode(class_folder.name)
             names.add(name)
             found += [
-                VideoOnDisk(path=path, class_name=name, splits=(split,), refusal=rule(path))
-                for path in videos
+                VideoOnDisk(path=path, class_name=name, splits=(split,), refusal=refusal)
+                for path, refusal in videos.items()
             ]
     check_class_sizes(root, names, found, min_per_class)
     dataset = build(valid_unicode(root.resolve().name), root, found)
