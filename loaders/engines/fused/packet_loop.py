@@ -122,9 +122,7 @@ def decode_turn(  # type: ignore[no-untyped-def]
             # It takes one pointer and returns nothing; both differences do no harm.
             _call(calls.flush_buffers, context, 0)
         while i <= wanted[n]:
-            if not 0 <= offsets[i] < offsets[i + 1] <= num_bytes:
-                return -1
-            if offsets[i + 1] - offsets[i] > _MAX_PACKET_BYTES:
+            if not _is_inside(offsets[i], offsets[i + 1], num_bytes):
                 return -1
             _int64(packet + _PACKET_DATA)[0] = data + offsets[i]
             _int32(packet + _PACKET_SIZE)[0] = offsets[i + 1] - offsets[i]
@@ -132,19 +130,30 @@ def decode_turn(  # type: ignore[no-untyped-def]
             # The packet owns no data, so the library makes a copy with zeros behind it.
             failed = _call(calls.send_packet, context, packet) != 0
             failed = failed or _call(calls.receive_frame, context, frame) != 0
-            failed = failed or _int32(frame + _FLAGS)[0] & _IS_CORRUPT != 0
-            # So it shows if the flags lie at another place.
-            is_key = _int32(frame + _FLAGS)[0] & _IS_KEY != 0
-            failed = failed or (i == gop_frames[gop] and not is_key)
-            failed = failed or _int32(frame + _ERROR_FLAGS)[0] != 0
+            failed = failed or not _is_whole(frame, i == gop_frames[gop])
             failed = failed or (frame != spare and not _is_usable(frame, size, tags))
-            if failed or _call(calls.receive_frame, context, spare) != _NEEDS_A_PACKET:
+            failed = failed or _call(calls.receive_frame, context, spare) != _NEEDS_A_PACKET
+            if failed:
                 return -1
             i += 1
         for p in range(3):
             out[n, p, 0] = _int64(frames[n] + _PLANES)[p]
             out[n, p, 1] = _int32(frames[n] + _STRIDES)[p]
     return i
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _is_inside(begin, end, num_bytes):  # type: ignore[no-untyped-def]
+    is_inside = begin >= 0 and end <= num_bytes
+    return is_inside and 0 < end - begin <= _MAX_PACKET_BYTES
+
+
+@_inlined  # type: ignore[untyped-decorator]
+def _is_whole(frame, is_first):  # type: ignore[no-untyped-def]
+    flags = _int32(frame + _FLAGS)[0]
+    # The first one of a GOP is a keyframe. So it shows if the flags lie at another place.
+    is_expected = not is_first or flags & _IS_KEY != 0
+    return is_expected and flags & _IS_CORRUPT == 0 and _int32(frame + _ERROR_FLAGS)[0] == 0
 
 
 @_inlined  # type: ignore[untyped-decorator]

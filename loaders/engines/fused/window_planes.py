@@ -152,15 +152,16 @@ def _difference(window: Window, frame_indices: np.ndarray, num_frames: int) -> s
 
 
 def _digest(turns: Iterator[tuple[int, Planes]], size: Sequence[int]) -> str:
-    """Of the pixels of the first turn, all three planes, and of the colours."""
+    """Of the colours, and of the pixels of all planes."""
     height, width = size
     chroma = (height + 1) // 2, (width + 1) // 2
-    _, planes = next(turns)
-    hasher = hashlib.sha256(planes.to_rgb.tobytes() + bytes(planes.luma_range))
-    for addresses, strides in zip(planes.addresses, planes.strides, strict=True):
-        for address, stride, (rows, row_bytes) in zip(
-            addresses.tolist(), strides.tolist(), (size, chroma, chroma), strict=True
-        ):
-            for y in range(rows):
-                hasher.update(ctypes.string_at(address + y * stride, row_bytes))
+    hasher = hashlib.sha256()
+    for _, planes in turns:
+        hasher.update(planes.to_rgb.tobytes() + bytes(planes.luma_range))
+        for addresses, strides in zip(planes.addresses, planes.strides, strict=True):
+            for address, stride, (rows, row_bytes) in zip(
+                addresses.tolist(), strides.tolist(), (size, chroma, chroma), strict=True
+            ):
+                for y in range(rows):
+                    hasher.update(ctypes.string_at(address + y * stride, row_bytes))
     return hasher.hexdigest()
