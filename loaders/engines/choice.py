@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from loaders.devices import named_device
 from loaders.engines.dali.layout import DaliLayout, DaliViews, Layout, TryLayouts
 from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
@@ -176,13 +177,13 @@ def why_not_dali(device: str, codecs: frozenset[str]) -> str:
     """
     if not torch.cuda.is_available():
         return "there is no CUDA device"
-    if device != "auto" and torch.device(device).type != "cuda":
+    place = named_device(device)
+    if place.type != "cuda":
         return f"the device is {device}"
     if not dali_is_installed():
         return "DALI is not installed: pip install 'timebalance[dali]'"
     if not codecs <= GPU_CODECS:
         return f"DALI does not decode {', '.join(sorted(codecs - GPU_CODECS))} on a GPU"
-    place = torch.device("cuda" if device == "auto" else device)
     try:
         refused = [codec for codec in sorted(codecs) if not decoder_caps(place, codec).is_supported]
     except NvdecError as error:

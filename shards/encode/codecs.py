@@ -1,4 +1,4 @@
-"""What differs from codec to codec: limits, pixel format, encoder options, defaults.
+"""What differs from codec to codec: limits, pixel format, encoder options.
 
 All encoders follow the same rules, so that their output can be entered at any keyframe and decodes
 fast. They use one thread, because the bytes are then the same everywhere. They write closed groups
@@ -9,9 +9,6 @@ frame. No frame then waits for a later one, and a decoder can go from one video 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-
-DEFAULT_GOP = 16
-DEFAULT_SHORT_SIDE_PX = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,18 +85,14 @@ def _no_options(settings: EncoderSettings) -> dict[str, str]:
 class Codec:
     """A way to store videos.
 
-    A default of None means that the codec has no such setting; see `Recipe`.
-
     Attributes:
         encoder: FFmpeg's name of the encoder; "" means that files are kept as they are.
-        quality: The default quality, on the scale of the encoder.
         best_quality: The lowest quality number that is allowed.
         worst_quality: The highest quality number that is allowed.
         min_side_px: NVDEC refuses pictures with a side below this.
         options: Gives the options of the encoder for the settings of a recipe.
-        preset: The default preset.
-        gop: The default number of frames from one keyframe to the next.
-        short_side_px: The default upper bound of the shorter side.
+        has_gop: Whether a recipe sets the number of frames from one keyframe to the next.
+        has_preset: Whether a recipe sets the preset of the encoder.
         pixel_format: FFmpeg's name of the stored pixel format.
         is_full_range: Whether luma runs from 0 to 255 instead of 16 to 235.
         only_matrix: The only colour matrix of the codec, whatever a container says; "" if the codec
@@ -108,14 +101,12 @@ class Codec:
     """
 
     encoder: str
-    quality: int | None
     best_quality: int
     worst_quality: int
     min_side_px: int
     options: Callable[[EncoderSettings], dict[str, str]]
-    preset: str | None = None
-    gop: int | None = DEFAULT_GOP
-    short_side_px: int | None = DEFAULT_SHORT_SIDE_PX
+    has_gop: bool = True
+    has_preset: bool = False
     pixel_format: str = "yuv420p"
     is_full_range: bool = False
     only_matrix: str = ""
@@ -130,26 +121,23 @@ class Codec:
 CODECS = {
     "h264": Codec(
         encoder="libx264",
-        quality=18,
         best_quality=1,  # 0 is lossless, in a profile that NVDEC does not decode
         worst_quality=51,
         min_side_px=64,
         options=_h264,
-        preset="veryfast",
+        has_preset=True,
     ),
     "hevc": Codec(
         encoder="libx265",
-        quality=20,
         best_quality=0,
         worst_quality=51,
         min_side_px=144,
         options=_hevc,
-        preset="veryfast",
+        has_preset=True,
         container_tag="hvc1",
     ),
     "vp9": Codec(
         encoder="libvpx-vp9",
-        quality=24,
         best_quality=0,
         worst_quality=63,
         min_side_px=128,
@@ -157,24 +145,21 @@ CODECS = {
     ),
     "mjpeg": Codec(
         encoder="mjpeg",
-        quality=3,
         best_quality=2,
         worst_quality=31,
         min_side_px=64,
         options=_mjpeg,
-        gop=None,
+        has_gop=False,
         pixel_format="yuvj420p",
         is_full_range=True,  # JPEG has no other range, which the "j" means
         only_matrix="bt601",
     ),
     "copy": Codec(
         encoder="",
-        quality=None,
         best_quality=0,
         worst_quality=0,
         min_side_px=64,
         options=_no_options,
-        gop=None,
-        short_side_px=None,
+        has_gop=False,
     ),
 }

@@ -1,4 +1,4 @@
-"""`Recipe`: how videos are stored, and which choices are allowed. `codecs` has the defaults."""
+"""`Recipe`: how videos are stored, which choices are allowed, and the defaults."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -8,6 +8,10 @@ from shards.encode.geometry import STEP_PX
 from shards.errors import InputError
 
 DEFAULT_CODEC = "h264"
+DEFAULT_QUALITY = {"h264": 18, "hevc": 20, "vp9": 24, "mjpeg": 3}
+DEFAULT_GOP = 16
+DEFAULT_SHORT_SIDE_PX = 256
+DEFAULT_PRESET = "veryfast"
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 MAX_SHORT_SIDE_PX = 2160
 MAX_ENCODED_FPS = 60
@@ -28,8 +32,7 @@ class Recipe:
             vp9 on a GPU, and vp9 and mjpeg on the CPU.
         quality: The quality on the scale of the encoder: CRF 1 to 51 for h264, 0 to 51 for hevc, 0
             to 63 for vp9, quantiser 2 to 31 for mjpeg. A lower number means better pictures and
-            larger files. `CODECS` in `shards/encode/codecs.py` has the default of each codec, JPEG
-            (mjpeg) included.
+            larger files. By default 18 for h264, 20 for hevc, 24 for vp9 and 3 for mjpeg.
         gop: Frames from one keyframe to the next, 16 by default. Decoding of a window starts at
             most gop - 1 frames early.
         short_side_px: The upper bound of the shorter side, a multiple of 16, 256 by default.
@@ -55,8 +58,10 @@ class Recipe:
         if self.codec not in CODECS:
             raise InputError(f"recipe {self.codec!r}: choose one of {', '.join(CODECS)}")
         codec = self.codec_type
-        for name in ("quality", "gop", "short_side_px", "preset"):
-            self._fill(name, getattr(codec, name))
+        self._fill("quality", DEFAULT_QUALITY.get(self.codec))
+        self._fill("gop", DEFAULT_GOP if codec.has_gop else None)
+        self._fill("preset", DEFAULT_PRESET if codec.has_preset else None)
+        self._fill("short_side_px", None if codec.keeps_files else DEFAULT_SHORT_SIDE_PX)
         if codec.keeps_files:
             self._fill("max_seconds", None)
             self._fill("fps", None)

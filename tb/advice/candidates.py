@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from loaders.plan.views import ViewSpec
-from shards.encode.codecs import CODECS, DEFAULT_SHORT_SIDE_PX
+from shards.encode.codecs import CODECS
 from shards.encode.geometry import STEP_PX
-from shards.encode.recipe import MAX_SHORT_SIDE_PX, Recipe
+from shards.encode.recipe import DEFAULT_SHORT_SIDE_PX, MAX_SHORT_SIDE_PX, Recipe
 from shards.errors import InputError
 
 _GOPS = (8, 32)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shards.counted import counted
-from shards.encode.codecs import DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
-from shards.encode.recipe import DEFAULT_CODEC
+from shards.encode.recipe import DEFAULT_CODEC, DEFAULT_GOP, DEFAULT_SHORT_SIDE_PX
 from shards.errors import printable
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from tb import api
