@@ -6,7 +6,6 @@ time, for some microseconds per video. An error in a thread is raised where its 
 so nothing has to wait for a time limit.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -75,7 +74,7 @@ class ThreadedEngine:
         self._num_workers, self._batch_size = num_workers, batch_size
         self._picture_px = picture_px
         self.num_batches_ahead = num_batches_ahead(
-            spec, dtype, batch_size, num_workers, lookahead_mb
+            batch_size * view_bytes(spec, dtype), batch_size, num_workers, lookahead_mb
         )
         self._is_shared = threads is not None
         self._threads = threads or ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
@@ -153,14 +152,13 @@ def view_shapes(spec: ViewSpec, batch_size: int) -> list[tuple[int, ...]]:
 
 
 def num_batches_ahead(
-    spec: ViewSpec, dtype: str, batch_size: int, num_workers: int, lookahead_mb: int
+    batch_bytes: int, batch_size: int, num_workers: int, lookahead_mb: int
 ) -> int:
     """How many batches are in work after the one that is collected: enough for all threads.
 
-    Their views take at most `lookahead_mb` (in 2**20 bytes), but there are at least two batches.
+    They take at most `lookahead_mb` (in 2**20 bytes), but there are at least two batches.
     """
-    num_values = sum(math.prod(shape) for shape in view_shapes(spec, batch_size))
-    within_memory = lookahead_mb * 2**20 // (num_values * np.dtype(dtype).itemsize)
+    within_memory = lookahead_mb * 2**20 // batch_bytes
     enough = -(-_VIDEOS_PER_THREAD * num_workers // batch_size)
     return max(_MIN_BATCHES_AHEAD, min(enough, within_memory))
 

@@ -153,7 +153,12 @@ def _opened_engine(
     if isinstance(work, ReadVideos):
         is_bt709 = planner.manifest.color_matrices == ColorMatrix.BT709
         samples = SampleReader(
-            is_bt709=is_bt709, decodes=work.decodes, num_workers=num_workers, threads=threads
+            is_bt709=is_bt709,
+            decodes=work.decodes,
+            batch_size=planner.batch_size,
+            sample_bytes=work.sample_bytes,
+            num_workers=num_workers,
+            threads=threads,
         )
         return PackingReader(samples)
     return open_cpu_engine(

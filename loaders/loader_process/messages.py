@@ -50,9 +50,10 @@ class RenderVideos:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadVideos:
-    """What a loader does: it reads videos for DALI. `decodes` is as in `SampleReader`."""
+    """What a loader does: it reads videos for DALI. The attributes are as in `SampleReader`."""
 
     decodes: bool
+    sample_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from loaders.decode import DecodeError
-from loaders.engines.dali.reading import max_sample_bytes
 from loaders.engines.dali.samples import PackedBatch, SampleBatch
 from loaders.engines.engine import Rendered
 from loaders.engines.threads import view_shapes
@@ -85,17 +84,14 @@ class DaliProducer:
     ) -> None:
         """Takes over the engine; the other arguments are as in `ProcessLoader`."""
         self.engine = engine
-        sample_bytes = max_sample_bytes(
-            planner.manifest, planner.rows, planner.spec, decodes=engine.decodes
-        )
         self._loader = ProcessLoader(
             planner,
             cache=cache,
             num_workers=num_workers,
-            work=ReadVideos(decodes=engine.decodes),
+            work=ReadVideos(decodes=engine.decodes, sample_bytes=engine.sample_bytes),
             # A page takes memory only once it is written. So a slot takes only as much as the
             # largest batch that was in it.
-            shapes=[(planner.batch_size * sample_bytes,)],
+            shapes=[(planner.batch_size * engine.sample_bytes,)],
             dtype="uint8",
             max_kept=engine.layout.num_batches + 1,  # those in DALI, and the one that comes next
         )

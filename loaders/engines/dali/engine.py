@@ -12,7 +12,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from loaders.engines.dali.lane import Lane
 from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed, usual_layout
 from loaders.engines.dali.memory import engine_bytes
 from loaders.engines.dali.nvdec import NvdecError, check_decodable, decoder_caps
-from loaders.engines.dali.reading import NUM_BATCHES_AHEAD, SampleReader
+from loaders.engines.dali.reading import SampleReader, max_sample_bytes
 from loaders.engines.dali.samples import SampleBatch
 from loaders.engines.engine import Rendered
 from loaders.engines.memory import MB, usual_picture_px
@@ -80,6 +79,7 @@ def open_dali_engine(
         device=device,
         batch_size=batch_size,
         decodes=decodes,
+        sample_bytes=max_sample_bytes(manifest, rows, spec, decodes=decodes),
         num_workers=num_workers,
         num_decoders=num_decoders,
         layout=layout if isinstance(layout, DaliLayout) else usual,
@@ -98,12 +98,11 @@ class DaliEngine:
         device: Where DALI computes and the views end up.
         batch_size: Largest number of rows of a plan.
         decodes: Whether DALI decodes; otherwise PyAV does, and DALI gets pictures.
+        sample_bytes: Bytes that DALI gets for one video, at most.
         num_workers: Threads that read, and decode where DALI does not.
         num_decoders: Video decoders on the GPU; 1 on the CPU.
         layout: The number of pipelines, of batches and threads in each, and what makes the views.
     """
-
-    num_batches_ahead: ClassVar[int] = NUM_BATCHES_AHEAD
 
     spec: ViewSpec
     is_bt709: np.ndarray
@@ -112,6 +111,7 @@ class DaliEngine:
     device: torch.device
     batch_size: int
     decodes: bool
+    sample_bytes: int
     num_workers: int
     num_decoders: int
     layout: DaliLayout
@@ -121,8 +121,17 @@ class DaliEngine:
 
     def __post_init__(self) -> None:
         self._samples = SampleReader(
-            is_bt709=self.is_bt709, decodes=self.decodes, num_workers=self.num_workers
+            is_bt709=self.is_bt709,
+            decodes=self.decodes,
+            batch_size=self.batch_size,
+            sample_bytes=self.sample_bytes,
+            num_workers=self.num_workers,
         )
+
+    @property
+    def num_batches_ahead(self) -> int:
+        """See `Engine`: how many batches are read, or decoded by PyAV, before DALI needs them."""
+        return self._samples.num_batches_ahead
 
     def run(self, reader: ShardReader, plans: Iterator[Plan]) -> Generator[Rendered]:
         """See `Engine`; the views are on the device."""

@@ -16,7 +16,7 @@ from loaders.decode import check_file, decoded_frames
 from loaders.engines.dali.samples import PackedBatch, Sample, SampleBatch
 from loaders.engines.dali.window_file import window_file
 from loaders.engines.engine import StageTimes
-from loaders.engines.threads import TakeViews, end_jobs
+from loaders.engines.threads import LOOKAHEAD_MB, TakeViews, end_jobs, num_batches_ahead
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from loaders.yuv import frame_to_rgb
@@ -24,8 +24,6 @@ from shards.format.manifest import Manifest
 from shards.format.packet_index import Window
 from shards.reader import ShardReader
 
-NUM_BATCHES_AHEAD = 2
-"""Batches that are read (and decoded by PyAV) before DALI needs them."""
 # What a window's file has besides the window's packets: boxes, and for each frame its size and
 # perhaps its number as a keyframe.
 _BOXES_BYTES, _FRAME_BYTES = 1 << 16, 8
@@ -39,6 +37,8 @@ class SampleReader:
         *,
         is_bt709: np.ndarray,
         decodes: bool,
+        batch_size: int,
+        sample_bytes: int,
         num_workers: int,
         threads: ThreadPoolExecutor | None = None,
     ) -> None:
@@ -47,10 +47,15 @@ class SampleReader:
         Args:
             is_bt709: (number of rows in the manifest,) bool, whether the video is BT.709.
             decodes: Whether DALI decodes; otherwise PyAV does, and DALI gets pictures.
+            batch_size: Largest number of videos in a plan.
+            sample_bytes: See `max_sample_bytes`.
             num_workers: Number of threads.
             threads: The threads, if others share them. `close` leaves them alone.
         """
         self._is_bt709, self._decodes = is_bt709, decodes
+        self.num_batches_ahead = num_batches_ahead(
+            batch_size * sample_bytes, batch_size, num_workers, LOOKAHEAD_MB
+        )
         self._is_shared = threads is not None
         self._threads = threads or ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
 
@@ -60,7 +65,7 @@ class SampleReader:
         try:
             for plan in plans:
                 loading.append(self.begin(reader, plan))
-                if len(loading) > NUM_BATCHES_AHEAD:
+                if len(loading) > self.num_batches_ahead:
                     loading[0].wait()
                     yield loading.popleft()
             while loading:
@@ -107,11 +112,10 @@ class SampleReader:
 class PackingReader:
     """Reads like `SampleReader`, and writes the samples of each batch to memory from the caller."""
 
-    num_batches_ahead = NUM_BATCHES_AHEAD
-
     def __init__(self, samples: SampleReader) -> None:
         """Takes over the reader of samples."""
         self._samples = samples
+        self.num_batches_ahead = samples.num_batches_ahead
 
     def run(
         self, reader: ShardReader, plans: Iterator[Plan], take: TakeViews

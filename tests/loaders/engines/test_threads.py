@@ -1,9 +1,6 @@
 """The threaded engine has work for all its threads, within its memory, and keeps the order."""
 
-from collections.abc import Callable
 from itertools import islice
-from threading import Barrier, Lock
-from typing import Any
 
 import pytest
 import torch
@@ -12,9 +9,10 @@ from hypothesis import strategies as st
 
 from loaders import ViewSpec, open_loader
 from loaders.engines.fused import render
-from loaders.engines.threads import num_batches_ahead
+from loaders.engines.threads import ThreadedEngine
 from loaders.plan.stage_views import pretrain
 from shards.format.manifest import Manifest
+from tests.loaders.meeting import meeting
 from tests.paired import paired
 
 
@@ -29,9 +27,18 @@ def test_each_thread_has_two_videos_unless_memory_is_short(
     size_px: int, dtype: str, batch_size: int, num_workers: int, lookahead_mb: int
 ) -> None:
     spec = pretrain(size_px=size_px)
-    ahead = num_batches_ahead(spec, dtype, batch_size, num_workers, lookahead_mb)
     shape = (batch_size * 10 * 16, 3, size_px, size_px)  # 2 long clips and 8 short ones a video
     num_bytes = torch.empty(shape, dtype=getattr(torch, dtype), device="meta").nbytes
+    engine = ThreadedEngine(
+        render.render_video,
+        spec,
+        dtype=dtype,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        lookahead_mb=lookahead_mb,
+    )
+    engine.close()
+    ahead = engine.num_batches_ahead
     assert ahead >= 2
     assert ahead == 2 or ahead * num_bytes <= lookahead_mb * 2**20
     is_enough = ahead * batch_size >= 2 * num_workers
@@ -42,24 +49,11 @@ def test_each_thread_has_two_videos_unless_memory_is_short(
 def test_all_threads_work_at_once_in_small_batches(
     numbered_shards: Manifest, tiny_views: ViewSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twelve threads wait for each other, so twelve videos must be in work at a time."""
-    num_batches, num_threads = 15, 12
-    together, lock, started = Barrier(num_threads, timeout=60), Lock(), []
-
-    def meeting(rendered: Callable[..., float], *inputs: Any) -> float:
-        with lock:
-            started.append(inputs)
-            is_early = len(started) <= num_threads
-        if is_early:
-            together.wait()
-        return rendered(*inputs)
-
     with open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=1) as loader:
-        expected = list(islice(loader.stream(), num_batches))
-    original = render.render_video
-    monkeypatch.setattr(render, "render_video", lambda *inputs: meeting(original, *inputs))
-    with open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=num_threads) as loader:
-        found = list(islice(loader.stream(), num_batches))
+        expected = list(islice(loader.stream(), 15))
+    monkeypatch.setattr(render, "render_video", meeting(render.render_video, 12))
+    with open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=12) as loader:
+        found = list(islice(loader.stream(), 15))
     for one, other in paired(expected, found):
         assert one.keys == other.keys
         assert all(torch.equal(one.views[name], other.views[name]) for name in one.views)

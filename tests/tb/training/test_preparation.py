@@ -85,6 +85,7 @@ def _on_a_gpu(stage: Stage, engine: str, in_process: bool) -> Stage:
         device=loader.device,
         batch_size=1,
         decodes=True,
+        sample_bytes=1,
         num_workers=1,
         num_decoders=1,
         layout=dali.DaliLayout(num_pipelines=1, depth=1),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from loaders import Batch, DaliLayout, LoaderError, Skip, open_loader
-from loaders.engines.dali.reading import max_sample_bytes
+from loaders.engines.dali.reading import SampleReader, max_sample_bytes
 from loaders.loader_process.process import LoaderProcess
 from loaders.loader_process.process_producer import DaliProducer
 from loaders.plan.views import ViewSpec
@@ -19,6 +19,7 @@ from shards.format.manifest import Manifest
 from shards.reader import ShardReader
 from tests.loaders.columns import with_column, without_index
 from tests.loaders.engines.dali.conftest import Shards, skip_undecoded
+from tests.loaders.meeting import meeting
 from tests.paired import paired
 
 pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
@@ -138,6 +139,19 @@ def test_the_memory_of_videos_is_bounded(shards: Shards, tiny: ViewSpec, device:
         list(islice(loader.stream(), 30))
         # Two batches are read ahead, one is made, and DALI has two; one more comes next.
         assert 0 < _ring_bytes() <= 6 * 2 * largest
+
+
+def test_all_threads_read_at_once_in_small_batches(
+    shards: Shards, tiny: ViewSpec, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = shards("vp9")
+    with open_loader(manifest, tiny, in_process=True, **_options(device)) as loader:
+        expected = list(islice(loader.stream(), 8))
+    monkeypatch.setattr(SampleReader, "_load", meeting(SampleReader._load, 12))
+    options = _options(device, num_workers=12)
+    with open_loader(manifest, tiny, in_process=True, **options) as loader:
+        for pair in paired(expected, islice(loader.stream(), 8)):
+            _assert_same(*pair)
 
 
 def _ring_bytes() -> int:
