@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from bench.gpu_check.sources import rate, usual
 from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from bench.peers import torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
+from bench.soak import made_sets, soaked
 from loaders import DaliLayout, Loader, Plan, TryLayouts, open_loader
 from loaders.engines.dali.layout import DaliViews
 from shards.format.manifest import read_manifest
@@ -45,7 +48,7 @@ class Views:
 
 
 def cells(task: Task) -> Iterator[CheckCell]:
-    """Each stage and size in each engine, and in each place; then layouts, recipes and peers."""
+    """Each stage and size in each engine and place; then layouts, recipes, peers, and a soak."""
     sizes = (32,) if task.is_dry else (224, 112)
     shown = [
         Views(stage=stage, size_px=size_px, recipe="h264")
@@ -83,6 +86,8 @@ def cells(task: Task) -> Iterator[CheckCell]:
         run=lambda: rate(task, _plain_dali(task, plain)),
         is_long=True,
     )
+    for engine in ("dali", "fused"):
+        yield CheckCell(name=f"soak {engine}", run=partial(_soak, task, engine), is_long=True)
 
 
 def _more_layouts(task: Task) -> list[DaliLayout]:
@@ -148,6 +153,20 @@ def _loader(task: Task, views: Views, engine: str, **more: Any) -> Loader:
         batch_size=_batch_size(task, views),
         **more,
     )
+
+
+def _soak(task: Task, engine: str) -> Found:
+    """What the processes of a loader hold more at the end of many epochs: nothing."""
+    num_epochs, device = 3 if task.is_dry else 100, task.device.type
+    with TemporaryDirectory(dir=task.work) as folder:
+        sets = made_sets(Path(folder), device)[: 1 if task.is_dry else None]
+        runs = [
+            soaked(shards, engine, device, in_process, num_epochs)
+            for shards in sets
+            for in_process in (True, False)
+        ]
+    grown = [text for run in runs for text in run.problems]
+    return {"epochs": num_epochs, "grown": grown, "passed": not grown}
 
 
 def _num_videos(loader: Loader) -> Generator[int]:

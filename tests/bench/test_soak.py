@@ -1,5 +1,6 @@
 """The soak finds nothing in our engines, and it notices what a loader does not give back."""
 
+import json
 import mmap
 import os
 import subprocess
@@ -21,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_engine_holds_more_at_the_end(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench.soak", "--epochs", "10"]
+    path = tmp_path / "soak.json"
+    command = [sys.executable, "-m", "bench.soak", "--epochs", "10", "--json", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
@@ -32,6 +34,11 @@ def test_no_engine_holds_more_at_the_end(tmp_path: Path) -> None:
     processes = (("threads", "training"), ("process", "training"), ("process", "loader"))
     sets = ("vp9", "mjpeg", "copy")
     assert rows == {(*names, *which) for *names, which in product(sets, engines, processes)}
+    written = json.loads(path.read_text())
+    assert {(row["set"], row["engine"]) for row in written} == set(product(sets, engines))
+    lengths = [len(held) for row in written for one in row["processes"] for held in one.values()]
+    assert set(lengths) == {10}
+    path.unlink()
     # Torch makes a folder for its compiler there.
     assert all(path.name.startswith("torchinductor") for path in tmp_path.iterdir())
 
@@ -91,7 +98,7 @@ def test_what_is_kept_is_noticed(
 ) -> None:
     monkeypatch.setattr(soak, "open_loader", lambda *_, **__: _Leaky(leak))
     try:
-        changes = soak._soaked(Path("set"), "fused", True, 5)
+        changes = soak.soaked(Path("set"), "fused", "cpu", True, 5).problems
         assert any(f"set, fused, threads: epoch 2 -> 5: {field} " in change for change in changes)
         assert any(f"set, fused, threads: after closing: {field} " in change for change in changes)
     finally:
