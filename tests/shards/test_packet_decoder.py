@@ -101,3 +101,15 @@ def test_a_packet_that_shows_no_picture_is_an_error(tmp_path: Path) -> None:
     hidden[0] &= ~0b10  # the bit that shows a frame, in the header of VP9's keyframe
     with pytest.raises(PacketDecodeError, match="frame 0 does not decode"):
         list(PacketDecoders().frames(replace(window, data=bytes(hidden)), [5]))
+
+
+def test_a_picture_of_another_size_is_an_error(tmp_path: Path) -> None:
+    """The manifest's size must not be more than a picture has, because memory is read by it."""
+    make_video(tmp_path / "videos" / "a" / "v.mp4", num_frames=6, height=48, width=64)
+    ingest(from_folder(tmp_path / "videos", min_per_class=1), tmp_path / "shards", workers=1)
+    with ShardReader(read_manifest(tmp_path / "shards")) as reader:
+        window = reader.read_window(0, 0, 5)
+    height, width = window.size
+    for size in ((6000, width), (height, 6000), (height - 16, width)):
+        with pytest.raises(PacketDecodeError, match=f"picture of {height}x{width}"):
+            list(PacketDecoders().frames(replace(window, size=size), [5]))
