@@ -6,7 +6,7 @@
 in a temporary folder, and its tests run there up to the first one that fails. A break that they
 pass survives: a test is missing, or one asserts too little. At the end the tests that noticed a
 break run with the whole code, where they must pass. Exits with 1 if a break survives, and with 2 if
-a test fails although nothing is broken.
+a test fails although nothing is broken, or if a break ends the process of the tests.
 """
 
 import argparse
@@ -165,13 +165,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     if not chosen:
         parser.error(f"--only {' '.join(only)}: no entry has one of these words")
-    survivors, noticed_by = [], set()
+    survivors, noticed_by, problems = [], set(), []
     with TemporaryDirectory(prefix="mutations-") as name:
         copy_checkout(Path(name))
         for mutation in chosen:
             began_s = time.monotonic()
-            with broken(mutation, Path(name)):
-                failed, _ = run_tests(mutation.tests, Path(name), "-x")
+            try:
+                with broken(mutation, Path(name)):
+                    failed, _ = run_tests(mutation.tests, Path(name), "-x")
+            except RuntimeError as error:
+                print(f"{mutation.breaks}: {error}", flush=True)
+                problems.append(mutation.breaks)
+                continue
             verdict = f"noticed by {failed[0]}" if failed else "SURVIVES"
             print(f"{time.monotonic() - began_s:5.1f} s  {mutation.breaks}: {verdict}", flush=True)
             noticed_by.update(failed)
@@ -181,6 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed, printed = run_tests(sorted(noticed_by), Path(name)) if noticed_by else ([], "")
     if failed:
         print(f"a test fails although nothing is broken:\n{printed}")
+        return 2
+    if problems:
+        print(f"the tests do not run: {', '.join(problems)}")
         return 2
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} breaks noticed")
     for mutation in survivors:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,21 @@ def test_a_break_is_noticed_and_a_harmless_change_survives(
     assert "survives: nothing: a comment (tb/similarity.py)" in printed
     assert (ROOT / swapped.file).read_text() == whole
     assert main(["--only", "p_T"]) == 0
+
+
+def test_the_others_still_run_after_a_break_that_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_tests(names: tuple[str, ...], folder: Path, *options: str) -> tuple[list[str], str]:
+        if names == ("crash",):
+            raise RuntimeError("the tests do not run (exit code -11)")
+        return (["noticed"] if options else []), ""
+
+    crash = replace(HARMLESS, breaks="a crash", tests=("crash",))
+    monkeypatch.setattr(mutations, "read_mutations", lambda: [crash, HARMLESS])
+    monkeypatch.setattr(mutations, "run_tests", run_tests)
+    assert main([]) == 2
+    printed = capsys.readouterr().out
+    assert "a crash: the tests do not run (exit code -11)" in printed
+    assert f"{HARMLESS.breaks}: noticed by noticed" in printed
+    assert printed.endswith("the tests do not run: a crash\n")
