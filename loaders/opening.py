@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from loaders.faults import OnError, Skip, skip_policy
 from loaders.loader import Loader
 from loaders.placement import Making
 from loaders.plan.normalization import Normalization
-from loaders.plan.order import Order
+from loaders.plan.order import Order, ShuffledOrder
 from loaders.plan.planner import Planner
 from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
@@ -37,7 +37,7 @@ def open_loader(
     batch_size: int = 8,
     seed: int = 0,
     shuffle: bool = True,
-    order: Literal["global", "windowed"] | None = None,
+    order: ShuffledOrder | None = None,
     clips_per_video: int = 1,
     cache: bool = True,
     rank: int = 0,
@@ -189,7 +189,7 @@ def _order(shuffle: bool, order: str | None) -> Order:
         if order is not None:
             raise InputError(f"order is {order!r}, but shuffle is False: leave one of them out")
         return Order.MANIFEST
-    choices = (Order.GLOBAL, Order.WINDOWED)
+    choices = get_args(ShuffledOrder)
     if order is not None and order not in choices:
         raise InputError(f"order is {order!r}: choose {' or '.join(choices)}")
     return Order(order or Order.GLOBAL)

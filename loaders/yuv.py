@@ -9,6 +9,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from shards.format.video import FULL_RANGE_FORMATS
+
 
 def _difference_to_rgb(red: float, blue: float) -> np.ndarray:
     """(3, 3) map of luma and colour differences to RGB, from the shares of red and blue in luma."""
@@ -58,7 +60,7 @@ def frame_color(frame: VideoFrame) -> FrameColor:
     The range is limited unless the frame is tagged as full. A frame without tags is BT.601, as in
     FFmpeg's scaler.
     """
-    is_full = frame.format.name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG
+    is_full = frame.format.name in FULL_RANGE_FORMATS or int(frame.color_range) == ColorRange.JPEG
     return color_of(is_bt709=int(frame.colorspace) == Colorspace.ITU709, is_full=is_full)
 
 

@@ -129,7 +129,7 @@ def _disk_times(folder: Path) -> tuple[float, float, bool]:
 
 
 def _decoders() -> MachineFact:
-    wanted = [*sorted(name for name in CODECS if name != "copy"), "av1"]
+    wanted = [*sorted(name for name, codec in CODECS.items() if not codec.keeps_files), "av1"]
     there = [name for name in wanted if _has_decoder(name)]
     lacking = [name for name in wanted if name not in there]
     advice = f"no {', '.join(lacking)}: pip install --force-reinstall av"

@@ -10,7 +10,7 @@ With several clips per video, the windows of an epoch take the place of its vide
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,10 @@ class Order(StrEnum):
     are read at any time, and neighbours in a shard stay within a window of each other."""
     MANIFEST = "manifest"
     """Videos come in the order of the shards."""
+
+
+ShuffledOrder = Literal["global", "windowed"]
+"""The orders that a user may name. `Order.MANIFEST` has no name there: it means no shuffling."""
 
 
 def epoch_order(

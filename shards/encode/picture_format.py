@@ -7,7 +7,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.encode.codecs import CODECS
-from shards.format.video import ColorMatrix, ColorRange
+from shards.format.video import FULL_RANGE_FORMATS, ColorMatrix, ColorRange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def picture_format(stream: VideoStream, first: VideoFrame) -> PictureFormat:
     has_bt709_tag = int(context.colorspace) == int(reformatter.Colorspace.ITU709)
     has_full_tag = int(context.color_range) == int(reformatter.ColorRange.JPEG)
     tagged = ColorMatrix.BT709 if has_bt709_tag else ColorMatrix.BT601
-    is_full = has_full_tag or pixel_format.startswith("yuvj")
+    is_full = has_full_tag or pixel_format in FULL_RANGE_FORMATS
     return PictureFormat(
         pixel_format=pixel_format,
         color_matrix=ColorMatrix((codec and codec.only_matrix) or tagged),

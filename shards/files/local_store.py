@@ -13,11 +13,11 @@ class LocalStore:
     """A `Store` in a folder on this machine, or in one that is mounted."""
 
     def __init__(self, root: Path) -> None:
-        self._root, self.name, self.scratch = root, str(root), root / SCRATCH_NAME
+        self.folder, self.name, self.scratch = root, str(root), root / SCRATCH_NAME
 
     def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
         """See `Store`."""
-        path = self._root / name
+        path = self.folder / name
         try:
             if not path.is_file():
                 return None
@@ -28,26 +28,26 @@ class LocalStore:
 
     def size(self, name: str) -> int | None:
         """See `Store`."""
-        path = self._root / name
+        path = self.folder / name
         return path.stat().st_size if path.is_file() else None
 
     def names(self) -> list[str]:
         """See `Store`."""
-        if not self._root.is_dir():
+        if not self.folder.is_dir():
             return []
-        return sorted(path.name for path in self._root.iterdir() if path.is_file())
+        return sorted(path.name for path in self.folder.iterdir() if path.is_file())
 
     def put_bytes(self, name: str, data: bytes) -> None:
         """See `Store`."""
-        publish_bytes(self._root / name, data, self.scratch)
+        publish_bytes(self.folder / name, data, self.scratch)
 
     def put_file(self, unfinished: Path, name: str) -> None:
         """See `Store`."""
-        publish_file(unfinished, self._root / name)
+        publish_file(unfinished, self.folder / name)
 
     def remove(self, name: str) -> None:
         """See `Store`."""
-        (self._root / name).unlink(missing_ok=True)
+        (self.folder / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """See `Store`."""

@@ -29,7 +29,7 @@ class RemoteStore:
     """A `Store` behind a URL."""
 
     def __init__(self, url: str) -> None:
-        self.name = url
+        self.name, self.folder = url, None
         self.scratch = cache_root() / "unfinished" / hashlib.sha256(url.encode()).hexdigest()[:16]
         self._files, self._root = _file_system(url)
         self._moves = _has_moves(self._files)

@@ -24,6 +24,10 @@ class Store(Protocol):
     name: str
     scratch: Path
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder; None if it is not on this machine."""
+
     def read(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
         """The content; None if there is no such file.
 

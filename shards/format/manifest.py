@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.errors import InputError
-from shards.files.addresses import local_path, remote_url, without_digest
+from shards.files.addresses import without_digest
 from shards.files.fetch import copies_folder, fetch_file, fetch_shard
 from shards.files.parquet import read_table
 from shards.files.store import Store, open_store
@@ -361,8 +361,7 @@ def read_manifest(root: Path | str) -> Manifest:
             rows have values that no row may have (see `manifest_checks`).
     """
     about = read_dataset_json(root)
-    root, _ = without_digest(root)
-    folder, store = local_path(root), open_store(root)
+    store = open_store(without_digest(root)[0])
     path = f"{store.name}/{MANIFEST_NAME}"
     data = manifest_bytes(store, about)
     if data is None:
@@ -386,12 +385,12 @@ def read_manifest(root: Path | str) -> Manifest:
     check_rows(path, table, about)
     return Manifest(
         # Absolute, because the current folder may change, and may differ in a loader process.
-        root=(folder or copies_folder(copies_name(about))).absolute(),
+        root=(store.folder or copies_folder(copies_name(about))).absolute(),
         name=about.name,
         classes=about.classes,
         table=table,
         digest=about.digest,
-        url=str(remote_url(root)) if folder is None else "",
+        url=store.name if store.folder is None else "",
         shards=about.shards,
     )
 

@@ -32,6 +32,10 @@ class ColorRange(StrEnum):
     FULL = "full"
 
 
+# FFmpeg's pixel formats that mean the full range without a tag.
+FULL_RANGE_FORMATS = frozenset({"yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p"})
+
+
 class SplitName(StrEnum):
     """The membership of a video in a split."""
 

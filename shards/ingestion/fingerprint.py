@@ -3,13 +3,16 @@
 import hashlib
 import json
 
-from shards.encode.recipe import Recipe
 from shards.format.dataset_json import FORMAT_VERSION
 from shards.sources.source import Dataset
 
 
 def fingerprint(
-    dataset: Dataset, recipe: Recipe, seed: int, shard_bytes: int, base_digest: str = ""
+    dataset: Dataset,
+    recipe: dict[str, str | int | float | None],
+    seed: int,
+    shard_bytes: int,
+    base_digest: str = "",
 ) -> str:
     """The hex SHA-256 of what decides the content of the shards, except the bytes of the videos.
 
@@ -18,7 +21,7 @@ def fingerprint(
 
     Args:
         dataset: What is stored.
-        recipe: How it is stored.
+        recipe: How it is stored, see `Recipe.to_json`.
         seed: The seed of the order.
         shard_bytes: The size of a shard.
         base_digest: The digest of the set to which the videos are added; "" for a new set.
@@ -39,7 +42,7 @@ def fingerprint(
         FORMAT_VERSION,
         dataset.name,
         list(dataset.classes),
-        recipe.to_json(),
+        recipe,
         seed,
         shard_bytes,
         list(dataset.missing),

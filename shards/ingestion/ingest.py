@@ -20,7 +20,7 @@ from shards.ingestion.job import IngestionJob, Results
 from shards.ingestion.passes import Pass
 from shards.ingestion.pool import encode_all
 from shards.ingestion.ray_pool import encode_all_on_ray
-from shards.progress import Progress, no_progress
+from shards.progress import Progress
 from shards.sources.source import Dataset
 
 
@@ -36,7 +36,7 @@ def ingest(
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
     strict: bool = False,
     append: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress | None = None,
 ) -> IngestReport:
     """Writes the data set as shards into `out`, or finishes what an interrupted run began.
 
@@ -95,7 +95,8 @@ def ingest(
                 report: IngestReport = end.value
                 return report
             # Called here, because an error of the callback is not an error of the disk.
-            progress(*step)
+            if progress is not None:
+                progress(*step)
 
 
 def _check_arguments(

@@ -61,8 +61,13 @@ class IngestionJob:
     def settings(self) -> Settings:
         """What must be the same when the ingestion goes on."""
         digest = self.base.about.digest if self.base else ""
-        task = fingerprint(self.dataset, self.recipe, self.seed, self.shard_bytes, digest)
+        task = fingerprint(self.dataset, self.recipe_values, self.seed, self.shard_bytes, digest)
         return Settings(fingerprint=task, versions=library_versions())
+
+    @cached_property
+    def recipe_values(self) -> dict[str, str | int | float | None]:
+        """The recipe as the fingerprint and dataset.json take it."""
+        return self.recipe.to_json()
 
     def is_finished(self) -> bool:
         """Whether the folder has a dataset.json, which is written last."""
@@ -75,7 +80,7 @@ class IngestionJob:
             InputError: While iterating; see `ingest`.
         """
         with disk_errors(self.store.name):
-            check_apart(self.dataset, self.out)
+            check_apart(self.dataset, self.out, self.store.folder)
             if self.append:
                 return (yield from self.grow())
             if self.is_finished():
@@ -273,7 +278,7 @@ class IngestionJob:
             num_skipped=num_skipped,
             num_missing=num_missing,
             num_frames=sum(video.num_frames for video in videos),
-            recipe=self.recipe.to_json(),
+            recipe=self.recipe_values,
             seed=self.seed,
             fingerprint=self.settings.fingerprint,
             versions=self.settings.versions,

@@ -126,9 +126,7 @@ class Journal:
             self._store.put_bytes(_SETTINGS_NAME, json.dumps(asdict(settings)).encode())
         for unfinished in self._store.scratch.glob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        notes = list(self._read_notes())
-        self.forget(len(notes))
-        return notes
+        return list(self._read_notes())
 
     def fingerprint(self) -> str | None:
         """The fingerprint of the unfinished ingestion; None if there is none.
@@ -181,14 +179,17 @@ class Journal:
             ) from error
 
     def _read_notes(self) -> Iterator[Note]:
-        for shard in map(shard_name, count(self.first_shard)):
+        """Yields the notes up to a broken one, which is removed with all notes after it."""
+        for index in count():
+            shard = shard_name(self.first_shard + index)
             data = self._store.read(_note_name(shard))
             if data is None:
                 return
             try:
                 note = Note.from_json(data)
             except (ValueError, TypeError, KeyError):
-                return  # The file system lost a part of the note, so the shard is written again.
+                self.forget(index)  # The file system lost a part of the note.
+                return
             if self._store.size(shard) != note.num_bytes:
                 raise InputError(
                     f"{self._store.name}/{shard}: was removed or changed since it was written;"

@@ -6,23 +6,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.files.addresses import local_path, without_digest
+from shards.files.addresses import without_digest
 from shards.files.machine_errors import is_refusal
 from shards.sources.source import Dataset
 
 
-def check_apart(dataset: Dataset, out: Path | str) -> None:
+def check_apart(dataset: Dataset, out: Path | str, folder: Path | None) -> None:
     """Raises InputError if `out` cannot be the folder.
 
     A file, an earlier state of a set, and a folder with the videos themselves or with Python code
-    are refused.
+    are refused. `folder` is what `out` means on this machine; None for a URL.
     """
     if digest := without_digest(out)[1]:
         raise InputError(
             f"{out}: with @{digest} at its end it is an earlier state, which never changes; leave"
             " that out"
         )
-    folder = local_path(out)
     if folder is None:
         return
     if folder.exists() and not folder.is_dir():

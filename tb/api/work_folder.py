@@ -69,7 +69,6 @@ def shard(
     """
     from shards.encode.recipe import DEFAULT_CODEC, Recipe
     from shards.ingestion.ingest import ingest
-    from shards.progress import no_progress
     from shards.sources.folder import from_folder
 
     return ingest(
@@ -90,7 +89,7 @@ def shard(
         time_limit_s=time_limit,
         strict=strict,
         append=append,
-        progress=progress or no_progress,
+        progress=progress,
     )
 
 

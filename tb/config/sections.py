@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from loaders import DaliViews, Part, Skip, Subset
-from loaders.faults import OnError
+from loaders.faults import OnError, skip_policy
 from loaders.plan.normalization import Normalization, named_normalization
+from loaders.plan.order import ShuffledOrder
 from loaders.plan.stage_views import FINETUNE_AUGMENT, PRETRAIN_AUGMENT, WEAK_AUGMENT
 from loaders.plan.views import MAX_STRIDE_S, Augment
 from tb.config.optim import Optim
@@ -283,7 +284,7 @@ class Machine(_Section):
     """
 
     seed: int = Field(0, ge=0)
-    order: Literal["global", "windowed"] = "global"
+    order: ShuffledOrder = "global"
     cache: bool = True
     device: str = "auto"
     engine: str = "auto"
@@ -313,7 +314,7 @@ class Machine(_Section):
     @property
     def may_skip(self) -> bool:
         """Whether training leaves bad videos out."""
-        return self.on_error == "skip"
+        return skip_policy(self.on_error) is not None
 
     @property
     def fault_policy(self) -> Literal["raise"] | Skip:

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from itertools import combinations
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from loaders.plan.order import (
     Order,
+    ShuffledOrder,
     epoch_batch,
     epoch_order,
     num_batches,
@@ -27,6 +29,10 @@ def test_an_epoch_is_a_permutation(num: int, seed: int, epoch: int) -> None:
     order = epoch_order(num, seed=seed, epoch=epoch)
     np.testing.assert_array_equal(np.sort(order), np.arange(num))
     np.testing.assert_array_equal(order, epoch_order(num, seed=seed, epoch=epoch))
+
+
+def test_a_user_may_name_every_order_that_shuffles() -> None:
+    assert set(get_args(ShuffledOrder)) == set(Order) - {Order.MANIFEST}
 
 
 def test_without_shuffle_the_order_is_the_manifests() -> None:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import av
 import pytest
+from av.video import format as video_format
 from av.video import reformatter
 
 from shards.encode.picture_format import PictureFormat
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from shards.encode.video_stream import open_video
-from shards.format.video import ColorMatrix, ColorRange
+from shards.format.video import FULL_RANGE_FORMATS, ColorMatrix, ColorRange
 from tests.make_videos import make_video, moving_pattern
 
 
@@ -28,6 +29,10 @@ def _tagged(
             container.mux(stream.encode(frame.reformat(format="yuv420p")))
         container.mux(stream.encode(None))
     return path
+
+
+def test_all_formats_that_ffmpeg_names_yuvj_have_the_full_range() -> None:
+    assert {name for name in video_format.names if name.startswith("yuvj")} == FULL_RANGE_FORMATS
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ def test_everything_counts_but_the_place_on_disk(tmp_path: Path) -> None:
     for name in ("here", "there"):
         touch(tmp_path / name / "set", *pairs(2, "a", "b"))
     here, there = (from_folder(tmp_path / name / "set") for name in ("here", "there"))
-    recipe = Recipe()
+    recipe = Recipe().to_json()
     before = fingerprint(here, recipe, 0, 1000)
     assert fingerprint(there, recipe, 0, 1000) == before
     others = [
         fingerprint(replace(here, classes=("a", "c")), recipe, 0, 1000),
         fingerprint(replace(here, sources=here.sources[1:]), recipe, 0, 1000),
-        fingerprint(here, Recipe(quality=30), 0, 1000),
+        fingerprint(here, Recipe(quality=30).to_json(), 0, 1000),
         fingerprint(here, recipe, 1, 1000),
         fingerprint(here, recipe, 0, 1001),
     ]
