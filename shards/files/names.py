@@ -1,7 +1,6 @@
 """Names of files: which are videos, and how a name is written into JSON and Parquet."""
 
 import os
-import re
 from pathlib import Path
 
 # fmt: off
@@ -10,8 +9,6 @@ VIDEO_EXTENSIONS = frozenset({
     ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 })
 # fmt: on
-# Unicode's categories Cc, Zl and Zp: all that ends a line or begins an escape code.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def has_video_name(name: str) -> bool:
@@ -27,8 +24,3 @@ def relative_name(path: Path, root: Path) -> str:
 def valid_unicode(name: str) -> str:
     r"""A file name as text that JSON and Parquet can hold: bytes that are not UTF-8 become \xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def has_controls(text: str) -> bool:
-    """Whether a text has a line break, an escape code or another control character."""
-    return _CONTROLS.search(text) is not None

@@ -14,8 +14,8 @@ from typing import Any
 
 from shards.errors import InputError
 from shards.files.addresses import local_path, without_digest
-from shards.files.names import has_controls
 from shards.files.store import Store, open_store
+from shards.format.set_names import text_problem
 from shards.format.shard import is_shard_name
 from shards.format.video import SplitName
 
@@ -27,8 +27,6 @@ _MAX_BYTES = 128 << 20
 _DIGEST_CHARS = 16
 # The seed of an ingestion is below. NumPy advises seeds of 128 bits.
 SEED_LIMIT = 2**128
-# The name of a folder has 255 bytes, each of which may become \xNN.
-_MAX_TEXT_CHARS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,19 +231,6 @@ def _parsed(document: dict[str, Any]) -> DatasetJson:
     return DatasetJson(
         **{**content, "shards": shards, "classes": classes, "counts": tuple(document["counts"])}  # type: ignore[arg-type]
     )
-
-
-def text_problem(text: str) -> str:
-    """Why a text cannot be the name of a data set or of a class; "" if it can be one."""
-    if len(text) > _MAX_TEXT_CHARS:
-        return f"has more than {_MAX_TEXT_CHARS} characters"
-    if has_controls(text):  # it could forge lines of a list, or steer a terminal
-        return "has a line break or another control character"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "is not valid Unicode"
-    return ""
 
 
 def _check_numbers(document: dict[str, Any]) -> None:

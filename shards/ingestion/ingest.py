@@ -14,7 +14,8 @@ from shards.cpus import num_cpus
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.files.store import open_store
-from shards.format.dataset_json import SEED_LIMIT, text_problem
+from shards.format.dataset_json import SEED_LIMIT
+from shards.format.set_names import check_names
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from shards.ingestion.ingest_report import IngestReport
 from shards.ingestion.job import IngestionJob, Results
@@ -115,7 +116,7 @@ def _check_arguments(
         )
     if not 0 <= seed < SEED_LIMIT:
         raise InputError(f"seed: must be a whole number from 0 to below {SEED_LIMIT}")
-    _check_names(dataset)
+    check_names(dataset.name, dataset.classes)
     if not dataset.sources:
         raise InputError(f"{dataset.name}: there are no videos to store")
     num_segments = sum(source.segment is not None for source in dataset.sources)
@@ -125,16 +126,6 @@ def _check_arguments(
             f" {counted(num_segments, 'segment')}; leave out start_s and end_s, or choose another"
             " recipe"
         )
-
-
-def _check_names(dataset: Dataset) -> None:
-    """Refuses names that could not be read back from dataset.json."""
-    for what, name in (("data set", dataset.name), *(("class", name) for name in dataset.classes)):
-        if problem := text_problem(name):
-            raise InputError(
-                f"the name of the {what} {name[:100]!r} {problem}; rename the folder, or change the"
-                " table"
-            )
 
 
 def _encoded(

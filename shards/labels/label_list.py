@@ -17,9 +17,10 @@ import numpy as np
 
 from shards.counted import counted
 from shards.errors import InputError, printable
-from shards.files.names import VIDEO_EXTENSIONS, has_controls
+from shards.files.names import VIDEO_EXTENSIONS
 from shards.files.text_file import read_text
 from shards.format.manifest import Manifest
+from shards.format.set_names import has_controls
 
 _NUM_EXAMPLES = 3
 _MAX_DIGITS = 18  # Python refuses to read numbers of thousands of digits.

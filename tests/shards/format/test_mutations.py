@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from shards.errors import InputError
 from shards.files import parquet
-from shards.files.names import has_controls
 from shards.format.dataset_json import DATASET_NAME
 from shards.format.earlier_states import MANIFEST_NAME
 from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import packets_name
+from shards.format.set_names import has_controls
 from shards.format.video import SCHEMA
 from shards.reader import ShardReader
 from shards.summary import summarize

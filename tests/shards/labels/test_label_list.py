@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from typer import Typer
 from typer.testing import CliRunner
 
-from shards.files.names import has_controls
 from shards.format.dataset_json import DatasetJson, ShardFile
 from shards.format.manifest import Manifest, read_manifest
+from shards.format.set_names import has_controls
 from shards.format.video import ColorMatrix, ColorRange, Video, video_table
 from shards.labels.label_choice import draw_labels
 from shards.labels.label_list import (
