@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.format.dataset_json import read_dataset_json, split_counts
+from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.video import SplitName
 
@@ -111,7 +111,7 @@ def summarize(root: Path | str) -> Summary:
         pixels=tuple(sorted({" ".join(names) for names in zip(*columns, strict=True)})),
         splits=tuple(
             {name: count[name.text] for name in SplitName if name.text in count}
-            for count in split_counts(manifest.table.column("splits").to_pylist())
+            for count in about.counts
         ),
         classes=tuple(_class_summary(manifest, label) for label in range(len(manifest.classes))),
     )

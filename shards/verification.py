@@ -15,7 +15,7 @@ from shards.errors import InputError
 from shards.files.addresses import without_digest
 from shards.files.machine_errors import MachineError
 from shards.files.store import Store, open_store
-from shards.format.dataset_json import read_dataset_json
+from shards.format.dataset_json import DATASET_NAME, DatasetJson, read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import PacketsError, PacketsFile, packets_name
 from shards.format.shard import (
@@ -27,6 +27,7 @@ from shards.format.shard import (
     shard_files,
     shard_name,
 )
+from shards.format.skipped import SKIPPED_NAME, read_skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal
 from shards.progress import Progress, no_progress
@@ -39,7 +40,8 @@ def verify(
 
     It compares the digest of the manifest, the SHA-256 of every shard and of every video, the
     members of every shard as `tarfile` finds them, every KEY.json, the index for DALI, and the
-    packet index. Remote shards are fetched again.
+    packet index. It compares how many videos were left out with skipped.jsonl. Remote shards are
+    fetched again.
 
     Args:
         root: A finished folder of shards, or its URL. With @ and the beginning of a digest, it is
@@ -54,7 +56,7 @@ def verify(
     """
     manifest = read_manifest(root)
     about = read_dataset_json(root)
-    folder, _ = without_digest(root)
+    folder, digest = without_digest(root)
     store = open_store(folder)
     problems = []
     if content_digest(manifest.name, manifest.classes, manifest.table) != manifest.digest:
@@ -63,6 +65,9 @@ def verify(
     for row in manifest.table.to_pylist():
         by_shard.setdefault(row["shard"], {})[row["key"]] = Video.from_row(row)
     problems += [f"{name}: not in the manifest" for name in _strays(folder, store)]
+    # The list belongs to the newest state, or to the one that an unfinished `--append` makes.
+    if not digest and not _is_growing(store, len(about.shards)):
+        problems += _left_out_problems(store, about)
     sha256_of = {shard.name: shard.sha256 for shard in about.shards}
     num_done = 0
     for name, videos in sorted(by_shard.items()):
@@ -79,10 +84,30 @@ def _strays(folder: Path | str, store: Store) -> list[str]:
     """Files of shards that neither the newest state nor an unfinished `--append` has."""
     shards = read_dataset_json(folder).shards
     known = {file for shard in shards for file in shard_files(shard.name)}
-    if Journal(store, len(shards)).fingerprint() is not None:
+    if _is_growing(store, len(shards)):
         first_new = shard_name(len(shards)).removesuffix(".tar")
         known |= {name for name in store.names() if name >= first_new}
     return sorted({name for name in store.names() if is_shard_file(name)} - known)
+
+
+def _is_growing(store: Store, num_shards: int) -> bool:
+    """Whether an `--append` is not finished."""
+    return Journal(store, num_shards).fingerprint() is not None
+
+
+def _left_out_problems(store: Store, about: DatasetJson) -> Iterator[str]:
+    """dataset.json counts as many videos left out as skipped.jsonl lists."""
+    entries = read_skipped(store)
+    num_missing = sum(not entry.key for entry in entries)
+    for field, said, found in (
+        ("num_skipped", about.num_skipped, len(entries) - num_missing),
+        ("num_missing", about.num_missing, num_missing),
+    ):
+        if said != found:
+            yield (
+                f"{DATASET_NAME}: {field} is {said}, but {SKIPPED_NAME} lists {found}; run"
+                " `tb shard` again with another --out"
+            )
 
 
 def _checked(

@@ -15,6 +15,7 @@ from typing import Any
 from shards.errors import InputError
 from shards.files.addresses import local_path, without_digest
 from shards.files.store import Store, open_store
+from shards.format.set_names import text_problem
 from shards.format.shard import is_shard_name
 from shards.format.video import SplitName
 
@@ -24,6 +25,8 @@ FORMAT_VERSION = 2
 _MAX_BYTES = 128 << 20
 # How many characters of a digest are in file names.
 _DIGEST_CHARS = 16
+# The seed of an ingestion is below. NumPy advises seeds of 128 bits.
+SEED_LIMIT = 2**128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,14 +208,10 @@ def _parsed(document: dict[str, Any]) -> DatasetJson:
     The file may be from a stranger. Every entry has its type, numbers are in their range, and texts
     can be printed and stored.
     """
-    for name in ("name", "fingerprint"):
-        _check_text(name, document[name])
-    for name in ("digest", "manifest_sha256"):
+    _check_text("name", document["name"])
+    for name in ("digest", "manifest_sha256", "fingerprint"):
         _check_sha256(name, document[name])
-    for name in ("num_videos", "num_sources", "num_skipped", "num_missing", "num_frames"):
-        _check_count(name, document[name])
-    if type(document["seed"]) is not int:
-        raise TypeError("seed must be a whole number")
+    _check_numbers(document)
     classes = tuple(_list("classes", document["classes"]))
     for class_name in classes:
         _check_text("classes", class_name)
@@ -225,20 +224,8 @@ def _parsed(document: dict[str, Any]) -> DatasetJson:
     for name, text in _object("versions", document["versions"]).items():
         _check_text("versions", name)
         _check_text("versions", text)
-    for name, value in _object("recipe", document["recipe"]).items():
-        _check_text("recipe", name)
-        if not isinstance(value, str | int | float | None):
-            raise TypeError("recipe must have texts and numbers")
-    shards = tuple(
-        ShardFile(**_object("shards", entry)) for entry in _list("shards", document["shards"])
-    )
-    for shard in shards:
-        if not isinstance(shard.name, str) or not is_shard_name(shard.name):
-            raise ValueError(f"shards: {str(shard.name)[:100]!r} is not the name of a shard")
-        _check_count(f"shards: num_bytes of {shard.name}", shard.num_bytes)
-        _check_sha256(f"shards: sha256 of {shard.name}", shard.sha256)
-    if len({shard.name for shard in shards}) != len(shards):
-        raise ValueError("shards must differ in their names")
+    _check_recipe(_object("recipe", document["recipe"]))
+    shards = _shards(_list("shards", document["shards"]))
     known = {field.name for field in fields(DatasetJson)}
     content = {name: value for name, value in document.items() if name in known}
     return DatasetJson(
@@ -246,19 +233,50 @@ def _parsed(document: dict[str, Any]) -> DatasetJson:
     )
 
 
+def _check_numbers(document: dict[str, Any]) -> None:
+    """Checks the numbers by themselves; `manifest_checks` compares them with the rows."""
+    for name in ("num_videos", "num_sources", "num_skipped", "num_missing", "num_frames"):
+        _check_count(name, document[name])
+    _check_count("seed", document["seed"], SEED_LIMIT)
+    # Each source is stored as a video, or skipped. A segment is a source of its own.
+    if document["num_sources"] != document["num_videos"] + document["num_skipped"]:
+        raise ValueError("num_sources must be the sum of num_videos and num_skipped")
+
+
+def _check_recipe(recipe: dict[str, Any]) -> None:
+    for name, value in recipe.items():
+        _check_text("recipe", name)
+        if isinstance(value, str):
+            _check_text("recipe", value)
+        elif not isinstance(value, int | float | None):
+            raise TypeError("recipe must have texts and numbers")
+        elif value is not None and not -(2**63) < value < 2**63:  # nor NaN
+            raise ValueError("recipe must have numbers of at most 64 bits")
+
+
+def _shards(entries: list[Any]) -> tuple[ShardFile, ...]:
+    shards = tuple(ShardFile(**_object("shards", entry)) for entry in entries)
+    for shard in shards:
+        if not isinstance(shard.name, str) or not is_shard_name(shard.name):
+            raise ValueError(f"shards: {str(shard.name)[:100]!r} is not the name of a shard")
+        _check_count(f"shards: num_bytes of {shard.name}", shard.num_bytes)
+        _check_sha256(f"shards: sha256 of {shard.name}", shard.sha256)
+    if len({shard.name for shard in shards}) != len(shards):
+        raise ValueError("shards must differ in their names")
+    return shards
+
+
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} is not valid Unicode") from None
+    if problem := text_problem(value):
+        raise ValueError(f"{name} {problem}")
 
 
-def _check_count(name: str, value: object) -> None:
+def _check_count(name: str, value: object, limit: int = 2**63) -> None:
     # Not isinstance, because True is an int.
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"{name} must be a whole number from 0 on")
+    if type(value) is not int or not 0 <= value < limit:
+        raise ValueError(f"{name} must be a whole number from 0 to below {limit}")
 
 
 def _check_sha256(name: str, value: object) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.counted import counted
 from shards.errors import InputError
 from shards.format.dataset_json import DATASET_NAME, DatasetJson
+from shards.format.shard import SHARD_PATTERN
 from shards.format.video import (
     MAX_HEIGHT_PX,
     MAX_NUM_FRAMES,
@@ -24,7 +24,7 @@ from shards.format.video import (
 # Column -> what all of its texts must match.
 _PATTERNS = {
     "key": r"^[A-Za-z0-9_-]{1,100}$",
-    "shard": r"^shard-[0-9]{1,12}\.tar$",
+    "shard": f"^{SHARD_PATTERN}$",
     "sha256": r"^[0-9a-f]{64}$",
     "packets_sha256": r"^([0-9a-f]{64})?$",
     "codec": r"^[a-z0-9_]{1,40}$",
@@ -59,7 +59,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
 
     Raises:
         InputError: A row has a value that no row may have, two rows have the same key, or
-            dataset.json counts another number of rows.
+            dataset.json counts something else than the rows give.
     """
     for name in table.column_names:
         if table.column(name).null_count:
@@ -87,6 +87,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
         raise InputError(
             f"{path}: two rows have the same key; run `tb shard` again with another --out"
         )
+    _check_counts(path, table, about)
 
 
 def _check_indexed(path: str, table: pa.Table) -> None:
@@ -110,18 +111,50 @@ def _check_shards(path: str, table: pa.Table, about: DatasetJson) -> None:
     _check(path, table, "offset", pc.less(table.column("offset"), num_bytes))
     ends = pc.add(table.column("offset"), table.column("size"))
     _check(path, table, "size", pc.less_equal(ends, num_bytes))
-    if table.num_rows != about.num_videos:
-        raise InputError(
-            f"{path}: {counted(table.num_rows, 'row')}, but {DATASET_NAME} counts"
-            f" {counted(about.num_videos, 'video')}; run `tb shard` again with another --out"
-        )
+
+
+def _check_counts(path: str, table: pa.Table, about: DatasetJson) -> None:
+    """What dataset.json counts is what the rows give, and no shard is listed without a video."""
+    used = set(pc.unique(table.column("shard")).to_pylist())
+    listed = [shard.name for shard in about.shards]
+    counts = _split_counts(table.column("splits"), len(about.counts) + 1)
+    for field, said, found in (
+        ("num_videos", about.num_videos, table.num_rows),
+        ("num_frames", about.num_frames, pc.sum(table.column("num_frames")).as_py()),
+        ("counts", about.counts, counts),
+        ("shards", listed, [name for name in listed if name in used]),
+    ):
+        if said != found:
+            raise InputError(
+                f"{path}: the rows give {field} {_short(found)}, but {DATASET_NAME} has"
+                f" {_short(said)}; run `tb shard` again with another --out"
+            )
+
+
+def _split_counts(memberships: pa.ChunkedArray, most: int) -> tuple[dict[str, int], ...]:
+    """As `dataset_json.split_counts`, for the first `most` split numbers.
+
+    Arrow counts, because an object for each row takes time, and lists from a stranger may be long.
+    """
+    counts = []
+    for number in range(most):
+        memberships = memberships.filter(pc.greater(pc.list_value_length(memberships), number))
+        if not len(memberships):
+            break
+        found = pc.value_counts(pc.list_element(memberships, number)).to_pylist()
+        counts.append({SplitName(one["values"]).text: one["counts"] for one in found})
+    return tuple(counts)
 
 
 def _check(path: str, table: pa.Table, name: str, is_good: pa.ChunkedArray) -> None:
     bad = np.flatnonzero(~np.asarray(is_good.to_numpy(), dtype=bool))
     if len(bad):
         row = int(bad[0])
-        raise _refusal(path, name, row, repr(table.column(name)[row].as_py())[:100])
+        raise _refusal(path, name, row, _short(table.column(name)[row].as_py()))
+
+
+def _short(value: object) -> str:
+    return repr(value)[:100]
 
 
 def _refusal(path: str, name: str, row: int, value: str) -> InputError:

@@ -19,6 +19,9 @@ from shards.files.store import Store
 from shards.format.packet_index import Packets, packets_name, write_packets
 from shards.format.video import Video
 
+# The names of all shards. `\d` would also take digits of other scripts.
+SHARD_PATTERN = r"shard-[0-9]{1,12}\.tar"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
@@ -42,7 +45,7 @@ def shard_name(index: int) -> str:
 
 def is_shard_name(name: str) -> bool:
     """Whether a file of that name would be a shard."""
-    return re.fullmatch(r"shard-\d+\.tar", name) is not None
+    return re.fullmatch(SHARD_PATTERN, name) is not None
 
 
 def index_name(name: str) -> str:
@@ -57,7 +60,8 @@ def shard_files(name: str) -> tuple[str, str, str]:
 
 def is_shard_file(name: str) -> bool:
     """Whether a file of that name would be a shard, an index or a packet index."""
-    return name in shard_files(name.partition(".")[0] + ".tar") and name.startswith("shard-")
+    shard = name.partition(".")[0] + ".tar"
+    return is_shard_name(shard) and name in shard_files(shard)
 
 
 def index_text(samples: Sequence[Sequence[Member]]) -> str:

@@ -14,6 +14,8 @@ from shards.cpus import num_cpus
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.files.store import open_store
+from shards.format.dataset_json import SEED_LIMIT
+from shards.format.set_names import check_names
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
 from shards.ingestion.ingest_report import IngestReport
 from shards.ingestion.job import IngestionJob, Results
@@ -69,9 +71,10 @@ def ingest(
         What was done.
 
     Raises:
-        InputError: `out` holds something else or cannot be written, no video can be used,
-            `strict` is set and a video is (or was, in an earlier run) skipped, or `append` is set
-            and there is no finished set, or the videos or the recipe do not fit it.
+        InputError: `out` holds something else or cannot be written, no video can be used, the name
+            of the data set or of a class is too long or has control characters, `strict` is set and
+            a video is (or was, in an earlier run) skipped, or `append` is set and there is no
+            finished set, or the videos or the recipe do not fit it.
     """
     recipe = recipe or Recipe()
     _check_arguments(dataset, recipe, workers, seed, shard_bytes, time_limit_s)
@@ -112,8 +115,9 @@ def _check_arguments(
             f"workers {workers}, shard bytes {shard_bytes}, time limit {time_limit_s} s: must be"
             " above 0"
         )
-    if seed < 0:
-        raise InputError(f"seed {seed}: must not be below 0")
+    if not 0 <= seed < SEED_LIMIT:
+        raise InputError(f"seed: must be a whole number from 0 to below {SEED_LIMIT}")
+    check_names(dataset.name, dataset.classes)
     if not dataset.sources:
         raise InputError(f"{dataset.name}: there are no videos to store")
     num_segments = sum(source.segment is not None for source in dataset.sources)

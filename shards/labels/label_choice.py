@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shards.counted import counted
-from shards.errors import InputError
+from shards.errors import InputError, printable
 from shards.files.addresses import check_local
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
@@ -47,7 +47,7 @@ class LabelChoice:
         """What this choice is, in one line."""
         where = _split_text(self.manifest, self.split, self.split_number)
         num_labelled, num_videos = self.labelled.sum(), len(self.rows)
-        return (
+        return printable(
             f"{num_labelled} labelled of {counted(num_videos, 'video')} in {where} ({self.source})"
         )
 

@@ -20,6 +20,7 @@ from shards.errors import InputError, printable
 from shards.files.names import VIDEO_EXTENSIONS
 from shards.files.text_file import read_text
 from shards.format.manifest import Manifest
+from shards.format.set_names import has_controls
 
 _NUM_EXAMPLES = 3
 _MAX_DIGITS = 18  # Python refuses to read numbers of thousands of digits.
@@ -94,7 +95,8 @@ def match_label_list(path: Path | str, manifest: Manifest) -> Match:
 def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str:
     """The text of a list: one line `NAME num_frames label` per video, sorted by label and name.
 
-    NAME is the path without its extension, or the key if that path would be read as another video.
+    NAME is the path without its extension. It is the key if that path would be read as another
+    video, or has control characters.
 
     Args:
         manifest: The videos.
@@ -107,8 +109,9 @@ def label_list_text(manifest: Manifest, labelled: np.ndarray, title: str) -> str
         video = manifest.video(row)
         name = _without_extension(video.source)
         ways = [f"{way} {video.num_frames} {video.label}" for way in (name, video.key)]
+        good = (way for way in ways if not has_controls(way) and _reads_as(way, row, row_of))
         # A line that has only the key is always read as this video.
-        line = next((way for way in ways if _reads_as(way, row, row_of)), video.key)
+        line = next(good, video.key)
         lines.append((video.label, name, line))
     header = [f"# {title}", "# name num_frames label"]
     return "\n".join([*header, *(line for *_, line in sorted(lines))]) + "\n"

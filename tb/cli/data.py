@@ -137,14 +137,14 @@ def _say_views(root: str) -> None:
 def _overview(summary: "Summary") -> "Table":
     from rich.table import Table
 
-    table = Table(title=summary.name, show_header=False)
+    table = Table(title=printable(summary.name), show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # or the digest would be cut off
     lost = f"{summary.num_skipped} skipped"
     if summary.num_missing:
         lost += f", {summary.num_missing} missing"
     empty = summary.empty_classes
-    lost_classes = f" ({len(empty)} without a video: {few(empty)})" if empty else ""
+    lost_classes = f" ({len(empty)} without a video: {printable(few(empty))})" if empty else ""
     frames, seconds = summary.frames, summary.seconds
     rows = {
         "videos": f"{summary.num_videos} ({lost})",
@@ -171,7 +171,7 @@ def _class_table(summary: "Summary") -> "Table":
     for one in summary.classes:
         median = "-" if one.median_s is None else f"{one.median_s:.1f}"
         counts = (str(one.num_videos), str(one.num_frames))
-        table.add_row(str(one.label), one.name, *counts, median)
+        table.add_row(str(one.label), printable(one.name), *counts, median)
     return table
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shards.counted import counted
+from shards.errors import printable
 from tb import api
 from tb.cli.choices import complete_classifier
 from tb.cli.next_command import VIDEO, say_next
@@ -65,4 +66,5 @@ def _tell_classes(rows: list["ClassRow"]) -> None:
         typer.echo(f"the {_NUM_CLASSES_SHOWN} worst of {len(known)} classes:")
     for top1, row in known[:_NUM_CLASSES_SHOWN]:
         mistake = f"  {row.num_mistaken} taken for {row.mistaken_for}" if row.num_mistaken else ""
-        typer.echo(f"  {row.name:<24} {top1:6.1%} of {row.num_videos:<4}{mistake}")
+        text = f"  {row.name:<24} {top1:6.1%} of {row.num_videos:<4}{mistake}"
+        typer.echo(printable(text))

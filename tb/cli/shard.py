@@ -155,7 +155,9 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         f" {counted(report.num_shards, 'shard')}, {size_text(report.num_bytes)}"
     )
     if empty := summary.empty_classes:
-        typer.echo(f"warning: {counted(len(empty), 'class')} without a video: {few(empty)}")
+        typer.echo(
+            f"warning: {counted(len(empty), 'class')} without a video: {printable(few(empty))}"
+        )
     for number, text in split_texts(summary):
         typer.echo(f"split {number}: {text}")
     for note in dataset.notes:

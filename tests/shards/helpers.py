@@ -4,6 +4,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,6 +13,10 @@ import pytest
 from av.video.frame import VideoFrame
 
 from shards.errors import InputError
+from shards.files.store import open_store
+from shards.format.dataset_json import DatasetJson, split_counts
+from shards.format.manifest import write_manifest
+from shards.format.video import Video
 from shards.sources.source import Dataset
 from tests.make_videos import make_video
 
@@ -40,6 +45,21 @@ def fault_of(call: Callable[..., object], *args: object, **kwargs: object) -> st
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def rewritten(root: Path, about: DatasetJson, videos: list[Video]) -> DatasetJson:
+    """Writes a manifest with these rows, and a dataset.json that counts them."""
+    (root / ".ingest").mkdir(parents=True, exist_ok=True)
+    used = {video.shard for video in videos}
+    content = replace(
+        about,
+        num_videos=len(videos),
+        num_sources=len(videos) + about.num_skipped,
+        num_frames=sum(video.num_frames for video in videos),
+        counts=split_counts(video.splits for video in videos),
+        shards=tuple(shard for shard in about.shards if shard.name in used),
+    )
+    return write_manifest(open_store(root), videos, content)
 
 
 def pairs(count: int, *classes: str) -> list[str]:

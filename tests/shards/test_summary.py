@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import shards
-from shards.files.store import open_store
 from shards.format.dataset_json import read_dataset_json
-from shards.format.manifest import Manifest, write_manifest
+from shards.format.manifest import Manifest
+from tests.shards.helpers import rewritten
 
 
 def test_the_summary_counts_rows(manifest: Manifest) -> None:
@@ -32,9 +32,7 @@ def test_the_order_of_split_names_and_an_empty_class(manifest: Manifest, tmp_pat
     videos = [
         replace(manifest.video(row), label=0, splits=(name,)) for row, name in enumerate(names)
     ]
-    (tmp_path / ".ingest").mkdir()
-    about = replace(read_dataset_json(manifest.root), num_videos=len(videos))
-    write_manifest(open_store(tmp_path), videos, about)
+    rewritten(tmp_path, read_dataset_json(manifest.root), videos)
     summary = shards.summarize(tmp_path)
     [counts] = summary.splits
     assert [(name.text, count) for name, count in counts.items()] == [

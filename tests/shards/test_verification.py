@@ -1,5 +1,6 @@
 """Any single change to a folder of shards is found and named."""
 
+import json
 import random
 import shutil
 from dataclasses import replace
@@ -8,17 +9,13 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from shards.files.store import open_store
 from shards.format.dataset_json import DATASET_NAME, read_dataset_json
 from shards.format.earlier_states import MANIFEST_NAME
-from shards.format.manifest import (
-    Manifest,
-    read_manifest,
-    write_manifest,
-)
+from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import PacketsFile, packets_file, packets_name
 from shards.format.shard import index_name
 from shards.verification import verify
+from tests.shards.helpers import rewritten
 
 
 @pytest.fixture
@@ -132,8 +129,7 @@ def test_too_long_a_row_of_a_packet_index_is_found(manifest: Manifest, root: Pat
 def test_a_row_for_a_video_without_a_packet_index_is_found(manifest: Manifest, root: Path) -> None:
     videos = [manifest.video(row) for row in range(len(manifest))]
     videos[0] = replace(videos[0], packets_sha256="")
-    (root / ".ingest").mkdir()
-    write_manifest(open_store(root), videos, read_dataset_json(root))
+    rewritten(root, read_dataset_json(root), videos)
     assert verify(root) == [
         f"{videos[0].key} in {videos[0].shard}: its row in the packet index must be empty"
     ]
@@ -145,6 +141,18 @@ def test_stray_indices_are_found(root: Path) -> None:
     assert verify(root) == [
         "shard-000999.idx: not in the manifest",
         "shard-000999.packets.arrow: not in the manifest",
+    ]
+
+
+@pytest.mark.parametrize("field", ["num_skipped", "num_missing"])
+def test_videos_left_out_that_no_list_has_are_found(root: Path, field: str) -> None:
+    document = json.loads((root / DATASET_NAME).read_text())
+    document[field] = 2**40
+    document["num_sources"] = document["num_videos"] + document["num_skipped"]
+    (root / DATASET_NAME).write_text(json.dumps(document))
+    assert verify(root) == [
+        f"{DATASET_NAME}: {field} is {2**40}, but skipped.jsonl lists 0; run `tb shard` again with"
+        " another --out"
     ]
 
 
@@ -197,8 +205,7 @@ def test_decoding_finds_a_row_that_is_wrong(
 ) -> None:
     videos = [manifest.video(row) for row in range(len(manifest))]
     videos[2] = replace(videos[2], **{column: wrong})  # type: ignore[arg-type]
-    (root / ".ingest").mkdir()
-    write_manifest(open_store(root), videos, read_dataset_json(root))
+    rewritten(root, read_dataset_json(root), videos)
     expected = f"{videos[2].key} in {videos[2].shard}: {problem}"
     assert expected in verify(root, decode=True)
     assert expected not in verify(root)

@@ -1,8 +1,10 @@
 """A manifest from a stranger is refused where one of its rows could do harm."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from shards.files.store import open_store
 from shards.format.dataset_json import DATASET_NAME, read_dataset_json
 from shards.format.manifest import Manifest, read_manifest, write_manifest
 from shards.format.video import Video
+from tests.shards.helpers import rewritten
 
 
 @pytest.fixture
@@ -26,7 +29,8 @@ def _videos(root: Path) -> list[Video]:
 
 def _rewrite(root: Path, videos: list[Video]) -> None:
     (root / ".ingest").mkdir(exist_ok=True)
-    about = replace(read_dataset_json(root), num_videos=len(videos))
+    num_videos = len(videos)
+    about = replace(read_dataset_json(root), num_videos=num_videos, num_sources=num_videos)
     write_manifest(open_store(root), videos, about)
 
 
@@ -103,8 +107,86 @@ def test_shards_that_are_out_of_order_are_refused(root: Path) -> None:
 def test_rows_that_are_missing_are_noticed(root: Path) -> None:
     (root / ".ingest").mkdir()
     write_manifest(open_store(root), _videos(root)[1:], read_dataset_json(root))
-    with pytest.raises(InputError, match=f"9 rows, but {DATASET_NAME} counts 10 videos"):
+    with pytest.raises(InputError, match=f"give num_videos 9, but {DATASET_NAME} has 10; run"):
         read_manifest(root)
+
+
+_SHARD_9 = {"name": "shard-000009.tar", "num_bytes": 9, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("field", "claim"),
+    [
+        ("num_videos", {"num_videos": 11, "num_sources": 11}),
+        ("num_frames", {"num_frames": 2**62}),
+        ("num_frames", {"num_frames": 199}),
+        ("counts", {"counts": [{"train": 999}]}),
+        ("counts", {"counts": [{"train": 10, "val": 0}]}),
+        ("counts", {"counts": [{"train": 10}, {"train": 10}]}),
+        ("counts", {"counts": []}),
+        ("shards", {"shards": [_SHARD_9]}),
+        ("num_sources", {"num_skipped": 2**62}),
+        ("num_sources", {"num_sources": 11}),
+        ("seed", {"seed": -1}),
+        ("seed", {"seed": True}),
+        ("seed", {"seed": 2**128}),
+        ("seed", {"seed": 10**4000}),
+        ("recipe", {"recipe": {"gop": 10**4000}}),
+        ("recipe", {"recipe": {"fps": float("nan")}}),
+    ],
+)
+def test_a_number_that_does_not_fit_is_refused(
+    root: Path, field: str, claim: dict[str, Any]
+) -> None:
+    document = json.loads((root / DATASET_NAME).read_text())
+    if "shards" in claim:
+        claim = {"shards": document["shards"] + claim["shards"]}
+    (root / DATASET_NAME).write_text(json.dumps(document | claim))
+    with pytest.raises(InputError, match=rf"{field} .*run `tb shard` again"):
+        read_manifest(root)
+
+
+def test_rows_may_have_several_split_numbers(root: Path) -> None:
+    splits = [("train", "test", ""), ("val", "test"), *(("train", "train") for _ in range(8))]
+    pairs = zip(_videos(root), splits, strict=True)
+    rewritten(root, read_dataset_json(root), [replace(one, splits=own) for one, own in pairs])
+    counts = ({"train": 9, "val": 1}, {"test": 2, "train": 8}, {"unused": 1})
+    assert read_dataset_json(root).counts == counts
+    assert read_manifest(root).num_split_numbers == 2
+
+
+def test_the_largest_seed_is_accepted(root: Path) -> None:
+    document = json.loads((root / DATASET_NAME).read_text())
+    (root / DATASET_NAME).write_text(json.dumps(document | {"seed": 2**128 - 1}))
+    assert read_dataset_json(root).seed == 2**128 - 1
+
+
+_HOSTILE = ["evil\n5\n4\n3\n# x", "\x1b[2J", "\x9b2J", "a\u2028b", "a\0b", "x" * 1025, "\ud800"]
+
+
+@pytest.mark.parametrize("text", _HOSTILE)
+@pytest.mark.parametrize("field", ["name", "classes", "counts", "versions", "recipe"])
+def test_a_text_that_could_forge_lines_is_refused(root: Path, field: str, text: str) -> None:
+    document = json.loads((root / DATASET_NAME).read_text())
+    whole = {
+        "name": [text],
+        "classes": [[text, "spin"]],
+        "counts": [[{text: 10}]],
+        "versions": [{text: "1"}, {"av": text}],
+        "recipe": [{text: 1}, {"codec": text}],
+    }
+    for value in whole[field]:
+        (root / DATASET_NAME).write_text(json.dumps(document | {field: value}))
+        with pytest.raises(InputError, match=rf"{field} (has|is) .*run `tb shard` again"):
+            read_dataset_json(root)
+
+
+@pytest.mark.parametrize("text", ["", "x" * 1024, "日\u3000本", "می\u200cخواهم", r"\xff"])
+def test_other_texts_are_accepted(root: Path, text: str) -> None:
+    document = json.loads((root / DATASET_NAME).read_text())
+    changed = document | {"name": text, "classes": [text, "spin"]}
+    (root / DATASET_NAME).write_text(json.dumps(changed))
+    assert read_dataset_json(root).name == read_dataset_json(root).classes[0] == text
 
 
 def test_the_longest_names_are_accepted(root: Path) -> None:
@@ -118,6 +200,8 @@ def test_the_longest_names_are_accepted(root: Path) -> None:
     ("old", "new"),
     [
         ('"name": "shard-000000.tar"', '"name": "../../shard-000000.tar"'),
+        ('"name": "shard-000000.tar"', '"name": "shard-٣.tar"'),
+        ('"name": "shard-000000.tar"', f'"name": "shard-{"0" * 5000}.tar"'),
         ('"digest": "', '"digest": "../../'),
         ('"num_skipped": 0', '"num_skipped": "0"'),
         ('"num_bytes": ', '"bytes": '),

@@ -21,6 +21,7 @@ from shards.format.dataset_json import DATASET_NAME
 from shards.format.earlier_states import MANIFEST_NAME
 from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import packets_name
+from shards.format.set_names import has_controls
 from shards.format.video import SCHEMA
 from shards.reader import ShardReader
 from shards.summary import summarize
@@ -29,7 +30,10 @@ no_deadline = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 NAMES = st.sampled_from(
-    ["../x", "/etc/passwd", "shard-000000.tar\n", "\ud800", "", "a\0b", "x" * 9999]
+    [
+        *("../x", "/etc/passwd", "shard-000000.tar\n", "shard-٣.tar", "\ud800", "", "a\0b"),
+        *("x" * 9999, "evil\n5\n4\n3\n# x", "\x1b[2J", "a\u2028b"),
+    ]
 )
 SCALARS = st.one_of(
     st.none(),
@@ -92,9 +96,12 @@ def test_any_entry_of_dataset_json(manifest: Manifest, copy: Path, data: st.Data
     (copy / DATASET_NAME).write_text(json.dumps(document))
     shutil.copyfile(manifest.root / MANIFEST_NAME, copy / MANIFEST_NAME)
     message = _one_line(copy)
-    # A recipe has texts, numbers and nulls side by side.
-    assert message or type(value) is type(before) or "recipe" in (*above, last)
     field = [*above, last][0]
+    # A stranger may claim these, and no others.
+    assert message or field in _CLAIMS or value == before
+    # A recipe has texts, numbers and nulls side by side.
+    assert message or type(value) is type(before) or field == "recipe"
+    assert message or not (isinstance(value, str) and has_controls(value))
     # Where dataset.json by itself is right, the manifest contradicts it, or a shard does.
     assert not message or str(field) in message or field in _COMPARED, message
 
@@ -106,6 +113,7 @@ def test_a_format_version_is_a_whole_number(manifest: Manifest, copy: Path) -> N
     assert "format version 2.0, but this program reads version 2" in _answer(copy)
 
 
+_CLAIMS = ("name", "classes", "recipe", "seed", "versions", "num_missing", "shards")
 _COMPARED = ("digest", "manifest_sha256", "num_videos", "classes", "shards", "format_version")
 
 
@@ -144,9 +152,10 @@ def test_any_value_of_any_row(
     _publish(copy, _parquet(changed.replace_schema_metadata({"digest": manifest.digest})))
     message = _one_line(copy)
     # A wrong place, digest or length is noticed. Others may have another value of their kind.
-    assert message or column not in ("shard", "offset", "sha256", "num_frames")
+    assert message or column not in ("shard", "offset", "sha256", "num_frames", "splits")
     # The row or its key is named, except where one row alone does not show it.
     named = (f"row {row}: {column} must not be", manifest.keys[row], "split", "the same key")
+    named += ("the rows give num_frames", "the rows give counts")
     if column == "offset":  # the video then reaches beyond its shard
         named += (f"row {row}: size must not be",)
     assert not message or any(words in message for words in named), message
@@ -162,7 +171,7 @@ def test_a_column_of_another_type(
     changed = manifest.table.set_column(place, column, pa.array(texts, pa.binary()))
     shutil.copyfile(manifest.root / DATASET_NAME, copy / DATASET_NAME)
     _publish(copy, _parquet(changed.replace_schema_metadata({"digest": manifest.digest})))
-    assert MANIFEST_NAME in _one_line(copy)
+    assert f"{MANIFEST_NAME}: unreadable (its column {column} " in _one_line(copy)
 
 
 def _changed_bytes(data: st.DataObject, content: bytes) -> bytes:

@@ -13,7 +13,7 @@ import webdataset
 from shards.files.local_store import LocalStore
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest
-from shards.format.shard import ShardWriter
+from shards.format.shard import ShardWriter, is_shard_file, is_shard_name, shard_name
 
 
 def test_offsets_are_those_that_tarfile_finds(manifest: Manifest) -> None:
@@ -101,3 +101,12 @@ def test_a_writer_that_is_closed_leaves_nothing(tmp_path: Path) -> None:
     store.scratch.mkdir()
     ShardWriter(store, 0, (), 1).close()
     assert list(store.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", ["٣", "²", "", "0" * 13, "-1", "1\n"])
+def test_only_ascii_digits_make_the_name_of_a_shard(number: str) -> None:
+    assert not is_shard_name(f"shard-{number}.tar")
+    assert not is_shard_file(f"shard-{number}.idx")
+    assert is_shard_name(shard_name(10**12 - 1))
+    assert is_shard_file("shard-000000.idx")
+    assert not is_shard_file("shard-000000.txt")

@@ -17,7 +17,7 @@ from shards.sources.table import from_csv
 from shards.verification import verify
 from tests.make_videos import make_video
 from tests.shards import damage
-from tests.shards.helpers import files_in
+from tests.shards.helpers import fault_of, files_in, touch
 
 
 def test_the_digest_depends_on_recipe_and_seed_but_not_on_the_place_on_disk(
@@ -199,6 +199,37 @@ def test_names_that_are_not_unicode_or_very_long(tmp_path: Path) -> None:
     report = ingest(from_folder(root), out)
     assert report.num_videos == len(set(read_manifest(out).keys)) == len(names) + 1
     assert verify(out) == []
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\x7f", "a\u2029b"])
+def test_a_name_that_could_not_be_read_back_is_refused(tmp_path: Path, name: str) -> None:
+    of_class = touch(tmp_path / "set", f"{name}/1.mp4", f"{name}/2.mp4")
+    of_set = touch(tmp_path / name, "a/1.mp4", "a/2.mp4")
+    for root, what in ((of_class, "class"), (of_set, "data set")):
+        message = fault_of(ingest, from_folder(root), tmp_path / "out")
+        assert f"the name of the {what} " in message
+        assert "has a line break or another control character; rename the folder" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_longest_and_oddest_names_are_read_back(videos: Path, tmp_path: Path) -> None:
+    names = ("x" * 1024, "日\u3000本", "می\u200cخواهم")
+    paths = sorted(videos.rglob("*.mp4"))[: len(names)]
+    (tmp_path / "caf\udce9").mkdir()
+    table = tmp_path / "caf\udce9" / "set.csv"
+    rows = "".join(f"{path},{name}\n" for path, name in zip(paths, names, strict=True))
+    table.write_text("path,label\n" + rows)
+    ingest(from_csv(table, min_per_class=1), tmp_path / "out", seed=2**128 - 1)
+    assert sorted(read_manifest(tmp_path / "out").classes) == sorted(names)
+    table.write_text(table.read_text().replace("x" * 1024, "x" * 1025))
+    message = fault_of(ingest, from_csv(table, min_per_class=1), tmp_path / "out")
+    assert "has more than 1024 characters; rename the folder, or change the table" in message
+
+
+def test_a_seed_that_could_not_be_read_back_is_refused(videos: Path, tmp_path: Path) -> None:
+    for seed in (-1, 2**128, 10**5000):
+        message = fault_of(ingest, from_folder(videos), tmp_path / "out", seed=seed)
+        assert f"seed: must be a whole number from 0 to below {2**128}" in message
 
 
 def test_a_csv_takes_part_of_a_folder(videos: Path, tmp_path: Path) -> None:

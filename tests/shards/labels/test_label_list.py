@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from typer import Typer
 from typer.testing import CliRunner
 
-from shards.files.local_store import LocalStore
 from shards.format.dataset_json import DatasetJson, ShardFile
-from shards.format.manifest import Manifest, read_manifest, write_manifest
+from shards.format.manifest import Manifest, read_manifest
+from shards.format.set_names import has_controls
 from shards.format.video import ColorMatrix, ColorRange, Video, video_table
 from shards.labels.label_choice import draw_labels
 from shards.labels.label_list import (
@@ -29,7 +29,7 @@ from shards.sources.keys import assign_keys
 from shards.sources.ucf101 import from_ucf101
 from tb.cli.split import split_command
 from tests.shards.any_text import any_text, any_text_settings, refusal
-from tests.shards.helpers import fault_of, touch
+from tests.shards.helpers import fault_of, rewritten, touch
 
 
 @pytest.fixture
@@ -75,8 +75,6 @@ def _video(*, key: str, label: int, source: str, group: str, splits: tuple[str, 
 
 
 def _manifest(root: Path, classes: tuple[str, ...], videos: list[Video]) -> Manifest:
-    store = LocalStore(root)
-    store.scratch.mkdir(parents=True)
     about = DatasetJson(
         name="set",
         num_videos=len(videos),
@@ -89,12 +87,12 @@ def _manifest(root: Path, classes: tuple[str, ...], videos: list[Video]) -> Mani
         num_frames=0,
         recipe={},
         seed=0,
-        fingerprint="",
+        fingerprint="0" * 64,
         versions={},
         shards=(ShardFile(name="shard-000000.tar", num_bytes=18, sha256="0" * 64),),
         classes=classes,
     )
-    write_manifest(store, videos, about)
+    rewritten(root, about, videos)
     return read_manifest(root)
 
 
@@ -118,8 +116,8 @@ def test_what_is_written_reads_back(listed: Manifest, tmp_path: Path) -> None:
         assert match_label_list(path, listed).contradicted == ()
 
 
-# Characters with a meaning in lists, and characters that end a line.
-_NAMES = st.text("#ab 12.\\\n\t\u2028\x85é", min_size=1, max_size=5)
+# Characters with a meaning in lists, characters that end a line, and an escape code.
+_NAMES = st.text("#ab 12.\\\n\t\u2028\x85\x1bé", min_size=1, max_size=5)
 _SOURCES = st.lists(
     st.tuples(st.sampled_from(["", "a/", "#b/"]), _NAMES, st.sampled_from(["", ".avi", ".mp4"])),
     min_size=1,
@@ -144,7 +142,9 @@ def test_whatever_the_names_what_is_written_reads_back(
     chosen = data.draw(st.sets(st.sampled_from(range(len(videos))), min_size=1))
     labelled = np.isin(np.arange(len(videos)), list(chosen))
     path = tmp_path_factory.getbasetemp() / "any.txt"
-    path.write_text(label_list_text(manifest, labelled, "a title"))
+    text = label_list_text(manifest, labelled, "a title")
+    assert not any(map(has_controls, text.split("\n")))
+    path.write_text(text)
     assert np.array_equal(read_label_list(path, manifest), labelled)
     assert match_label_list(path, manifest).contradicted == ()
 

@@ -120,7 +120,7 @@ def test_a_seed_below_zero_is_refused(videos: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(shard_app, arguments)
     assert result.exit_code == 2
     assert "--seed" in result.output
-    with pytest.raises(InputError, match="seed -1"):
+    with pytest.raises(InputError, match="seed: must be a whole number"):
         ingest(from_folder(videos), tmp_path / "out", seed=-1)
     assert not (tmp_path / "out").exists()
 
