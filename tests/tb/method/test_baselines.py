@@ -25,6 +25,7 @@ from tb.training.step import Step
 from tb.training.step_values import StepValues
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
+from tests.tb.conftest import QUICK
 from tests.tb.steps import StoppedError, stopping_at, terms_of
 
 
@@ -185,6 +186,14 @@ def test_a_baseline_trains_and_is_a_classifier(
     assert path == tmp_path / kind / CHECKPOINT
     assert state["step"] == config.student.optim.steps
     assert state["classes"] == list(manifest.classes)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_a_baseline_trains_in_bfloat16(kind: str, manifest: Manifest, tmp_path: Path) -> None:
+    """The clips come in float16, and on a CPU autocast to bfloat16 does not join these."""
+    config = load_config("demo", (*QUICK, "machine.amp=bf16", "student.optim.steps=1"))
+    (row,) = read_metrics(run_stage(kind, manifest, config, tmp_path).parent / METRICS)
+    assert math.isfinite(row["loss"])
 
 
 @pytest.mark.parametrize(
