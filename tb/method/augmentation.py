@@ -73,8 +73,9 @@ class DrawnAugmentation:
         )
         views = {}
         with torch.no_grad(), torch.autocast(batch.labels.device.type, enabled=False):
-            for (group, clips), draws in zip(flat.items(), parts, strict=True):
-                found = self.augment(clips, draws.flatten(0, 1).to(clips.device), group)
+            for (group, clips), part in zip(flat.items(), parts, strict=True):
+                draws = part.flatten(0, 1).to(clips.device, non_blocking=True)
+                found = self.augment(clips, draws, group)
                 self._check(found, clips, group)
                 views[group] = found.to(clips).reshape(batch.views[group].shape)
         return replace(batch, views=views)

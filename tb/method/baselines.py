@@ -14,7 +14,7 @@ step costs about what the student's does.
 """
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from inspect import isabstract
@@ -75,8 +75,8 @@ class UnlabelledViews(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodLoss(OwnLoss):
-    """The loss of a semi-supervised method: a baseline, or a user's own method.
+class SemiSupervised(ABC):
+    """A method that learns from labelled and unlabelled videos.
 
     Attributes:
         model: The classifier in training: clips (N, 3, T, H, W) to logits (N, K).
@@ -93,65 +93,55 @@ class MethodLoss(OwnLoss):
     averages: ClassVar[bool] = False
 
     @abstractmethod
-    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
-        """The terms of a labelled and an unlabelled batch.
-
-        Returns:
-            Named scalars: "loss", whose gradient is taken, and others for the log.
-        """
-
-    def cross_entropy(self, logits: Tensor, labelled: Batch) -> Tensor:
-        """() cross entropy of (N, K) logits on a batch's labels; bad videos do not count."""
-        return losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
-
-    def _pseudo_label_terms(
-        self,
-        batches: tuple[Batch, Batch],
-        logits: Tensor,
-        answers: Tensor,
-        guesses: Tensor,
-    ) -> Terms:
-        """Cross entropy of `logits` on labels, and of `answers` on the confident `guesses`."""
-        labelled, unlabelled = batches
-        supervised = self.cross_entropy(logits, labelled)
-        unsupervised, confident = losses.pseudo_label_loss(
-            answers, guesses, self.settings.threshold, weights_of(unlabelled)
-        )
-        return {
-            "loss": supervised + self.settings.pseudo_label_weight * unsupervised,
-            "L_sup": supervised,
-            "L_unsup": unsupervised,
-            "confident": confident,
-        }
+    def step(self, step: Step) -> None:
+        """A whole step on labelled and unlabelled videos."""
 
 
-class PseudoLabelLoss(MethodLoss):
+class PseudoLabel(SemiSupervised):
     """Cross entropy on labels, and on its own confident predictions for unlabelled clips."""
 
-    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
-        """The terms of a labelled and an unlabelled batch."""
-        batches = labelled, unlabelled
-        clips = torch.cat([batch.views["clip"] for batch in batches])
-        logits, guesses = self.model(clips).float().split([len(x.keys) for x in batches])
-        return self._pseudo_label_terms(batches, logits, guesses, guesses)
+    def step(self, step: Step) -> None:
+        """A whole step on labelled and unlabelled videos."""
+        for labelled, unlabelled in step.batches():
+            clips = torch.cat([labelled.views["clip"], unlabelled.views["clip"]])
+            sizes = [len(labelled.keys), len(unlabelled.keys)]
+            with step.autocast:
+                logits, guesses = self.model(clips).float().split(sizes)
+                supervised = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+                unsupervised, confident = losses.pseudo_label_loss(
+                    guesses, guesses, self.settings.threshold, weights_of(unlabelled)
+                )
+                total = supervised + self.settings.pseudo_label_weight * unsupervised
+            terms = {"L_sup": supervised, "L_unsup": unsupervised, "confident": confident}
+            step.backward({"loss": total, **terms})
+        step.update()
 
 
-class FixMatchLoss(MethodLoss):
+class FixMatch(SemiSupervised):
     """Cross entropy on labels; for strong views, on confident predictions for the weak views."""
 
     unlabelled = UnlabelledViews.WEAK_STRONG
 
-    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
-        """The terms of a labelled and an unlabelled batch."""
-        weak, strong = unlabelled.views["weak"], unlabelled.views["strong"]
-        # One forward, as published: batch norm sees all three kinds of clips together.
-        clips = torch.cat([labelled.views["clip"], weak, strong])
-        sizes = [len(labelled.keys), len(weak), len(strong)]
-        logits, guesses, answers = self.model(clips).float().split(sizes)
-        return self._pseudo_label_terms((labelled, unlabelled), logits, answers, guesses)
+    def step(self, step: Step) -> None:
+        """A whole step on labelled and unlabelled videos."""
+        for labelled, unlabelled in step.batches():
+            weak, strong = unlabelled.views["weak"], unlabelled.views["strong"]
+            # One forward, as published: batch norm sees all three kinds of clips together.
+            clips = torch.cat([labelled.views["clip"], weak, strong])
+            sizes = [len(labelled.keys), len(weak), len(strong)]
+            with step.autocast:
+                logits, guesses, answers = self.model(clips).float().split(sizes)
+                supervised = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+                unsupervised, confident = losses.pseudo_label_loss(
+                    answers, guesses, self.settings.threshold, weights_of(unlabelled)
+                )
+                total = supervised + self.settings.pseudo_label_weight * unsupervised
+            terms = {"L_sup": supervised, "L_unsup": unsupervised, "confident": confident}
+            step.backward({"loss": total, **terms})
+        step.update()
 
 
-class MeanTeacherLoss(MethodLoss):
+class MeanTeacher(SemiSupervised):
     """Cross entropy on labels, and the distance to the running mean of its own weights.
 
     The weight of the distance rises during a ramp-up, from exp(-5) of its full value. In this time
@@ -163,12 +153,23 @@ class MeanTeacherLoss(MethodLoss):
     averages = True
 
     def step(self, step: Step) -> None:
-        """A whole step; the mean forgets faster during the ramp-up."""
-        ramp = self._ramp(step.progress)
+        """A whole step on labelled and unlabelled videos."""
+        assert self.average is not None
+        weight = self._ramp(step.progress) * self.settings.consistency_weight
         for labelled, unlabelled in step.batches():
+            clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])
+            sizes = [len(labelled.keys), len(unlabelled.keys)]
             with step.autocast:
-                terms = self.terms(labelled, unlabelled, ramp)
-            step.backward(terms)
+                with torch.no_grad():
+                    target = self.average(unlabelled.views["weak"]).float().softmax(-1)
+                logits, answers = self.model(clips).float().split(sizes)
+                supervised = losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
+                distance = losses.distillation_loss(
+                    answers, target, Distance.L2, weights_of(unlabelled)
+                )
+                total = supervised + weight * distance
+            step.backward({"loss": total, "L_sup": supervised, "L_unsup": distance})
+        # The mean forgets faster during the ramp-up.
         is_late = step.progress >= self.settings.rampup_share
         step.update(self.settings.late_ema_decay if is_late else self.settings.ema_decay)
 
@@ -177,27 +178,36 @@ class MeanTeacherLoss(MethodLoss):
         share = self.settings.rampup_share
         return 1.0 if progress >= share else math.exp(-5 * (1 - progress / share) ** 2)
 
-    def terms(self, labelled: Batch, unlabelled: Batch, ramp: float = 1.0) -> Terms:
-        """The terms of a labelled and an unlabelled batch; `ramp` is a share of the weight."""
-        assert self.average is not None
-        with torch.no_grad():
-            target = self.average(unlabelled.views["weak"]).float().softmax(-1)
-        clips = torch.cat([labelled.views["clip"], unlabelled.views["strong"]])
-        sizes = [len(labelled.keys), len(unlabelled.keys)]
-        logits, answers = self.model(clips).float().split(sizes)
-        supervised = self.cross_entropy(logits, labelled)
-        distance = losses.distillation_loss(answers, target, Distance.L2, weights_of(unlabelled))
-        return {
-            "loss": supervised + ramp * self.settings.consistency_weight * distance,
-            "L_sup": supervised,
-            "L_unsup": distance,
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class MethodLoss(OwnLoss, SemiSupervised):
+    """The loss of a user's own semi-supervised method.
+
+    Attributes:
+        model: The classifier in training: clips (N, 3, T, H, W) to logits (N, K).
+        settings: The section `baselines`.
+        average: Holds the running mean of the model's weights, for a method with `averages`.
+        unlabelled: The views of its unlabelled videos.
+        averages: Whether its result is the running mean of the weights (`baselines.ema_decay`).
+    """
+
+    @abstractmethod
+    def terms(self, labelled: Batch, unlabelled: Batch) -> Terms:
+        """The terms of a labelled and an unlabelled batch.
+
+        Returns:
+            Named scalars: "loss", whose gradient is taken, and others for the log.
+        """
+
+    def cross_entropy(self, logits: Tensor, labelled: Batch) -> Tensor:
+        """() cross entropy of (N, K) logits on a batch's labels; bad videos do not count."""
+        return losses.cross_entropy(logits, labelled.labels, weights_of(labelled))
 
 
-_BUILT_IN: dict[str, type[MethodLoss]] = {
-    StageKind.PSEUDO_LABEL: PseudoLabelLoss,
-    StageKind.FIXMATCH: FixMatchLoss,
-    StageKind.MEAN_TEACHER: MeanTeacherLoss,
+_BUILT_IN: dict[str, type[SemiSupervised]] = {
+    StageKind.PSEUDO_LABEL: PseudoLabel,
+    StageKind.FIXMATCH: FixMatch,
+    StageKind.MEAN_TEACHER: MeanTeacher,
 }
 RegisteredMethod = TypeVar("RegisteredMethod", bound=type[OwnLoss])
 _REGISTERED: Registry[type[OwnLoss]] = Registry("method", "tb.register_method")
@@ -311,7 +321,7 @@ def baseline_stage(kind: str, manifest: Manifest, config: Config, work: Path) ->
     )
 
 
-def _method(kind: str) -> type[MethodLoss]:
+def _method(kind: str) -> type[SemiSupervised]:
     if kind in _BUILT_IN:
         return _BUILT_IN[kind]
     method = _REGISTERED.find(kind)

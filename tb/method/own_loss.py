@@ -1,4 +1,4 @@
-"""The step of the baselines and of users' own stages (`tb.register_method`)."""
+"""The step of users' own stages (`tb.register_method`)."""
 
 from abc import ABC, abstractmethod
 from typing import Any

@@ -1,6 +1,6 @@
 """One step of training, as a stage writes it: from batches to new weights.
 
-A stage of the paper shows a whole step in one function:
+A stage of this project shows a whole step in one function:
 
     for labelled, unlabelled in step.batches():
         with step.autocast:
@@ -8,8 +8,8 @@ A stage of the paper shows a whole step in one function:
         step.backward({"loss": loss, ...})
     step.update()
 
-The baselines and users' own stages write their losses in `terms`. `OwnLoss.step` in
-`tb/method/own_loss.py` is the rest of their step; only Mean Teacher overrides it.
+Users' own stages write their losses in `terms`. `OwnLoss.step` in `tb/method/own_loss.py` is the
+rest of their step.
 
 What all stages share is here: waiting for batches, pieces, bad videos, clipping, the running mean.
 """

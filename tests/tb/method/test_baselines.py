@@ -14,7 +14,7 @@ from shards.format.manifest import Manifest
 from tb import losses
 from tb.config.load_config import load_config
 from tb.config.sections import Config
-from tb.method.baselines import FixMatchLoss, MeanTeacherLoss, PseudoLabelLoss, baseline_stage
+from tb.method.baselines import FixMatch, MeanTeacher, PseudoLabel, baseline_stage
 from tb.networks.backbones import build_backbone
 from tb.networks.heads import Classifier
 from tb.stage_kinds import BASELINES, StageKind
@@ -25,7 +25,8 @@ from tb.training.step import Step
 from tb.training.step_values import StepValues
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
 from tb.workflow.run import run_stage
-from tests.tb.steps import StoppedError, stopping_at
+from tests.tb.conftest import QUICK
+from tests.tb.steps import StoppedError, stopping_at, terms_of
 
 
 def slow_with_guesses(
@@ -85,10 +86,8 @@ def fixmatch_terms(
     logits: Tensor, labels: Tensor, guesses: Tensor, answers: Tensor, config: Config
 ) -> dict[str, Tensor]:
     """FixMatch's loss for given logits of labelled clips, weak views and strong views."""
-    loss = FixMatchLoss(
-        model=Given(torch.cat([logits, guesses, answers])), settings=config.baselines
-    )
-    return loss.terms(*numbered_batches(labels, len(guesses)))
+    method = FixMatch(model=Given(torch.cat([logits, guesses, answers])), settings=config.baselines)
+    return terms_of(method.step, numbered_batches(labels, len(guesses)))
 
 
 def test_pseudo_labels_are_its_own_confident_answers() -> None:
@@ -97,8 +96,8 @@ def test_pseudo_labels_are_its_own_confident_answers() -> None:
     logits, guesses = torch.randn(2, 6, 5, generator=generator) * 2
     labels = torch.tensor([0, 4, 2, 2, 1, 3])
     config = load_config("demo", ["baselines.threshold=0.6", "baselines.pseudo_label_weight=0.5"])
-    loss = PseudoLabelLoss(model=Given(torch.cat([logits, guesses])), settings=config.baselines)
-    terms = loss.terms(*numbered_batches(labels, 6))
+    method = PseudoLabel(model=Given(torch.cat([logits, guesses])), settings=config.baselines)
+    terms = terms_of(method.step, numbered_batches(labels, 6))
     supervised, unsupervised = slow_with_guesses(logits, labels, guesses, guesses, 0.6)
     assert 0 < terms["confident"].item() < 1
     assert terms["L_sup"].item() == pytest.approx(supervised, abs=1e-5)
@@ -111,8 +110,8 @@ def test_mean_teacher_agrees_with_the_average_on_the_other_view() -> None:
     network, average = torch.randn(2, 4 + 6 + 6, 5, generator=generator)
     labels = torch.tensor([0, 4, 2, 2])
     config = load_config("demo", ["baselines.consistency_weight=0.5"])
-    loss = MeanTeacherLoss(model=Given(network), settings=config.baselines, average=Given(average))
-    terms = loss.terms(*numbered_batches(labels, 6))
+    method = MeanTeacher(model=Given(network), settings=config.baselines, average=Given(average))
+    terms = terms_of(method.step, numbered_batches(labels, 6))
     weak, strong = average[4:10].softmax(-1), network[10:].softmax(-1)
     distance = sum(((p - q) ** 2).sum().item() for p, q in zip(weak, strong, strict=True)) / 6
     supervised = -network[:4].log_softmax(-1)[range(4), labels].mean().item()
@@ -138,7 +137,7 @@ def test_mean_teacher_ramps_its_weight_up_and_forgets_faster_until_then(number: 
     )
     batches = numbered_batches(torch.tensor([0, 4, 2, 2]), 6)
     step.batches = lambda: iter([batches])  # type: ignore[method-assign]
-    MeanTeacherLoss(model=network, settings=config.baselines, average=average).step(step)
+    MeanTeacher(model=network, settings=config.baselines, average=average).step(step)
     t = min(number / 40_000, 1)
     assert weight_in(step.values.terms) == pytest.approx(3 * math.exp(-5 * (1 - t) ** 2), rel=1e-3)
     decay = 0.99 if number < 40_000 else 0.999
@@ -187,6 +186,14 @@ def test_a_baseline_trains_and_is_a_classifier(
     assert path == tmp_path / kind / CHECKPOINT
     assert state["step"] == config.student.optim.steps
     assert state["classes"] == list(manifest.classes)
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_a_baseline_trains_in_bfloat16(kind: str, manifest: Manifest, tmp_path: Path) -> None:
+    """The clips come in float16, and on a CPU autocast to bfloat16 does not join these."""
+    config = load_config("demo", (*QUICK, "machine.amp=bf16", "student.optim.steps=1"))
+    (row,) = read_metrics(run_stage(kind, manifest, config, tmp_path).parent / METRICS)
+    assert math.isfinite(row["loss"])
 
 
 @pytest.mark.parametrize(
