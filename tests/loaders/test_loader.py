@@ -306,6 +306,6 @@ def test_no_argument_of_a_subset_is_ignored(arguments: dict[str, object], reason
 
 def test_a_seed_changes_nothing_where_nothing_is_random(numbered_shards: Manifest) -> None:
     loaders = [open_loader(numbered_shards, "eval", seed=seed, shuffle=False) for seed in (0, 1)]
-    for ours, theirs in zip(*(loader.plans(0) for loader in loaders), strict=True):
+    for ours, theirs in paired(*(loader.plans(0) for loader in loaders)):
         for field in fields(Plan):
             np.testing.assert_array_equal(getattr(ours, field.name), getattr(theirs, field.name))
