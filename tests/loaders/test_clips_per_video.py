@@ -43,7 +43,9 @@ def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     loader = open_loader(
         numbered_shards, tiny_views, batch_size=1, num_workers=1, clips_per_video=CLIPS
     )
-    return content_of(loader.batches(0)) | content_of(loader.batches(1))
+    content = content_of(loader.batches(0)) | content_of(loader.batches(1))
+    assert len(content) == 2 * CLIPS * len(numbered_shards)
+    return content
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])

@@ -60,7 +60,9 @@ def read_shards(numbered_shards: Manifest, read_as: Callable[[Manifest], Manifes
 def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     """Two epochs, one video at a time, one worker."""
     loader = open_loader(numbered_shards, tiny_views, batch_size=1, num_workers=1, seed=4)
-    return _content(loader.batches(0)) | _content(loader.batches(1))
+    content = _content(loader.batches(0)) | _content(loader.batches(1))
+    assert len(content) == 2 * NUM_VIDEOS
+    return content
 
 
 @settings(
