@@ -34,6 +34,7 @@ import numpy as np
 from bench.arguments import count, new_file, run_command
 from shards.encode.geometry import PictureShape, fit
 from shards.encode.recipe import Recipe
+from shards.encode.video_stream import open_video
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.ingestion.ingest import ingest
@@ -186,9 +187,8 @@ def _command(ffmpeg: str, path: Path, recipe: Recipe) -> list[str]:
     options = recipe.encoder_options()
     # ffmpeg accepts this option only as a parameter of x264.
     x264 = f"mbtree={options.pop('mbtree')}"
-    with av.open(str(path)) as container:
-        context = container.streams.video[0].codec_context
-        shape = PictureShape(height=context.height, width=context.width)
+    with open_video(path) as (_, stream):
+        shape = PictureShape(height=stream.height, width=stream.width)
         size = fit(shape, recipe.short_side_px)
     scale = f"scale={size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     filters = f"{scale}:out_range=tv,format=yuv420p,crop={size.width}:{size.height}"

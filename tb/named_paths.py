@@ -21,7 +21,8 @@ R = TypeVar("R")
 def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
     """A decorator: the function's `out` is named if its disk is full, or if it is read-only.
 
-    Errors about other files stay as they are.
+    Errors about other files stay as they are. An error that names no file, as that of a write, is
+    taken for one of `out`.
     """
 
     @wraps(function)
@@ -31,12 +32,14 @@ def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             out = signature(function).bind(*args, **kwargs).arguments["out"]
             path = str(error.filename or out)
+            if not Path(path).absolute().is_relative_to(Path(out).absolute()):
+                raise
             if is_full(error):
                 raise InputError(
                     f"{out}: {error.strerror}; free some space, then run the same command"
                     " again, which goes on from what is there"
                 ) from error
-            if is_refusal(error) and Path(path).absolute().is_relative_to(Path(out).absolute()):
+            if is_refusal(error):
                 raise InputError(
                     f"{path}: {error.strerror}; make {out} readable and writable, or use a copy of"
                     " it"

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def paired(*streams: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    """Pairs up streams of one length; fails where there is nothing to compare."""
+    """Pairs up streams of one length, or gives one stream; fails where there is nothing."""
     pair = None
     for pair in zip(*streams, strict=True):
         yield pair

@@ -159,6 +159,30 @@ def test_every_room_says_what_is_in_it(package: str) -> None:
             assert "Not here: " in docstring, f"{path}: does not say what is not here"
 
 
+# A bench of bare decoding opens what `tb shard` has just encoded.
+OPENERS = {"shards/encode/video_stream.py", "bench/contenders.py"}
+
+
+def _opens_videos(path: Path) -> bool:
+    """Whether a file uses `av.open`, but not to write."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    writing = [
+        node.func
+        for node in nodes
+        if isinstance(node, ast.Call) and "'w'" in map(ast.unparse, node.args[1:2])
+    ]
+    opening = [
+        node for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node) == "av.open"
+    ]
+    return any(node not in writing for node in opening)
+
+
+def test_one_file_opens_videos() -> None:
+    """So its limits hold for every video that a stranger may have made."""
+    found = {str(path.relative_to(ROOT)) for path in MODULES.values() if _opens_videos(path)}
+    assert found == OPENERS
+
+
 def test_two_classes_do_not_share_a_name() -> None:
     owners: dict[str, list[str]] = {}
     for name, path in MODULES.items():

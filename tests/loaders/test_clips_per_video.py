@@ -43,7 +43,9 @@ def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     loader = open_loader(
         numbered_shards, tiny_views, batch_size=1, num_workers=1, clips_per_video=CLIPS
     )
-    return content_of(loader.batches(0)) | content_of(loader.batches(1))
+    content = content_of(loader.batches(0)) | content_of(loader.batches(1))
+    assert len(content) == 2 * CLIPS * len(numbered_shards)
+    return content
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
@@ -149,7 +151,7 @@ def test_render_draws_the_same_clips(numbered_shards: Manifest, tiny_views: View
     render = Render(tiny_views)
     loader = open_loader(numbered_shards, tiny_views, batch_size=4, clips_per_video=CLIPS)
     with ShardReader(numbered_shards) as reader:
-        for batch in islice(loader.batches(1), 2):
+        for (batch,) in paired(islice(loader.batches(1), 2)):
             for b, row in enumerate(batch.plan.rows.tolist()):
                 clip = int(batch.plan.clips[b])
                 views = render.views(reader.read(row), key=row, epoch=1, clip=clip)

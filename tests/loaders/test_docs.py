@@ -4,6 +4,7 @@ import re
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,14 @@ def test_example(
                 pytest.skip(f"{name} is not installed; pip install 'timebalance[ecosystem]'")
             warnings.simplefilter("ignore")  # warnings of these packages
     torch.manual_seed(0)
-    names = {"SHARDS": numbered_shards.root, "VIDEOS": numbered_shards.root.parent / "videos"}
+    names: dict[str, Any] = {
+        "SHARDS": numbered_shards.root,
+        "VIDEOS": numbered_shards.root.parent / "videos",
+    }
     exec(compile(code, f"{DOCUMENT.name}: {title}", "exec"), names)
+    for name in re.findall(r"^ *for (\w+)", code, re.MULTILINE):
+        assert name in names, f"the loop over '{name}' has nothing to show"
+    if "trainer" in names:
+        assert names["trainer"].global_step > 0
     if "profile" in code:
         assert "-bound: " in capsys.readouterr().out

@@ -18,6 +18,7 @@ from loaders.loader_process.process import LoaderProcess
 from loaders.placement import Making
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
+from tests.paired import paired
 from tests.processes import wait_until_idle
 
 DALI = pytest.param(
@@ -197,7 +198,7 @@ def test_labels_on_a_gpu(numbered_shards: Manifest, tiny_views: ViewSpec, engine
         open_loader(numbered_shards, tiny_views, device="cuda", **options) as on_gpu,
         open_loader(numbered_shards, tiny_views, device="cpu", **options) as on_cpu,
     ):
-        for ours, theirs in zip(on_gpu.batches(0), on_cpu.batches(0), strict=True):
+        for ours, theirs in paired(on_gpu.batches(0), on_cpu.batches(0)):
             assert ours.labels.is_cuda
             assert ours.valid.is_cuda
             assert torch.equal(ours.labels.cpu(), theirs.labels)

@@ -60,7 +60,9 @@ def read_shards(numbered_shards: Manifest, read_as: Callable[[Manifest], Manifes
 def expected(numbered_shards: Manifest, tiny_views: ViewSpec) -> Content:
     """Two epochs, one video at a time, one worker."""
     loader = open_loader(numbered_shards, tiny_views, batch_size=1, num_workers=1, seed=4)
-    return _content(loader.batches(0)) | _content(loader.batches(1))
+    content = _content(loader.batches(0)) | _content(loader.batches(1))
+    assert len(content) == 2 * NUM_VIDEOS
+    return content
 
 
 @settings(
@@ -306,6 +308,6 @@ def test_no_argument_of_a_subset_is_ignored(arguments: dict[str, object], reason
 
 def test_a_seed_changes_nothing_where_nothing_is_random(numbered_shards: Manifest) -> None:
     loaders = [open_loader(numbered_shards, "eval", seed=seed, shuffle=False) for seed in (0, 1)]
-    for ours, theirs in zip(*(loader.plans(0) for loader in loaders), strict=True):
+    for ours, theirs in paired(*(loader.plans(0) for loader in loaders)):
         for field in fields(Plan):
             np.testing.assert_array_equal(getattr(ours, field.name), getattr(theirs, field.name))

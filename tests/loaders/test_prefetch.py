@@ -85,7 +85,7 @@ def _until(holds: Callable[[], bool]) -> None:
 
 
 def _same(ours: list[Batch], theirs: list[Batch]) -> bool:
-    return len(ours) == len(theirs) and all(
+    return len(ours) == len(theirs) > 0 and all(
         one.keys == other.keys
         and all(torch.equal(one.views[name], other.views[name]) for name in other.views)
         for one, other in zip(ours, theirs, strict=True)

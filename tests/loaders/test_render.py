@@ -29,6 +29,7 @@ def loaders_views(shards: Manifest, views: str | ViewSpec, **options: Any) -> di
             for b, key in enumerate(batch.keys):
                 if key:
                     found[key] = {name: group[b].clone() for name, group in batch.views.items()}
+    assert found.keys() == set(shards.keys)
     return found
 
 

@@ -20,6 +20,7 @@ from tests.loaders.engines.parity import assert_parity
 from tests.loaders.numbered import numbered_paint, read_number
 from tests.made_once import made_once
 from tests.make_videos import make_video
+from tests.paired import paired
 
 HEIGHT, WIDTH = 96, 128
 RATES = {"slow": 12, "usual": 25, "fast": 60}
@@ -64,6 +65,7 @@ def test_pixels_show_the_frames_of_the_plan(rates: Manifest, engine: str) -> Non
         pytest.skip("dali is not installed")
     spec = evaluation(num_frames=4, stride=None, stride_s=0.2, size_px=64, num_clips=3)
     options: dict[str, Any] = {"engine": engine, "device": "cpu", "shuffle": False}
+    num_read = 0
     with open_loader(rates, spec, batch_size=2, **options) as loader:
         for batch in loader.batches(0):
             for b, key in enumerate(batch.keys):
@@ -77,6 +79,8 @@ def test_pixels_show_the_frames_of_the_plan(rates: Manifest, engine: str) -> Non
                     # Views are a centre crop of 0.8; the numbers are laid out on whole pictures.
                     whole = np.pad(grey[c, t].numpy(), 8, mode="edge")
                     assert read_number(whole) == batch.plan.frames[b, c, t]
+                    num_read += 1
+    assert num_read == len(RATES) * 3 * 4
 
 
 def test_engines_agree(windowed: Manifest, tmp_path: Path) -> None:
@@ -92,7 +96,7 @@ def test_render_shows_what_the_loader_shows(rates: Manifest) -> None:
         ShardReader(rates) as reader,
         open_loader(rates, spec, seed=3, device="cpu", batch_size=1) as loader,
     ):
-        for batch in loader.batches(0):
+        for (batch,) in paired(loader.batches(0)):
             (row,), (key,) = batch.plan.rows.tolist(), batch.keys
             video = rates.video(row)
             data, ours = reader.read(row), batch.views["clip"][0]

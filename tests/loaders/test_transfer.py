@@ -26,6 +26,7 @@ from loaders.transfer import (
     pin,
     transferred,
 )
+from tests.paired import paired
 
 
 @dataclass
@@ -295,6 +296,6 @@ def test_a_gpu_gets_what_was_sent() -> None:
     sent = [torch.rand(3, 1 << 20).pin_memory() for _ in range(5)]
     batches = (Transferred(n, [tensor]) for n, tensor in enumerate(sent))
     moved = transferred(batches, CudaCopyStream(device))
-    for number, batch in enumerate(moved):
+    for batch, tensor in paired(moved, sent):
         assert batch.tensors[0].is_cuda
-        assert torch.equal(batch.tensors[0].cpu(), sent[number])
+        assert torch.equal(batch.tensors[0].cpu(), tensor)

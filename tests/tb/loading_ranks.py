@@ -35,7 +35,8 @@ if __name__ == "__main__":
             next(batches)
     process = loader_process(os.getpid())
     assert process is not None
-    print(json.dumps([world.rank, process]), flush=True)
+    # `print` may write the end of the line by itself, and both ranks write to one pipe.
+    os.write(sys.stdout.fileno(), f"{json.dumps([world.rank, process])}\n".encode())
     distributed.barrier()  # so both loader processes run at the same time
     if world.is_main:
         os.kill(process, signal.SIGABRT)

@@ -251,6 +251,18 @@ def test_a_full_disk_is_named_however_out_was_given(tmp_path: Path) -> None:
             call()
 
 
+def test_a_full_disk_elsewhere_is_not_blamed_on_out(tmp_path: Path) -> None:
+    @disk_errors_named
+    def write(out: Path, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    work = tmp_path / "work"
+    with pytest.raises(InputError, match=f"{work}: No space left on device; free some"):
+        write(work, work / "x")
+    with pytest.raises(OSError, match="workshop"):
+        write(work, tmp_path / "workshop")
+
+
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_refusal_is_named_if_it_is_of_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int

@@ -43,6 +43,8 @@ _REASONS = re.compile(
 )
 # A worker that decodes a good video of this size takes 0.1 GiB.
 _MAX_WORKER_BYTES = 1 << 30
+# The ingesting process takes 0.12 GiB, because it decodes nothing.
+_MAX_OWN_BYTES = 1 << 28
 
 _INGEST = """
 import resource, sys
@@ -54,6 +56,9 @@ size = {} if codec == "copy" else {"short_side_px": 144, "quality": 30}
 ingest(
     from_folder(root, min_per_class=1), out, recipe=Recipe(codec=codec, **size), time_limit_s=30
 )
+# Not `ru_maxrss`, which is at least the size of the process that started this one.
+(line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+print(1024 * int(line.split()[1]))
 print(1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
@@ -91,7 +96,8 @@ def _check(tmp_path: Path, originals: Sequence[Path], num_files: int, codec: str
     written = write_mutations(root / "a", originals, num_files)
     # In a process of its own, which has no other children.
     command = [sys.executable, "-c", _INGEST, str(root), str(out), codec]
-    worker_bytes = int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    own_bytes, worker_bytes = map(int, printed.split())
     manifest = read_manifest(out)
     stored = manifest.table.column("source").to_pylist()
     entries = [json.loads(line) for line in (out / SKIPPED_NAME).read_text().splitlines()]
@@ -101,6 +107,7 @@ def _check(tmp_path: Path, originals: Sequence[Path], num_files: int, codec: str
     assert verify(out, decode=True) == []
     # Otherwise the changes are too small, or so large that the decoders see none of them.
     assert 0.1 < len(stored) / num_files < 0.7
+    assert own_bytes < _MAX_OWN_BYTES
     assert worker_bytes < _MAX_WORKER_BYTES
 
 

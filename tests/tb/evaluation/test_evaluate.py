@@ -157,8 +157,11 @@ def test_probabilities_are_those_of_an_independent_forward_pass(
     model.eval()
     table = pq.read_table(finished / "supervised" / "predictions-test.parquet").to_pylist()
     found = {row["key"]: row["probabilities"] for row in table}
+    compared = set()
     for batch in loader.batches(0):
         with torch.no_grad():
             each = [model(clip[None]).softmax(-1)[0] for clip in batch.views["clips"][0, :, 0]]
         wanted = torch.stack(each).mean(0).tolist()
         assert found[batch.keys[0]] == pytest.approx(wanted, abs=1e-4)
+        compared.add(batch.keys[0])
+    assert compared == found.keys()

@@ -33,3 +33,4 @@ def test_cache_is_used_while_its_sources_stay_and_not_after(
     fresh = cached_similarity(manifest, config, work)
     assert path.stat().st_mtime_ns != before
     assert not torch.equal(scores.nan_to_num(), fresh.nan_to_num())
+    assert torch.equal(scores.isnan(), fresh.isnan())

@@ -15,6 +15,7 @@ from tb.method.streams import pretrain_views
 from tb.reports.view_sheet import write_view_sheet
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
 from tb.workflow.run import run_stage
+from tests.paired import paired
 from tests.tb.conftest import QUICK
 
 _VIDEOS = Path(__file__).resolve().parents[4] / "shared" / "videos"
@@ -43,7 +44,8 @@ def test_shards_keep_several_sizes_and_rates(clips: Manifest) -> None:
 
 
 def test_loader_shows_pictures(clips: Manifest) -> None:
-    for batch in open_loader(clips, "pretrain", size_px=64, batch_size=5).batches(0):
+    loader = open_loader(clips, "pretrain", size_px=64, batch_size=5)
+    for (batch,) in paired(loader.batches(0)):
         assert batch.views["short"].shape == (5, 2, 4, 3, 16, 64, 64)
         spread = batch.views["long"].flatten(1).std(dim=1)
         assert (spread > 0.05).all()

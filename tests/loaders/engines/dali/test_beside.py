@@ -179,8 +179,10 @@ def test_no_sample_is_larger_than_its_bound(
         ShardReader(manifest) as reader,
     ):
         assert isinstance(loader.engine, DaliEngine)
-        for plan in islice(loader.planner.stream(), 8):
-            for b, sample in loader.engine.read(reader, plan).samples.items():
+        for (plan,) in paired(islice(loader.planner.stream(), 8)):
+            samples = loader.engine.read(reader, plan).samples
+            assert samples
+            for b, sample in samples.items():
                 row = plan.rows[b : b + 1]
                 bound = max_sample_bytes(manifest, row, tiny, decodes=loader.engine.decodes)
                 assert sample.data.size <= bound
