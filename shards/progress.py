@@ -4,7 +4,3 @@ from collections.abc import Callable
 
 Progress = Callable[[int, int, str], None]
 """Called with (videos done, all videos, key)."""
-
-
-def no_progress(num_done: int, num_videos: int, key: str) -> None:
-    """Shows nothing."""

@@ -30,11 +30,11 @@ from shards.format.shard import (
 from shards.format.skipped import SKIPPED_NAME, read_skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal
-from shards.progress import Progress, no_progress
+from shards.progress import Progress
 
 
 def verify(
-    root: Path | str, *, decode: bool = False, progress: Progress = no_progress
+    root: Path | str, *, decode: bool = False, progress: Progress | None = None
 ) -> list[str]:
     """The problems that were found, one line each; empty if there are none.
 
@@ -76,7 +76,8 @@ def verify(
                 problems.append(problem)
             else:
                 num_done += 1
-                progress(num_done, len(manifest), key)
+                if progress is not None:
+                    progress(num_done, len(manifest), key)
     return problems
 
 

@@ -19,10 +19,10 @@ R = TypeVar("R")
 
 
 def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
-    """A decorator: the function's `out` is named if its disk is full, or if it is read-only.
+    """A decorator: a full disk is named, and the function's `out` if it is read-only.
 
-    Errors about other files stay as they are. An error that names no file, as that of a write, is
-    taken for one of `out`.
+    An error that names no file, as that of a write, is taken for one of `out`. Other errors about
+    files elsewhere stay as they are.
     """
 
     @wraps(function)
@@ -32,14 +32,13 @@ def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             out = signature(function).bind(*args, **kwargs).arguments["out"]
             path = str(error.filename or out)
-            if not Path(path).absolute().is_relative_to(Path(out).absolute()):
-                raise
+            is_of_out = Path(path).absolute().is_relative_to(Path(out).absolute())
             if is_full(error):
                 raise InputError(
-                    f"{out}: {error.strerror}; free some space, then run the same command"
+                    f"{out if is_of_out else path}: {error.strerror}; free some space, then run the same command"
                     " again, which goes on from what is there"
                 ) from error
-            if is_refusal(error):
+            if is_refusal(error) and is_of_out:
                 raise InputError(
                     f"{path}: {error.strerror}; make {out} readable and writable, or use a copy of"
                     " it"

@@ -120,7 +120,6 @@ def advise(
         workers: Processes that encode, and threads that make views. None: one for each CPU.
         progress: Called with (percent done, 100, what is being done).
     """
-    from shards.progress import no_progress
     from shards.sources.folder import from_folder
     from tb.advice.advice import Limits
     from tb.advice.advise import advise as advise_on
@@ -135,7 +134,7 @@ def advise(
         limits=limits,
         minutes=minutes,
         workers=workers,
-        progress=progress or no_progress,
+        progress=progress or (lambda *_: None),
     )
 
 
