@@ -35,8 +35,8 @@ def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
             is_of_out = Path(path).absolute().is_relative_to(Path(out).absolute())
             if is_full(error):
                 raise InputError(
-                    f"{out if is_of_out else path}: {error.strerror}; free some space, then run the same command"
-                    " again, which goes on from what is there"
+                    f"{out if is_of_out else path}: {error.strerror}; free some space, then run the"
+                    " same command again, which goes on from what is there"
                 ) from error
             if is_refusal(error) and is_of_out:
                 raise InputError(

@@ -1,5 +1,7 @@
 """Local copies of remote shards, checked against their SHA-256.
 
+The transfer itself, from S3 or another place, is in `shards.files.remote_store`.
+
 There is one folder for each data set, and its name follows from the content of the files. So equal
 data sets share their copies, even if they have different URLs. A shard is fetched when it is first
 needed, by one process at a time. Copies are removed only if the user sets a limit

@@ -1,4 +1,7 @@
-"""`tb eval`: the accuracy of a classifier on the held-out split."""
+"""`tb eval`: the accuracy of a classifier on the held-out split.
+
+`tb.evaluation.evaluate` says which files it writes.
+"""
 
 from typing import TYPE_CHECKING, Annotated
 

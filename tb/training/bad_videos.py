@@ -1,5 +1,7 @@
 """Bad videos in training, under `machine.on_error=skip`: left out, named and counted.
 
+By default, `raise`, the first one ends the training with an error that names it (`loaders.faults`).
+
 A batch keeps its shape, because other shapes would compile the networks again. In a bad video's
 place the networks see a copy of a good one of the same batch, so that batch norm never sees black
 clips. The losses give the copy the weight 0, so no gradient comes from it.
