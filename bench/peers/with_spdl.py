@@ -43,14 +43,14 @@ def load() -> Render:
         if num_views == 1:  # a graph of its own costs more
             clips = [decoded(packets, filter_desc=f"{trim},{filters[0]}")]
         else:
-            # Without a filter, SPDL 0.8 gives no frames of a window that begins after 0.
             graph = spdl.FilterGraph(_split(spdl.get_buffer_desc(codec), filters))
+            # Without a filter here, SPDL 0.8 gives no frames of a window that begins after 0.
             graph.add_frames(decoded(packets, filter_desc=trim))
             graph.flush()
             clips = [graph.get_frames(key=f"buffersink@v{v}") for v in range(num_views)]
         return [
-            _view(spdl.to_numpy(spdl.convert_frames(clips[v])), plan, b, v)
-            for v in range(num_views)
+            _view(spdl.to_numpy(spdl.convert_frames(clip)), plan, b, v)
+            for v, clip in enumerate(clips)
         ]
 
     return render
