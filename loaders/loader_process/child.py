@@ -6,6 +6,7 @@ parent forked may keep that socket open, so it also checks once a second that it
 
 import faulthandler
 import os
+import resource
 import signal
 import socket
 import sys
@@ -14,15 +15,17 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection
 from threading import Thread
+from typing import Self
 
 import numpy as np
 
 from loaders.engines.cpu import open_cpu_engine
 from loaders.engines.dali.reading import PackingReader, SampleReader
 from loaders.engines.dali.samples import PackedBatch
+from loaders.engines.engine import EngineName
 from loaders.engines.threads import ThreadedEngine
 from loaders.loader_process.messages import (
     END,
@@ -54,11 +57,62 @@ class _IterationEndedError(Exception):
     """The training wants no more batches of an iteration."""
 
 
+class _TrainingSide:
+    """The training, as an iteration sees it: it gives free slots, and takes batches.
+
+    Only here does an error of the socket mean that the training wants no more. The same error from
+    the engine is a failure like any other.
+    """
+
+    def __init__(self, iteration: socket.socket) -> None:
+        self._connection = Connection(os.dup(iteration.fileno()))
+        self._free: deque[int] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def free_slot(self) -> int:
+        """A slot that the training has given back; waits for one.
+
+        Raises:
+            _IterationEndedError: The training wants no more batches.
+        """
+        # All messages at once, because the end may come behind slots that nobody needs any more.
+        while not self._free or self._connection.poll():
+            with _ended_by_training():
+                message = self._connection.recv_bytes()
+            if message == END:
+                raise _IterationEndedError
+            self._free.append(slot_of(message))
+        return self._free.popleft()
+
+    def send(self, message: Made | Ended | Failed) -> None:
+        """Sends a message.
+
+        Raises:
+            _IterationEndedError: The training wants no more batches.
+        """
+        with _ended_by_training():
+            send(self._connection, message)
+
+
+@contextmanager
+def _ended_by_training() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise _IterationEndedError from error
+
+
 class _Loader:
     """What one loader of the training has in this process."""
 
     def __init__(self, request: OpenLoader, threads: ThreadPoolExecutor) -> None:
         planner = request.planner
+        self.num_workers = request.num_workers
         self._reader = ShardReader(planner.manifest, cache=request.cache)
         self._engine = _opened_engine(request, threads)
         num_batches_ahead = self._engine.num_batches_ahead
@@ -86,8 +140,12 @@ class _Loader:
         thread = Thread(
             target=self._iterate, args=(plans, self._slots[request.ring], ours), daemon=True
         )
+        try:
+            thread.start()
+        except RuntimeError:  # the limit of threads
+            ours.close()
+            raise
         self._iterations.append((thread, ours))
-        thread.start()
 
     def close(self) -> None:
         """Ends the iterations, and gives everything back."""
@@ -102,17 +160,14 @@ class _Loader:
     def _iterate(
         self, plans: Iterator[Plan], slots: list[list[np.ndarray]], iteration: socket.socket
     ) -> None:
-        connection = Connection(os.dup(iteration.fileno()))
         in_work: deque[int] = deque()  # slots, in the order of the plans
 
-        def take(plan: Plan) -> list[np.ndarray]:
-            message = connection.recv_bytes()
-            if message == END:
-                raise _IterationEndedError
-            in_work.append(slot_of(message))
-            return slots[in_work[-1]]
+        with iteration, _TrainingSide(iteration) as training:
 
-        with iteration, connection:
+            def take(plan: Plan) -> list[np.ndarray]:
+                in_work.append(training.free_slot())
+                return slots[in_work[-1]]
+
             try:
                 with closing(self._engine.run(self._reader, plans, take)) as batches:
                     for one in batches:
@@ -124,22 +179,22 @@ class _Loader:
                             times=one.times,
                         )
                         del one
-                        send(connection, made)
-                send(connection, Ended())
-            except (_IterationEndedError, EOFError, ConnectionError):
-                pass  # The training wants no more of them.
+                        training.send(made)
+                training.send(Ended())
+            except _IterationEndedError:
+                pass
             except BaseException as error:  # A worker may raise SystemExit.
-                _report(connection, error)
+                _report(training, error)
 
 
-def _report(connection: Connection, failure: BaseException) -> None:
+def _report(training: _TrainingSide, failure: BaseException) -> None:
     """Sends the failure. If not even that is possible, for want of memory, the process ends.
 
     The training then learns of the end at once. It would wait for a silent process.
     """
     try:
-        with suppress(ConnectionError):
-            send(connection, Failed.of(failure))
+        with suppress(_IterationEndedError):
+            training.send(Failed.of(failure))
     except BaseException:
         with suppress(BaseException):
             traceback.print_exception(failure)
@@ -161,6 +216,10 @@ def _opened_engine(
             threads=threads,
         )
         return PackingReader(samples)
+    if work.engine == EngineName.REFERENCE:
+        import torch
+
+        torch.set_num_threads(1)  # the engine's own threads use all cores
     return open_cpu_engine(
         work.engine,
         planner.spec,
@@ -180,16 +239,20 @@ class _Server:
         self._control = control
         self._loaders: dict[int, _Loader] = {}
         # Loaders that ask for the same number of threads share them. So a student's two streams do
-        # not have twice as many threads as there are cores.
+        # not have twice as many threads as there are cores. The last one ends them.
         self._threads: dict[int, ThreadPoolExecutor] = {}
 
     def answer(self, request: Request) -> Reply:
         if isinstance(request, OpenLoader):
-            loader = _Loader(request, self._threads_for(request.num_workers))
-            self._loaders[request.loader] = loader
+            try:
+                loader = _Loader(request, self._threads_for(request.num_workers))
+                self._loaders[request.loader] = loader
+            finally:
+                self._end_unused_threads()
             return loader.opened
         if isinstance(request, CloseLoader):
             self._loaders.pop(request.loader).close()
+            self._end_unused_threads()
             return Done()
         iteration, ring = _descriptors(self._control, 2)
         try:
@@ -202,6 +265,10 @@ class _Server:
         if num_workers not in self._threads:
             self._threads[num_workers] = ThreadPoolExecutor(num_workers, "loader")
         return self._threads[num_workers]
+
+    def _end_unused_threads(self) -> None:
+        for unused in self._threads.keys() - {one.num_workers for one in self._loaders.values()}:
+            self._threads.pop(unused).shutdown()
 
 
 def _descriptors(control: socket.socket, number: int) -> list[int]:
@@ -223,6 +290,8 @@ def _watch_parent(pid: int) -> None:
 def main(descriptor: int, parent_pid: int, log_level: int) -> None:
     """Serves the requests that come over a socket until it closes."""
     faulthandler.enable()
+    # A core file would hold all batches, and the training learns of the death when it is written.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # Ctrl-C and a scheduler's SIGTERM go to the whole group. The training may still want batches,
     # and this process ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

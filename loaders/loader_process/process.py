@@ -110,15 +110,25 @@ class LoaderProcess:
             return LoaderError(f"the loader process ({self.pid}) does not answer any more")
         how = f"has ended with exit code {code}; its error output says why"
         if code == 0:
+            # If another part of the program waits for all child processes, subprocess sees a 0.
+            how = "has ended; how is unknown, because this program took its exit code elsewhere"
+        if not self._stop.alive:
             how = "was ended, because a request to it was interrupted"
         if code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+            how = f"was killed by {_signal_name(-code)}"
         if code == -signal.SIGKILL:
             how += (
                 ". The kernel does that where memory runs out (see `dmesg`): lower lookahead_mb,"
                 " num_workers or batch_size"
             )
         return LoaderError(f"the loader process ({self.pid}) {how}")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
 
 
 def _stop(

@@ -156,16 +156,27 @@ class ProcessLoader:
                 [theirs.fileno(), ring.descriptor],
             )
         ring.attach(lambda slot: connection.send_bytes(slot_message(slot)))
+        pid = os.getpid()
         try:
             while made := self._next(connection, process):
                 yield finish(made, ring.views(made.slot))
         finally:
-            _end(connection)
+            if os.getpid() == pid:
+                self._end_iteration(connection, number, ring)
+            else:  # a process that was forked from this one
+                connection.close()
+
+    def _end_iteration(self, connection: Connection, number: int, ring: Ring) -> None:
+        """Ends an iteration, and keeps its ring for the next one."""
+        _end(connection)
+        try:
             _wait_for_end(connection)
+        finally:
             ring.detach()
             connection.close()  # now, because a slot that comes back is sent to it
-            if self._process is not None:
-                self._idle.append((number, ring))
+        # Not after Ctrl-C in that wait: the other process may still write to this ring.
+        if self._process is not None:
+            self._idle.append((number, ring))
 
     def _new_ring(self) -> tuple[int, Ring]:
         ring = Ring(self._layout, self._max_kept)

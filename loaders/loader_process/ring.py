@@ -61,7 +61,10 @@ class RingLayout:
 
 def mapped(descriptor: int, num_bytes: int) -> np.ndarray:
     """(num_bytes,) uint8, the memory of a file, which stays mapped as long as arrays lie in it."""
-    return np.frombuffer(mmap.mmap(descriptor, num_bytes), np.uint8)
+    memory = mmap.mmap(descriptor, num_bytes)
+    if hasattr(mmap, "MADV_DONTDUMP"):  # a core file would take long to write
+        memory.madvise(mmap.MADV_DONTDUMP)
+    return np.frombuffer(memory, np.uint8)
 
 
 class Ring:

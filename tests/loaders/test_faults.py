@@ -221,7 +221,9 @@ loaders.engines.fused.render.render_video = die
 """
 
 
-@pytest.mark.parametrize("failure", [MemoryError, SystemExit, ZeroDivisionError])
+@pytest.mark.parametrize(
+    "failure", [MemoryError, SystemExit, ZeroDivisionError, EOFError, ConnectionResetError]
+)
 def test_a_dying_worker_is_noticed_at_once(
     numbered_shards: Manifest,
     tiny_views: ViewSpec,

@@ -1,0 +1,8 @@
+"""The bench of the loader process' death gives a delay."""
+
+from bench.loader_death import delay_s
+from shards.format.manifest import Manifest
+
+
+def test_the_death_is_noticed(numbered_shards: Manifest) -> None:
+    assert delay_s(numbered_shards.root) > 0
