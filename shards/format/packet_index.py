@@ -20,8 +20,7 @@ the digest of the data set covers the index.
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +46,9 @@ class Packets:
 
     Attributes:
         first_byte: Bytes from the video's first byte to its first packet.
-        sizes: (F,) int64, bytes of each frame's packet.
-        gop_frames: (G,) int64, the number of each GOP's first frame.
-        checksums: (G,) int64, the CRC-32 of each GOP's bytes.
+        sizes: (F,) integers, bytes of each frame's packet.
+        gop_frames: (G,) integers, the number of each GOP's first frame.
+        checksums: (G,) integers, the CRC-32 of each GOP's bytes.
         extradata: The decoder's configuration, as FFmpeg takes it.
     """
 
@@ -65,12 +64,6 @@ class Packets:
     def __hash__(self) -> int:
         return hash(self.sha256())
 
-    @cached_property
-    def offsets(self) -> np.ndarray:
-        """(F + 1,) int64, bytes from the video's first byte to each packet, and to their end."""
-        ends = np.cumsum(self.sizes)
-        return self.first_byte + np.concatenate([[0], ends]).astype(np.int64)
-
     def sha256(self) -> str:
         """The hex SHA-256 of the content; the width of the stored integers does not matter."""
         numbers = [np.array([self.first_byte, len(self.sizes), len(self.gop_frames)])]
@@ -81,14 +74,16 @@ class Packets:
 
     def byte_range(self, first: int, last: int) -> "ByteRange":
         """The GOPs that hold frames `first` to `last`, both included."""
-        begin, end = np.searchsorted(self.gop_frames, [first, last], side="right")
+        # Numbers of another type would make NumPy convert the whole array.
+        wanted = np.array([first, last], self.gop_frames.dtype)
+        begin, end = np.searchsorted(self.gop_frames, wanted, side="right")
         gops = slice(int(begin) - 1, int(end))
         is_last = gops.stop == len(self.gop_frames)
         end_frame = len(self.sizes) if is_last else int(self.gop_frames[gops.stop])
-        offsets = self.offsets[int(self.gop_frames[gops.start]) : end_frame + 1]
+        frames = slice(int(self.gop_frames[gops.start]), end_frame)
         return ByteRange(
-            begin=int(offsets[0]),
-            offsets=tuple((offsets - offsets[0]).tolist()),
+            begin=self.first_byte + int(self.sizes[: frames.start].sum(dtype=np.int64)),
+            offsets=(0, *np.cumsum(self.sizes[frames], dtype=np.int64).tolist()),
             first_gop=gops.start,
             gop_frames=tuple(self.gop_frames[gops].tolist()),
             checksums=tuple(self.checksums[gops].tolist()),
@@ -231,6 +226,7 @@ class PacketsFile:
             if batch.column("extradata").null_count:
                 raise PacketsError("is not a packet index (a row has no extradata)")
             self._first_byte = batch.column("first_byte").to_numpy()
+            self._is_checked = np.zeros(len(self._first_byte), dtype=bool)
             self._extradata = batch.column("extradata")
             # Views of the mapped memory: where each row's numbers begin, and all numbers.
             self._lists = [
@@ -252,14 +248,24 @@ class PacketsFile:
         Raises:
             PacketsError: There is no such row, or it is longer than any row that `tb shard` writes.
         """
+        mapped = self._mapped_row(place)
+        return replace(
+            mapped,
+            sizes=mapped.sizes.astype(np.int64),
+            gop_frames=mapped.gop_frames.astype(np.int64),
+            checksums=mapped.checksums.astype(np.int64),
+        )
+
+    def _mapped_row(self, place: int) -> Packets:
+        """As `row`, but its arrays are views of the mapped file."""
         if not 0 <= place < len(self):
             raise PacketsError(f"has {len(self)} rows, and none for video {place} of the shard")
         numbers = [values[offsets[place] : offsets[place + 1]] for offsets, values in self._lists]
         extradata = self._extradata[place].as_buffer()
-        # Until here, nothing was copied from the mapped file. What follows is copied.
+        # Until here, nothing was copied from the mapped file.
         if max(map(len, numbers)) > MAX_NUM_FRAMES or extradata.size > _MAX_EXTRADATA_BYTES:
             raise PacketsError(f"has too long a row for video {place} of the shard")
-        sizes, gop_frames, checksums = (values.astype(np.int64) for values in numbers)
+        sizes, gop_frames, checksums = numbers
         return Packets(
             first_byte=int(self._first_byte[place]),
             sizes=sizes,
@@ -273,8 +279,12 @@ class PacketsFile:
     ) -> "ByteRange":
         """Where the GOPs with frames `first` to `last` of the video at `place` in the shard lie.
 
+        The first call for a video checks its whole row. Later calls read only what they need, so
+        the windows of a long video cost no more than those of a short one.
+
         Args:
-            place: The video's place in the shard.
+            place: The video's place in the shard. What follows about the video is the same in each
+                call.
             first: Number of the first frame.
             last: Number of the last frame.
             num_frames: How many frames the video has.
@@ -285,10 +295,17 @@ class PacketsFile:
             PacketsError: There is no such row, it does not fit the video, or it is not the one that
                 was written.
         """
+        if self._is_checked[place : place + 1].any():
+            run = self._mapped_row(place).byte_range(first, last)
+            # Somebody may have changed the file since the check.
+            if run.begin + run.offsets[-1] > num_bytes:
+                raise PacketsError("reaches beyond the video")
+            return run
         packets = self.row(place)
         packets.check(num_frames, num_bytes)
         if packets.sha256() != sha256:
             raise PacketsError("is not the one that was written")
+        self._is_checked[place] = True
         return packets.byte_range(first, last)
 
 

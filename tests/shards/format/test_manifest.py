@@ -3,6 +3,8 @@
 from dataclasses import fields
 
 import numpy as np
+import pyarrow as pa
+import pytest
 
 from shards.format.manifest import Manifest, content_digest
 from shards.format.video import COLUMNS, SCHEMA, Video, video_table
@@ -29,6 +31,16 @@ def test_the_digest_depends_on_the_name_the_classes_and_every_row(manifest: Mani
         content_digest(name, classes, table.take([*range(1, len(table)), 0])),
     }
     assert len(others - {manifest.digest}) == 4
+
+
+@pytest.mark.parametrize("column", SCHEMA.names)
+def test_the_digest_depends_on_every_column(manifest: Manifest, column: str) -> None:
+    rows = manifest.table.to_pylist()
+    values = {int: 7, str: "other", list: ["val"]}
+    rows[1] = {**rows[1], column: values[type(rows[1][column])]}
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    assert not table.equals(manifest.table)
+    assert content_digest(manifest.name, manifest.classes, table) != manifest.digest
 
 
 def test_columns_are_arrays_in_the_order_of_the_rows(manifest: Manifest) -> None:

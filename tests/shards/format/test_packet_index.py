@@ -1,8 +1,11 @@
 """The packet index: what is written is read, and nonsense is refused."""
 
+import hashlib
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +49,7 @@ def test_what_is_written_is_read(
             assert len(found.sizes) == 0
         else:
             assert found == row
-            found.check(len(row.sizes), int(row.offsets[-1]))
+            found.check(len(row.sizes), row.first_byte + int(row.sizes.sum()))
     for place in (-1, len(rows)):
         with pytest.raises(PacketsError, match="none for video"):
             file.row(place)
@@ -77,6 +80,14 @@ def test_the_same_content_gives_the_same_bytes() -> None:
     assert packets.sha256() != _packets(first_byte=49).sha256()
 
 
+@given(packets=some_packets())
+def test_the_digest_is_what_docs_sharding_md_says(packets: Packets) -> None:
+    counts = [packets.first_byte, len(packets.sizes), len(packets.gop_frames)]
+    numbers = [counts, packets.sizes, packets.gop_frames, packets.checksums]
+    content = b"".join(struct.pack("<q", number) for part in numbers for number in part)
+    assert packets.sha256() == hashlib.sha256(content + packets.extradata).hexdigest()
+
+
 @given(packets=some_packets(), data=st.data())
 def test_the_gops_of_a_window_cover_it_and_no_more(packets: Packets, data: st.DataObject) -> None:
     num_frames = len(packets.sizes)
@@ -92,6 +103,33 @@ def test_the_gops_of_a_window_cover_it_and_no_more(packets: Packets, data: st.Da
     frames = slice(starts[shown[0]], ends[shown[-1]])
     assert np.diff(place.offsets).tolist() == packets.sizes[frames].tolist()
     assert place.begin == packets.first_byte + packets.sizes[: frames.start].sum()
+
+
+@given(packets=some_packets(), data=st.data())
+def test_later_windows_of_a_video_read_no_whole_row(
+    tmp_path_factory: pytest.TempPathFactory, packets: Packets, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("packets") / "a.packets.arrow"
+    path.write_bytes(packets_file([None, packets]))
+    file = PacketsFile(path)
+    num_frames = len(packets.sizes)
+    about: dict[str, Any] = {
+        "num_frames": num_frames,
+        "num_bytes": packets.first_byte + int(packets.sizes.sum()),
+        "sha256": packets.sha256(),
+    }
+    with pytest.raises(PacketsError, match="is not the one that was written"):
+        file.byte_range(1, 0, 0, **{**about, "sha256": "0" * 64})
+    assert file.byte_range(1, 0, num_frames - 1, **about) == packets.byte_range(0, num_frames - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PacketsFile, "row", None)
+        for _ in range(3):
+            first = data.draw(st.integers(0, num_frames - 1))
+            last = data.draw(st.integers(first, num_frames - 1))
+            assert file.byte_range(1, first, last, **about) == packets.byte_range(first, last)
+        # As if the file had been changed since the check.
+        with pytest.raises(PacketsError, match="reaches beyond the video"):
+            file.byte_range(1, 0, num_frames - 1, **{**about, "num_bytes": packets.first_byte})
 
 
 def _packets(**changes: object) -> Packets:
