@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from multiprocessing.connection import Connection
@@ -29,7 +29,7 @@ from bench.peers import PEERS, THREADED, Render
 from bench.readers import FOLDER, READERS, Folder, rendered_views, shard_urls, webdataset_samples
 from loaders import DaliLayout, Loader, TryLayouts, open_loader
 from loaders.engines import reference
-from loaders.engines.engine import EngineName
+from loaders.engines.engine import EngineName, StageTimes
 from loaders.plan.draw import Plan
 from shards.errors import InputError
 from shards.reader import ShardReader
@@ -54,11 +54,27 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One round: elapsed seconds, and user + system seconds of all processes of a contender."""
+    """One round.
+
+    Attributes:
+        wall_s: Elapsed seconds.
+        cpu_s: User and system seconds of all processes of a contender.
+        num_videos: How many videos were served.
+        stages: For an engine, the elapsed seconds of its threads in each stage.
+    """
 
     wall_s: float
     cpu_s: float
     num_videos: int
+    stages: StageTimes
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchCount:
+    """A batch: how many videos it has, and for an engine the seconds of its stages."""
+
+    num_videos: int
+    stages: StageTimes = field(default_factory=StageTimes)
 
 
 class Contender:
@@ -113,19 +129,20 @@ def _serve(pipe: Connection, name: str, job: Job) -> None:
     pipe.send(("", psnr_db))
     while (epoch := pipe.recv()) is not None:
         wall_s, cpu_s = time.perf_counter(), _cpu_s()
-        num_videos = sum(run(epoch))
+        served = list(run(epoch))
         pipe.send(
             Timing(
                 wall_s=time.perf_counter() - wall_s,
                 cpu_s=_cpu_s() - cpu_s,
-                num_videos=num_videos,
+                num_videos=sum(batch.num_videos for batch in served),
+                stages=sum((batch.stages for batch in served), StageTimes()),
             )
         )
     pipe.send(sum(_peak_mb(pid) for pid in _pids()))
 
 
-def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
-    """A function (epoch) -> an iterator over the number of videos of each batch; and its PSNR."""
+def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[BatchCount]], float]:
+    """A function (epoch) -> what it serves, batch after batch; and its PSNR."""
     loader = open_loader(
         job.shards,
         job.views,
@@ -166,7 +183,9 @@ def _build(name: str, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
     return run, _psnr_db(loader, _peer_views(render))
 
 
-def _reader(name: str, loader: Loader, job: Job) -> tuple[Callable[[int], Iterator[int]], float]:
+def _reader(
+    name: str, loader: Loader, job: Job
+) -> tuple[Callable[[int], Iterator[BatchCount]], float]:
     """`loaders.Render` behind a reader that is not ours; see `bench.readers`."""
     options: dict[str, Any] = {
         "batch_size": job.batch_size,
@@ -189,18 +208,18 @@ def _reader(name: str, loader: Loader, job: Job) -> tuple[Callable[[int], Iterat
     return run, _psnr_db(loader, partial(rendered_views, loader))
 
 
-def _engine(loader: Loader, job: Job, epoch: int) -> Iterator[int]:
+def _engine(loader: Loader, job: Job, epoch: int) -> Iterator[BatchCount]:
     for batch in islice(loader.batches(epoch), job.num_batches):
-        yield int(batch.valid.sum())
+        yield BatchCount(num_videos=int(batch.valid.sum()), stages=batch.times)
 
 
-def _decode_only(loader: Loader, job: Job, epoch: int) -> Iterator[int]:
+def _decode_only(loader: Loader, job: Job, epoch: int) -> Iterator[BatchCount]:
     with ShardReader(loader.manifest) as reader, ThreadPoolExecutor(job.num_workers) as pool:
 
-        def decode(plan: Plan, b: int) -> int:
+        def decode(plan: Plan, b: int) -> BatchCount:
             window = plan.frames[b]
             _decode_window(reader.read(plan.rows[b]), int(window.min()), int(window.max()))
-            return 1
+            return BatchCount(num_videos=1)
 
         jobs = [
             pool.submit(decode, plan, b)
@@ -239,16 +258,16 @@ class _Order:
 
 def _peer(
     workers: "DataLoader[Any]", order: _Order, loader: Loader, job: Job, epoch: int
-) -> Iterator[int]:
+) -> Iterator[BatchCount]:
     plans = islice(loader.plans(epoch), job.num_batches)
     order.indices = [(epoch, row) for plan in plans for row in plan.rows.tolist() if row >= 0]
     for batch in workers:
-        yield len(batch[0])
+        yield BatchCount(num_videos=len(batch[0]))
 
 
 def _in_threads(
     pool: ThreadPoolExecutor, dataset: "_PeerDataset", loader: Loader, job: Job, epoch: int
-) -> Iterator[int]:
+) -> Iterator[BatchCount]:
     """The threads work on this batch and the two after it."""
     started: deque[list[Future[list[torch.Tensor]]]] = deque()
     for plan in chain(islice(loader.plans(epoch), job.num_batches), [None, None]):
@@ -257,7 +276,7 @@ def _in_threads(
             started.append([pool.submit(dataset.__getitem__, (epoch, row)) for row in rows])
         if plan is None or len(started) > 2:
             batch = default_collate([done.result() for done in started.popleft()])
-            yield len(batch[0])
+            yield BatchCount(num_videos=len(batch[0]))
 
 
 class _PeerDataset(Dataset[list[torch.Tensor]]):

@@ -45,7 +45,9 @@ class Row:
     """One contender's medians.
 
     Ratios compare videos per second. `cpu_ratio_to_best_peer` compares processor seconds per video,
-    which other programs on the machine disturb less. `peak_rss_mb` counts a page that several
+    which other programs on the machine disturb less. `stages_ms` has the milliseconds that a video
+    took of an engine's threads in each stage: of elapsed time, but on a quiet machine with a core
+    for each thread this is about their processor time. `peak_rss_mb` counts a page that several
     processes share once for each of them. `psnr_db` compares the worst view with the reference
     engine.
     """
@@ -61,6 +63,7 @@ class Row:
     fraction_of_decode_ceiling: float
     cpu_fraction_of_decode_ceiling: float
     psnr_db: float | None
+    stages_ms: dict[str, float] | None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -166,10 +169,21 @@ def _rows(contenders: list[Contender], timings: dict[str, list[Timing]], job: Jo
             fraction_of_decode_ceiling=speed[name] / speed[CEILING],
             cpu_fraction_of_decode_ceiling=cpu_s[CEILING] / cpu_s[name],
             psnr_db=None if name == CEILING else contender.psnr_db,
+            stages_ms=_stages_ms(timings[name]) if name in list(EngineName) else None,
         )
         for contender in contenders
         for name in [contender.name]
     ]
+
+
+def _stages_ms(rounds: list[Timing]) -> dict[str, float]:
+    """The median milliseconds a video of each stage."""
+    return {
+        stage: statistics.median(
+            1000 * getattr(timing.stages, f"{stage}_s") / timing.num_videos for timing in rounds
+        )
+        for stage in ("read", "decode", "augment")
+    }
 
 
 def _table(rows: list[Row], job: Job) -> str:
@@ -187,6 +201,10 @@ def _table(rows: list[Row], job: Job) -> str:
             f" {row.fraction_of_decode_ceiling:10.2f} {row.cpu_fraction_of_decode_ceiling:6.2f}"
             f" {_number(row.psnr_db):>8s}"
         )
+    for row in rows:
+        if row.stages_ms:
+            stages = ", ".join(f"{name} {ms:.2f}" for name, ms in row.stages_ms.items())
+            lines.append(f"{row.name}, ms a video in its threads: {stages}")
     return "\n".join(lines)
 
 

@@ -49,6 +49,12 @@ def test_one_round(textured_shards: Manifest, tmp_path: Path) -> None:
     # A contender that is not installed is left out, and a line says so.
     for name in {"torchcodec", "opencv-pil", "render-webdataset"} - rows.keys():
         assert f"starting {name}\n  left out: not installed" in done.stdout
+    for name, row in rows.items():
+        stages = row["stages_ms"]
+        assert (stages is not None) == (name in {"fused", "dali", "reference"})
+        assert stages is None or (
+            list(stages) == ["read", "decode", "augment"] and all(ms > 0 for ms in stages.values())
+        )
     assert rows["reference"]["psnr_db"] > 100
     assert rows["fused"]["psnr_db"] > 42
     for name in {"render-webdataset", "render-folder"} & rows.keys():
