@@ -130,7 +130,7 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the last batch that was handed out; after its last batch, the next epoch."""
+        """The epoch of the last batch that was handed out; the next one once the iteration ends."""
         return self._epoch
 
     def __len__(self) -> int:
@@ -289,9 +289,9 @@ class Loader:
     def _while_usable(self, batches: Generator[Batch]) -> Generator[Batch]:
         """Yields the batches; raises LoaderError at the next one once the loader is unusable.
 
-        It is unusable once it is closed, or once the process that makes the batches is dead.
-        Batches may then be finished, also on a GPU. They do not come first, because steps may be
-        slow.
+        It is unusable once it is closed, or once the process that makes the batches is dead. The
+        error comes before batches that are already finished, because slow steps on them would
+        delay it.
         """
         with closing(batches):
             self._check_usable()

@@ -26,7 +26,7 @@ from loaders.plan.views import ViewSpec
 from loaders.plan.window import check_stride_s
 from shards.counted import counted
 from shards.errors import InputError
-from shards.files.names import VIDEO_EXTENSIONS
+from shards.files.video_names import VIDEO_EXTENSIONS
 
 Views = dict[str, torch.Tensor]
 """Group name -> (*group shape, 3, T, H, W), in memory as (..., T, H, W, 3)."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import Manifest, read_manifest
-from shards.format.video import SplitName
+from shards.format.splits import SplitName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,8 @@ class Summary:
         num_missing: How many videos the lists of the data set name but the disk does not have.
         num_shards: How many shards there are.
         num_bytes: The size of all stored videos.
+        num_unindexed: How many videos have no packet index, so that a loader reads all of their
+            file.
         frames: The number of frames of a video.
         seconds: The duration of a video.
         rates: All frame rates, rounded to 0.01 frames per second, ascending.
@@ -68,6 +70,7 @@ class Summary:
     num_missing: int
     num_shards: int
     num_bytes: int
+    num_unindexed: int
     frames: Spread
     seconds: Spread
     rates: tuple[float, ...]
@@ -103,6 +106,7 @@ def summarize(root: Path | str) -> Summary:
         num_missing=about.num_missing,
         num_shards=len(manifest.shard_names),
         num_bytes=int(manifest.sizes.sum()),
+        num_unindexed=int((~manifest.has_packets).sum()),
         frames=_spread(manifest.num_frames),
         seconds=_spread(manifest.num_frames / manifest.fps),
         rates=tuple(np.unique(np.round(manifest.fps, 2)).tolist()),

@@ -22,9 +22,9 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from shards.reader import ShardError, ShardReader
 
-# Batches in work after the one that is collected: at least 2, to hide a slow video, and more if the
-# threads need more for two videos each. Their views take at most two batches or `LOOKAHEAD_MB`,
-# whichever is more.
+# Batches in work after the one that is collected: at least 2, which hides a slow video, and more if
+# a thread would otherwise have fewer than two videos. Their views take at most two batches or
+# `LOOKAHEAD_MB`, whichever is more.
 _MIN_BATCHES_AHEAD = 2
 _VIDEOS_PER_THREAD = 2
 LOOKAHEAD_MB = 2048

@@ -1,6 +1,6 @@
 """What differs from codec to codec: limits, pixel format, encoder options.
 
-All encoders follow the same rules, so that their output can be entered at any keyframe and decodes
+All encoders follow the same rules, so that decoding can begin at any keyframe and decodes
 fast. They use one thread, because the bytes are then the same everywhere. They write closed groups
 of pictures of fixed length, no B-frames, no keyframes at scene cuts, and at most one reference
 frame. No frame then waits for a later one, and a decoder can go from one video to the next.

@@ -26,7 +26,7 @@ from shards.encode.video_stream import (
     decoded,
     open_video,
 )
-from shards.files.names import VIDEO_EXTENSIONS
+from shards.files.video_names import VIDEO_EXTENSIONS
 from shards.sources.segment import Segment
 
 # Their cause is the machine, the network or the permissions, not the video.

@@ -1,7 +1,7 @@
 """A limit to the space that copies of remote shards take: $TIMEBALANCE_CACHE_GB, none by default.
 
 The copies that were opened longest ago are removed first. A program that has such a copy open can
-go on reading it. It closes the copy when it opens its next shard, and only then is the space free.
+go on reading it. It closes the copy when it opens its next shard. The space is free after that.
 A process counts in full the shards that it is fetching itself. It does not count those that other
 processes are fetching.
 """

@@ -6,8 +6,6 @@ It is written last, so a folder that has one is complete.
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from shards.files.addresses import local_path, without_digest
 from shards.files.store import Store, open_store
 from shards.format.set_names import text_problem
 from shards.format.shard import is_shard_name
-from shards.format.video import SplitName
 
 DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 2
@@ -90,20 +87,6 @@ def copies_name(content: DatasetJson) -> str:
     """
     files = [content.manifest_sha256, *(asdict(shard) for shard in content.shards)]
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def split_counts(memberships: Iterable[Sequence[str]]) -> tuple[dict[str, int], ...]:
-    """For each split number {`SplitName.text`: number of videos}, without empty ones.
-
-    Args:
-        memberships: `Video.splits` of each video.
-    """
-    counts: list[Counter[str]] = []
-    for splits in memberships:
-        counts += [Counter() for _ in range(len(splits) - len(counts))]
-        for count, split in zip(counts, splits, strict=False):
-            count[SplitName(split).text] += 1
-    return tuple(dict(sorted(count.items())) for count in counts)
 
 
 def write_dataset_json(store: Store, content: DatasetJson, name: str = DATASET_NAME) -> None:

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from shards.errors import InputError
 from shards.format.dataset_json import DATASET_NAME, DatasetJson
 from shards.format.shard import SHARD_PATTERN
+from shards.format.splits import SplitName
 from shards.format.video import (
     MAX_HEIGHT_PX,
     MAX_NUM_FRAMES,
     MAX_WIDTH_PX,
     ColorMatrix,
     ColorRange,
-    SplitName,
 )
 
 # Column -> what all of its texts must match.
@@ -132,9 +132,10 @@ def _check_counts(path: str, table: pa.Table, about: DatasetJson) -> None:
 
 
 def _split_counts(memberships: pa.ChunkedArray, most: int) -> tuple[dict[str, int], ...]:
-    """As `dataset_json.split_counts`, for the first `most` split numbers.
+    """As `splits.split_counts`, for the first `most` split numbers.
 
-    Arrow counts, because an object for each row takes time, and lists from a stranger may be long.
+    Arrow does the counting, because an object for each row takes time, and lists from a stranger
+    may be long.
     """
     counts = []
     for number in range(most):

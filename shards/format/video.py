@@ -36,49 +36,6 @@ class ColorRange(StrEnum):
 FULL_RANGE_FORMATS = frozenset({"yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p"})
 
 
-class SplitName(StrEnum):
-    """The membership of a video in a split."""
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-    UNUSED = ""
-
-    @property
-    def text(self) -> str:
-        """The name, for people."""
-        return str(self) or "unused"
-
-    @classmethod
-    def of_word(cls, word: str) -> "SplitName | None":
-        """The membership that a word in the name of a folder or in a list means, if any."""
-        lower = word.lower()
-        if lower in ("valid", "validate", "validation"):
-            return cls.VAL
-        return cls(lower) if lower in set(cls) - {cls.UNUSED} else None
-
-
-class SplitQuery(StrEnum):
-    """Which videos of a split are wanted: those of one membership, or of the pool.
-
-    The pool is all that is not for validation or testing. The official lists of HMDB51 leave 1,666
-    videos unused, and the papers on semi-supervised learning take these as unlabelled videos too.
-    """
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-    UNUSED = ""
-    POOL = "pool"
-
-    @property
-    def memberships(self) -> tuple[SplitName, ...]:
-        """The memberships of the videos that are wanted."""
-        if self is SplitQuery.POOL:
-            return (SplitName.TRAIN, SplitName.UNUSED)
-        return (SplitName(self),)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Video:
     """One stored video.

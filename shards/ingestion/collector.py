@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from shards.encode.encoded import Encoded
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
-from shards.format.shard import ShardWriter, shard_name
+from shards.format.shard import ShardWriter
 from shards.format.skipped import Skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal, Note
@@ -39,10 +39,7 @@ class ShardCollector:
         self.videos = [video for note in notes for video in note.videos]
         self.skipped = [entry for note in notes for entry in note.skipped]
         self.position = notes[-1].next_position if notes else 0
-        self.shards = [
-            ShardFile(name=shard_name(index), num_bytes=note.num_bytes, sha256=note.sha256)
-            for index, note in enumerate(notes, self._first_shard)
-        ]
+        self.shards = [note.shard for note in notes]
         self._mark_start()
 
     def add(self, source: Source, encoded: Encoded) -> None:
@@ -75,26 +72,31 @@ class ShardCollector:
     def _open_shard(self) -> ShardWriter:
         """The shard in progress; a new one if there is none."""
         if self._writer is None:
-            index = self._first_shard + len(self.shards)
-            self._writer = ShardWriter(self._store, index, self._dataset.classes, self._shard_bytes)
+            self._writer = ShardWriter(
+                self._store, self._number, self._dataset.classes, self._shard_bytes
+            )
         return self._writer
+
+    @property
+    def _number(self) -> int:
+        """The number of the shard in progress."""
+        return self._first_shard + len(self.shards)
 
     def _end_shard(self) -> None:
         assert self._writer is not None
-        name = self._writer.name
         num_bytes, sha256 = self._writer.publish()
+        shard = ShardFile(name=self._writer.name, num_bytes=num_bytes, sha256=sha256)
         self._writer = None
         note = Note(
             next_position=self.position,
             videos=self.videos[self._first_video :],
             skipped=self.skipped[self._first_skipped :],
-            num_bytes=num_bytes,
-            sha256=sha256,
+            shard=shard,
         )
         # The note comes after the shard. A shard without its note is only written again; a note
         # without its shard would lose videos.
-        self._journal.add(name, note)
-        self.shards.append(ShardFile(name=name, num_bytes=num_bytes, sha256=sha256))
+        self._journal.add(self._number, note)
+        self.shards.append(shard)
         self._mark_start()
 
     def _mark_start(self) -> None:
@@ -122,7 +124,7 @@ class ShardCollector:
             sha256=encoded.sha256,
             packets_sha256=encoded.packets.sha256() if encoded.packets else "",
             source=source.name,
-            source_bytes=source.num_bytes(),
+            source_bytes=source.num_bytes,
         )
 
 

@@ -33,7 +33,7 @@ def fingerprint(
             source.splits,
             source.group,
             source.name,
-            source.num_bytes(),
+            source.num_bytes,
             source.refusal,
         )
         for source in dataset.sources

@@ -157,7 +157,7 @@ def _alphabetical(name: str) -> tuple[str, str]:
 def _check_same(source: Source, name: str, class_name: str, base: Base) -> None:
     video = base.by_source[name]
     for what, now, before in (
-        ("bytes", source.num_bytes(), video.source_bytes),
+        ("bytes", source.num_bytes, video.source_bytes),
         ("class", class_name, base.about.classes[video.label]),
         ("splits", source.splits, video.splits),
         ("group", source.group, video.group),

@@ -1,6 +1,6 @@
 """`IngestionJob`: the steps of one ingestion, from the first source to dataset.json."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,12 +16,12 @@ from shards.format.dataset_json import (
     DatasetJson,
     ShardFile,
     read_dataset_json,
-    split_counts,
     write_dataset_json,
 )
 from shards.format.earlier_states import keep_earlier
 from shards.format.manifest import write_manifest
 from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
+from shards.format.splits import split_counts
 from shards.format.video import Video
 from shards.ingestion.collector import ShardCollector, collecting
 from shards.ingestion.fingerprint import fingerprint
@@ -29,7 +29,7 @@ from shards.ingestion.growth import Base, left_out_of, new_in, read_base
 from shards.ingestion.ingest_report import IngestReport, report_on
 from shards.ingestion.journal import Journal, Note, Settings
 from shards.ingestion.out_checks import check_apart, disk_errors
-from shards.ingestion.passes import Pass, ordered_passes, passes_for
+from shards.ingestion.passes import Pass, ordered_passes
 from shards.sources.source import Dataset, Source
 
 Results = Generator[Encoded | TranscodeError, None, None]
@@ -207,8 +207,7 @@ class IngestionJob:
         ]
         if not skipped:
             return notes
-        passes = passes_for((source for *_, source in skipped), self.passes)
-        with closing(self.encode(passes)) as results:
+        with closing(self.encode(self._passes_for(source for *_, source in skipped))) as results:
             for (index, place, source), result in zip(skipped, results, strict=True):
                 if isinstance(result, Encoded):
                     journal.forget(index)
@@ -226,8 +225,7 @@ class IngestionJob:
         base, num_sources = self.base, collector.position + len(left)
         yield collector.position, num_sources, ""
         usable = (source for source in left if not source.refusal)
-        results = self.encode(passes_for(usable, self.passes))
-        with closing(results):
+        with closing(self.encode(self._passes_for(usable))) as results:
             for source in left:
                 result = source.refusal or next(results)
                 if base and isinstance(result, Encoded) and (twin := base.twin_of(result)):
@@ -245,6 +243,16 @@ class IngestionJob:
     def passes(self) -> list[list[Source]]:
         """All sources in the order of the shards; see `ordered_passes`."""
         return ordered_passes(self.dataset.sources, self.recipe, self.seed)
+
+    def _passes_for(self, sources: Iterable[Source]) -> list[Pass]:
+        """The passes that some of the sources need; their parts are in the order of the shards."""
+        keys = {source.key for source in sources}
+        groups = ([one for one in group if one.key in keys] for group in self.passes)
+        return [
+            Pass(path=group[0].path, parts=tuple(source.segment for source in group))
+            for group in groups
+            if group
+        ]
 
     def _refuse_skipped(self, skipped: Sequence[Skipped]) -> None:
         source_of = {source.name: source for source in self.dataset.sources}

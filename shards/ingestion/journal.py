@@ -17,6 +17,7 @@ from shards.files.addresses import SCRATCH_NAME
 from shards.files.lock import locked
 from shards.files.publish import UNFINISHED
 from shards.files.store import Store
+from shards.format.dataset_json import ShardFile
 from shards.format.shard import is_shard_name, shard_files, shard_name
 from shards.format.skipped import Skipped
 from shards.format.video import Video
@@ -46,21 +47,20 @@ class Note:
         next_position: The place in the order of the sources where the next shard begins.
         videos: The rows of its videos.
         skipped: The videos that were left out on the way.
-        num_bytes: The size of the shard.
-        sha256: The hex digest of the shard.
+        shard: The shard.
     """
 
     next_position: int
     videos: Sequence[Video]
     skipped: Sequence[Skipped]
-    num_bytes: int
-    sha256: str
+    shard: ShardFile
 
     def to_json(self) -> bytes:
         """The note as a file."""
         rows = [video.to_row() for video in self.videos]
         skipped = [asdict(entry) for entry in self.skipped]
-        return json.dumps({**vars(self), "videos": rows, "skipped": skipped}).encode()
+        content = {**vars(self), "videos": rows, "skipped": skipped, "shard": asdict(self.shard)}
+        return json.dumps(content).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -74,7 +74,8 @@ class Note:
         content = json.loads(data)
         videos = [Video.from_row(row) for row in content["videos"]]
         skipped = [Skipped(**entry) for entry in content["skipped"]]
-        return cls(**{**content, "videos": videos, "skipped": skipped})
+        shard = ShardFile(**content["shard"])
+        return cls(**{**content, "videos": videos, "skipped": skipped, "shard": shard})
 
 
 class Journal:
@@ -137,18 +138,18 @@ class Journal:
         settings = self._read_settings()
         return None if settings is None else settings.fingerprint
 
-    def add(self, shard: str, note: Note) -> None:
-        """Records a shard that has been published, by its file name."""
-        self._store.put_bytes(_note_name(shard), note.to_json())
+    def add(self, number: int, note: Note) -> None:
+        """Records that the shard of that number has been published."""
+        self._store.put_bytes(_note_name(number), note.to_json())
 
     def forget(self, first: int) -> None:
         """Removes the finished shards from note `first` on; they are then written again."""
         end = first = self.first_shard + first
-        while self._store.size(_note_name(shard_name(end))) is not None:
+        while self._store.size(_note_name(end)) is not None:
             end += 1
         # The last one first: a crash must not leave notes without those before them.
-        for shard in map(shard_name, reversed(range(first, end))):
-            for file in (_note_name(shard), *shard_files(shard)):
+        for number in reversed(range(first, end)):
+            for file in (_note_name(number), *shard_files(shard_name(number))):
                 self._store.remove(file)
 
     def remove(self) -> None:
@@ -181,8 +182,7 @@ class Journal:
     def _read_notes(self) -> Iterator[Note]:
         """Yields the notes up to a broken one, which is removed with all notes after it."""
         for index in count():
-            shard = shard_name(self.first_shard + index)
-            data = self._store.read(_note_name(shard))
+            data = self._store.read(_note_name(self.first_shard + index))
             if data is None:
                 return
             try:
@@ -190,13 +190,14 @@ class Journal:
             except (ValueError, TypeError, KeyError):
                 self.forget(index)  # The file system lost a part of the note.
                 return
-            if self._store.size(shard) != note.num_bytes:
+            name = note.shard.name
+            if self._store.size(name) != note.shard.num_bytes:
                 raise InputError(
-                    f"{self._store.name}/{shard}: was removed or changed since it was written;"
+                    f"{self._store.name}/{name}: was removed or changed since it was written;"
                     f" {self._start_again()}"
                 )
             yield note
 
 
-def _note_name(shard: str) -> str:
-    return f"{SCRATCH_NAME}/{shard}.json"
+def _note_name(number: int) -> str:
+    return f"{SCRATCH_NAME}/shard-{number:06d}.json"

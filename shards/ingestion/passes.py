@@ -5,11 +5,10 @@ that overlap are encoded at the same time, and each needs an encoder with its me
 `MAX_AT_ONCE` are encoded at the same time. If more overlap, there are several passes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -46,25 +45,6 @@ def ordered_passes(sources: Sequence[Source], recipe: Recipe, seed: int) -> list
     files = _files(sources)
     order = np.random.default_rng(seed).permutation(len(files))
     return [one for index in order for one in _passes_over(files[index], recipe)]
-
-
-def passes_for(sources: Iterable[Source], ordered: Sequence[Sequence[Source]]) -> list[Pass]:
-    """The passes that some of the sources need.
-
-    Args:
-        sources: These sources, in the order of `ordered`.
-        ordered: What `ordered_passes` gives for all sources.
-    """
-    number_of = {
-        source.key: number for number, one_pass in enumerate(ordered) for source in one_pass
-    }
-    groups = groupby(sources, key=lambda source: number_of[source.key])
-    return [_pass(list(group)) for _, group in groups]
-
-
-def _pass(sources: Sequence[Source]) -> Pass:
-    """The pass that gives these sources, which share a file."""
-    return Pass(path=sources[0].path, parts=tuple(source.segment for source in sources))
 
 
 def _files(sources: Sequence[Source]) -> list[list[Source]]:

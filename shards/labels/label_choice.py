@@ -11,7 +11,7 @@ from shards.errors import InputError, printable
 from shards.files.addresses import check_local
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from shards.format.video import SplitName
+from shards.format.splits import SplitName
 from shards.labels.fraction import label_fraction
 from shards.labels.label_list import examples, label_list_text, match_label_list, shared_groups
 
@@ -22,7 +22,7 @@ class LabelChoice:
 
     Attributes:
         manifest: The videos.
-        split: "train" or another name, see `shards.format.video.SplitQuery`.
+        split: "train" or another name, see `shards.format.splits.SplitQuery`.
         split_number: Which split, counted from 1.
         rows: (M,) int64, the rows of the split.
         labelled: (N,) bool, True = keeps its label.

@@ -17,8 +17,8 @@ import numpy as np
 
 from shards.counted import counted
 from shards.errors import InputError, printable
-from shards.files.names import VIDEO_EXTENSIONS
 from shards.files.text_file import read_text
+from shards.files.video_names import VIDEO_EXTENSIONS
 from shards.format.manifest import Manifest
 from shards.format.set_names import has_controls
 

@@ -6,18 +6,49 @@ even listed unless the user allows it.
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from shards.counted import counted
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
-from shards.files.names import has_video_name
+from shards.files.video_names import has_video_name
 from shards.format.dataset_json import DATASET_NAME
-from shards.format.video import SplitName
+from shards.format.splits import SplitName
+from shards.sources.split_words import split_of_word
 
 LinkRule = Callable[[Path], str]
 """Path -> why it must not be opened; "" if it may be opened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFolder:
+    """A class folder, perhaps below a split folder.
+
+    Attributes:
+        path: The folder.
+        split: The split of the split folder; None if there are no split folders.
+        videos: {video: why it must not be opened, or ""}.
+    """
+
+    path: Path
+    split: SplitName | None
+    videos: dict[Path, str]
+
+
+def existing_folder(root: Path | str) -> Path:
+    """The root as a path.
+
+    Raises:
+        InputError: It is not a folder.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise InputError(f"{root}: no such folder; check the root")
+    if not root.is_dir():
+        raise InputError(f"{root}: is a file; the root is the folder that holds the class folders")
+    return root
 
 
 def link_rule(root: Path, follow_links: bool) -> LinkRule:
@@ -57,16 +88,28 @@ def class_folders(root: Path, rule: LinkRule) -> list[Path]:
     return folders
 
 
-def class_videos(root: Path, rule: LinkRule) -> dict[Path, dict[Path, str]]:
-    """The videos of each class folder, with what the rule says of each of them.
+def found_classes(root: Path | str, follow_links: bool) -> list[ClassFolder]:
+    """The class folders of the root, or of each of its split folders, with their videos.
+
+    Args:
+        root: The folder with the class folders or the split folders.
+        follow_links: Also take videos outside the root that links lead to.
 
     Raises:
-        InputError: See `class_folders` and `find_videos`.
+        InputError: See `existing_folder`, `split_folders`, `class_folders` and `find_videos`.
     """
-    return {
-        folder: {path: rule(path) for path in find_videos(folder, rule)}
-        for folder in class_folders(root, rule)
-    }
+    root = existing_folder(root)
+    rule = link_rule(root, follow_links)
+    tops: list[tuple[SplitName | None, Path]] = [*split_folders(root, rule).items()]
+    return [
+        ClassFolder(
+            path=folder,
+            split=split,
+            videos={path: rule(path) for path in find_videos(folder, rule)},
+        )
+        for split, top in tops or [(None, root)]
+        for folder in class_folders(top, rule)
+    ]
 
 
 def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:
@@ -78,13 +121,13 @@ def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:
     entries = _visible(root, rule)
     folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
     # All of them must have such a name: a data set of vehicles may have the class "train".
-    if not folders or any(SplitName.of_word(path.name) is None for path in folders):
+    if not folders or any(split_of_word(path.name) is None for path in folders):
         return {}
     if all(not any(child.is_dir() for child in _visible(path, rule)) for path in folders):
         return {}
     by_split: dict[SplitName, Path] = {}
     for path in sorted(folders):
-        split = SplitName.of_word(path.name)
+        split = split_of_word(path.name)
         assert split is not None
         if split in by_split:
             raise InputError(f"{path}: {by_split[split].name} means the same split; merge the two")

@@ -7,15 +7,10 @@ import numpy as np
 
 from shards.errors import InputError
 from shards.files.names import valid_unicode
-from shards.format.video import SplitName
-from shards.sources.class_folders import class_videos, link_rule, split_folders
-from shards.sources.source import (
-    Dataset,
-    VideoOnDisk,
-    build,
-    check_class_sizes,
-    existing_folder,
-)
+from shards.format.splits import SplitName
+from shards.sources.class_folders import found_classes
+from shards.sources.class_sizes import check_class_sizes
+from shards.sources.source import Dataset, VideoOnDisk, build
 from shards.sources.split_draw import SplitDraw
 
 
@@ -41,30 +36,30 @@ def from_folder(
         InputError: The folder is missing, empty or laid out in another way, a class is too small,
             or `test_percent` is given although there are split folders.
     """
-    root = existing_folder(root)
+    root = Path(root)
     if not 0 <= test_percent < 100:
         raise InputError(
             f"{root}: test percent {test_percent}: give a percentage from 0 to below 100"
         )
-    rule = link_rule(root, follow_links)
-    by_split = split_folders(root, rule)
-    if by_split and test_percent:
+    folders = found_classes(root, follow_links)
+    splits = sorted({folder.split for folder in folders if folder.split is not None})
+    if splits and test_percent:
         raise InputError(
-            f"{root}: holds split folders ({', '.join(sorted(by_split))}), so the test"
+            f"{root}: holds split folders ({', '.join(splits)}), so the test"
             " percentage has nothing to decide: leave it out"
         )
     found, names = [], set()
-    for split, top in (by_split or {SplitName.TRAIN: root}).items():
-        for class_folder, videos in class_videos(top, rule).items():
-            name = valid_unicode(class_folder.name)
-            names.add(name)
-            found += [
-                VideoOnDisk(path=path, class_name=name, splits=(split,), refusal=refusal)
-                for path, refusal in videos.items()
-            ]
+    for folder in folders:
+        name = valid_unicode(folder.path.name)
+        names.add(name)
+        membership = (folder.split or SplitName.TRAIN,)
+        found += [
+            VideoOnDisk(path=path, class_name=name, splits=membership, refusal=refusal)
+            for path, refusal in folder.videos.items()
+        ]
     check_class_sizes(root, names, found, min_per_class)
     dataset = build(valid_unicode(root.resolve().name), root, found)
-    return dataset if by_split else _drawn(dataset, SplitDraw(test_percent, seed))
+    return dataset if splits else _drawn(dataset, SplitDraw(test_percent, seed))
 
 
 def _drawn(dataset: Dataset, draw: SplitDraw) -> Dataset:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.format.video import SplitName
-from shards.sources.class_folders import class_folders, link_rule
+from shards.format.splits import SplitName
+from shards.sources.class_folders import existing_folder, link_rule
+from shards.sources.class_sizes import check_class_sizes
 from shards.sources.official_lists import (
     NUM_SPLITS,
     list_lines,
@@ -13,13 +14,7 @@ from shards.sources.official_lists import (
     videos_by_class,
 )
 from shards.sources.recognise import HMDB51_NAME
-from shards.sources.source import (
-    Dataset,
-    VideoOnDisk,
-    build,
-    check_class_sizes,
-    existing_folder,
-)
+from shards.sources.source import Dataset, VideoOnDisk, build
 
 _COUNTS = (51, 6_766)  # classes, videos
 _SPLIT_OF_CODE = {"0": SplitName.UNUSED, "1": SplitName.TRAIN, "2": SplitName.TEST}
@@ -47,7 +42,7 @@ def from_hmdb51(
     videos = videos_by_class(root, "HMDB51", HMDB51_NAME, rule)
     listed = _splits_in_lists(annotations)
     found = []
-    for class_name, path in videos:
+    for class_name, path in ((name, path) for name, paths in videos.items() for path in paths):
         name = f"{class_name}/{path.stem}"
         if name not in listed:
             raise InputError(
@@ -65,7 +60,7 @@ def from_hmdb51(
                 refusal=rule(path),
             )
         )
-    check_class_sizes(root, {top.name for top in class_folders(root, rule)}, found, min_per_class=1)
+    check_class_sizes(root, videos, found, min_per_class=1)
     notes = part_notes("HMDB51", found, _COUNTS)
     return build("hmdb51", root, found, missing=missing_videos(found, listed), notes=notes)
 

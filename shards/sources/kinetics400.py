@@ -10,10 +10,10 @@ from pathlib import Path
 
 from shards.counted import counted
 from shards.errors import InputError
-from shards.format.video import SplitName
-from shards.sources.class_folders import find_videos, link_rule
+from shards.sources.class_folders import existing_folder, find_videos, link_rule
 from shards.sources.recognise import KINETICS_NAME, recognise
-from shards.sources.source import Dataset, VideoOnDisk, build, existing_folder
+from shards.sources.source import Dataset, VideoOnDisk, build
+from shards.sources.split_words import split_of_word
 from shards.sources.table import csv_rows
 
 
@@ -104,10 +104,10 @@ def _rows(annotations: Sequence[Path | str]) -> Iterator[tuple[str, dict[str, st
         if not path.is_file():
             raise InputError(f"{path}: no such file; the annotations are Kinetics' CSV lists")
         words = re.split(r"[^a-z]+", path.stem.lower())
-        by_name = next(filter(None, map(SplitName.of_word, words)), None)
+        by_name = next(filter(None, map(split_of_word, words)), None)
         num_rows = 0
         for line, row in csv_rows(path, ("label", "youtube_id", "time_start")):
-            split = SplitName.of_word(row["split"]) if row.get("split") else by_name
+            split = split_of_word(row["split"]) if row.get("split") else by_name
             if split is None:
                 raise InputError(
                     f"{path}, line {line}: no split; add a column split with train, val or test"

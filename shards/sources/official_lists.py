@@ -19,8 +19,8 @@ NUM_SPLITS = 3
 
 def videos_by_class(
     root: Path, name: str, pattern: re.Pattern[str], rule: LinkRule
-) -> list[tuple[str, Path]]:
-    """(name of the class folder, path) of all videos.
+) -> dict[str, list[Path]]:
+    """{name of a class folder: its videos}.
 
     Args:
         root: The folder with the class folders.
@@ -38,8 +38,8 @@ def videos_by_class(
         raise InputError(
             f"{error} (or, if this is to be {name}: {recognise(root, rule)})"
         ) from error
-    videos = [(top.name, path) for top in tops for path in find_videos(top, rule)]
-    fitting = [path for _, path in videos if pattern.fullmatch(path.stem)]
+    videos = {top.name: find_videos(top, rule) for top in tops}
+    fitting = [path for paths in videos.values() for path in paths if pattern.fullmatch(path.stem)]
     if not fitting or fitting[0].parent.parent != root:
         raise InputError(f"{root}: not {name}: {recognise(root, rule)}")
     return videos

@@ -6,14 +6,11 @@ No file is opened here.
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from shards.counted import counted
-from shards.errors import InputError
 from shards.files.names import relative_name
 from shards.sources.keys import assign_keys
 from shards.sources.segment import Segment
@@ -31,6 +28,7 @@ class Source:
         key: Its unique name in the shards.
         label: The index of its class.
         splits: Its membership in split number 1, 2, ...: a SplitName for each.
+        num_bytes: The size of the file when it was found; -1 if the system did not say.
         group: Videos of one group belong together, as takes of one scene do; "" if unknown.
         refusal: Why the file must not even be opened; "" if it may be opened.
         segment: The part of the file that is the video; None for the whole file.
@@ -41,16 +39,10 @@ class Source:
     key: str
     label: int
     splits: tuple[str, ...]
+    num_bytes: int
     group: str
     refusal: str = ""
     segment: Segment | None = None
-
-    def num_bytes(self) -> int:
-        """The size of the file now; -1 if the system does not say."""
-        try:
-            return os.stat(self.path).st_size
-        except OSError:
-            return -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,46 +89,6 @@ class VideoOnDisk:
     segment: Segment | None = None
 
 
-def existing_folder(root: Path | str) -> Path:
-    """The root as a path.
-
-    Raises:
-        InputError: It is not a folder.
-    """
-    root = Path(root)
-    if not root.exists():
-        raise InputError(f"{root}: no such folder; check the root")
-    if not root.is_dir():
-        raise InputError(f"{root}: is a file; the root is the folder that holds the class folders")
-    return root
-
-
-def check_class_sizes(
-    origin: Path, names: Iterable[str], found: Sequence[VideoOnDisk], min_per_class: int
-) -> None:
-    """Checks that every class has enough videos, and at least one.
-
-    Args:
-        origin: The folder or table, for messages.
-        names: The names of all classes.
-        found: The videos.
-        min_per_class: How many videos are enough.
-
-    Raises:
-        InputError: A class has fewer.
-    """
-    sizes = Counter(video.class_name for video in found)
-    for name in sorted(names):
-        if sizes[name] < max(min_per_class, 1):
-            ways = "add videos or remove the class"
-            if sizes[name]:
-                ways += ", or accept it with --min-per-class 1"
-            raise InputError(
-                f"{origin}: class {name!r} has {counted(sizes[name], 'video')}, needs"
-                f" {max(min_per_class, 1)}: {ways}"
-            )
-
-
 def build(
     name: str,
     root: Path,
@@ -170,6 +122,7 @@ def build(
             key=key,
             label=label_of[video.class_name],
             splits=video.splits,
+            num_bytes=_num_bytes(video.path),
             group=video.group,
             refusal=video.refusal,
             segment=video.segment,
@@ -184,6 +137,13 @@ def build(
         missing=tuple(missing),
         notes=tuple(notes),
     )
+
+
+def _num_bytes(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def _place(file: str, video: VideoOnDisk) -> tuple[str, bool, Fraction, bool, Fraction]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.format.video import SplitName, Video
+from shards.format.splits import SplitName
+from shards.format.video import Video
 from shards.labels.fraction import seeded_ranks
 
 

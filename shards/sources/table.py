@@ -9,9 +9,10 @@ from pathlib import Path
 from shards.errors import InputError
 from shards.files.names import relative_name, valid_unicode
 from shards.files.text_file import read_text
-from shards.format.video import SplitName
+from shards.format.splits import SplitName
+from shards.sources.class_sizes import check_class_sizes
 from shards.sources.segment import Segment, segment_of
-from shards.sources.source import Dataset, VideoOnDisk, build, check_class_sizes
+from shards.sources.source import Dataset, VideoOnDisk, build
 
 
 def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
@@ -23,8 +24,8 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     count for `min_per_class`.
 
     A row with a time is a segment of its file, see `Segment`. An empty start_s means the beginning
-    of the file, an empty end_s its end. Several rows may share a file. If a segment has no group,
-    its group is the file, because the segments of a file belong together.
+    of the file, and an empty end_s means its end. Several rows may share a file. If a segment has
+    no group, its group is the file, because the segments of a file belong together.
 
     Args:
         path: The CSV file.

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.format.video import SplitName
-from shards.sources.class_folders import class_folders, link_rule
+from shards.format.splits import SplitName
+from shards.sources.class_folders import existing_folder, link_rule
+from shards.sources.class_sizes import check_class_sizes
 from shards.sources.official_lists import (
     NUM_SPLITS,
     list_lines,
@@ -19,13 +20,7 @@ from shards.sources.official_lists import (
     videos_by_class,
 )
 from shards.sources.recognise import UCF101_NAME
-from shards.sources.source import (
-    Dataset,
-    VideoOnDisk,
-    build,
-    check_class_sizes,
-    existing_folder,
-)
+from shards.sources.source import Dataset, VideoOnDisk, build
 
 _COUNTS = (101, 13_320)  # classes, videos
 _NUM_GROUPS = 25
@@ -74,7 +69,7 @@ def from_ucf101(
     rule = link_rule(root, follow_links)
     videos = videos_by_class(root, "UCF101", UCF101_NAME, rule)
     found = []
-    for class_name, path in videos:
+    for class_name, path in ((name, path) for name, paths in videos.items() for path in paths):
         match = UCF101_NAME.fullmatch(path.stem)
         # Case does not count: the folder HandstandPushups has v_HandStandPushups_g01_c01.avi.
         if match is None or match["name"].lower() != class_name.lower():
@@ -91,7 +86,7 @@ def from_ucf101(
                 refusal=rule(path),
             )
         )
-    check_class_sizes(root, {top.name for top in class_folders(root, rule)}, found, min_per_class=1)
+    check_class_sizes(root, videos, found, min_per_class=1)
     missing: list[str] = []
     if annotations is not None:
         listed = _splits_in_lists(Path(annotations))

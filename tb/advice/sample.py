@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from shards.errors import InputError
-from shards.format.video import SplitName
+from shards.format.splits import SplitName
 from shards.sources.source import Dataset, Source
 
 
@@ -71,4 +71,4 @@ def _digest(source: Source) -> str:
 
 def _num_bytes(sources: Sequence[Source]) -> int:
     # A file that no longer exists counts as empty.
-    return sum(max(source.num_bytes(), 0) for source in sources)
+    return sum(max(source.num_bytes, 0) for source in sources)

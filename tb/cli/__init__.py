@@ -7,7 +7,7 @@ becomes one line and exit code 2, without a traceback, because the user can corr
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -53,7 +53,6 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
     "Use": {"predict": predict_command, "export": export_command},
 }
 """Panel of the help -> name of a command -> the command or the group."""
-_MOVED = {"shards": "tb data", "advise": "tb data advise"}
 
 
 class _InOrder(CommandGroup):
@@ -61,11 +60,6 @@ class _InOrder(CommandGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return [name for commands in PANELS.values() for name in commands]
-
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
-        if args and args[0] in _MOVED and not ctx.resilient_parsing:
-            raise InputError(f"there is no `tb {args[0]}`: it is `{_MOVED[args[0]]}`")
-        return super().resolve_command(ctx, args)
 
 
 app = Group(

@@ -20,7 +20,7 @@ class RecipeOption(StrEnum):
 
 
 class SplitOption(StrEnum):
-    """The videos of a split: `shards.format.video.SplitQuery` without the unused ones."""
+    """The videos of a split: `shards.format.splits.SplitQuery` without the unused ones."""
 
     TRAIN = "train"
     VAL = "val"

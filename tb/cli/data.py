@@ -110,7 +110,7 @@ def show(
 ) -> None:
     """Print everything that the manifest knows of one video."""
     from shards.format.manifest import read_manifest
-    from shards.format.video import SplitName
+    from shards.format.splits import SplitName
 
     manifest = read_manifest(root)
     row = manifest.row_of(key)
@@ -157,6 +157,8 @@ def _overview(summary: "Summary") -> "Table":
         "codec": ", ".join(summary.codecs),
         "pixels": ", ".join(summary.pixels),
         "bytes": f"{size_text(summary.num_bytes)} in {counted(summary.num_shards, 'shard')}",
+        "packet index": f"{summary.num_videos - summary.num_unindexed} of"
+        f" {counted(summary.num_videos, 'video')}",
         "digest": summary.digest,
     }
     for name, value in rows.items():

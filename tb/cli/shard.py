@@ -158,6 +158,8 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
         typer.echo(
             f"warning: {counted(len(empty), 'class')} without a video: {printable(few(empty))}"
         )
+    if num := summary.num_unindexed:
+        typer.echo(f"{counted(num, 'video')} without a packet index: the loader reads whole files")
     for number, text in split_texts(summary):
         typer.echo(f"split {number}: {text}")
     for note in dataset.notes:

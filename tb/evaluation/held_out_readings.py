@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.json_lines import append_line, read_lines
-from shards.format.video import SplitName
+from shards.format.splits import SplitName
 from tb.config.differences import Tree
 
 LOG = "evaluations.jsonl"

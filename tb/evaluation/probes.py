@@ -17,7 +17,7 @@ from loaders import Part
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
-from shards.format.video import SplitName
+from shards.format.splits import SplitName
 from tb.config.differences import Tree
 from tb.config.sections import Config
 from tb.evaluation.accuracy import Evaluation, measure_accuracy, write_evaluation

@@ -24,7 +24,8 @@ from loaders.decode import DecodeError
 from shards.encode.upright import open_upright
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
-from shards.files.names import has_video_name, valid_unicode
+from shards.files.names import valid_unicode
+from shards.files.video_names import has_video_name
 from tb.weights.classifier_input import ClassifierInput
 
 GROUP = "clips"

@@ -16,7 +16,6 @@ What all stages share is here: waiting for batches, pieces, bad videos, clipping
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -53,7 +52,7 @@ class Step:
     may_skip: bool = False
     augment: Augment | None = None
 
-    def batches(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[tuple[Batch, ...]]:
         """Yields a batch of every stream, once for each piece of the step.
 
         A tuple has one `Batch` for each stream. After a piece in which a stream has no good video,

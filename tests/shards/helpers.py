@@ -14,8 +14,9 @@ from av.video.frame import VideoFrame
 
 from shards.errors import InputError
 from shards.files.store import open_store
-from shards.format.dataset_json import DatasetJson, split_counts
+from shards.format.dataset_json import DatasetJson
 from shards.format.manifest import write_manifest
+from shards.format.splits import split_counts
 from shards.format.video import Video
 from shards.sources.source import Dataset
 from tests.make_videos import make_video

@@ -14,7 +14,7 @@ def test_the_summary_counts_rows(manifest: Manifest) -> None:
     assert (summary.name, summary.digest) == (manifest.name, manifest.digest)
     assert (summary.num_videos, summary.num_skipped, summary.num_missing) == (10, 0, 0)
     assert summary.num_shards == len(manifest.shard_names)
-    assert summary.num_bytes == manifest.sizes.sum()
+    assert (summary.num_bytes, summary.num_unindexed) == (manifest.sizes.sum(), 0)
     assert (summary.frames.total, summary.frames.least, summary.frames.greatest) == (200, 20, 20)
     assert (summary.seconds.total, summary.seconds.median) == (8, 0.8)
     assert (summary.rates, summary.sizes, summary.codecs) == ((25,), ((128, 96),), ("h264",))
@@ -32,6 +32,7 @@ def test_the_order_of_split_names_and_an_empty_class(manifest: Manifest, tmp_pat
     videos = [
         replace(manifest.video(row), label=0, splits=(name,)) for row, name in enumerate(names)
     ]
+    videos[1] = replace(videos[1], packets_sha256="")
     rewritten(tmp_path, read_dataset_json(manifest.root), videos)
     summary = shards.summarize(tmp_path)
     [counts] = summary.splits
@@ -42,4 +43,5 @@ def test_the_order_of_split_names_and_an_empty_class(manifest: Manifest, tmp_pat
         ("unused", 1),
     ]
     assert summary.empty_classes == ["spin"]
+    assert summary.num_unindexed == 1
     assert summary.classes[1].median_s is None

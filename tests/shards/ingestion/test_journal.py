@@ -36,7 +36,7 @@ def test_a_note_that_is_cut_off_is_ignored(
 ) -> None:
     root, begun, whole = few
     out = Path(shutil.copytree(begun, tmp_path / "out"))
-    (out / ".ingest" / f"shard-{index:06d}.tar.json").write_bytes(content)
+    (out / ".ingest" / f"shard-{index:06d}.json").write_bytes(content)
     report = ingest(from_folder(root), out, shard_bytes=1, workers=1)
     assert report.num_resumed == index
     assert files_in(out) == whole
@@ -48,15 +48,15 @@ def test_no_note_stays_behind_one_that_is_cut_off(
     """Also if the run that goes on is killed at once: a note stands for all shards before it."""
     root, begun, _ = few
     out = Path(shutil.copytree(begun, tmp_path / "out"))
-    assert _numbers(out, "*.tar") == _numbers(out / ".ingest", "*.tar.json") == [0, 1, 2, 3]
-    (out / ".ingest" / "shard-000001.tar.json").write_bytes(b"{")
+    assert _numbers(out, "*.tar") == _numbers(out / ".ingest", "shard-*.json") == [0, 1, 2, 3]
+    (out / ".ingest" / "shard-000001.json").write_bytes(b"{")
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ingest(from_folder(root), out, shard_bytes=1, workers=1, progress=interrupt)
-    notes = _numbers(out / ".ingest", "*.tar.json")
+    notes = _numbers(out / ".ingest", "shard-*.json")
     assert notes == list(range(len(notes)))
     assert len(notes) < 4
     # A shard that was just written may lack its note.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.files.names import has_video_name
+from shards.files.video_names import has_video_name
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
 from shards.verification import verify

@@ -11,7 +11,7 @@ from loaders.engines.cpu import cpu_renderer
 from loaders.engines.engine import EngineName
 from loaders.plan.stage_views import PRESETS
 from shards.encode.codecs import CODECS
-from shards.format.video import SplitQuery
+from shards.format.splits import SplitQuery
 from tb.cli import choices
 from tb.config.sections import Labels
 from tb.demo.videos import SIZES

@@ -49,15 +49,6 @@ def test_a_long_command_groups_its_options() -> None:
         assert len(parameters) <= 9 or len(panels) > 1, name
 
 
-@pytest.mark.parametrize(
-    ("words", "new"), [("shards info x", "`tb data`"), ("advise folder", "`tb data advise`")]
-)
-def test_an_old_name_is_refused_with_the_new_one(words: str, new: str) -> None:
-    done = process(*words.split())
-    assert done.returncode == 2
-    assert done.stderr == f"error: there is no `tb {words.split()[0]}`: it is {new}\n"
-
-
 def test_a_refused_command_is_one_line_without_a_traceback(tmp_path: Path) -> None:
     root = tmp_path / "none"
     done = process("shard", "folder", "--root", root, "--out", tmp_path / "out")

@@ -28,6 +28,7 @@ def test_data_info(manifest: Manifest) -> None:
     text = tb("data", "info", manifest.root)
     for expected in ("10 (0 skipped)", "25 fps", "128x96", "h264", "jump", "spin", manifest.digest):
         assert expected in text
+    assert "10 of 10 videos" in text
 
 
 def test_data_verify(manifest: Manifest, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_shard_ucf101(tmp_path: Path) -> None:
     text = tb("shard", "ucf101", "--root", root, "--out", out, "--recipe", "copy")
     assert "split 1: 1 train, 1 test" in text
     assert "split 3: 2 train" in text
+    assert "2 videos without a packet index: the loader reads whole files" in text
     assert read_manifest(out).video(0).codec == "mpeg4"
 
 

@@ -1,0 +1,35 @@
+"""How many videos a class must have."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from shards.counted import counted
+from shards.errors import InputError
+from shards.sources.source import VideoOnDisk
+
+
+def check_class_sizes(
+    origin: Path, names: Iterable[str], found: Sequence[VideoOnDisk], min_per_class: int
+) -> None:
+    """Checks that every class has enough videos, and at least one.
+
+    Args:
+        origin: The folder or table, for messages.
+        names: The names of all classes.
+        found: The videos.
+        min_per_class: How many videos are enough.
+
+    Raises:
+        InputError: A class has fewer.
+    """
+    sizes = Counter(video.class_name for video in found)
+    for name in sorted(names):
+        if sizes[name] < max(min_per_class, 1):
+            ways = "add videos or remove the class"
+            if sizes[name]:
+                ways += ", or accept it with --min-per-class 1"
+            raise InputError(
+                f"{origin}: class {name!r} has {counted(sizes[name], 'video')}, needs"
+                f" {max(min_per_class, 1)}: {ways}"
+            )
