@@ -30,8 +30,15 @@ from av.video.stream import VideoStream
 
 from loaders.yuv import FrameColor, frame_color
 from shards.encode.video_stream import VideoFaultError, open_video
+from shards.files.machine_errors import MachineError
 from shards.format.packet_index import Window
-from shards.packet_decoder import PacketDecodeError, PacketDecoders, checked, in_turns
+from shards.packet_decoder import (
+    PacketDecodeError,
+    PacketDecoders,
+    checked,
+    in_turns,
+    out_of_memory,
+)
 
 # Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8
@@ -122,7 +129,12 @@ def decoded_turns(
     except VideoFaultError as error:
         raise DecodeError(f"cannot be decoded: {error}") from error
     except av.FFmpegError as error:
-        raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
+        raise _decode_error(error) from error
+
+
+def _decode_error(error: av.FFmpegError) -> DecodeError | MachineError:
+    """The error of the video, or of this machine if memory is lacking."""
+    return out_of_memory(error) or DecodeError(f"cannot be decoded: {error.strerror or error}")
 
 
 def check_file(data: bytes, size: Sequence[int]) -> None:
@@ -144,6 +156,8 @@ def check_file(data: bytes, size: Sequence[int]) -> None:
             is_clear = len(streams) == 1 or defaults == [stream]
     except VideoFaultError as error:
         raise DecodeError(f"cannot be decoded: {error}") from error
+    except av.FFmpegError as error:
+        raise _decode_error(error) from error
     if (height, width) != tuple(size):
         raise DecodeError(
             f"a header that says {height}x{width}, where the manifest has {size[0]}x{size[1]}"
@@ -211,7 +225,7 @@ def count_frames(data: bytes, *, by_decoding: bool = False) -> FrameCount:
     except VideoFaultError as error:
         raise DecodeError(f"cannot be decoded: {error}") from error
     except av.FFmpegError as error:
-        raise DecodeError(f"cannot be decoded: {error.strerror or error}") from error
+        raise _decode_error(error) from error
     if not number:
         raise DecodeError("has no frames")
     return FrameCount(number, size, fps)

@@ -20,6 +20,7 @@ from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from shards.files.machine_errors import MachineError
 from shards.format.packet_index import Window
 
 # Configurations differ by picture size, and most sets have a few.
@@ -106,12 +107,22 @@ class PacketDecoders:
 
         Raises:
             PacketDecodeError: A packet does not give its frame, or `checked` refuses a frame.
+            MachineError: This machine lacks memory.
         """
         try:
             with self._decoders.lent(window) as decoder:
                 yield from checked(_decoded(decoder, window, wanted), window.size)
         except av.FFmpegError as error:
-            raise PacketDecodeError(f"cannot be decoded: {error.strerror or error}") from error
+            reason = f"cannot be decoded: {error.strerror or error}"
+            raise out_of_memory(error) or PacketDecodeError(reason) from error
+
+
+def out_of_memory(error: av.FFmpegError) -> MachineError | None:
+    """The error for a decoder that got no memory, which is no video's fault; else None."""
+    # The size of pictures is limited, so a video cannot ask for any amount.
+    if not isinstance(error, MemoryError):
+        return None
+    return MachineError("this machine lacks memory to decode: free some, or use fewer workers")
 
 
 def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[VideoFrame]:

@@ -15,7 +15,7 @@ from shards.errors import InputError
 from shards.files.addresses import without_digest
 from shards.files.machine_errors import MachineError
 from shards.files.store import Store, open_store
-from shards.format.dataset_json import DATASET_NAME, DatasetJson, read_dataset_json
+from shards.format.dataset_json import DATASET_NAME, DatasetJson, ShardFile, read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import PacketsError, PacketsFile, packets_name
 from shards.format.shard import (
@@ -30,6 +30,7 @@ from shards.format.shard import (
 from shards.format.skipped import SKIPPED_NAME, read_skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal
+from shards.packet_decoder import out_of_memory
 from shards.progress import Progress
 
 
@@ -38,10 +39,10 @@ def verify(
 ) -> list[str]:
     """The problems that were found, one line each; empty if there are none.
 
-    It compares the digest of the manifest, the SHA-256 of every shard and of every video, the
-    members of every shard as `tarfile` finds them, every KEY.json, the index for DALI, and the
-    packet index. It compares how many videos were left out with skipped.jsonl. Remote shards are
-    fetched again.
+    It compares the digest of the manifest, the size of every shard, the SHA-256 of every shard and
+    of every video, the members of every shard as `tarfile` finds them, every KEY.json, the index
+    for DALI, and the packet index. It compares how many videos were left out with skipped.jsonl.
+    Remote shards are fetched again.
 
     Args:
         root: A finished folder of shards, or its URL. With @ and the beginning of a digest, it is
@@ -68,10 +69,10 @@ def verify(
     # The list belongs to the newest state, or to the one that an unfinished `--append` makes.
     if not digest and not _is_growing(store, len(about.shards)):
         problems += _left_out_problems(store, about)
-    sha256_of = {shard.name: shard.sha256 for shard in about.shards}
+    written = {shard.name: shard for shard in about.shards}
     num_done = 0
     for name, videos in sorted(by_shard.items()):
-        for key, problem in _checked(manifest, name, videos, decode, store, sha256_of.get(name)):
+        for key, problem in _checked(manifest, written[name], videos, decode, store):
             if problem:
                 problems.append(problem)
             else:
@@ -112,20 +113,18 @@ def _left_out_problems(store: Store, about: DatasetJson) -> Iterator[str]:
 
 
 def _checked(
-    manifest: Manifest,
-    name: str,
-    videos: dict[str, Video],
-    decode: bool,
-    store: Store,
-    sha256: str | None,
+    manifest: Manifest, shard: ShardFile, videos: dict[str, Video], decode: bool, store: Store
 ) -> Iterator[tuple[str, str]]:
     """Yields (key or "", problem) for each problem, and (key, "") when done with a video."""
+    name = shard.name
     try:
         # Fetched again, because an earlier copy may be good and the remote file damaged.
         path = manifest.shard_path(name, fetch_again=True)
         with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
                 yield "", f"{name}: not the bytes that were written (sha256 differs)"
+            elif (size := file.tell()) != shard.num_bytes:
+                yield "", f"{name}: has {size} bytes, not {shard.num_bytes} as {DATASET_NAME} says"
         for key, problem in _shard_problems(manifest, path, videos, decode, store):
             yield key, f"{key} in {name}: {problem}" if problem else ""
     except MachineError:  # the shards may be good
@@ -142,27 +141,26 @@ def _shard_problems(
     """Yields (key, problem), and (key, "") when done with a video."""
     seen: dict[str, set[str]] = {key: set() for key in videos}
     samples: dict[str, list[Member]] = {}
-    with tarfile.TarFile(path) as tar:
-        for member in tar:
-            key, _, extension = member.name.partition(".")
-            if key not in videos:
-                yield key, "not in the manifest"
-                continue
-            if not member.isreg() or member.issparse() or member.size > path.stat().st_size:
-                yield key, f"{member.name} is not a plain file"
-                continue
-            place = Member(name=member.name, offset=member.offset_data, size=member.size)
-            samples.setdefault(key, []).append(place)
-            file = tar.extractfile(member)
-            data = file.read() if file else b""
-            seen[key].add("json" if extension == "json" else "video")
-            if extension == "json":
-                if data != key_json(videos[key], manifest.classes):
-                    yield key, "KEY.json disagrees with the manifest"
-                continue
-            for problem in _video_problems(videos[key], place, data, decode):
-                yield key, problem
-            yield key, ""
+    for tar, member in _members(path):
+        key, _, extension = member.name.partition(".")
+        if key not in videos:
+            yield key, "not in the manifest"
+            continue
+        if not member.isreg() or member.issparse() or member.size > path.stat().st_size:
+            yield key, f"{member.name} is not a plain file"
+            continue
+        place = Member(name=member.name, offset=member.offset_data, size=member.size)
+        samples.setdefault(key, []).append(place)
+        file = tar.extractfile(member)
+        data = file.read() if file else b""
+        seen[key].add("json" if extension == "json" else "video")
+        if extension == "json":
+            if data != key_json(videos[key], manifest.classes):
+                yield key, "KEY.json disagrees with the manifest"
+            continue
+        for problem in _video_problems(videos[key], place, data, decode):
+            yield key, problem
+        yield key, ""
     for key, parts in seen.items():
         for part in {"json", "video"} - parts:
             yield key, f"its {part} is missing"
@@ -171,6 +169,21 @@ def _shard_problems(
         problem = "is missing" if index is None else "disagrees with the shard"
         yield index_name(path.name), f"{problem}; run `tb shard` again with another --out"
     yield from _packet_problems(manifest, path.name, list(videos.values()))
+
+
+def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The members of a tar from a stranger.
+
+    Raises:
+        tarfile.ReadError: Its headers cannot be read.
+    """
+    try:
+        with tarfile.TarFile(path) as tar:
+            for member in tar:
+                yield tar, member
+    # `tarfile` believes what a header says of the size of a name, and calls itself for each name.
+    except (RecursionError, MemoryError, OverflowError, ValueError) as error:
+        raise tarfile.ReadError(f"its headers cannot be read ({type(error).__name__})") from error
 
 
 def _packet_problems(
@@ -221,7 +234,12 @@ def _video_problems(video: Video, found: Member, data: bytes, decode: bool) -> I
             packets = checked.packets
         elif is_indexed:
             packets = find_packets(data)
-    except (VideoFaultError, av.FFmpegError) as error:
+    except VideoFaultError as error:
+        yield str(error)
+        return
+    except av.FFmpegError as error:
+        if shortage := out_of_memory(error):
+            raise shortage from error
         yield str(error)
         return
     if is_indexed and (packets is None or packets.sha256() != video.packets_sha256):

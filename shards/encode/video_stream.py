@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from shards.format.video import MAX_HEIGHT_PX, MAX_WIDTH_PX
 
+_MAX_PIXELS = MAX_HEIGHT_PX * MAX_WIDTH_PX
 # Playlists are left out because they open other files, text art because it is not a video.
 _DEMUXERS = "avi,mov,matroska,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,ivf,mxf,rm"
 # Demuxers whose files usually have another extension than the name of the demuxer.
@@ -112,7 +113,11 @@ def _container(file: Path | bytes) -> InputContainer:
         return av.open(
             source,
             "r",
-            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            options={
+                "format_whitelist": _DEMUXERS,
+                "protocol_whitelist": "file",
+                "max_pixels": str(_MAX_PIXELS),  # FFmpeg may decode pictures to learn their format
+            },
             # Titles and comments are not pictures. Old files have them in any encoding.
             metadata_errors="ignore",
         )
@@ -135,13 +140,12 @@ def _video_stream(container: InputContainer) -> VideoStream:
     if not context.width * context.height:
         raise VideoFaultError("the header has no picture size, or one too large for any decoder")
     size = f"{context.width}x{context.height}"
-    max_pixels = MAX_HEIGHT_PX * MAX_WIDTH_PX
-    if context.width * context.height > max_pixels:
+    if context.width * context.height > _MAX_PIXELS:
         raise VideoFaultError(
             f"pictures of {size}, more pixels than {MAX_WIDTH_PX}x{MAX_HEIGHT_PX}"
         )
     # A picture after the first one may be larger than the header says.
-    context.options = {"max_pixels": str(max_pixels)}
+    context.options = {"max_pixels": str(_MAX_PIXELS)}
     context.thread_type = "NONE"
     context.thread_count = 1
     return stream

@@ -53,12 +53,18 @@ def fetch_shard(
         again: Fetch it even if there is a copy now.
 
     Raises:
-        OriginalError: The remote file is gone, or its bytes have another digest.
+        OriginalError: The remote file is gone, or has another size or digest.
         MachineError: The copy cannot be written.
         InputError: It cannot be fetched for another reason.
     """
 
     def check(unfinished: Path) -> None:
+        # A copy of another size would be fetched again and again.
+        if (size := unfinished.stat().st_size) != num_bytes:
+            raise OriginalError(
+                f"{url}/{name}: has {size} bytes, not {num_bytes} as the set says; run `tb shard`"
+                " again with another --out"
+            )
         with unfinished.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:

@@ -173,7 +173,7 @@ class Journal:
         data = self._store.read(_SETTINGS_NAME)
         try:
             return None if data is None else Settings(**json.loads(data))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{self._store.name}/{_SETTINGS_NAME}: unreadable ({error}), so it is unknown what"
                 f" was begun there; choose another --out, or {self._start_again()}"

@@ -30,7 +30,7 @@ def videos_by_class(
 
     Raises:
         InputError: No name fits, or the class folders are not directly in the root. The message
-            says which data set the folder looks like.
+            says which data set the folder looks like. Or a class has two files of one video.
     """
     try:
         tops = class_folders(root, rule)
@@ -42,6 +42,11 @@ def videos_by_class(
     fitting = [path for paths in videos.values() for path in paths if pattern.fullmatch(path.stem)]
     if not fitting or fitting[0].parent.parent != root:
         raise InputError(f"{root}: not {name}: {recognise(root, rule)}")
+    for paths in videos.values():
+        first_of: dict[str, Path] = {}
+        for path in paths:
+            if (first := first_of.setdefault(path.stem, path)) != path:
+                raise InputError(f"{first} and {path}: two files of one video; keep one of them")
     return videos
 
 

@@ -71,8 +71,10 @@ def keep_last(path: Path, step: int, num_kept: int) -> None:
         numbered.unlink(missing_ok=True)
         try:
             os.link(path, numbered)  # a second name for the same bytes
-        except OSError:
-            shutil.copy(path, numbered)
+        except OSError:  # a file system without such names; any other problem comes again here
+            with unfinished_file(numbered) as unfinished:
+                shutil.copyfile(path, unfinished)
+                publish_file(unfinished, numbered)
     for older in sorted(path.parent.glob(f"{path.stem}-????????{path.suffix}"))[:-num_kept]:
         older.unlink()
 

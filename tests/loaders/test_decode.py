@@ -1,6 +1,7 @@
 """Frame numbers are exact for any codec, container, B-frames and timestamps."""
 
 import ctypes
+import errno
 import io
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.decode import DecodeError, check_file, decoded_frames, frame_planes
+from loaders.decode import DecodeError, check_file, count_frames, decoded_frames, frame_planes
 from loaders.yuv import frame_color
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
+from shards.files.machine_errors import MachineError
 from tests.loaders.numbered import numbered_paint, read_number
 from tests.make_videos import make_two_streams, make_video
 from tests.shards.damage import bomb, odd_metadata
@@ -199,6 +201,33 @@ def test_a_file_is_checked_without_decoding_it(shard_video: bytes) -> None:
         check_file(shard_video, (SIZE[0], SIZE[1] + 16))
     with pytest.raises(DecodeError, match="not a video, or its header is damaged"):
         check_file(b"ffconcat version 1.0\nfile other.mp4\n", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "reason"),
+    [
+        (av.MemoryError(errno.ENOMEM, "Cannot allocate memory"), MachineError, "lacks memory"),
+        (av.PermissionError(errno.EPERM, "not permitted"), DecodeError, "not permitted"),
+    ],
+)
+def test_memory_is_no_video_s_fault_and_other_errors_of_ffmpeg_are(
+    shard_video: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    expected: type[Exception],
+    reason: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(av, "open", fail)
+    for call in (
+        lambda: check_file(shard_video, SIZE),
+        lambda: count_frames(shard_video),
+        lambda: decoded_frames(shard_video, np.array([0]), 45, SIZE),
+    ):
+        with pytest.raises(expected, match=reason):
+            call()
 
 
 @pytest.mark.parametrize("defaults", [(True, True), (True, False), (False, True)])

@@ -1,8 +1,10 @@
 """Any single change to a folder of shards is found and named."""
 
+import hashlib
 import json
 import random
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import PacketsFile, packets_file, packets_name
 from shards.format.shard import index_name
 from shards.verification import verify
-from tests.shards.helpers import rewritten
+from tests.shards.helpers import fault_of, rewritten
 
 
 @pytest.fixture
@@ -28,6 +30,13 @@ def _flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 0x10
     path.write_bytes(data)
+
+
+def _long_name(num_bytes: int) -> bytes:
+    """The header of a GNU tar that says how long the next member's name is, and a block of it."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, num_bytes
+    return header.tobuf(tarfile.USTAR_FORMAT) + b"x" * tarfile.BLOCKSIZE
 
 
 def test_a_whole_folder_has_no_problems(manifest: Manifest) -> None:
@@ -48,6 +57,42 @@ def test_a_flipped_bit_anywhere_in_a_shard_is_found(manifest: Manifest, root: Pa
         assert any(path.name in problem for problem in problems), offset
         _flip(path, offset)
     assert verify(root) == []
+
+
+def test_a_size_that_is_wrong_is_found(root: Path) -> None:
+    document = json.loads((root / DATASET_NAME).read_text())
+    shard = document["shards"][0]
+    size, shard["num_bytes"] = shard["num_bytes"], 2**40
+    (root / DATASET_NAME).write_text(json.dumps(document))
+    assert verify(root) == [
+        f"{shard['name']}: has {size} bytes, not {2**40} as {DATASET_NAME} says"
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"".join(_long_name(1) for _ in range(3000)),  # each name leads to the next header
+        _long_name(8**11 - 1),
+        bytes(1024) + b"x" * 512,
+    ],
+)
+def test_a_hostile_tar_is_a_problem_and_no_error(root: Path, content: bytes) -> None:
+    path = root / "shard-000000.tar"
+    content = content.ljust(path.stat().st_size, b"\0")
+    path.write_bytes(content)
+    document = json.loads((root / DATASET_NAME).read_text())
+    document["shards"][0] |= {"sha256": hashlib.sha256(content).hexdigest()}
+    document["shards"][0] |= {"num_bytes": len(content)}
+    (root / DATASET_NAME).write_text(json.dumps(document))
+    assert any(path.name in problem for problem in verify(root))
+
+
+@pytest.mark.parametrize("content", ["[" * 10**6, '{"a":' * 10**6, "1" * 10**6])
+def test_a_hostile_journal_is_one_line(root: Path, content: str) -> None:
+    (root / ".ingest").mkdir()
+    (root / ".ingest" / "settings.json").write_text(content)
+    assert "settings.json: unreadable" in fault_of(verify, root)
 
 
 def test_a_flipped_bit_in_a_video_names_the_video(manifest: Manifest, root: Path) -> None:

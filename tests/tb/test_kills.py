@@ -6,6 +6,7 @@ Every time, the same call again ends with what an undisturbed one leaves.
 import json
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
             process.join(moments.uniform(0, whole_s))
             process.kill()
             process.join()
+            assert process.exitcode in (0, -signal.SIGKILL)
             num_killed += process.exitcode != 0
         assert complete(out) == wanted
         num_folders += 1

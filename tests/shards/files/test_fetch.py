@@ -134,6 +134,25 @@ def test_a_damaged_original_is_fetched_once_and_never_used(
     assert verify(remote.url) == [problem]
 
 
+@pytest.mark.parametrize("more", [-1, 1])
+def test_an_original_of_another_size_is_fetched_once_and_never_used(
+    remote: Manifest, fetched: Counter[str], own_cache: Path, more: int
+) -> None:
+    """A copy of another size would count as missing, and be fetched for each read."""
+    store = open_store(remote.url)
+    document = json.loads(store.read(DATASET_NAME) or b"")
+    size = document["shards"][0]["num_bytes"]
+    document["shards"][0]["num_bytes"] = size + more
+    store.put_bytes(DATASET_NAME, json.dumps(document).encode())
+    problem = f"{remote.url}/{_SHARD}: has {size} bytes, not {size + more} as the set says"
+    manifest = read_manifest(remote.url)
+    with ShardReader(manifest) as reader:
+        for row in range(len(manifest)):
+            assert problem in fault_of(reader.read, row)
+    assert fetched[_SHARD] == 1
+    assert not list(own_cache.rglob("*.tar"))
+
+
 def test_an_original_that_is_gone_is_requested_once(
     remote: Manifest, fetched: Counter[str]
 ) -> None:

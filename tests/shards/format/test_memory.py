@@ -5,17 +5,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shards.format.dataset_json import DATASET_NAME
+from shards.format.dataset_json import DATASET_NAME, read_dataset_json
 from shards.format.earlier_states import MANIFEST_NAME
-from shards.format.manifest import Manifest
+from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import packets_name
 from shards.format.video import MAX_NUM_FRAMES
+from tests.shards.helpers import rewritten
 
 # Only 200 MB more than an idle process has may be allocated.
 _READ = """
@@ -76,9 +78,18 @@ def _long_row(root: Path) -> None:
     _write(path, _with_sizes(_batch(path), MAX_NUM_FRAMES + 1), None)
 
 
+def _large_video(root: Path) -> None:
+    """The first video has a terabyte, as its row says, and its shard has more."""
+    about = read_dataset_json(root)
+    about = replace(about, shards=(replace(about.shards[0], num_bytes=2**41),))
+    video = replace(read_manifest(root).video(0), size=2**40, packets_sha256="")
+    rewritten(root, about, [video])
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (_large_video, "the shard ends"),
         (_huge_json, f"{DATASET_NAME}: has 10737418240 bytes, and may have 134217728"),
         (_huge_manifest, f"{MANIFEST_NAME}: has 10737418240 bytes, and may have 2147483648"),
         (_zipped_packets, "the packet index is not a packet index (its rows are compressed)"),

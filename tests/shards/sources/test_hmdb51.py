@@ -52,6 +52,10 @@ def test_hmdb51_from_its_lists(tmp_path: Path) -> None:
         (["all/wave/M_wave_f_nm_np1_fr_med_2.avi"], "further down; give {root}/all as the root"),
         (["wave.rar"], "holds packed files (e.g. wave.rar)"),
         (["wave/New_wave_f_nm_np1_fr_med_26.avi"], "not in wave_test_splitN.txt"),
+        (
+            [f"wave/{kind}M_wave_f_nm_np1_fr_med_2.{kind[:3] or 'avi'}" for kind in ("", "mp4/")],
+            "two files of one video; keep one of them",
+        ),
     ],
 )
 def test_what_is_not_hmdb51(tmp_path: Path, names: list[str], expected: str) -> None:

@@ -43,6 +43,7 @@ def test_ucf101_needs_no_lists(tmp_path: Path) -> None:
         ([*_ucf("v_YoYo_g01_c01"), "YoYo/extra.avi"], "extra.avi: the name does not fit"),
         (["Archery/v_YoYo_g01_c01.avi"], "does not fit UCF101's v_Archery_gNN_cNN"),
         (_ucf("v_YoYo_g26_c01"), "groups run from 1 to 25"),
+        ([*_ucf("v_YoYo_g01_c01"), "YoYo/v_YoYo_g01_c01.mp4"], "two files of one video"),
         ([*_ucf("v_YoYo_g01_c01"), "Archery/notes.txt"], "class 'Archery' has 0 videos"),
     ],
 )

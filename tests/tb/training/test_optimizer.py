@@ -1,6 +1,9 @@
 """What surrounds Adam's step, in real runs: pieces, clipping, the running mean, float16."""
 
+import errno
 import itertools
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from tb.training.metrics import METRICS, MetricsRow, read_metrics
 from tb.training.reporter import TrainingError
 from tb.training.stage import Stage
 from tb.training.step_values import Terms
-from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint
+from tb.weights.checkpoint import CHECKPOINT, file_digest, keep_last, load_checkpoint
 from tests.tb.conftest import QUICK
 from tests.tb.ranks import freeze_statistics
 from tests.tb.steps import StoppedError, stopping_at, watched, with_terms
@@ -128,6 +131,30 @@ def test_last_checkpoints_are_kept_under_their_steps(manifest: Manifest, tmp_pat
     names = sorted(file.name for file in path.parent.glob("*.pt"))
     assert names == ["checkpoint-00000004.pt", "checkpoint-00000006.pt", CHECKPOINT]
     assert file_digest(path) == file_digest(path.parent / names[1])
+
+
+def test_a_copy_of_a_checkpoint_appears_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system where a file has one name only."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no second names here")
+
+    def stop(_: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(b"whole")
+    monkeypatch.setattr(os, "link", refuse)
+    keep_last(path, 4, 2)
+    assert (tmp_path / "checkpoint-00000004.pt").read_bytes() == b"whole"
+    monkeypatch.setattr(shutil, "copyfile", stop)
+    with pytest.raises(OSError, match="No space left"):
+        keep_last(path, 6, 2)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["checkpoint-00000004.pt", CHECKPOINT]
 
 
 def test_everything_together_resumes_bit_for_bit(manifest: Manifest, tmp_path: Path) -> None:
