@@ -5,6 +5,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
+from shards.files.path_kinds import is_file, is_folder
 from shards.files.publish import publish_bytes, publish_file
 from shards.files.size_limit import MAX_FILE_BYTES, check_size
 
@@ -24,18 +25,21 @@ class LocalStore:
             check_size(str(path), path.stat().st_size, max_bytes)
             return path.read_bytes()
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; make it readable") from error
+            raise _unreadable(path, error) from error
 
     def size(self, name: str) -> int | None:
         """See `Store`."""
         path = self.folder / name
-        return path.stat().st_size if path.is_file() else None
+        return path.stat().st_size if is_file(path) else None
 
     def names(self) -> list[str]:
         """See `Store`."""
-        if not self.folder.is_dir():
+        if not is_folder(self.folder):
             return []
-        return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+        try:
+            return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+        except OSError as error:
+            raise _unreadable(self.folder, error) from error
 
     def put_bytes(self, name: str, data: bytes) -> None:
         """See `Store`."""
@@ -52,3 +56,7 @@ class LocalStore:
     def clear(self) -> None:
         """See `Store`."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: {error.strerror}; make it readable")

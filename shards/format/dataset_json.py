@@ -12,6 +12,7 @@ from typing import Any
 
 from shards.errors import InputError
 from shards.files.addresses import local_path, without_digest
+from shards.files.path_kinds import is_folder
 from shards.files.store import Store, open_store
 from shards.format.set_names import text_problem
 from shards.format.shard import is_shard_name
@@ -158,7 +159,7 @@ def _read(root: Path | str, name: str) -> DatasetJson:
     data = store.read(name, _MAX_BYTES)
     if data is None:
         folder = local_path(root)
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not is_folder(folder):
             raise InputError(f"{root}: no such folder; make shards with `tb shard`")
         raise InputError(
             f"{root}: not a shards folder, or `tb shard` has not finished: run it again"

@@ -13,6 +13,7 @@ from typing import NoReturn
 from shards.counted import counted
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
+from shards.files.path_kinds import exists, is_folder
 from shards.files.video_names import has_video_name
 from shards.format.dataset_json import DATASET_NAME
 from shards.format.splits import SplitName
@@ -44,9 +45,9 @@ def existing_folder(root: Path | str) -> Path:
         InputError: It is not a folder.
     """
     root = Path(root)
-    if not root.exists():
+    if not exists(root):
         raise InputError(f"{root}: no such folder; check the root")
-    if not root.is_dir():
+    if not is_folder(root):
         raise InputError(f"{root}: is a file; the root is the folder that holds the class folders")
     return root
 
@@ -73,8 +74,8 @@ def class_folders(root: Path, rule: LinkRule) -> list[Path]:
     entries = _visible(root, rule)
     if not entries:
         raise InputError(f"{root}: is empty; put one folder per class with its videos there")
-    loose = [path for path in entries if not path.is_dir() and has_video_name(path.name)]
-    folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
+    loose = [path for path in entries if not is_folder(path) and has_video_name(path.name)]
+    folders = [path for path in entries if is_folder(path) and not _is_shards_folder(path)]
     if not folders:
         what = f"{counted(len(loose), 'video')} but" if loose else "files but"
         raise InputError(
@@ -119,11 +120,11 @@ def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:
         InputError: Two folders mean the same split, or one is a link that must not be followed.
     """
     entries = _visible(root, rule)
-    folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
+    folders = [path for path in entries if is_folder(path) and not _is_shards_folder(path)]
     # All of them must have such a name: a data set of vehicles may have the class "train".
     if not folders or any(split_of_word(path.name) is None for path in folders):
         return {}
-    if all(not any(child.is_dir() for child in _visible(path, rule)) for path in folders):
+    if all(not any(is_folder(child) for child in _visible(path, rule)) for path in folders):
         return {}
     by_split: dict[SplitName, Path] = {}
     for path in sorted(folders):

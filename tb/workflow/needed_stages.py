@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from shards.files.path_kinds import is_file
 from tb.config.sections import Config
 from tb.stage_kinds import StageKind
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
@@ -39,7 +40,7 @@ def next_stage(config: Config, work: Path) -> StageKind | None:
 
     def is_trained(kind: StageKind) -> bool:
         checkpoint = work / kind.value / CHECKPOINT
-        if not checkpoint.is_file():
+        if not is_file(checkpoint):
             return False
         state = load_checkpoint(checkpoint, mmap=True)
         return bool(state["step"] >= state["steps"])
