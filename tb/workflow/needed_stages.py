@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from shards.files.path_kinds import is_file
 from tb.config.sections import Config
 from tb.stage_kinds import StageKind
 from tb.weights.checkpoint import CHECKPOINT, load_checkpoint
@@ -40,7 +39,7 @@ def next_stage(config: Config, work: Path) -> StageKind | None:
 
     def is_trained(kind: StageKind) -> bool:
         checkpoint = work / kind.value / CHECKPOINT
-        if not is_file(checkpoint):
+        if not checkpoint.is_file():
             return False
         state = load_checkpoint(checkpoint, mmap=True)
         return bool(state["step"] >= state["steps"])
