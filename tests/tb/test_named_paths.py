@@ -308,6 +308,18 @@ def test_a_refusal_is_named_if_it_is_of_out(
             write(out, tmp_path / "workshop")
 
 
+def test_a_name_that_is_too_long_is_named_if_it_is_of_out(tmp_path: Path) -> None:
+    @disk_errors_named
+    def look(out: Path, path: Path) -> None:
+        path.stat()
+
+    out, other = tmp_path / ("x" * 300), tmp_path / ("y" * 300)
+    with pytest.raises(InputError, match=f"{out}: File name too long; choose another out"):
+        look(out, out)
+    with pytest.raises(OSError, match="yyy"):
+        look(out, other)
+
+
 def _changed_folder(name: str) -> str:
     """What the folder is for that a command writes to; "" if it only reads."""
     if name == "inspect teachers" or "--out {work}" in COMMANDS[name]:
