@@ -5,7 +5,6 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
-from shards.files.path_kinds import is_file, is_folder
 from shards.files.publish import publish_bytes, publish_file
 from shards.files.size_limit import MAX_FILE_BYTES, check_size
 
@@ -25,21 +24,21 @@ class LocalStore:
             check_size(str(path), path.stat().st_size, max_bytes)
             return path.read_bytes()
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise InputError(f"{path}: {error.strerror}; make it readable") from error
 
     def size(self, name: str) -> int | None:
         """See `Store`."""
         path = self.folder / name
-        return path.stat().st_size if is_file(path) else None
+        return path.stat().st_size if path.is_file() else None
 
     def names(self) -> list[str]:
         """See `Store`."""
-        if not is_folder(self.folder):
-            return []
         try:
             return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
         except OSError as error:
-            raise _unreadable(self.folder, error) from error
+            raise InputError(f"{self.folder}: {error.strerror}; make it readable") from error
 
     def put_bytes(self, name: str, data: bytes) -> None:
         """See `Store`."""
@@ -56,7 +55,3 @@ class LocalStore:
     def clear(self) -> None:
         """See `Store`."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: {error.strerror}; make it readable")
