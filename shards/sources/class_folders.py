@@ -47,10 +47,10 @@ def existing_folder(root: Path | str) -> Path:
     root = Path(root)
     try:
         mode = root.stat().st_mode
-    except (OSError, ValueError) as error:  # no path has a null character
-        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
-        reason = "no such folder" if is_missing else error.strerror
-        raise InputError(f"{root}: {reason}; check the root") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # a null is a ValueError
+        raise InputError(f"{root}: no such folder; check the root") from error
+    except OSError as error:
+        raise InputError(f"{root}: {error.strerror}; check the root") from error
     if not S_ISDIR(mode):
         raise InputError(f"{root}: is a file; the root is the folder that holds the class folders")
     return root

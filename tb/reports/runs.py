@@ -87,8 +87,16 @@ def read_run(folder: Path) -> Run:
     """Reads a run.
 
     Raises:
-        InputError: The folder is not a run's.
+        InputError: The folder is not a run's, or a file in it cannot be read.
     """
+    try:
+        return _read_run(folder)
+    except OSError as error:  # the error of a read names no file
+        path = error.filename or folder
+        raise InputError(f"{path}: {error.strerror}; make it readable") from error
+
+
+def _read_run(folder: Path) -> Run:
     if not is_file(folder / METRICS):
         raise InputError(f"{folder}: not a run: no {METRICS} there; give WORK/STAGE")
     step, steps = 0, None
