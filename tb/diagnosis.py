@@ -16,6 +16,7 @@ from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from shards.cpus import num_cpus
 from shards.encode.codecs import CODECS
 from shards.errors import InputError
+from shards.files.path_kinds import is_folder
 from shards.files.publish import unfinished_file
 from tb.config.sections import Machine
 from tb.training.precision import precision_of
@@ -102,7 +103,7 @@ def _disk(folder: Path) -> MachineFact:
 
 def _disk_times(folder: Path) -> tuple[float, float, bool]:
     """Seconds to write and to read, and whether the read may have come from memory."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{folder}: no such folder; give one on the disk of the shards")
     data = os.urandom(1 << 20)
     try:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from errno import EISDIR
+from errno import EISDIR, ENAMETOOLONG
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
-    """A decorator: a full disk is named, and the function's `out` if it is read-only.
+    """A decorator: a full disk is named, and the function's `out` if it cannot be used.
 
     An error that names no file, as that of a write, is taken for one of `out`. Other errors about
     files elsewhere stay as they are.
@@ -43,6 +43,8 @@ def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
                     f"{path}: {error.strerror}; make {out} readable and writable, or use a copy of"
                     " it"
                 ) from error
+            if error.errno == ENAMETOOLONG and is_of_out:
+                raise _refused(Path(path), error, "out") from error
             raise
 
     return call

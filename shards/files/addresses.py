@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.path_kinds import exists
 
 # Inside a folder of shards, until the ingestion has finished.
 SCRATCH_NAME = ".ingest"
@@ -48,7 +49,7 @@ def without_digest(root: Path | str) -> tuple[Path | str, str]:
         name has none, or if there is a folder whose name ends with them.
     """
     match = re.fullmatch(r"(?P<root>.+)@(?P<digest>[0-9a-f]{8,64})", str(root), re.DOTALL)
-    if not match or (remote_url(root) is None and Path(root).exists()):
+    if not match or (remote_url(root) is None and exists(Path(root))):
         return root, ""
     return match["root"], match["digest"]
 

@@ -33,9 +33,12 @@ class LocalStore:
 
     def names(self) -> list[str]:
         """See `Store`."""
-        if not self.folder.is_dir():
+        try:
+            return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+        except OSError as error:
+            raise InputError(f"{self.folder}: {error.strerror}; make it readable") from error
 
     def put_bytes(self, name: str, data: bytes) -> None:
         """See `Store`."""

@@ -3,6 +3,8 @@
 from shards.errors import InputError
 
 MAX_FILE_BYTES = 2 << 30
+# Objects from malicious JSON take twenty times its size in memory.
+MAX_JSON_BYTES = 128 << 20
 
 
 def check_size(path: str, num_bytes: int, max_bytes: int) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 from shards.errors import InputError
 from shards.files.addresses import local_path, without_digest
+from shards.files.path_kinds import is_folder
+from shards.files.size_limit import MAX_JSON_BYTES
 from shards.files.store import Store, open_store
 from shards.format.set_names import text_problem
 from shards.format.shard import is_shard_name
 
 DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 2
-# Room for 800,000 shards. Objects from malicious JSON take twenty times its size in memory.
-_MAX_BYTES = 128 << 20
 # How many characters of a digest are in file names.
 _DIGEST_CHARS = 16
 # The seed of an ingestion is below. NumPy advises seeds of 128 bits.
@@ -155,10 +155,10 @@ def state_name(root: Path | str, digest: str) -> str | None:
 def _read(root: Path | str, name: str) -> DatasetJson:
     store = open_store(root)
     path = f"{store.name}/{name}"
-    data = store.read(name, _MAX_BYTES)
+    data = store.read(name, MAX_JSON_BYTES)  # room for 800,000 shards
     if data is None:
         folder = local_path(root)
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not is_folder(folder):
             raise InputError(f"{root}: no such folder; make shards with `tb shard`")
         raise InputError(
             f"{root}: not a shards folder, or `tb shard` has not finished: run it again"

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shards.errors import InputError
+from shards.files.size_limit import MAX_JSON_BYTES
 from shards.files.store import Store
 
 SKIPPED_NAME = "skipped.jsonl"
@@ -54,10 +55,10 @@ def read_skipped(store: Store) -> list[Skipped]:
     """The list: first the videos that could not be used, then those that are not on disk.
 
     Raises:
-        InputError: The file is damaged.
+        InputError: The file is damaged or too large.
     """
     try:
-        lines = (store.read(SKIPPED_NAME) or b"").decode().splitlines()
+        lines = (store.read(SKIPPED_NAME, MAX_JSON_BYTES) or b"").decode().splitlines()
         return [_parsed(json.loads(line)) for line in lines]
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(

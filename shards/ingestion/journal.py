@@ -16,6 +16,7 @@ from shards.errors import InputError
 from shards.files.addresses import SCRATCH_NAME
 from shards.files.lock import locked
 from shards.files.publish import UNFINISHED
+from shards.files.size_limit import MAX_JSON_BYTES
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
 from shards.format.shard import is_shard_name, shard_files, shard_name
@@ -133,7 +134,7 @@ class Journal:
         """The fingerprint of the unfinished ingestion; None if there is none.
 
         Raises:
-            InputError: The settings are unreadable.
+            InputError: The settings are unreadable or too large.
         """
         settings = self._read_settings()
         return None if settings is None else settings.fingerprint
@@ -170,7 +171,7 @@ class Journal:
         )
 
     def _read_settings(self) -> Settings | None:
-        data = self._store.read(_SETTINGS_NAME)
+        data = self._store.read(_SETTINGS_NAME, MAX_JSON_BYTES)
         try:
             return None if data is None else Settings(**json.loads(data))
         except (ValueError, TypeError, RecursionError) as error:
@@ -182,7 +183,7 @@ class Journal:
     def _read_notes(self) -> Iterator[Note]:
         """Yields the notes up to a broken one, which is removed with all notes after it."""
         for index in count():
-            data = self._store.read(_note_name(self.first_shard + index))
+            data = self._store.read(_note_name(self.first_shard + index), MAX_JSON_BYTES)
             if data is None:
                 return
             try:

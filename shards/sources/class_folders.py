@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import NoReturn
 
 from shards.counted import counted
@@ -44,9 +45,13 @@ def existing_folder(root: Path | str) -> Path:
         InputError: It is not a folder.
     """
     root = Path(root)
-    if not root.exists():
-        raise InputError(f"{root}: no such folder; check the root")
-    if not root.is_dir():
+    try:
+        mode = root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # a null is a ValueError
+        raise InputError(f"{root}: no such folder; check the root") from error
+    except OSError as error:
+        raise InputError(f"{root}: {error.strerror}; check the root") from error
+    if not S_ISDIR(mode):
         raise InputError(f"{root}: is a file; the root is the folder that holds the class folders")
     return root
 
@@ -73,8 +78,8 @@ def class_folders(root: Path, rule: LinkRule) -> list[Path]:
     entries = _visible(root, rule)
     if not entries:
         raise InputError(f"{root}: is empty; put one folder per class with its videos there")
-    loose = [path for path in entries if not path.is_dir() and has_video_name(path.name)]
-    folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
+    loose = [path for path in entries if not entries[path] and has_video_name(path.name)]
+    folders = [path for path in entries if entries[path] and not _is_shards_folder(path)]
     if not folders:
         what = f"{counted(len(loose), 'video')} but" if loose else "files but"
         raise InputError(
@@ -119,11 +124,11 @@ def split_folders(root: Path, rule: LinkRule) -> dict[SplitName, Path]:
         InputError: Two folders mean the same split, or one is a link that must not be followed.
     """
     entries = _visible(root, rule)
-    folders = [path for path in entries if path.is_dir() and not _is_shards_folder(path)]
+    folders = [path for path in entries if entries[path] and not _is_shards_folder(path)]
     # All of them must have such a name: a data set of vehicles may have the class "train".
     if not folders or any(split_of_word(path.name) is None for path in folders):
         return {}
-    if all(not any(child.is_dir() for child in _visible(path, rule)) for path in folders):
+    if not any(any(_visible(path, rule).values()) for path in folders):
         return {}
     by_split: dict[SplitName, Path] = {}
     for path in sorted(folders):
@@ -172,10 +177,14 @@ def _with_separator(folder: str) -> str:
     return os.path.join(folder, "")
 
 
-def _visible(folder: Path, rule: LinkRule) -> list[Path]:
+def _visible(folder: Path, rule: LinkRule) -> dict[Path, bool]:
+    """{path: whether it is a folder}, sorted, without hidden names."""
     _check_inside(folder, rule)
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        # `Path.is_dir` would say False of a folder that may not be reached, in newer Pythons.
+        with os.scandir(folder) as entries:
+            found = {Path(entry): entry.is_dir() for entry in entries if entry.name[0] != "."}
+        return dict(sorted(found.items()))
     except OSError as error:
         _raise_unreadable(error)
 

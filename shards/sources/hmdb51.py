@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.path_kinds import is_folder
 from shards.format.splits import SplitName
 from shards.sources.class_folders import existing_folder, link_rule
 from shards.sources.class_sizes import check_class_sizes
@@ -67,7 +68,7 @@ def from_hmdb51(
 
 def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
     """{"class/name without extension": membership in splits 1 to 3} from the 153 list files."""
-    firsts = sorted(folder.glob("*_test_split1.txt"))
+    firsts = sorted(folder.glob("*_test_split1.txt")) if is_folder(folder) else []
     if not firsts:
         raise InputError(
             f"{folder}: no CLASS_test_split1.txt in it; the annotations are the folder of HMDB51's"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shards.counted import counted
 from shards.errors import InputError
+from shards.files.path_kinds import is_file
 from shards.sources.class_folders import existing_folder, find_videos, link_rule
 from shards.sources.recognise import KINETICS_NAME, recognise
 from shards.sources.source import Dataset, VideoOnDisk, build
@@ -101,7 +102,7 @@ def _by_name(videos: Sequence[Path]) -> dict[str, list[Path]]:
 def _rows(annotations: Sequence[Path | str]) -> Iterator[tuple[str, dict[str, str], str]]:
     """Yields (file and line, row, split) of all lists."""
     for path in map(Path, annotations):
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"{path}: no such file; the annotations are Kinetics' CSV lists")
         words = re.split(r"[^a-z]+", path.stem.lower())
         by_name = next(filter(None, map(split_of_word, words)), None)

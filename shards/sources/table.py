@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.names import relative_name, valid_unicode
+from shards.files.path_kinds import is_file
 from shards.files.text_file import read_text
 from shards.format.splits import SplitName
 from shards.sources.class_sizes import check_class_sizes
@@ -36,7 +37,7 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
             none of its videos exists.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file; give a table with the columns path,label")
     listed: list[VideoOnDisk] = []
     found: list[VideoOnDisk] = []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.errors import InputError
+from shards.files.path_kinds import is_file
 from tb.api.settings import resolve
 from tb.api.work_folder import inspect_teachers
 
@@ -90,7 +91,7 @@ def views(
 
     if work is not None:
         folder = Path(work)
-        if not (folder / CONFIG).is_file():
+        if not is_file(folder / CONFIG):
             raise InputError(f"{work}: has no {CONFIG}; give a folder in which a stage was trained")
         manifest = remembered_data(folder) if shards is None else read_manifest(shards)
         config = work_config(folder, None if preset is None else str(preset), settings)
@@ -180,7 +181,7 @@ def _resolve_any(preset: Path | str | None, settings: Sequence[str] = ()) -> "Co
     from tb.config.load_config import CONFIG
 
     file = Path(preset or ".") / CONFIG
-    return resolve(file if preset is not None and file.is_file() else preset, settings)
+    return resolve(file if preset is not None and is_file(file) else preset, settings)
 
 
 def preset_names() -> list[str]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from shards.files.path_kinds import is_file
 from tb import api
 from tb.cli.choices import complete_preset
 from tb.cli.group import Group
@@ -28,7 +29,7 @@ def show(
     typer.echo(api.show_settings(preset, set_ or []), nl=False)
     from tb.config.load_config import CONFIG
 
-    if preset is not None and Path(preset, CONFIG).is_file():
+    if preset is not None and is_file(Path(preset, CONFIG)):
         say_next("runs", "ls", preset)
     else:
         say_next("train", "all", *places_of("SHARDS", "WORK", preset, set_))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shards.errors import InputError, printable
+from shards.files.path_kinds import is_folder
 from tb import api
 from tb.cli.choices import RenderEngineOption
 from tb.cli.next_command import say_next
@@ -110,8 +111,8 @@ def _say_export(run: Path) -> None:
     from tb.weights.export import SUFFIX
 
     if run.suffix != SUFFIX:
-        stage = run / StageKind.STUDENT if (run / StageKind.STUDENT).is_dir() else run
-        name = stage.resolve().name if stage.is_dir() else stage.stem
+        stage = run / StageKind.STUDENT if is_folder(run / StageKind.STUDENT) else run
+        name = stage.resolve().name if is_folder(stage) else stage.stem
         say_next("export", stage, "--out", f"{name}{SUFFIX}")
 
 

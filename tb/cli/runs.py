@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from shards.errors import printable
+from shards.files.path_kinds import is_file
 from tb import api
 from tb.cli.group import Group
 from tb.cli.next_command import say_next
@@ -101,7 +102,7 @@ def plot(
 
     typer.echo(api.plot_runs(*runs, out=out, metric=metric))
     work = runs[0].parent if runs[0].name else runs[0].resolve().parent  # "." has no parent
-    if (work / DATA).is_file():
+    if is_file(work / DATA):
         say_next("views", work, "--out", "views.png")
     else:  # not a work folder: it does not know its data
         say_next("runs", "show", runs[0])

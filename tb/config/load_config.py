@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from loaders.engines.engine import AUTO, EngineName
 from shards.errors import InputError
 from shards.files.lock import locked
+from shards.files.path_kinds import is_file
 from shards.files.publish import publish_bytes
 from shards.files.text_file import read_text
 from tb.config.differences import Tree
@@ -71,7 +72,7 @@ def work_config(work: Path, preset: str | None, overrides: Sequence[str]) -> Con
         InputError: As in `load_config`.
     """
     path = work / CONFIG
-    return load_config(str(path) if preset is None and path.is_file() else preset, overrides)
+    return load_config(str(path) if preset is None and is_file(path) else preset, overrides)
 
 
 def remember_config(work: Path, config: Config) -> None:
@@ -185,7 +186,7 @@ def _preset_chain(preset: str | None) -> list[tuple[str, Tree]]:
 def _read_preset(preset: str) -> Tree:
     path = Path(preset)
     if path.suffix in _PRESET_SUFFIXES:
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"{preset}: no such preset file")
         text = read_text(path, "a preset is a YAML file with sections of settings")
     elif preset in preset_names():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shards.files.path_kinds import is_file
 from shards.files.publish import publish_bytes
 from tb.config.differences import Tree
 
@@ -148,7 +149,7 @@ def write_evaluation(path: Path, result: Evaluation) -> None:
 
 def read_evaluation(path: Path) -> Evaluation | None:
     """The evaluation in a file; None if there is no file, or one of another version."""
-    return evaluation_from(json.loads(path.read_text())) if path.is_file() else None
+    return evaluation_from(json.loads(path.read_text())) if is_file(path) else None
 
 
 def evaluation_from(tree: Tree) -> Evaluation | None:

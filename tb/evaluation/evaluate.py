@@ -14,6 +14,7 @@ import pyarrow as pa
 from shards.errors import InputError
 from shards.files.lock import locked
 from shards.files.parquet import publish_table, read_table
+from shards.files.path_kinds import is_file
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
@@ -62,7 +63,7 @@ def evaluate(
             settings, and `peek` is False.
     """
     folder = work / stage
-    if not (folder / CHECKPOINT).is_file():
+    if not is_file(folder / CHECKPOINT):
         raise InputError(f"{folder / CHECKPOINT}: no such checkpoint; train that stage first")
     # If another process evaluates it, this one waits and takes its result.
     with locked(folder / ".evaluation.lock", f"{folder}: locked", patience_s=float("inf")):

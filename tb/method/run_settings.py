@@ -1,13 +1,14 @@
 """The settings on which a run's result depends: a run resumes only under the same settings."""
 
-import hashlib
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.path_kinds import is_file
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
 from tb.config.sections import Config
 from tb.networks.backbones import backbone_identity
+from tb.weights.checkpoint import file_digest
 
 
 def run_settings(config: Config, manifest: Manifest, **parts: object) -> Tree:
@@ -32,14 +33,14 @@ def label_settings(config: Config) -> Tree:
     """The choice of labels. A list counts by its content, not by its path.
 
     Raises:
-        InputError: The list is missing.
+        InputError: The list is missing, or cannot be read.
     """
     labels = config.labels
     settings: Tree = {"percent": labels.percent, "seed": labels.seed}
     if labels.file is not None:
-        if not Path(labels.file).is_file():
+        if not is_file(Path(labels.file)):
             raise InputError(f"{labels.file}: no such list of labels; give another labels.file")
-        settings = {"file": hashlib.sha256(Path(labels.file).read_bytes()).hexdigest()}
+        settings = {"file": file_digest(Path(labels.file))}
     if labels.validation:
         settings |= {"seed": labels.seed, "validation": labels.validation}
     return settings

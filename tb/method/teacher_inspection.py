@@ -14,6 +14,7 @@ from torch import Tensor
 
 from loaders import Part
 from shards.errors import InputError
+from shards.files.path_kinds import is_file
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.differences import Tree
@@ -156,7 +157,7 @@ def read_inspection(work: Path) -> TeacherInspection | None:
         InputError: The file is not readable, or of another version of this program.
     """
     path = work / INSPECTION
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         tree = json.loads(path.read_bytes())

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from loaders import Render
 from shards.cpus import num_cpus
 from shards.errors import InputError
+from shards.files.path_kinds import is_file, is_folder
 from tb.networks.backbones import identified_backbone
 from tb.networks.heads import Classifier, to_channels_last
 from tb.prediction.prediction import BadVideo, Prediction
@@ -195,17 +196,17 @@ def load_trained(path: Path) -> TrainedClassifier:
     """
     if path.suffix == SUFFIX:
         return _load_export(path)
-    if path.is_dir() and not (path / CHECKPOINT).is_file():
+    if is_folder(path) and not is_file(path / CHECKPOINT):
         student = path / StageKind.STUDENT
-        path = student if (student / CHECKPOINT).is_file() else path
-    checkpoint = path / CHECKPOINT if path.is_dir() else path
+        path = student if is_file(student / CHECKPOINT) else path
+    checkpoint = path / CHECKPOINT if is_folder(path) else path
     state = load_checkpoint(checkpoint)
     shown = ClassifierInput.of_checkpoint(checkpoint, run_settings_of(state))
     return _classifier(checkpoint, state["backbone"], state["classes"], state["model"], shown)
 
 
 def _load_export(path: Path) -> TrainedClassifier:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file; make it with `tb export`")
     try:
         with safe_open(path, framework="pt") as file:

@@ -25,6 +25,7 @@ from shards.encode.upright import open_upright
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
 from shards.files.names import valid_unicode
+from shards.files.path_kinds import exists, is_file, is_folder
 from shards.files.video_names import has_video_name
 from tb.weights.classifier_input import ClassifierInput
 
@@ -56,12 +57,12 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
     """
     found = []
     for place in places:
-        if not place.is_dir():
-            if not place.exists():
+        if not is_folder(place):
+            if not exists(place):
                 raise InputError(f"{place}: no such file or folder")
             found.append(place)
             continue
-        inside = [path for path in place.rglob("*") if path.is_file() and has_video_name(path.name)]
+        inside = [path for path in place.rglob("*") if has_video_name(path.name) and is_file(path)]
         if not inside:
             raise InputError(f"{place}: no videos in this folder; give their files or folders")
         found += sorted(inside)

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from shards.errors import InputError
+from shards.files.path_kinds import is_file, is_folder
 from tb.config.differences import Tree, differences
 from tb.config.load_config import CONFIG
 from tb.method.calibration import Calibration, read_calibration
@@ -86,18 +87,26 @@ def read_run(folder: Path) -> Run:
     """Reads a run.
 
     Raises:
-        InputError: The folder is not a run's.
+        InputError: The folder is not a run's, or a file in it cannot be read.
     """
-    if not (folder / METRICS).is_file():
+    try:
+        return _read_run(folder)
+    except OSError as error:  # the error of a read names no file
+        path = error.filename or folder
+        raise InputError(f"{path}: {error.strerror}; make it readable") from error
+
+
+def _read_run(folder: Path) -> Run:
+    if not is_file(folder / METRICS):
         raise InputError(f"{folder}: not a run: no {METRICS} there; give WORK/STAGE")
     step, steps = 0, None
-    if (folder / CHECKPOINT).is_file():
+    if is_file(folder / CHECKPOINT):
         state = load_checkpoint(folder / CHECKPOINT, mmap=True)
         step, steps = int(state["step"]), int(state["steps"])
     settings = folder / CONFIG
     return Run(
         folder=folder,
-        config=yaml.safe_load(settings.read_text()) if settings.is_file() else {},
+        config=yaml.safe_load(settings.read_text()) if is_file(settings) else {},
         rows=read_metrics(folder / METRICS),
         step=step,
         steps=steps,
@@ -117,7 +126,7 @@ def find_runs(roots: Sequence[Path]) -> list[Run]:
         InputError: One of them is missing.
     """
     for root in roots:
-        if not root.is_dir():
+        if not is_folder(root):
             raise InputError(f"{root}: no such folder")
     folders = {path.parent for root in roots for path in root.rglob(METRICS)}
     return [read_run(folder) for folder in sorted(folders)]

@@ -24,6 +24,7 @@ from typing import Any
 
 from shards.errors import InputError
 from shards.files.lock import BusyError, locked
+from shards.files.path_kinds import is_file
 from shards.files.publish import publish_bytes
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config
@@ -259,7 +260,7 @@ def unit_source(unit: Unit, manifest: Manifest) -> str:
         settings["labels"].append(label_settings(config))
     start = config.student.init_file
     if "student" in settings and start is not None:
-        if not start.is_file():
+        if not is_file(start):
             raise InputError(f"{start}: no such file; give another student.init")
         settings["student"]["init"] = file_digest(start)
     text = json.dumps([unit.kind, settings, manifest.digest], sort_keys=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.path_kinds import is_file
 from shards.format.manifest import Manifest
 from tb.config.load_config import load_config, preset_names
 from tb.tables import results
@@ -127,7 +128,7 @@ class Reproduction:
         return {p: presets[p] for p in wanted or presets}
 
     def _own_preset(self) -> str:
-        if self.dataset not in preset_names() and not Path(self.dataset).is_file():
+        if self.dataset not in preset_names() and not is_file(Path(self.dataset)):
             known = [*PERCENTS, *(name for name in preset_names() if "_" not in name)]
             raise InputError(
                 f"dataset (--dataset) is {self.dataset!r}: choose one of {', '.join(known)}, or"

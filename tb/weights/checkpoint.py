@@ -17,6 +17,7 @@ import torch
 from loaders.plan.normalization import Normalization, normalization_name
 from shards.counted import counted
 from shards.errors import InputError
+from shards.files.path_kinds import is_file
 from shards.files.publish import publish_file, unfinished_file
 from tb.config.differences import Tree
 from tb.networks.backbones import Backbone
@@ -89,7 +90,7 @@ def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, not readable, or not a checkpoint of this program.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such checkpoint; train that stage first")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -243,7 +244,7 @@ def _check_finished(path: Path, state: dict[str, Any]) -> None:
 
 def file_digest(path: Path) -> str:
     """Hex sha256 of a file; InputError where it is missing or cannot be read."""
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such checkpoint; train that stage first")
     try:
         with open(path, "rb") as file:

@@ -12,6 +12,7 @@ from loaders import ViewSpec
 from loaders.plan import stage_views
 from loaders.plan.normalization import Normalization
 from shards.errors import InputError
+from shards.files.path_kinds import is_file
 from tb.config.differences import Tree
 from tb.config.load_config import CONFIG, load_config
 from tb.config.sections import Config, Evaluate
@@ -71,7 +72,7 @@ class ClassifierInput:
         if section is None:
             return None
         file = path.resolve().parent.parent / CONFIG
-        is_in_work = path.stem.startswith(Path(CHECKPOINT).stem) and file.is_file()
+        is_in_work = path.stem.startswith(Path(CHECKPOINT).stem) and is_file(file)
         evaluation = load_config(str(file)).evaluation if is_in_work else Evaluate()
         clips = section["clips"]
         return cls(

@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from shards.errors import InputError
+from shards.files.path_kinds import is_folder
 from tb.named_paths import write_named_file
 from tb.networks.backbones import identified_backbone
 from tb.weights.checkpoint import CHECKPOINT, file_digest, load_checkpoint, run_settings_of
@@ -43,7 +44,7 @@ def export_weights(run: Path, out: Path) -> dict[str, str]:
     """
     if out.suffix != SUFFIX:
         raise InputError(f"{out}: name it *{SUFFIX}")
-    path = run / CHECKPOINT if run.is_dir() else run
+    path = run / CHECKPOINT if is_folder(run) else run
     state = load_checkpoint(path)
     identity = state["backbone"]
     head = identified_backbone(identity).stock_head

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +179,7 @@ def _unusable(folder: Path, role: str, suffix: str) -> Iterator[Path]:
     """Makes and yields paths that nothing can be read from, or written to."""
     (folder / "file").touch()
     yield folder / "file" / f"x{suffix}"
+    yield folder / f"{'x' * 300}{suffix}"  # no file system has such a name
     if role in FILES:
         (folder / f"folder{suffix}").mkdir()
         yield folder / f"folder{suffix}"
@@ -223,6 +225,32 @@ def test_a_path_that_cannot_be_used_is_named(
             assert "\n" not in message
             assert role not in OUTPUTS or "--" in message  # the option to change
             assert sorted(folder.rglob("*")) == before, message
+
+
+def test_a_path_in_a_folder_that_may_not_be_entered_is_named(
+    usable: dict[str, object], tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    outputs = {name: tmp_path / f"{name}.safetensors" for name in OUTPUTS}
+    calls = []
+    for name, template in COMMANDS.items():
+        for role in _roles(template):
+            path = closed / ("x.yaml" if "preset" in role else "x.safetensors")
+            given = {**outputs, **usable, role: path}
+            calls.append([*name.split(), *(word.format(**given) for word in template.split())])
+    listed, answers = tmp_path / "calls.json", tmp_path / "answers.json"
+    listed.write_text(json.dumps(calls))
+    command = [sys.executable, "-c", _RUN_EACH, str(listed), str(answers)]
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root can enter every folder, and there is no setpriv to prevent it")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    for words, answer in zip(calls, json.loads(answers.read_text()), strict=True):
+        assert re.search(rf"{closed}(/x\S*)?: Permission denied; ", answer), (words, answer)
+        assert not answer.startswith("not named"), (words, answer)
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "out_f" in COMMANDS[name]])
@@ -278,6 +306,18 @@ def test_a_refusal_is_named_if_it_is_of_out(
             write(out, out / "x")
         with pytest.raises(OSError, match="workshop"):
             write(out, tmp_path / "workshop")
+
+
+def test_a_name_that_is_too_long_is_named_if_it_is_of_out(tmp_path: Path) -> None:
+    @disk_errors_named
+    def look(out: Path, path: Path) -> None:
+        path.stat()
+
+    out, other = tmp_path / ("x" * 300), tmp_path / ("y" * 300)
+    with pytest.raises(InputError, match=f"{out}: File name too long; choose another out"):
+        look(out, out)
+    with pytest.raises(OSError, match="yyy"):
+        look(out, other)
 
 
 def _changed_folder(name: str) -> str:

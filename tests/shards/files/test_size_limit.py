@@ -1,6 +1,7 @@
 """A file that is too large is refused before it is read, here and behind a URL."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from shards.errors import InputError
 from shards.files.local_store import LocalStore
 from shards.files.remote_store import RemoteStore
 from shards.files.store import Store
+from shards.format.dataset_json import DATASET_NAME, read_dataset_json
+from shards.format.skipped import SKIPPED_NAME, read_skipped
+from shards.ingestion.journal import Journal, Settings
 from tests.shards.helpers import fault_of
 
 
@@ -30,3 +34,21 @@ def test_every_file_has_a_limit(tmp_path: Path) -> None:
     os.truncate(tmp_path / "any", 3 << 30)
     with pytest.raises(InputError, match="any: has 3221225472 bytes, and may have 2147483648"):
         LocalStore(tmp_path).read("any")
+
+
+JSON_READERS: dict[str, Callable[[LocalStore], object]] = {
+    DATASET_NAME: lambda store: read_dataset_json(store.name),
+    SKIPPED_NAME: read_skipped,
+    ".ingest/settings.json": lambda store: Journal(store).fingerprint(),
+    ".ingest/shard-000000.json": lambda store: Journal(store).start(_SETTINGS),
+}
+_SETTINGS = Settings(fingerprint="", versions={})
+
+
+@pytest.mark.parametrize("name", JSON_READERS)
+def test_json_has_a_lower_limit(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".ingest").mkdir()
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, (128 << 20) + 1)
+    message = fault_of(JSON_READERS[name], LocalStore(tmp_path))
+    assert message.startswith(f"{tmp_path / name}: has 134217729 bytes, and may have 134217728")

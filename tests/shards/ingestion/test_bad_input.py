@@ -152,6 +152,17 @@ def test_unreadable_files_are_left_out_and_unreadable_folders_named(tmp_path: Pa
     (root / "b").mkdir(mode=0)
     message = _try_without_privileges(root, tmp_path / "other")
     assert message.startswith(f"{root}/b: Permission denied; make it readable")
+    (tmp_path / "closed" / "c").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0)
+    (root / "b").rmdir()
+    (root / "b").symlink_to(tmp_path / "closed" / "c")
+    message = _try_without_privileges(root, tmp_path / "other")
+    assert message.startswith(f"{root}/b: Permission denied; make it readable")
+    (root / "b").unlink()
+    root.chmod(0o444)  # its names can be listed, and nothing in it can be reached
+    message = _try_without_privileges(root, tmp_path / "other")
+    root.chmod(0o755)
+    assert message == f"{root}/a: Permission denied; make it readable, or move it away\n"
 
 
 _INTERRUPTED_AT_THE_END = """

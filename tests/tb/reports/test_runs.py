@@ -9,6 +9,7 @@ from shards.errors import InputError
 from tb.reports.runs import find_runs, plot_runs, read_run, short_names
 from tb.training.metrics import METRICS, read_metrics
 from tests.tb.commands import tb
+from tests.tb.test_named_paths import UNREADABLE
 
 
 def line_of(output: str, name: str) -> list[str]:
@@ -84,6 +85,16 @@ def test_what_is_not_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none: no such folder"):
         find_runs([tmp_path / "none"])
     assert find_runs([tmp_path]) == []
+
+
+@pytest.mark.skipif(not UNREADABLE.is_file(), reason="needs a file that nobody can read")
+@pytest.mark.parametrize("name", [METRICS, "config.yaml", "eval-test.json", "bad.jsonl"])
+def test_a_file_of_a_run_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / METRICS).touch()
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to(UNREADABLE)
+    with pytest.raises(InputError, match=f"{tmp_path}.*: .*; make it readable"):
+        read_run(tmp_path)
 
 
 def test_a_run_killed_before_its_first_step_is_listed(tmp_path: Path) -> None:
