@@ -72,10 +72,12 @@ def window_bytes(windows: Iterable[tuple[Packets, int, int]]) -> WindowBytes:
     """The bytes of windows, each given by its video's packets and its first and last frame."""
     before = shown = after = 0
     for packets, first, last in windows:
-        run, offsets = packets.byte_range(first, last), packets.offsets
-        before += int(offsets[first]) - run.begin
-        shown += int(offsets[last + 1] - offsets[first])
-        after += run.begin + run.offsets[-1] - int(offsets[last + 1])
+        run = packets.byte_range(first, last)
+        begin = packets.first_byte + int(packets.sizes[:first].sum())
+        end = begin + int(packets.sizes[first : last + 1].sum())
+        before += begin - run.begin
+        shown += end - begin
+        after += run.begin + run.offsets[-1] - end
     return WindowBytes(before=before, shown=shown, after=after)
 
 

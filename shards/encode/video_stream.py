@@ -116,7 +116,9 @@ def _container(file: Path | bytes) -> InputContainer:
             options={
                 "format_whitelist": _DEMUXERS,
                 "protocol_whitelist": "file",
-                "max_pixels": str(_MAX_PIXELS),  # FFmpeg may decode pictures to learn their format
+                # FFmpeg may decode pictures to learn their format. More than are allowed, so that a
+                # message can name the size.
+                "max_pixels": str(4 * _MAX_PIXELS),
             },
             # Titles and comments are not pictures. Old files have them in any encoding.
             metadata_errors="ignore",

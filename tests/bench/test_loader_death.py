@@ -4,5 +4,5 @@ from bench.loader_death import delay_s
 from shards.format.manifest import Manifest
 
 
-def test_the_death_is_noticed(numbered_shards: Manifest) -> None:
-    assert delay_s(numbered_shards.root) > 0
+def test_the_death_is_noticed(textured_shards: Manifest) -> None:
+    assert delay_s(textured_shards.root) > 0

@@ -272,7 +272,7 @@ def test_a_loader_process_fetches_ahead_too(
     local: Manifest, tiny_views: ViewSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path / "cache"))
-    manifest = read_manifest(f"local://{local.root}")
+    manifest = read_manifest(f"local:///{local.root}")
     options: dict[str, Any] = {"order": "windowed", "batch_size": 1, "num_workers": 1}
     with open_loader(manifest, tiny_views, in_process=False, **options) as loader:
         next(iter(loader))

@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from loaders import Batch, Loader, LoaderError, ViewSpec, open_loader
-from loaders.loader_process import process as process_module
 from loaders.loader_process.messages import RenderVideos
 from loaders.loader_process.process import LoaderProcess, shared_process
 from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
@@ -30,7 +29,7 @@ from tests.paired import paired
 from tests.processes import is_alive, is_in_ring, wait_until_dead, wait_until_idle
 
 
-def _open(manifest: Manifest, views: ViewSpec | str, **options: Any) -> Loader:
+def open_beside(manifest: Manifest, views: ViewSpec | str, **options: Any) -> Loader:
     return open_loader(manifest, views, in_process=False, **{"num_workers": 2, **options})
 
 
@@ -41,7 +40,7 @@ def _pid(loader: Loader) -> int:
     return pid
 
 
-def _assert_same(one: Batch, other: Batch) -> None:
+def assert_same(one: Batch, other: Batch) -> None:
     assert one.keys == other.keys
     assert torch.equal(one.labels, other.labels)
     assert torch.equal(one.valid, other.valid)
@@ -61,14 +60,14 @@ def test_batches_are_those_of_threads_here(
 ) -> None:
     settings: dict[str, Any] = {"engine": engine, "dtype": dtype, "batch_size": 3, "seed": 5}
     with (
-        _open(numbered_shards, tiny_views, **settings) as beside,
+        open_beside(numbered_shards, tiny_views, **settings) as beside,
         open_loader(numbered_shards, tiny_views, in_process=True, **settings) as here,
     ):
         assert len(beside) > 2
         for one, other in paired(beside.batches(1), here.batches(1)):
-            _assert_same(one, other)
+            assert_same(one, other)
         for one, other in paired(islice(beside.stream(3), 5), islice(here.stream(3), 5)):
-            _assert_same(one, other)
+            assert_same(one, other)
 
 
 @pytest.mark.gpu
@@ -96,21 +95,21 @@ def test_several_iterations_at_once_do_not_mix(
     numbered_shards: Manifest, tiny_views: ViewSpec
 ) -> None:
     with (
-        _open(numbered_shards, tiny_views, batch_size=2) as beside,
+        open_beside(numbered_shards, tiny_views, batch_size=2) as beside,
         open_loader(numbered_shards, tiny_views, batch_size=2, in_process=True) as here,
     ):
         mixed = zip(beside.batches(0), beside.stream(), beside.batches(2), strict=False)
         plain = zip(here.batches(0), here.stream(), here.batches(2), strict=False)
         for ours, theirs in paired(mixed, plain):
             for one, other in zip(ours, theirs, strict=True):
-                _assert_same(one, other)
+                assert_same(one, other)
 
 
 def test_pixels_arrive_in_shared_memory_and_are_used_again(
     numbered_shards: Manifest, tiny_views: ViewSpec
 ) -> None:
     """A tensor lies in a mapping of the ring, and a long run needs no more than a few."""
-    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+    with open_beside(numbered_shards, tiny_views, batch_size=2) as loader:
         places = set()
         for batch in islice(loader.stream(), 40):
             places.add(batch.views["long"].data_ptr())
@@ -120,7 +119,10 @@ def test_pixels_arrive_in_shared_memory_and_are_used_again(
 
 
 def test_loaders_share_one_process(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
-    with _open(numbered_shards, tiny_views) as one, _open(numbered_shards, "student") as other:
+    with (
+        open_beside(numbered_shards, tiny_views) as one,
+        open_beside(numbered_shards, "student") as other,
+    ):
         assert _pid(one) == _pid(other)
         for ours, theirs in paired(islice(one.stream(), 6), islice(other.stream(), 6)):
             assert (ours.views.keys(), theirs.views.keys()) == ({"long", "short"}, {"clip"})
@@ -132,7 +134,7 @@ def test_the_process_does_without_torch(
 ) -> None:
     """PyAV decodes h264 for DALI on the CPU, in the loader process."""
     assert set(numbered_shards.codecs) == {"h264"}
-    with _open(numbered_shards, tiny_views, engine=engine, device="cpu") as loader:
+    with open_beside(numbered_shards, tiny_views, engine=engine, device="cpu") as loader:
         next(iter(loader))
         assert _pid(loader) == new_process.pid
         assert "libtorch" not in Path(f"/proc/{new_process.pid}/maps").read_text()
@@ -142,7 +144,7 @@ def test_errors_of_opening_are_those_of_threads_here(
     numbered_shards: Manifest, tiny_views: ViewSpec
 ) -> None:
     with pytest.raises(InputError, match="is not remote: leave cache out"):
-        _open(numbered_shards, tiny_views, cache=False)
+        open_beside(numbered_shards, tiny_views, cache=False)
 
 
 _SCRIPT = """
@@ -201,7 +203,7 @@ def test_its_death_is_an_error_that_says_how(
     numbered_shards: Manifest, tiny_views: ViewSpec, number: signal.Signals
 ) -> None:
     """At the next batch, also where finished ones wait."""
-    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+    with open_beside(numbered_shards, tiny_views, batch_size=2) as loader:
         batches, pid = loader.stream(), _pid(loader)
         next(batches)
         wait_until_idle(pid)
@@ -215,7 +217,7 @@ def test_its_death_is_an_error_that_says_how(
         assert ("lower lookahead_mb" in str(error.value)) == (number == signal.SIGKILL)
         with pytest.raises(LoaderError, match=number.name):
             loader.batches(0).__next__()
-    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+    with open_beside(numbered_shards, tiny_views, batch_size=2) as loader:
         assert _pid(loader) != pid
         assert len(list(loader.batches(0))) == len(loader)
 
@@ -261,24 +263,17 @@ def test_an_end_without_a_word_is_an_error_with_its_exit_code(
     end = rf"loader process \(\d+\) has ended with exit code {code}; its error output says why"
     with (
         pytest.raises(LoaderError, match=end),
-        _open(numbered_shards, tiny_views, batch_size=2) as loader,
+        open_beside(numbered_shards, tiny_views, batch_size=2) as loader,
     ):
         next(loader.stream())
     assert ("MemoryError: no room" in capfd.readouterr().err) == (code == 1)
-
-
-def test_a_process_that_is_silent_is_an_error_in_the_end(
-    new_process: LoaderProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process_module, "_PATIENCE_S", 0.01)
-    assert f"({new_process.pid}) does not answer any more" in str(new_process.death())
 
 
 def test_the_interrupts_of_a_terminal_and_of_a_scheduler_leave_it_alone(
     numbered_shards: Manifest, tiny_views: ViewSpec
 ) -> None:
     """The training may still want batches: it ends with the training."""
-    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+    with open_beside(numbered_shards, tiny_views, batch_size=2) as loader:
         batches = loader.stream()
         next(batches)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -295,16 +290,16 @@ def test_an_interrupted_request_does_not_answer_the_next_one(
         os.kill(new_process.pid, signal.SIGCONT)
         raise KeyboardInterrupt
 
-    with _open(numbered_shards, tiny_views) as earlier:
+    with open_beside(numbered_shards, tiny_views) as earlier:
         os.kill(new_process.pid, signal.SIGSTOP)  # the request has no reply before the interrupt
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             with pytest.raises(KeyboardInterrupt):
-                _open(numbered_shards, "student")
+                open_beside(numbered_shards, "student")
         finally:
             signal.signal(signal.SIGALRM, before)
-        with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+        with open_beside(numbered_shards, tiny_views, batch_size=2) as loader:
             assert _pid(loader) != new_process.pid
             assert len(list(loader.batches(0))) == len(loader)
         with pytest.raises(LoaderError, match="because a request to it was interrupted"):
@@ -313,114 +308,15 @@ def test_an_interrupted_request_does_not_answer_the_next_one(
 
 def test_many_threads_with_small_batches(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
     """More batches are in work than a byte can number."""
-    with _open(numbered_shards, tiny_views, batch_size=1, num_workers=130) as loader:
+    with open_beside(numbered_shards, tiny_views, batch_size=1, num_workers=130) as loader:
         assert len(list(islice(loader.stream(), 2))) == 2
-
-
-_COUNTING = """
-import loaders.engines.fused.render as render
-original = render.render_video
-
-def counted(*arguments):
-    with open({path!r}, "a") as file:
-        file.write(".")
-    return original(*arguments)
-
-render.render_video = counted
-"""
-
-
-def test_an_iteration_that_is_left_renders_no_more(
-    numbered_shards: Manifest,
-    tiny_views: ViewSpec,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Not even for the many slots that are free."""
-    path = tmp_path / "rendered"
-    run_first(_COUNTING.format(path=str(path)), tmp_path, monkeypatch)
-    options: dict[str, Any] = {"batch_size": 1, "max_kept_batches": 60, "num_workers": 1}
-    with _open(numbered_shards, tiny_views, **options) as loader:
-        batches = loader.stream()
-        next(batches)
-        batches.close()
-        assert path.stat().st_size < 10  # that batch, and the few in work after it
-
-
-def test_a_forked_process_leaves_the_iteration_alone(
-    numbered_shards: Manifest, tiny_views: ViewSpec
-) -> None:
-    with (
-        _open(numbered_shards, tiny_views, batch_size=2) as beside,
-        open_loader(numbered_shards, tiny_views, batch_size=2, in_process=True) as here,
-    ):
-        batches, expected = beside.stream(), here.stream()
-        _assert_same(next(batches), next(expected))
-        forked = os.fork()
-        if forked == 0:
-            try:
-                batches.close()
-            finally:
-                os._exit(0)
-        os.waitpid(forked, 0)
-        for _ in range(10):
-            _assert_same(next(batches), next(expected))
-
-
-def test_threads_end_with_their_last_loader(
-    numbered_shards: Manifest, tiny_views: ViewSpec, new_process: LoaderProcess
-) -> None:
-    def num_threads() -> int:
-        return len(list(Path(f"/proc/{new_process.pid}/task").iterdir()))
-
-    with _open(numbered_shards, tiny_views, batch_size=2):  # the process lives as long as a loader
-        before = num_threads()
-        for number in (8, 12, 16):
-            with _open(numbered_shards, tiny_views, batch_size=1, num_workers=number) as loader:
-                list(islice(loader.stream(), 40))
-                assert num_threads() >= before + number
-            # Libraries may keep a few threads of their own.
-            assert num_threads() < before + 8
-
-
-@pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGRTMIN + 2, f"signal {signal.SIGRTMIN + 2}"), (10, "SIGUSR1")]
-)
-def test_any_signal_is_named(new_process: LoaderProcess, number: int, name: str) -> None:
-    os.kill(new_process.pid, number)
-    assert f"was killed by {name}" in str(new_process.death())
-
-
-def test_an_exit_code_that_somebody_took_is_not_an_interrupt(new_process: LoaderProcess) -> None:
-    os.kill(new_process.pid, signal.SIGKILL)
-    os.waitpid(new_process.pid, 0)
-    assert "how is unknown" in str(new_process.death())
-
-
-def test_torch_has_one_thread_in_each_thread_of_the_reference(
-    numbered_shards: Manifest,
-    tiny_views: ViewSpec,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    path = tmp_path / "threads"
-    count = "import torch; torch.set_num_threads(2)\n"
-    count += "import loaders.engines.reference as reference\noriginal = reference.render_video\n"
-    count += "def counted(*arguments):\n"
-    count += f"    open({str(path)!r}, 'w').write(str(torch.get_num_threads()))\n"
-    count += "    return original(*arguments)\n"
-    count += "reference.render_video = counted"
-    run_first(count, tmp_path, monkeypatch)
-    with _open(numbered_shards, tiny_views, engine="reference", batch_size=2) as loader:
-        next(loader.stream())
-    assert path.read_text() == "1"
 
 
 def test_nothing_stays_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -> None:
     process = shared_process()
 
     def cycle() -> None:
-        with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+        with open_beside(numbered_shards, tiny_views, batch_size=2) as loader:
             list(islice(loader.stream(), 3))
             next(iter(loader))
 
@@ -444,7 +340,7 @@ def test_nothing_stays_behind(numbered_shards: Manifest, tiny_views: ViewSpec) -
 def test_closing_does_not_wait_for_batches_that_nobody_takes(numbered_shards: Manifest) -> None:
     """Their plans are more than a socket holds, so the loader process waits while it sends them."""
     views = pretrain(num_frames=4, size_px=16, num_slices=8)
-    with _open(numbered_shards, views, batch_size=96, num_workers=1) as loader:
+    with open_beside(numbered_shards, views, batch_size=96, num_workers=1) as loader:
         batches = loader.stream()
         next(batches)
         # All slots but the one that is held were given away, so all of these batches are made.
@@ -468,7 +364,7 @@ def test_a_loader_that_nobody_closes_is_closed_by_the_next_request(
     assert not process.abandoned
     del producer
     assert len(process.abandoned) == 1
-    with _open(numbered_shards, tiny_views):
+    with open_beside(numbered_shards, tiny_views):
         assert not process.abandoned
 
 
@@ -483,7 +379,7 @@ def test_100_epochs_leave_both_processes_as_they_were(
         files, threads = (len(list((folder / name).iterdir())) for name in ("fd", "task"))
         return (files, threads, kb["RssShmem:"]), kb["VmRSS:"]
 
-    with _open(numbered_shards, tiny_views, batch_size=2) as loader:
+    with open_beside(numbered_shards, tiny_views, batch_size=2) as loader:
         pids = (os.getpid(), _pid(loader))
         for epoch in range(100):
             for batch in loader:

@@ -24,5 +24,5 @@ def test_everything_counts_but_the_place_on_disk(tmp_path: Path) -> None:
         fingerprint(here, recipe, 0, 1001),
     ]
     here.sources[0].path.write_bytes(b"another video")
-    others.append(fingerprint(here, recipe, 0, 1000))
+    others.append(fingerprint(from_folder(tmp_path / "here" / "set"), recipe, 0, 1000))
     assert len({before, *others}) == 1 + len(others)

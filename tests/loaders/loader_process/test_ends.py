@@ -1,0 +1,125 @@
+"""What ends with an iteration, with a loader, and with the loader process."""
+
+import os
+import signal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loaders import ViewSpec, open_loader
+from loaders.loader_process import process as process_module
+from loaders.loader_process.process import LoaderProcess
+from shards.format.manifest import Manifest
+from tests.loaders.first_code import run_first
+from tests.loaders.loader_process.test_process import assert_same, open_beside
+
+_COUNTING = """
+import loaders.engines.fused.render as render
+original = render.render_video
+
+def counted(*arguments):
+    with open({path!r}, "a") as file:
+        file.write(".")
+    return original(*arguments)
+
+render.render_video = counted
+"""
+
+
+def test_an_iteration_that_is_left_renders_no_more(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even for the many slots that are free."""
+    path = tmp_path / "rendered"
+    run_first(_COUNTING.format(path=str(path)), tmp_path, monkeypatch)
+    options: dict[str, Any] = {"batch_size": 1, "max_kept_batches": 60, "num_workers": 1}
+    with open_beside(numbered_shards, tiny_views, **options) as loader:
+        batches = loader.stream()
+        next(batches)
+        batches.close()
+        assert path.stat().st_size < 10  # that batch, and the few in work after it
+
+
+def test_a_forked_process_leaves_the_iteration_alone(
+    numbered_shards: Manifest, tiny_views: ViewSpec
+) -> None:
+    with (
+        open_beside(numbered_shards, tiny_views, batch_size=2) as beside,
+        open_loader(numbered_shards, tiny_views, batch_size=2, in_process=True) as here,
+    ):
+        batches, expected = beside.stream(), here.stream()
+        assert_same(next(batches), next(expected))
+        forked = os.fork()
+        if forked == 0:
+            try:
+                batches.close()
+            finally:
+                os._exit(0)
+        os.waitpid(forked, 0)
+        for _ in range(10):
+            assert_same(next(batches), next(expected))
+
+
+def test_threads_end_with_their_last_loader(
+    numbered_shards: Manifest, tiny_views: ViewSpec, new_process: LoaderProcess
+) -> None:
+    def num_threads() -> int:
+        return len(list(Path(f"/proc/{new_process.pid}/task").iterdir()))
+
+    with open_beside(
+        numbered_shards, tiny_views, batch_size=2
+    ):  # the process lives as long as a loader
+        before = num_threads()
+        for number in (24, 28, 32):
+            with open_beside(
+                numbered_shards, tiny_views, batch_size=1, num_workers=number
+            ) as loader:
+                list(islice(loader.stream(), 40))
+                assert num_threads() > before + 12  # they start when there is work for them
+            # Libraries may keep a few threads of their own.
+            assert num_threads() < before + 8
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGRTMIN + 2, f"signal {signal.SIGRTMIN + 2}"), (10, "SIGUSR1")]
+)
+def test_any_signal_is_named(new_process: LoaderProcess, number: int, name: str) -> None:
+    os.kill(new_process.pid, number)
+    assert f"was killed by {name}" in str(new_process.death())
+
+
+def test_an_exit_code_that_somebody_took_is_not_an_interrupt(new_process: LoaderProcess) -> None:
+    os.kill(new_process.pid, signal.SIGKILL)
+    os.waitpid(new_process.pid, 0)
+    assert "how is unknown" in str(new_process.death())
+
+
+def test_torch_has_one_thread_in_each_thread_of_the_reference(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "threads"
+    count = "import torch; torch.set_num_threads(2)\n"
+    count += "import loaders.engines.reference as reference\noriginal = reference.render_video\n"
+    count += "def counted(*arguments):\n"
+    count += f"    open({str(path)!r}, 'w').write(str(torch.get_num_threads()))\n"
+    count += "    return original(*arguments)\n"
+    count += "reference.render_video = counted"
+    run_first(count, tmp_path, monkeypatch)
+    with open_beside(numbered_shards, tiny_views, engine="reference", batch_size=2) as loader:
+        next(loader.stream())
+    assert path.read_text() == "1"
+
+
+def test_a_process_that_is_silent_is_an_error_in_the_end(
+    new_process: LoaderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_PATIENCE_S", 0.01)
+    assert f"({new_process.pid}) does not answer any more" in str(new_process.death())
