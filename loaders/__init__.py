@@ -1,4 +1,7 @@
-"""Turns shards into batches of augmented clips. Knows nothing of losses or networks.
+"""Shards to batches of augmented clips.
+
+Here: plans, the engines that execute them, the loader and its process.
+Not here: making and checking shards (`shards`), losses, networks and training (`tb`).
 
 All randomness lives in a *plan* (`loaders.plan`): plain NumPy arrays that say which frames, which
 crop, which colour matrix, which erased rectangle. A video's plan depends on (seed, epoch, video,

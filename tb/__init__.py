@@ -1,5 +1,8 @@
 """TimeBalance: the method, the training and the command line.
 
+Here: everything that knows of losses, networks, settings and work folders.
+Not here: videos on their way to batches (`shards`, `loaders`).
+
 The public names are here: what the command line does, as functions (`tb.api`), and decorators for
 your own backbone, augmentation, loss and method. A name is imported when it is first used, so
 `import tb` takes no time.

@@ -1,5 +1,8 @@
 """The command line, `tb`: each command parses its options, calls `tb.api` and prints the result.
 
+Here: options, their help, what is printed, and exit codes.
+Not here: the work itself (`tb.api`).
+
 Commands import heavy modules when they run, so that `tb --help` answers at once. An `InputError`
 becomes one line and exit code 2, without a traceback, because the user can correct its cause.
 """

@@ -268,6 +268,7 @@ def test_local_shards_have_no_prefetch(opened: Callable[..., Loader], local: Man
         assert not _prefetching_threads()
 
 
+@pytest.mark.timeout(60)
 def test_a_loader_process_fetches_ahead_too(
     local: Manifest, tiny_views: ViewSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
