@@ -127,6 +127,13 @@ def test_shards_are_taken_in_order_and_within_the_limit(
     assert taken == sorted(set(taken))
 
 
+def test_so_many_small_shards_are_taken_and_no_more() -> None:
+    uses = [ShardUse(shard, 10, 10) for shard in range(20)]
+    sizes = np.ones(20, dtype=np.int64)
+    ahead = ShardsAhead(iter(uses), sizes, limit_bytes=1000, num_batches_ahead=0)
+    assert [ahead.take(0) for _ in range(SHARDS_AHEAD + 1)] == [*range(SHARDS_AHEAD), None]
+
+
 def test_the_next_window_arrives_while_this_one_is_read(
     opened: Callable[..., Loader], fetched: list[int]
 ) -> None:
