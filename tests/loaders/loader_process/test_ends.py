@@ -2,7 +2,6 @@
 
 import os
 import signal
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from loaders import ViewSpec, open_loader
 from loaders.loader_process import process as process_module
 from loaders.loader_process.process import LoaderProcess
+from loaders.loader_process.process_producer import ProcessProducer
 from shards.format.manifest import Manifest
 from tests.loaders.first_code import run_first
 from tests.loaders.loader_process.test_process import assert_same, open_beside
@@ -65,24 +65,38 @@ def test_a_forked_process_leaves_the_iteration_alone(
             assert_same(next(batches), next(expected))
 
 
-def test_threads_end_with_their_last_loader(
-    numbered_shards: Manifest, tiny_views: ViewSpec, new_process: LoaderProcess
-) -> None:
-    def num_threads() -> int:
-        return len(list(Path(f"/proc/{new_process.pid}/task").iterdir()))
+_SLOW = """
+import time
+import loaders.engines.fused.render as render
+original = render.render_video
 
-    with open_beside(
-        numbered_shards, tiny_views, batch_size=2
-    ):  # the process lives as long as a loader
-        before = num_threads()
-        for number in (24, 28, 32):
-            with open_beside(
-                numbered_shards, tiny_views, batch_size=1, num_workers=number
-            ) as loader:
-                list(islice(loader.stream(), 40))
-                assert num_threads() > before + 12  # they start when there is work for them
+def slow(*arguments):
+    time.sleep(0.05)
+    return original(*arguments)
+
+render.render_video = slow
+"""
+
+
+def test_threads_end_with_their_last_loader(
+    numbered_shards: Manifest,
+    tiny_views: ViewSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_first(_SLOW, tmp_path, monkeypatch)  # a pool starts a thread if all others are at work
+    # The process lives as long as a loader.
+    with open_beside(numbered_shards, tiny_views, batch_size=2) as first:
+        assert isinstance(first.producer, ProcessProducer)
+        tasks = Path(f"/proc/{first.producer.pid}/task")
+        before = len(list(tasks.iterdir()))
+        for number in (16, 20, 24):
+            options = {"batch_size": 1, "num_workers": number}
+            with open_beside(numbered_shards, tiny_views, **options) as loader:
+                next(loader.stream())
+                assert len(list(tasks.iterdir())) >= before + number
             # Libraries may keep a few threads of their own.
-            assert num_threads() < before + 8
+            assert len(list(tasks.iterdir())) < before + 8
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The way of a sample through the files of the loader, and the colours of a video."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -31,9 +32,11 @@ def test_the_way_of_a_sample_returns_to_no_file(textured_shards: Manifest, views
     assert {"loaders/engines/fused/kernel.py", "loaders/batch.py"} < set(entered)
     drawn = entered.index("loaders/plan/draw.py")
     assert [name for i, name in returns if i > drawn] == []
-    # Before a plan is drawn, its epoch is put in order.
+    # Before a plan is drawn, its epoch is put in order. From Python 3.12 on, a profiler sees no
+    # call when a generator is made.
     before = Counter(name for _, name in returns)
-    assert before == {"loaders/plan/planner.py": 3, "loaders/plan/order.py": 4}
+    num_to_planner = 3 if sys.version_info < (3, 12) else 2
+    assert before == {"loaders/plan/planner.py": num_to_planner, "loaders/plan/order.py": 4}
 
 
 def test_all_frames_of_a_video_have_the_colours_of_the_first_one() -> None:
