@@ -15,16 +15,21 @@ from shards.format.manifest import Manifest
 from tests.loaders.first_code import run_first
 from tests.loaders.loader_process.test_process import assert_same, open_beside
 
-_COUNTING = """
-import loaders.engines.fused.render as render
-original = render.render_video
+_FUSED = "loaders.engines.fused.render"
 
-def counted(*arguments):
-    with open({path!r}, "a") as file:
-        file.write(".")
+
+def _before_each_video(module: str, action: str) -> str:
+    """Code for `run_first`: the engine does something before it renders a video."""
+    return f"""
+import time
+import {module} as engine
+original = engine.render_video
+
+def changed(*arguments):
+    {action}
     return original(*arguments)
 
-render.render_video = counted
+engine.render_video = changed
 """
 
 
@@ -36,7 +41,8 @@ def test_an_iteration_that_is_left_renders_no_more(
 ) -> None:
     """Not even for the many slots that are free."""
     path = tmp_path / "rendered"
-    run_first(_COUNTING.format(path=str(path)), tmp_path, monkeypatch)
+    action = f"with open({str(path)!r}, 'a') as file: file.write('.')"
+    run_first(_before_each_video(_FUSED, action), tmp_path, monkeypatch)
     options: dict[str, Any] = {"batch_size": 1, "max_kept_batches": 60, "num_workers": 1}
     with open_beside(numbered_shards, tiny_views, **options) as loader:
         batches = loader.stream()
@@ -65,26 +71,14 @@ def test_a_forked_process_leaves_the_iteration_alone(
             assert_same(next(batches), next(expected))
 
 
-_SLOW = """
-import time
-import loaders.engines.fused.render as render
-original = render.render_video
-
-def slow(*arguments):
-    time.sleep(0.05)
-    return original(*arguments)
-
-render.render_video = slow
-"""
-
-
 def test_threads_end_with_their_last_loader(
     numbered_shards: Manifest,
     tiny_views: ViewSpec,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run_first(_SLOW, tmp_path, monkeypatch)  # a pool starts a thread if all others are at work
+    # A pool starts a thread if all others are at work.
+    run_first(_before_each_video(_FUSED, "time.sleep(0.05)"), tmp_path, monkeypatch)
     # The process lives as long as a loader.
     with open_beside(numbered_shards, tiny_views, batch_size=2) as first:
         assert isinstance(first.producer, ProcessProducer)
@@ -120,13 +114,9 @@ def test_torch_has_one_thread_in_each_thread_of_the_reference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "threads"
-    count = "import torch; torch.set_num_threads(2)\n"
-    count += "import loaders.engines.reference as reference\noriginal = reference.render_video\n"
-    count += "def counted(*arguments):\n"
-    count += f"    open({str(path)!r}, 'w').write(str(torch.get_num_threads()))\n"
-    count += "    return original(*arguments)\n"
-    count += "reference.render_video = counted"
-    run_first(count, tmp_path, monkeypatch)
+    action = f"open({str(path)!r}, 'w').write(str(torch.get_num_threads()))"
+    code = _before_each_video("loaders.engines.reference", action)
+    run_first(f"import torch\ntorch.set_num_threads(2)\n{code}", tmp_path, monkeypatch)
     with open_beside(numbered_shards, tiny_views, engine="reference", batch_size=2) as loader:
         next(loader.stream())
     assert path.read_text() == "1"
