@@ -286,3 +286,6 @@ def test_a_loader_process_fetches_ahead_too(
         next(iter(loader))
         # Each batch is of another shard, and fewer than eight batches are in work.
         _until(lambda: len(list(manifest.root.glob("*.tar"))) > 10)
+    fetched = {path.name for path in manifest.root.glob("*.tar")}
+    assert 10 < len(fetched) < NUM_VIDEOS
+    assert fetched < set(manifest.shard_names)
