@@ -12,9 +12,8 @@ from shards.encode.check_stored import check_stored, find_packets
 from shards.encode.picture_format import PictureFormat
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
-from shards.files.addresses import without_digest
 from shards.files.machine_errors import MachineError
-from shards.files.store import Store, open_store
+from shards.files.store import Store, open_set
 from shards.format.dataset_json import DATASET_NAME, DatasetJson, ShardFile, read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import PacketsError, PacketsFile, packets_name
@@ -57,15 +56,14 @@ def verify(
     """
     manifest = read_manifest(root)
     about = read_dataset_json(root)
-    folder, digest = without_digest(root)
-    store = open_store(folder)
+    store, digest = open_set(root)
     problems = []
     if content_digest(manifest.name, manifest.classes, manifest.table) != manifest.digest:
         problems.append(f"{root}: the manifest's rows do not give its digest")
     by_shard: dict[str, dict[str, Video]] = {}
     for row in manifest.table.to_pylist():
         by_shard.setdefault(row["shard"], {})[row["key"]] = Video.from_row(row)
-    problems += [f"{name}: not in the manifest" for name in _strays(folder, store)]
+    problems += [f"{name}: not in the manifest" for name in _strays(store)]
     # The list belongs to the newest state, or to the one that an unfinished `--append` makes.
     if not digest and not _is_growing(store, len(about.shards)):
         problems += _left_out_problems(store, about)
@@ -82,9 +80,9 @@ def verify(
     return problems
 
 
-def _strays(folder: Path | str, store: Store) -> list[str]:
+def _strays(store: Store) -> list[str]:
     """Files of shards that neither the newest state nor an unfinished `--append` has."""
-    shards = read_dataset_json(folder).shards
+    shards = read_dataset_json(store.name).shards
     known = {file for shard in shards for file in shard_files(shard.name)}
     if _is_growing(store, len(shards)):
         first_new = shard_name(len(shards)).removesuffix(".tar")

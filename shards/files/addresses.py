@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import InputError
@@ -10,6 +11,21 @@ from shards.files.path_kinds import exists
 # Inside a folder of shards, until the ingestion has finished.
 SCRATCH_NAME = ".ingest"
 _LOCAL_SCHEME = "file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAddress:
+    """Where a set lies, and which of its states is meant.
+
+    Attributes:
+        root: The folder or URL.
+        path: The folder on this machine; None if there is none.
+        digest: The first 8 to 64 hex digits of an earlier state's digest; "" for the newest state.
+    """
+
+    root: Path | str
+    path: Path | None
+    digest: str
 
 
 def local_path(root: Path | str) -> Path | None:
@@ -41,17 +57,18 @@ def remote_url(root: Path | str) -> str | None:
     return f"{scheme}://{rest}".rstrip("/")
 
 
-def without_digest(root: Path | str) -> tuple[Path | str, str]:
-    """Splits the name of an earlier state: ("data/mine", "1a2b3c4d") for "data/mine@1a2b3c4d".
+def set_address(name: Path | str) -> SetAddress:
+    """What the name of a set means: "data/mine@1a2b3c4d" is an earlier state of "data/mine".
 
-    Returns:
-        The folder or URL, and the first 8 to 64 hex digits of a digest. The digits are "" if the
-        name has none, or if there is a folder whose name ends with them.
+    If there is a folder whose name ends with such digits, the name means this folder.
+
+    Raises:
+        InputError: See `remote_url`.
     """
-    match = re.fullmatch(r"(?P<root>.+)@(?P<digest>[0-9a-f]{8,64})", str(root), re.DOTALL)
-    if not match or (remote_url(root) is None and exists(Path(root))):
-        return root, ""
-    return match["root"], match["digest"]
+    match = re.fullmatch(r"(?P<root>.+)@(?P<digest>[0-9a-f]{8,64})", str(name), re.DOTALL)
+    if not match or (remote_url(name) is None and exists(Path(name))):
+        return SetAddress(root=name, path=local_path(name), digest="")
+    return SetAddress(root=match["root"], path=local_path(match["root"]), digest=match["digest"])
 
 
 def check_local(path: Path, argument: str) -> None:

@@ -7,7 +7,7 @@ Unfinished files lie in the store's `scratch` folder, which is always on this ma
 from pathlib import Path
 from typing import Protocol
 
-from shards.files.addresses import local_path, remote_url
+from shards.files.addresses import local_path, remote_url, set_address
 from shards.files.local_store import LocalStore
 from shards.files.remote_store import RemoteStore
 from shards.files.size_limit import MAX_FILE_BYTES
@@ -61,5 +61,24 @@ def open_store(root: Path | str) -> Store:
     Raises:
         InputError: No library for that kind of URL is installed.
     """
-    path = local_path(root)
+    return _store(root, local_path(root))
+
+
+def open_set(name: Path | str) -> tuple[Store, str]:
+    """The store of a set, and which of its states a name means; nothing is created yet.
+
+    Args:
+        name: A path or a URL. With @ and the beginning of a digest, it is an earlier state.
+
+    Returns:
+        The store, and the first 8 to 64 hex digits of the digest; "" for the newest state.
+
+    Raises:
+        InputError: No library for that kind of URL is installed.
+    """
+    address = set_address(name)
+    return _store(address.root, address.path), address.digest
+
+
+def _store(root: Path | str, path: Path | None) -> Store:
     return RemoteStore(str(remote_url(root))) if path is None else LocalStore(path)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import InputError
-from shards.files.addresses import local_path, without_digest
 from shards.files.path_kinds import is_folder
 from shards.files.size_limit import MAX_JSON_BYTES
-from shards.files.store import Store, open_store
+from shards.files.store import Store, open_set
 from shards.format.set_names import text_problem
 from shards.format.shard import is_shard_name
 
@@ -118,21 +117,21 @@ def read_dataset_json(root: Path | str) -> DatasetJson:
         InputError: There is none, it is unreadable, it has another format version, or there is not
             exactly one state of that digest.
     """
-    root, digest = without_digest(root)
-    content = _read(root, DATASET_NAME)
+    store, digest = open_set(root)
+    content = _read(store, DATASET_NAME)
     if content.digest.startswith(digest):
         return content
     states = {}
-    for name in open_store(root).names():
+    for name in store.names():
         if match := re.fullmatch(rf"dataset-([0-9a-f]{{{_DIGEST_CHARS}}})\.json", name):
             states[match[1]] = name
     found = [name for known, name in states.items() if known.startswith(digest[:_DIGEST_CHARS])]
     if len(found) == 1:
-        earlier = _read(root, found[0])
+        earlier = _read(store, found[0])
         if earlier.digest.startswith(digest):
             return earlier
     known = ", ".join([content.digest[:_DIGEST_CHARS], *states])
-    raise InputError(f"{root}: has no state {digest}; choose one of {known}")
+    raise InputError(f"{store.name}: has no state {digest}; choose one of {known}")
 
 
 def state_name(root: Path | str, digest: str) -> str | None:
@@ -152,16 +151,14 @@ def state_name(root: Path | str, digest: str) -> str | None:
         return None
 
 
-def _read(root: Path | str, name: str) -> DatasetJson:
-    store = open_store(root)
+def _read(store: Store, name: str) -> DatasetJson:
     path = f"{store.name}/{name}"
     data = store.read(name, MAX_JSON_BYTES)  # room for 800,000 shards
     if data is None:
-        folder = local_path(root)
-        if folder is not None and not is_folder(folder):
-            raise InputError(f"{root}: no such folder; make shards with `tb shard`")
+        if store.folder is not None and not is_folder(store.folder):
+            raise InputError(f"{store.name}: no such folder; make shards with `tb shard`")
         raise InputError(
-            f"{root}: not a shards folder, or `tb shard` has not finished: run it again"
+            f"{store.name}: not a shards folder, or `tb shard` has not finished: run it again"
         )
     try:
         document = json.loads(data)

@@ -22,10 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.errors import InputError
-from shards.files.addresses import without_digest
 from shards.files.fetch import copies_folder, fetch_file, fetch_shard
 from shards.files.parquet import read_table
-from shards.files.store import Store, open_store
+from shards.files.store import Store, open_set
 from shards.format.dataset_json import (
     DATASET_NAME,
     FORMAT_VERSION,
@@ -362,7 +361,7 @@ def read_manifest(root: Path | str) -> Manifest:
             rows have values that no row may have (see `manifest_checks`).
     """
     about = read_dataset_json(root)
-    store = open_store(without_digest(root)[0])
+    store, _ = open_set(root)
     path = f"{store.name}/{MANIFEST_NAME}"
     data = manifest_bytes(store, about)
     if data is None:

@@ -13,7 +13,7 @@ from shards.counted import counted
 from shards.cpus import num_cpus
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
-from shards.files.store import open_store
+from shards.files.store import open_set
 from shards.format.dataset_json import SEED_LIMIT
 from shards.format.set_names import check_names
 from shards.ingestion.default_limits import DEFAULT_SHARD_MB, DEFAULT_TIME_LIMIT_S
@@ -78,10 +78,14 @@ def ingest(
     """
     recipe = recipe or Recipe()
     _check_arguments(dataset, recipe, workers, seed, shard_bytes, time_limit_s)
-    store = open_store(out)
+    store, digest = open_set(out)
+    if digest:
+        raise InputError(
+            f"{out}: with @{digest} at its end it is an earlier state, which never changes; leave"
+            " that out"
+        )
     job = IngestionJob(
         dataset=dataset,
-        out=out,
         store=store,
         recipe=recipe,
         seed=seed,

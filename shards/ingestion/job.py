@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
@@ -47,7 +46,6 @@ class IngestionJob:
     """One call of `ingest`, which explains the fields."""
 
     dataset: Dataset
-    out: Path | str
     store: Store
     recipe: Recipe
     seed: int
@@ -80,7 +78,8 @@ class IngestionJob:
             InputError: While iterating; see `ingest`.
         """
         with disk_errors(self.store.name):
-            check_apart(self.dataset, self.out, self.store.folder)
+            if self.store.folder is not None:
+                check_apart(self.dataset, self.store.folder)
             if self.append:
                 return (yield from self.grow())
             if self.is_finished():

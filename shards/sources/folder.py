@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from shards.errors import InputError
-from shards.files.names import valid_unicode
 from shards.format.splits import SplitName
 from shards.sources.class_folders import found_classes
 from shards.sources.class_sizes import check_class_sizes
@@ -50,7 +49,7 @@ def from_folder(
         )
     found, names = [], set()
     for folder in folders:
-        name = valid_unicode(folder.path.name)
+        name = folder.path.name
         names.add(name)
         membership = (folder.split or SplitName.TRAIN,)
         found += [
@@ -58,7 +57,7 @@ def from_folder(
             for path, refusal in folder.videos.items()
         ]
     check_class_sizes(root, names, found, min_per_class)
-    dataset = build(valid_unicode(root.resolve().name), root, found)
+    dataset = build(root.resolve().name, root, found)
     return dataset if splits else _drawn(dataset, SplitDraw(test_percent, seed))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from shards.files.names import relative_name
+from shards.files.names import readable_names
 from shards.sources.keys import assign_keys
 from shards.sources.segment import Segment
 from shards.sources.split_draw import SplitDraw
@@ -74,9 +74,9 @@ class VideoOnDisk:
 
     Attributes:
         path: The file.
-        class_name: The name of its class.
+        class_name: The name of its class, in the file system's spelling.
         splits: See `Source`.
-        group: See `Source`.
+        group: See `Source`. The group of a segment is its file, unless another one is given.
         refusal: See `Source`.
         segment: See `Source`.
     """
@@ -101,36 +101,41 @@ def build(
     """The data set of these videos, with keys and labels.
 
     Args:
-        name: The name of the data set.
+        name: The name of the data set, in the file system's spelling like those of the classes.
         root: The folder to which recorded paths are relative.
         found: The videos on disk.
         classes: Class names that count even if none of their videos was found.
         missing: See `Dataset`.
         notes: See `Dataset`.
     """
-    names = {video.class_name for video in found}.union(classes)
+    raw_classes = {video.class_name for video in found}.union(classes)
+    paths = [os.path.relpath(video.path, root) for video in found]
+    readable = readable_names([name, *raw_classes, *paths])
+    names = {readable[class_name] for class_name in raw_classes}
     classes = sorted(names, key=lambda c: (c.casefold(), c))
     label_of = {class_name: label for label, class_name in enumerate(classes)}
-    files = [relative_name(video.path, root) for video in found]
-    ordered = sorted(zip(files, found, strict=True), key=lambda named: _place(*named))
+    listed = zip(paths, found, strict=True)
+    ordered = sorted(listed, key=lambda named: _place(readable[named[0]], named[1]))
     # The raw names: they differ even if their readable forms are equal.
-    keys = assign_keys([(video.class_name, *_raw_names(video, root)) for _, video in ordered])
+    keys = assign_keys(
+        [(readable[video.class_name], *_raw_names(video, path)) for path, video in ordered]
+    )
     sources = tuple(
         Source(
             path=video.path,
-            name=file if video.segment is None else f"{file}#{video.segment}",
+            name=f"{readable[path]}#{video.segment}" if video.segment else readable[path],
             key=key,
-            label=label_of[video.class_name],
+            label=label_of[readable[video.class_name]],
             splits=video.splits,
             num_bytes=_num_bytes(video.path),
-            group=video.group,
+            group=video.group or (readable[path] if video.segment else ""),
             refusal=video.refusal,
             segment=video.segment,
         )
-        for key, (file, video) in zip(keys, ordered, strict=True)
+        for key, (path, video) in zip(keys, ordered, strict=True)
     )
     return Dataset(
-        name=name,
+        name=readable[name],
         classes=tuple(classes),
         sources=sources,
         root=root,
@@ -158,9 +163,9 @@ def _place(file: str, video: VideoOnDisk) -> tuple[str, bool, Fraction, bool, Fr
     )
 
 
-def _raw_names(video: VideoOnDisk, root: Path) -> tuple[str, str]:
-    """The stem and the path relative to root, each with the times of a segment."""
-    stem, path = video.path.stem, os.path.relpath(video.path, root)
+def _raw_names(video: VideoOnDisk, path: str) -> tuple[str, str]:
+    """The stem and the path relative to the root, each with the times of a segment."""
+    stem = video.path.stem
     if video.segment is None:
         return stem, path
     return f"{stem}-{video.segment.key_part}", f"{path}#{video.segment}"

@@ -7,7 +7,6 @@ from io import StringIO
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.files.names import relative_name, valid_unicode
 from shards.files.path_kinds import is_file
 from shards.files.text_file import read_text
 from shards.format.splits import SplitName
@@ -65,7 +64,7 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
         )
     classes = {video.class_name for video in listed}
     check_class_sizes(path, classes, listed, min_per_class)
-    return build(valid_unicode(path.stem), path.parent, found, classes=classes, missing=missing)
+    return build(path.stem, path.parent, found, classes=classes, missing=missing)
 
 
 def _video(table: Path, line: int, row: dict[str, str]) -> VideoOnDisk:
@@ -83,11 +82,12 @@ def _video(table: Path, line: int, row: dict[str, str]) -> VideoOnDisk:
         segment = segment_of(row.get("start_s", ""), row.get("end_s", ""), f"line {line}")
     except InputError as error:
         raise InputError(f"{table}, {error}") from error
-    path, group = table.parent / row["path"], row.get("group", "")
-    if segment is not None and not group:
-        group = relative_name(path, table.parent)
     return VideoOnDisk(
-        path=path, class_name=row["label"], splits=(split,), group=group, segment=segment
+        path=table.parent / row["path"],
+        class_name=row["label"],
+        splits=(split,),
+        group=row.get("group", ""),
+        segment=segment,
     )
 
 

@@ -24,7 +24,7 @@ from loaders.decode import DecodeError
 from shards.encode.upright import open_upright
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError
-from shards.files.names import valid_unicode
+from shards.files.names import readable_name
 from shards.files.path_kinds import exists, is_file, is_folder
 from shards.files.video_names import has_video_name
 from tb.weights.classifier_input import ClassifierInput
@@ -71,7 +71,7 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
 
 def video_name(path: Path) -> str:
     """The path as text that JSON and CSV can hold."""
-    return valid_unicode(str(path))
+    return readable_name(str(path))
 
 
 def whole_video(path: Path, render: Render) -> ShownClips:

@@ -22,13 +22,11 @@ def test_a_video_returns_only_where_contributing_md_says_why(tmp_path: Path) -> 
         # The folder of the shards: seven files appear, and an earlier run may have left some.
         "files/local_store.py": 14,
         "files/publish.py": 7,
-        "files/names.py": 2,
-        "files/addresses.py": 1,
         # A shard is begun, filled and published, and its packet index is written.
         "format/shard.py": 2,
         "format/packet_index.py": 1,
         # Its rows are noted, and all rows become a table.
         "format/video.py": 1,
     }
-    assert len(names) == 28
+    assert len(names) == 25
     assert len(set(walk.entered)) == 37

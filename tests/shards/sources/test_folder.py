@@ -22,6 +22,16 @@ def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
     assert len(classes) == 6
 
 
+def test_names_that_are_not_unicode_become_readable(tmp_path: Path) -> None:
+    root = touch(tmp_path / os.fsdecode(b"s\xe9t"), *pairs(2, os.fsdecode(b"caf\xe9"), "tea"))
+    dataset = from_folder(root)
+    assert dataset.name == "s\\xe9t"
+    assert dataset.classes == ("caf\\xe9", "tea")
+    assert [dataset.classes[source.label] for source in dataset.sources] == [
+        source.name.partition("/")[0] for source in dataset.sources
+    ]
+
+
 def test_split_folders(tmp_path: Path) -> None:
     names = [f"{s}/{n}" for s in ("train", "Validation", "test") for n in pairs(2, "a", "b")]
     assert first_splits(from_folder(touch(tmp_path, *names))) == {"train": 4, "val": 4, "test": 4}
