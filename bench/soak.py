@@ -39,7 +39,8 @@ from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
-from tb.demo.videos import CLASSES, draw_video, encode
+from tb.demo.videos import draw_video, encode
+from tb.demo.worlds import OBJECTS
 
 _NUM_VIDEOS, _BATCH_SIZE, _SIZE_PX, _NUM_WORKERS = 8, 4, 64, 2
 # What DALI decodes there. NVDEC takes VP9 only from 128 pixels on.
@@ -217,7 +218,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def made_sets(folder: Path, device: str) -> list[Path]:
     """Stores eight made-up videos in each way; returns the folders of the sets."""
     (folder / "videos" / "made").mkdir(parents=True)
-    for index, name in enumerate(CLASSES[:_NUM_VIDEOS]):
+    for index, name in enumerate(OBJECTS.classes[:_NUM_VIDEOS]):
         frames = draw_video(name, np.random.default_rng(index))
         encode(folder / "videos" / "made" / f"{name}.mp4", frames)
     sets = [folder / codec for codec in _RECIPES[device]]

@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 
 
 @disk_errors_named
-def run_demo(out: Path | str, *, size: str = "small", seed: int = 0) -> "Tree":
+def run_demo(
+    out: Path | str, *, size: str = "small", seed: int = 0, world: str = "objects"
+) -> "Tree":
     """`tb demo`: made-up videos through the whole method; returns the content of OUT/result.json.
 
     Args:
         out: The folder for everything, made if missing.
         size: "tiny", "small" or "medium".
         seed: Seeds the videos and the training.
+        world: "objects" or "places", see `tb.demo.worlds`.
     """
     from tb.demo import demo
 
-    return demo.run_demo(Path(out), size=size, seed=seed)
+    return demo.run_demo(Path(out), size=size, seed=seed, world=world)
 
 
 @disk_errors_named
@@ -43,7 +46,8 @@ def reproduce(
     """
     manifest = _table_manifest(wanted, shards, Path(out))
     kinds = _class_kinds(wanted, list(manifest.classes))
-    return wanted.run(manifest, Path(out), jobs=jobs, class_kinds=kinds)
+    name = None if shards is None else "SHARDS"
+    return wanted.run(manifest, Path(out), jobs=jobs, class_kinds=kinds, shards=name)
 
 
 def reproduce_cost(
@@ -70,11 +74,11 @@ def _table_manifest(wanted: "Reproduction", shards: Path | str | None, out: Path
 
 def _class_kinds(wanted: "Reproduction", classes: list[str]) -> dict[str, list[int]]:
     """The class indices of the demo's two kinds of classes; empty for other sets."""
-    from tb.demo.videos import APPEARANCE_CLASSES
+    from tb.demo.worlds import MOTION_CLASSES
 
     if not wanted.is_demo:
         return {}
     kinds: dict[str, list[int]] = {"appearance": [], "motion": []}
     for label, name in enumerate(classes):
-        kinds["appearance" if name in APPEARANCE_CLASSES else "motion"].append(label)
+        kinds["motion" if name in MOTION_CLASSES else "appearance"].append(label)
     return kinds

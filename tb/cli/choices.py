@@ -62,6 +62,13 @@ class DemoSizeOption(StrEnum):
     MEDIUM = "medium"
 
 
+class DemoWorldOption(StrEnum):
+    """The worlds of the demo: the keys of `tb.demo.worlds.WORLDS`."""
+
+    OBJECTS = "objects"
+    PLACES = "places"
+
+
 class BaselineOption(StrEnum):
     """The semi-supervised baselines: `tb.stage_kinds.BASELINES`."""
 

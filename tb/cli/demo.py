@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tb import api
-from tb.cli.choices import DemoSizeOption
+from tb.cli.choices import DemoSizeOption, DemoWorldOption
 from tb.cli.next_command import say_next
 from tb.stage_kinds import COMPARED
 
@@ -25,17 +25,22 @@ def demo_command(
         typer.Option(help="tiny is a smoke test, small takes minutes on two cores."),
     ] = DemoSizeOption.SMALL,
     seed: Annotated[int, typer.Option(help="Seeds the videos and the training.", min=0)] = 0,
+    world: Annotated[
+        DemoWorldOption,
+        typer.Option(help="What differs where motion does not: objects, or only their places."),
+    ] = DemoWorldOption.OBJECTS,
 ) -> None:
     """Make videos, shard them, run the whole method and write a report; needs no GPU or data.
 
     Twelve classes: ring, cross, stripes and checker differ in appearance. left and right, clockwise
     and anticlockwise, grow and shrink, pulse-then-hop and hop-then-pulse show the same disc and
     differ only in motion or in the order of events. Each of the first four classes has its own
-    background in most of its videos.
+    background in most of its videos. With --world places they are bars, shelves, spots and horizon,
+    which show the disc too and differ only in the background.
 
     Run it again after an interruption: it goes on from where it was.
     """
-    _tell(out, api.run_demo(out, size=size.value, seed=seed))
+    _tell(out, api.run_demo(out, size=size.value, seed=seed, world=world.value))
 
 
 def _tell(out: Path, result: "Tree") -> None:

@@ -18,6 +18,7 @@ from shards.sources.folder import from_folder
 from tb.config.differences import Tree
 from tb.config.load_config import work_config
 from tb.demo.videos import SIZES, write_demo_videos
+from tb.demo.worlds import WORLDS
 from tb.named_paths import make_named_folder
 from tb.progress import ProgressBar
 from tb.reports.report import REPORT, RESULT, write_report
@@ -26,17 +27,17 @@ from tb.workflow.run import run_all
 PRESET = "demo"
 
 
-def run_demo(out: Path, *, size: str, seed: int) -> Tree:
+def run_demo(out: Path, *, size: str, seed: int, world: str) -> Tree:
     """Runs the demo, or goes on with one that was interrupted.
 
     Returns:
         The content of OUT/result.json.
 
     Raises:
-        InputError: The size is unknown, or OUT holds a demo with another size or seed.
+        InputError: The size or world is unknown, or OUT holds a demo with another one or seed.
     """
     started_s = time.monotonic()
-    manifest, work = demo_shards(out, size=size, seed=seed), out / "work"
+    manifest, work = demo_shards(out, size=size, seed=seed, world=world), out / "work"
     config = work_config(work, PRESET, [f"machine.seed={seed}", *_SIZE_SETTINGS[size]])
     run_all(manifest, config, work, jobs=num_cpus())
     write_report(manifest, config, work, seconds=time.monotonic() - started_s)
@@ -46,19 +47,25 @@ def run_demo(out: Path, *, size: str, seed: int) -> Tree:
     return result
 
 
-def demo_shards(out: Path, *, size: str, seed: int) -> Manifest:
+def demo_shards(out: Path, *, size: str, seed: int, world: str = "objects") -> Manifest:
     """The data set in OUT/videos and OUT/shards, made where it is missing.
 
     Raises:
-        InputError: The size is unknown, or OUT holds a demo with another size or seed.
+        InputError: The size or world is unknown, or OUT holds a demo with another one or seed.
     """
     if size not in SIZES:
         raise InputError(f"size (--size) is {size!r}: choose one of {', '.join(SIZES)}")
-    _claim(out, size, seed)
+    if world not in WORLDS:
+        raise InputError(f"world (--world) is {world!r}: choose one of {', '.join(WORLDS)}")
+    _claim(out, {"size": size, "seed": seed, "world": world})
     counts = SIZES[size]
     with ProgressBar("videos", counts.num_videos) as bar:
         write_demo_videos(
-            out / "videos", size=counts, seed=seed, progress=lambda done, _: bar.update(done)
+            out / "videos",
+            size=counts,
+            seed=seed,
+            progress=lambda done, _: bar.update(done),
+            world=WORLDS[world],
         )
     dataset = from_folder(out / "videos")
     with ProgressBar("shard", counts.num_videos) as bar:
@@ -84,9 +91,8 @@ _SIZE_SETTINGS = {
 }
 
 
-def _claim(out: Path, size: str, seed: int) -> None:
-    """Writes the size and seed to OUT/demo.json; refuses a folder with other ones."""
-    claim = {"size": size, "seed": seed}
+def _claim(out: Path, claim: dict[str, str | int]) -> None:
+    """Writes what the demo is to OUT/demo.json; refuses a folder with another demo."""
     path = out / "demo.json"
     make_named_folder(out, "out")
     try:
@@ -98,7 +104,5 @@ def _claim(out: Path, size: str, seed: int) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{out}: not usable ({error}); choose another --out") from None
     if before not in (None, claim):
-        raise InputError(
-            f"{out}: holds a demo with size {before['size']} and seed {before['seed']}; choose"
-            " another --out, or delete it"
-        )
+        holds = ", ".join(f"{name} {value}" for name, value in before.items())
+        raise InputError(f"{out}: holds a demo with {holds}; choose another --out, or delete it")

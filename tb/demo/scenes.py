@@ -1,9 +1,4 @@
-"""The backgrounds of the demo's videos: four kinds of scene, which go with four of the classes.
-
-In real action sets an action has its usual places. So a scene says much about the class, but not
-all. Here each of the four classes that differ in appearance has a scene of its own. `COUPLED_SHARE`
-of its videos have this scene, and the others have one of the other three. A motion class may have
-any of the four, so there the scene says nothing about the class.
+"""The backgrounds of the demo's videos: four kinds of scene, and light and shadow over them.
 
 A scene is a pattern of brightness. It survives the demo's augmentations, which turn hues by any
 angle and change brightness, contrast and the crop.
@@ -11,32 +6,21 @@ angle and change brightness, contrast and the crop.
 
 import numpy as np
 
-SCENE_OF_CLASS = {
-    "checker": "horizon",  # light above dark
-    "cross": "bars",  # upright waves
-    "ring": "shelves",  # level waves
-    "stripes": "spots",  # a lattice of light and dark
-}
-SCENES = tuple(sorted(SCENE_OF_CLASS.values()))
-COUPLED_SHARE = 0.8
 _DEPTH = 40.0  # half the brightness between a scene's light and dark places, of 255
-
-
-def choose_scene(class_name: str, rng: np.random.Generator) -> str:
-    """A scene of `SCENES` for a video of this class."""
-    own = SCENE_OF_CLASS.get(class_name)
-    if own is None:
-        return SCENES[rng.integers(len(SCENES))]
-    if rng.uniform() < COUPLED_SHARE:
-        return own
-    others = [scene for scene in SCENES if scene != own]
-    return others[rng.integers(len(others))]
+_SHADOW_DEPTH = 80.0  # the most that a patch of light or shadow adds or takes away, of 255
 
 
 def draw_scene(scene: str, height_px: int, width_px: int, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) what a scene of `SCENES` adds to a background, between -40 and 40 of 255.
+    """(H, W) what a scene adds to a background, between -40 and 40 of 255.
 
     The positions of its parts are random, and the widths of waves too.
+
+    Args:
+        scene: "bars" (upright waves), "shelves" (level waves), "spots" (a lattice of light and
+            dark) or "horizon" (light above dark).
+        height_px: H.
+        width_px: W.
+        rng: What draws.
     """
     y = np.arange(height_px)[:, None]
     x = np.arange(width_px)[None, :]
@@ -56,3 +40,31 @@ def draw_scene(scene: str, height_px: int, width_px: int, rng: np.random.Generat
 
 def _wave(places: np.ndarray, period_px: float, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(np.sin(2 * np.pi * (places / period_px + rng.uniform())))
+
+
+def draw_shadows(
+    number: int, num_frames: int, height_px: int, width_px: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(T, H, W) what patches of light or shadow add to a background, between -80 and 80 of 255.
+
+    They wander over the picture. One that leaves it comes in again on the other side. Where two
+    meet, the later one hides the earlier one.
+    """
+    added = np.zeros((num_frames, height_px, width_px))
+    y, x = np.mgrid[:height_px, :width_px]
+    for _ in range(number):
+        radius = rng.uniform(8, 16)
+        depth = _SHADOW_DEPTH * rng.uniform(0.6, 1) * rng.choice([-1, 1])
+        heading = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.05, num_frames).cumsum()
+        speed = rng.uniform(0.8, 2.0)
+        centre_y = _around(rng.uniform(0, height_px) + speed * np.sin(heading).cumsum(), height_px)
+        centre_x = _around(rng.uniform(0, width_px) + speed * np.cos(heading).cumsum(), width_px)
+        distance = np.hypot(y - centre_y[:, None, None], x - centre_x[:, None, None]) / radius
+        covered = np.clip((1.15 - distance) / 0.3, 0, 1)
+        added = added * (1 - covered) + depth * covered
+    return added
+
+
+def _around(places: np.ndarray, size_px: int) -> np.ndarray:
+    """Places that come in again on the other side, 20 pixels out of the picture."""
+    return np.asarray((places + 20) % (size_px + 40) - 20)

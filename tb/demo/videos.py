@@ -1,9 +1,11 @@
 """The demo's videos: twelve classes, drawn frame by frame and encoded as real H.264 files.
 
 Four classes differ in *appearance*, which is the same at every moment, so a temporally invariant
-representation can tell them apart. The object drifts slowly in a random direction:
+representation can tell them apart. The object drifts slowly in a random direction. What differs
+depends on the world (`tb.demo.worlds`):
 
-    ring, cross, stripes, checker       the object's shape or texture
+    ring, cross, stripes, checker       "objects": the object's shape or texture
+    bars, shelves, spots, horizon       "places": the scene behind the plain disc
 
 Eight classes show the same plain disc and differ only in *motion* or in the *order of events*, so
 a temporally distinctive representation is needed:
@@ -12,9 +14,6 @@ a temporally distinctive representation is needed:
     clockwise, anticlockwise            the disc runs round in a circle
     grow, shrink                        the radius runs up (or down) and starts over
     pulse_then_hop, hop_then_pulse      two events and a pause, over and over
-
-Behind the object is a scene. An appearance class has a scene of its own in most of its videos, as
-in real action sets. A motion class has any scene (`tb.demo.scenes`).
 
 Phase, speed, size, position, colours, background texture, camera shake and length are random. The
 two classes of a pair pass through the same states in opposite order, so a single frame does not
@@ -34,21 +33,10 @@ import numpy as np
 
 from shards.cpus import num_cpus
 from shards.files.publish import unfinished_file
-from tb.demo.scenes import choose_scene, draw_scene
+from tb.demo.scenes import draw_scene, draw_shadows
+from tb.demo.worlds import MOTION_CLASSES, OBJECTS, DemoWorld
 from tb.workflow.children import child_pool
 
-APPEARANCE_CLASSES = ("checker", "cross", "ring", "stripes")
-MOTION_CLASSES = (
-    "anticlockwise",
-    "clockwise",
-    "grow",
-    "hop_then_pulse",
-    "left",
-    "pulse_then_hop",
-    "right",
-    "shrink",
-)
-CLASSES = tuple(sorted(APPEARANCE_CLASSES + MOTION_CLASSES))
 HEIGHT_PX, WIDTH_PX, FPS = 64, 96, 25
 NUM_FRAMES = (48, 120)
 _SHAKE_PX, _MARGIN_PX = 4.0, 8
@@ -71,7 +59,7 @@ class DemoSize:
     @property
     def num_videos(self) -> int:
         """Videos of all classes and splits."""
-        return (self.train + self.test) * len(CLASSES)
+        return (self.train + self.test) * len(OBJECTS.classes)  # each world has twelve
 
 
 SIZES = {
@@ -82,7 +70,12 @@ SIZES = {
 
 
 def write_demo_videos(
-    root: Path, *, size: DemoSize, seed: int, progress: Callable[[int, int], None]
+    root: Path,
+    *,
+    size: DemoSize,
+    seed: int,
+    progress: Callable[[int, int], None],
+    world: DemoWorld = OBJECTS,
 ) -> None:
     """Writes ROOT/{train,test}/CLASS/*.mp4, and keeps the files that exist.
 
@@ -91,25 +84,25 @@ def write_demo_videos(
         size: Videos of each class.
         seed: Seeds every draw; a video depends on (seed, split, class, number) alone.
         progress: Called with (videos done, videos in all).
+        world: What the classes look like.
     """
     jobs = [
-        (str(root / split / name / f"{name}_{split}{number:03d}.mp4"), (seed, s, label, number))
+        (root / split / name / f"{name}_{split}{number:03d}.mp4", (seed, s, label, number))
         for s, (split, count) in enumerate((("train", size.train), ("test", size.test)))
-        for label, name in enumerate(CLASSES)
+        for label, name in enumerate(world.classes)
         for number in range(count)
     ]
-    missing = [job for job in jobs if not Path(job[0]).exists()]
+    missing = [(path, world, key) for path, key in jobs if not path.exists()]
     done = len(jobs) - len(missing)
     progress(done, len(jobs))
     with child_pool(num_cpus()) as pool:
-        for _ in pool.map(_write_video, missing, chunksize=8):
+        for _ in pool.map(_write_video, *zip(*missing, strict=True), chunksize=8):
             done += 1
             progress(done, len(jobs))
 
 
-def _write_video(job: tuple[str, tuple[int, int, int, int]]) -> None:
-    path, key = Path(job[0]), job[1]
-    frames = draw_video(CLASSES[key[2]], np.random.default_rng(list(key)))
+def _write_video(path: Path, world: DemoWorld, key: tuple[int, int, int, int]) -> None:
+    frames = draw_video(path.parent.name, np.random.default_rng(list(key)), world)
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_file(path) as unfinished:
         encode(unfinished, frames)
@@ -129,16 +122,17 @@ def encode(path: Path, frames: np.ndarray) -> None:
         container.mux(stream.encode())
 
 
-def draw_video(name: str, rng: np.random.Generator) -> np.ndarray:
+def draw_video(name: str, rng: np.random.Generator, world: DemoWorld = OBJECTS) -> np.ndarray:
     """(T, H, W, 3) uint8 RGB frames of one video of class `name`."""
-    scene = choose_scene(name, rng)
+    scene = world.choose_scene(name, rng)
     num_frames = int(rng.integers(NUM_FRAMES[0], NUM_FRAMES[1] + 1))
-    background, ink, paper = _colors(rng)
+    background, ink, paper = _colors(rng, world.background)
     picture = _background(rng, background, scene)
     shake = np.clip(rng.normal(0, 0.3, (num_frames, 2)).cumsum(0), -_SHAKE_PX, _SHAKE_PX)
     centre_y, centre_x, radius = _path(name, num_frames, rng)
-    pattern = name if name in APPEARANCE_CLASSES else "disc"
     tilt = rng.uniform(-0.4, 0.4)
+    num_shadows = world.num_shadows if name in world.scene_of_class else 0
+    shadows = draw_shadows(num_shadows, num_frames, HEIGHT_PX, WIDTH_PX, rng)
     frames = np.empty((num_frames, HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
     grid_y, grid_x = np.mgrid[:HEIGHT_PX, :WIDTH_PX].astype(np.float32)
     for t in range(num_frames):
@@ -146,9 +140,9 @@ def draw_video(name: str, rng: np.random.Generator) -> np.ndarray:
         dx = grid_x - centre_x[t] - shake[t, 1]
         u = (dx * np.cos(tilt) + dy * np.sin(tilt)) / radius[t]
         v = (dy * np.cos(tilt) - dx * np.sin(tilt)) / radius[t]
-        inside, marked = _object(pattern, u, v)
+        inside, marked = _object(name, u, v)
         y0, x0 = _MARGIN_PX + round(shake[t, 0]), _MARGIN_PX + round(shake[t, 1])
-        frame = picture[y0 : y0 + HEIGHT_PX, x0 : x0 + WIDTH_PX].copy()
+        frame = picture[y0 : y0 + HEIGHT_PX, x0 : x0 + WIDTH_PX] + shadows[t][..., None]
         frame[inside] = paper
         frame[inside & marked] = ink
         noise = rng.normal(0, 2, frame.shape[:2])
@@ -156,7 +150,9 @@ def draw_video(name: str, rng: np.random.Generator) -> np.ndarray:
     return frames
 
 
-def _colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _colors(
+    rng: np.random.Generator, background_range: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A background and two object colours, (3,) in [0, 255], well apart in brightness.
 
     They differ in brightness and not only in hue, because augmentation changes hues and may remove
@@ -164,7 +160,7 @@ def _colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """
     while True:
         background, ink, paper = (
-            rng.uniform(30, 225, 3),
+            rng.uniform(*background_range, 3),
             rng.uniform(0, 255, 3),
             rng.uniform(0, 255, 3),
         )
@@ -173,7 +169,7 @@ def _colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
             return background, ink, paper
 
 
-def _background(rng: np.random.Generator, color: np.ndarray, scene: str) -> np.ndarray:
+def _background(rng: np.random.Generator, color: np.ndarray, scene: str | None) -> np.ndarray:
     """A scene with a smooth random texture around `color`, and a margin for the camera's shake."""
     height, width = HEIGHT_PX + 2 * _MARGIN_PX, WIDTH_PX + 2 * _MARGIN_PX
     coarse = rng.normal(0, 8, (5, 6, 3))
@@ -184,7 +180,8 @@ def _background(rng: np.random.Generator, color: np.ndarray, scene: str) -> np.n
     top = coarse[y0][:, x0] * (1 - fx) + coarse[y0][:, x0 + 1] * fx
     bottom = coarse[y0 + 1][:, x0] * (1 - fx) + coarse[y0 + 1][:, x0 + 1] * fx
     texture = top * (1 - fy) + bottom * fy
-    return np.asarray(color + texture + draw_scene(scene, height, width, rng)[..., None])
+    picture = np.asarray(color + texture)
+    return picture if scene is None else picture + draw_scene(scene, height, width, rng)[..., None]
 
 
 def _path(
@@ -197,8 +194,8 @@ def _path(
     x = np.full(num_frames, rng.uniform(0.35, 0.65) * WIDTH_PX)
     cycles = time / rng.uniform(80, 112) + rng.uniform()
     phase = cycles % 1.0
-    if name in APPEARANCE_CLASSES:
-        radius = radius * 1.4
+    if name not in MOTION_CLASSES:
+        radius = radius * (1.4 if name in OBJECTS.scene_of_class else 1)
         heading = rng.uniform(0, 2 * np.pi)
         drift = (time - num_frames / 2) * rng.uniform(0.05, 0.25)
         y, x = y + drift * np.sin(heading), x + drift * np.cos(heading)
@@ -229,16 +226,16 @@ def _bump(phase: np.ndarray, start: float) -> np.ndarray:
     return np.asarray(np.sin(np.pi * share))
 
 
-def _object(pattern: str, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(inside, marked) masks of an object of unit radius in its own coordinates."""
+def _object(name: str, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(inside, marked) masks of a class's object of unit radius in its own coordinates."""
     distance = np.hypot(u, v)
-    if pattern == "ring":
+    if name == "ring":
         return (distance < 1) & (distance > 0.55), distance < 0
-    if pattern == "cross":
+    if name == "cross":
         arms = (np.abs(u) < 0.3) | (np.abs(v) < 0.3)
         return arms & (np.maximum(np.abs(u), np.abs(v)) < 1), distance < 0
-    if pattern == "stripes":
+    if name == "stripes":
         return distance < 1, np.floor(u * 1.4) % 2 == 0
-    if pattern == "checker":
+    if name == "checker":
         return distance < 1, (np.floor(u * 1.3) + np.floor(v * 1.3)) % 2 == 0
     return distance < 1, distance < 0

@@ -55,7 +55,13 @@ class Reproduction:
         return cost_table(self.grid(), manifest, out)
 
     def run(
-        self, manifest: Manifest, out: Path, *, jobs: int, class_kinds: Mapping[str, Sequence[int]]
+        self,
+        manifest: Manifest,
+        out: Path,
+        *,
+        jobs: int,
+        class_kinds: Mapping[str, Sequence[int]],
+        shards: str | None,
     ) -> Path:
         """Runs what is left, and writes OUT/results.md, .html and .png; returns the first.
 
@@ -66,12 +72,12 @@ class Reproduction:
             out: The folder of all runs.
             jobs: Runs side by side on this machine.
             class_kinds: As in `tb.tables.claims.compare`.
+            shards: How the command on the pages calls the data set. None: the demo's own.
         """
         grid = self.grid()
         run_grid(grid, manifest, out, jobs=jobs)
         found = findings(grid, manifest, out)
         evaluations = results.by_cell(grid.cells, found)
-        shards = None if self.is_demo else "SHARDS"
         notes = results.notes(evaluations, manifest)
         command = shlex.join(["tb", *self.words(shards=shards, out="OUT")])
         hits = hits_of(grid.cells, found, out)

@@ -141,7 +141,10 @@ def test_a_table_is_reproduced_in_python_too(manifest: Manifest, tmp_path: Path)
     path = tb.reproduce(wanted, out=tmp_path, shards=manifest.root)
     assert path == tmp_path / "results.md"
     assert "supervised only" in path.read_text()
-    assert "tb reproduce table2 --dataset demo --seeds 1 --rows supervised" in path.read_text()
+    assert (
+        "tb reproduce table2 --dataset demo --seeds 1 --shards SHARDS --rows supervised"
+        in path.read_text()
+    )
     assert {row.name for row in TABLES["table2"]} > {"supervised"}
 
 

@@ -15,6 +15,7 @@ from shards.format.splits import SplitQuery
 from tb.cli import choices
 from tb.config.sections import Labels
 from tb.demo.videos import SIZES
+from tb.demo.worlds import WORLDS
 from tb.stage_kinds import BASELINES, Distance, StageKind, Teacher, TeacherWeights
 from tb.tables.published import BACKBONES, PERCENTS, TABLES
 from tests.tb.commands import every_command, tb, usage_error
@@ -23,7 +24,7 @@ from tests.tb.commands import every_command, tb, usage_error
 OPEN = {
     ("reproduce", "dataset"): "a preset of one's own set",
 }
-CLOSED = (CODECS, PRESETS, SIZES, BASELINES, BACKBONES, PERCENTS, TABLES)
+CLOSED = (CODECS, PRESETS, SIZES, WORLDS, BASELINES, BACKBONES, PERCENTS, TABLES)
 ENUMS = (SplitQuery, EngineName, StageKind, Teacher, TeacherWeights, Distance)
 
 
@@ -45,6 +46,7 @@ PARAMETERS = [(name, one) for name, parameters in every_command() for one in par
         (choices.LabelledSplitOption, get_args(Labels.model_fields["split"].annotation)),
         (choices.ViewsOption, PRESETS),
         (choices.DemoSizeOption, SIZES),
+        (choices.DemoWorldOption, WORLDS),
         (choices.BaselineOption, BASELINES),
         (choices.TableOption, TABLES),
         (choices.BackboneOption, BACKBONES),

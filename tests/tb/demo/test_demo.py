@@ -9,15 +9,8 @@ import pytest
 
 from tb.config.load_config import load_config
 from tb.demo.demo import PRESET, demo_shards
-from tb.demo.videos import (
-    CLASSES,
-    HEIGHT_PX,
-    MOTION_CLASSES,
-    WIDTH_PX,
-    DemoSize,
-    draw_video,
-    write_demo_videos,
-)
+from tb.demo.videos import HEIGHT_PX, WIDTH_PX, DemoSize, draw_video, write_demo_videos
+from tb.demo.worlds import MOTION_CLASSES, OBJECTS
 from tb.evaluation.evaluate import evaluate
 from tb.weights.checkpoint import file_digest
 from tb.workflow.run import run_stage
@@ -84,9 +77,10 @@ def test_the_same_command_again_repeats_nothing(uninterrupted: Path) -> None:
     assert result(uninterrupted) == wanted
 
 
-def test_another_seed_or_foreign_folder_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
-    message = complaint(*demo(uninterrupted), "--seed", "1")
-    assert "holds a demo with size tiny and seed 0" in message
+def test_another_demo_or_foreign_folder_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
+    for other in (("--seed", "1"), ("--world", "places")):
+        message = complaint(*demo(uninterrupted), *other)
+        assert "holds a demo with size tiny, seed 0, world objects" in message
     (tmp_path / "thesis.tex").touch()
     assert "holds something else" in complaint(*demo(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
@@ -220,7 +214,7 @@ def test_a_motion_class_moves_as_its_name_says(name: str, opposite: str, signal:
 def test_a_motion_class_shows_the_same_states_as_its_opposite(name: str, opposite: str) -> None:
     """The disc's size and height, over many videos: no single frame tells the two apart."""
     assert {name, opposite} <= set(MOTION_CLASSES)
-    assert set(MOTION_CLASSES) < set(CLASSES)
+    assert set(MOTION_CLASSES) < set(OBJECTS.classes)
     shares = []
     for which in (name, opposite):
         sizes = []

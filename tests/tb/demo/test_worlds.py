@@ -1,0 +1,116 @@
+"""The worlds: how often a scene goes with a class, and what each kind of class shows."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tb.demo.demo import demo_shards
+from tb.demo.scenes import draw_scene, draw_shadows
+from tb.demo.videos import draw_video
+from tb.demo.worlds import MOTION_CLASSES, OBJECTS, PLACES, SCENES, WORLDS, DemoWorld
+
+_NUM_DRAWS = 2000
+_NOISE = 5 * np.sqrt(0.25 / _NUM_DRAWS)  # five standard errors of a share, or more
+_HEIGHT_PX, _WIDTH_PX = 64, 96
+
+
+def shares(class_name: str, world: DemoWorld = OBJECTS) -> dict[str | None, float]:
+    """How often each scene comes with a class, over videos of this class."""
+    label = world.classes.index(class_name)
+    found = [
+        world.choose_scene(class_name, np.random.default_rng([7, 0, label, number]))
+        for number in range(_NUM_DRAWS)
+    ]
+    return {scene: found.count(scene) / _NUM_DRAWS for scene in (*SCENES, None)}
+
+
+@pytest.mark.parametrize("name", OBJECTS.scene_of_class)
+def test_a_class_has_its_scene_in_most_videos_and_any_other_in_the_rest(name: str) -> None:
+    found = shares(name)
+    own_share = OBJECTS.own_scene_share
+    assert found.pop(None) == 0
+    assert found.pop(OBJECTS.scene_of_class[name]) == pytest.approx(own_share, abs=_NOISE)
+    assert sum(found.values()) == pytest.approx(1 - own_share, abs=_NOISE)
+    assert max(found.values()) - min(found.values()) < _NOISE
+
+
+@pytest.mark.parametrize("name", MOTION_CLASSES)
+def test_a_motion_class_has_each_scene_equally_often_or_none(name: str) -> None:
+    found = shares(name)
+    assert found.pop(None) == 0
+    assert all(share == pytest.approx(1 / 4, abs=_NOISE) for share in found.values())
+    assert shares(name, PLACES)[None] == 1
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_place_always_has_its_scene(name: str) -> None:
+    assert shares(name, PLACES)[name] == 1
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_each_world_has_twelve_classes_and_no_two_share_a_scene(world: DemoWorld) -> None:
+    assert len(world.classes) == 12
+    assert set(world.classes) == set(MOTION_CLASSES) | set(world.scene_of_class)
+    assert sorted(world.scene_of_class.values()) == sorted(SCENES)
+
+
+def likeness(picture: np.ndarray, other: np.ndarray) -> float:
+    """How alike the strengths of waves in two (H, W) pictures are, wherever these waves lie."""
+    one, two = (np.abs(np.fft.rfft2(each - each.mean())) for each in (picture, other))
+    return float((one * two).sum() / np.sqrt((one**2).sum() * (two**2).sum()))
+
+
+def seen_scenes(class_name: str, world: DemoWorld) -> list[tuple[str, str | None]]:
+    """(the scene that a frame is most alike, the scene that it has) of 40 videos."""
+    rng = np.random.default_rng(0)
+    examples = [
+        (scene, draw_scene(scene, _HEIGHT_PX, _WIDTH_PX, rng))
+        for scene in SCENES
+        for _ in range(30)
+    ]
+    found = []
+    for seed in range(40):
+        frame = draw_video(class_name, np.random.default_rng(seed), world).mean(axis=(0, 3))
+        seen = max(examples, key=lambda example: likeness(frame, example[1]))[0]
+        found.append((seen, world.choose_scene(class_name, np.random.default_rng(seed))))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "world", "share"),
+    [("clockwise", OBJECTS, 0.8), *((scene, PLACES, 0.6) for scene in SCENES)],
+)
+def test_a_scene_can_be_seen(name: str, world: DemoWorld, share: float) -> None:
+    """Also behind light and shadow, by a rule that knows nothing of them; chance is 0.25."""
+    assert np.mean([seen == scene for seen, scene in seen_scenes(name, world)]) > share
+
+
+def test_a_place_differs_in_its_scene_alone() -> None:
+    """Without scenes, the same draws give the same video in all four places."""
+    blank = {}
+    for name in SCENES:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tb.demo.scenes._DEPTH", 0.0)
+            blank[name] = draw_video(name, np.random.default_rng(5), PLACES)
+        assert not np.array_equal(draw_video(name, np.random.default_rng(5), PLACES), blank[name])
+        assert np.array_equal(blank[name], blank["bars"])
+
+
+def test_shadows_wander_and_stay_within_their_depth() -> None:
+    shadows = draw_shadows(5, 60, _HEIGHT_PX, _WIDTH_PX, np.random.default_rng(1))
+    assert shadows.shape == (60, _HEIGHT_PX, _WIDTH_PX)
+    assert 40 < np.abs(shadows).max() <= 80
+    assert all(np.abs(later - earlier).max() > 5 for earlier, later in pairwise(shadows))
+    # They come in again: few places are never covered, and none is covered all the time.
+    covered = (np.abs(shadows) > 1).mean(axis=0)
+    assert (covered > 0).mean() > 0.5
+    assert covered.max() < 1
+    assert not draw_shadows(0, 3, 4, 5, np.random.default_rng(1)).any()
+
+
+def test_the_demo_of_places_has_their_classes(tmp_path: Path) -> None:
+    manifest = demo_shards(tmp_path / "places", size="tiny", seed=0, world="places")
+    assert manifest.classes == PLACES.classes
+    assert len(manifest.keys) == 72
