@@ -12,6 +12,7 @@ nothing to fetch ahead.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from threading import Condition, Thread, current_thread
 
 import numpy as np
@@ -113,16 +114,21 @@ class Prefetcher:
 
     def _work(self) -> None:
         while (job := self._wait_for_job()) is not None:
-            run, shard, held = job
+            run, shard = job
             try:
-                self._reader.fetch(shard, keep=held)
+                self._reader.fetch(shard, partial(self._is_needed, run, shard))
             except InputError:
                 pass  # The read that needs the shard gets the same error, and knows the video.
             except Exception as error:
                 run.failure = error
 
-    def _wait_for_job(self) -> "tuple[_Iteration, int, list[int]] | None":
-        """A run, the shard to fetch and those to keep; None when there is nothing more to do.
+    def _is_needed(self, run: "_Iteration", shard: int) -> bool:
+        """Whether a shard is still of use: a late fetch would bring back what was removed."""
+        with self._changed:
+            return run in self._runs and run.ahead.is_held(shard, run.step)
+
+    def _wait_for_job(self) -> "tuple[_Iteration, int] | None":
+        """A run and the shard to fetch; None when there is nothing more to do.
 
         The thread then ends, because a waiting thread would keep a loader that nobody uses.
         """
@@ -131,7 +137,9 @@ class Prefetcher:
                 for run in self._runs:
                     shard = run.ahead.take(run.step)
                     if shard is not None:
-                        return run, shard, list(run.ahead.held)
+                        # Here, and not when it is fetched: others may be needed by then.
+                        self._reader.keep(run.ahead.held)
+                        return run, shard
                 self._changed.wait()
             if current_thread() in self._threads:
                 self._threads.remove(current_thread())
@@ -172,8 +180,7 @@ class ShardsAhead:
         `step` must not become smaller from call to call. A shard that is needed at `step` is held
         and not returned, because the threads that read it fetch it at once.
         """
-        oldest = step - self._num_batches_ahead
-        self.held = {shard: use for shard, use in self.held.items() if use.last >= oldest}
+        self.held = {shard: use for shard, use in self.held.items() if self.is_held(shard, step)}
         while (use := self._next) is not None:
             is_needed = use.first <= step
             if not is_needed and not self._has_room(use.shard, step):
@@ -183,6 +190,10 @@ class ShardsAhead:
             if not is_needed:
                 return use.shard
         return None
+
+    def is_held(self, shard: int, step: int) -> bool:
+        """Whether a shard of `held` is still held at a step."""
+        return shard in self.held and self.held[shard].last >= step - self._num_batches_ahead
 
     def _has_room(self, shard: int, step: int) -> bool:
         num_ahead = sum(use.first > step for use in self.held.values())

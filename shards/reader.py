@@ -126,21 +126,29 @@ class ShardReader:
         """Whether it copies remote shards to this machine."""
         return bool(self._manifest.url) and self._uncached is None
 
-    def fetch(self, shard_index: int, keep: Iterable[int] = ()) -> None:
-        """Copies a remote shard and its packet index to this machine, if they are not here.
+    def keep(self, shard_indices: Iterable[int]) -> None:
+        """Counts shards as used now, so that their copies stay longer than others.
+
+        Args:
+            shard_indices: Indices into the manifest's `shard_names`.
+        """
+        for index in shard_indices:
+            note_use(self._manifest.root / self._manifest.shard_names[index])
+
+    def fetch(self, shard_index: int, is_needed: Callable[[], bool]) -> None:
+        """Copies a remote packet index and its shard to this machine, if they are not here.
 
         Args:
             shard_index: An index into the manifest's `shard_names`.
-            keep: Shards that count as used now, so that their copies do not give way to this one.
+            is_needed: Called before each of the two; False ends the call.
 
         Raises:
             InputError: They cannot be fetched.
         """
-        names = self._manifest.shard_names
-        for index in keep:
-            note_use(self._manifest.root / names[index])
-        self._copies.packets(names[shard_index])
-        self._copies.shard(names[shard_index])
+        name = self._manifest.shard_names[shard_index]
+        for copy in (self._copies.packets, self._copies.shard):
+            if is_needed():
+                copy(name)
 
     def _tried_twice(self, read: Callable[[bool], T]) -> T:
         """The result of `read(False)`; if the shards are remote and it fails, of a second try.

@@ -73,26 +73,43 @@ def fetch_shard(
                 " `tb shard` again with another --out"
             )
 
-    path = _fetch(url, folder, name, again=again, num_bytes=num_bytes, check=check)
+    path = _fetch(
+        url,
+        folder,
+        name,
+        again=again,
+        num_bytes=num_bytes,
+        max_bytes=num_bytes,
+        check=check,
+    )
     note_use(path)
     return path
 
 
-def fetch_file(url: str, folder: Path, name: str, *, again: bool = False) -> Path:
+def fetch_file(url: str, folder: Path, name: str, *, max_bytes: int, again: bool = False) -> Path:
     """The local copy of a file whose content is checked when it is used.
 
     Args:
         url: The remote folder.
         folder: The folder with the copies.
         name: The file name.
+        max_bytes: How large the file may be.
         again: Fetch it even if there is a copy now.
 
     Raises:
-        OriginalError: There is no such remote file.
+        OriginalError: There is no such remote file, or it is larger.
         MachineError: The copy cannot be written.
         InputError: It cannot be fetched for another reason.
     """
-    return _fetch(url, folder, name, again=again, num_bytes=None, check=lambda _: None)
+    return _fetch(
+        url,
+        folder,
+        name,
+        again=again,
+        num_bytes=None,
+        max_bytes=max_bytes,
+        check=lambda _: None,
+    )
 
 
 def _fetch(
@@ -102,6 +119,7 @@ def _fetch(
     *,
     again: bool,
     num_bytes: int | None,
+    max_bytes: int,
     check: Callable[[Path], None],
 ) -> Path:
     path = folder / name
@@ -130,7 +148,7 @@ def _fetch(
                 path.unlink(missing_ok=True)  # a copy of another size is of no use
             room = nullcontext() if num_bytes is None else room_for(path, num_bytes)
             with room, unfinished_file(path) as unfinished:
-                RemoteStore(url).get_file(name, unfinished)
+                RemoteStore(url).get_file(name, unfinished, max_bytes)
                 check(unfinished)
                 note_use(unfinished)
                 unfinished.replace(path)

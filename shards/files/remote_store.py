@@ -71,21 +71,33 @@ class RemoteStore:
             self._files.put_file(str(unfinished), path)
         unfinished.unlink()
 
-    def get_file(self, name: str, target: Path) -> None:
+    def get_file(self, name: str, target: Path, max_bytes: int) -> None:
         """Copies a file to this machine.
 
         Args:
             name: The file.
             target: A file that exists and may be overwritten.
+            max_bytes: How large the file may be. A larger one must not fill the disk: the copy ends
+                when the server says that the file is larger, or sends more.
 
         Raises:
-            OriginalError: There is no such file.
+            OriginalError: There is no such file, or it is larger.
             MachineError: The target's disk is full, or this machine lacks something else.
             InputError: The network or the server failed.
         """
+        from fsspec import Callback
+
+        def check(num_bytes: int | None, num_copied: int) -> None:
+            if (size := max(num_bytes or 0, num_copied)) > max_bytes:
+                raise OriginalError(
+                    f"{self.name}/{name}: has {size} bytes or more, and may have {max_bytes}; run"
+                    " `tb shard` again with another --out"
+                )
+
         with _remote_errors(f"{self.name}/{name}"):
             try:
-                self._files.get_file(self._path(name), str(target))
+                progress = Callback(hooks={"limit": check})
+                self._files.get_file(self._path(name), str(target), callback=progress)
             except FileNotFoundError as error:
                 raise OriginalError(
                     f"{self.name}/{name}: no such file; run `tb shard` again with another --out"

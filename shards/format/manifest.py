@@ -276,7 +276,9 @@ class Manifest:
         index = packets_name(name)
         if not self.url:
             return self.root / index
-        return fetch_file(self.url, self.root, index, again=fetch_again)
+        # An index takes a few bytes for each picture, and the shard has at least those.
+        limit = self._shard_file(name).num_bytes
+        return fetch_file(self.url, self.root, index, max_bytes=limit, again=fetch_again)
 
     def _shard_file(self, name: str) -> ShardFile:
         shard = self._shard_files.get(name)

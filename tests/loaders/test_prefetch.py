@@ -22,6 +22,7 @@ from loaders.prefetch import SHARDS_AHEAD, ShardsAhead
 from shards.files.remote_store import RemoteStore
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
+from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
 
@@ -55,10 +56,10 @@ def fetched(remote: Manifest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     requests: list[int] = []
     get_file = RemoteStore.get_file
 
-    def noted(store: RemoteStore, name: str, target: Path) -> None:
+    def noted(store: RemoteStore, name: str, target: Path, max_bytes: int) -> None:
         if name in remote.shard_names:
             requests.append(remote.shard_names.index(name))
-        get_file(store, name, target)
+        get_file(store, name, target, max_bytes)
 
     monkeypatch.setattr(RemoteStore, "get_file", noted)
     return requests
@@ -186,6 +187,29 @@ def test_each_shard_is_fetched_once_an_epoch_within_the_limit(
             for _ in loader:
                 assert _bytes_of_copies(remote) <= limit
             assert len(fetched) == len(set(fetched)) >= NUM_VIDEOS - len(before)
+
+
+def test_a_fetch_that_is_late_does_not_make_room_with_what_is_needed_now(
+    opened: Callable[..., Loader],
+    remote: Manifest,
+    fetched: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it knew of the shards in use is old when its turn comes."""
+    limit = int(np.sort(remote.shard_bytes)[-5:].sum())
+    monkeypatch.setenv("TIMEBALANCE_CACHE_GB", str(limit / 1e9))
+    fetch, num_read = ShardReader.fetch, 0
+    with opened(num_workers=1) as loader:
+        order = _shards_in_order(loader)
+
+        def late(reader: ShardReader, shard: int, is_needed: Callable[[], bool]) -> None:
+            _until(lambda: num_read > min(order.index(shard) + 5, NUM_VIDEOS - 2))
+            fetch(reader, shard, is_needed)
+
+        monkeypatch.setattr(ShardReader, "fetch", late)
+        for _ in loader:
+            num_read += 1
+    assert sorted(fetched) == sorted(order)
 
 
 def _bytes_of_copies(remote: Manifest) -> int:

@@ -87,9 +87,9 @@ def remote(
     fetched: list[str] = []
     get_file = RemoteStore.get_file
 
-    def counted(store: RemoteStore, name: str, target: Path) -> None:
+    def counted(store: RemoteStore, name: str, target: Path, max_bytes: int) -> None:
         fetched.append(name)
-        get_file(store, name, target)
+        get_file(store, name, target, max_bytes)
 
     monkeypatch.setattr(RemoteStore, "get_file", counted)
     return read_manifest(url), fetched

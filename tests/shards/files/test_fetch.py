@@ -20,7 +20,7 @@ from shards.errors import InputError
 from shards.files import fetch
 from shards.files.lock import locked
 from shards.files.publish import UNFINISHED
-from shards.files.remote_store import RemoteStore
+from shards.files.remote_store import OriginalError, RemoteStore
 from shards.files.store import open_store
 from shards.format.dataset_json import DATASET_NAME
 from shards.format.manifest import Manifest, read_manifest
@@ -56,10 +56,10 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     requests: Counter[str] = Counter()
     lock, get_file = Lock(), RemoteStore.get_file
 
-    def counted(store: RemoteStore, name: str, target: Path) -> None:
+    def counted(store: RemoteStore, name: str, target: Path, max_bytes: int) -> None:
         with lock:
             requests[name] += 1
-        get_file(store, name, target)
+        get_file(store, name, target, max_bytes)
 
     monkeypatch.setattr(RemoteStore, "get_file", counted)
     return requests
@@ -144,7 +144,9 @@ def test_an_original_of_another_size_is_fetched_once_and_never_used(
     size = document["shards"][0]["num_bytes"]
     document["shards"][0]["num_bytes"] = size + more
     store.put_bytes(DATASET_NAME, json.dumps(document).encode())
-    problem = f"{remote.url}/{_SHARD}: has {size} bytes, not {size + more} as the set says"
+    rest = f"not {size + more} as the set says" if more > 0 else f"and may have {size + more}"
+    found = f"{size} bytes" if more > 0 else f"{size} bytes or more"
+    problem = f"{remote.url}/{_SHARD}: has {found}, {rest}"
     manifest = read_manifest(remote.url)
     with ShardReader(manifest) as reader:
         for row in range(len(manifest)):
@@ -173,6 +175,32 @@ def test_a_packet_index_that_is_damaged_at_its_source_is_fetched_twice(
         for row in range(len(remote)):
             assert "packet index is not a packet index" in fault_of(reader.read_window, row, 0, 1)
     assert fetched == {index: 2}
+
+
+def test_a_packet_index_that_would_fill_the_disk_is_not_fetched(
+    remote: Manifest, fetched: Counter[str], own_cache: Path
+) -> None:
+    """Here the server says at once how large it is."""
+    index, limit = packets_name(_SHARD), int(remote.shard_bytes[0])
+    open_store(remote.url).put_bytes(index, bytes(limit + 1))
+    problem = f"{remote.url}/{index}: has {limit + 1} bytes or more, and may have {limit}"
+    with ShardReader(remote) as reader:
+        for row in range(len(remote)):
+            assert problem in fault_of(reader.read_window, row, 0, 1)
+    assert fetched == {index: 1}
+    assert not list(own_cache.rglob(index))
+
+
+def test_a_server_that_sends_more_than_it_said_is_left(tmp_path: Path) -> None:
+    """The copy ends within a block of the limit."""
+    store, target = open_store(f"memory://{tmp_path.name}"), tmp_path / "copy"
+    assert isinstance(store, RemoteStore)
+    store.put_bytes("endless", bytes(64 << 20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fsspec.callbacks.Callback.set_size", lambda callback, size: None)
+        with pytest.raises(OriginalError, match=r"endless: has \d+ bytes or more, and may have 9;"):
+            store.get_file("endless", target, 9)
+    assert target.stat().st_size < 40 << 20
 
 
 def test_good_videos_of_a_damaged_copy_are_read_when_the_original_is_damaged_too(
@@ -257,9 +285,9 @@ def test_two_fetches_at_once_without_locks_do_not_collide(
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    def at_once(store: RemoteStore, name: str, target: Path) -> None:
+    def at_once(store: RemoteStore, name: str, target: Path, max_bytes: int) -> None:
         with one_at_a_time:  # two readers of one file of "memory://" share a position
-            get_file(store, name, target)
+            get_file(store, name, target, max_bytes)
         together.wait(timeout=60)
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
@@ -278,10 +306,10 @@ def test_a_network_that_fails_once_damages_no_copy(
 ) -> None:
     counted, failures = RemoteStore.get_file, iter([True])
 
-    def fails_once(store: RemoteStore, name: str, target: Path) -> None:
+    def fails_once(store: RemoteStore, name: str, target: Path, max_bytes: int) -> None:
         if name == _SHARD and next(failures, False):
             raise InputError("the network is gone")
-        counted(store, name, target)
+        counted(store, name, target, max_bytes)
 
     monkeypatch.setattr(RemoteStore, "get_file", fails_once)
     with ShardReader(remote) as reader:
