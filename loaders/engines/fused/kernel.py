@@ -152,7 +152,7 @@ def render_views(  # type: ignore[no-untyped-def]
     # Frames are the outer loop: a frame is still in the cache when the next view needs it.
     for n in range(len(addresses)):
         for v in range(out.shape[0]):
-            has_color = not _is_identity(colors, v)
+            has_color, is_grey = not _is_identity(colors, v), _is_grey(colors, limits, v)
             for t in range(out.shape[1]):
                 if frames[v, t] != n:
                     continue
@@ -175,7 +175,7 @@ def render_views(  # type: ignore[no-untyped-def]
                         _color(columns, filters, v, sums_to_rgb, colors, limits, has_color, pixels)
                     else:
                         _color(columns, filters, v, sums_to_rgb, colors, limits, has_color, levels)
-                        _look_up(levels, curves, curve_of[v], pixels)
+                        _look_up(levels, curves, curve_of[v], is_grey, pixels)
                     _erase(erases, v, row, black, pixels)
                     place = target + row * out.strides[2]
                     if fills_lines:
@@ -260,9 +260,17 @@ def _color(  # type: ignore[no-untyped-def]
 
 
 @_inlined  # type: ignore[untyped-decorator]
-def _look_up(levels, curves, c, out):  # type: ignore[no-untyped-def]
+def _look_up(levels, curves, c, is_grey, out):  # type: ignore[no-untyped-def]
+    """Writes the curve's values to `out`; rows are R, G, B, R, ..."""
+    # Gamma is drawn for grey views only, and a channel that was dropped is the one exception.
+    if is_grey and curves.shape[1] == 1:
+        for i in range(0, levels.shape[0], 3):
+            for k in range(LANES):
+                value = curves[c, 0, levels[i, k]]
+                out[i, k], out[i + 1, k], out[i + 2, k] = value, value, value
+        return
     for i in range(levels.shape[0]):
-        channel = i % curves.shape[1]  # rows are R, G, B, R, ...
+        channel = i % curves.shape[1]
         for k in range(LANES):
             out[i, k] = curves[c, channel, levels[i, k]]
 
@@ -312,6 +320,19 @@ def _stream(block, num_bytes, target):  # type: ignore[no-untyped-def]
         other[i] = one[i]
     for i in range(end, num_bytes):
         other[i] = one[i]
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _is_grey(colors, limits, v):  # type: ignore[no-untyped-def]
+    """Whether R, G and B become the same."""
+    for i in range(1, 3):
+        for k in range(4):
+            if colors[v, i, k] != colors[v, 0, k]:
+                return False
+        for k in range(2):
+            if limits[v, i, k] != limits[v, 0, k]:
+                return False
+    return True
 
 
 @_jit  # type: ignore[untyped-decorator]
