@@ -39,7 +39,8 @@ _HEIGHT, _WIDTH, _NUM_FRAMES = 240, 320, 100
 _NUM_PICTURES = 16
 _WHOLE, _NONE = "whole", "rest"
 
-_jit: Any = numba.njit(nogil=True, error_model="numpy")
+_njit: Any = numba.njit
+_jit: Any = _njit(nogil=True, error_model="numpy")
 Kernel = Callable[..., None]
 
 
@@ -61,6 +62,10 @@ def _transpose_in_place(source, out, stride, sample):  # type: ignore[no-untyped
     simd.transpose(source, source, simd.LINE, sample)
 
 
+def _uncached(*functions: Any, cache: bool = False, **options: Any) -> Any:
+    return _njit(*functions, **options)
+
+
 # Each stage, and what takes the place of the vector code that it consists of.
 STAGES = {
     "widening of source rows": {"widen_row": _nothing},
@@ -79,12 +84,13 @@ def kernel_with(changes: dict[str, Kernel]) -> Kernel:
     assert spec is not None
     assert spec.loader is not None
     copy: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(copy)
+    # Numba's cache cannot tell the variants apart, and their code would end up in the loader's.
+    with patch.object(numba, "njit", _uncached):
+        spec.loader.exec_module(copy)
     for name, function in changes.items():
         if not hasattr(copy, name):
             raise AttributeError(f"the kernel has no {name}: change the stages of this bench")
         setattr(copy, name, function)
-    # Without Numba's cache, which cannot tell the variants apart.
     compiled: Kernel = _jit(copy.render_views.py_func)
     return compiled
 

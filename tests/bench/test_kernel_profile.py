@@ -32,7 +32,11 @@ def test_without_its_stores_the_kernel_leaves_the_batch_alone(dtype: str) -> Non
 
 
 @pytest.mark.slow
-def test_the_profile_of_every_stage_is_written(tmp_path: Path) -> None:
+def test_the_profile_of_every_stage_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it stays in Numba's cache, from which a loader would take it."""
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "numba"))
     path = tmp_path / "profile.json"
     options = ["--views", "student", "--sizes", "64", "--videos", "2", "--rounds", "1"]
     kernel_profile.main([*options, "--json", str(path)])
@@ -41,3 +45,4 @@ def test_the_profile_of_every_stage_is_written(tmp_path: Path) -> None:
     assert found["shares"].keys() == kernel_profile.STAGES.keys()
     assert all(share < 1 for share in found["shares"].values())
     assert 0 < found["rest"] < 1 < 1000 * found["ms_per_video"]
+    assert not list(tmp_path.glob("numba/**/kernel.*"))
