@@ -125,7 +125,8 @@ class Prefetcher:
     def _is_needed(self, run: "_Iteration", shard: int) -> bool:
         """Whether a shard is still of use: a late fetch would bring back what was removed."""
         with self._changed:
-            return run in self._runs and run.ahead.is_held(shard, run.step)
+            is_wanted = self._is_open and run in self._runs
+            return is_wanted and run.ahead.is_held(shard, run.step)
 
     def _wait_for_job(self) -> "tuple[_Iteration, int] | None":
         """A run and the shard to fetch; None when there is nothing more to do.

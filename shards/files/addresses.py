@@ -66,8 +66,9 @@ def set_address(name: Path | str) -> SetAddress:
         InputError: See `remote_url`.
     """
     match = re.fullmatch(r"(?P<root>.+)@(?P<digest>[0-9a-f]{8,64})", str(name), re.DOTALL)
-    if not match or (remote_url(name) is None and exists(Path(name))):
-        return SetAddress(root=name, path=local_path(name), digest="")
+    path = local_path(name)
+    if not match or (path is not None and exists(path)):
+        return SetAddress(root=name, path=path, digest="")
     return SetAddress(root=match["root"], path=local_path(match["root"]), digest=match["digest"])
 
 

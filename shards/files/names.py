@@ -1,12 +1,12 @@
 """How the names of files are written into JSON and Parquet."""
 
-import os
 from collections.abc import Iterable
 
 
 def readable_name(name: str) -> str:
     r"""The name of a file as valid Unicode: bytes that are not UTF-8 become \xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    # The bytes of a name from the disk, in any locale; other text has no such bytes.
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def readable_names(names: Iterable[str]) -> dict[str, str]:

@@ -77,8 +77,9 @@ class RemoteStore:
         Args:
             name: The file.
             target: A file that exists and may be overwritten.
-            max_bytes: How large the file may be. A larger one must not fill the disk: the copy ends
-                when the server says that the file is larger, or sends more.
+            max_bytes: How large the file may be. Nothing is copied if the server says that it is
+                larger, and the copy ends if the server sends more. Some file systems, such as
+                sftp, do not tell how much has come; there the size is checked at the end.
 
         Raises:
             OriginalError: There is no such file, or it is larger.
@@ -87,21 +88,29 @@ class RemoteStore:
         """
         from fsspec import Callback
 
-        def check(num_bytes: int | None, num_copied: int) -> None:
-            if (size := max(num_bytes or 0, num_copied)) > max_bytes:
+        advice = "run `tb shard` again with another --out"
+        num_bytes = self.size(name)
+        if num_bytes is None:
+            raise OriginalError(f"{self.name}/{name}: no such file; {advice}")
+        if num_bytes > max_bytes:
+            raise OriginalError(
+                f"{self.name}/{name}: has {num_bytes} bytes, and may have {max_bytes}; {advice}"
+            )
+
+        def check(_: int | None, num_copied: int) -> None:
+            if num_copied > max_bytes:
                 raise OriginalError(
-                    f"{self.name}/{name}: has {size} bytes or more, and may have {max_bytes}; run"
-                    " `tb shard` again with another --out"
+                    f"{self.name}/{name}: more than the {num_bytes} bytes arrived that the server"
+                    f" had named; {advice}"
                 )
 
         with _remote_errors(f"{self.name}/{name}"):
             try:
                 progress = Callback(hooks={"limit": check})
                 self._files.get_file(self._path(name), str(target), callback=progress)
-            except FileNotFoundError as error:
-                raise OriginalError(
-                    f"{self.name}/{name}: no such file; run `tb shard` again with another --out"
-                ) from error
+                check(None, target.stat().st_size)
+            except FileNotFoundError as error:  # it was removed just now
+                raise OriginalError(f"{self.name}/{name}: no such file; {advice}") from error
             except OSError as error:
                 if is_shortage(error):
                     raise machine_error(target.parent, error) from error

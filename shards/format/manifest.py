@@ -273,12 +273,11 @@ class Manifest:
         Raises:
             InputError: It cannot be fetched.
         """
-        index = packets_name(name)
+        shard, index = self._shard_file(name), packets_name(name)
         if not self.url:
             return self.root / index
         # An index takes a few bytes for each picture, and the shard has at least those.
-        limit = self._shard_file(name).num_bytes
-        return fetch_file(self.url, self.root, index, max_bytes=limit, again=fetch_again)
+        return fetch_file(self.url, self.root, index, max_bytes=shard.num_bytes, again=fetch_again)
 
     def _shard_file(self, name: str) -> ShardFile:
         shard = self._shard_files.get(name)

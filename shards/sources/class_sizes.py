@@ -1,29 +1,28 @@
 """How many videos a class must have."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from shards.counted import counted
 from shards.errors import InputError
-from shards.sources.source import VideoOnDisk
 
 
 def check_class_sizes(
-    origin: Path, names: Iterable[str], found: Sequence[VideoOnDisk], min_per_class: int
+    origin: Path, names: Iterable[str], names_of_videos: Iterable[str], min_per_class: int
 ) -> None:
     """Checks that every class has enough videos, and at least one.
 
     Args:
         origin: The folder or table, for messages.
         names: The names of all classes.
-        found: The videos.
+        names_of_videos: The name of each video's class.
         min_per_class: How many videos are enough.
 
     Raises:
         InputError: A class has fewer.
     """
-    sizes = Counter(video.class_name for video in found)
+    sizes = Counter(names_of_videos)
     for name in sorted(names):
         if sizes[name] < max(min_per_class, 1):
             ways = "add videos or remove the class"

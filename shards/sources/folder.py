@@ -56,8 +56,9 @@ def from_folder(
             VideoOnDisk(path=path, class_name=name, splits=membership, refusal=refusal)
             for path, refusal in folder.videos.items()
         ]
-    check_class_sizes(root, names, found, min_per_class)
-    dataset = build(root.resolve().name, root, found)
+    dataset = build(root.resolve().name, root, found, classes=names)
+    of_videos = (dataset.classes[source.label] for source in dataset.sources)
+    check_class_sizes(root, dataset.classes, of_videos, min_per_class)
     return dataset if splits else _drawn(dataset, SplitDraw(test_percent, seed))
 
 

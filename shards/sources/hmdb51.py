@@ -61,7 +61,7 @@ def from_hmdb51(
                 refusal=rule(path),
             )
         )
-    check_class_sizes(root, videos, found, min_per_class=1)
+    check_class_sizes(root, videos, (video.class_name for video in found), min_per_class=1)
     notes = part_notes("HMDB51", found, _COUNTS)
     return build("hmdb51", root, found, missing=missing_videos(found, listed), notes=notes)
 

@@ -74,7 +74,7 @@ class VideoOnDisk:
 
     Attributes:
         path: The file.
-        class_name: The name of its class, in the file system's spelling.
+        class_name: The name of its class, as the disk or a list has it.
         splits: See `Source`.
         group: See `Source`. The group of a segment is its file, unless another one is given.
         refusal: See `Source`.
@@ -101,7 +101,7 @@ def build(
     """The data set of these videos, with keys and labels.
 
     Args:
-        name: The name of the data set, in the file system's spelling like those of the classes.
+        name: The name of the data set, as the disk has it.
         root: The folder to which recorded paths are relative.
         found: The videos on disk.
         classes: Class names that count even if none of their videos was found.

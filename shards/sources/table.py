@@ -62,9 +62,9 @@ def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
             f"{path}: none of the listed videos ({len(listed)}) is there, e.g. line"
             f" {min(line_of.values())}: {missing[0]}: no such file below {path.parent}"
         )
-    classes = {video.class_name for video in listed}
-    check_class_sizes(path, classes, listed, min_per_class)
-    return build(path.stem, path.parent, found, classes=classes, missing=missing)
+    of_videos = [video.class_name for video in listed]
+    check_class_sizes(path, set(of_videos), of_videos, min_per_class)
+    return build(path.stem, path.parent, found, classes=of_videos, missing=missing)
 
 
 def _video(table: Path, line: int, row: dict[str, str]) -> VideoOnDisk:

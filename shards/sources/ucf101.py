@@ -86,7 +86,7 @@ def from_ucf101(
                 refusal=rule(path),
             )
         )
-    check_class_sizes(root, videos, found, min_per_class=1)
+    check_class_sizes(root, videos, (video.class_name for video in found), min_per_class=1)
     missing: list[str] = []
     if annotations is not None:
         listed = _splits_in_lists(Path(annotations))

@@ -27,7 +27,9 @@ def demo_command(
     seed: Annotated[int, typer.Option(help="Seeds the videos and the training.", min=0)] = 0,
     world: Annotated[
         DemoWorldOption,
-        typer.Option(help="What differs where motion does not: objects, or only their places."),
+        typer.Option(
+            help="Four classes differ in object and background, or in background only (places)."
+        ),
     ] = DemoWorldOption.OBJECTS,
 ) -> None:
     """Make videos, shard them, run the whole method and write a report; needs no GPU or data.

@@ -1,8 +1,9 @@
 """`tb demo`: made-up videos, then the same steps as for real ones.
 
-It writes OUT/videos (real H.264 files; `tb.demo.videos` describes the classes), OUT/shards,
-OUT/work, report.html and result.json. `tb shard folder` and `tb train all --preset demo` do the
-same with the videos of size "small"; the other sizes change a few settings.
+It writes OUT/demo.json (which demo this is), OUT/videos (real H.264 files; `tb.demo.videos`
+describes the classes), OUT/shards, OUT/work, report.html and result.json. `tb shard folder` and
+`tb train all --preset demo` do the same with the videos of size "small"; the other sizes change a
+few settings.
 """
 
 import json
@@ -34,7 +35,7 @@ def run_demo(out: Path, *, size: str, seed: int, world: str) -> Tree:
         The content of OUT/result.json.
 
     Raises:
-        InputError: The size or world is unknown, or OUT holds a demo with another one or seed.
+        InputError: The size or world is unknown, or OUT holds another demo.
     """
     started_s = time.monotonic()
     manifest, work = demo_shards(out, size=size, seed=seed, world=world), out / "work"
@@ -51,7 +52,7 @@ def demo_shards(out: Path, *, size: str, seed: int, world: str = "objects") -> M
     """The data set in OUT/videos and OUT/shards, made where it is missing.
 
     Raises:
-        InputError: The size or world is unknown, or OUT holds a demo with another one or seed.
+        InputError: The size or world is unknown, or OUT holds another demo.
     """
     if size not in SIZES:
         raise InputError(f"size (--size) is {size!r}: choose one of {', '.join(SIZES)}")
@@ -96,12 +97,15 @@ def _claim(out: Path, claim: dict[str, str | int]) -> None:
     path = out / "demo.json"
     make_named_folder(out, "out")
     try:
-        before = json.loads(path.read_text()) if path.exists() else None
+        before = None
+        if path.exists():
+            before = dict(json.loads(path.read_text()))
+            before.setdefault("world", "objects")
         if before is None:
             if any(not file.name.startswith(path.name) for file in out.iterdir()):
                 raise InputError(f"{out}: holds something else; choose another --out")
             publish_bytes(path, json.dumps(claim).encode())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{out}: not usable ({error}); choose another --out") from None
     if before not in (None, claim):
         holds = ", ".join(f"{name} {value}" for name, value in before.items())

@@ -6,7 +6,7 @@ angle and change brightness, contrast and the crop.
 
 import numpy as np
 
-_DEPTH = 40.0  # half the brightness between a scene's light and dark places, of 255
+_DEPTH = 40.0  # how much lighter than the mean a scene's light places are, of 255
 _SHADOW_DEPTH = 80.0  # the most that a patch of light or shadow adds or takes away, of 255
 
 
@@ -66,5 +66,5 @@ def draw_shadows(
 
 
 def _around(places: np.ndarray, size_px: int) -> np.ndarray:
-    """Places that come in again on the other side, 20 pixels out of the picture."""
+    """Places that leave the picture by 20 pixels and then come in on the other side."""
     return np.asarray((places + 20) % (size_px + 40) - 20)

@@ -129,7 +129,7 @@ def draw_video(name: str, rng: np.random.Generator, world: DemoWorld = OBJECTS) 
     background, ink, paper = _colors(rng, world.background)
     picture = _background(rng, background, scene)
     shake = np.clip(rng.normal(0, 0.3, (num_frames, 2)).cumsum(0), -_SHAKE_PX, _SHAKE_PX)
-    centre_y, centre_x, radius = _path(name, num_frames, rng)
+    centre_y, centre_x, radius = _path(name, num_frames, world, rng)
     tilt = rng.uniform(-0.4, 0.4)
     num_shadows = world.num_shadows if name in world.scene_of_class else 0
     shadows = draw_shadows(num_shadows, num_frames, HEIGHT_PX, WIDTH_PX, rng)
@@ -185,7 +185,7 @@ def _background(rng: np.random.Generator, color: np.ndarray, scene: str | None) 
 
 
 def _path(
-    name: str, num_frames: int, rng: np.random.Generator
+    name: str, num_frames: int, world: DemoWorld, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(T,) centre y, centre x and radius in pixels."""
     time = np.arange(num_frames)
@@ -195,7 +195,7 @@ def _path(
     cycles = time / rng.uniform(80, 112) + rng.uniform()
     phase = cycles % 1.0
     if name not in MOTION_CLASSES:
-        radius = radius * (1.4 if name in OBJECTS.scene_of_class else 1)
+        radius = radius * world.object_scale
         heading = rng.uniform(0, 2 * np.pi)
         drift = (time - num_frames / 2) * rng.uniform(0.05, 0.25)
         y, x = y + drift * np.sin(heading), x + drift * np.cos(heading)

@@ -1,13 +1,13 @@
 """The two worlds of the demo: what its classes look like, and which scenes go with them.
 
 In real action sets an action has its usual places. So a scene says much about the class, but not
-all. "objects", which `tb demo` shows unless asked otherwise, is such a world: each of four classes
-has an object of its own, and in most of its videos a scene of its own. Both kinds of classes have
-scenes.
+all. "objects", the default of `tb demo`, is such a world: each of four classes has an object of its
+own, and in most of its videos a scene of its own. Both kinds of classes have scenes.
 
-"places" has the premise of the paper in full. Four classes differ in their scene alone, which is
-there all the time, and light and shadow wander over it. The other eight differ in their motion
-alone. So each of the two teachers is made for what the other one is not made for.
+"places" is made for the paper's premise. Four classes differ in their scene alone. In each of their
+videos the scene is there all the time, and light and shadow wander over it. The other eight classes
+have a plain background and differ in their motion alone. So any frame tells which of the two kinds
+a video is, and each teacher is made for one kind.
 """
 
 from collections.abc import Mapping
@@ -37,13 +37,15 @@ class DemoWorld:
         own_scene_share: The share of these classes' videos that have this scene; the others have
             one of the other three.
         motion_scenes: Whether a motion class has a scene, any of the four; otherwise it has none.
-        num_shadows: How many patches of light or shadow wander over the scene of these classes.
+        object_scale: How much larger than the disc the object of a class with its own scene is.
+        num_shadows: How many patches of light or shadow wander over the scene of such a class.
         background: The lowest and the highest value of a background colour, of 255.
     """
 
     scene_of_class: Mapping[str, str]
     own_scene_share: float
     motion_scenes: bool
+    object_scale: float
     num_shadows: int
     background: tuple[float, float]
 
@@ -72,6 +74,7 @@ OBJECTS = DemoWorld(
     },
     own_scene_share=0.8,
     motion_scenes=True,
+    object_scale=1.4,
     num_shadows=0,
     background=(30, 225),
 )
@@ -79,6 +82,7 @@ PLACES = DemoWorld(
     scene_of_class={scene: scene for scene in SCENES},
     own_scene_share=1.0,
     motion_scenes=False,
+    object_scale=1.0,
     num_shadows=5,
     background=(100, 150),
 )

@@ -262,7 +262,7 @@ def _color(  # type: ignore[no-untyped-def]
 @_inlined  # type: ignore[untyped-decorator]
 def _look_up(levels, curves, c, is_grey, out):  # type: ignore[no-untyped-def]
     """Writes the curve's values to `out`; rows are R, G, B, R, ..."""
-    # Gamma is drawn for grey views only, and a channel that was dropped is the one exception.
+    # Only grey views have gamma. If one of their channels was dropped, the three differ.
     if is_grey and curves.shape[1] == 1:
         for i in range(0, levels.shape[0], 3):
             for k in range(LANES):

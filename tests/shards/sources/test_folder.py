@@ -25,6 +25,8 @@ def test_labels_are_alphabetical_without_case(tmp_path: Path) -> None:
 def test_names_that_are_not_unicode_become_readable(tmp_path: Path) -> None:
     root = touch(tmp_path / os.fsdecode(b"s\xe9t"), *pairs(2, os.fsdecode(b"caf\xe9"), "tea"))
     dataset = from_folder(root)
+    message = fault_of(from_folder, root, min_per_class=3)
+    assert "class 'caf\\\\xe9' has 2 videos" in message
     assert dataset.name == "s\\xe9t"
     assert dataset.classes == ("caf\\xe9", "tea")
     assert [dataset.classes[source.label] for source in dataset.sources] == [

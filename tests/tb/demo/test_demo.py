@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def test_demo_leaves_report_and_result(uninterrupted: Path) -> None:
     }
 
 
+def test_a_demo_without_a_world_shows_objects(tmp_path: Path) -> None:
+    """Earlier code did not write down which world it is."""
+    first = demo_shards(tmp_path, size="tiny", seed=0)
+    claim = json.loads((tmp_path / "demo.json").read_text())
+    assert claim.pop("world") == "objects"
+    (tmp_path / "demo.json").write_text(json.dumps(claim))
+    assert demo_shards(tmp_path, size="tiny", seed=0).digest == first.digest
+
+
 def test_the_same_command_again_repeats_nothing(uninterrupted: Path) -> None:
     saved = list(uninterrupted.rglob("checkpoint.pt"))
     before = [path.stat().st_mtime_ns for path in saved]
@@ -81,6 +91,11 @@ def test_another_demo_or_foreign_folder_is_refused(uninterrupted: Path, tmp_path
     for other in (("--seed", "1"), ("--world", "places")):
         message = complaint(*demo(uninterrupted), *other)
         assert "holds a demo with size tiny, seed 0, world objects" in message
+    for content in ("[1]", "{"):
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        (tmp_path / "odd" / "demo.json").write_text(content)
+        assert "not usable" in complaint(*demo(tmp_path / "odd"))
+    shutil.rmtree(tmp_path / "odd")
     (tmp_path / "thesis.tex").touch()
     assert "holds something else" in complaint(*demo(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
