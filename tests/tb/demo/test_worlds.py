@@ -75,7 +75,8 @@ def seen_scenes(
     found = []
     for seed in range(40):
         frames = draw_video(class_name, np.random.default_rng(seed), world)[:num_frames]
-        seen = max(examples, key=lambda example: likeness(frames.mean(axis=(0, 3)), example[1]))[0]
+        picture = frames.mean(axis=(0, 3))
+        seen = max(examples, key=lambda example: likeness(picture, example[1]))[0]
         found.append((seen, world.choose_scene(class_name, np.random.default_rng(seed))))
     return found
 
