@@ -4,20 +4,31 @@ A scene is a pattern of brightness. It survives the demo's augmentations, which 
 angle and change brightness, contrast and the crop.
 """
 
+from enum import StrEnum
+
 import numpy as np
 
 _DEPTH = 40.0  # how much lighter than the mean a scene's light places are, of 255
 _SHADOW_DEPTH = 80.0  # the most that a patch of light or shadow adds or takes away, of 255
 
 
-def draw_scene(scene: str, height_px: int, width_px: int, rng: np.random.Generator) -> np.ndarray:
+class Scene(StrEnum):
+    """The kinds of scene."""
+
+    BARS = "bars"
+    HORIZON = "horizon"
+    SHELVES = "shelves"
+    SPOTS = "spots"
+
+
+def draw_scene(scene: Scene, height_px: int, width_px: int, rng: np.random.Generator) -> np.ndarray:
     """(H, W) what a scene adds to a background, between -40 and 40 of 255.
 
     The positions of its parts are random, and the widths of waves too.
 
     Args:
-        scene: "bars" (upright waves), "shelves" (level waves), "spots" (a lattice of light and
-            dark) or "horizon" (light above dark).
+        scene: BARS are upright waves, SHELVES are level waves, SPOTS are a lattice of light and
+            dark, and HORIZON is light above dark.
         height_px: H.
         width_px: W.
         rng: What draws.
@@ -27,15 +38,13 @@ def draw_scene(scene: str, height_px: int, width_px: int, rng: np.random.Generat
     level = _wave(y, rng.uniform(14, 20), rng)
     upright = _wave(x, rng.uniform(20, 30), rng)
     edge_px = rng.uniform(0.35, 0.65) * height_px
-    if scene == "bars":
-        pattern = upright + 0 * y
-    elif scene == "shelves":
-        pattern = level + 0 * x
-    elif scene == "spots":
-        pattern = level * upright
-    else:
-        pattern = np.tanh((edge_px - y) / 4) + 0 * x
-    return np.asarray(_DEPTH * pattern)
+    patterns = {
+        Scene.BARS: upright + 0 * y,
+        Scene.HORIZON: np.tanh((edge_px - y) / 4) + 0 * x,
+        Scene.SHELVES: level + 0 * x,
+        Scene.SPOTS: level * upright,
+    }
+    return np.asarray(_DEPTH * patterns[scene])
 
 
 def _wave(places: np.ndarray, period_px: float, rng: np.random.Generator) -> np.ndarray:

@@ -33,15 +33,18 @@ import numpy as np
 
 from shards.cpus import num_cpus
 from shards.files.publish import unfinished_file
-from tb.demo.scenes import draw_scene, draw_shadows
-from tb.demo.worlds import MOTION_CLASSES, OBJECTS, DemoWorld
+from tb.demo.motions import HEIGHT_PX, MOTIONS, WIDTH_PX, draw_path, drift
+from tb.demo.scenes import Scene, draw_scene, draw_shadows
+from tb.demo.worlds import OBJECTS, DemoWorld
 from tb.workflow.children import child_pool
 
-HEIGHT_PX, WIDTH_PX, FPS = 64, 96, 25
+FPS = 25
 NUM_FRAMES = (48, 120)
 _SHAKE_PX, _MARGIN_PX = 4.0, 8
 _MIN_CONTRAST = 65.0
 _LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
+Masks = tuple[np.ndarray, np.ndarray]
+"""Where the object is, and where it is marked with the second colour: two (H, W) bool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,18 +132,20 @@ def draw_video(name: str, rng: np.random.Generator, world: DemoWorld = OBJECTS) 
     background, ink, paper = _colors(rng, world.background)
     picture = _background(rng, background, scene)
     shake = np.clip(rng.normal(0, 0.3, (num_frames, 2)).cumsum(0), -_SHAKE_PX, _SHAKE_PX)
-    centre_y, centre_x, radius = _path(name, num_frames, world, rng)
+    path = draw_path(MOTIONS.get(name, drift), num_frames, rng)
+    draw_object = _OBJECTS.get(name, _disc)
+    radius = path.radius * (_OBJECT_SCALE if name in _OBJECTS else 1)
     tilt = rng.uniform(-0.4, 0.4)
     num_shadows = world.num_shadows if name in world.scene_of_class else 0
     shadows = draw_shadows(num_shadows, num_frames, HEIGHT_PX, WIDTH_PX, rng)
     frames = np.empty((num_frames, HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
     grid_y, grid_x = np.mgrid[:HEIGHT_PX, :WIDTH_PX].astype(np.float32)
     for t in range(num_frames):
-        dy = grid_y - centre_y[t] - shake[t, 0]
-        dx = grid_x - centre_x[t] - shake[t, 1]
+        dy = grid_y - path.y[t] - shake[t, 0]
+        dx = grid_x - path.x[t] - shake[t, 1]
         u = (dx * np.cos(tilt) + dy * np.sin(tilt)) / radius[t]
         v = (dy * np.cos(tilt) - dx * np.sin(tilt)) / radius[t]
-        inside, marked = _object(name, u, v)
+        inside, marked = draw_object(u, v)
         y0, x0 = _MARGIN_PX + round(shake[t, 0]), _MARGIN_PX + round(shake[t, 1])
         frame = picture[y0 : y0 + HEIGHT_PX, x0 : x0 + WIDTH_PX] + shadows[t][..., None]
         frame[inside] = paper
@@ -169,7 +174,7 @@ def _colors(
             return background, ink, paper
 
 
-def _background(rng: np.random.Generator, color: np.ndarray, scene: str | None) -> np.ndarray:
+def _background(rng: np.random.Generator, color: np.ndarray, scene: Scene | None) -> np.ndarray:
     """A scene with a smooth random texture around `color`, and a margin for the camera's shake."""
     height, width = HEIGHT_PX + 2 * _MARGIN_PX, WIDTH_PX + 2 * _MARGIN_PX
     coarse = rng.normal(0, 8, (5, 6, 3))
@@ -184,58 +189,34 @@ def _background(rng: np.random.Generator, color: np.ndarray, scene: str | None) 
     return picture if scene is None else picture + draw_scene(scene, height, width, rng)[..., None]
 
 
-def _path(
-    name: str, num_frames: int, world: DemoWorld, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(T,) centre y, centre x and radius in pixels."""
-    time = np.arange(num_frames)
-    radius = np.full(num_frames, rng.uniform(14, 18))
-    y = np.full(num_frames, rng.uniform(0.4, 0.6) * HEIGHT_PX)
-    x = np.full(num_frames, rng.uniform(0.35, 0.65) * WIDTH_PX)
-    cycles = time / rng.uniform(80, 112) + rng.uniform()
-    phase = cycles % 1.0
-    if name not in MOTION_CLASSES:
-        radius = radius * world.object_scale
-        heading = rng.uniform(0, 2 * np.pi)
-        drift = (time - num_frames / 2) * rng.uniform(0.05, 0.25)
-        y, x = y + drift * np.sin(heading), x + drift * np.cos(heading)
-    elif name in ("left", "right"):
-        span = WIDTH_PX + 2 * radius[0]
-        share = phase if name == "right" else 1 - phase
-        x = share * span - radius[0]
-    elif name in ("clockwise", "anticlockwise"):
-        # y points down: a growing angle runs clockwise on the screen.
-        angle = 2 * np.pi * cycles * (1 if name == "clockwise" else -1)
-        reach = rng.uniform(16, 20)
-        radius = radius * 0.75
-        y, x = HEIGHT_PX / 2 + reach * np.sin(angle), WIDTH_PX / 2 + reach * np.cos(angle)
-    elif name in ("grow", "shrink"):
-        share = phase if name == "grow" else 1 - phase
-        radius = 6 + 26 * share
-    else:
-        first, second = _bump(phase, 0.0), _bump(phase, 1 / 3)
-        pulse, hop = (first, second) if name == "pulse_then_hop" else (second, first)
-        radius = radius * (0.7 + 0.9 * pulse)
-        y = 0.65 * HEIGHT_PX - 28 * hop
-    return y, x, radius
-
-
-def _bump(phase: np.ndarray, start: float) -> np.ndarray:
-    """A smooth event of a third of the cycle: 0 -> 1 -> 0."""
-    share = np.clip((phase - start) * 3, 0, 1)
-    return np.asarray(np.sin(np.pi * share))
-
-
-def _object(name: str, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(inside, marked) masks of a class's object of unit radius in its own coordinates."""
+def _ring(u: np.ndarray, v: np.ndarray) -> Masks:
     distance = np.hypot(u, v)
-    if name == "ring":
-        return (distance < 1) & (distance > 0.55), distance < 0
-    if name == "cross":
-        arms = (np.abs(u) < 0.3) | (np.abs(v) < 0.3)
-        return arms & (np.maximum(np.abs(u), np.abs(v)) < 1), distance < 0
-    if name == "stripes":
-        return distance < 1, np.floor(u * 1.4) % 2 == 0
-    if name == "checker":
-        return distance < 1, (np.floor(u * 1.3) + np.floor(v * 1.3)) % 2 == 0
+    return (distance < 1) & (distance > 0.55), distance < 0
+
+
+def _cross(u: np.ndarray, v: np.ndarray) -> Masks:
+    arms = (np.abs(u) < 0.3) | (np.abs(v) < 0.3)
+    return arms & (np.maximum(np.abs(u), np.abs(v)) < 1), np.hypot(u, v) < 0
+
+
+def _stripes(u: np.ndarray, v: np.ndarray) -> Masks:
+    return np.hypot(u, v) < 1, np.floor(u * 1.4) % 2 == 0
+
+
+def _checker(u: np.ndarray, v: np.ndarray) -> Masks:
+    return np.hypot(u, v) < 1, (np.floor(u * 1.3) + np.floor(v * 1.3)) % 2 == 0
+
+
+def _disc(u: np.ndarray, v: np.ndarray) -> Masks:
+    distance = np.hypot(u, v)
     return distance < 1, distance < 0
+
+
+# The object of a class, in coordinates in which its radius is 1; all other classes show the disc.
+_OBJECTS: dict[str, Callable[[np.ndarray, np.ndarray], Masks]] = {
+    "checker": _checker,
+    "cross": _cross,
+    "ring": _ring,
+    "stripes": _stripes,
+}
+_OBJECT_SCALE = 1.4  # how much larger than the disc an object is

@@ -15,17 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SCENES = ("bars", "horizon", "shelves", "spots")
-MOTION_CLASSES = (
-    "anticlockwise",
-    "clockwise",
-    "grow",
-    "hop_then_pulse",
-    "left",
-    "pulse_then_hop",
-    "right",
-    "shrink",
-)
+from tb.demo.motions import MOTIONS
+from tb.demo.scenes import Scene
+
+MOTION_CLASSES = tuple(MOTIONS)
+_SCENES = tuple(Scene)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +31,13 @@ class DemoWorld:
         own_scene_share: The share of these classes' videos that have this scene; the others have
             one of the other three.
         motion_scenes: Whether a motion class has a scene, any of the four; otherwise it has none.
-        object_scale: How much larger than the disc the object of a class with its own scene is.
         num_shadows: How many patches of light or shadow wander over the scene of such a class.
         background: The lowest and the highest value of a background colour, of 255.
     """
 
-    scene_of_class: Mapping[str, str]
+    scene_of_class: Mapping[str, Scene]
     own_scene_share: float
     motion_scenes: bool
-    object_scale: float
     num_shadows: int
     background: tuple[float, float]
 
@@ -54,35 +46,33 @@ class DemoWorld:
         """All twelve classes, sorted; the index is the label."""
         return tuple(sorted((*self.scene_of_class, *MOTION_CLASSES)))
 
-    def choose_scene(self, class_name: str, rng: np.random.Generator) -> str | None:
-        """A scene of `SCENES` for a video of this class; None for a plain background."""
+    def choose_scene(self, class_name: str, rng: np.random.Generator) -> Scene | None:
+        """A scene for a video of this class; None for a plain background."""
         own = self.scene_of_class.get(class_name)
         if own is None:
-            return SCENES[rng.integers(len(SCENES))] if self.motion_scenes else None
+            return _SCENES[rng.integers(len(_SCENES))] if self.motion_scenes else None
         if rng.uniform() < self.own_scene_share:
             return own
-        others = [scene for scene in SCENES if scene != own]
+        others = [scene for scene in _SCENES if scene != own]
         return others[rng.integers(len(others))]
 
 
 OBJECTS = DemoWorld(
     scene_of_class={
-        "checker": "horizon",
-        "cross": "bars",
-        "ring": "shelves",
-        "stripes": "spots",
+        "checker": Scene.HORIZON,
+        "cross": Scene.BARS,
+        "ring": Scene.SHELVES,
+        "stripes": Scene.SPOTS,
     },
     own_scene_share=0.8,
     motion_scenes=True,
-    object_scale=1.4,
     num_shadows=0,
     background=(30, 225),
 )
 PLACES = DemoWorld(
-    scene_of_class={scene: scene for scene in SCENES},
+    scene_of_class={scene.value: scene for scene in Scene},
     own_scene_share=1.0,
     motion_scenes=False,
-    object_scale=1.0,
     num_shadows=5,
     background=(100, 150),
 )

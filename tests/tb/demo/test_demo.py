@@ -10,7 +10,8 @@ import pytest
 
 from tb.config.load_config import load_config
 from tb.demo.demo import PRESET, demo_shards
-from tb.demo.videos import HEIGHT_PX, WIDTH_PX, DemoSize, draw_video, write_demo_videos
+from tb.demo.motions import HEIGHT_PX, WIDTH_PX
+from tb.demo.videos import DemoSize, draw_video, write_demo_videos
 from tb.demo.worlds import MOTION_CLASSES, OBJECTS
 from tb.evaluation.evaluate import evaluate
 from tb.weights.checkpoint import file_digest

@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from tb.demo.demo import demo_shards
-from tb.demo.scenes import draw_scene, draw_shadows
+from tb.demo.scenes import Scene, draw_scene, draw_shadows
 from tb.demo.videos import draw_video
-from tb.demo.worlds import MOTION_CLASSES, OBJECTS, PLACES, SCENES, WORLDS, DemoWorld
+from tb.demo.worlds import MOTION_CLASSES, OBJECTS, PLACES, WORLDS, DemoWorld
 
 _NUM_DRAWS = 2000
 _NOISE = 5 * np.sqrt(0.25 / _NUM_DRAWS)  # five standard errors of a share, or more
 _HEIGHT_PX, _WIDTH_PX = 64, 96
 
 
-def shares(class_name: str, world: DemoWorld = OBJECTS) -> dict[str | None, float]:
+def shares(class_name: str, world: DemoWorld = OBJECTS) -> dict[Scene | None, float]:
     """How often each scene comes with a class, over videos of this class."""
     label = world.classes.index(class_name)
     found = [
         world.choose_scene(class_name, np.random.default_rng([7, 0, label, number]))
         for number in range(_NUM_DRAWS)
     ]
-    return {scene: found.count(scene) / _NUM_DRAWS for scene in (*SCENES, None)}
+    return {scene: found.count(scene) / _NUM_DRAWS for scene in (*Scene, None)}
 
 
 @pytest.mark.parametrize("name", OBJECTS.scene_of_class)
@@ -44,7 +44,7 @@ def test_a_motion_class_has_each_scene_equally_often_or_none(name: str) -> None:
     assert shares(name, PLACES)[None] == 1
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", Scene)
 def test_a_place_always_has_its_scene(name: str) -> None:
     assert shares(name, PLACES)[name] == 1
 
@@ -53,7 +53,7 @@ def test_a_place_always_has_its_scene(name: str) -> None:
 def test_each_world_has_twelve_classes_and_no_two_share_a_scene(world: DemoWorld) -> None:
     assert len(world.classes) == 12
     assert set(world.classes) == set(MOTION_CLASSES) | set(world.scene_of_class)
-    assert sorted(world.scene_of_class.values()) == sorted(SCENES)
+    assert sorted(world.scene_of_class.values()) == sorted(Scene)
 
 
 def likeness(picture: np.ndarray, other: np.ndarray) -> float:
@@ -64,13 +64,11 @@ def likeness(picture: np.ndarray, other: np.ndarray) -> float:
 
 def seen_scenes(
     class_name: str, world: DemoWorld, num_frames: int | None
-) -> list[tuple[str, str | None]]:
+) -> list[tuple[Scene, Scene | None]]:
     """(the scene that a video's first frames are most alike, the scene that it has), of 40."""
     rng = np.random.default_rng(0)
     examples = [
-        (scene, draw_scene(scene, _HEIGHT_PX, _WIDTH_PX, rng))
-        for scene in SCENES
-        for _ in range(30)
+        (scene, draw_scene(scene, _HEIGHT_PX, _WIDTH_PX, rng)) for scene in Scene for _ in range(30)
     ]
     found = []
     for seed in range(40):
@@ -83,7 +81,7 @@ def seen_scenes(
 
 @pytest.mark.parametrize(
     ("name", "world", "num_frames", "share"),
-    [("clockwise", OBJECTS, 1, 0.8), *((scene, PLACES, None, 0.6) for scene in SCENES)],
+    [("clockwise", OBJECTS, 1, 0.8), *((scene, PLACES, None, 0.6) for scene in Scene)],
 )
 def test_a_scene_can_be_seen(
     name: str, world: DemoWorld, num_frames: int | None, share: float
@@ -95,7 +93,7 @@ def test_a_scene_can_be_seen(
 def test_a_place_differs_in_its_scene_alone() -> None:
     """Without scenes, the same draws give the same video in all four places."""
     blank = {}
-    for name in SCENES:
+    for name in Scene:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tb.demo.scenes._DEPTH", 0.0)
             blank[name] = draw_video(name, np.random.default_rng(5), PLACES)
