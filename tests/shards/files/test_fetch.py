@@ -195,7 +195,7 @@ def test_a_server_that_sends_more_than_it_said_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, most_bytes: int
 ) -> None:
     """A file system that tells how much has come stops within a block, another one at the end."""
-    store, target = open_store(f"{scheme}://{tmp_path}/set"), tmp_path / "copy"
+    store, target = open_store(f"{scheme}:///{tmp_path}/set"), tmp_path / "copy"
     assert isinstance(store, RemoteStore)
     (tmp_path / "set").mkdir()  # for "local"
     store.put_bytes("large", bytes(16 << 20))
