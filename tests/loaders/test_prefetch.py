@@ -66,6 +66,14 @@ def fetched(remote: Manifest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
+def limit(remote: Manifest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The most bytes that copies may take: those of five shards."""
+    num_bytes = int(np.sort(remote.shard_bytes)[-5:].sum())
+    monkeypatch.setenv("TIMEBALANCE_CACHE_GB", str(num_bytes / 1e9))
+    return num_bytes
+
+
+@pytest.fixture
 def opened(remote: Manifest, tiny_views: ViewSpec) -> Callable[..., Loader]:
     def open_it(manifest: Manifest = remote, **options: Any) -> Loader:
         chosen = {"order": "windowed", "batch_size": 1, "num_workers": 2, **options}
@@ -171,14 +179,9 @@ def test_an_epoch_that_goes_on_in_the_middle_fetches_only_what_is_left(
 
 
 def test_each_shard_is_fetched_once_an_epoch_within_the_limit(
-    opened: Callable[..., Loader],
-    remote: Manifest,
-    fetched: list[int],
-    monkeypatch: pytest.MonkeyPatch,
+    opened: Callable[..., Loader], remote: Manifest, fetched: list[int], limit: int
 ) -> None:
     """There is room for the shard being read, two whose reads may not be done, and two more."""
-    limit = int(np.sort(remote.shard_bytes)[-5:].sum())
-    monkeypatch.setenv("TIMEBALANCE_CACHE_GB", str(limit / 1e9))
     with opened(num_workers=1) as loader:
         assert loader.engine.num_batches_ahead == 2
         for _ in range(2):
@@ -189,15 +192,11 @@ def test_each_shard_is_fetched_once_an_epoch_within_the_limit(
             assert len(fetched) == len(set(fetched)) >= NUM_VIDEOS - len(before)
 
 
+@pytest.mark.usefixtures("limit")
 def test_a_fetch_that_is_late_does_not_make_room_with_what_is_needed_now(
-    opened: Callable[..., Loader],
-    remote: Manifest,
-    fetched: list[int],
-    monkeypatch: pytest.MonkeyPatch,
+    opened: Callable[..., Loader], fetched: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it knew of the shards in use is old when its turn comes."""
-    limit = int(np.sort(remote.shard_bytes)[-5:].sum())
-    monkeypatch.setenv("TIMEBALANCE_CACHE_GB", str(limit / 1e9))
     fetch, num_read = ShardReader.fetch, 0
     with opened(num_workers=1) as loader:
         order = _shards_in_order(loader)
