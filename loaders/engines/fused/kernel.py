@@ -152,7 +152,8 @@ def render_views(  # type: ignore[no-untyped-def]
     # Frames are the outer loop: a frame is still in the cache when the next view needs it.
     for n in range(len(addresses)):
         for v in range(out.shape[0]):
-            has_color, is_grey = not _is_identity(colors, v), _is_grey(colors, limits, v)
+            has_color = not _is_identity(colors, v)
+            is_grey = curve_of[v] >= 0 and _is_grey(colors, limits, v)
             for t in range(out.shape[1]):
                 if frames[v, t] != n:
                     continue
