@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from threading import Lock
-from typing import Any
 
 from bench.arguments import count, run_command
 from bench.s3_server import CREDENTIALS, SERVERS, s3_server
@@ -165,12 +164,12 @@ def _counted() -> Traffic:
         traffic.count(len(data))
         return data
 
-    def counted_file(store: RemoteStore, name: str, target: Path) -> None:
-        get_file(store, name, target)
+    def counted_file(store: RemoteStore, name: str, target: Path, max_bytes: int) -> None:
+        get_file(store, name, target, max_bytes)
         traffic.count(target.stat().st_size)
 
-    changed: Any = RemoteStore
-    changed.read_range, changed.get_file = counted_range, counted_file
+    RemoteStore.read_range = counted_range  # type: ignore[method-assign]
+    RemoteStore.get_file = counted_file  # type: ignore[method-assign]
     return traffic
 
 
