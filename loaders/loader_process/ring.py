@@ -13,7 +13,7 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from threading import RLock
 
 import numpy as np
@@ -47,12 +47,11 @@ class RingLayout:
         """The arrays of a slot, one for each shape; each begins at the start of a page."""
         arrays, begin = [], slot * sum(self._array_bytes)
         for shape, num_bytes in zip(self.shapes, self._array_bytes, strict=True):
-            end = begin + math.prod(shape) * np.dtype(self.dtype).itemsize
-            arrays.append(memory[begin:end].view(self.dtype).reshape(shape))
+            arrays.append(np.ndarray(shape, self.dtype, memory, begin))
             begin += num_bytes
         return arrays
 
-    @property
+    @cached_property
     def _array_bytes(self) -> list[int]:
         itemsize = np.dtype(self.dtype).itemsize
         sizes = [math.prod(shape) * itemsize for shape in self.shapes]

@@ -19,6 +19,7 @@ the digest of the data set covers the index.
 
 import hashlib
 import struct
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,10 +75,9 @@ class Packets:
 
     def byte_range(self, first: int, last: int) -> "ByteRange":
         """The GOPs that hold frames `first` to `last`, both included."""
-        # Numbers of another type would make NumPy convert the whole array.
-        wanted = np.array([first, last], self.gop_frames.dtype)
-        begin, end = np.searchsorted(self.gop_frames, wanted, side="right")
-        gops = slice(int(begin) - 1, int(end))
+        # NumPy's search would release the interpreter, and wait until it gets it again.
+        begin = bisect_right(self.gop_frames, first)
+        gops = slice(begin - 1, bisect_right(self.gop_frames, last, begin))
         is_last = gops.stop == len(self.gop_frames)
         end_frame = len(self.sizes) if is_last else int(self.gop_frames[gops.stop])
         frames = slice(int(self.gop_frames[gops.start]), end_frame)

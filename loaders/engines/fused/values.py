@@ -11,6 +11,8 @@ import numpy as np
 from loaders.engines.fused.simd import GAMMA_LEVELS
 from loaders.plan.normalization import Normalization
 
+_LEVELS = np.linspace(0, 1, GAMMA_LEVELS, dtype=np.float32)
+
 
 class Values(NamedTuple):
     """What becomes of the colours of V views, see the functions below.
@@ -88,7 +90,7 @@ def gamma_curves(
         curve_of: (V,) int64, each view's row of `curves`; -1 for none.
     """
     drawn = gammas != 1
-    values = np.linspace(0, 1, GAMMA_LEVELS, dtype=np.float32) ** gammas[drawn, None]
+    values = _LEVELS ** gammas[drawn, None]
     curve_of = np.where(drawn, np.cumsum(drawn) - 1, -1)
     channels = 1 if normalization is None else 3
     curves = np.repeat(values[:, None], channels, axis=1)
