@@ -16,7 +16,7 @@ import torch
 
 from loaders.decode import DecodeError, Footage, count_frames
 from loaders.engines.choice import check_dtype
-from loaders.engines.cpu import cpu_renderer
+from loaders.engines.cpu import cpu_render_video
 from loaders.engines.engine import RenderVideo
 from loaders.faults import LoaderError
 from loaders.plan.draw import check_seed, draw_plan
@@ -80,10 +80,10 @@ class Render:
         check_dtype(dtype, self.spec)
         self.epoch = 0
         self._seed, self._number, self._dtype, self._engine = seed, number, dtype, engine
-        self._renderer: RenderVideo | None = cpu_renderer(engine)
+        self._render_video: RenderVideo | None = cpu_render_video(engine)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_renderer": None}  # loaded again, from the cache on disk
+        return {**self.__dict__, "_render_video": None}  # loaded again, from the cache on disk
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """A sample of the `webdataset` library with its views in the place of its video.
@@ -199,8 +199,8 @@ class Render:
         )
         shape = (spec.num_frames, spec.size_px, spec.size_px, 3)
         out = [np.empty((len(group.offsets), *shape), self._dtype) for group in spec.groups]
-        self._renderer = self._renderer or cpu_renderer(self._engine)
-        self._renderer(video, plan, 0, out)
+        self._render_video = self._render_video or cpu_render_video(self._engine)
+        self._render_video(video, plan, 0, out)
         return {
             group.name: torch.from_numpy(array).view(*group.shape, *shape).movedim(-1, -4)
             for group, array in zip(spec.groups, out, strict=True)

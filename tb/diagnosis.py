@@ -11,7 +11,7 @@ import av
 import torch
 
 from loaders.engines.choice import dali_is_installed, why_not_dali
-from loaders.engines.cpu import cpu_renderer
+from loaders.engines.cpu import cpu_render_video
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from shards.cpus import num_cpus
 from shards.encode.codecs import CODECS
@@ -189,7 +189,7 @@ def _dali() -> MachineFact:
 
 def _engine() -> MachineFact:
     try:
-        cpu_renderer("fused")
+        cpu_render_video("fused")
     except InputError as error:
         return MachineFact(name="engine", found="reference", so=str(error), is_missing=True)
     obstacle = why_not_dali("auto", frozenset({"h264"}))

@@ -29,7 +29,7 @@ def open_cpu_engine(
         InputError: The engine cannot be used here.
     """
     return ThreadedEngine(
-        cpu_renderer(name),
+        cpu_render_video(name),
         spec,
         dtype=dtype,
         batch_size=batch_size,
@@ -41,8 +41,8 @@ def open_cpu_engine(
     )
 
 
-def cpu_renderer(name: str) -> RenderVideo:
-    """What renders single videos in the engine of that name; `AUTO` stands for fused.
+def cpu_render_video(name: str) -> RenderVideo:
+    """The function of an engine that renders single videos; `AUTO` stands for fused.
 
     Raises:
         InputError: There is no such engine on CPUs, or it cannot be used here.

@@ -27,7 +27,7 @@ from tb.prediction.video_clips import (
     ShownClips,
     clips_of_frames,
     find_videos,
-    renderer,
+    render_of,
     stretches,
     video_name,
     whole_video,
@@ -136,10 +136,10 @@ class TrainedClassifier(nn.Module):
             raise InputError(f"every is {every_s}: give a number of seconds above 0")
         things = [videos] if isinstance(videos, str | PathLike | np.ndarray) else list(videos)
         if every_s is not None:
-            render = renderer(self.shown, 1 if clips is None else clips, engine)
+            render = render_of(self.shown, 1 if clips is None else clips, engine)
             # As it is written: the float 0.2 is a little above 1/5, and a stretch would end late.
             return self._each_stretch(things, render, Fraction(str(every_s)))
-        return self._each_video(things, renderer(self.shown, clips, engine))
+        return self._each_video(things, render_of(self.shown, clips, engine))
 
     def _each_video(
         self, things: Sequence[Place | np.ndarray], render: Render

@@ -150,7 +150,7 @@ def clips_of_frames(frames: np.ndarray, render: Render) -> ShownClips:
     return ShownClips(video="frames", begin_s=0.0, end_s=None, clips=clips)
 
 
-def renderer(shown: ClassifierInput, num_clips: int | None, engine: str) -> Render:
+def render_of(shown: ClassifierInput, num_clips: int | None, engine: str) -> Render:
     """The `Render` that makes these clips; `num_clips` replaces the number of clips.
 
     Raises:

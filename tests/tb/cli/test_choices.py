@@ -7,7 +7,7 @@ from typing import get_args, get_origin
 
 import pytest
 
-from loaders.engines.cpu import cpu_renderer
+from loaders.engines.cpu import cpu_render_video
 from loaders.engines.engine import EngineName
 from loaders.plan.stage_views import PRESETS
 from shards.encode.codecs import CODECS
@@ -58,7 +58,7 @@ def test_the_choices_are_those_of_the_libraries(offered: EnumType, taken: object
 
 def test_the_engines_are_those_that_render() -> None:
     for name in choices.RenderEngineOption:
-        cpu_renderer(name.value)
+        cpu_render_video(name.value)
     assert set(choices.RenderEngineOption) == {"auto", *EngineName} - {EngineName.DALI}
 
 
