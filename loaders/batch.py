@@ -1,7 +1,7 @@
 """Makes batches of rendered pixels: adds labels and keys, moves them to a device, notes faults."""
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -88,24 +88,28 @@ class Assembler:
                 del batch
 
     def _tensors(self, rendered: Generator[Rendered]) -> Generator[Transferred[Rendered]]:
-        """Yields each item with its tensors: the bytes of labels and `valid`, then the views."""
+        """Yields each item with its tensors: labels and `valid`, then the views of each group.
+
+        If there are copies, labels and `valid` are one tensor, see `_packed`.
+        """
         with closing(rendered):
             for one in rendered:
                 rows = one.plan.rows
                 valid = rows >= 0
                 valid[list(one.errors)] = False
                 labels = np.where(valid, self.labels[rows], -1)
-                # One tensor takes one copy. It holds bytes, so that the device computes nothing.
-                small = torch.from_numpy(np.concatenate([labels.view(np.uint8), valid.view("u1")]))
-                if self.copies is not None and self.device.type == "cuda":
-                    small = small.pin_memory()
-                if self.copies is not None and not self.copies_views:
-                    # PyTorch keeps the pinned memory until the copy is over.
-                    (small,) = self.copies.copy([small]).take()
-                views = [torch.as_tensor(array) for array in one.views]
+                small = [torch.from_numpy(labels), torch.from_numpy(valid)]
+                if self.copies is not None:
+                    small = [_packed(labels, valid, self.device)]
+                    if not self.copies_views:
+                        # PyTorch keeps the pinned memory until the copy is over.
+                        small = self.copies.copy(small).take()
+                arrays: Sequence[np.ndarray | torch.Tensor] = one.views
+                groups = zip(self.spec.groups, arrays, strict=True)
+                views = [_shaped(array, group.shape) for group, array in groups]
                 one = replace(one, views=[])
-                item = Transferred(one, [small, *views])
-                del views, one
+                item = Transferred(one, [*small, *views])
+                del arrays, groups, views, one
                 yield item
                 del item
 
@@ -117,20 +121,39 @@ class Assembler:
             self.faults.check(num_bad_of_epoch)
 
     def _batch(self, rendered: Rendered, tensors: list[torch.Tensor]) -> Batch:
-        plan, small, *all_views = rendered.plan, *tensors
-        num_label_bytes = 8 * len(plan.rows)
+        plan = rendered.plan
+        if self.copies is not None:
+            tensors = [*_unpacked(tensors[0], len(plan.rows)), *tensors[1:]]
+        labels, valid, *views = tensors
         keys = self.keys.take(np.maximum(plan.rows, 0))
-        groups = zip(self.spec.groups, all_views, strict=True)
         return Batch(
-            views={group.name: _shaped(views, group.shape) for group, views in groups},
-            labels=small[:num_label_bytes].view(torch.int64),
+            views=dict(zip((group.name for group in self.spec.groups), views, strict=True)),
+            labels=labels,
             keys=tuple(key if row >= 0 else "" for key, row in zip(keys, plan.rows, strict=True)),
-            valid=small[num_label_bytes:].view(torch.bool),
+            valid=valid,
             bad=tuple(sorted(rendered.errors)),
             plan=plan,
             times=rendered.times,
         )
 
 
-def _shaped(views: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    return views.view(len(views), *shape, *views.shape[2:]).movedim(-1, -4)
+def _packed(labels: np.ndarray, valid: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The bytes of both, pinned for a GPU. One tensor takes one copy, and computes nothing."""
+    packed = torch.from_numpy(np.concatenate([labels.view(np.uint8), valid.view(np.uint8)]))
+    return packed.pin_memory() if device.type == "cuda" else packed
+
+
+def _unpacked(packed: torch.Tensor, num_videos: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels (B,) int64 and `valid` (B,) bool."""
+    end = 8 * num_videos
+    return packed[:end].view(torch.int64), packed[end:].view(torch.bool)
+
+
+def _shaped(views: np.ndarray | torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """(B, V, T, S, S, 3) as (B, *shape, 3, T, S, S), without a copy."""
+    views = views.reshape(len(views), *shape, *views.shape[2:])
+    axes = (*range(views.ndim - 4), -1, -4, -3, -2)
+    if isinstance(views, torch.Tensor):
+        return views.permute(axes)
+    # NumPy gives it its shape, because each call of torch releases the interpreter.
+    return torch.from_numpy(views.transpose(axes))

@@ -130,7 +130,7 @@ class _Loader:
             layout = request.layout
             memory = mapped(ring, layout.num_bytes)
             self._slots[request.ring] = [
-                layout.arrays(memory, slot) for slot in range(layout.num_slots)
+                layout.arrays(layout.slot_memory(memory, slot)) for slot in range(layout.num_slots)
             ]
         if request.epoch is None:
             plans = self._ahead.stream(request.start)

@@ -123,7 +123,7 @@ class ProcessLoader:
     def memory_mb(self) -> float:
         """MiB that the engine and one ring will take."""
         # The engine's own prediction counts one batch that the consumer keeps.
-        slot_mb = self._layout.num_bytes / self._layout.num_slots / MB
+        slot_mb = self._layout.slot_bytes / MB
         return self._engine_mb + (self._max_kept - 1) * slot_mb
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from threading import RLock
 
 import numpy as np
@@ -41,13 +41,27 @@ class RingLayout:
     @property
     def num_bytes(self) -> int:
         """The size of the whole ring."""
-        return self.num_slots * sum(self._array_bytes)
+        return self.num_slots * self.slot_bytes
 
-    def arrays(self, memory: np.ndarray, slot: int) -> list[np.ndarray]:
-        """The arrays of a slot, one for each shape; each begins at the start of a page."""
-        arrays, begin = [], slot * sum(self._array_bytes)
+    @property
+    def slot_bytes(self) -> int:
+        """The size of a slot."""
+        return sum(self._array_bytes)
+
+    def slot_memory(self, memory: np.ndarray, slot: int) -> np.ndarray:
+        """(N,) uint8, the memory of a slot in that of the ring.
+
+        NumPy lets a view of a view refer to the array that has the memory. Here that is this array,
+        because it refers to a `memoryview` and not to `memory`.
+        """
+        begin = slot * self.slot_bytes
+        return np.frombuffer(memory.data[begin : begin + self.slot_bytes], np.uint8)
+
+    def arrays(self, slot_memory: np.ndarray) -> list[np.ndarray]:
+        """The arrays in a slot, one for each shape; each begins at the start of a page."""
+        arrays, begin = [], 0
         for shape, num_bytes in zip(self.shapes, self._array_bytes, strict=True):
-            arrays.append(np.ndarray(shape, self.dtype, memory, begin))
+            arrays.append(np.ndarray(shape, self.dtype, slot_memory, begin))
             begin += num_bytes
         return arrays
 
@@ -112,25 +126,19 @@ class Ring:
             self._lent.remove(slot)
             self._num_kept += 1
             is_copy = self._num_kept > self._max_kept
-        arrays = self.layout.arrays(self.memory, slot)
+        memory = self.layout.slot_memory(self.memory, slot)
+        arrays = self.layout.arrays(memory)
         if is_copy:
             copies = [array.copy() for array in arrays]
             self._take_back(slot)
             return copies
-        self._watch(slot, arrays)
+        weakref.finalize(memory, self._take_back_here, slot).atexit = False
         return arrays
 
-    def _watch(self, slot: int, arrays: list[np.ndarray]) -> None:
-        in_use = set(range(len(arrays)))
-
-        def ended(index: int) -> None:
-            in_use.discard(index)
-            # A process that was forked from this one has copies of its tensors, but not the slot.
-            if not in_use and os.getpid() == self._owner_pid:
-                self._take_back(slot)
-
-        for index, array in enumerate(arrays):
-            weakref.finalize(array, partial(ended, index)).atexit = False
+    def _take_back_here(self, slot: int) -> None:
+        # A process that was forked from this one has copies of its tensors, but not the slot.
+        if os.getpid() == self._owner_pid:
+            self._take_back(slot)
 
     def _take_back(self, slot: int) -> None:
         with self._lock:

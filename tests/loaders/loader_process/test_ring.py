@@ -1,6 +1,7 @@
 """A slot is reused exactly when no tensor refers to it, and keeping batches never blocks."""
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,12 +15,18 @@ from tests.loaders.forks import forks
 LAYOUT = RingLayout(shapes=((2, 1, 3, 4, 4, 3), (2, 2, 3, 4, 4, 3)), dtype="float32", num_slots=5)
 
 
+def _slots(ring: Ring) -> list[list[np.ndarray]]:
+    """The arrays of each slot."""
+    layout = ring.layout
+    return [layout.arrays(layout.slot_memory(ring.memory, n)) for n in range(layout.num_slots)]
+
+
 class Other:
     """The other process: fills the slots that it is given with numbers of batches."""
 
     def __init__(self, ring: Ring) -> None:
         self.free: list[int] = []
-        self._slots = [ring.layout.arrays(ring.memory, n) for n in range(ring.layout.num_slots)]
+        self._slots = _slots(ring)
 
     def make(self, number: int) -> int:
         """The slot of a new batch."""
@@ -53,12 +60,20 @@ def test_what_is_kept_never_changes_and_what_is_not_kept_is_used_again(keeps: li
     assert sorted(other.free) == list(range(LAYOUT.num_slots))
 
 
-def test_a_view_of_a_tensor_keeps_its_slot() -> None:
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda array: torch.from_numpy(array)[0, :, 1].movedim(-1, 0),
+        lambda array: torch.from_numpy(array.reshape(4, 3, 4, 4, 3)[1].transpose(3, 0, 1, 2)),
+    ],
+    ids=["of a tensor", "of an array"],
+)
+def test_a_view_keeps_its_slot(view: Callable[[np.ndarray], torch.Tensor]) -> None:
     ring = Ring(LAYOUT)
     other = Other(ring)
     ring.attach(other.free.append)
     slot = other.make(7)
-    part = _tensors(ring, slot)[1][0, :, 1].movedim(-1, 0)
+    part = view(ring.views(slot)[1])
     assert slot not in other.free
     assert part.eq(7).all()
     del part
@@ -108,7 +123,7 @@ def test_a_forked_process_gives_no_slot_back() -> None:
 def test_slots_and_groups_do_not_overlap(dtype: str) -> None:
     layout = RingLayout(shapes=LAYOUT.shapes, dtype=dtype, num_slots=3)
     ring = Ring(layout)
-    arrays = [array for slot in range(3) for array in layout.arrays(ring.memory, slot)]
+    arrays = [array for slot in _slots(ring) for array in slot]
     for number, array in enumerate(arrays):
         array[:] = number
     assert all((array == number).all() for number, array in enumerate(arrays))
