@@ -105,11 +105,11 @@ class Assembler:
                         # PyTorch keeps the pinned memory until the copy is over.
                         small = self.copies.copy(small).take()
                 arrays: Sequence[np.ndarray | torch.Tensor] = one.views
-                groups = zip(self.spec.groups, arrays, strict=True)
-                views = [_shaped(array, group.shape) for group, array in groups]
+                pairs = zip(arrays, self.spec.groups, strict=True)
+                views = [_shaped(array, group.shape) for array, group in pairs]
                 one = replace(one, views=[])
                 item = Transferred(one, [*small, *views])
-                del arrays, groups, views, one
+                del arrays, pairs, views, one
                 yield item
                 del item
 
@@ -138,7 +138,7 @@ class Assembler:
 
 
 def _packed(labels: np.ndarray, valid: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The bytes of both, pinned for a GPU. One tensor takes one copy, and computes nothing."""
+    """The bytes of both, pinned for a GPU: one copy, after which the device computes nothing."""
     packed = torch.from_numpy(np.concatenate([labels.view(np.uint8), valid.view(np.uint8)]))
     return packed.pin_memory() if device.type == "cuda" else packed
 
@@ -151,9 +151,9 @@ def _unpacked(packed: torch.Tensor, num_videos: int) -> tuple[torch.Tensor, torc
 
 def _shaped(views: np.ndarray | torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """(B, V, T, S, S, 3) as (B, *shape, 3, T, S, S), without a copy."""
-    views = views.reshape(len(views), *shape, *views.shape[2:])
-    axes = (*range(views.ndim - 4), -1, -4, -3, -2)
+    grouped = (len(views), *shape, *views.shape[2:])
+    axes = (*range(len(grouped) - 4), -1, -4, -3, -2)
     if isinstance(views, torch.Tensor):
-        return views.permute(axes)
+        return views.view(grouped).permute(axes)
     # NumPy gives it its shape, because each call of torch releases the interpreter.
-    return torch.from_numpy(views.transpose(axes))
+    return torch.from_numpy(views.reshape(grouped).transpose(axes))

@@ -152,7 +152,7 @@ def pin(device: torch.device, memory: np.ndarray) -> None:
         device: The GPU, with its number. Without a number it would be the first GPU in a new
             thread, and CUDA would take memory there too.
         memory: (N,) uint8, from `numpy.frombuffer`. So every array that lies in this memory refers
-            to this array, and this array to what owns the memory.
+            to this array, some through further ones, and this array to what owns the memory.
     """
     assert isinstance(memory.base, memoryview)
     address, num_bytes = memory.ctypes.data, memory.nbytes

@@ -32,7 +32,7 @@ class EngineName(StrEnum):
     DALI = "dali"
     """NVDEC and DALI on a GPU; the same graph on a CPU, slowly."""
     FUSED = "fused"
-    """PyAV and one compiled pass per view, on the CPU."""
+    """Compiled code decodes windows with FFmpeg and makes each view in one pass, on the CPU."""
     REFERENCE = "reference"
     """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
 

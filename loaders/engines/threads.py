@@ -1,7 +1,7 @@
 """A threaded engine: each thread renders one video at a time into the buffers of a batch.
 
-PyAV and the compiled kernel both release the GIL, so the threads run in parallel, and no pixel is
-copied between processes. The cost is that the Python code between the two runs in one thread at a
+Decoders and the compiled kernel release the GIL, so the threads run in parallel, and no pixel is
+copied between processes. The cost is that the Python code between them runs in one thread at a
 time, for some microseconds per video. An error in a thread is raised where its batch is collected,
 so nothing has to wait for a time limit.
 """

@@ -51,8 +51,8 @@ class RingLayout:
     def slot_memory(self, memory: np.ndarray, slot: int) -> np.ndarray:
         """(N,) uint8, the memory of a slot in that of the ring.
 
-        NumPy lets a view of a view refer to the array that has the memory. Here that is this array,
-        because it refers to a `memoryview` and not to `memory`.
+        NumPy lets a view of a view refer to the first array of the chain. That is the result here,
+        because it refers to a `memoryview`. A slice of `memory` would lead back to `memory`.
         """
         begin = slot * self.slot_bytes
         return np.frombuffer(memory.data[begin : begin + self.slot_bytes], np.uint8)
@@ -132,15 +132,13 @@ class Ring:
             copies = [array.copy() for array in arrays]
             self._take_back(slot)
             return copies
-        weakref.finalize(memory, self._take_back_here, slot).atexit = False
+        weakref.finalize(memory, self._take_back, slot).atexit = False
         return arrays
 
-    def _take_back_here(self, slot: int) -> None:
-        # A process that was forked from this one has copies of its tensors, but not the slot.
-        if os.getpid() == self._owner_pid:
-            self._take_back(slot)
-
     def _take_back(self, slot: int) -> None:
+        # A process that was forked from this one has copies of its tensors, but not the slot.
+        if os.getpid() != self._owner_pid:
+            return
         with self._lock:
             self._num_kept -= 1
             self._free.append(slot)

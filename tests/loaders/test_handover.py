@@ -83,6 +83,7 @@ def _same(ours: Batch, theirs: Batch) -> bool:
         torch.equal(ours.labels, theirs.labels)
         and torch.equal(ours.valid, theirs.valid)
         and all(torch.equal(ours.views[name], theirs.views[name]) for name in theirs.views)
+        and all(ours.views[name].stride() == theirs.views[name].stride() for name in theirs.views)
     )
 
 

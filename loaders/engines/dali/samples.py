@@ -80,7 +80,6 @@ class SampleBatch:
         samples: Row of the plan -> its sample, when it has been read.
         errors: Row of the plan -> why that video is missing.
         times: Seconds spent on it so far.
-        memory: Where the samples' data lie, if others use that memory again after the batch.
     """
 
     plan: Plan
@@ -88,11 +87,10 @@ class SampleBatch:
     samples: dict[int, Sample] = field(default_factory=dict)
     errors: dict[int, DecodeError | ShardError] = field(default_factory=dict)
     times: StageTimes = field(default_factory=StageTimes)
-    memory: np.ndarray | None = None
 
     @classmethod
     def unpacked(cls, batch: PackedBatch, memory: np.ndarray) -> "SampleBatch":
-        """The batch that was packed into `memory`, without a copy."""
+        """The batch that was packed into `memory`, without a copy: its samples refer to it."""
         samples = {
             b: Sample(
                 data=memory[one.begin : one.begin + math.prod(one.shape)].reshape(one.shape),
@@ -103,13 +101,7 @@ class SampleBatch:
             )
             for b, one in batch.samples.items()
         }
-        return cls(
-            plan=batch.plan,
-            samples=samples,
-            errors=batch.errors,
-            times=batch.times,
-            memory=memory,
-        )
+        return cls(plan=batch.plan, samples=samples, errors=batch.errors, times=batch.times)
 
     def packed(self, memory: np.ndarray) -> PackedBatch:
         """Writes the data of all samples, which have been read, to (N,) uint8 memory."""

@@ -14,6 +14,7 @@ from loaders import Batch, DaliLayout, LoaderError, Skip, open_loader
 from loaders.engines.dali.reading import SampleReader, max_sample_bytes
 from loaders.loader_process.process import LoaderProcess
 from loaders.loader_process.process_producer import DaliProducer
+from loaders.loader_process.ring import Ring
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
@@ -139,6 +140,24 @@ def test_the_memory_of_videos_is_bounded(shards: Shards, tiny: ViewSpec, device:
         list(islice(loader.stream(), 30))
         # Two batches are read ahead, one is made, and DALI has two; one more comes next.
         assert 0 < _ring_bytes() <= 6 * 2 * largest
+
+
+def test_no_batch_of_videos_is_copied(
+    shards: Shards, tiny: ViewSpec, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DALI lets go of batches in time, so none exceeds the number that may be kept."""
+    are_shared, views = [], Ring.views
+
+    def noted(ring: Ring, slot: int) -> list[np.ndarray]:
+        arrays = views(ring, slot)
+        are_shared.append(np.shares_memory(arrays[0], ring.memory))
+        return arrays
+
+    monkeypatch.setattr(Ring, "views", noted)
+    with open_loader(shards("vp9"), tiny, in_process=False, **_options(device)) as loader:
+        list(islice(loader.stream(), 30))
+    assert len(are_shared) >= 30
+    assert all(are_shared)
 
 
 def test_all_threads_read_at_once_in_small_batches(
