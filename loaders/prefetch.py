@@ -54,12 +54,16 @@ class Prefetcher:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Plan]:
         """See `Planner.epoch`."""
         plans = self._planner.epoch(epoch, start)
-        return self._followed(plans, self._planner.uses_of_epoch(epoch, start), start)
+        if not self._is_useful:
+            return plans
+        return self._fetching(plans, self._planner.uses_of_epoch(epoch, start), start)
 
     def stream(self, start: int = 0) -> Iterator[Plan]:
         """See `Planner.stream`."""
         plans = self._planner.stream(start)
-        return self._followed(plans, self._planner.uses_of_stream(start), start)
+        if not self._is_useful:
+            return plans
+        return self._fetching(plans, self._planner.uses_of_stream(start), start)
 
     def close(self) -> None:
         """Gives back the threads, once the shards that they are fetching have arrived."""
@@ -69,11 +73,6 @@ class Prefetcher:
             threads, self._threads = self._threads, []
         for thread in threads:
             thread.join()
-
-    def _followed(
-        self, plans: Iterator[Plan], uses: Iterator[ShardUse], start: int
-    ) -> Iterator[Plan]:
-        return self._fetching(plans, uses, start) if self._is_useful else plans
 
     def _fetching(
         self, plans: Iterator[Plan], uses: Iterator[ShardUse], start: int

@@ -10,7 +10,7 @@ the draws of clip 0 are the same for any `clips_per_video`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Planner:
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        return num_batches(self.num_windows, batch_size=self.batch_size, world_size=self.world_size)
+        return self._num_batches
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Plan]:
         """The plans of one epoch from batch `start` on.
@@ -142,6 +142,10 @@ class Planner:
             clips=clips,
             fps=None if self.spec.stride_s is None else self.manifest.fps[rows],
         )
+
+    @cached_property
+    def _num_batches(self) -> int:
+        return num_batches(self.num_windows, batch_size=self.batch_size, world_size=self.world_size)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[Plan]:
         order = self._order(epoch)

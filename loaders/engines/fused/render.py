@@ -1,6 +1,5 @@
 """Renders one video: compiled code makes views from the planes of decoded frames."""
 
-import numba
 import numpy as np
 
 from loaders.decode import Footage, decoded_planes
@@ -31,10 +30,10 @@ def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> f
     )
 
 
-# NumPy's functions release the interpreter five times for this. It takes microseconds, so compiled
-# code keeps the interpreter.
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _needed_frames(shown):  # type: ignore[no-untyped-def]
+def _needed_frames(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sorted, unique numbers in `shown` (V, T), and where each of `shown` is among them."""
-    needed = np.unique(shown)
-    return needed, np.searchsorted(needed, shown)
+    # NumPy takes as long for so few numbers, and releases the interpreter five times.
+    needed = sorted(set(shown.ravel().tolist()))
+    place = {frame: k for k, frame in enumerate(needed)}
+    places = [[place[frame] for frame in view] for view in shown.tolist()]
+    return np.array(needed), np.array(places)
