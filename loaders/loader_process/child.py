@@ -60,8 +60,8 @@ class _IterationEndedError(Exception):
 class _TrainingSide:
     """The training, as an iteration sees it: it gives free slots, and takes batches.
 
-    Only here does an error of the socket mean that the training wants no more. The same error from
-    the engine is a failure like any other.
+    An error of the socket means here that the training wants no more. The same error from the
+    engine is a failure like any other.
     """
 
     def __init__(self, iteration: socket.socket) -> None:
@@ -80,7 +80,7 @@ class _TrainingSide:
         Raises:
             _IterationEndedError: The training wants no more batches.
         """
-        # All messages at once, because the end may come behind slots that nobody needs any more.
+        # Reads all messages, because the end may come after slots that nobody needs any more.
         while not self._free or self._connection.poll():
             with _ended_by_training():
                 message = self._connection.recv_bytes()

@@ -18,7 +18,7 @@ _SHORTAGES = {
     errno.ENOSPC: _ROOM,
 }
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS}
-# What the process itself lacks. Errors about space are not here, because a server may send them.
+# Errors of this process alone. A full disk may be a server's, so it is not among them.
 _OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 

@@ -21,7 +21,7 @@ DATASET_NAME = "dataset.json"
 FORMAT_VERSION = 2
 # How many characters of a digest are in file names.
 _DIGEST_CHARS = 16
-# The seed of an ingestion is below. NumPy advises seeds of 128 bits.
+# The seed of an ingestion must be smaller. NumPy advises seeds of 128 bits.
 SEED_LIMIT = 2**128
 
 

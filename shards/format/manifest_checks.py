@@ -72,7 +72,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
         good = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, greatest))
         _check(path, table, name, good)
     _check_indexed(path, table)
-    # Only after the limits above: this product, and the sum in `_check_shards`, could wrap around.
+    # After the limits above, because this product and the sum in `_check_shards` could overflow.
     num_pixels = pc.multiply(table.column("height"), table.column("width"))
     _check(path, table, "width", pc.less_equal(num_pixels, MAX_HEIGHT_PX * MAX_WIDTH_PX))
     _check_shards(path, table, about)

@@ -52,7 +52,7 @@ def other_data(manifest: Manifest, digest: str) -> str | None:
         digest: The digest of the data that the result belongs to.
 
     Returns:
-        A clause that names the state to give, or None where the folder does not hold it.
+        A clause that names the state to give; None if the shards have no state with this digest.
     """
     name = state_name(manifest.where, digest)
     if name is None:

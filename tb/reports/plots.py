@@ -14,7 +14,7 @@ from tb.training.metrics import MetricsRow, is_loss_term, taken
 _NUM_COLUMNS = 3
 _MAX_POINTS = 200
 _COLOR, _SOFT = "#2b6cb0", "#bcd0e8"
-# Fixed ids, so that the same run gives the same page. Names are not formulas.
+# Fixed ids, so that the same run gives the same page. Matplotlib must not read names as formulas.
 _STYLE: Any = {
     "svg.hashsalt": "timebalance",
     "font.size": 9,

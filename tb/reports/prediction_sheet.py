@@ -24,7 +24,7 @@ _GAP = ((0, 0), (0, 4), (0, 0))  # px to the right of a frame
 MAX_VIDEOS = 40
 """How many videos a picture shows at most."""
 _MAX_NAME = 60
-# Names are not formulas, even if they have dollar signs.
+# Names must not be read as formulas, even if they have dollar signs.
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,

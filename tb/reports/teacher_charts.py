@@ -17,7 +17,7 @@ from tb.stage_kinds import TeacherWeights
 _PART_WIDTH = 5.2  # inches
 _INVARIANT, _DISTINCTIVE, _MIXTURE, _NONE = "#2b6cb0", "#c05621", "#2f855a", "#cbd5e0"
 _COLORS = {"invariant": _INVARIANT, "distinctive": _DISTINCTIVE, EITHER: _NONE}
-# Fixed ids, so that the same inspection gives the same picture. Names are not formulas.
+# Fixed ids, so that the same inspection gives the same picture. Names must not be read as formulas.
 _STYLE: Any = {
     "svg.hashsalt": "timebalance",
     "font.size": 9,

@@ -303,8 +303,8 @@ def _add_product(builder: Builder, total: Value, place: Value, weight: Value) ->
 def _transpose(builder: Builder, rows: list[Value]) -> list[Value]:
     """The columns of 16 vectors of 16.
 
-    First the 128-bit pieces of the registers change places, halves before quarters. Then pieces are
-    interleaved; every CPU has an instruction for that.
+    First the 128-bit pieces of the registers are swapped: halves, and then quarters. Then pieces
+    are interleaved; every CPU has an instruction for that.
     """
     rows = list(rows)
     piece = 128 // _WIDTH[rows[0].type.element]

@@ -49,7 +49,7 @@ def _numbers(result: Encoded | TranscodeError) -> list[int]:
     return numbers
 
 
-# Tenths of a millisecond: boundaries fall on frames, between them, and next to both.
+# Times are in steps of 0.1 ms, so boundaries fall on frames, near them and between them.
 _times = st.integers(0, 12_000).map(lambda n: Fraction(n, 10_000))
 
 

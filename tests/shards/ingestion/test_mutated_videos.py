@@ -16,7 +16,7 @@ from shards.verification import verify
 from tests.make_videos import make_video
 from tests.shards.mutated_videos import write_mutations
 
-# What is wrong with a file. A reason of FFmpeg alone ("Invalid argument") says that of none.
+# What is wrong with a file. FFmpeg's reason alone ("Invalid argument") does not say it.
 _REASONS = re.compile(
     r"the file is empty"
     r"|truncated: \d+ bytes are missing at the end"
