@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,12 +18,18 @@ from tests.walk import walking
 
 @pytest.mark.parametrize("views", ["student", "pretrain", "eval"])
 def test_the_way_of_a_sample_returns_to_no_file(textured_shards: Manifest, views: str) -> None:
-    with (
-        walking() as walk,
-        open_loader(
-            textured_shards, views, size_px=32, batch_size=1, num_workers=1, in_process=True
-        ) as loader,
-    ):
+    open_one = partial(
+        open_loader,
+        textured_shards,
+        views,
+        size_px=32,
+        batch_size=1,
+        num_workers=1,
+        in_process=True,
+    )
+    with open_one() as loader:
+        next(iter(loader))  # compiles, which takes minutes while each call is noted
+    with walking() as walk, open_one() as loader:
         next(iter(loader))  # opens files and a decoder
         loader.load_state_dict({**loader.state_dict(), "batch": len(loader) - 1})
         last_of_epoch = iter(loader)
