@@ -1,6 +1,5 @@
 """The way of a sample through the files of the loader, and the colours of a video."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -40,11 +39,9 @@ def test_the_way_of_a_sample_returns_to_no_file(textured_shards: Manifest, views
     drawn = entered.index("loaders/plan/draw.py")
     assert [name for i, name in returns if i > drawn] == []
     # The loader asks for its position, and then for the plans of the epoch. These put the epoch in
-    # order, and then take a batch of it. From Python 3.12 on, a profiler sees no call when a
-    # generator is made.
+    # order, and then take a batch of it.
     before = Counter(name for _, name in returns)
-    num_to_planner = 2 if sys.version_info < (3, 12) else 1
-    assert before == {"loaders/plan/planner.py": num_to_planner, "loaders/plan/order.py": 1}
+    assert before == {"loaders/plan/planner.py": 2, "loaders/plan/order.py": 1}
 
 
 def test_all_frames_of_a_video_have_the_colours_of_the_first_one() -> None:
