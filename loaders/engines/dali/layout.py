@@ -174,7 +174,7 @@ def best_so_far(trials: Sequence[Trial], gpu_memory_mb: float | None) -> Trial:
 
 
 def choose(trials: Sequence[Trial], gpu_memory_mb: float | None) -> Trial:
-    """The smallest layout within the limit that is nearly as fast as the fastest one there.
+    """As `best_so_far`, but the layout must keep to the limit.
 
     Raises:
         InputError: No layout keeps to the limit.
