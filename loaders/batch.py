@@ -98,8 +98,9 @@ class Assembler:
                 valid = rows >= 0
                 valid[list(one.errors)] = False
                 labels = np.where(valid, self.labels[rows], -1)
-                small = [torch.from_numpy(labels), torch.from_numpy(valid)]
-                if self.copies is not None:
+                if self.copies is None:
+                    small = [torch.from_numpy(labels), torch.from_numpy(valid)]
+                else:
                     small = [_packed(labels, valid, self.device)]
                     if not self.copies_views:
                         # PyTorch keeps the pinned memory until the copy is over.

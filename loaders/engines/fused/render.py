@@ -32,7 +32,7 @@ def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> f
 
 def _needed_frames(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The sorted, unique numbers in `shown` (V, T), and where each of `shown` is among them."""
-    # NumPy takes as long for so few numbers, and releases the interpreter five times.
+    # NumPy is hardly faster for so few numbers, and it releases the interpreter five times.
     needed = sorted(set(shown.ravel().tolist()))
     place = {frame: k for k, frame in enumerate(needed)}
     places = [[place[frame] for frame in view] for view in shown.tolist()]
