@@ -21,7 +21,7 @@ def test_compiled_code_takes_three_turns_for_a_short_clip(textured_shards: Manif
     turns = count_turns(textured_shards.root, "student", 16, 3)
     assert turns["compiled kernel"] == 3 * 3
     assert not [name for name in turns if "CodecContext" in name]
-    assert turns.total() <= 3 * 10  # 17 a video while NumPy found the frames
+    assert turns.total() < 3 * 12  # 17 a video while NumPy found the frames
 
 
 @pytest.mark.slow
