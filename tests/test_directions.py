@@ -65,8 +65,8 @@ ROOMS = {
         "render",
     ],
     "loaders.engines.dali": [
-        *("window_file", "nvdec", "layout", "memory", "view_kernel", "graph", "samples", "reading"),
-        *("lane", "meter", "engine", "trials"),
+        *("window_file", "nvdec", "caps_cache", "layout", "memory", "view_kernel", "graph"),
+        *("samples", "reading", "lane", "meter", "engine", "trials"),
     ],
 }
 PACKAGES = ("shards", "loaders", "tb", "bench")

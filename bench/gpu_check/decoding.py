@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -11,6 +12,7 @@ import numpy as np
 from bench.gpu_check.findings import Found
 from bench.gpu_check.sources import dali_engine, plan_of, rate
 from bench.gpu_check.task import RECIPES, CheckCell, Task
+from loaders.engines.dali.caps_cache import caps_cache
 from loaders.engines.dali.graph import Graph, Inputs
 from loaders.engines.dali.samples import Sample, SampleBatch
 from shards.reader import ShardReader
@@ -27,29 +29,33 @@ class Decoding:
         is_whole: Whole files; otherwise files that hold only the window.
         num_pipelines: Pipelines that take turns.
         num_threads: Threads of each.
+        remembers: Whether the driver's answers about its decoders are remembered.
     """
 
     recipe: str
     is_whole: bool = False
     num_pipelines: int = 1
     num_threads: int = 16
+    remembers: bool = True
 
     @property
     def name(self) -> str:
         """For the findings."""
         kind = "whole files" if self.is_whole else "windows"
-        return f"{self.recipe} {kind} {self.num_pipelines}x{self.num_threads}"
+        asked = "" if self.remembers else ", the driver asked for each"
+        return f"{self.recipe} {kind} {self.num_pipelines}x{self.num_threads}{asked}"
 
 
 def cells(task: Task) -> Iterator[CheckCell]:
-    """Threads first, then whole files against windows, pipelines, codecs."""
+    """What the driver's answers cost, then threads, whole files, pipelines, codecs."""
     plain = Decoding(recipe=task.decoded_recipe)
     if task.is_dry:
         ways = [replace(plain, num_threads=n) for n in (1, 2)]
         ways += [replace(plain, num_threads=2, is_whole=True)]
         longer = [replace(plain, num_pipelines=2, num_threads=1)]
     else:
-        ways = [replace(plain, num_threads=n) for n in (16, 1, 4, 32, 48)]
+        ways = [plain, replace(plain, remembers=False)]
+        ways += [replace(plain, num_threads=n) for n in (1, 4, 32, 48)]
         ways += [replace(plain, is_whole=True)]
         ways += [replace(plain, num_pipelines=2), replace(plain, num_pipelines=7, num_threads=4)]
         ways += [replace(plain, recipe="hevc")]
@@ -79,7 +85,9 @@ def _decode(task: Task, way: Decoding) -> Found:
             engine.graph(way.num_threads, _DEPTH, until="decode") for _ in range(way.num_pipelines)
         ]
         inputs, num_videos = batch.inputs(list(batch.samples)), len(batch.samples)
-        found = rate(task, _turns(graphs, inputs, num_videos))
+        cache = None if way.remembers else caps_cache()
+        with cache.off() if cache else nullcontext():
+            found = rate(task, _turns(graphs, inputs, num_videos))
     frames_per_video = _num_decoded(batch) / num_videos
     return found | {
         "frames_per_video": round(frames_per_video, 1),

@@ -264,7 +264,7 @@ class Machine(_Section):
             the default of `open_loader`.
         num_threads: Torch's own threads on the CPU. Null: torch's default.
         tune: Lets the DALI engine try a few layouts before a stage. With engine "auto", dali in its
-            usual layout is first compared with fused. If fused is faster, no layout is tried.
+            usual layout is first compared with fused. If fused is chosen, no layout is tried.
         gpu_memory_mb: The GPU memory that these layouts may take, MiB.
         dali_views: What makes the views in the DALI engine: "operators", or "kernel". They round
             differently. Null: what the run began with; a new run takes operators, or with `tune`

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from loaders.decode import PLANAR_420
+from loaders.engines.dali.caps_cache import caps_cache
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
 from loaders.engines.dali.layout import DaliLayout, DaliViews, triton_is_installed, usual_layout
@@ -65,6 +66,7 @@ def open_dali_engine(
             num_decoders = max(1, *(decoder_caps(device, codec).num_decoders for codec in codecs))
         except NvdecError as error:
             raise InputError(f"engine dali on {device}: {error}; or choose fused") from error
+        caps_cache()
         decodes, usual = True, usual_layout(num_decoders, batch_size, DaliViews(views))
     else:
         num_decoders = 1

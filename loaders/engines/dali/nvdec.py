@@ -104,6 +104,10 @@ class _Caps(ctypes.Structure):
     )
 
 
+CAPS_BYTES, KEY_BYTES = ctypes.sizeof(_Caps), _Caps.reserved1.offset
+"""The size of CUVIDDECODECAPS, and of the question at its start."""
+
+
 @lru_cache
 def decoder_caps(device: torch.device, codec: str, pixel_format: str = "yuv420p") -> DecoderCaps:
     """The answer of `device`'s NVDEC; a format that NVDEC has no name for counts as not supported.

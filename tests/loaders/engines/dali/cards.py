@@ -125,6 +125,7 @@ def use_driver(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "_LIBRARY", str(driver.path))
     monkeypatch.setattr(meter, "_uuid", lambda _: "GPU-stub")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("loaders.engines.dali.engine.caps_cache", lambda: None)
 
 
 def header_values(folder: Path, names: list[str]) -> list[int]:

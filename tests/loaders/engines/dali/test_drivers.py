@@ -137,7 +137,7 @@ def test_auto_measures_once_for_each_card(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    speeds = {"dali": 3.0, "fused": 2.0}
+    speeds = {"dali": 3.0, "fused": 1.0}
     with open_loader(numbered_shards, tiny_views, device="cpu", engine="reference") as loader:
         planner = loader.planner
     for inserted, expected in ((card, "dali"), (NO_NVDEC, "fused"), (card, "dali")):

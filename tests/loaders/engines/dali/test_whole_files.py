@@ -37,10 +37,10 @@ def test_of_two_streams_the_one_that_was_verified_is_shown(
     path.parent.mkdir(parents=True)
     make_two_streams(
         path,
-        paint=lambda _: np.full((96, 128, 3), 200, np.uint8),
+        paint=lambda _: np.full((144, 176, 3), 200, np.uint8),  # NVDEC takes VP9 from 128x128
         num_frames=12,
-        height=96,
-        width=128,
+        height=144,
+        width=176,
         codec="libvpx-vp9",
         defaults=defaults,
     )

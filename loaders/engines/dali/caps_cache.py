@@ -1,0 +1,119 @@
+"""Makes the driver's answers about its video decoders quick for DALI, which asks for every video.
+
+DALI calls `cuvidGetDecoderCaps` for each video, and the driver takes milliseconds for the answer,
+one caller at a time. So DALI cannot decode more than about a hundred videos a second, however many
+decoders and threads there are ([the measurement](../../../docs/dali.md)). The answers never change.
+
+A small library remembers them. It has the name under which DALI opens the driver's library, and
+Linux gives a process the library of that name that it already has. It needs the driver's library,
+where all other functions are found. It is compiled once, with the C compiler that Triton needs too.
+"""
+
+import ctypes
+import logging
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from loaders.engines.dali.nvdec import CAPS_BYTES, KEY_BYTES
+from shards.files.addresses import cache_root
+from shards.files.publish import publish_file, unfinished_file
+
+_logger = logging.getLogger(__name__)
+_SOURCE = Path(__file__).with_suffix(".c")
+# DALI opens the first name, and if there is no such file, the second, which the driver's has.
+_NAME, _DRIVERS_NAME = "libnvcuvid.so", "libnvcuvid.so.1"
+_COMPILERS = ("cc", "gcc", "clang")
+
+
+class CapsCache:
+    """The library in this process.
+
+    Args:
+        path: The compiled library.
+
+    Raises:
+        OSError: It cannot be loaded, e.g. because the driver's library is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+
+    @property
+    def num_questions(self) -> int:
+        """How often this process has asked it."""
+        return self._counter("caps_cache_num_questions").value
+
+    @property
+    def num_asked(self) -> int:
+        """How often it has asked the driver."""
+        return self._counter("caps_cache_num_asked").value
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Within the block, the driver is asked each time, as without this library."""
+        switch = ctypes.c_int.in_dll(self._library, "caps_cache_is_on")
+        switch.value = 0
+        try:
+            yield
+        finally:
+            switch.value = 1
+
+    def _counter(self, name: str) -> ctypes.c_long:
+        return ctypes.c_long.in_dll(self._library, name)
+
+
+@lru_cache
+def caps_cache() -> CapsCache | None:
+    """The library, once it stands before the driver's in this process.
+
+    It has no effect if something else in this process has opened the driver's library before, under
+    the name that DALI uses. Without a C compiler there is none, and a line of the log says so.
+    """
+    try:
+        return CapsCache(_compiled(cache_root() / "nvdec"))
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = getattr(error, "stderr", None) or error
+        _logger.warning(
+            "DALI asks the driver about its decoders for every video, which limits it to about 100 "
+            "videos/s. The library that prevents this was not made: %s",
+            str(detail).strip().splitlines()[-1],
+        )
+        return None
+
+
+def _compiled(folder: Path) -> Path:
+    """The library in a folder, compiled there if it is missing."""
+    source = _SOURCE.read_bytes()
+    sizes = {"KEY_BYTES": KEY_BYTES, "CAPS_BYTES": CAPS_BYTES}
+    path = folder / f"caps-{sha256(source + str(sizes).encode()).hexdigest()[:16]}.so"
+    if path.exists():
+        return path
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if compiler is None:
+        raise OSError(f"there is no C compiler ({', '.join(_COMPILERS)}); install one")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as scratch, unfinished_file(path) as unfinished:
+        # An empty library of the driver's name: the linker needs the name and nothing else.
+        empty = Path(scratch) / _DRIVERS_NAME
+        shared = [compiler, "-shared", "-fPIC", "-O2", "-pthread"]
+        _run([*shared, f"-Wl,-soname,{_DRIVERS_NAME}", "-o", str(empty), "-xc", "/dev/null"])
+        _run(
+            [
+                *shared,
+                *(f"-D{name}={value}" for name, value in sizes.items()),
+                *(f"-Wl,-soname,{_NAME}", "-o", str(unfinished), str(_SOURCE)),
+                *("-Wl,--no-as-needed", str(empty), "-ldl"),
+            ]
+        )
+        publish_file(unfinished, path)
+    return path
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)
