@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -138,6 +139,7 @@ def t_tail(t: float, freedom: float) -> float:
     return area(angle, math.pi / 2) / area(0.0, math.pi / 2)
 
 
+@cache
 def t_quantile(tail: float, freedom: float) -> float:
     """The t for which `t_tail` is `tail`, a number in (0, 1)."""
     low, high = 0.0, 1.0

@@ -138,7 +138,7 @@ def render_views(  # type: ignore[no-untyped-def]
     """
     size = out.shape[2]
     # Pixels move in blocks of up to 16 x 32, so the scratch is that much wider than the crop.
-    width = padded(filters.spans[:, :, WIDTH].max()) + LANES
+    width = padded(_widest(filters.spans)) + LANES
     source = np.empty((_most_rows(size, filters), width), np.uint16)
     columns = np.empty((3, width, LANES), np.uint16)
     pixels = np.empty((3 * padded(size), LANES), out.dtype)
@@ -148,7 +148,9 @@ def render_views(  # type: ignore[no-untyped-def]
     # If true, each row of a 16 x 16 block is one cache line, and blocks go straight to `out`.
     fills_lines = out.itemsize == LINE // LANES and size % LANES == 0 and address(out) % LINE == 0
     sums_to_rgb = to_rgb.copy()
-    sums_to_rgb[:, :3] /= np.float32(_BYTE_STEP)
+    for i in range(3):  # in loops, because Numba takes a second to compile a slice in their place
+        for k in range(3):
+            sums_to_rgb[i, k] /= np.float32(_BYTE_STEP)
     # Frames are the outer loop: a frame is still in the cache when the next view needs it.
     for n in range(len(addresses)):
         for v in range(out.shape[0]):
@@ -184,6 +186,16 @@ def render_views(  # type: ignore[no-untyped-def]
                     else:
                         _lay_out(pixels, 3 * size, block)
                         _stream(block, min(LANES, size - row) * out.strides[2], place)
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _widest(spans):  # type: ignore[no-untyped-def]
+    """The largest number of source columns, of all views and planes."""
+    widest = 0
+    for v in range(len(spans)):
+        for axis in range(spans.shape[1]):
+            widest = max(widest, spans[v, axis, WIDTH])
+    return widest
 
 
 @_jit  # type: ignore[untyped-decorator]

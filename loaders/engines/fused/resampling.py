@@ -63,9 +63,11 @@ def view_filters(size, crops, flips, luma_size):  # type: ignore[no-untyped-def]
                 start, extent = start / 2 + 0.25 * side, extent / 2
                 in_size = (in_size + 1) // 2
             flip = flips[v] and side == 1
-            spans[v, axis] = axis_filter(
+            taps, low, width = axis_filter(
                 size, start, extent, in_size, flip, first[v, axis], weights[v, axis]
             )
+            # One by one, because Numba takes seconds to compile an assignment to a slice.
+            spans[v, axis, TAPS], spans[v, axis, LOW], spans[v, axis, WIDTH] = taps, low, width
     return Filters(first, weights, spans)
 
 
@@ -105,11 +107,15 @@ def axis_filter(size, start, extent, in_size, flip, first, weights):  # type: ig
             until = int(share * _ONE + 0.5)
             weights[row // LANES, source - first[row], row % LANES] = until - given
             given = until
-    for row in range(size, len(first)):
-        first[row] = first[size - 1]
-        weights[row // LANES, :, row % LANES] = weights[-1, :, (size - 1) % LANES]
-    low, high = first.min(), first.max()
-    first -= low
+    low, high = first[0], first[0]
+    for row in range(len(first)):
+        if row >= size:
+            first[row] = first[size - 1]
+            for k in range(weights.shape[1]):
+                weights[row // LANES, k, row % LANES] = weights[-1, k, (size - 1) % LANES]
+        low, high = min(low, first[row]), max(high, first[row])
+    for row in range(len(first)):
+        first[row] -= low
     return taps, low, high + taps - low
 
 
