@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from loaders.loader_process.process import shared_process
 from tb.config.load_config import load_config
 from tb.demo.demo import PRESET, demo_shards
 from tb.demo.motions import HEIGHT_PX, WIDTH_PX
@@ -44,9 +45,11 @@ def checkpoints(out: Path) -> dict[str, str]:
 @pytest.fixture(scope="module", autouse=True)
 def one_stage_at_a_time() -> Iterator[None]:
     """Stages run in this process. A demo that is killed is a program with its own children."""
+    kept = shared_process()  # otherwise every stage starts one
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tb.demo.demo.num_cpus", lambda: 1)
         yield
+    del kept
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +71,15 @@ def test_demo_leaves_report_and_result(uninterrupted: Path) -> None:
     }
 
 
-def test_a_demo_without_a_world_shows_objects(tmp_path: Path) -> None:
+def test_a_demo_without_a_world_shows_objects(uninterrupted: Path, tmp_path: Path) -> None:
     """Earlier code did not write down which world it is."""
-    first = demo_shards(tmp_path, size="tiny", seed=0)
-    claim = json.loads((tmp_path / "demo.json").read_text())
+    out = tmp_path / "out"
+    shutil.copytree(uninterrupted, out, ignore=shutil.ignore_patterns("work"))
+    first = demo_shards(out, size="tiny", seed=0)
+    claim = json.loads((out / "demo.json").read_text())
     assert claim.pop("world") == "objects"
-    (tmp_path / "demo.json").write_text(json.dumps(claim))
-    assert demo_shards(tmp_path, size="tiny", seed=0).digest == first.digest
+    (out / "demo.json").write_text(json.dumps(claim))
+    assert demo_shards(out, size="tiny", seed=0).digest == first.digest
 
 
 def test_the_same_command_again_repeats_nothing(uninterrupted: Path) -> None:
@@ -148,7 +153,7 @@ def test_the_distinctive_teacher_learns_the_small_demo(tmp_path: Path) -> None:
 
 
 def test_videos_are_real_deterministic_and_of_every_length(tmp_path: Path) -> None:
-    size = DemoSize(train=2, test=1)
+    size = DemoSize(train=1, test=1)
     for folder in ("one", "two"):
         write_demo_videos(tmp_path / folder, size=size, seed=3, progress=lambda done, total: None)
     names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.mp4"))
