@@ -1,6 +1,5 @@
 """The order in which stages run, and what happens when one fails."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from tb.training.loop import train
 from tb.weights.checkpoint import CHECKPOINT
 from tb.workflow.run import run_all, run_stage, runner
 from tests.tb.steps import StoppedError, stopping_at
+from tests.tb.workflow.fail_or_wait import fail_or_wait
 
 
 def test_what_any_stage_lacks_is_found_out_before_the_first(
@@ -33,15 +33,8 @@ def test_what_any_stage_lacks_is_found_out_before_the_first(
         assert not (tmp_path / "work").exists()
 
 
-def _fail_or_wait(path: Path) -> None:
-    if path.name == "bad":
-        raise InputError("bad luck")
-    time.sleep(60)
-    path.touch()
-
-
 def test_a_failed_stage_ends_those_beside_it_and_starts_no_other(tmp_path: Path) -> None:
-    calls = [(_fail_or_wait, tmp_path / name) for name in ("slow", "bad", "late", "later")]
+    calls = [(fail_or_wait, tmp_path / name) for name in ("slow", "bad", "late", "later")]
     with pytest.raises(InputError, match="bad luck"), runner(2) as run:
         run(calls)
     # The slow one was ended, or it would have left its file.
