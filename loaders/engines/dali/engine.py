@@ -66,7 +66,7 @@ def open_dali_engine(
             num_decoders = max(1, *(decoder_caps(device, codec).num_decoders for codec in codecs))
         except NvdecError as error:
             raise InputError(f"engine dali on {device}: {error}; or choose fused") from error
-        caps_cache()
+        caps_cache()  # before DALI opens the driver's library
         decodes, usual = True, usual_layout(num_decoders, batch_size, DaliViews(views))
     else:
         num_decoders = 1

@@ -1,4 +1,4 @@
-"""Made-up drivers: libraries that answer as those of an H100, an RTX 4090 or a card without NVDEC.
+"""Made-up drivers: libraries that answer as those of an H200, an RTX 4090 or a card without NVDEC.
 
 They are compiled against the header of NVDEC that comes with DALI. So they see the bytes as a real
 driver does.
@@ -27,7 +27,7 @@ typedef unsigned long long CUdeviceptr;
 """
 # cudaVideoCodec: the number -> smallest (width, height), largest (width, height), macroblocks.
 _COMMON = {
-    2: ((48, 16), (2032, 2032), 8192),  # mpeg4
+    2: ((48, 16), (2048, 2048), 8192),  # mpeg4
     4: ((48, 16), (4096, 4096), 65536),  # h264
     5: ((64, 64), (32768, 16384), 67108864),  # mjpeg
     8: ((144, 144), (8192, 8192), 262144),  # hevc
@@ -54,7 +54,8 @@ class Card:
     codecs: dict[int, tuple[tuple[int, int], tuple[int, int], int]]
 
 
-H100 = Card(name="NVIDIA H100 80GB HBM3", num_decoders=7, codecs=_COMMON | _AV1)
+# As bench/results/nvidia-h200.json has it, but for JPEG, for which it has one decoder.
+H200 = Card(name="NVIDIA H200", num_decoders=7, codecs=_COMMON)
 RTX_4090 = Card(name="NVIDIA GeForce RTX 4090", num_decoders=1, codecs=_COMMON | _AV1)
 NO_NVDEC = Card(name="NVIDIA A card without NVDEC", num_decoders=0, codecs={})
 

@@ -1,4 +1,4 @@
-"""How answers of drivers are understood: of an H100, an RTX 4090, and a card without NVDEC.
+"""How answers of drivers are understood: of an H200, an RTX 4090, and a card without NVDEC.
 
 The drivers are libraries that are compiled here (see `cards`).
 """
@@ -26,7 +26,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest
 from tests.loaders.columns import with_column
 from tests.loaders.engines.dali.cards import (
-    H100,
+    H200,
     NO_NVDEC,
     RTX_4090,
     Card,
@@ -92,7 +92,7 @@ def test_our_struct_and_numbers_are_those_of_nvidias_header(tmp_path: Path) -> N
     assert header_values(tmp_path, list(asked)) == list(asked.values())
 
 
-@pytest.mark.parametrize(("card", "num_decoders"), [(H100, 7), (RTX_4090, 1)])
+@pytest.mark.parametrize(("card", "num_decoders"), [(H200, 7), (RTX_4090, 1)])
 def test_the_answer_is_read_as_the_driver_gave_it(
     driver: Driver, card: Card, num_decoders: int
 ) -> None:
@@ -113,8 +113,8 @@ def test_the_answer_is_read_as_the_driver_gave_it(
 @pytest.mark.parametrize(
     ("card", "codecs", "expected"),
     [
-        (H100, H264, ""),
-        (H100, HEVC | VP9, ""),
+        (H200, H264, ""),
+        (H200, HEVC | VP9, ""),
         (RTX_4090, H264, ""),
         (RTX_4090, H264 | {"mjpeg"}, "DALI does not decode mjpeg on a GPU"),
         (NO_NVDEC, H264, "this GPU's decoder takes no h264"),
@@ -127,7 +127,7 @@ def test_what_auto_says(driver: Driver, card: Card, codecs: frozenset[str], expe
     assert why_not_dali("cpu", codecs) == "the device is cpu"
 
 
-@pytest.mark.parametrize("card", [H100, RTX_4090], ids=lambda card: card.name)
+@pytest.mark.parametrize("card", [H200, RTX_4090], ids=lambda card: card.name)
 def test_auto_measures_once_for_each_card(
     driver: Driver,
     card: Card,
@@ -180,7 +180,7 @@ def test_a_card_without_decoder_is_an_error_with_advice(
 def test_sizes_and_formats_that_a_card_refuses_are_named(
     driver: Driver, numbered_shards: Manifest
 ) -> None:
-    driver.insert(H100)
+    driver.insert(H200)
     rows, caps = np.arange(11), partial(decoder_caps, GPU)
     check_decodable(numbered_shards, rows, caps)
     hevc = with_column(numbered_shards, "codec", ["hevc"] * 11)
@@ -193,7 +193,7 @@ def test_sizes_and_formats_that_a_card_refuses_are_named(
 
 
 def test_a_driver_that_fails_says_so(driver: Driver) -> None:
-    driver.insert(H100)
+    driver.insert(H200)
     driver.fail(999)
     with pytest.raises(NvdecError, match="cuvidGetDecoderCaps failed with CUDA error 999"):
         decoder_caps(GPU, "h264")
@@ -210,10 +210,10 @@ def test_without_the_library_auto_names_it(driver: Driver, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("card", "usual", "threads", "pipelines"),
     [
-        (H100, 14, [7, 14, 21], [(1, 28), (2, 14), (4, 7)]),
+        (H200, 14, [7, 14, 21], [(1, 28), (2, 14), (4, 7)]),
         (RTX_4090, 2, [1, 2, 3], [(1, 4), (2, 2), (4, 1)]),
     ],
-    ids=["H100", "RTX 4090"],
+    ids=["H200", "RTX 4090"],
 )
 def test_the_layouts_that_are_tried(
     driver: Driver,
@@ -246,7 +246,7 @@ def test_the_layouts_that_are_tried(
 
 
 def test_the_meter_reads_nvml(driver: Driver) -> None:
-    driver.insert(H100)
+    driver.insert(H200)
     nvml = Nvml(GPU)
     assert nvml.driver() == "580.65.06"
     expected = {"decoder_percent": 83.0, "sm_percent": 41.0, "memory_mb": 5 * 1024.0}
@@ -266,7 +266,7 @@ def test_a_device_that_nvml_does_not_know_is_a_problem_and_no_failure(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loaders.engines.dali.meter._uuid", lambda _: "GPU-other")
-    driver.insert(H100)
+    driver.insert(H200)
     with Meter(GPU) as meter:
         meter._thread.join()
     assert meter.figures == {"meter_problem": "nvmlDeviceGetHandleByUUID failed with NVML error 6"}
