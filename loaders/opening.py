@@ -88,7 +88,7 @@ def open_loader(
         engine: What makes the pixels: "dali", "fused", "reference" (slow; the oracle), or "auto".
             On a GPU that decodes these videos, "auto" is dali if it is twice as fast as fused,
             because a training is slower beside dali. The speeds are measured once for each kind
-            of views, and kept. Elsewhere, and otherwise, "auto" is fused.
+            of views, and kept. In all other cases "auto" is fused.
         num_workers: Number of threads; one per usable core by default. If `world_size` is above 1,
             the processes of a machine share its cores, and LOCAL_WORLD_SIZE, which torchrun sets,
             says how many they are.

@@ -195,7 +195,7 @@ def _engine() -> MachineFact:
     obstacle = why_not_dali("auto", frozenset({"h264"}))
     if obstacle:
         return MachineFact(name="engine", found="fused for h264", so=obstacle)
-    so = "each stage measures once which is faster, and keeps that"
+    so = "each stage measures both once; dali must be twice as fast"
     return MachineFact(name="engine", found="dali or fused for h264", so=so)
 
 

@@ -40,7 +40,7 @@ def _machine() -> Found:
         "machine": platform.machine(),
         "cpus": num_cores(),
         "cuda": torch.version.cuda,
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
     }
 
 

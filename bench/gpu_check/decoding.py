@@ -85,9 +85,12 @@ def _decode(task: Task, way: Decoding) -> Found:
             engine.graph(way.num_threads, _DEPTH, until="decode") for _ in range(way.num_pipelines)
         ]
         inputs, num_videos = batch.inputs(list(batch.samples)), len(batch.samples)
-        cache = None if way.remembers else caps_cache()
-        with cache.off() if cache else nullcontext():
+        cache = caps_cache() if task.device.type == "cuda" else None
+        asked = cache.num_asked if cache else 0
+        with nullcontext() if cache is None or way.remembers else cache.off():
             found = rate(task, _turns(graphs, inputs, num_videos))
+        if cache:
+            found["driver_asked"] = cache.num_asked - asked
     frames_per_video = _num_decoded(batch) / num_videos
     return found | {
         "frames_per_video": round(frames_per_video, 1),

@@ -78,7 +78,8 @@ def _statuses(steps: dict[str, Any]) -> str:
     for name, step in steps.items():
         bad = [cell for cell, figures in step["found"].items() if not is_good(figures)]
         stopped = f"stopped in {step['cell']}" if step["cell"] else step["error"]
-        rows.append((name, step["status"], f"{step['seconds']:.0f}", "; ".join([*bad, stopped])))
+        problems = "; ".join(filter(None, [*bad, stopped]))
+        rows.append((name, step["status"], f"{step['seconds']:.0f}", problems))
     return _table(("step", "status", "s", "not measured or not passed"), rows)
 
 

@@ -1,16 +1,18 @@
-"""Makes the driver's answers about its video decoders quick for DALI, which asks for every video.
+"""Remembers the driver's answers about its video decoders, because DALI asks for every video.
 
 DALI calls `cuvidGetDecoderCaps` for each video, and the driver takes milliseconds for the answer,
 one caller at a time. So DALI cannot decode more than about a hundred videos a second, however many
-decoders and threads there are ([the measurement](../../../docs/dali.md)). The answers never change.
+decoders and threads there are (docs/dali.md has the measurement). The answers never change.
 
-A small library remembers them. It has the name under which DALI opens the driver's library, and
-Linux gives a process the library of that name that it already has. It needs the driver's library,
-where all other functions are found. It is compiled once, with the C compiler that Triton needs too.
+A small library remembers them. It has the name by which DALI opens the driver's library. If a
+process has loaded a library of that name, Linux gives DALI that one. It needs the driver's library,
+where all other functions are found. It is compiled once, by a C compiler, which Triton needs too.
 """
 
 import ctypes
 import logging
+import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,14 +23,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from loaders.engines.dali.nvdec import CAPS_BYTES, KEY_BYTES
+from shards.errors import printable
 from shards.files.addresses import cache_root
 from shards.files.publish import publish_file, unfinished_file
 
 _logger = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_suffix(".c")
-# DALI opens the first name, and if there is no such file, the second, which the driver's has.
+# DALI tries the first name. If no file has it, DALI tries the second, which is the driver's own.
 _NAME, _DRIVERS_NAME = "libnvcuvid.so", "libnvcuvid.so.1"
 _COMPILERS = ("cc", "gcc", "clang")
+_SIZES = {"KEY_BYTES": KEY_BYTES, "CAPS_BYTES": CAPS_BYTES}
 
 
 class CapsCache:
@@ -73,31 +77,35 @@ def caps_cache() -> CapsCache | None:
     """The library, once it stands before the driver's in this process.
 
     It has no effect if something else in this process has opened the driver's library before, under
-    the name that DALI uses. Without a C compiler there is none, and a line of the log says so.
+    the name that DALI uses. If it cannot be made or loaded, there is none, and a warning says why.
     """
     try:
-        return CapsCache(_compiled(cache_root() / "nvdec"))
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", None) or error
+        path = _path(cache_root() / "nvdec")
+        if not path.exists():
+            _compile(path)
+        return CapsCache(path)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
         _logger.warning(
             "DALI asks the driver about its decoders for every video, which limits it to about 100 "
-            "videos/s. The library that prevents this was not made: %s",
-            str(detail).strip().splitlines()[-1],
+            "videos/s. The library that prevents this cannot be used: %s",
+            printable(reason)[:500],
         )
         return None
 
 
-def _compiled(folder: Path) -> Path:
-    """The library in a folder, compiled there if it is missing."""
-    source = _SOURCE.read_bytes()
-    sizes = {"KEY_BYTES": KEY_BYTES, "CAPS_BYTES": CAPS_BYTES}
-    path = folder / f"caps-{sha256(source + str(sizes).encode()).hexdigest()[:16]}.so"
-    if path.exists():
-        return path
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+def _path(folder: Path) -> Path:
+    """The library in a folder, which machines of several kinds may share."""
+    made_of = (_SOURCE.read_bytes(), _SIZES, platform.machine(), platform.libc_ver())
+    return folder / f"caps-{sha256(repr(made_of).encode()).hexdigest()[:16]}.so"
+
+
+def _compile(path: Path) -> None:
+    named = os.environ.get("CC")
+    compiler = next(filter(None, map(shutil.which, [named] if named else _COMPILERS)), None)
     if compiler is None:
-        raise OSError(f"there is no C compiler ({', '.join(_COMPILERS)}); install one")
-    folder.mkdir(parents=True, exist_ok=True)
+        raise OSError(f"there is no C compiler ({named or ', '.join(_COMPILERS)}); install one")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch, unfinished_file(path) as unfinished:
         # An empty library of the driver's name: the linker needs the name and nothing else.
         empty = Path(scratch) / _DRIVERS_NAME
@@ -106,13 +114,14 @@ def _compiled(folder: Path) -> Path:
         _run(
             [
                 *shared,
-                *(f"-D{name}={value}" for name, value in sizes.items()),
+                *(f"-D{name}={value}" for name, value in _SIZES.items()),
                 *(f"-Wl,-soname,{_NAME}", "-o", str(unfinished), str(_SOURCE)),
                 *("-Wl,--no-as-needed", str(empty), "-ldl"),
             ]
         )
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
         publish_file(unfinished, path)
-    return path
 
 
 def _run(command: list[str]) -> None:

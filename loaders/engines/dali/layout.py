@@ -18,8 +18,8 @@ _TOLERANCE = 0.05
 # A part of the GPU that is in use for this share of the time is the limit.
 _BUSY_PERCENT = 80.0
 _PIPELINES, _DEPTHS = (1, 2, 4), (1, 2)
-# By a published table, 8, 16 and 32 processes keep the 7 decoders of an H100 busy for 30, 60 and
-# 90 % of the time. A thread here decodes as such a process does.
+# On an H200, whose 7 decoders take h264, 16 threads of one pipeline keep them busy for 48 % of the
+# time, and 32 threads of two pipelines for 78 % (bench/results/nvidia-h200.json).
 _THREADS_PER_DECODER = (2, 4, 6)
 
 
@@ -117,7 +117,7 @@ def triton_is_installed() -> bool:
 
 
 class Axis(Enum):
-    """What is varied, in this order, because threads count most."""
+    """What is varied, in this order."""
 
     THREADS = auto()
     PIPELINES = auto()

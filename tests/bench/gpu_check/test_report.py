@@ -70,10 +70,10 @@ def test_the_page_compares_supply_and_demand() -> None:
         "| student | 224 | waits for data |  |  |  | dali not measured, fused not measured |",
         "| h264 whole files 1x16 | 132.0 | 105.0 | 13860.0 |",
         "| h264 windows 1x16 | 72.0 | 190.0 | 13680.0 |",
-        "| loaders | failed | 3 | pretrain 112 h264 dali; |",
+        "| loaders | failed | 3 | pretrain 112 h264 dali |",
         "| training | running | 3 | stopped in student 224 from dali |",
     ):
-        assert line.replace("; |", ";  |") in page, line
+        assert line in page
     assert "out \\| of memory" in page  # it does not break the table
     assert "dry run" not in page
 

@@ -54,7 +54,7 @@ class Card:
     codecs: dict[int, tuple[tuple[int, int], tuple[int, int], int]]
 
 
-# As bench/results/nvidia-h200.json has it, but for JPEG, for which it has one decoder.
+# The answers in bench/results/nvidia-h200.json, except that the real card has one decoder for JPEG.
 H200 = Card(name="NVIDIA H200", num_decoders=7, codecs=_COMMON)
 RTX_4090 = Card(name="NVIDIA GeForce RTX 4090", num_decoders=1, codecs=_COMMON | _AV1)
 NO_NVDEC = Card(name="NVIDIA A card without NVDEC", num_decoders=0, codecs={})

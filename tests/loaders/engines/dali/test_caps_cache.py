@@ -100,6 +100,7 @@ def test_without_it_a_warning_says_why(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("TIMEBALANCE_CACHE", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(module, "_COMPILERS", compilers)
     monkeypatch.setattr(module, "_DRIVERS_NAME", f"missing-{module._DRIVERS_NAME}")
     assert caps_cache.__wrapped__() is None

@@ -27,7 +27,7 @@ def test_the_usual_layout_has_few_pipelines_and_more_threads_than_decoders(
     usual = usual_layout(num_decoders, batch_size)
     assert (usual.num_pipelines, usual.depth) == (2, 2)
     assert usual.num_threads == min(batch_size, 2 * num_decoders)
-    # An H100 has 7 decoders: about the 16 threads that docs/dali.md starts from.
+    # That of an H200, which has 7 decoders.
     assert usual_layout(7, 40).num_threads == 14
 
 
