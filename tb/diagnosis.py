@@ -11,6 +11,7 @@ import av
 import torch
 
 from loaders.engines.choice import dali_is_installed, why_not_dali
+from loaders.engines.dali.caps_cache import caps_cache
 from loaders.engines.cpu import cpu_render_video
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from shards.cpus import num_cpus
@@ -180,11 +181,14 @@ def _nvdec() -> MachineFact:
 
 
 def _dali() -> MachineFact:
+    has_gpu = torch.cuda.is_available()
     if dali_is_installed():
+        if has_gpu and caps_cache() is None:  # its warning says why
+            so = "at most about 100 videos/s; more with a C compiler"
+            return MachineFact(name="DALI", found="installed", so=so, is_missing=True)
         return MachineFact(name="DALI", found="installed", so="used where NVDEC takes the videos")
-    is_missing = torch.cuda.is_available()
-    so = "pip install 'timebalance[dali]'" if is_missing else "of no use without a GPU"
-    return MachineFact(name="DALI", found="not installed", so=so, is_missing=is_missing)
+    so = "pip install 'timebalance[dali]'" if has_gpu else "of no use without a GPU"
+    return MachineFact(name="DALI", found="not installed", so=so, is_missing=has_gpu)
 
 
 def _engine() -> MachineFact:

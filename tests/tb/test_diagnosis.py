@@ -10,6 +10,7 @@ import tb
 from loaders.engines.choice import why_not_dali
 from shards.cpus import num_cpus
 from shards.errors import InputError
+from tb import diagnosis
 from tb.version import version_text
 from tests.tb.commands import process
 
@@ -30,6 +31,18 @@ def test_it_names_what_is_used(tmp_path: Path) -> None:
     for one in found.values():
         assert one.found
         assert one.so
+
+
+@pytest.mark.parametrize("has_library", [True, False])
+def test_a_dali_that_asks_the_driver_each_time_is_named(
+    has_library: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(diagnosis, "dali_is_installed", lambda: True)
+    monkeypatch.setattr(diagnosis, "caps_cache", lambda: object() if has_library else None)
+    found = diagnosis._dali()
+    assert found.is_missing != has_library
+    assert ("C compiler" in found.so) != has_library
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_threads_end_with_their_last_loader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A pool starts a thread if all others are at work.
-    run_first(_before_each_video(_FUSED, "time.sleep(0.05)"), tmp_path, monkeypatch)
+    run_first(_before_each_video(_FUSED, "time.sleep(0.3)"), tmp_path, monkeypatch)
     # The process lives as long as a loader.
     with open_beside(numbered_shards, tiny_views, batch_size=2) as first:
         assert isinstance(first.producer, ProcessProducer)
