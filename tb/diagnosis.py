@@ -11,8 +11,8 @@ import av
 import torch
 
 from loaders.engines.choice import dali_is_installed, why_not_dali
-from loaders.engines.dali.caps_cache import caps_cache
 from loaders.engines.cpu import cpu_render_video
+from loaders.engines.dali.caps_cache import caps_cache
 from loaders.engines.dali.nvdec import GPU_CODECS, NvdecError, decoder_caps
 from shards.cpus import num_cpus
 from shards.encode.codecs import CODECS
