@@ -18,6 +18,19 @@ from tests.tb.conftest import QUICK
 
 STEPS = 60
 KINDS = (*("training", "loader process") * 3, *Point)
+# A step takes a millisecond or two, and so a training could end before it is killed.
+_SLOW_STEPS = """
+import time
+from tb.training.metrics import MetricsLog
+
+written = MetricsLog.write
+
+def write(self, row):
+    written(self, row)
+    time.sleep(0.02)
+
+MetricsLog.write = write
+"""
 
 
 def _words(manifest: Manifest, out: Path, place: str) -> list[str]:
@@ -46,7 +59,7 @@ def test_kills_of_the_training_and_of_its_loader_change_no_weight(
     for number, kind in enumerate(KINDS):
         folder = tmp_path / f"killed-{number}"
         folder.mkdir()
-        first = kind.code(drawn.randint(1, 8)) if isinstance(kind, Point) else ""
+        first = kind.code(drawn.randint(1, 8)) if isinstance(kind, Point) else _SLOW_STEPS
         training = start(*words, folder=folder, first=first)
         assert training.pid is not None
         if not isinstance(kind, Point):
