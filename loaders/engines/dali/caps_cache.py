@@ -13,6 +13,7 @@ import ctypes
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -101,15 +102,15 @@ def _path(folder: Path) -> Path:
 
 
 def _compile(path: Path) -> None:
-    named = os.environ.get("CC")
-    compiler = next(filter(None, map(shutil.which, [named] if named else _COMPILERS)), None)
-    if compiler is None:
-        raise OSError(f"there is no C compiler ({named or ', '.join(_COMPILERS)}); install one")
+    named = shlex.split(os.environ.get("CC", ""))  # it may have options
+    compiler = named or [name for name in _COMPILERS if shutil.which(name)][:1]
+    if not compiler:
+        raise OSError(f"there is no C compiler ({', '.join(_COMPILERS)}); install one")
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch, unfinished_file(path) as unfinished:
         # An empty library of the driver's name: the linker needs the name and nothing else.
         empty = Path(scratch) / _DRIVERS_NAME
-        shared = [compiler, "-shared", "-fPIC", "-O2", "-pthread"]
+        shared = [*compiler, "-shared", "-fPIC", "-O2", "-pthread"]
         _run([*shared, f"-Wl,-soname,{_DRIVERS_NAME}", "-o", str(empty), "-xc", "/dev/null"])
         _run(
             [

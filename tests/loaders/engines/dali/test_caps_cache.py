@@ -79,7 +79,8 @@ def test_the_driver_is_asked_once_for_each_question(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "libnvcuvid.so.1", tmp_path / "libnvcuvid.so")  # a driver has both names
     cache = tmp_path / "cache"
     variables = {"LD_LIBRARY_PATH": str(tmp_path), "TIMEBALANCE_CACHE": str(cache)}
-    for _ in range(2):  # the second process finds it compiled
+    for named in ("cc -pipe", "no-compiler"):  # the second process finds it compiled
+        variables["CC"] = named
         subprocess.run([sys.executable, "-c", _PROGRAM], env=os.environ | variables, check=True)
         assert len(list((cache / "nvdec").iterdir())) == 1
 
