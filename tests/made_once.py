@@ -20,8 +20,10 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
         The folder; treat it as read-only.
     """
     base = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # each process has a folder of its own below this one
+    # Each process of pytest-xdist has a folder of its own below the one that they share. A pytest
+    # that a test starts inherits the variable but not the folder.
+    if base.name == f"popen-{os.environ.get('PYTEST_XDIST_WORKER')}":
+        base = base.parent
     folder, done = base / name, base / f"{name}.done"
     with FileLock(base / f"{name}.lock"):
         if not done.exists():
