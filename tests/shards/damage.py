@@ -55,7 +55,8 @@ def boasting_avi(path: Path, num_promised: int = 300) -> Path:
 
 def zeroed_middle(path: Path) -> Path:
     """The right length, but with a hole, as a failing disk or an unfinished torrent leaves it."""
-    data = bytearray(make_video(path, num_frames=60).read_bytes())
+    # With another preset, the hole would begin in another frame.
+    data = bytearray(make_video(path, num_frames=60, options={"preset": "medium"}).read_bytes())
     start = data.index(b"mdat") + 3000
     data[start : start + 6000] = bytes(6000)
     path.write_bytes(data)

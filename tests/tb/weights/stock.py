@@ -1,7 +1,9 @@
 """Stock networks and checkpoints to exchange weights with."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,12 +15,26 @@ NUM_CLASSES = 5
 NARROW = '{"stem_conv_kernel_size": [3, 5, 5], "stem_dim_out": 8}'  # an identity
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def without_values(build: Callable[[], Network]) -> Network:
+    """A network with weights of any value: to draw values takes longer than to replace them."""
+    with torch.device("meta"):
+        model = build()
+    return model.to_empty(device="cpu")
+
+
 def stock(name: str, num_classes: int = NUM_CLASSES) -> nn.Module:
-    """The stock library's own network, in eval mode."""
+    """The stock library's own network, in eval mode, with weights of any value."""
+    return without_values(lambda: _stock(name, num_classes)).eval()
+
+
+def _stock(name: str, num_classes: int) -> nn.Module:
     if name == "r3d_18":
         from torchvision.models.video import r3d_18
 
-        return r3d_18(weights=None, num_classes=num_classes).eval()
+        return r3d_18(weights=None, num_classes=num_classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorchvideo.models.hub import slow_r50
@@ -26,18 +42,23 @@ def stock(name: str, num_classes: int = NUM_CLASSES) -> nn.Module:
 
         options = {"model_num_class": num_classes, "head_pool": nn.AdaptiveAvgPool3d}
         if name == "slow_r50":
-            return slow_r50(pretrained=False, **options).eval()
-        return create_resnet(**options, stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5)).eval()
+            return slow_r50(pretrained=False, **options)
+        return create_resnet(**options, stem_dim_out=8, stem_conv_kernel_size=(3, 5, 5))
 
 
 def settle(model: nn.Module) -> nn.Module:
     """The model with weights and running statistics as if trained: no two layers alike."""
     generator = torch.Generator().manual_seed(0)
     for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            noise = torch.rand(value.shape, generator=generator)
+        if value.ndim > 1:  # He's rule, so that the size of activations stays
+            bound = (6 / value[0].numel()) ** 0.5
+            value.uniform_(-bound, bound, generator=generator)
+        elif value.is_floating_point():
             is_scale = name.endswith(("running_var", "norm.weight", "1.weight"))
-            value.copy_(0.5 + noise if is_scale else value + 0.05 * (noise - 0.5))
+            low, high = (0.5, 1.5) if is_scale else (-0.025, 0.025)
+            value.uniform_(low, high, generator=generator)
+        else:
+            value.fill_(7)  # the number of batches
     return model.eval()
 
 

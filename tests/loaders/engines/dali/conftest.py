@@ -36,23 +36,28 @@ def device(request: pytest.FixtureRequest) -> str:
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     """Codec -> the same few videos in that codec: three sizes, some short, one tagged BT.709."""
 
+    def videos(codec: str, ending: str) -> Path:
+        def make(root: Path) -> None:
+            sizes = [(144, 176, 80), (144, 176, 40), (176, 144, 9), (160, 160, 70), (144, 176, 66)]
+            tags = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
+            for seed in range(NUM_VIDEOS):
+                height, width, num_frames = sizes[seed % len(sizes)]
+                make_video(
+                    root / "ab"[seed % 2] / f"v{seed}.{ending}",
+                    num_frames=num_frames,
+                    height=height,
+                    width=width,
+                    codec=codec,
+                    seed=seed,
+                    options=tags if seed == 1 else None,
+                )
+
+        return made_once(tmp_path_factory, f"dali-{ending}-videos", make)
+
     def make(root: Path, codec: str) -> None:
-        sizes = [(144, 176, 80), (144, 176, 40), (176, 144, 9), (160, 160, 70), (144, 176, 66)]
-        source = ("mpeg4", "avi") if codec == "mpeg4" else ("libx264", "mp4")
-        tags = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
-        for seed in range(NUM_VIDEOS):
-            height, width, num_frames = sizes[seed % len(sizes)]
-            make_video(
-                root / "videos" / "ab"[seed % 2] / f"v{seed}.{source[1]}",
-                num_frames=num_frames,
-                height=height,
-                width=width,
-                codec=source[0],
-                seed=seed,
-                options=tags if seed == 1 else None,
-            )
+        source = videos("mpeg4", "avi") if codec == "mpeg4" else videos("libx264", "mp4")
         recipe = Recipe(codec="copy") if codec == "mpeg4" else Recipe(codec=codec)
-        ingest(from_folder(root / "videos", min_per_class=1), root / "shards", recipe=recipe)
+        ingest(from_folder(source, min_per_class=1), root / "shards", recipe=recipe)
 
     @cache
     def made(codec: str) -> Manifest:

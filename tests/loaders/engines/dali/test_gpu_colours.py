@@ -57,6 +57,7 @@ def test_saturated_edges_need_the_oracle_for_a_gpu(tmp_path: Path) -> None:
         height=160,
         width=160,
         paint=lambda index: np.broadcast_to(np.roll(stripes, index, axis=0), (160, 160, 3)),
+        options={"preset": "medium"},  # the figures below are of this one's pictures
     )
     ingest(from_folder(tmp_path / "videos", min_per_class=1), tmp_path / "shards")
     shards, spec = read_manifest(tmp_path / "shards"), stage_views.evaluation(num_clips=1)
