@@ -58,7 +58,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
         about: The content of dataset.json, which has the classes and the shards.
 
     Raises:
-        InputError: A row has a value that no row may have, two rows have the same key, or
+        InputError: A row has a value that no row may have or the key of another row, or
             dataset.json counts something else than the rows give.
     """
     for name in table.column_names:
@@ -76,17 +76,18 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
     num_pixels = pc.multiply(table.column("height"), table.column("width"))
     _check(path, table, "width", pc.less_equal(num_pixels, MAX_HEIGHT_PX * MAX_WIDTH_PX))
     _check_shards(path, table, about)
-    members = pc.list_flatten(table.column("splits"))
-    if strange := set(pc.unique(members).to_pylist()) - set(SplitName):
-        name = str(min(map(str, strange)))
-        raise InputError(
-            f"{path}: a row is in the split {name!r}; run `tb shard` again with another --out"
-        )
+    splits = table.column("splits").combine_chunks()
+    members = pc.list_flatten(splits)
+    is_known = pc.is_in(members, pa.array(list(SplitName), pa.string()))
+    if not pc.all(is_known).as_py():
+        place = pc.index(is_known, False).as_py()
+        row = pc.list_parent_indices(splits)[place].as_py()
+        raise _refusal(path, "splits", row, _short(members[place].as_py()))
     keys = table.column("key")
     if len(pc.unique(keys)) != len(keys):
-        raise InputError(
-            f"{path}: two rows have the same key; run `tb shard` again with another --out"
-        )
+        _, firsts = np.unique(keys.to_numpy(zero_copy_only=False), return_index=True)
+        row = int(np.setdiff1d(np.arange(len(keys)), firsts)[0])
+        raise _refusal(path, "key", row, f"{keys[row].as_py()!r} a second time")
     _check_counts(path, table, about)
 
 

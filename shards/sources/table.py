@@ -18,10 +18,12 @@ from shards.sources.source import Dataset, VideoOnDisk, build
 def from_csv(path: Path | str, *, min_per_class: int = 2) -> Dataset:
     """The videos listed in a CSV file.
 
-    The columns are path, label and optionally split, group, start_s, end_s. Paths are relative to
-    the folder of the CSV file. Labels are class names. A split is train, val, test or empty
-    (unused); without that column it is "train". Listed videos that do not exist are `missing`, but
-    count for `min_per_class`.
+    The columns are path, label and optionally split, group, start_s, end_s. Labels are class names.
+    A split is train, val, test or empty (unused); without that column it is "train".
+
+    Paths are relative to the folder of the CSV file. An absolute path, or one with "..", may lead
+    to any folder, so look at a table from a stranger before you use it. Listed videos that do not
+    exist are `missing`, but count for `min_per_class`.
 
     A row with a time is a segment of its file, see `Segment`. An empty start_s means the beginning
     of the file, and an empty end_s means its end. Several rows may share a file. If a segment has

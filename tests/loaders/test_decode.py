@@ -18,7 +18,7 @@ from shards.encode.transcode import transcode
 from shards.files.machine_errors import MachineError
 from tests.loaders.numbered import numbered_paint, read_number
 from tests.make_videos import make_two_streams, make_video
-from tests.shards.damage import bomb, odd_metadata
+from tests.shards.damage import bomb, growing_bomb, odd_metadata
 
 NUM_FRAMES = 50
 SIZE = HEIGHT, WIDTH = 96, 128
@@ -195,6 +195,13 @@ def test_pictures_that_fill_the_memory_are_not_decoded(tmp_path: Path) -> None:
         decoded_frames(bomb(tmp_path / "a.gif").read_bytes(), np.array([0]), 3, (1 << 14,) * 2)
 
 
+def test_a_picture_that_grows_under_its_header_is_not_decoded(tmp_path: Path) -> None:
+    data = growing_bomb(tmp_path / "a.mkv").read_bytes()
+    assert decoded_frames(data, np.array([0, 3]), 5, (96, 128)) is not None
+    with pytest.raises(DecodeError, match="cannot be decoded: Invalid argument"):
+        decoded_frames(data, np.array([0, 4]), 5, (96, 128))
+
+
 def test_a_file_is_checked_without_decoding_it(shard_video: bytes) -> None:
     check_file(shard_video, SIZE)
     with pytest.raises(DecodeError, match="a header that says"):
@@ -252,8 +259,11 @@ def test_a_file_is_refused_whose_header_does_not_say_which_stream_counts(
         check_file(path.read_bytes(), SIZE)
 
 
-def test_titles_that_are_not_utf8_do_not_count(tmp_path: Path) -> None:
-    path = odd_metadata(tmp_path / "a.avi", "mpeg4", b"\xd3ne clip")
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.avi", "mpeg4"), ("a.mov", "libx264"), ("a.mkv", "libx264")]
+)
+def test_titles_that_are_not_utf8_do_not_count(name: str, codec: str, tmp_path: Path) -> None:
+    path = odd_metadata(tmp_path / name, codec, b"\xd3ne clip")
     assert len(decoded_frames(path.read_bytes(), np.array([0, 9]), 12, SIZE)) == 2
 
 
