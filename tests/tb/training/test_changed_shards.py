@@ -83,6 +83,10 @@ def _replace(shard: Path, newer: Path) -> None:
     shutil.copy(newer, shard)
 
 
+IN_PROCESS = [
+    pytest.param("machine.in_process=true", id="threads here"),
+    pytest.param("machine.in_process=false", id="loader process", marks=pytest.mark.slow),
+]
 CHANGES = [
     (_delete, "No such file"),
     (_truncate, "bytes too early"),
@@ -91,6 +95,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.parametrize("in_process", IN_PROCESS)
 @pytest.mark.parametrize(("change", "reason"), CHANGES)
 def test_a_run_stops_at_a_shard_that_changed_and_goes_on_once_it_is_back(
     sets: tuple[Path, Path],
@@ -98,10 +103,11 @@ def test_a_run_stops_at_a_shard_that_changed_and_goes_on_once_it_is_back(
     tmp_path: Path,
     change: Callable[[Path, Path], None],
     reason: str,
+    in_process: str,
 ) -> None:
     old, new = sets
     shutil.copytree(old, tmp_path / "shards")
-    manifest, config = read_manifest(tmp_path / "shards"), settings()
+    manifest, config = read_manifest(tmp_path / "shards"), settings(in_process)
     stage = supervised_only_stage(manifest, config)
     video = manifest.video(list(stage.loaders[0].plans(0))[-1].rows[0])
     shard = manifest.root / video.shard

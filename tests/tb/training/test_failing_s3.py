@@ -92,10 +92,26 @@ def test_a_server_that_fails_for_a_while_changes_nothing(
     cache: bool,
 ) -> None:
     use(monkeypatch, proxy.address, failure)
-    config = settings(f"machine.cache={str(cache).lower()}")
+    _train_while_it_fails(proxy, failure, undisturbed, tmp_path, f"machine.cache={cache}".lower())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("failure", ["500", "half", "closed", "slow"])
+def test_a_server_that_fails_for_a_while_changes_nothing_for_a_loader_process(
+    proxy: FailingProxy, undisturbed: str, tmp_path: Path, failure: str, cache: bool
+) -> None:
+    settings = (f"machine.cache={cache}".lower(), "machine.in_process=false")
+    _train_while_it_fails(proxy, failure, undisturbed, tmp_path, *settings)
+
+
+def _train_while_it_fails(
+    proxy: FailingProxy, failure: str, undisturbed: str, folder: Path, *more: str
+) -> None:
+    config = settings(*more)
     stage = supervised_only_stage(read_manifest(URL), config)
     proxy.failures.extend([failure] * 3)
-    path = train(stage, tmp_path / "work", config)
+    path = train(stage, folder / "work", config)
     assert proxy.failed[failure] == 3
     assert file_digest(path) == undisturbed
 
