@@ -41,7 +41,8 @@ class VideoFaultError(Exception):
 def faults_named(what: str) -> Iterator[None]:
     """Says what is wrong where FFmpeg has only a reason, such as "Invalid argument".
 
-    Errors of the disk and a lack of memory are raised unchanged.
+    Errors of the disk and a lack of memory are raised unchanged. "Resource temporarily unavailable"
+    is not one of the disk: a demuxer says it where damage goes on for too long.
 
     Raises:
         VideoFaultError: `what`, then FFmpeg's reason.
@@ -49,7 +50,8 @@ def faults_named(what: str) -> Iterator[None]:
     try:
         yield
     except av.FFmpegError as error:
-        if isinstance(error, OSError | MemoryError):
+        is_of_machine = isinstance(error, OSError | MemoryError)
+        if is_of_machine and not isinstance(error, av.BlockingIOError):
             raise
         raise VideoFaultError(f"{what} ({error.strerror or error})") from error
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from shards.encode.probe import probe
+from shards.encode.video_stream import VideoFaultError
 from shards.files.video_names import has_video_name
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
@@ -114,6 +116,21 @@ def _check(tmp_path: Path, originals: Sequence[Path], num_files: int, codec: str
 @pytest.mark.parametrize("codec", ["h264", "copy"])
 def test_every_bad_file_is_stored_whole_or_listed_with_a_reason(tmp_path: Path, codec: str) -> None:
     _check(tmp_path, _originals(tmp_path / "good"), 63, codec)
+
+
+def test_zeros_up_to_the_end_have_a_reason(tmp_path: Path) -> None:
+    """From some places on, FFmpeg's demuxer says "Resource temporarily unavailable"."""
+    path = tmp_path / "a.ts"
+    data = make_video(path, num_frames=20).read_bytes()
+    reasons = []
+    for start in range(2000, len(data) - 200, 101):
+        path.write_bytes(data[:start] + bytes(len(data) - start))
+        try:
+            probe(path)
+        except VideoFaultError as error:
+            reasons.append(str(error))
+    assert reasons
+    assert [one for one in reasons if not _REASONS.fullmatch(one)] == []
 
 
 @pytest.mark.slow
