@@ -31,16 +31,8 @@ no_deadline = settings(
 )
 NAMES = st.sampled_from(
     [
-        *(
-            "../x",
-            "../../../victim/x",
-            "/etc/passwd",
-            "shard-000000.tar\n",
-            "shard-٣.tar",
-            "\ud800",
-            "",
-            "a\0b",
-        ),
+        *("../x", "../../../victim/x", "/etc/passwd", "shard-000000.tar\n", "shard-٣.tar"),
+        *("\ud800", "", "a\0b"),
         *("x" * 9999, "evil\n5\n4\n3\n# x", "\x1b[2J", "a\u2028b"),
     ]
 )
@@ -242,6 +234,7 @@ def test_nothing_is_written_outside_the_cache(
     assert DATASET_NAME in answer
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["here"]
     assert list((tmp_path / "here").iterdir()) == []
+    assert not list((tmp_path / "cache").rglob("x"))  # "../x" would lead to another set's folder
 
 
 def _answer_behind_url(manifest: Manifest, changed: dict[str, bytes]) -> str:
@@ -275,6 +268,7 @@ def test_no_row_leads_outside_the_cache(
     assert f"row 0: {column} must not be" in _answer_behind_url(manifest, files)
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["here"]
     assert list((tmp_path / "here").iterdir()) == []
+    assert not list((tmp_path / "cache").rglob("x"))  # "../x" would lead to another set's folder
 
 
 @pytest.mark.parametrize(
