@@ -1,6 +1,5 @@
-"""What several steps need: loaders and their plans, timing, and memory that is given back."""
+"""What several steps need: loaders and their plans, and timing."""
 
-import gc
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -14,7 +13,6 @@ from bench.gpu_check.findings import Found
 from bench.gpu_check.task import Task
 from loaders import DaliLayout, Loader, Plan, ViewSpec, open_loader
 from loaders.engines.dali.engine import DaliEngine
-from loaders.engines.dali.graph import return_unused_memory
 from loaders.engines.dali.layout import DaliViews, usual_layout
 from loaders.engines.dali.meter import Meter
 
@@ -79,11 +77,3 @@ def synchronize(device: torch.device) -> None:
     """Waits for the GPU; nothing to do on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def give_memory_back() -> None:
-    """Returns what a cell has used, so that the next one finds it free."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return_unused_memory()

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from bench.gpu_check.findings import Findings
-from bench.gpu_check.sources import give_memory_back
+from bench.gpu_check.memory import give_memory_back
 from bench.gpu_check.task import Task
 from bench.gpu_check.timetable import EXIT_START_AGAIN, NO_TIME, STEPS, Duration
 

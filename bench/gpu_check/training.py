@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 import torch
 
 from bench.gpu_check.findings import Found
-from bench.gpu_check.sources import give_memory_back
+from bench.gpu_check.memory import give_memory_back
 from bench.gpu_check.task import CheckCell, Task
 from bench.train_step import TimedStep, TrainingJob, loaded, num_flops, synthetic
 from bench.train_variants import Variant, peak_flops, variants

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from loaders import Loader
+from loaders import Loader, open_loader
 from loaders.engines.engine import EngineName
 from loaders.loader_process import process as process_module
 from loaders.loader_process.process import LoaderProcess, shared_process
 from loaders.placement import Making
 from loaders.plan.planner import Planner
-from loaders.plan.stage_views import pretrain
+from loaders.plan.stage_views import finetune, pretrain
 from loaders.plan.views import ViewSpec
 from loaders.producer import Producer
 from shards.encode.recipe import Recipe
@@ -84,7 +84,25 @@ def read_as(request: pytest.FixtureRequest) -> Callable[[Manifest], Manifest]:
 
 
 @pytest.fixture(scope="session")
-def numbered_shards(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+def compiled_engine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The engine `fused` is compiled: by one process of the tests, and the others find its code."""
+
+    def make(root: Path) -> None:
+        make_video(root / "videos" / "a" / "v.mp4", num_frames=2, height=32, width=32)
+        ingest(from_folder(root / "videos", min_per_class=1), root / "shards")
+        with open_loader(
+            *(root / "shards", finetune(num_frames=2, size_px=16)),
+            batch_size=1,
+            engine="fused",
+            in_process=True,
+        ) as loader:
+            next(iter(loader))
+
+    made_once(tmp_path_factory, "compiled-engine", make)
+
+
+@pytest.fixture(scope="session")
+def numbered_shards(tmp_path_factory: pytest.TempPathFactory, compiled_engine: None) -> Manifest:
     """11 short videos of 2 classes in several shards; every frame shows its number."""
 
     def make(root: Path) -> None:

@@ -18,6 +18,8 @@ from loaders.engines.fused.resampling import view_filters
 from loaders.engines.fused.values import black, color_maps, gamma_curves
 from loaders.plan.normalization import NORMALIZATIONS, Normalization
 
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+
 Y_ONLY = np.array([[1 / 255, 0, 0, 0]] * 3, np.float32)
 YUV_AS_RGB = np.eye(3, 4, dtype=np.float32) / 255
 ALL_BYTES = (np.uint8(0), np.uint8(255))
