@@ -42,7 +42,6 @@ from torch import nn
 from bench.arguments import count, duration_s, new_file, run_command
 from loaders import Loader, open_loader
 from loaders.devices import usable_device
-from loaders.loader_process.process_producer import DaliProducer, ProcessProducer
 from loaders.plan.stage_views import PRESETS
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
@@ -302,9 +301,8 @@ def _start(options: argparse.Namespace, here: bool) -> dict[str, float]:
 
 
 def _pids(loader: Loader) -> list[int]:
-    producer = loader.producer
-    other = producer.pid if isinstance(producer, ProcessProducer | DaliProducer) else None
-    return [os.getpid(), *([] if other is None else [other])]
+    process = loader.producer.process
+    return [os.getpid(), *([] if process is None else [process.pid])]
 
 
 def _cpu_of(stat: str) -> float:

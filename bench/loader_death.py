@@ -15,7 +15,6 @@ from statistics import median
 
 from bench.arguments import count, run_command
 from loaders import LoaderError, open_loader
-from loaders.loader_process.process_producer import ProcessProducer
 
 
 def main() -> None:
@@ -35,10 +34,10 @@ def delay_s(shards: Path) -> float:
     ) as loader:
         batches = loader.stream()
         next(batches)
-        assert isinstance(loader.producer, ProcessProducer)
-        assert loader.producer.pid is not None
+        process = loader.producer.process
+        assert process is not None
         began_s = time.perf_counter()
-        os.kill(loader.producer.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         try:
             for batch in batches:
                 del batch

@@ -23,6 +23,7 @@ from loaders.plan.views import ViewSpec
 from loaders.producer import Producer
 from loaders.profile import Profile, profile_stream
 from loaders.transfer import CopyStream
+from shards.counted import counted
 from shards.errors import InputError
 from shards.format.dataset_json import state_name
 from shards.format.text_column import TextColumn
@@ -69,6 +70,7 @@ class Loader:
             num_videos=planner.num_windows / planner.world_size,
             clips_per_video=planner.clips_per_video,
         )
+        self._num_batches = len(planner)
         self._epoch = self._batch = 0
         self._iteration = 0  # number of the newest iteration; older ones must not continue
         self._is_open = True
@@ -135,7 +137,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        return len(self.planner)
+        return self._num_batches
 
     def __iter__(self) -> Generator[Batch]:
         """Yields the rest of this epoch's batches. At its end the next epoch begins.
@@ -165,6 +167,13 @@ class Loader:
         """(epoch, batch) of the next batch; the end of an epoch is the beginning of the next."""
         is_over = self._batch == len(self)
         return (self._epoch + 1, 0) if is_over else (self._epoch, self._batch)
+
+    def _check_position(self, epoch: int, batch: int) -> None:
+        if epoch < 0 or not 0 <= batch <= len(self):
+            raise InputError(
+                f"epoch {epoch}, start {batch}: epochs count from 0, and an epoch of this loader "
+                f"has {counted(len(self), 'batch')}"
+            )
 
     def _check_newest(self, iteration: int) -> None:
         if iteration != self._iteration:
@@ -230,7 +239,7 @@ class Loader:
         }
 
     def _move(self, epoch: int, batch: int) -> None:
-        self.planner.epoch(epoch, batch)  # raises if there is no such position
+        self._check_position(epoch, batch)
         self._iteration += 1
         self._epoch, self._batch = epoch, batch
 
@@ -245,6 +254,7 @@ class Loader:
             InputError: There is no such position.
             LoaderError: While iterating: a bad video, or too many of them.
         """
+        self._check_position(epoch, start)
         return self._run(self.producer.epoch(epoch, start))
 
     def stream(self, start: int = 0) -> Generator[Batch]:
@@ -252,10 +262,13 @@ class Loader:
 
         It does not move the loader's own position. It raises the same errors as `batches`.
         """
+        if start < 0:
+            raise InputError(f"start is {start}: steps count from 0")
         return self._run(self.producer.stream(start))
 
     def plans(self, epoch: int, start: int = 0) -> Iterator[Plan]:
         """The plans of `batches(epoch, start)`, without reading a video."""
+        self._check_position(epoch, start)
         return self.planner.epoch(epoch, start)
 
     def memory_mb(self) -> dict[str, float]:
@@ -303,5 +316,6 @@ class Loader:
     def _check_usable(self) -> None:
         if not self._is_open:
             raise LoaderError("this loader is closed; open another one")
-        if (death := self.producer.death) is not None:
-            raise death
+        process = self.producer.process
+        if process is not None and not process.is_running:
+            raise process.death()

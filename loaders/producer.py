@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 from typing import ClassVar, Protocol
 
 from loaders.engines.engine import Engine, Rendered
-from loaders.faults import LoaderError
+from loaders.loader_process.process import LoaderProcess
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
 from loaders.prefetch import Prefetcher
@@ -40,8 +40,8 @@ class Producer(Protocol):
         ...
 
     @property
-    def death(self) -> LoaderError | None:
-        """How the loader process has ended; None if it runs, or if this process has the threads."""
+    def process(self) -> LoaderProcess | None:
+        """The loader process; None if the threads are in this process, and once closed."""
         ...
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class LocalProducer:
     """
 
     in_process: ClassVar[bool] = True
-    death: ClassVar[None] = None
+    process: ClassVar[None] = None
 
     def __init__(self, planner: Planner, reader: ShardReader, engine: Engine) -> None:
         """Takes over the reader and the engine."""

@@ -37,7 +37,11 @@ Result = TypeVar("Result")
 
 
 class ProcessLoader:
-    """A loader in the loader process, and the rings that hold its batches."""
+    """A loader in the loader process, and the rings that hold its batches.
+
+    Attributes:
+        process: The loader process; None once closed.
+    """
 
     def __init__(
         self,
@@ -66,10 +70,10 @@ class ProcessLoader:
         Raises:
             InputError: The process cannot be started, or an argument is unusable.
         """
-        self._planner, self._number = planner, next(_numbers)
+        self._number = next(_numbers)
         self._max_kept, self._prepare = max_kept, prepare
-        self._process: LoaderProcess | None = shared_process()
-        opened = self._process.ask(
+        self.process: LoaderProcess | None = shared_process()
+        opened = self.process.ask(
             OpenLoader(
                 loader=self._number,
                 planner=planner,
@@ -87,19 +91,7 @@ class ProcessLoader:
         )
         self._idle: list[tuple[int, Ring]] = []  # rings that no iteration uses
         # If nobody closes this loader, the next request to the process does.
-        self._abandoned = weakref.finalize(self, self._process.abandoned.append, self._number)
-
-    @property
-    def pid(self) -> int | None:
-        """The number of the loader process; None once closed."""
-        return None if self._process is None else self._process.pid
-
-    @property
-    def death(self) -> LoaderError | None:
-        """How the loader process has ended; None while it runs, and once this loader is closed."""
-        if self._process is None or self._process.is_running:
-            return None
-        return self._process.death()
+        self._abandoned = weakref.finalize(self, self.process.abandoned.append, self._number)
 
     def batches(
         self,
@@ -113,36 +105,9 @@ class ProcessLoader:
         again when nothing refers to them any more.
 
         Raises:
-            InputError: There is no such position.
-            LoaderError: While iterating: the loader process is dead, or the loader was closed.
+            LoaderError: The loader process is dead, or the loader was closed.
         """
-        # Each of the two calls raises if there is no such position.
-        _ = self._planner.stream(start) if epoch is None else self._planner.epoch(epoch, start)
-        return self._iterate(epoch, start, finish)
-
-    def memory_mb(self) -> float:
-        """MiB that the engine and one ring will take."""
-        # The engine's own prediction counts one batch that the consumer keeps.
-        slot_mb = self._layout.slot_bytes / MB
-        return self._engine_mb + (self._max_kept - 1) * slot_mb
-
-    def close(self) -> None:
-        """Closes it. Generators that have not ended must not be used afterwards."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        self._abandoned.detach()
-        self._idle.clear()
-        if process.is_running:
-            process.ask(CloseLoader(loader=self._number))
-
-    def _iterate(
-        self,
-        epoch: int | None,
-        start: int,
-        finish: Callable[[Made, list[np.ndarray]], Result],
-    ) -> Generator[Result]:
-        process = self._process
+        process = self.process
         if process is None:
             raise LoaderError("this loader is closed; open another one")
         number, ring = self._idle.pop() if self._idle else self._new_ring()
@@ -166,6 +131,22 @@ class ProcessLoader:
             else:  # a process that was forked from this one
                 connection.close()
 
+    def memory_mb(self) -> float:
+        """MiB that the engine and one ring will take."""
+        # The engine's own prediction counts one batch that the consumer keeps.
+        slot_mb = self._layout.slot_bytes / MB
+        return self._engine_mb + (self._max_kept - 1) * slot_mb
+
+    def close(self) -> None:
+        """Closes it. Generators that have not ended must not be used afterwards."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        self._abandoned.detach()
+        self._idle.clear()
+        if process.is_running:
+            process.ask(CloseLoader(loader=self._number))
+
     def _end_iteration(self, connection: Connection, number: int, ring: Ring) -> None:
         """Ends an iteration, and keeps its ring for the next one."""
         _end(connection)
@@ -175,7 +156,7 @@ class ProcessLoader:
             ring.detach()
             connection.close()  # now, because a slot that comes back is sent to it
         # Not after Ctrl-C in that wait: the other process may still write to this ring.
-        if self._process is not None:
+        if self.process is not None:
             self._idle.append((number, ring))
 
     def _new_ring(self) -> tuple[int, Ring]:
@@ -194,7 +175,7 @@ class ProcessLoader:
         try:
             message = receive(connection)
         except (EOFError, OSError) as error:
-            if self._process is None:
+            if self.process is None:
                 raise LoaderError("this loader is closed; open another one") from error
             raise process.death() from error
         if isinstance(message, Failed):

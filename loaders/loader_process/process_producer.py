@@ -9,8 +9,8 @@ from loaders.decode import DecodeError
 from loaders.engines.dali.samples import PackedBatch, SampleBatch
 from loaders.engines.engine import Rendered
 from loaders.engines.threads import view_shapes
-from loaders.faults import LoaderError
 from loaders.loader_process.messages import Made, ReadVideos, RenderVideos, video_error
+from loaders.loader_process.process import LoaderProcess
 from loaders.loader_process.process_loader import ProcessLoader
 from loaders.plan.planner import Planner
 from shards.reader import ShardError
@@ -46,11 +46,7 @@ class ProcessProducer:
             max_kept=max_kept,
             prepare=prepare,
         )
-
-    @property
-    def pid(self) -> int | None:
-        """The number of the loader process; None once closed."""
-        return self._loader.pid
+        self.process: LoaderProcess | None = self._loader.process
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Rendered]:
         """See `Producer`."""
@@ -64,13 +60,9 @@ class ProcessProducer:
         """See `Producer`."""
         return self._loader.memory_mb()
 
-    @property
-    def death(self) -> LoaderError | None:
-        """See `Producer`."""
-        return self._loader.death
-
     def close(self) -> None:
         """See `Producer`."""
+        self.process = None
         self._loader.close()
 
 
@@ -95,11 +87,7 @@ class DaliProducer:
             dtype="uint8",
             max_kept=engine.layout.num_batches + 1,  # those in DALI, and the one that comes next
         )
-
-    @property
-    def pid(self) -> int | None:
-        """The number of the loader process; None once closed."""
-        return self._loader.pid
+        self.process: LoaderProcess | None = self._loader.process
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Rendered]:
         """See `Producer`."""
@@ -113,13 +101,9 @@ class DaliProducer:
         """See `Producer`; on the device."""
         return self.engine.memory_mb()
 
-    @property
-    def death(self) -> LoaderError | None:
-        """See `Producer`."""
-        return self._loader.death
-
     def close(self) -> None:
         """See `Producer`."""
+        self.process = None
         self.engine.close()
         self._loader.close()
 

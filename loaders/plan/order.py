@@ -8,8 +8,10 @@ With several clips per video, the windows of an epoch take the place of its vide
 `loaders.plan.planner`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import lru_cache
+from itertools import count
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -115,39 +117,66 @@ def num_batches(num_videos: int, *, batch_size: int, world_size: int = 1) -> int
     return -(-num_videos // (batch_size * world_size))
 
 
-def epoch_batch(
-    order: np.ndarray, index: int, *, batch_size: int, rank: int = 0, world_size: int = 1
-) -> np.ndarray:
-    """Batch `index` of one rank: (batch_size,) int64 positions, -1 past the end of the epoch.
-
-    Ranks take neighbouring slices of one global batch, so that the global batch at `index` does
-    not depend on how many ranks share it.
-    """
-    first = (index * world_size + rank) * batch_size
-    taken = order[first : first + batch_size]
-    return np.concatenate([taken, np.full(batch_size - len(taken), -1, dtype=np.int64)])
-
-
-def stream_batch(
-    num_videos: int,
-    step: int,
+def epoch_batches(
+    epoch: int,
     order_of: Callable[[int], np.ndarray],
     *,
+    start: int = 0,
     batch_size: int,
     rank: int = 0,
     world_size: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Step `step` of the endless stream: ((batch_size,) positions, (batch_size,) epochs).
+) -> Iterator[np.ndarray]:
+    """The batches of one rank in an epoch from batch `start` on.
+
+    Ranks take neighbouring slices of one global batch, so that a global batch does not depend on
+    how many ranks share it.
+
+    Args:
+        epoch: The epoch, from 0.
+        order_of: Gives the order of an epoch.
+        start: The first batch, from 0.
+        batch_size: Videos per batch and rank.
+        rank: The rank.
+        world_size: The number of ranks.
+
+    Yields:
+        (batch_size,) int64 positions, -1 past the end of the epoch.
+    """
+    order = order_of(epoch)
+    for index in range(
+        start, num_batches(len(order), batch_size=batch_size, world_size=world_size)
+    ):
+        first = (index * world_size + rank) * batch_size
+        taken = order[first : first + batch_size]
+        yield np.concatenate([taken, np.full(batch_size - len(taken), -1, dtype=np.int64)])
+
+
+def stream_batches(
+    num_videos: int,
+    order_of: Callable[[int], np.ndarray],
+    *,
+    start: int = 0,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The batches of one rank in the endless stream from step `start` on.
 
     Nothing is padded or dropped. A batch may hold the end of one epoch and the start of the next,
-    and every video still comes exactly once per epoch. `order_of` gives the order of an epoch.
+    and every video still comes exactly once per epoch. The arguments are as in `epoch_batches`.
+
+    Yields:
+        ((batch_size,) int64 positions, (batch_size,) int64 epochs).
     """
     if num_videos < 1:
         raise ValueError("an empty set has no stream")
-    first = (step * world_size + rank) * batch_size
-    epochs, offsets = np.divmod(np.arange(first, first + batch_size), num_videos)
-    positions = np.empty(batch_size, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        chosen = epochs == epoch
-        positions[chosen] = order_of(int(epoch))[offsets[chosen]]
-    return positions, epochs
+    # If the set is larger than a batch, a batch spans at most two epochs.
+    kept_order_of = lru_cache(maxsize=2)(order_of)
+    for step in count(start):
+        first = (step * world_size + rank) * batch_size
+        epochs, offsets = np.divmod(np.arange(first, first + batch_size), num_videos)
+        positions = np.empty(batch_size, dtype=np.int64)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            positions[chosen] = kept_order_of(int(epoch))[offsets[chosen]]
+        yield positions, epochs

@@ -10,7 +10,7 @@ the draws of clip 0 are the same for any `clips_per_video`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -18,15 +18,14 @@ from loaders.plan.draw import Plan, check_seed, draw_plan
 from loaders.plan.order import (
     Order,
     ShardUse,
-    epoch_batch,
+    epoch_batches,
     epoch_order,
     num_batches,
     shard_uses,
-    stream_batch,
+    stream_batches,
 )
 from loaders.plan.views import Start, ViewSpec
 from loaders.plan.window import check_stride_s
-from shards.counted import counted
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 
@@ -89,27 +88,16 @@ class Planner:
         return self._num_batches
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Plan]:
-        """The plans of one epoch from batch `start` on.
-
-        Raises:
-            InputError: There is no such position.
-        """
-        if epoch < 0 or not 0 <= start <= len(self):
-            raise InputError(
-                f"epoch {epoch}, start {start}: epochs count from 0, and an epoch of this loader "
-                f"has {counted(len(self), 'batch')}"
-            )
-        return self._epoch(epoch, start)
+        """The plans of one epoch from batch `start` on; the loader checks both numbers."""
+        batches = epoch_batches(epoch, self._order, start=start, **self._share)
+        for positions in batches:
+            yield self._plan_at(positions, np.full(len(positions), epoch))
 
     def stream(self, start: int = 0) -> Iterator[Plan]:
-        """The plans of the endless stream from step `start` on.
-
-        Raises:
-            InputError: `start` is below 0.
-        """
-        if start < 0:
-            raise InputError(f"start is {start}: steps count from 0")
-        return self._stream(start)
+        """The plans of the endless stream from step `start` on; the loader checks the number."""
+        batches = stream_batches(self.num_windows, self._order, start=start, **self._share)
+        for positions, epochs in batches:
+            yield self._plan_at(positions, epochs)
 
     def uses_of_epoch(self, epoch: int, start: int = 0) -> Iterator[ShardUse]:
         """The shards of `epoch(epoch, start)` in the order of their first use; steps are batches.
@@ -147,33 +135,14 @@ class Planner:
     def _num_batches(self) -> int:
         return num_batches(self.num_windows, batch_size=self.batch_size, world_size=self.world_size)
 
-    def _epoch(self, epoch: int, start: int) -> Iterator[Plan]:
-        order = self._order(epoch)
-        for index in range(start, len(self)):
-            positions = epoch_batch(
-                order,
-                index,
-                batch_size=self.batch_size,
-                rank=self.rank,
-                world_size=self.world_size,
-            )
-            yield self._plan_at(positions, np.full(len(positions), epoch))
-
-    def _stream(self, start: int) -> Iterator[Plan]:
-        # If the set is larger than a batch, a batch spans at most two epochs.
-        order_of = lru_cache(maxsize=2)(self._order)
-        step = start
-        while True:
-            positions, epochs = stream_batch(
-                self.num_windows,
-                step,
-                order_of,
-                batch_size=self.batch_size,
-                rank=self.rank,
-                world_size=self.world_size,
-            )
-            yield self._plan_at(positions, epochs)
-            step += 1
+    @property
+    def _share(self) -> dict[str, int]:
+        """What this rank takes of each global batch."""
+        return {
+            "batch_size": self.batch_size,
+            "rank": self.rank,
+            "world_size": self.world_size,
+        }
 
     def _plan_at(self, positions: np.ndarray, epochs: np.ndarray) -> Plan:
         """The plan of (B,) windows by their numbers in the epoch; -1 is padding."""
@@ -183,14 +152,7 @@ class Planner:
         return self.plan(rows, epochs, np.where(is_there, clips, 0))
 
     def _uses(self, epoch: int, *, begin: int) -> list[ShardUse]:
-        return shard_uses(
-            self._shards(),
-            self._order(epoch),
-            begin=begin,
-            batch_size=self.batch_size,
-            rank=self.rank,
-            world_size=self.world_size,
-        )
+        return shard_uses(self._shards(), self._order(epoch), begin=begin, **self._share)
 
     def _order(self, epoch: int) -> np.ndarray:
         shards = self._shards() if self.order == Order.WINDOWED else None

@@ -82,7 +82,7 @@ def test_threads_end_with_their_last_loader(
     # The process lives as long as a loader.
     with open_beside(numbered_shards, tiny_views, batch_size=2) as first:
         assert isinstance(first.producer, ProcessProducer)
-        tasks = Path(f"/proc/{first.producer.pid}/task")
+        tasks = Path(f"/proc/{first.producer.process.pid}/task")
         before = len(list(tasks.iterdir()))
         for number in (16, 20, 24):
             options = {"batch_size": 1, "num_workers": number}

@@ -56,7 +56,7 @@ def _train(shards: Path, folder: Path, first: str, events: "Connection[int, obje
     views = pretrain(num_frames=4, size_px=16, num_slices=2)
     loader = open_loader(shards, views, in_process=False, batch_size=2, num_workers=2)
     assert isinstance(loader.producer, ProcessProducer)
-    events.send(loader.producer.pid)
+    events.send(loader.producer.process.pid)
     for batch in islice(loader.stream(len(lines)), _NUM_BATCHES - len(lines)):
         clips = batch.views["long"]
         digest = hashlib.sha256(clips.contiguous().numpy().tobytes()).hexdigest()
@@ -151,7 +151,7 @@ def test_a_training_that_goes_on_keeps_nothing_of_a_dead_loader_process(
     found: list[torch.Tensor] = []
     with open_loader(numbered_shards, tiny_views, in_process=False, **options) as loader:
         assert isinstance(loader.producer, ProcessProducer)
-        pid = loader.producer.pid
+        pid = loader.producer.process.pid
         assert pid is not None
         with pytest.raises(LoaderError, match=rf"\({pid}\) was killed by SIGKILL"):
             found.extend(batch.views["long"].clone() for batch in loader.stream())

@@ -35,7 +35,7 @@ def open_beside(manifest: Manifest, views: ViewSpec | str, **options: Any) -> Lo
 
 def _pid(loader: Loader) -> int:
     assert isinstance(loader.producer, ProcessProducer | DaliProducer)
-    pid = loader.producer.pid
+    pid = loader.producer.process.pid
     assert pid is not None
     return pid
 
@@ -154,7 +154,7 @@ from loaders.plan.stage_views import pretrain
 loader = open_loader({shards!r}, pretrain(num_frames=4, size_px=16, num_slices=2), in_process=False,
                      batch_size=2, num_workers=2)
 batches = loader.stream()
-print(json.dumps([loader.producer.pid, next(batches).keys]), flush=True)
+print(json.dumps([loader.producer.process.pid, next(batches).keys]), flush=True)
 {then}
 """
 

@@ -1,13 +1,11 @@
-"""How often the training's side of a loader process returns to a file that it has left."""
-
-from collections import Counter
+"""The way of a batch through the files of the training's side of a loader process."""
 
 from loaders import open_loader
 from shards.format.manifest import Manifest
 from tests.walk import walking
 
 
-def test_a_batch_returns_only_where_contributing_md_says_why(textured_shards: Manifest) -> None:
+def test_a_batch_returns_to_no_file(textured_shards: Manifest) -> None:
     with (
         walking() as walk,
         open_loader(
@@ -16,17 +14,11 @@ def test_a_batch_returns_only_where_contributing_md_says_why(textured_shards: Ma
     ):
         batches = loader.stream()
         for _ in range(6):
-            next(batches)
-        walk.begin()
-        next(batches)
-        entered, returns = list(walk.entered), walk.returns
-    assert Counter(name.removeprefix("loaders/") for _, name in returns) == {
-        # It asks whether the process is dead, waits for a batch, and hands over the slot before.
-        "loader_process/process_loader.py": 2,
-        "loader_process/process_producer.py": 1,
-        # One message says which slot is free, and one brings the batch.
-        "loader_process/messages.py": 1,
-        # The slot of an earlier batch comes back, and then views of the new one are made.
-        "loader_process/ring.py": 1,
-    }
-    assert len(set(entered)) == 9
+            kept = next(batches)
+        before = len(walk.entered)
+        # An earlier batch that is freed hands over its slot, which is not a part of this one's way.
+        following = next(batches)
+        entered = walk.entered[before:]
+        del kept, following
+    assert "loaders/loader_process/ring.py" in entered
+    assert sorted(entered) == sorted(set(entered))

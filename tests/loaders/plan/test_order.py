@@ -1,7 +1,7 @@
 """Orders are permutations, unrelated between epochs and seeds, and ranks serve each place once."""
 
 import tracemalloc
-from itertools import combinations
+from itertools import chain, combinations, islice
 from typing import get_args
 
 import numpy as np
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from loaders.plan.order import (
     Order,
     ShuffledOrder,
-    epoch_batch,
+    epoch_batches,
     epoch_order,
     num_batches,
     shard_uses,
-    stream_batch,
+    stream_batches,
 )
 
 sizes = st.integers(1, 200)
@@ -54,15 +54,12 @@ def test_every_video_once_per_epoch_and_ranks_equal(
 ) -> None:
     order = epoch_order(num, seed=3, epoch=1)
     count = num_batches(num, batch_size=batch_size, world_size=world_size)
-    served = np.array(
-        [
-            [
-                epoch_batch(order, index, batch_size=batch_size, rank=rank, world_size=world_size)
-                for rank in range(world_size)
-            ]
-            for index in range(count)
-        ]
-    )
+    share = {"batch_size": batch_size, "world_size": world_size}
+    ranks = [
+        list(epoch_batches(1, {1: order}.__getitem__, rank=rank, **share))
+        for rank in range(world_size)
+    ]
+    served = np.array(ranks).swapaxes(0, 1)
     assert served.shape == (count, world_size, batch_size)
     # Global batches follow each other. Only the end is padded, by less than one global batch.
     flat = served.ravel()
@@ -78,12 +75,12 @@ def test_the_stream_is_the_epochs_end_to_end(
     def order_of(epoch: int) -> np.ndarray:
         return epoch_order(num, seed=5, epoch=epoch)
 
-    steps = range(first, first + 4)
-    parts = [
-        stream_batch(num, step, order_of, batch_size=batch_size, rank=rank, world_size=world_size)
-        for step in steps
+    share = {"batch_size": batch_size, "world_size": world_size}
+    ranks = [
+        islice(stream_batches(num, order_of, start=first, rank=rank, **share), 4)
         for rank in range(world_size)
     ]
+    parts = list(chain.from_iterable(zip(*ranks, strict=True)))
     positions = np.concatenate([part[0] for part in parts])
     epochs = np.concatenate([part[1] for part in parts])
     places = first * batch_size * world_size + np.arange(len(positions))
@@ -139,8 +136,8 @@ def test_ten_million_videos_are_planned_in_bounded_memory(order: Order) -> None:
     assert np.bincount(planned, minlength=num_videos).max() == 1
     # The middle of the epoch, and where the next one begins.
     for step in (num_videos // batch_size // 2, num_videos // batch_size - 1):
-        positions, epochs = stream_batch(
-            num_videos, step, lambda epoch: planned, batch_size=batch_size
+        positions, epochs = next(
+            stream_batches(num_videos, lambda epoch: planned, start=step, batch_size=batch_size)
         )
         np.testing.assert_array_equal(
             positions, planned[step * batch_size : (step + 1) * batch_size]
@@ -164,16 +161,18 @@ def test_shard_uses_are_what_the_batches_of_a_rank_show(
         return epoch_order(num, seed=7, epoch=epoch)
 
     seen: dict[int, list[int]] = {}
-    for step in range(num_batches(num, batch_size=batch_size, world_size=world_size)):
-        for place in epoch_batch(order_of(epoch), step, **options):
+    for step, places in enumerate(epoch_batches(epoch, order_of, **options)):
+        for place in places:
             if place >= 0:
                 seen.setdefault(shards[place], []).append(step)
     expected = [(shard, steps[0], steps[-1]) for shard, steps in seen.items()]
     assert shard_uses(array, order_of(epoch), **options) == expected
 
     seen.clear()
-    for step in range((epoch + 1) * num // (batch_size * world_size) + 2):
-        places, epochs = stream_batch(num, step, order_of, **options)
+    num_steps = (epoch + 1) * num // (batch_size * world_size) + 2
+    for step, (places, epochs) in enumerate(
+        islice(stream_batches(num, order_of, **options), num_steps)
+    ):
         for place in places[epochs == epoch]:
             seen.setdefault(shards[place], []).append(step)
     expected = [(shard, steps[0], steps[-1]) for shard, steps in seen.items()]

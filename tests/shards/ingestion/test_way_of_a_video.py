@@ -10,8 +10,26 @@ from tests.make_videos import make_video
 from tests.walk import walking
 
 
-def test_a_video_returns_only_where_contributing_md_says_why(tmp_path: Path) -> None:
-    """Its way through a worker's process is that of `transcode`, which has a test of its own."""
+def test_a_video_among_others_returns_to_no_file(tmp_path: Path) -> None:
+    """From a worker's result to the shard."""
+    for name in "abc":
+        make_video(tmp_path / "in" / "a" / f"{name}.mp4", num_frames=20)
+    ends: list[int] = []
+    with walking() as walk:
+        ingest(
+            from_folder(tmp_path / "in"),
+            tmp_path / "out",
+            workers=1,
+            progress=lambda done, total, key: ends.append(len(walk.entered)),
+        )
+    # Reported are the beginning and each video. The first video begins the shard.
+    entered = walk.entered[ends[1] : ends[2]]
+    assert "shards/format/shard.py" in entered
+    assert sorted(entered) == sorted(set(entered))
+
+
+def test_an_ingestion_returns_only_where_contributing_md_says_why(tmp_path: Path) -> None:
+    """In the worker's process, the way is that of `transcode`, which has a test of its own."""
     make_video(tmp_path / "in" / "a" / "a.mp4", num_frames=20)
     recipe = Recipe()
     with walking() as walk:

@@ -123,7 +123,7 @@ def test_the_death_of_the_loader_process_is_an_error_that_says_how(
 ) -> None:
     with open_loader(shards("vp9"), tiny, in_process=False, **_options(device)) as loader:
         assert isinstance(loader.producer, DaliProducer)
-        assert loader.producer.pid == new_process.pid
+        assert loader.producer.process is new_process
         batches = loader.stream()
         next(batches)
         os.kill(new_process.pid, number)

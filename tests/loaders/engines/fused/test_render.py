@@ -1,6 +1,5 @@
 """The way of a sample through the files of the loader, and the colours of a video."""
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -36,12 +35,7 @@ def test_the_way_of_a_sample_returns_to_no_file(textured_shards: Manifest, views
         next(last_of_epoch)
         entered, returns = list(walk.entered), walk.returns
     assert {"loaders/engines/fused/kernel.py", "loaders/batch.py"} < set(entered)
-    drawn = entered.index("loaders/plan/draw.py")
-    assert [name for i, name in returns if i > drawn] == []
-    # The loader asks for its position, and then for the plans of the epoch. These put the epoch in
-    # order, and then take a batch of it.
-    before = Counter(name for _, name in returns)
-    assert before == {"loaders/plan/planner.py": 2, "loaders/plan/order.py": 1}
+    assert returns == []
 
 
 def test_all_frames_of_a_video_have_the_colours_of_the_first_one() -> None:
