@@ -15,7 +15,7 @@ import torch
 
 from loaders.batch import Assembler, Batch
 from loaders.engines.choice import EngineChoice
-from loaders.engines.engine import Engine, EngineName, Rendered
+from loaders.engines.engine import Engine, Rendered
 from loaders.faults import FaultLog, LoaderError, Skip
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
@@ -295,7 +295,7 @@ class Loader:
             device=self.device,
             faults=self._faults,
             copies=self._copies,
-            copies_views=self.choice.name != EngineName.DALI,
+            copies_views=not self.choice.name.has_pipelines,
         )
         return self._while_usable(assembler.batches(rendered))
 

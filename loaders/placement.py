@@ -59,7 +59,7 @@ class Making:
                 would take more memory than there is.
         """
         check_dtype(self.dtype, planner.spec)
-        if engine == EngineName.DALI:
+        if engine.has_pipelines:
             producer, others = self._open_dali(planner), {str(self.device): ["layout"]}
         else:
             producer = self._open_threads(planner, engine)
@@ -77,7 +77,7 @@ class Making:
         self, planner: Planner, producer: Producer, engine: EngineName
     ) -> dict[str, float]:
         """What the batches of a producer that `open` opened will take; see `Loader.memory_mb`."""
-        if engine == EngineName.DALI:
+        if engine.has_pipelines:
             return {str(self.device): producer.memory_mb()}
         taken_mb = {"cpu": producer.memory_mb()}
         if self.device.type == "cuda":

@@ -36,6 +36,14 @@ class EngineName(StrEnum):
     REFERENCE = "reference"
     """PyAV, torchvision and plain torch, one operation per line: the oracle, slow."""
 
+    @property
+    def has_pipelines(self) -> bool:
+        """Whether it makes views in pipelines on the batches' device, which have a layout.
+
+        The other engines make views in threads on the CPU.
+        """
+        return self is EngineName.DALI
+
 
 AUTO = "auto"
 """In place of an engine's name: the one that suits the machine and the videos."""

@@ -85,7 +85,7 @@ def stage_engine(
     choice = recorded
     if choice is None or config.machine.engine not in (AUTO, choice.name):
         choice = _chosen_engine(spec, manifest, config, optim)
-    if choice.name != EngineName.DALI:
+    if not choice.name.has_pipelines:
         if config.machine.dali_views is not None:
             raise InputError(
                 f"machine.dali_views is for the engine dali, and this is {choice.name}"
@@ -120,7 +120,7 @@ def _chosen_engine(
     codecs = manifest.distinct_codecs
     choice = unmeasured_choice(machine.engine, str(training_device(config)), codecs)
     if choice is not None:
-        if machine.tune and choice.name != EngineName.DALI:
+        if machine.tune and not choice.name.has_pipelines:
             raise InputError(
                 "machine.tune tries layouts of the engine dali, and this is"
                 f" {choice.name} ({choice.why}): --set machine.tune=false"

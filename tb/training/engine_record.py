@@ -56,7 +56,7 @@ def pixels_from(engine: str, views: DaliViews | None) -> str:
 def recorded_engine(folder: Path, manifest: Manifest, config: Config) -> EngineChoice | None:
     """The engine that the run in `folder` began with; None if there is none that runs here."""
     choice = read_engine(folder)
-    if choice is None or choice.name != EngineName.DALI:
+    if choice is None or not choice.name.has_pipelines:
         return choice
     return None if why_not_dali(config.machine.device, manifest.distinct_codecs) else choice
 
@@ -64,7 +64,7 @@ def recorded_engine(folder: Path, manifest: Manifest, config: Config) -> EngineC
 def with_engine(config: Config, choice: EngineChoice) -> Config:
     """The settings, with this engine and what makes its views. Only dali has layouts to try."""
     update: dict[str, object] = {"engine": choice.name.value, "dali_views": choice.views}
-    if choice.name != EngineName.DALI:
+    if not choice.name.has_pipelines:
         update |= {"tune": False, "gpu_memory_mb": None}
     machine = config.machine.model_copy(update=update)
     return config.model_copy(update={"machine": machine})

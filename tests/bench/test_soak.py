@@ -111,3 +111,49 @@ def test_what_is_kept_is_noticed(
             elif isinstance(one, int):
                 os.close(one)
         _Leaky.kept = ()
+
+
+_LEAKING_PROGRAM = """
+import os, sys
+kept = []
+print(flush=True)
+for line in sys.stdin:
+    kept.append((os.memfd_create("kept"), b"x" * 100_000_000))
+    print(flush=True)
+"""
+
+
+class _LeakyProcess(_Leaky):
+    """A loader whose other process keeps a descriptor and 100 MB once an epoch."""
+
+    def __enter__(self) -> "_LeakyProcess":
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _LEAKING_PROGRAM],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def __iter__(self) -> Iterator[int]:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        self._answer()
+        yield 0
+
+    def _answer(self) -> None:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+
+def test_what_the_loader_process_keeps_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "open_loader", lambda *_, **__: _LeakyProcess(lambda: None))
+    changes = soak.soaked(Path("set"), "fused", "cpu", False, 5).problems
+    where = "set, fused, process: epoch 2 -> 5: loader process: "
+    fields = [change.removeprefix(where).split()[0] for change in changes]
+    assert fields == ["descriptors", "memory_bytes"]
