@@ -25,6 +25,7 @@ from shards.errors import InputError
 from shards.files.cache_limit import note_use
 from shards.files.machine_errors import MachineError, shortages_named
 from shards.files.remote_store import RemoteStore
+from shards.files.size_limit import MAX_FILE_BYTES
 from shards.format.manifest import Manifest
 from shards.format.packet_index import ByteRange, PacketsError, PacketsFile, Window
 
@@ -228,6 +229,10 @@ class ShardReader:
         manifest = self._manifest
         shard_index = int(manifest.shard_index[index])
         offset = int(manifest.offsets[index]) + begin
+        # The bytes of a local file are there, but those of a server may never end.
+        if self._uncached and size > MAX_FILE_BYTES:
+            problem = f"its row says {size} bytes, and without a copy {MAX_FILE_BYTES} may be read"
+            raise self._error(index, problem, is_damage=False)
         try:
             if self._uncached:
                 data = self._uncached.read_range(manifest.shard_names[shard_index], offset, size)

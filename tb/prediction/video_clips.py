@@ -82,7 +82,7 @@ def whole_video(path: Path, render: Render) -> ShownClips:
     """
     num_frames = None
     # The key is for errors only, because nothing is random here.
-    rendered = partial(render.footage, key=video_name(path))
+    rendered = partial(render.footage, key=video_name(path), epoch=0)
     with naming_errors(path):
         while True:
             with open_upright(path) as video:
@@ -110,7 +110,7 @@ def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[ShownCl
     """
     with naming_errors(path), open_upright(path) as video:
         frames, begin, number = _Counted(video.frames), 0, 0
-        rendered = partial(render.footage, key=video_name(path), fps=float(video.fps))
+        rendered = partial(render.footage, key=video_name(path), epoch=0, fps=float(video.fps))
         while not frames.is_over():
             number += 1
             end = max(begin + 1, ceil(number * every_s * video.fps))
@@ -146,7 +146,7 @@ def clips_of_frames(frames: np.ndarray, render: Render) -> ShownClips:
             " array have no rate: give a video file"
         )
     pictures = (_picture(frame) for frame in frames)
-    clips = render.footage(pictures, len(frames), frames.shape[1:3])[GROUP]
+    clips = render.footage(pictures, len(frames), frames.shape[1:3], key=0, epoch=0)[GROUP]
     return ShownClips(video="frames", begin_s=0.0, end_s=None, clips=clips)
 
 

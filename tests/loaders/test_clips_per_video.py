@@ -157,4 +157,4 @@ def test_render_draws_the_same_clips(numbered_shards: Manifest, tiny_views: View
                 views = render.views(reader.read(row), key=row, epoch=1, clip=clip)
                 assert torch.equal(views["long"], batch.views["long"][b])
         with pytest.raises(InputError, match="clip is -1: give a number"):
-            render.views(reader.read(0), key=0, clip=-1)
+            render.views(reader.read(0), key=0, epoch=0, clip=-1)

@@ -112,18 +112,20 @@ def test_packets_without_frames_are_counted_out(tmp_path: Path, tiny_views: View
     """The count that a sample claims is too high; the frames that there are decide."""
     data = make_video(tmp_path / "a.mp4", num_frames=9).read_bytes()
     render = Render(tiny_views)
-    assert_equal(render.views(data, key="a", num_frames=400), render.views(data, key="a"))
+    assert_equal(
+        render.views(data, key="a", epoch=0, num_frames=400), render.views(data, key="a", epoch=0)
+    )
 
 
 def test_what_cannot_be_rendered_is_named(tmp_path: Path, tiny_views: ViewSpec) -> None:
     render = Render(tiny_views)
     data = make_video(tmp_path / "a.mp4", num_frames=9).read_bytes()
     with pytest.raises(LoaderError, match="clip: cannot be decoded"):
-        render.views(b"rubbish", key="clip")
+        render.views(b"rubbish", key="clip", epoch=0)
     with pytest.raises(LoaderError, match=r"clip: No such file"):
-        render.views(tmp_path / "none.mp4", key="clip")
+        render.views(tmp_path / "none.mp4", key="clip", epoch=0)
     with pytest.raises(LoaderError, match="clip: "):
-        render.views(data[: len(data) // 2], key="clip")
+        render.views(data[: len(data) // 2], key="clip", epoch=0)
     with pytest.raises(InputError, match="sample 'x' has 0 videos among __key__, txt"):
         render({"__key__": "x", "txt": b"a"})
     with pytest.raises(InputError, match="sample 'x' has 2 videos among __key__, mp4, avi"):
@@ -131,7 +133,7 @@ def test_what_cannot_be_rendered_is_named(tmp_path: Path, tiny_views: ViewSpec) 
     with pytest.raises(InputError, match="epoch is -1"):
         render.views(data, key="a", epoch=-1)
     with pytest.raises(InputError, match="key is -1"):
-        render.views(data, key=-1)
+        render.views(data, key=-1, epoch=0)
     for options, message in (
         ({"seed": -1}, "seed is -1"),
         ({"engine": "dali"}, "engine is 'dali': choose auto, fused or reference"),

@@ -100,10 +100,10 @@ def test_render_shows_what_the_loader_shows(rates: Manifest) -> None:
             (row,), (key,) = batch.plan.rows.tolist(), batch.keys
             video = rates.video(row)
             data, ours = reader.read(row), batch.views["clip"][0]
-            assert torch.equal(render.views(data, key=row)["clip"], ours)
+            assert torch.equal(render.views(data, key=row, epoch=0)["clip"], ours)
             rate = float(video.fps)
-            assert torch.equal(render.views(data, key=row, fps=rate)["clip"], ours)
-            assert not torch.equal(render.views(data, key=row, fps=rate / 2)["clip"], ours)
+            assert torch.equal(render.views(data, key=row, epoch=0, fps=rate)["clip"], ours)
+            assert not torch.equal(render.views(data, key=row, epoch=0, fps=rate / 2)["clip"], ours)
             by_row = Render(spec, seed=3, number=lambda _, row=row: row)  # type: ignore[misc]
             about = {"num_frames": video.num_frames, "fps": [video.fps_num, 2 * video.fps_den]}
             for json, is_same in ((b"{}", True), (about, False), (b"[", True), ({"fps": 3}, True)):
@@ -120,9 +120,9 @@ def test_bad_rates_are_named(windowed: Manifest) -> None:
         data = reader.read(windowed.row_of("slow"))
     render = Render(spec)
     with pytest.raises(InputError, match="less than half a frame of video 'a' at 12 frames"):
-        render.views(data, key="a")
+        render.views(data, key="a", epoch=0)
     for fps in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match=f"fps is {fps}: give the video's frames per second"):
-            render.views(data, key="a", fps=fps)
+            render.views(data, key="a", epoch=0, fps=fps)
     with pytest.raises(InputError, match="video 'a' has no known frame rate: give its fps"):
-        render.footage(data, 24, (HEIGHT, WIDTH), key="a")
+        render.footage(data, 24, (HEIGHT, WIDTH), key="a", epoch=0)
