@@ -106,9 +106,17 @@ class ShardReader:
             last: Number of the last frame, at least `first` and below the video's `num_frames`.
 
         Raises:
+            InputError: There are no such frames, or the video has no packet index.
             ShardError: As for `read`; where a checksum differs, it names the GOP.
             MachineError: As for `read`.
         """
+        num_frames = int(self._manifest.num_frames[index])
+        if not 0 <= first <= last < num_frames:
+            key = self._manifest.video(index).key
+            raise InputError(f"{key}: has frames 0 to {num_frames - 1}, not {first} to {last}")
+        if not self._manifest.has_packets[index]:
+            key = self._manifest.video(index).key
+            raise InputError(f"{key}: has no packet index; use read_frames, which reads it whole")
         run = self._tried_twice(partial(self._byte_range, index, first, last))
         return self._tried_twice(partial(self._read_window, index, run))
 

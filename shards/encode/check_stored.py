@@ -1,8 +1,8 @@
 """Checks a stored video: all of it decodes, and so does each of its GOPs by itself.
 
-First it finds the packets. Then it decodes every GOP alone, with the code that training uses. Each
-picture must be the same as in a decode of the whole file. This proves that a loader can decode any
-window without a further check.
+First it finds the packets. Then it decodes every GOP alone, with PyAV's decoders, whose results are
+the standard for all engines. Each picture must be the same as in a decode of the whole file. So any
+window can be decoded by itself.
 """
 
 import zlib

@@ -14,6 +14,8 @@ from shards.files.remote_store import RemoteStore
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import packets_name
 from shards.reader import ShardError, ShardReader
+from tests.loaders.columns import without_index
+from tests.shards.helpers import fault_of
 
 
 def _shard(manifest: Manifest, index: int) -> Path:
@@ -131,3 +133,19 @@ def test_a_file_that_is_damaged_at_its_source_is_fetched_twice(
     ):
         reader.read_window(0, 0, 3)
     assert fetched == [index, index]
+
+
+@pytest.mark.parametrize(("first", "last"), [(-1, 3), (3, 2), (0, 10**6), (10**6, 10**6)])
+def test_a_window_of_frames_that_are_not_there_is_named(
+    manifest: Manifest, first: int, last: int
+) -> None:
+    video = manifest.video(1)
+    with ShardReader(manifest) as reader:
+        message = fault_of(reader.read_window, 1, first, last)
+    there = f"{video.key}: has frames 0 to {video.num_frames - 1}"
+    assert message == f"{there}, not {first} to {last}"
+
+
+def test_a_window_of_a_video_without_an_index_is_named(manifest: Manifest) -> None:
+    with ShardReader(without_index(manifest)) as reader:
+        assert "has no packet index; use read_frames" in fault_of(reader.read_window, 0, 0, 1)

@@ -254,3 +254,13 @@ def test_decoding_finds_a_row_that_is_wrong(
     expected = f"{videos[2].key} in {videos[2].shard}: {problem}"
     assert expected in verify(root, decode=True)
     assert expected not in verify(root)
+
+
+def test_decoding_compares_the_groups_of_pictures_again(
+    manifest: Manifest, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = "its GOPs do not decode by themselves to the same pictures"
+    assert not any(problem in text for text in verify(root, decode=True))
+    # As with a decoder that gives other pictures than that of the ingestion.
+    monkeypatch.setattr("shards.encode.check_stored.has_same_pictures", lambda *_: False)
+    assert sum(problem in text for text in verify(root, decode=True)) == len(manifest)

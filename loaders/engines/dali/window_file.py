@@ -2,7 +2,7 @@
 
 DALI decodes every file from its first frame. From a window's file it decodes only the window. The
 packets are copied as they are. The boxes before them (ISO/IEC 14496-12 and -15) are written here,
-because this takes a tenth of a millisecond, and a library's muxer takes several.
+because this takes 0.2 ms, and a library's muxer takes several.
 """
 
 import struct
