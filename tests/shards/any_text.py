@@ -1,6 +1,7 @@
 """Arbitrary text for lists and tables, much of it invalid."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -25,10 +26,11 @@ def any_text(*names: str, separator: str = " ") -> st.SearchStrategy[bytes]:
     return texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-def refusal(call: Callable[..., object], *arguments: object) -> str:
-    """The message of the `InputError` that a call raises; "" if it raises none."""
+def check_refusal(file: Path, call: Callable[..., object], *arguments: object) -> None:
+    """A call with an unusable file raises an `InputError` of one line that names the file."""
     try:
         call(*arguments)
     except InputError as error:
-        return str(error)
-    return ""
+        message = str(error)
+        assert message.isprintable()
+        assert file.name in message

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -119,6 +120,22 @@ def test_a_file_name_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert callers == []
     make_video(tmp_path / "take:1.mp4", num_frames=4)
     assert transcode(Path("take:1.mp4"), Recipe()).num_frames == 4
+
+
+def test_ffmpeg_may_open_nothing_but_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second lock: no demuxer that is allowed is known to open an address."""
+    make_video(tmp_path / "a.mp4", num_frames=4)
+    options, opened = [], av.open
+
+    def noted(*given: Any, **more: Any) -> Any:
+        options.append(more["options"])
+        return opened(*given, **more)
+
+    monkeypatch.setattr(av, "open", noted)
+    for source in (tmp_path / "a.mp4", (tmp_path / "a.mp4").read_bytes()):
+        with open_video(source):
+            pass
+    assert [one["protocol_whitelist"] for one in options] == ["file"] * 2
 
 
 def test_ffmpeg_itself_does_open_such_a_name() -> None:

@@ -95,25 +95,33 @@ def test_a_damaged_copy_is_fetched_again(remote: Manifest, own_cache: Path) -> N
     assert not list(own_cache.rglob(f"*{UNFINISHED}"))
 
 
+@pytest.mark.parametrize("kind", ["shard", "packets"])
 def test_eight_threads_that_meet_a_damaged_copy_fetch_it_once(
-    remote: Manifest, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
+    remote: Manifest, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     copy = _copy_of(remote)
+    if kind == "packets":
+        copy = remote.packets_path(_SHARD)
     good = copy.read_bytes()
     copy.write_bytes(bytes(len(good)))
-    all_met_it, shard = Barrier(8, timeout=60), Copies.shard
+    all_met_it, get = Barrier(8, timeout=60), getattr(Copies, kind)
 
     def met(copies: Copies, name: str, *, is_damaged: bool = False) -> Path:
         if is_damaged:
             all_met_it.wait()
-        return shard(copies, name, is_damaged=is_damaged)
+        path: Path = get(copies, name, is_damaged=is_damaged)
+        return path
 
-    monkeypatch.setattr(Copies, "shard", met)
+    monkeypatch.setattr(Copies, kind, met)
     fetched.clear()
     with ShardReader(remote) as reader, ThreadPoolExecutor(8) as threads:
-        sizes = [len(data) for data in threads.map(reader.read, range(8))]
-    assert sizes == remote.sizes[:8].tolist()
-    assert fetched == {_SHARD: 1}
+        if kind == "shard":
+            sizes = [len(data) for data in threads.map(reader.read, range(8))]
+            assert sizes == remote.sizes[:8].tolist()
+        else:
+            windows = threads.map(lambda row: reader.read_window(row, 0, 1), range(8))
+            assert all(window.byte_range.gop_frames[0] == 0 for window in windows)
+    assert fetched == {copy.name: 1}
     assert copy.read_bytes() == good
 
 

@@ -12,6 +12,7 @@ from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import read_manifest
 from shards.format.skipped import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
+from shards.ingestion.out_checks import disk_errors
 from shards.sources.folder import from_folder
 from shards.sources.table import from_csv
 from shards.verification import verify
@@ -186,6 +187,15 @@ def test_an_error_of_the_callback_is_not_reported_as_the_disk_s(
     with pytest.raises(BrokenPipeError):
         ingest(dataset, tmp_path / "out", progress=closed_terminal)
     assert ingest(dataset, tmp_path / "out").num_videos == 10
+
+
+def test_an_error_that_only_a_library_raises_is_not_reported_as_the_disk_s() -> None:
+    """Such an error has no number of the system's."""
+    with pytest.raises(OSError, match=r"^no such frame$"), disk_errors("out"):
+        raise OSError("no such frame")
+    full = r"^out: No space left on device; free some space"
+    with pytest.raises(InputError, match=full), disk_errors("out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_names_that_are_not_unicode_or_very_long(tmp_path: Path) -> None:

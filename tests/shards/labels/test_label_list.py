@@ -28,7 +28,7 @@ from shards.sources.hmdb51 import from_hmdb51
 from shards.sources.keys import assign_keys
 from shards.sources.ucf101 import from_ucf101
 from tb.cli.split import split_command
-from tests.shards.any_text import any_text, any_text_settings, refusal
+from tests.shards.any_text import any_text, any_text_settings, check_refusal
 from tests.shards.helpers import fault_of, rewritten, touch
 
 
@@ -362,7 +362,7 @@ def test_any_list_is_read_or_refused_in_one_line(
 ) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(before + b"\njump_1\n" + after)
-    assert refusal(match_label_list, path, listed).isprintable()
+    check_refusal(path, match_label_list, path, listed)
 
 
 def test_a_number_without_end_is_no_label(listed: Manifest, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A list or table with any text is read, or refused in one line."""
+"""A list or table with any text is read, or refused in one line that names the file."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from shards.sources.hmdb51 import from_hmdb51
 from shards.sources.kinetics400 import from_kinetics400
 from shards.sources.table import from_csv
 from shards.sources.ucf101 import from_ucf101
-from tests.shards.any_text import any_text, any_text_settings, refusal
+from tests.shards.any_text import any_text, any_text_settings, check_refusal
 from tests.shards.helpers import touch
 
 _UCF101 = "Archery/v_Archery_g01_c01.avi"
@@ -20,8 +20,9 @@ _HMDB51 = "movie_wave_f_cm_np1_fr_med_0.avi"
 @given(st.sampled_from([b"path,label,split\n", b"path,label\n", b""]), any_text(separator=","))
 def test_any_table(tmp_path: Path, header: bytes, text: bytes) -> None:
     touch(tmp_path, "a.mp4", "b.mp4")
-    (tmp_path / "set.csv").write_bytes(header + b"a.mp4,x\nb.mp4,x\n" + text)
-    assert refusal(from_csv, tmp_path / "set.csv").isprintable()
+    table = tmp_path / "set.csv"
+    table.write_bytes(header + b"a.mp4,x\nb.mp4,x\n" + text)
+    check_refusal(table, from_csv, table)
 
 
 @any_text_settings
@@ -31,8 +32,9 @@ def test_any_table(tmp_path: Path, header: bytes, text: bytes) -> None:
 )
 def test_any_list_of_kinetics(tmp_path: Path, header: bytes, text: bytes) -> None:
     touch(tmp_path / "set", "abcdefghijk_000001_000011.mp4")
-    (tmp_path / "list.csv").write_bytes(header + b"a,abcdefghijk,1,train\n" + text)
-    assert refusal(from_kinetics400, tmp_path / "set", [tmp_path / "list.csv"]).isprintable()
+    table = tmp_path / "list.csv"
+    table.write_bytes(header + b"a,abcdefghijk,1,train\n" + text)
+    check_refusal(table, from_kinetics400, tmp_path / "set", [table])
 
 
 @any_text_settings
@@ -44,7 +46,8 @@ def test_any_list_of_hmdb51(tmp_path: Path, text: bytes, changed: int) -> None:
         good = f"{_HMDB51} 1\n".encode()
         content = good + text if number == changed else good
         (tmp_path / "lists" / f"wave_test_split{number}.txt").write_bytes(content)
-    assert refusal(from_hmdb51, tmp_path / "set", tmp_path / "lists").isprintable()
+    file = tmp_path / "lists" / f"wave_test_split{changed}.txt"
+    check_refusal(file, from_hmdb51, tmp_path / "set", tmp_path / "lists")
 
 
 @any_text_settings
@@ -65,4 +68,5 @@ def test_any_list_of_ucf101(tmp_path: Path, text: bytes, changed: str) -> None:
         )
         content = good + text if name == changed else good
         (tmp_path / "lists" / f"{name}.txt").write_bytes(content)
-    assert refusal(from_ucf101, tmp_path / "set", tmp_path / "lists").isprintable()
+    file = tmp_path / "lists" / f"{changed}.txt"
+    check_refusal(file, from_ucf101, tmp_path / "set", tmp_path / "lists")
