@@ -103,7 +103,7 @@ class TimedStep:
         optim = Optim(steps=1, batch_size=max(2, job.batch_size))
         precision = Precision(variant.amp)
         self._optimizer = Optimizer(
-            self.model, optim, job.device, scales_loss=precision is Precision.FP16
+            self.model, optim, job.device, scales_loss=precision.scales_loss
         )
         if variant.compiled:
             for network in (self.model, *self.teachers):

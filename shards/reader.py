@@ -68,10 +68,10 @@ class ShardReader:
         self._manifest = manifest
         self._uncached = None if cache else RemoteStore(str(manifest.url))
         self._copies = Copies(manifest)
-        # Kept in Arrow, because Python strings would be many times as large.
-        self._sha256 = manifest.table.column("sha256").combine_chunks()
-        self._codec = manifest.table.column("codec").combine_chunks()
-        self._packets_sha256 = manifest.table.column("packets_sha256").combine_chunks()
+        # The manifest's own columns: Python strings would be many times as large.
+        self._sha256 = manifest.table.column("sha256")
+        self._codec = manifest.table.column("codec")
+        self._packets_sha256 = manifest.table.column("packets_sha256")
         self._open: OrderedDict[int, _Descriptor] = OrderedDict()
         self._packets: OrderedDict[int, PacketsFile] = OrderedDict()
         self._lock = Lock()

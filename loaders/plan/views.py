@@ -170,7 +170,7 @@ class ViewSpec:
         if self.start == Start.EVEN and (len(self.groups) > 1 or not self.groups[0].shape):
             raise InputError("start is 'even': give one group, and its shape the number of clips")
         if self.crop_positions not in (1, 3):
-            raise InputError(f"crops is {self.crop_positions}: give 1 or 3")
+            raise InputError(f"crop_positions is {self.crop_positions}: give 1 or 3")
         if self.crop_positions == 3:
             self._check_three_crops()
 
@@ -209,11 +209,12 @@ class ViewSpec:
             low, high = augment.crop_scale
             if group.shape[-1:] != (3,):
                 raise InputError(
-                    f"crops is 3, but group {group.name!r} has shape {group.shape}: end it with 3"
+                    f"crop_positions is 3, but group {group.name!r} has shape {group.shape}: end it"
+                    " with 3"
                 )
             if low != high:
                 raise InputError(
-                    f"crops is 3, but crop_scale is {(low, high)}: give two equal bounds"
+                    f"crop_positions is 3, but crop_scale is {(low, high)}: give two equal bounds"
                 )
 
     @cached_property

@@ -118,7 +118,7 @@ class Pretrain(_Section):
 
     Attributes:
         clips: The short clips; the long clip spans them all.
-        optim: Steps and optimiser.
+        optim: Steps and optimizer.
         temperature: The temperature t of the contrastive losses.
         pooled_reduction: How L_D1 is reduced: "mean" over videos and anchors, "sum" over the videos
             of a batch and mean over anchors (released code), or "anchor-sum" over a video's anchors
@@ -162,7 +162,7 @@ class Student(_Section):
     """Stage 3.
 
     Attributes:
-        optim: Steps and optimiser, for the baselines too. `batch_size` counts labelled videos; as
+        optim: Steps and optimizer, for the baselines too. `batch_size` counts labelled videos; as
             many unlabelled ones come with them (none for the supervised-only baseline).
         init: What the backbone starts from: "scratch", "invariant", "distinctive", "tclr" or a
             file.

@@ -16,7 +16,7 @@ from loaders.plan.draw import draw_uniform
 from shards.errors import InputError
 from tb.config.sections import Config
 from tb.registry import Registry
-from tb.training.step import Augment
+from tb.training.step import BatchAugment
 
 NUM_DRAWS = 16
 """Random numbers for each view."""
@@ -89,7 +89,7 @@ class DrawnAugmentation:
             )
 
 
-def augmentation_of(config: Config) -> Augment | None:
+def augmentation_of(config: Config) -> BatchAugment | None:
     """The augmentation that the setting `augmentation` names; None if it names none.
 
     Raises:

@@ -4,7 +4,7 @@ Each stage has one function for a whole step, from batches to new weights (`stag
 `tb.method`). It uses `tb.training.step`.
 
 The number of a step is the whole position of a run: the loaders' streams, the learning rate and the
-log are functions of it. A checkpoint adds the weights, the optimiser, the memory of the schedule
+log are functions of it. A checkpoint adds the weights, the optimizer, the memory of the schedule
 and the random state. So on a CPU, in one process, a run that was killed resumes bit for bit. With
 several processes it does not, because a checkpoint has only rank 0's batch-norm statistics.
 """
@@ -97,7 +97,7 @@ def _train(stage: Stage, folder: Path, config: Config, world: World, remember: b
             stage.model,
             stage.optim,
             stage.device,
-            scales_loss=precision is Precision.FP16,
+            scales_loss=precision.scales_loss,
             average=stage.average,
         ),
         schedule=Schedule(optim=stage.optim, steps_per_epoch=stage.steps_per_epoch),

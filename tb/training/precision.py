@@ -20,6 +20,11 @@ class Precision(StrEnum):
         return torch.autocast(device.type, dtype, enabled=self is not Precision.OFF)
 
     @property
+    def scales_loss(self) -> bool:
+        """Whether the loss is scaled, because small gradients would be zero in this format."""
+        return self is Precision.FP16
+
+    @property
     def loader_dtype(self) -> str:
         """The loaders' dtype. Under autocast, float16 is enough, and half as many bytes move."""
         return "float32" if self is Precision.OFF else "float16"

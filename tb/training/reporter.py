@@ -92,7 +92,7 @@ class Reporter:
         self.bar.update(done, ", ".join(notes))
 
     def _report(self, step: FetchedStep) -> None:
-        overflowed = self._precision is Precision.FP16 and not math.isfinite(
+        overflowed = self._precision.scales_loss and not math.isfinite(
             step.terms.get("grad_norm", 0.0)
         )
         self._num_overflows = self._num_overflows + 1 if overflowed else 0
@@ -103,7 +103,7 @@ class Reporter:
         measured = self._run.observe(step.step, step.terms.get("loss"))
         _check_finite(measured, step, self._run.path)
         row: MetricsRow = {"step": step.step, **step.terms, **measured, **step.costs}
-        if self._precision is Precision.FP16:
+        if self._precision.scales_loss:
             row["overflowed"] = int(overflowed)
         if self._machine.may_skip:
             row["num_bad"] = step.num_bad

@@ -11,7 +11,7 @@ from loaders.engines.choice import EngineChoice
 from tb.config.differences import Tree
 from tb.config.optim import Optim
 from tb.networks.heads import Classifier, Embedder
-from tb.training.step import Augment, Step
+from tb.training.step import BatchAugment, Step
 
 TakeStep = Callable[[Step], None]
 """A whole step, from batches to new weights."""
@@ -51,7 +51,7 @@ class Stage:
     average: Classifier | None = None
     frozen: tuple[Classifier, ...] = ()
     memory: nn.Module | None = None
-    augment: Augment | None = None
+    augment: BatchAugment | None = None
     validate: Validate | None = None
     validation_loader: Loader | None = None
     engine: EngineChoice | None = None

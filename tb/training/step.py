@@ -24,7 +24,7 @@ from tb.training.bad_videos import without_bad
 from tb.training.optimizer import Optimizer
 from tb.training.step_values import StepValues, Terms
 
-Augment = Callable[[Batch], Batch]
+BatchAugment = Callable[[Batch], Batch]
 """Changes the clips of a batch; it does not write into them."""
 
 
@@ -50,7 +50,7 @@ class Step:
     progress: float
     autocast: torch.autocast
     may_skip: bool = False
-    augment: Augment | None = None
+    augment: BatchAugment | None = None
 
     def batches(self) -> Iterator[tuple[Batch, ...]]:
         """Yields a batch of every stream, once for each piece of the step.
