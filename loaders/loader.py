@@ -65,6 +65,7 @@ class Loader:
         self.choice, self.labels, self.device = choice, labels, device
         self._keys = TextColumn(self.manifest.table.column("key"))
         self._copies, self._memory_mb = copies, dict(memory_mb)
+        self._copies_views = not choice.name.has_pipelines
         self._faults = FaultLog(
             skip=skip,
             num_videos=planner.num_windows / planner.world_size,
@@ -295,7 +296,7 @@ class Loader:
             device=self.device,
             faults=self._faults,
             copies=self._copies,
-            copies_views=not self.choice.name.has_pipelines,
+            copies_views=self._copies_views,
         )
         return self._while_usable(assembler.batches(rendered))
 
