@@ -66,7 +66,7 @@ def from_hmdb51(
     return build("hmdb51", root, found, missing=missing_videos(found, listed), notes=notes)
 
 
-def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
+def _splits_in_lists(folder: Path) -> dict[str, tuple[SplitName, ...]]:
     """{"class/name without extension": membership in splits 1 to 3} from the 153 list files."""
     firsts = sorted(folder.glob("*_test_split1.txt")) if is_folder(folder) else []
     if not firsts:

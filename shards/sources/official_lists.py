@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shards.errors import InputError
 from shards.files.text_file import read_text
+from shards.format.splits import SplitName
 from shards.sources.class_folders import LinkRule, class_folders, find_videos
 from shards.sources.recognise import recognise
 from shards.sources.source import VideoOnDisk
@@ -60,7 +61,9 @@ def list_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def missing_videos(found: Iterable[VideoOnDisk], listed: dict[str, tuple[str, ...]]) -> list[str]:
+def missing_videos(
+    found: Iterable[VideoOnDisk], listed: dict[str, tuple[SplitName, ...]]
+) -> list[str]:
     """The names that the lists have and the disk does not, sorted."""
     return sorted(listed.keys() - {list_name(video) for video in found})
 

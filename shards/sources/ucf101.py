@@ -96,12 +96,12 @@ def from_ucf101(
     return build("ucf101", root, found, missing=missing, notes=notes)
 
 
-def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
+def _splits_in_lists(folder: Path) -> dict[str, tuple[SplitName, ...]]:
     """{"Class/v_Class_gNN_cNN": membership in splits 1 to 3} from the six list files."""
     listed: dict[str, list[SplitName]] = {}
     for index in range(NUM_SPLITS):
         for split in (SplitName.TRAIN, SplitName.TEST):
-            for line in list_lines(folder / f"{split}list0{index + 1}.txt"):
+            for line in list_lines(_list_file(folder, split, index)):
                 name = os.path.splitext(line.split(" ")[0])[0]
                 splits = listed.setdefault(name, [SplitName.UNUSED] * NUM_SPLITS)
                 splits[index] = split
@@ -109,17 +109,25 @@ def _splits_in_lists(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _check_agreement(
-    found: Iterable[VideoOnDisk], listed: dict[str, tuple[str, ...]], folder: Path
+    found: Iterable[VideoOnDisk], listed: dict[str, tuple[SplitName, ...]], folder: Path
 ) -> None:
     for video in found:
         name = list_name(video)
-        if listed.get(name) != video.splits:
+        in_lists = listed.get(name, (SplitName.UNUSED,) * NUM_SPLITS)
+        for number, (list_says, rule_says) in enumerate(zip(in_lists, video.splits, strict=True)):
+            if list_says == rule_says:
+                continue
+            # Without a line, the list that should have it is the one to look at.
+            split = rule_says if list_says == SplitName.UNUSED else list_says
+            file = _list_file(folder, SplitName(split), number)
+            does = "does not list it" if list_says == SplitName.UNUSED else "lists it"
             raise InputError(
-                f"{name}: the lists in {folder} put it into"
-                f" {_text(listed.get(name, ())) or 'no split'}, the official rule into"
-                f" {_text(video.splits)}; are these UCF101's action recognition lists?"
+                f"{name}: {file} {does}, but by the official rule it is in"
+                f" {SplitName(rule_says).text} of split {number + 1}; are these UCF101's action"
+                " recognition lists?"
             )
 
 
-def _text(splits: Iterable[str]) -> str:
-    return ", ".join(SplitName(split).text for split in splits)
+def _list_file(folder: Path, split: SplitName, index: int) -> Path:
+    """trainlist01.txt for index 0 of the training split, and so on."""
+    return folder / f"{split.text}list0{index + 1}.txt"

@@ -77,9 +77,13 @@ def test_ucf101_lists_that_disagree_with_the_rule(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         touch(lists, f"trainlist0{number}.txt", f"testlist0{number}.txt")
     (lists / "trainlist01.txt").write_text("YoYo/v_YoYo_g01_c01.avi 1\n")
-    message = fault_of(from_ucf101, root, lists)
-    assert "YoYo/v_YoYo_g01_c01: the lists" in message
-    assert "the official rule" in message
+    rule = "but by the official rule it is in"
+    wrong = f"YoYo/v_YoYo_g01_c01: {lists}/trainlist01.txt lists it, {rule} test of split 1;"
+    assert wrong in fault_of(from_ucf101, root, lists)
+    (lists / "trainlist01.txt").write_text("")
+    (lists / "testlist01.txt").write_text("YoYo/v_YoYo_g01_c01.avi\n")
+    missing = f"YoYo/v_YoYo_g01_c01: {lists}/trainlist02.txt does not list it, {rule} train of"
+    assert missing in fault_of(from_ucf101, root, lists)
 
 
 @pytest.mark.parametrize("group", [0, 26, -3])
