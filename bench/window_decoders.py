@@ -24,8 +24,8 @@ from bench.arguments import count, run_command
 from loaders import open_loader
 from loaders.decode import decoded_frames, decoded_planes
 from loaders.engines.dali.window_file import window_file
-from loaders.engines.fused.window_planes import window_planes
 from loaders.plan.stage_views import PRESETS
+from shards.decode.window_planes import window_planes
 from shards.errors import InputError
 from shards.format.packet_index import Window
 from shards.reader import ShardReader
@@ -91,7 +91,7 @@ def _pyav(job: WindowJob) -> None:
 
 
 def _compiled(job: WindowJob) -> None:
-    for _ in window_planes(job.window, job.needed, job.num_frames):
+    for _ in window_planes(job.window, job.needed):
         pass
 
 

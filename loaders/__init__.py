@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from loaders.render import Render as Render
     from loaders.subset import Part as Part
     from loaders.subset import Subset as Subset
+    from shards.decode.packet_decoder import DecodeError as DecodeError
 
 _MODULE_OF = {
     "Augment": "loaders.plan.views",
     "Batch": "loaders.batch",
     "DaliLayout": "loaders.engines.dali.layout",
     "DaliViews": "loaders.engines.dali.layout",
+    "DecodeError": "shards.decode.packet_decoder",
     "EpochDataset": "loaders.epoch_dataset",
     "Loader": "loaders.loader",
     "LoaderError": "loaders.faults",
@@ -62,6 +64,7 @@ __all__ = [
     "Batch",
     "DaliLayout",
     "DaliViews",
+    "DecodeError",
     "EpochDataset",
     "Loader",
     "LoaderError",

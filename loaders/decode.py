@@ -14,10 +14,9 @@ after the seek must have the timestamp that is listed for its number. Otherwise 
 from its start and the frames are counted, which is slow but never wrong.
 """
 
-import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -28,73 +27,42 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from loaders.yuv import FrameColor, frame_color
-from shards.encode.video_stream import VideoFaultError, open_video
-from shards.files.machine_errors import MachineError
-from shards.format.packet_index import Window
-from shards.packet_decoder import (
-    PacketDecodeError,
-    PacketDecoders,
+from shards.decode.packet_decoder import (
+    DecodeError,
     checked,
+    error_of,
     in_turns,
-    out_of_memory,
+    open_decoders,
+    turns_of_planes,
 )
+from shards.decode.planes import Planes
+from shards.encode.video_stream import VideoFaultError, open_video
+from shards.format.packet_index import Window
 
 # Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8
-PLANAR_420 = {"yuv420p", "yuvj420p"}
 # Containers that store when a frame is shown. For others FFmpeg guesses it where frames are
 # reordered (B-frames in AVI), and the guess may be off by one.
 _STORES_PRESENTATION_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
-
-
-_of_thread = threading.local()
 
 Footage = bytes | Window | Iterator[VideoFrame]
 """The forms of a video: a whole file, a window of it, or its decoded frames from frame 0 on."""
 
 
-class DecodeError(Exception):
-    """A video's bytes do not yield the frames that its manifest row promises."""
+@contextmanager
+def _decode_errors() -> Iterator[None]:
+    """Turns the errors of a file that does not open or decode into those of this module.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Planes:
-    """Where the 8-bit Y, U and V planes of N frames (4:2:0) lie, without a copy.
-
-    Attributes:
-        owner: Owns the memory of the planes: the frames, or the decoder that holds them.
-        addresses: (N, 3) int64.
-        strides: (N, 3) int64, bytes from one row to the next.
-        luma_range: The luma of black and of white, uint8: (16, 235), or (0, 255) for full range.
-        to_rgb: (3, 4) float32 map of (Y, U, V) in [0, 255] to RGB in [0, 1].
+    Raises:
+        DecodeError: A VideoFaultError, or an error of FFmpeg.
+        MachineError: This machine lacks memory.
     """
-
-    owner: object
-    addresses: np.ndarray
-    strides: np.ndarray
-    luma_range: tuple[np.uint8, np.uint8]
-    to_rgb: np.ndarray
-
-
-def frame_planes(frames: list[VideoFrame], color: FrameColor) -> Planes:
-    """The planes of the frames of one video; frames in another format are converted to 4:2:0."""
-    if frames[0].format.name not in PLANAR_420:
-        range_ = color.range
-        frames = [
-            frame.reformat(format="yuv420p", src_color_range=range_, dst_color_range=range_)
-            for frame in frames
-        ]
-    places = np.array(
-        [[(plane.buffer_ptr, plane.line_size) for plane in frame.planes] for frame in frames]
-    )
-    return Planes(
-        owner=frames,
-        addresses=np.ascontiguousarray(places[..., 0]),
-        strides=np.ascontiguousarray(places[..., 1]),
-        luma_range=color.luma_range,
-        to_rgb=color.to_rgb,
-    )
+    try:
+        yield
+    except VideoFaultError as error:
+        raise DecodeError(f"cannot be decoded: {error}") from error
+    except av.FFmpegError as error:
+        raise error_of(error) from error
 
 
 def decoded_turns(
@@ -117,24 +85,13 @@ def decoded_turns(
             picture has another size, or the pixel format changes.
     """
     wanted = frame_indices.tolist()
-    try:
+    with _decode_errors():
         if isinstance(video, Window):
-            yield from _numbered(_open_decoders().frames(video, wanted))
+            yield from in_turns(open_decoders().frames(video, wanted))
         elif isinstance(video, bytes):
             yield from _file_turns(video, wanted, num_frames, size)
         else:
-            yield from _numbered(checked(_chosen(video, wanted), size))
-    except PacketDecodeError as error:
-        raise DecodeError(str(error)) from error
-    except VideoFaultError as error:
-        raise DecodeError(f"cannot be decoded: {error}") from error
-    except av.FFmpegError as error:
-        raise _decode_error(error) from error
-
-
-def _decode_error(error: av.FFmpegError) -> DecodeError | MachineError:
-    """The error of the video, or of this machine if memory is lacking."""
-    return out_of_memory(error) or DecodeError(f"cannot be decoded: {error.strerror or error}")
+            yield from in_turns(checked(_chosen(video, wanted), size))
 
 
 def check_file(data: bytes, size: Sequence[int]) -> None:
@@ -148,16 +105,11 @@ def check_file(data: bytes, size: Sequence[int]) -> None:
         DecodeError: It is not a video of a known format, or its header has another size, or the
             header does not say which one of several video streams counts.
     """
-    try:
-        with open_video(data) as (container, stream):
-            height, width = stream.codec_context.height, stream.codec_context.width
-            streams = container.streams.video
-            defaults = [one for one in streams if one.disposition & Disposition.default]
-            is_clear = len(streams) == 1 or defaults == [stream]
-    except VideoFaultError as error:
-        raise DecodeError(f"cannot be decoded: {error}") from error
-    except av.FFmpegError as error:
-        raise _decode_error(error) from error
+    with _decode_errors(), open_video(data) as (container, stream):
+        height, width = stream.codec_context.height, stream.codec_context.width
+        streams = container.streams.video
+        defaults = [one for one in streams if one.disposition & Disposition.default]
+        is_clear = len(streams) == 1 or defaults == [stream]
     if (height, width) != tuple(size):
         raise DecodeError(
             f"a header that says {height}x{width}, where the manifest has {size[0]}x{size[1]}"
@@ -185,10 +137,7 @@ def decoded_planes(
     video: Footage, frame_indices: np.ndarray, num_frames: int, size: Sequence[int]
 ) -> Iterator[tuple[int, Planes]]:
     """Yields the planes of `decoded_turns`; all have the colours of the first frame."""
-    color = None
-    for k, frames in decoded_turns(video, frame_indices, num_frames, size):
-        color = color or frame_color(frames[0])
-        yield k, frame_planes(frames, color)
+    yield from turns_of_planes(decoded_turns(video, frame_indices, num_frames, size))
 
 
 class FrameCount(NamedTuple):
@@ -213,38 +162,17 @@ def count_frames(data: bytes, *, by_decoding: bool = False) -> FrameCount:
     Raises:
         DecodeError: It is not a video, or has no frames.
     """
-    try:
-        with open_video(data) as (container, stream):
-            size = (stream.codec_context.height, stream.codec_context.width)
-            fps = float(stream.average_rate) if stream.average_rate else None
-            if by_decoding:
-                number = sum(1 for _ in container.decode(stream))
-            else:
-                packets = container.demux(stream)
-                number = sum(1 for packet in packets if packet.size and not packet.is_discard)
-    except VideoFaultError as error:
-        raise DecodeError(f"cannot be decoded: {error}") from error
-    except av.FFmpegError as error:
-        raise _decode_error(error) from error
+    with _decode_errors(), open_video(data) as (container, stream):
+        size = (stream.codec_context.height, stream.codec_context.width)
+        fps = float(stream.average_rate) if stream.average_rate else None
+        if by_decoding:
+            number = sum(1 for _ in container.decode(stream))
+        else:
+            packets = container.demux(stream)
+            number = sum(1 for packet in packets if packet.size and not packet.is_discard)
     if not number:
         raise DecodeError("has no frames")
     return FrameCount(number, size, fps)
-
-
-def _open_decoders() -> PacketDecoders:
-    """The decoders of this thread."""
-    if not hasattr(_of_thread, "decoders"):
-        _of_thread.decoders = PacketDecoders()
-    decoders: PacketDecoders = _of_thread.decoders
-    return decoders
-
-
-def _numbered(frames: Iterator[VideoFrame]) -> Iterator[tuple[int, list[VideoFrame]]]:
-    k = 0
-    for turn in in_turns(frames):
-        num_frames = len(turn)
-        yield k, turn
-        k += num_frames
 
 
 def _file_turns(
@@ -253,12 +181,12 @@ def _file_turns(
     if wanted[0] >= _SEEK_FROM:
         num_found = 0
         frames = checked(_decode_after_seek(data, wanted, num_frames), size)
-        for k, turn in _numbered(frames):
+        for k, turn in in_turns(frames):
             num_found = k + len(turn)
             yield k, turn
         if num_found == len(wanted):
             return
-    yield from _numbered(checked(_decode_from_start(data, wanted), size))
+    yield from in_turns(checked(_decode_from_start(data, wanted), size))
 
 
 def _decode_from_start(data: bytes, wanted: Sequence[int]) -> Iterator[VideoFrame]:

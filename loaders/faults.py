@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from loaders.decode import DecodeError
+from shards.decode.packet_decoder import DecodeError
 from shards.errors import InputError
 from shards.files.json_lines import append_line
 from shards.format.video import Video

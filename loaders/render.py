@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from loaders.decode import DecodeError, Footage, count_frames
+from loaders.decode import Footage, count_frames
 from loaders.engines.choice import check_dtype
 from loaders.engines.cpu import cpu_render_video
 from loaders.engines.engine import RenderVideo
@@ -25,6 +25,7 @@ from loaders.plan.stage_views import view_spec
 from loaders.plan.views import ViewSpec
 from loaders.plan.window import check_stride_s
 from shards.counted import counted
+from shards.decode.packet_decoder import DecodeError
 from shards.errors import InputError
 from shards.files.video_names import VIDEO_EXTENSIONS
 

@@ -4,12 +4,15 @@ Source: ITU-R BT.601 and BT.709.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+from av.video import reformatter
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation
 
-from shards.format.video import FULL_RANGE_FORMATS
+from shards.decode.planes import Colors, frame_colors
+from shards.format.video import ColorMatrix, ColorRange
 
 
 def _difference_to_rgb(red: float, blue: float) -> np.ndarray:
@@ -49,24 +52,14 @@ class FrameColor:
     """
 
     matrix: Colorspace
-    range: ColorRange
+    range: reformatter.ColorRange
     luma_range: tuple[np.uint8, np.uint8]
     to_rgb: np.ndarray
 
 
 def frame_color(frame: VideoFrame) -> FrameColor:
-    """The colours of a frame.
-
-    The range is limited unless the frame is tagged as full. A frame without tags is BT.601, as in
-    FFmpeg's scaler.
-    """
-    is_full = frame.format.name in FULL_RANGE_FORMATS or int(frame.color_range) == ColorRange.JPEG
-    return color_of(is_bt709=int(frame.colorspace) == Colorspace.ITU709, is_full=is_full)
-
-
-def color_of(*, is_bt709: bool, is_full: bool) -> FrameColor:
-    """The colours of a frame with the matrix of BT.709 or BT.601, and full or limited range."""
-    return _COLORS[is_bt709, is_full]
+    """The colours of a frame, see `shards.decode.planes.frame_colors`."""
+    return FRAME_COLORS[frame_colors(frame)]
 
 
 def frame_to_rgb(frame: VideoFrame) -> np.ndarray:
@@ -76,26 +69,26 @@ def frame_to_rgb(frame: VideoFrame) -> np.ndarray:
         format="rgb24",
         src_colorspace=color.matrix,
         src_color_range=color.range,
-        dst_color_range=ColorRange.JPEG,
+        dst_color_range=reformatter.ColorRange.JPEG,
         interpolation=_EXACT,
     ).to_ndarray()
 
 
-def _frame_color(is_bt709: bool, is_full: bool) -> FrameColor:
+def _frame_color(colors: Colors) -> FrameColor:
+    is_bt709, is_full = colors.matrix is ColorMatrix.BT709, colors.range is ColorRange.FULL
     luma_gain, chroma_gain, black = (1 / 255, 1 / 255, 0) if is_full else (1 / 219, 1 / 224, 16)
     gains = np.array([luma_gain, chroma_gain, chroma_gain])
     matrix = (_BT709 if is_bt709 else _BT601) * gains
     offset = -matrix @ np.array([black, 128.0, 128.0])
     return FrameColor(
         matrix=Colorspace.ITU709 if is_bt709 else Colorspace.ITU601,
-        range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+        range=reformatter.ColorRange.JPEG if is_full else reformatter.ColorRange.MPEG,
         luma_range=(np.uint8(0), np.uint8(255)) if is_full else (np.uint8(16), np.uint8(235)),
         to_rgb=np.concatenate([matrix, offset[:, None]], axis=1).astype(np.float32),
     )
 
 
-_COLORS = {
-    (is_bt709, is_full): _frame_color(is_bt709, is_full)
-    for is_bt709 in (False, True)
-    for is_full in (False, True)
+FRAME_COLORS = {
+    colors: _frame_color(colors) for colors in map(Colors._make, product(ColorMatrix, ColorRange))
 }
+"""How frames with each matrix and range become RGB."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 
 from shards.counted import counted
+from shards.decode.packet_decoder import out_of_memory
 from shards.encode.check_stored import check_stored, find_packets
 from shards.encode.picture_format import PictureFormat
 from shards.encode.video_stream import VideoFaultError
@@ -29,7 +30,6 @@ from shards.format.shard import (
 from shards.format.skipped import SKIPPED_NAME, read_skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal
-from shards.packet_decoder import out_of_memory
 from shards.progress import Progress
 
 

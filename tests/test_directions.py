@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a room may import itself and the rooms before it.
 ROOMS = {
     "shards": [
-        *("errors", "counted", "cpus", "progress", "files", "format", "packet_decoder", "labels"),
+        *("errors", "counted", "cpus", "progress", "files", "format", "decode", "labels"),
         *("sources", "encode", "ingestion", "copies", "reader", "verification", "summary"),
     ],
     "loaders": [
@@ -50,6 +50,7 @@ ROOMS = {
         *("weights", "prediction", "training", "evaluation", "method", "workflow", "reports"),
         *("tables", "demo", "advice", "diagnosis", "api", "cli"),
     ],
+    "shards.decode": ["planes", "packet_decoder", "packet_loop", "libavcodec", "window_planes"],
     "loaders.engines": [
         *("engine", "buffers", "memory", "threads", "fused", "reference", "cpu", "dali"),
         *("speeds", "choice"),
@@ -59,9 +60,6 @@ ROOMS = {
         "resampling",
         "values",
         "kernel",
-        "packet_loop",
-        "libavcodec",
-        "window_planes",
         "render",
     ],
     "loaders.engines.dali": [

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from loaders.decode import DecodeError, Footage
+from loaders.decode import Footage
 from loaders.plan.draw import Plan
+from shards.decode.packet_decoder import DecodeError
 from shards.reader import ShardError, ShardReader
 
 if TYPE_CHECKING:

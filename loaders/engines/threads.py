@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from loaders.decode import DecodeError
 from loaders.engines.buffers import BufferPool
 from loaders.engines.engine import Rendered, RenderVideo, StageTimes
 from loaders.engines.memory import MB, view_bytes
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
+from shards.decode.packet_decoder import DecodeError
 from shards.reader import ShardError, ShardReader
 
 # Batches in work after the one that is collected: at least 2, which hides a slow video, and more if

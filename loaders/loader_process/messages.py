@@ -15,12 +15,12 @@ from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 
-from loaders.decode import DecodeError
 from loaders.engines.dali.samples import PackedSample
 from loaders.engines.engine import StageTimes
 from loaders.loader_process.ring import RingLayout
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
+from shards.decode.packet_decoder import DecodeError
 from shards.errors import InputError
 from shards.reader import ShardError
 

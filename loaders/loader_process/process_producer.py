@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from loaders.decode import DecodeError
 from loaders.engines.dali.samples import PackedBatch, SampleBatch
 from loaders.engines.engine import Rendered
 from loaders.engines.threads import view_shapes
@@ -13,6 +12,7 @@ from loaders.loader_process.messages import Made, ReadVideos, RenderVideos, vide
 from loaders.loader_process.process import LoaderProcess
 from loaders.loader_process.process_loader import ProcessLoader
 from loaders.plan.planner import Planner
+from shards.decode.packet_decoder import DecodeError
 from shards.reader import ShardError
 
 if TYPE_CHECKING:

@@ -1,25 +1,26 @@
 """Checks a stored video: all of it decodes, and so does each of its GOPs by itself.
 
-First it finds the packets. Then it decodes every GOP alone, with PyAV's decoders, whose results are
-the standard for all engines. Each picture must be the same as in a decode of the whole file. So any
-window can be decoded by itself.
+First it finds the packets. Then it decodes every GOP alone, with the code that decodes the windows
+of a training. Each picture must be the same as in a decode of the whole file. So any window can be
+decoded by itself.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, pairwise, zip_longest
+from functools import cache
+from itertools import chain, pairwise
 
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
+from shards.decode.packet_decoder import DecodeError, pyav_planes
+from shards.decode.planes import Planes, are_same_pictures
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.packet_index import Packets, Window
-from shards.packet_decoder import PacketDecodeError, PacketDecoders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def check_stored(
         first = next(whole)
         pictures = picture_format(stream, first)
         is_proven = packets is not None and has_same_pictures(
-            chain([first], whole), decoded_alone(packets, data, codec, size)
+            chain([first], whole), planes_alone(packets, data, codec, size), size
         )
         for _ in whole:
             pass
@@ -135,10 +136,10 @@ def packets_in(container: InputContainer, stream: VideoStream, data: bytes) -> P
     )
 
 
-def decoded_alone(
+def planes_alone(
     packets: Packets, data: bytes, codec: str, size: tuple[int, int]
-) -> Iterator[VideoFrame]:
-    """Yields all frames of a video, each GOP decoded by itself.
+) -> Iterator[tuple[int, Planes]]:
+    """Yields the planes of all frames of a video in turns, each GOP decoded by itself.
 
     Args:
         packets: Where the frames of the video lie.
@@ -147,43 +148,39 @@ def decoded_alone(
         size: (height, width) in pixels.
 
     Raises:
-        PacketDecodeError: A GOP does not decode by itself.
+        DecodeError: A GOP does not decode by itself.
     """
     # A decoder is flushed before each GOP of a window, so each is decoded by itself.
     num_frames = len(packets.sizes)
     run = packets.byte_range(0, num_frames - 1)
     end = run.begin + run.offsets[-1]
     window = Window(codec=codec, size=size, byte_range=run, data=data[run.begin : end])
-    yield from PacketDecoders().frames(window, range(num_frames))
+    yield from _window_decoder()(window, np.arange(num_frames))
 
 
-def has_same_pictures(whole: Iterator[VideoFrame], alone: Iterator[VideoFrame]) -> bool:
+@cache
+def _window_decoder() -> Callable[[Window, np.ndarray], Iterator[tuple[int, Planes]]]:
+    """What decodes windows on this machine. Without the right Numba, that is PyAV."""
+    try:
+        from shards.decode.window_planes import window_planes
+    except (ImportError, AttributeError):
+        return pyav_planes
+    return window_planes
+
+
+def has_same_pictures(
+    whole: Iterator[VideoFrame], alone: Iterator[tuple[int, Planes]], size: tuple[int, int]
+) -> bool:
     """Whether both ways of decoding give the same pictures.
 
     An error of `alone` means that they do not. An error of `whole` is raised.
+
+    Args:
+        whole: The frames of the whole file.
+        alone: Their planes, in turns.
+        size: (height, width) in pixels.
     """
     try:
-        return all(
-            one is not None and other is not None and _same(one, other)
-            for one, other in zip_longest(whole, alone)
-        )
-    except PacketDecodeError:
+        return are_same_pictures(whole, alone, size)
+    except DecodeError:
         return False
-
-
-def _same(one: VideoFrame, other: VideoFrame) -> bool:
-    return _form(one) == _form(other) and all(
-        np.array_equal(_pixels(ours), _pixels(theirs))
-        for ours, theirs in zip(one.planes, other.planes, strict=True)
-    )
-
-
-def _form(frame: VideoFrame) -> tuple[str, int, int, int, int]:
-    tags = int(frame.colorspace), int(frame.color_range)
-    return (frame.format.name, frame.height, frame.width, *tags)
-
-
-def _pixels(plane: VideoPlane) -> np.ndarray:
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    # A sample has 8 bits. The rest of a row is padding.
-    return np.asarray(rows[: plane.height, : plane.width])

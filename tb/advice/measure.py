@@ -15,9 +15,9 @@ from statistics import median
 import numpy as np
 
 from loaders import open_loader
-from loaders.decode import DecodeError
 from loaders.engines.engine import Engine
 from loaders.plan.views import ViewSpec
+from shards.decode.packet_decoder import DecodeError
 from shards.encode.recipe import MAX_SHORT_SIDE_PX, Recipe
 from shards.errors import InputError
 from shards.files.store import open_store

@@ -20,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
 from loaders import Render
-from loaders.decode import DecodeError
+from shards.decode.packet_decoder import DecodeError
 from shards.encode.upright import open_upright
 from shards.encode.video_stream import VideoFaultError
 from shards.errors import InputError

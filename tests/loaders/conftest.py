@@ -22,10 +22,10 @@ from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.loaders.columns import without_index
-from tests.loaders.numbered import numbered_paint
-from tests.loaders.recipes import HEIGHT, LENGTHS, RECIPES, WIDTH, RecipeShards
 from tests.made_once import made_once
 from tests.make_videos import make_video
+from tests.numbered import numbered_paint
+from tests.recipes import recipe_shards as recipe_shards
 
 REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "videos"
 
@@ -120,31 +120,6 @@ def numbered_shards(tmp_path_factory: pytest.TempPathFactory, compiled_engine: N
         ingest(from_folder(root / "videos"), root / "shards", shard_bytes=12_000)
 
     return read_manifest(made_once(tmp_path_factory, "numbered", make) / "shards")
-
-
-@pytest.fixture(scope="session")
-def recipe_shards(tmp_path_factory: pytest.TempPathFactory) -> RecipeShards:
-    """The same five videos in each recipe; the fourth is tagged as BT.709."""
-    tags = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
-
-    def made(recipe: str) -> Manifest:
-        def make(root: Path) -> None:
-            for index, num_frames in enumerate(LENGTHS):
-                make_video(
-                    root / "videos" / "a" / f"v{index}.mp4",
-                    num_frames=num_frames,
-                    height=HEIGHT,
-                    width=WIDTH,
-                    paint=numbered_paint(HEIGHT, WIDTH),
-                    options=tags if index == 3 else None,
-                )
-            source = from_folder(root / "videos")
-            ingest(source, root / "shards", recipe=RECIPES[recipe], workers=1)
-
-        folder = f"recipe-{recipe.replace(' ', '-')}"
-        return read_manifest(made_once(tmp_path_factory, folder, make) / "shards")
-
-    return made
 
 
 @pytest.fixture(scope="session")

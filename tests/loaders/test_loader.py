@@ -19,7 +19,7 @@ from loaders.plan.views import Augment, ViewGroup, ViewSpec
 from loaders.subset import Subset
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
-from tests.loaders.numbered import read_number
+from tests.numbered import read_number
 from tests.paired import paired
 
 # With threads here, and with the loader process.

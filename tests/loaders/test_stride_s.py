@@ -17,9 +17,9 @@ from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from tests.loaders.engines.parity import assert_parity
-from tests.loaders.numbered import numbered_paint, read_number
 from tests.made_once import made_once
 from tests.make_videos import make_video
+from tests.numbered import numbered_paint, read_number
 from tests.paired import paired
 
 HEIGHT, WIDTH = 96, 128

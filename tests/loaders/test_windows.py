@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loaders import LoaderError, Skip, ViewSpec, open_loader
-from loaders.decode import DecodeError, decoded_frames
+from loaders.decode import decoded_frames
 from loaders.plan import stage_views
+from shards.decode.packet_decoder import DecodeError
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import Window, packets_name
@@ -26,10 +27,10 @@ from shards.ingestion.ingest import ingest
 from shards.reader import ShardError, ShardReader
 from shards.sources.folder import from_folder
 from tests.loaders.columns import without_index
-from tests.loaders.numbered import read_number
-from tests.loaders.recipes import LENGTHS, RECIPES, RecipeShards
 from tests.make_videos import make_video
+from tests.numbered import read_number
 from tests.paired import paired
+from tests.recipes import LENGTHS, RECIPES, RecipeShards
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -8,6 +8,7 @@ import pytest
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
+from tests.recipes import recipe_shards as recipe_shards
 from tests.shards.helpers import make_set
 
 _SHARED = Path(__file__).parents[2] / ".." / "shared"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.loaders.numbered import numbered_paint, read_number
 from tests.make_videos import make_video
+from tests.numbered import numbered_paint, read_number
 from tests.shards.helpers import decoded_frames
 
 _HEIGHT_PX, _WIDTH_PX = 96, 128

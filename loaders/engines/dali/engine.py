@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from loaders.decode import PLANAR_420
 from loaders.engines.dali.caps_cache import caps_cache
 from loaders.engines.dali.graph import CPU_CODECS, Graph, return_unused_memory
 from loaders.engines.dali.lane import Lane
@@ -29,6 +28,7 @@ from loaders.engines.engine import Rendered
 from loaders.engines.memory import MB, usual_picture_px
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
+from shards.decode.planes import PLANAR_420
 from shards.errors import InputError
 from shards.format.manifest import Manifest
 from shards.format.video import ColorMatrix

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import torch
 
-from loaders.decode import DecodeError
 from loaders.engines.dali.graph import Graph
 from loaders.engines.dali.layout import DaliViews
 from loaders.engines.dali.samples import SampleBatch
 from loaders.engines.engine import Rendered, StageTimes
 from loaders.plan.views import ViewSpec
+from shards.decode.packet_decoder import DecodeError
 
 
 class Lane:

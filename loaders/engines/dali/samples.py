@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from loaders.decode import DecodeError
 from loaders.engines.engine import StageTimes
 from loaders.plan.draw import Plan
 from loaders.yuv import BT601_TO_BT709
+from shards.decode.packet_decoder import DecodeError
 from shards.reader import ShardError
 
 if TYPE_CHECKING:

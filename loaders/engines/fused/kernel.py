@@ -16,7 +16,6 @@ from collections.abc import Iterable
 import numba
 import numpy as np
 
-from loaders.decode import Planes
 from loaders.engines.fused.resampling import (
     CHROMA_X,
     CHROMA_Y,
@@ -42,6 +41,8 @@ from loaders.engines.fused.simd import (
     widen_row,
 )
 from loaders.engines.fused.values import Values
+from loaders.yuv import FRAME_COLORS
+from shards.decode.planes import Planes
 
 _BYTE_STEP = 256  # of the 16-bit sums
 _ANY_BYTE = (0, 255)
@@ -92,7 +93,8 @@ def render_turns(
         groups.append((place[views], rest))
     for k, planes in turns:
         began_s = time.perf_counter()
-        where = planes.addresses, planes.strides, planes.luma_range, planes.to_rgb
+        color = FRAME_COLORS[planes.colors]
+        where = planes.addresses, planes.strides, color.luma_range, color.to_rgb
         for shown, rest in groups:
             render_views(*where, shown - k, *rest)
         seconds += time.perf_counter() - began_s

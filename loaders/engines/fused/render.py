@@ -6,8 +6,8 @@ from loaders.decode import Footage, decoded_planes
 from loaders.engines.fused.kernel import render_turns
 from loaders.engines.fused.resampling import view_filters
 from loaders.engines.fused.values import view_values
-from loaders.engines.fused.window_planes import window_planes
 from loaders.plan.draw import Plan
+from shards.decode.window_planes import window_planes
 from shards.format.packet_index import Window
 
 
@@ -15,11 +15,10 @@ def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> f
     """See `loaders.engines.engine.RenderVideo`."""
     needed, place = _needed_frames(plan.frames[b])
     height, width = plan.sizes[b].tolist()
-    num_frames = int(plan.num_frames[b])
     if isinstance(video, Window):
-        turns = window_planes(video, needed, num_frames)
+        turns = window_planes(video, needed)
     else:
-        turns = decoded_planes(video, needed, num_frames, (height, width))
+        turns = decoded_planes(video, needed, int(plan.num_frames[b]), (height, width))
     return render_turns(
         turns,
         place,

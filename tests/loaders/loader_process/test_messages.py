@@ -7,7 +7,6 @@ from multiprocessing import Pipe
 import av
 import pytest
 
-from loaders.decode import DecodeError
 from loaders.loader_process.messages import (
     Done,
     Failed,
@@ -16,6 +15,7 @@ from loaders.loader_process.messages import (
     send,
     video_error,
 )
+from shards.decode.packet_decoder import DecodeError
 from shards.reader import ShardError
 from tests.loaders.forks import forks
 

@@ -1,21 +1,27 @@
 """The proof of a packet index: it passes what training may read, and nothing else."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shards.decode import window_planes as window_module
+from shards.decode.packet_decoder import in_turns, pyav_planes, turns_of_planes
 from shards.encode import check_stored as checking
 from shards.encode.check_stored import (
-    decoded_alone,
     find_packets,
     has_same_pictures,
     packets_in,
+    planes_alone,
 )
 from shards.encode.encoded import Encoded
 from shards.encode.recipe import Recipe
@@ -40,8 +46,8 @@ def encoded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _is_proven(encoded: Encoded, packets: Packets) -> bool:
     size = (encoded.height, encoded.width)
-    alone = decoded_alone(packets, encoded.data, encoded.codec, size)
-    return has_same_pictures(iter(decoded_frames(encoded.data)), alone)
+    alone = planes_alone(packets, encoded.data, encoded.codec, size)
+    return has_same_pictures(iter(decoded_frames(encoded.data)), alone, size)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -67,11 +73,58 @@ def test_packets_that_begin_a_byte_early_are_not_proven(encoded: Encoded, frame:
 def test_one_wrong_or_missing_picture_is_no_proof(encoded: Encoded) -> None:
     assert encoded.packets is not None
     size = (encoded.height, encoded.width)
-    pictures = list(decoded_alone(encoded.packets, encoded.data, encoded.codec, size))
-    assert has_same_pictures(iter(pictures), iter(pictures))
+    pictures = list(decoded_frames(encoded.data))
+
+    def are_same(whole: list[VideoFrame], alone: list[VideoFrame]) -> bool:
+        return has_same_pictures(iter(whole), turns_of_planes(in_turns(iter(alone))), size)
+
+    assert are_same(pictures, pictures)
     for others in (pictures[:-1], [*pictures[:-1], pictures[0]]):
-        assert not has_same_pictures(iter(pictures), iter(others))
-        assert not has_same_pictures(iter(others), iter(pictures))
+        assert not are_same(pictures, others)
+        assert not are_same(others, pictures)
+
+
+def test_a_picture_with_other_colours_is_no_proof(encoded: Encoded) -> None:
+    """The pixels are the same, but `fused` shows all frames with the colours of the first one."""
+    assert encoded.packets is not None
+    size, pictures = (encoded.height, encoded.width), list(decoded_frames(encoded.data))
+    pictures[-1].color_range = ColorRange.JPEG
+    assert not has_same_pictures(
+        iter(pictures), planes_alone(encoded.packets, encoded.data, encoded.codec, size), size
+    )
+
+
+def test_the_proof_decodes_with_the_code_of_training(
+    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert encoded.packets is not None
+    assert _is_proven(encoded, encoded.packets)
+    decode, calls = window_module.decode_turn, []
+
+    def wrong(*arguments: Any) -> int:
+        next_packet: int = decode(*arguments)
+        calls.append(next_packet)
+        arguments[-1][-1, 0, 0] += 1  # the last picture begins a pixel late
+        return next_packet
+
+    with monkeypatch.context() as patch:
+        patch.setattr(window_module, "decode_turn", wrong)
+        assert not _is_proven(encoded, encoded.packets)
+    assert calls == [NUM_FRAMES]
+
+
+def test_without_compiled_code_pyav_proves(
+    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It then also decodes the windows of a training."""
+    assert encoded.packets is not None
+    monkeypatch.setitem(sys.modules, "shards.decode.window_planes", None)
+    checking._window_decoder.cache_clear()
+    try:
+        assert _is_proven(encoded, encoded.packets)
+        assert checking._window_decoder() is pyav_planes
+    finally:
+        checking._window_decoder.cache_clear()
 
 
 def test_a_video_that_is_not_proven_is_stored_without_an_index(

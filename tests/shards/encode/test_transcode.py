@@ -254,9 +254,10 @@ def test_the_way_of_a_video_returns_only_where_a_reason_is_known(tmp_path: Path)
     """CONTRIBUTING.md has the reasons."""
     path = make_video(tmp_path / "a.mp4", num_frames=20)
     recipe = Recipe()
+    transcode(path, recipe)  # opens libavcodec
     with walking() as walk:
         transcode(path, recipe)
     assert Counter(Path(name).name for _, name in walk.returns) == {
         "video_stream.py": 2,  # the source is encoded, and the result is checked
     }
-    assert len(set(walk.entered)) == 13
+    assert len(set(walk.entered)) == 16

@@ -10,10 +10,10 @@ import pytest
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from shards.decode.packet_decoder import DecodeError, PacketDecoders, in_turns, padded_packet
 from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
-from shards.packet_decoder import PacketDecodeError, PacketDecoders, in_turns, padded_packet
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video
@@ -34,11 +34,11 @@ def test_frames_come_in_turns_and_nobody_keeps_those_of_an_earlier_turn() -> Non
     """So the decoder uses their memory again."""
     frames = (VideoFrame(16, 16, "yuv420p") for _ in range(40))
     turns, sizes = [], []
-    for turn in in_turns(frames):
+    for k, turn in in_turns(frames):
         assert not any(turns)
         turns.append(turn)
-        sizes.append(len(turn))
-    assert sizes == [16, 16, 8]
+        sizes.append((k, len(turn)))
+    assert sizes == [(0, 16), (16, 16), (32, 8)]
     assert not any(turns)
 
 
@@ -83,7 +83,7 @@ def test_a_decoder_that_failed_is_thrown_away(tmp_path: Path) -> None:
     before, decoders = set(_open_decoders()), PacketDecoders()
     list(decoders.frames(window, [0, 5]))
     assert len(set(_open_decoders()) - before) == 1
-    with pytest.raises(PacketDecodeError):
+    with pytest.raises(DecodeError):
         list(decoders.frames(replace(window, data=bytes(len(window.data))), [0, 5]))
     assert set(_open_decoders()) <= before
     list(decoders.frames(window, [0, 5]))
@@ -99,7 +99,7 @@ def test_a_packet_that_shows_no_picture_is_an_error(tmp_path: Path) -> None:
         window = reader.read_window(0, 0, 5)
     hidden = bytearray(window.data)
     hidden[0] &= ~0b10  # the bit that shows a frame, in the header of VP9's keyframe
-    with pytest.raises(PacketDecodeError, match="frame 0 does not decode"):
+    with pytest.raises(DecodeError, match="frame 0 does not decode"):
         list(PacketDecoders().frames(replace(window, data=bytes(hidden)), [5]))
 
 
@@ -111,5 +111,5 @@ def test_a_picture_of_another_size_is_an_error(tmp_path: Path) -> None:
         window = reader.read_window(0, 0, 5)
     height, width = window.size
     for size in ((6000, width), (height, 6000), (height - 16, width)):
-        with pytest.raises(PacketDecodeError, match=f"picture of {height}x{width}"):
+        with pytest.raises(DecodeError, match=f"picture of {height}x{width}"):
             list(PacketDecoders().frames(replace(window, size=size), [5]))

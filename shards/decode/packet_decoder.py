@@ -5,6 +5,7 @@ Opening a decoder takes as long as decoding several frames, so one is kept for e
 It is flushed before each GOP.
 """
 
+import threading
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +16,13 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 import av
+import numpy as np
 from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from shards.decode.planes import Planes, frame_colors, frame_planes
 from shards.files.machine_errors import MachineError
 from shards.format.packet_index import Window
 
@@ -33,9 +36,14 @@ FRAMES_PER_TURN = 16
 _BLOCK_PX = 64
 _LEAST_MAX_PIXELS = 1 << 20
 
+_of_thread = threading.local()
 
-class PacketDecodeError(Exception):
-    """A window does not decode to the frames that it promises; the message says why."""
+
+class DecodeError(Exception):
+    """A video's bytes do not yield the frames that its manifest row promises.
+
+    The message says why, without the name of the video.
+    """
 
 
 _Decoder = TypeVar("_Decoder")
@@ -80,9 +88,9 @@ def _opened(window: Window) -> VideoCodecContext:
     try:
         decoder = av.CodecContext.create(window.codec, "r")
     except ValueError as error:
-        raise PacketDecodeError(f"there is no decoder for {window.codec!r} here") from error
+        raise DecodeError(f"there is no decoder for {window.codec!r} here") from error
     if not isinstance(decoder, VideoCodecContext):
-        raise PacketDecodeError(f"{window.codec!r} is not a video codec")
+        raise DecodeError(f"{window.codec!r} is not a video codec")
     decoder.options = {"max_pixels": str(max_pixels(window.size))}
     decoder.extradata = window.byte_range.extradata or None
     # One thread, because many videos are decoded at a time; frame threads would add a delay.
@@ -106,15 +114,42 @@ class PacketDecoders:
             wanted: Frame numbers of the video, ascending, all of them in the window.
 
         Raises:
-            PacketDecodeError: A packet does not give its frame, or `checked` refuses a frame.
+            DecodeError: A packet does not give its frame, or `checked` refuses a frame.
             MachineError: This machine lacks memory.
         """
         try:
             with self._decoders.lent(window) as decoder:
                 yield from checked(_decoded(decoder, window, wanted), window.size)
         except av.FFmpegError as error:
-            reason = f"cannot be decoded: {error.strerror or error}"
-            raise out_of_memory(error) or PacketDecodeError(reason) from error
+            raise error_of(error) from error
+
+
+def open_decoders() -> PacketDecoders:
+    """The decoders of this thread."""
+    if not hasattr(_of_thread, "decoders"):
+        _of_thread.decoders = PacketDecoders()
+    decoders: PacketDecoders = _of_thread.decoders
+    return decoders
+
+
+def pyav_planes(window: Window, frame_indices: np.ndarray) -> Iterator[tuple[int, Planes]]:
+    """Like `shards.decode.window_planes.window_planes`, with PyAV's decoders."""
+    yield from turns_of_planes(in_turns(open_decoders().frames(window, frame_indices.tolist())))
+
+
+def turns_of_planes(
+    turns: Iterator[tuple[int, list[VideoFrame]]],
+) -> Iterator[tuple[int, Planes]]:
+    """Yields the planes of each turn of frames; all have the colours of the first frame."""
+    colors = None
+    for k, frames in turns:
+        colors = colors or frame_colors(frames[0])
+        yield k, frame_planes(frames, colors)
+
+
+def error_of(error: av.FFmpegError) -> DecodeError | MachineError:
+    """The error of the video, or of this machine if memory is lacking."""
+    return out_of_memory(error) or DecodeError(f"cannot be decoded: {error.strerror or error}")
 
 
 def out_of_memory(error: av.FFmpegError) -> MachineError | None:
@@ -129,7 +164,7 @@ def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[Video
     """Yields the frames after a check of their size and pixel format.
 
     Raises:
-        PacketDecodeError: While iterating: a frame's (height, width) is not `size`, or the pixel
+        DecodeError: While iterating: a frame's (height, width) is not `size`, or the pixel
             format changes.
     """
     height, width = size
@@ -137,25 +172,28 @@ def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[Video
     for frame in frames:
         # A crop that was planned for a larger picture would read beyond this one.
         if (frame.height, frame.width) != (height, width):
-            raise PacketDecodeError(
+            raise DecodeError(
                 f"a picture of {frame.height}x{frame.width}, where the manifest has"
                 f" {height}x{width} (height x width)"
             )
         pixel_format = pixel_format or frame.format.name
         if frame.format.name != pixel_format:
-            raise PacketDecodeError("the pixel format changes between frames")
+            raise DecodeError("the pixel format changes between frames")
         yield frame
 
 
-def in_turns(frames: Iterator[VideoFrame]) -> Iterator[list[VideoFrame]]:
-    """Yields up to 16 frames at a time.
+def in_turns(frames: Iterator[VideoFrame]) -> Iterator[tuple[int, list[VideoFrame]]]:
+    """Yields (k, up to 16 frames), of which the first is frame k of the iterator.
 
     The decoder uses the memory of frames again when nobody refers to them, which is much cheaper
     than fresh memory. So each list is emptied when the next one is asked for: keep no frame of it.
     """
+    k = 0
     while turn := list(islice(frames, FRAMES_PER_TURN)):
-        yield turn
+        num_frames = len(turn)
+        yield k, turn
         turn.clear()
+        k += num_frames
 
 
 def _decoded(
@@ -172,7 +210,7 @@ def _decoded(
             index = number - base
             frames = decoder.decode(padded_packet(data[offsets[index] : offsets[index + 1]]))
             if len(frames) != 1 or frames[0].is_corrupt:
-                raise PacketDecodeError(f"frame {number} does not decode")
+                raise DecodeError(f"frame {number} does not decode")
             if number in numbers:
                 yield frames.pop()
 

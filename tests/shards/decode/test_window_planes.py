@@ -1,12 +1,9 @@
 """Compiled code decodes a window like PyAV, and PyAV decodes whatever it does not."""
 
-import ctypes
 import gc
 import logging
 import re
-import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +12,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loaders import decode as decode_module
-from loaders import open_loader
-from loaders.decode import DecodeError, Planes, decoded_planes
-from loaders.engines.fused import libavcodec
-from loaders.engines.fused import window_planes as window_module
-from loaders.engines.fused.libavcodec import OpenDecoder, UnusableError
-from loaders.engines.fused.window_planes import window_planes
+from shards.decode import libavcodec, packet_decoder
+from shards.decode import window_planes as window_module
+from shards.decode.libavcodec import OpenDecoder, UnusableError
+from shards.decode.packet_decoder import DecodeError, pyav_planes
+from shards.decode.planes import Colors, Planes
+from shards.decode.window_planes import window_planes
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.manifest_checks import INDEXED_CODECS
@@ -33,13 +28,13 @@ from shards.format.packet_index import Window
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder
-from tests.loaders.recipes import LENGTHS, RECIPES, RecipeShards
 from tests.make_videos import make_video
+from tests.recipes import LENGTHS, RECIPES, RecipeShards
 
 _BEHIND = 10**9
 
-Turn = tuple[int, list[list[bytes]], bytes, tuple[int, ...]]
-"""What is compared: k, the planes of each frame, the matrix, black and white."""
+Turn = tuple[int, list[list[bytes]], Colors]
+"""What is compared: k, the planes of each frame, and their colours."""
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def compiled_only(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("PyAV was asked")
 
     monkeypatch.setattr(window_module, "_agrees_with_pyav", dict.fromkeys(INDEXED_CODECS, True))
-    monkeypatch.setattr(window_module, "decoded_planes", refused)
+    monkeypatch.setattr(window_module, "pyav_planes", refused)
 
 
 @pytest.fixture
@@ -76,35 +71,25 @@ def _whole(manifest: Manifest, num_frames: int) -> Window:
 
 
 def _turns(turns: Iterator[tuple[int, Planes]], window: Window) -> list[Turn]:
-    height, width = window.size
-    sizes = [(height, width), *[((height + 1) // 2, (width + 1) // 2)] * 2]
     return [
         (
             k,
             [
-                [
-                    _rows(int(address), int(stride), size)
-                    for address, stride, size in zip(*frame, sizes, strict=True)
-                ]
-                for frame in zip(planes.addresses, planes.strides, strict=True)
+                [planes.pixels(frame, plane, window.size).tobytes() for plane in range(3)]
+                for frame in range(len(planes.addresses))
             ],
-            planes.to_rgb.tobytes(),
-            tuple(int(value) for value in planes.luma_range),
+            planes.colors,
         )
         for k, planes in turns
     ]
 
 
-def _rows(address: int, stride: int, size: tuple[int, int]) -> bytes:
-    return b"".join(ctypes.string_at(address + y * stride, size[1]) for y in range(size[0]))
-
-
 def _ours(window: Window, wanted: np.ndarray) -> list[Turn]:
-    return _turns(window_planes(window, wanted, len(wanted)), window)
+    return _turns(window_planes(window, wanted), window)
 
 
 def _theirs(window: Window, wanted: np.ndarray) -> list[Turn]:
-    return _turns(decoded_planes(window, wanted, len(wanted), window.size), window)
+    return _turns(pyav_planes(window, wanted), window)
 
 
 @pytest.mark.usefixtures("compiled_only")
@@ -121,7 +106,7 @@ def test_any_frames_are_those_of_pyav(
         window = reader.read_window(row, int(wanted[0]), int(wanted[-1]))
     ours = _ours(window, wanted)
     assert ours == _theirs(window, wanted)
-    assert sum(len(frames) for _, frames, _, _ in ours) == len(wanted)
+    assert sum(len(frames) for _, frames, _ in ours) == len(wanted)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -138,7 +123,7 @@ def test_a_damaged_window_has_the_fault_of_pyav_and_the_next_one_has_none(
     found = []
     for decoded in (_ours, _theirs):
         # A decoder may fill what is damaged with pixels of earlier pictures, and even fail by them.
-        for module in (window_module, decode_module):
+        for module in (window_module, packet_decoder):
             vars(module._of_thread).clear()
         try:
             decoded(damaged, wanted)
@@ -172,41 +157,13 @@ def test_a_wrong_window_is_an_error_and_its_decoder_is_not_kept(
     assert ((window.codec, window.byte_range.extradata, window.size) in kept) is not is_same
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3])
-def test_views_are_those_of_pyav_where_a_later_turn_fails(
-    recipe_shards: RecipeShards, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
-    """PyAV then begins the window again, and nothing of the first turns is left."""
-    manifest = recipe_shards("h264")
-    with open_loader(manifest, "pretrain", size_px=32, batch_size=5, in_process=True) as loader:
-        expected = next(iter(loader))
-    decode, calls = window_module.decode_turn, Counter[int]()
-
-    def failed_later(*arguments: Any) -> int:
-        next_packet: int = decode(*arguments)
-        calls[threading.get_ident()] += 1
-        if calls[threading.get_ident()] % 3 != failing % 3:
-            return next_packet
-        *_, places = arguments
-        places[...] = 0  # whoever used it would end the process
-        return -1
-
-    monkeypatch.setattr(window_module, "decode_turn", failed_later)
-    with open_loader(manifest, "pretrain", size_px=32, batch_size=5, in_process=True) as loader:
-        found = next(iter(loader))
-    assert found.keys == expected.keys
-    for name, views in expected.views.items():
-        assert torch.equal(found.views[name], views)
-    assert calls.total() > 5
-
-
 def test_a_generator_that_is_closed_in_the_middle_keeps_no_decoder(
     recipe_shards: RecipeShards,
 ) -> None:
     window = _whole(recipe_shards("h264"), 70)
     good = _ours(window, np.arange(40))
     vars(window_module._of_thread).clear()
-    turns = window_planes(window, np.arange(40), 70)
+    turns = window_planes(window, np.arange(40))
     next(turns)
     turns.close()  # type: ignore[attr-defined]
     assert not window_module._of_thread.decoders._open
@@ -247,7 +204,7 @@ def test_no_index_leads_out_of_the_window(
 def test_the_memory_of_a_turn_is_used_again(recipe_shards: RecipeShards) -> None:
     """Otherwise 64 frames would be in memory, and not in the processor's cache."""
     window = _whole(recipe_shards("h264"), 70)
-    found = [planes.addresses for _, planes in window_planes(window, np.arange(64), 70)]
+    found = [planes.addresses for _, planes in window_planes(window, np.arange(64))]
     assert [len(addresses) for addresses in found] == [16] * 4
     # The decoder has a frame of reference too, and a new one is there before the old one goes.
     assert len({int(address) for address in np.concatenate(found)[:, 0]}) <= 18
@@ -321,7 +278,7 @@ def test_where_libavcodec_cannot_be_used_pyav_decodes_and_a_warning_says_why(
     # Another library may log in the meantime.
     (record,) = [one for one in caplog.records if one.name == window_module.__name__]
     assert re.search(reason, record.message)
-    assert "engine fused decodes vp9 with PyAV" in record.message
+    assert "PyAV decodes the windows of vp9" in record.message
 
 
 def _break(what: str, patch: pytest.MonkeyPatch) -> None:

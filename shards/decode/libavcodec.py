@@ -14,10 +14,10 @@ import av
 import av.codec.context
 import numpy as np
 
-from loaders.engines.fused.packet_loop import Calls
+from shards.decode.packet_decoder import max_pixels
+from shards.decode.packet_loop import Calls
 from shards.format.manifest_checks import INDEXED_CODECS
 from shards.format.packet_index import Window
-from shards.packet_decoder import max_pixels
 
 _MAJOR_VERSIONS = {"libavcodec": 62, "libavutil": 60}
 _POINTER_BYTES = 8
