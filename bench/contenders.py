@@ -29,7 +29,7 @@ from bench.peers import PEERS, THREADED, Render
 from bench.readers import FOLDER, READERS, Folder, rendered_views, shard_urls, webdataset_samples
 from loaders import DaliLayout, Loader, TryLayouts, open_loader
 from loaders.engines import reference
-from loaders.engines.engine import EngineName, StageTimes
+from loaders.engines.engine import EngineName, WorkTimes
 from loaders.plan.draw import Plan
 from shards.errors import InputError
 from shards.reader import ShardReader
@@ -60,21 +60,21 @@ class Timing:
         wall_s: Elapsed seconds.
         cpu_s: User and system seconds of all processes of a contender.
         num_videos: How many videos were served.
-        stages: For an engine, the elapsed seconds of its threads in each stage.
+        times: For an engine, the elapsed seconds of its threads.
     """
 
     wall_s: float
     cpu_s: float
     num_videos: int
-    stages: StageTimes
+    times: WorkTimes
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchCount:
-    """A batch: how many videos it has, and for an engine the seconds of its stages."""
+    """A batch: how many videos it has, and for an engine the seconds of its threads."""
 
     num_videos: int
-    stages: StageTimes = field(default_factory=StageTimes)
+    times: WorkTimes = field(default_factory=WorkTimes)
 
 
 class Contender:
@@ -135,7 +135,7 @@ def _serve(pipe: Connection, name: str, job: Job) -> None:
                 wall_s=time.perf_counter() - wall_s,
                 cpu_s=_cpu_s() - cpu_s,
                 num_videos=sum(batch.num_videos for batch in served),
-                stages=sum((batch.stages for batch in served), StageTimes()),
+                times=sum((batch.times for batch in served), WorkTimes()),
             )
         )
     pipe.send(sum(_peak_mb(pid) for pid in _pids()))
@@ -210,7 +210,7 @@ def _reader(
 
 def _engine(loader: Loader, job: Job, epoch: int) -> Iterator[BatchCount]:
     for batch in islice(loader.batches(epoch), job.num_batches):
-        yield BatchCount(num_videos=int(batch.valid.sum()), stages=batch.times)
+        yield BatchCount(num_videos=int(batch.valid.sum()), times=batch.times)
 
 
 def _decode_only(loader: Loader, job: Job, epoch: int) -> Iterator[BatchCount]:

@@ -180,7 +180,7 @@ def _stages_ms(rounds: list[Timing]) -> dict[str, float]:
     """The median milliseconds a video of each stage."""
     return {
         stage: statistics.median(
-            1000 * getattr(timing.stages, f"{stage}_s") / timing.num_videos for timing in rounds
+            1000 * getattr(timing.times, f"{stage}_s") / timing.num_videos for timing in rounds
         )
         for stage in ("read", "decode", "augment")
     }

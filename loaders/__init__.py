@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from loaders.engines.dali.layout import DaliLayout as DaliLayout
     from loaders.engines.dali.layout import DaliViews as DaliViews
     from loaders.engines.dali.layout import TryLayouts as TryLayouts
+    from loaders.engines.engine import WorkTimes as WorkTimes
     from loaders.epoch_dataset import EpochDataset as EpochDataset
     from loaders.faults import LoaderError as LoaderError
     from loaders.faults import Skip as Skip
     from loaders.loader import Loader as Loader
     from loaders.opening import open_loader as open_loader
+    from loaders.plan import stage_views as stage_views
     from loaders.plan.draw import Plan as Plan
     from loaders.plan.normalization import Normalization as Normalization
     from loaders.plan.views import Augment as Augment
@@ -34,14 +36,12 @@ if TYPE_CHECKING:
     from loaders.render import Render as Render
     from loaders.subset import Part as Part
     from loaders.subset import Subset as Subset
-    from shards.decode.packet_decoder import DecodeError as DecodeError
 
 _MODULE_OF = {
     "Augment": "loaders.plan.views",
     "Batch": "loaders.batch",
     "DaliLayout": "loaders.engines.dali.layout",
     "DaliViews": "loaders.engines.dali.layout",
-    "DecodeError": "shards.decode.packet_decoder",
     "EpochDataset": "loaders.epoch_dataset",
     "Loader": "loaders.loader",
     "LoaderError": "loaders.faults",
@@ -56,6 +56,7 @@ _MODULE_OF = {
     "TryLayouts": "loaders.engines.dali.layout",
     "ViewGroup": "loaders.plan.views",
     "ViewSpec": "loaders.plan.views",
+    "WorkTimes": "loaders.engines.engine",
     "open_loader": "loaders.opening",
     "usable_device": "loaders.devices",
 }
@@ -64,7 +65,6 @@ __all__ = [
     "Batch",
     "DaliLayout",
     "DaliViews",
-    "DecodeError",
     "EpochDataset",
     "Loader",
     "LoaderError",
@@ -79,7 +79,9 @@ __all__ = [
     "TryLayouts",
     "ViewGroup",
     "ViewSpec",
+    "WorkTimes",
     "open_loader",
+    "stage_views",
     "usable_device",
 ]
 
@@ -87,6 +89,8 @@ __all__ = [
 if not TYPE_CHECKING:
     # Torch and PyAV are imported only when a name that needs them is used.
     def __getattr__(name: str) -> object:
+        if name == "stage_views":  # a module of functions
+            return import_module("loaders.plan.stage_views")
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_MODULE_OF[name]), name)

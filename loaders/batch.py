@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from loaders.engines.engine import Rendered, StageTimes
+from loaders.engines.engine import Rendered, WorkTimes
 from loaders.faults import FaultLog
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
@@ -40,7 +40,7 @@ class Batch:
     valid: torch.Tensor
     bad: tuple[int, ...]
     plan: Plan
-    times: StageTimes
+    times: WorkTimes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from threading import Event
 import torch
 
 from loaders.batch import Batch
-from loaders.engines.engine import StageTimes
+from loaders.engines.engine import WorkTimes
 
 # If the consumer waits for less than this share of the time, the loader keeps up.
 _KEEPS_UP = 0.05
@@ -42,7 +42,7 @@ class Profile:
         num_videos: How many videos were served.
         wall_s: Seconds from the request for the first batch to the end of the last step.
         wait_s: Seconds during which the consumer waited for batches, a part of `wall_s`.
-        stages: Seconds that the worker threads spent in reading, decoding and augmenting. With
+        times: Seconds that the worker threads spent in reading, decoding and augmenting. With
             several workers their sum may exceed `wall_s`.
         trainer_kept: The small operations per second that a thread of this process launches beside
             the loader at full speed, divided by those that it launches alone. More than 1 is noise.
@@ -53,7 +53,7 @@ class Profile:
     num_videos: int
     wall_s: float
     wait_s: float
-    stages: StageTimes
+    times: WorkTimes
     trainer_kept: float = 1.0
     in_process: bool = True
 
@@ -68,9 +68,9 @@ class Profile:
         if self.wait_s < _KEEPS_UP * self.wall_s:
             return "consumer-bound"
         seconds = {
-            "read-bound": self.stages.read_s,
-            "decode-bound": self.stages.decode_s,
-            "augment-bound": self.stages.augment_s,
+            "read-bound": self.times.read_s,
+            "decode-bound": self.times.decode_s,
+            "augment-bound": self.times.augment_s,
         }
         return max(seconds, key=lambda name: seconds[name])
 
@@ -83,9 +83,9 @@ class Profile:
         per_video_ms = 1000 / max(self.num_videos, 1)
         return (
             f"{self.videos_per_s:.1f} videos/s; per video and worker: "
-            f"read {self.stages.read_s * per_video_ms:.1f} ms, "
-            f"decode {self.stages.decode_s * per_video_ms:.1f} ms, "
-            f"augment {self.stages.augment_s * per_video_ms:.1f} ms; "
+            f"read {self.times.read_s * per_video_ms:.1f} ms, "
+            f"decode {self.times.decode_s * per_video_ms:.1f} ms, "
+            f"augment {self.times.augment_s * per_video_ms:.1f} ms; "
             f"waited {self.wait_s / self.wall_s:.0%} of the time\n"
             f"{self.verdict}: {self.advice}\n"
             f"a training beside it keeps {min(self.trainer_kept, 1):.0%} of its launches"
@@ -99,20 +99,20 @@ def profile_batches(
     """Times `num_batches` batches after one warm-up batch; `step` is the consumer's work."""
     step = step or (lambda _: None)
     step(next(batches))
-    num_videos, wait_s, stages = 0, 0.0, StageTimes()
+    num_videos, wait_s, times = 0, 0.0, WorkTimes()
     began_s = time.perf_counter()
     for _ in range(num_batches):
         asked_s = time.perf_counter()
         batch = next(batches)
         wait_s += time.perf_counter() - asked_s
         num_videos += int(batch.valid.sum())
-        stages += batch.times
+        times += batch.times
         step(batch)
     return Profile(
         num_videos=num_videos,
         wall_s=time.perf_counter() - began_s,
         wait_s=wait_s,
-        stages=stages,
+        times=times,
     )
 
 

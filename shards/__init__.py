@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING
 logging.getLogger("libav").addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
+    from shards.decode.packet_decoder import DecodeError as DecodeError
     from shards.encode.recipe import Recipe as Recipe
     from shards.errors import InputError as InputError
     from shards.format.manifest import Manifest as Manifest
     from shards.format.manifest import read_manifest as read_manifest
+    from shards.format.packet_index import ByteRange as ByteRange
+    from shards.format.packet_index import Packets as Packets
+    from shards.format.packet_index import PacketsFile as PacketsFile
+    from shards.format.packet_index import Window as Window
     from shards.format.video import Video as Video
     from shards.ingestion.ingest import ingest as ingest
     from shards.ingestion.ingest_report import IngestReport as IngestReport
@@ -40,12 +45,16 @@ if TYPE_CHECKING:
     from shards.verification import verify as verify
 
 _MODULE_OF = {
+    "ByteRange": "shards.format.packet_index",
     "ClassSummary": "shards.summary",
     "Dataset": "shards.sources.source",
+    "DecodeError": "shards.decode.packet_decoder",
     "IngestReport": "shards.ingestion.ingest_report",
     "InputError": "shards.errors",
     "LabelChoice": "shards.labels.label_choice",
     "Manifest": "shards.format.manifest",
+    "Packets": "shards.format.packet_index",
+    "PacketsFile": "shards.format.packet_index",
     "Recipe": "shards.encode.recipe",
     "Segment": "shards.sources.segment",
     "ShardError": "shards.reader",
@@ -54,6 +63,7 @@ _MODULE_OF = {
     "Spread": "shards.summary",
     "Summary": "shards.summary",
     "Video": "shards.format.video",
+    "Window": "shards.format.packet_index",
     "draw_labels": "shards.labels.label_choice",
     "from_csv": "shards.sources.table",
     "from_folder": "shards.sources.folder",
@@ -68,12 +78,16 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "ByteRange",
     "ClassSummary",
     "Dataset",
+    "DecodeError",
     "IngestReport",
     "InputError",
     "LabelChoice",
     "Manifest",
+    "Packets",
+    "PacketsFile",
     "Recipe",
     "Segment",
     "ShardError",
@@ -82,6 +96,7 @@ __all__ = [
     "Spread",
     "Summary",
     "Video",
+    "Window",
     "draw_labels",
     "from_csv",
     "from_folder",

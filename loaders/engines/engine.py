@@ -51,15 +51,15 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageTimes:
-    """Seconds that worker threads spent in each stage."""
+class WorkTimes:
+    """Seconds that worker threads spent in reading, decoding and augmenting."""
 
     read_s: float = 0.0
     decode_s: float = 0.0
     augment_s: float = 0.0
 
-    def __add__(self, other: "StageTimes") -> "StageTimes":
-        return StageTimes(
+    def __add__(self, other: "WorkTimes") -> "WorkTimes":
+        return WorkTimes(
             read_s=self.read_s + other.read_s,
             decode_s=self.decode_s + other.decode_s,
             augment_s=self.augment_s + other.augment_s,
@@ -81,7 +81,7 @@ class Rendered:
     plan: Plan
     views: "list[np.ndarray] | list[torch.Tensor]"
     errors: dict[int, DecodeError | ShardError]
-    times: StageTimes
+    times: WorkTimes
 
 
 class Engine(Protocol):

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from loaders.engines.buffers import BufferPool
-from loaders.engines.engine import Rendered, RenderVideo, StageTimes
+from loaders.engines.engine import Rendered, RenderVideo, WorkTimes
 from loaders.engines.memory import MB, view_bytes
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
@@ -36,7 +36,7 @@ TakeViews = Callable[[Plan], list[np.ndarray]]
 _FRAME_BYTES_PER_PX = 1.5 * 32
 
 # A plan, its buffers, and the job of each row of the plan.
-_Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[StageTimes]]"]
+_Pending = tuple[Plan, list[np.ndarray], "dict[int, Future[WorkTimes]]"]
 
 
 class ThreadedEngine:
@@ -132,13 +132,13 @@ class ThreadedEngine:
 
     def _read_and_render(
         self, reader: ShardReader, plan: Plan, b: int, out: list[np.ndarray]
-    ) -> StageTimes:
+    ) -> WorkTimes:
         began_s = time.perf_counter()
         row, frames = int(plan.rows[b]), plan.frames[b]
         video = reader.read_frames(row, int(frames.min()), int(frames.max()))
         read_s = time.perf_counter()
         augment_s = self._render_video(video, plan, b, out)
-        return StageTimes(
+        return WorkTimes(
             read_s=read_s - began_s,
             decode_s=time.perf_counter() - read_s - augment_s,
             augment_s=augment_s,
@@ -171,7 +171,7 @@ def end_jobs(jobs: Iterable[Future[Any]]) -> None:
 def _collect_first(pending: deque[_Pending]) -> Rendered:
     """The oldest batch, once all its videos are done or have failed."""
     plan, buffers, jobs = pending[0]
-    times = StageTimes()
+    times = WorkTimes()
     errors: dict[int, DecodeError | ShardError] = {}
     for b, job in jobs.items():
         try:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 
 from loaders.engines.dali.samples import PackedSample
-from loaders.engines.engine import StageTimes
+from loaders.engines.engine import WorkTimes
 from loaders.loader_process.ring import RingLayout
 from loaders.plan.draw import Plan
 from loaders.plan.planner import Planner
@@ -109,7 +109,7 @@ class Made:
     plan: Plan
     samples: dict[int, PackedSample]
     errors: "dict[int, Failed]"
-    times: StageTimes
+    times: WorkTimes
 
 
 @dataclass(frozen=True, kw_only=True)

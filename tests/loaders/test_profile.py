@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from loaders import Profile, open_loader, profile
-from loaders.engines.engine import StageTimes
+from loaders.engines.engine import WorkTimes
 from loaders.engines.fused import render
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
@@ -56,20 +56,20 @@ def test_what_makes_a_stage_slow_counts_for_it(
     if stage == "consumer":
         assert profile.wall_s - profile.wait_s >= 4 * _SLOW_S
     else:
-        assert getattr(profile.stages, f"{stage}_s") >= 8 * _SLOW_S
+        assert getattr(profile.times, f"{stage}_s") >= 8 * _SLOW_S
 
 
 @pytest.mark.parametrize("stage", ["read", "decode", "augment"])
 def test_the_slowest_stage_is_named(stage: str) -> None:
     seconds = {"read_s": 1.0, "decode_s": 1.0, "augment_s": 1.0, f"{stage}_s": 1.1}
-    profile = Profile(num_videos=8, wall_s=4.0, wait_s=1.0, stages=StageTimes(**seconds))
+    profile = Profile(num_videos=8, wall_s=4.0, wait_s=1.0, times=WorkTimes(**seconds))
     assert profile.verdict == f"{stage}-bound"
     assert f"\n{stage}-bound: {profile.advice}" in str(profile)
 
 
 def test_a_consumer_that_never_waits_is_named() -> None:
-    stages = StageTimes(read_s=9.0, decode_s=9.0, augment_s=9.0)
-    profile = Profile(num_videos=8, wall_s=4.0, wait_s=0.1, stages=stages)
+    times = WorkTimes(read_s=9.0, decode_s=9.0, augment_s=9.0)
+    profile = Profile(num_videos=8, wall_s=4.0, wait_s=0.1, times=times)
     assert profile.verdict == "consumer-bound"
     assert "the loader keeps up" in str(profile)
 
@@ -181,7 +181,7 @@ def test_what_the_loader_costs_a_training_is_said(
         num_videos=8,
         wall_s=4.0,
         wait_s=0.1,
-        stages=StageTimes(),
+        times=WorkTimes(),
         trainer_kept=kept,
         in_process=in_process,
     )

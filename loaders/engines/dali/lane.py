@@ -9,7 +9,7 @@ import torch
 from loaders.engines.dali.graph import Graph
 from loaders.engines.dali.layout import DaliViews
 from loaders.engines.dali.samples import SampleBatch
-from loaders.engines.engine import Rendered, StageTimes
+from loaders.engines.engine import Rendered, WorkTimes
 from loaders.plan.views import ViewSpec
 from shards.decode.packet_decoder import DecodeError
 
@@ -75,9 +75,9 @@ class Lane:
         # DALI does not report decoding and augmenting separately. The wait counts as decoding if
         # DALI decodes, because that takes longer.
         if self._decodes:
-            batch.times += StageTimes(decode_s=waited_s)
+            batch.times += WorkTimes(decode_s=waited_s)
         else:
-            batch.times += StageTimes(augment_s=waited_s)
+            batch.times += WorkTimes(augment_s=waited_s)
         return Rendered(
             plan=batch.plan,
             views=self._finished(outputs, batch),

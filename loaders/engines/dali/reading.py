@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from loaders.decode import check_file, decoded_frames
 from loaders.engines.dali.samples import PackedBatch, Sample, SampleBatch
 from loaders.engines.dali.window_file import window_file
-from loaders.engines.engine import StageTimes
+from loaders.engines.engine import WorkTimes
 from loaders.engines.threads import LOOKAHEAD_MB, TakeViews, end_jobs, num_batches_ahead
 from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
@@ -105,7 +105,7 @@ class SampleReader:
             frames=frames.astype(np.int32),
             first=first,
             is_wrong_bt709=self._decodes and bool(self._is_bt709[row]),
-            times=StageTimes(read_s=read_s - began_s, decode_s=time.perf_counter() - read_s),
+            times=WorkTimes(read_s=read_s - began_s, decode_s=time.perf_counter() - read_s),
         )
 
 

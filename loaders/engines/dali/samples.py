@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from loaders.engines.engine import StageTimes
+from loaders.engines.engine import WorkTimes
 from loaders.plan.draw import Plan
 from loaders.yuv import BT601_TO_BT709
 from shards.decode.packet_decoder import DecodeError
@@ -38,7 +38,7 @@ class Sample:
     frames: np.ndarray
     first: int
     is_wrong_bt709: bool
-    times: StageTimes
+    times: WorkTimes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class PackedBatch:
     plan: Plan
     samples: dict[int, PackedSample]
     errors: dict[int, DecodeError | ShardError]
-    times: StageTimes
+    times: WorkTimes
 
 
 @dataclass(kw_only=True)
@@ -86,7 +86,7 @@ class SampleBatch:
     loading: "dict[int, Future[Sample]]" = field(default_factory=dict)
     samples: dict[int, Sample] = field(default_factory=dict)
     errors: dict[int, DecodeError | ShardError] = field(default_factory=dict)
-    times: StageTimes = field(default_factory=StageTimes)
+    times: WorkTimes = field(default_factory=WorkTimes)
 
     @classmethod
     def unpacked(cls, batch: PackedBatch, memory: np.ndarray) -> "SampleBatch":
@@ -97,7 +97,7 @@ class SampleBatch:
                 frames=one.frames,
                 first=one.first,
                 is_wrong_bt709=one.is_wrong_bt709,
-                times=StageTimes(),  # those of the batch include it
+                times=WorkTimes(),  # those of the batch include it
             )
             for b, one in batch.samples.items()
         }

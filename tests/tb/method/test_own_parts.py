@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from loaders import Batch
-from loaders.engines.engine import StageTimes
+from loaders.engines.engine import WorkTimes
 from loaders.plan.draw import Plan
 from shards.format.manifest import Manifest
 from tb.method.augmentation import NUM_DRAWS, DrawnAugmentation
@@ -29,7 +29,7 @@ def made_batch(views: dict[str, torch.Tensor], plan: object) -> Batch:
         valid=valid,
         bad=(),
         plan=cast(Plan, plan),
-        times=StageTimes(),
+        times=WorkTimes(),
     )
 
 

@@ -12,7 +12,7 @@ from loaders import DaliLayout, TryLayouts, open_loader
 from loaders.engines.choice import DTYPES
 from loaders.engines.dali import engine as dali_engine
 from loaders.engines.dali.samples import Sample, SampleBatch
-from loaders.engines.engine import StageTimes
+from loaders.engines.engine import WorkTimes
 from loaders.engines.reference import _augment
 from loaders.plan import stage_views
 from loaders.plan.draw import Plan, draw_plan
@@ -120,7 +120,7 @@ def _batch(plan: Plan) -> SampleBatch:
             frames=frames,
             first=0,
             is_wrong_bt709=False,
-            times=StageTimes(),
+            times=WorkTimes(),
         )
     return batch
 
