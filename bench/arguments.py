@@ -1,11 +1,13 @@
-"""What the commands of `bench` share: types of arguments, and the exit after a wrong input."""
+"""What the commands of `bench` share: types of arguments, reports, the exit after a wrong input."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files.publish import publish_bytes
 
 
 def count(text: str) -> int:
@@ -37,6 +39,12 @@ def new_file(text: str) -> Path:
         reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise argparse.ArgumentTypeError(f"{path}: {reason}; give a file in a folder that exists")
     return path
+
+
+def write_report(path: Path | None, report: object) -> None:
+    """Writes the figures of a bench as JSON, whole; without a path it does nothing."""
+    if path is not None:
+        publish_bytes(path, (json.dumps(report, indent=1) + "\n").encode())
 
 
 def run_command(main: Callable[[], object]) -> None:

@@ -22,7 +22,6 @@ to the first batch, and each process's memory.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import time
@@ -39,12 +38,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.arguments import count, duration_s, new_file, run_command
+from bench.arguments import count, duration_s, new_file, run_command, write_report
 from loaders import Loader, open_loader
 from loaders.devices import usable_device
 from loaders.plan.stage_views import PRESETS
 from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from shards.format.manifest import read_manifest
 from tb.networks.backbones import build_backbone
 
@@ -149,10 +147,8 @@ def main() -> None:
     costs = {place: _start(options, here) for place, here in PLACES.items()}
     for place, cost in costs.items():
         print(f"{place:16}" + ", ".join(f"{name} {value:.2f}" for name, value in cost.items()))
-    if options.json:
-        settings = {name: str(value) for name, value in vars(options).items() if name != "json"}
-        report = {"settings": settings, "beside": found, "costs": costs}
-        publish_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
+    settings = {name: str(value) for name, value in vars(options).items() if name != "json"}
+    write_report(options.json, {"settings": settings, "beside": found, "costs": costs})
 
 
 def _trainers(device: torch.device) -> Iterator[tuple[str, Launch]]:

@@ -9,7 +9,6 @@ how large the output of each operator is. The memory that is alive at a time is 
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +21,12 @@ import numpy as np
 from nvidia.dali import Pipeline, __version__, fn, types
 from nvidia.dali import math as dali_math
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from bench.view_kernel import parity
 from loaders import DaliLayout, ViewSpec
 from loaders.engines.dali import graph
 from loaders.plan import stage_views
 from loaders.plan.views import Augment
-from shards.files.publish import publish_bytes
 
 MADE = {"pretrain": stage_views.pretrain(), "student": stage_views.finetune(size_px=112)}
 COUNTED = stage_views.pretrain(size_px=224)
@@ -196,8 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     found = figures(options.shards, options.videos)
     print(table(found["rows"]))
-    if options.json is not None:
-        publish_bytes(options.json, f"{json.dumps(found, indent=1)}\n".encode())
+    write_report(options.json, found)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from shards.encode.geometry import PictureShape, fit
 from shards.encode.recipe import Recipe
 from shards.encode.video_stream import open_video
 from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from shards.sources.source import Dataset
@@ -93,9 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             dataset = from_folder(root, min_per_class=1)
             results.append(_compare(dataset, ffmpeg, Path(scratch), options.rounds))
             print(_row(_cells(results[-1])), flush=True)
-    if options.json:
-        report = {"settings": settings, "sets": [asdict(figures) for figures in results]}
-        publish_bytes(options.json, (json.dumps(report, indent=2) + "\n").encode())
+    sets = [asdict(figures) for figures in results]
+    write_report(options.json, {"settings": settings, "sets": sets})
 
 
 def _compare(dataset: Dataset, ffmpeg: str, scratch: Path, num_rounds: int) -> Figures:

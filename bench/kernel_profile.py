@@ -12,7 +12,6 @@ decoder reuses the memory of 16 pictures. Rounds of all variants are interleaved
 
 import argparse
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
@@ -25,14 +24,13 @@ import numba
 import numpy as np
 from av.video.frame import VideoFrame
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from loaders.engines.buffers import BufferPool
 from loaders.engines.choice import DTYPES
 from loaders.engines.fused import kernel, render, simd
 from loaders.plan.draw import Plan, draw_plan
 from loaders.plan.stage_views import PRESETS, view_spec
 from loaders.plan.views import ViewSpec
-from shards.files.publish import publish_bytes
 from tb.version import version_text
 
 _HEIGHT, _WIDTH, _NUM_FRAMES = 240, 320, 100
@@ -194,11 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for size in options.sizes
     ]
     print(_table(profiles))
-    if options.json:
-        settings = {"dtype": options.dtype, "videos": options.videos, "rounds": options.rounds}
-        settings |= {"height": _HEIGHT, "width": _WIDTH, "timebalance": version_text()}
-        report = {"settings": settings, "profiles": profiles}
-        publish_bytes(options.json, (json.dumps(report, indent=2) + "\n").encode())
+    settings = {"dtype": options.dtype, "videos": options.videos, "rounds": options.rounds}
+    settings |= {"height": _HEIGHT, "width": _WIDTH, "timebalance": version_text()}
+    write_report(options.json, {"settings": settings, "profiles": profiles})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How the time to decode 16 frames depends on where they are in the video, in DALI and in PyAV.
 
     python -m bench.late_windows --shards DIR [--frames 16] [--rounds 9] [--device cpu]
+        [--json FILE]
 
 It takes the longest video of DIR, and a window at its start, in its middle and at its end. Each
 window begins with a GOP, so the same number of frames is decoded for each. DALI decodes a window
@@ -21,7 +22,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from bench.arguments import count, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from loaders import Loader, open_loader
 from loaders.decode import decoded_turns
 from loaders.engines.dali.engine import DaliEngine
@@ -33,6 +34,7 @@ from shards.errors import InputError
 from shards.format.manifest import read_manifest
 from shards.format.packet_index import Window
 from shards.reader import ShardReader
+from tb.version import version_text
 
 WHOLE, WINDOW, PYAV, FILE = "DALI, whole file", "DALI, window", "PyAV, window", "its file, us"
 WAYS = {WHOLE: 1e3, WINDOW: 1e3, PYAV: 1e3, FILE: 1e6}
@@ -61,11 +63,21 @@ def main() -> None:
                 began_s = time.perf_counter()
                 work()
                 seconds[cell].append(time.perf_counter() - began_s)
+    found = {way: [median(seconds[way, start][1:]) for start in starts] for way in WAYS}
     print(f"{manifest.keys[row]}: {num_frames} frames, {manifest.codecs[row]}; milliseconds")
     print(f"{'':18}" + "".join(f"{f'at {start}':>10}" for start in starts))
     for way, factor in WAYS.items():
-        times = [factor * median(seconds[way, start][1:]) for start in starts]
-        print(f"{way:18}" + "".join(f"{value:10.1f}" for value in times))
+        print(f"{way:18}" + "".join(f"{factor * value:10.1f}" for value in found[way]))
+    report = {
+        "timebalance": version_text(),
+        "codec": manifest.codecs[row],
+        "video_frames": num_frames,
+        "frames": wanted,
+        "rounds": options.rounds,
+        "starts": starts,
+        "seconds": found,
+    }
+    write_report(options.json, report)
 
 
 def _parse() -> argparse.Namespace:
@@ -74,6 +86,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=count, default=16)
     parser.add_argument("--rounds", type=count, default=9)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=new_file)
     return parser.parse_args()
 
 

@@ -15,7 +15,6 @@ does nothing else.
 """
 
 import argparse
-import json
 import os
 import statistics
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from bench.contenders import CEILING, Contender, Job, Timing
 from bench.peers import PEERS
 from bench.readers import READERS
@@ -32,7 +31,6 @@ from loaders import TryLayouts
 from loaders.engines.choice import DTYPES
 from loaders.engines.engine import EngineName
 from loaders.plan.stage_views import PRESETS, view_spec
-from shards.files.publish import publish_bytes
 from shards.format.manifest import read_manifest
 from tb.version import version_text
 
@@ -99,17 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"round {number + 1}  {contender.name:18s} {speed:8.1f} videos/s", flush=True)
     rows = _rows(contenders, timings, job)
     print(_table(rows, job))
-    if options.json:
-        settings = {
-            **{name: getattr(job, name) for name in ("views", "size_px", "dtype", "num_workers")},
-            "batch_size": job.batch_size,
-            "videos_per_round": job.num_batches * job.batch_size,
-            "rounds": options.rounds,
-            "timebalance": version_text(),
-            "libraries": _versions(),
-        }
-        report = {"settings": settings, "rows": [asdict(row) for row in rows]}
-        publish_bytes(options.json, (json.dumps(report, indent=2) + "\n").encode())
+    settings = {
+        **{name: getattr(job, name) for name in ("views", "size_px", "dtype", "num_workers")},
+        "batch_size": job.batch_size,
+        "videos_per_round": job.num_batches * job.batch_size,
+        "rounds": options.rounds,
+        "timebalance": version_text(),
+        "libraries": _versions(),
+    }
+    write_report(options.json, {"settings": settings, "rows": [asdict(row) for row in rows]})
     if options.png:
         _draw(rows, job, options.png)
 

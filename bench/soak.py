@@ -16,7 +16,6 @@ they are read whole. The JSON file has what each process holds after each epoch.
 
 import argparse
 import gc
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,11 +29,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from loaders import open_loader
 from loaders.engines.engine import EngineName
 from shards.encode.recipe import Recipe
-from shards.files.publish import publish_bytes
 from shards.format.manifest import read_manifest
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
@@ -194,8 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     names = {"set": shards.name, "engine": engine, "in": place}
                     rows.append({**names, "processes": found.columns()})
                     problems += found.problems
-    if options.json:
-        publish_bytes(options.json, (json.dumps(rows) + "\n").encode())
+    write_report(options.json, rows)
     for problem in problems:
         print(problem, file=sys.stderr)
     sys.exit(bool(problems))

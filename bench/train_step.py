@@ -16,7 +16,6 @@ an update of that teacher's weights.
 
 import argparse
 import gc
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from bench.train_variants import Variant, peak_flops, variants
 from loaders import open_loader
 from loaders.devices import usable_device
-from shards.files.publish import publish_bytes
 from tb import losses
 from tb.config.load_config import load_config
 from tb.config.optim import Optim
@@ -353,8 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = run_stage(job, chosen, options.rounds, options.steps)
         report["rows"] += rows
         print(_table(rows), flush=True)
-        if options.json:
-            publish_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
+        write_report(options.json, report)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -22,13 +22,12 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from loaders import DaliLayout, DaliViews, ViewSpec, open_loader
 from loaders.engines.dali.memory import sample_memory
 from loaders.engines.dali.view_kernel import GPU_TILE, NUM_WARPS, compiled
 from loaders.plan import stage_views
 from loaders.plan.draw import draw_plan
-from shards.files.publish import publish_bytes
 
 Row = dict[str, Any]
 
@@ -207,8 +206,7 @@ def main() -> None:
     print(text)
     if options.shards is not None:
         print(parity_table(found["parity"]))
-    if options.json is not None:
-        publish_bytes(options.json, f"{text}\n".encode())
+    write_report(options.json, found)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ FOLDER holds class folders. Each FOLDER gives the same number of clips, from all
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,7 @@ from statistics import mean
 
 import numpy as np
 
-from bench.arguments import count, new_file, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from bench.storage_formats import loss
 from loaders.plan.draw import draw_plan
 from loaders.plan.stage_views import PRESETS, view_spec
@@ -31,7 +30,6 @@ from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from shards.errors import InputError
-from shards.files.publish import publish_bytes
 from shards.format.packet_index import Packets
 from shards.sources.folder import from_folder
 from tb.advice.sample import draw_sample
@@ -119,10 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number, recipe in enumerate(RECIPES)
     ]
     print(_table(found))
-    if options.json:
-        settings = {"clips": len(clips), "epochs": options.epochs, "timebalance": version_text()}
-        report = {"settings": settings, "recipes": [asdict(one) for one in found]}
-        publish_bytes(options.json, (json.dumps(report, indent=2) + "\n").encode())
+    settings = {"clips": len(clips), "epochs": options.epochs, "timebalance": version_text()}
+    recipes = [asdict(one) for one in found]
+    write_report(options.json, {"settings": settings, "recipes": recipes})
 
 
 def _paths(roots: list[Path], num_clips: int) -> list[Path]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.arguments import count, run_command
+from bench.arguments import count, new_file, run_command, write_report
 from loaders import open_loader
 from loaders.decode import decoded_frames, decoded_planes
 from loaders.engines.dali.window_file import window_file
@@ -29,6 +29,7 @@ from shards.decode.window_planes import window_planes
 from shards.errors import InputError
 from shards.format.packet_index import Window
 from shards.reader import ShardReader
+from tb.version import version_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ def main() -> None:
     )
     parser.add_argument("--videos", type=count, default=60, help="Windows per round.")
     parser.add_argument("--rounds", type=count, default=7)
+    parser.add_argument("--json", type=new_file)
     args = parser.parse_args()
     jobs = list(_jobs(args.shards, args.views, args.videos))
     decoders: dict[str, Callable[[WindowJob], object]] = {
@@ -59,6 +61,7 @@ def main() -> None:
     for job in jobs[:10]:
         _check_same(job)
     print(f"{args.views}, {len(jobs)} windows, {args.rounds} rounds: medians a window")
+    rows: list[dict[str, str | float]] = []
     for num_threads in (1, 2):
         rounds = [
             {name: _timed(decode, jobs, num_threads) for name, decode in decoders.items()}
@@ -67,6 +70,12 @@ def main() -> None:
         for name in decoders:
             cpu_ms, wall_ms = (median(one[name][i] for one in rounds) for i in range(2))
             print(f"{num_threads} threads  {name:10}  {cpu_ms:6.2f} CPU ms  {wall_ms:6.2f} ms")
+            rows.append(
+                {"threads": num_threads, "decoder": name, "cpu_ms": cpu_ms, "wall_ms": wall_ms}
+            )
+    settings = {"views": args.views, "windows": len(jobs), "rounds": args.rounds}
+    settings |= {"codec": jobs[0].window.codec, "timebalance": version_text()}
+    write_report(args.json, {"settings": settings, "rows": rows})
 
 
 def _jobs(shards: Path, views: str, num_videos: int) -> Iterator[WindowJob]:

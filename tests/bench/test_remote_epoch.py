@@ -1,5 +1,6 @@
 """The bench of remote epochs runs, and its figures fit its four ways to read."""
 
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["moto", "seaweedfs"])
-def test_one_round(textured_shards: Manifest, server: str) -> None:
+def test_one_round(textured_shards: Manifest, tmp_path: Path, server: str) -> None:
     pytest.importorskip("s3fs")
     if server == "moto":
         pytest.importorskip("moto")
@@ -25,6 +26,7 @@ def test_one_round(textured_shards: Manifest, server: str) -> None:
     command = [
         *[sys.executable, "-m", "bench.remote_epoch", "--shards", str(textured_shards.root)],
         *["--size", "32", "--rounds", "1", "--delays-ms", "0", "--server", server],
+        *["--json", str(tmp_path / "report.json")],
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -33,6 +35,12 @@ def test_one_round(textured_shards: Manifest, server: str) -> None:
     assert done.returncode == 0, done.stderr
     *lines, rest = done.stdout.splitlines()
     rows = {line[:22].strip(): line[22:].split() for line in lines[2:]}
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["settings"]["server"] == server
+    found = content["delays"]["0 ms"]
+    assert {name: f"{row['fetched_over_shown']:.2f}" for name, row in found.items()} == {
+        name: cells[-1] for name, cells in rows.items()
+    }
     num_files = 2 * len(textured_shards.shard_names)  # each with its packet index
     for name in ("first, none ahead", "copies, first epoch"):
         assert int(rows[name][-2]) == num_files
