@@ -110,7 +110,7 @@ def main() -> None:
                             found.setdefault(name, []).append(_epoch(arguments, traffic, name))
             print(_table(delay_ms, found), flush=True)
             delays[f"{delay_ms:g} ms"] = {name: _row(epochs) for name, epochs in found.items()}
-    settings = {"timebalance": version_text(), "videos": len(local)}
+    settings = {"timebalance": version_text(), "videos_of_set": len(local)}
     names = ("views", "size", "order", "workers", "rounds", "server")
     settings |= {name: getattr(arguments, name) for name in names}
     write_report(arguments.json, {"settings": settings, "delays": delays})

@@ -83,8 +83,10 @@ class Manifest:
             split_number: Which split, counted from 1.
 
         Raises:
-            InputError: There is no such class or split.
+            InputError: There is no such class or split, or only the split's number is given.
         """
+        if split is None and split_number != 1:
+            raise InputError(f"split number {split_number} without a split: give its name too")
         rows = np.arange(len(self)) if split is None else self.indices(split, split_number)
         if class_name is not None:
             rows = rows[self.labels[rows] == self.label_of(class_name)]
@@ -143,9 +145,10 @@ class Manifest:
         Raises:
             InputError: There is no split of that name or number.
         """
-        names = [query for query in SplitQuery if query]
         if split not in set(SplitQuery):
-            raise InputError(f"split {split!r}: choose one of {', '.join(names)}")
+            raise InputError(
+                f"split {split!r}: choose one of {', '.join(filter(None, SplitQuery))}"
+            )
         if not 1 <= number <= self.num_split_numbers:
             raise InputError(
                 f"{self.where}: split number {number} of {self.name!r}: there are"
@@ -153,8 +156,7 @@ class Manifest:
             )
         wanted = SplitQuery(split).memberships
         memberships = pc.list_element(self.table.column("splits"), number - 1)
-        members = pc.is_in(memberships, value_set=pa.array(wanted)).to_numpy()
-        return np.flatnonzero(members).astype(np.int64)
+        return np.flatnonzero(pc.is_in(memberships, value_set=pa.array(wanted))).astype(np.int64)
 
     @cached_property
     def keys(self) -> list[str]:

@@ -27,19 +27,21 @@ def from_folder(
         root: The folder with the class folders or the split folders.
         test_percent: Without split folders, this share of each class becomes "test": at least one
             video, but never all. 0 leaves every video in "train".
-        seed: The seed of the draw of the "test" videos; unused without `test_percent`.
+        seed: The seed of the draw of the "test" videos; only with `test_percent`.
         min_per_class: A class with fewer videos is an error.
         follow_links: Also take videos outside the root that links lead to.
 
     Raises:
         InputError: The folder is missing, empty or laid out in another way, a class is too small,
-            or `test_percent` is given although there are split folders.
+            or `test_percent` is given although there are split folders, or `seed` without it.
     """
     root = Path(root)
     if not 0 <= test_percent < 100:
         raise InputError(
             f"{root}: test percent {test_percent}: give a percentage from 0 to below 100"
         )
+    if seed and not test_percent:
+        raise InputError(f"seed is {seed}, and nothing is drawn without test_percent: leave it out")
     folders = found_classes(root, follow_links)
     splits = sorted({folder.split for folder in folders if folder.split is not None})
     if splits and test_percent:

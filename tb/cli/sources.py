@@ -103,7 +103,7 @@ def folder(
     return from_folder(
         root,
         test_percent=test_percent,
-        seed=seed,
+        seed=seed if test_percent else 0,  # it also seeds the order in the shards
         min_per_class=min_per_class,
         follow_links=follow_links,
     )

@@ -51,6 +51,7 @@ def test_data_ls(manifest: Manifest) -> None:
     assert len(some.splitlines()) == 5
     assert tb("data", "ls", manifest.root, "--split", "test") == ""
     assert "no class 'spun'" in complaint("data", "ls", manifest.root, "--class", "spun")
+    assert "without a split" in complaint("data", "ls", manifest.root, "--split-number", 2)
 
 
 def test_data_show_draws_frames_in_order(tmp_path: Path) -> None:
