@@ -41,7 +41,7 @@ def from_folder(
             f"{root}: test percent {test_percent}: give a percentage from 0 to below 100"
         )
     if seed and not test_percent:
-        raise InputError(f"seed is {seed}, and nothing is drawn without test_percent: leave it out")
+        raise InputError(f"{root}: seed is {seed}, but without test_percent nothing is drawn")
     folders = found_classes(root, follow_links)
     splits = sorted({folder.split for folder in folders if folder.split is not None})
     if splits and test_percent:

@@ -117,7 +117,7 @@ def test_a_root_that_is_a_link_is_no_link_out_of_the_root(tmp_path: Path) -> Non
         ),
         (["val/a/1.mp4", "valid/a/2.mp4"], {}, "val means the same split"),
         (["a/1.mp4"], {"test_percent": 100}, "test percent 100"),
-        (pairs(2, "a", "b"), {"seed": 3}, "seed is 3, and nothing is drawn"),
+        (pairs(2, "a", "b"), {"seed": 3}, "seed is 3, but without test_percent nothing is drawn"),
         (["a/1.mp4"], {"test_percent": 9, "min_per_class": 1}, "cannot be both train and test"),
     ],
 )
