@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from bench.peers import PEERS, THREADED, Render
+from bench.peers import PEERS, THREADED, PeerRender
 from bench.readers import FOLDER, READERS, Folder, rendered_views, shard_urls, webdataset_samples
 from loaders import DaliLayout, Loader, TryLayouts, open_loader
 from loaders.engines import reference
@@ -286,7 +286,7 @@ class _PeerDataset(Dataset[list[torch.Tensor]]):
         self._loader = loader
         self._name = name
         self._dtype = getattr(torch, dtype)
-        self._opened: tuple[Render, ShardReader] | None = None
+        self._opened: tuple[PeerRender, ShardReader] | None = None
 
     def __getitem__(self, index: tuple[int, int]) -> list[torch.Tensor]:
         if self._opened is None:
@@ -324,7 +324,7 @@ def _engine_views(name: str, job: Job) -> _Views:
     return views
 
 
-def _peer_views(render: Render) -> _Views:
+def _peer_views(render: PeerRender) -> _Views:
     def views(plan: Plan, reader: ShardReader) -> list[np.ndarray]:
         made = render(reader.read(int(plan.rows[0])), plan, 0)
         return [view.movedim(0, -1).numpy() for view in made]

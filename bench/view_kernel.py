@@ -29,7 +29,7 @@ from loaders.engines.dali.view_kernel import GPU_TILE, NUM_WARPS, compiled
 from loaders.plan import stage_views
 from loaders.plan.draw import draw_plan
 
-Row = dict[str, Any]
+FigureRow = dict[str, Any]
 
 TARGETS = {80: "A100", 89: "RTX 4090", 90: "H100"}  # compute capability x 10
 TYPES = {"float32": "*fp32", "float16": "*fp16", "uint8": "*u8"}
@@ -52,7 +52,7 @@ PRESETS = {
 }
 
 
-def compiled_variant(capability: int, dtype: str) -> Row:
+def compiled_variant(capability: int, dtype: str) -> FigureRow:
     """Registers of a thread, and bytes of spills and of shared memory, of one variant."""
     signature = {"sources": "*i64", "places": "*i32", "numbers": "*fp32", "store": "*fp32"}
     signature |= {"out": TYPES[dtype]}
@@ -130,7 +130,7 @@ def moved_bytes(spec: ViewSpec, dtype: str, views: DaliViews) -> float:
 
 def parity(
     shards: Path, spec: ViewSpec, dtype: str, num_videos: int, layout: DaliLayout = _KERNEL
-) -> Row:
+) -> FigureRow:
     """The worst view of the first videos, against the oracle."""
     options: dict[str, Any] = {"device": "cpu", "batch_size": num_videos, "shuffle": False}
     ours, oracle = (
@@ -182,7 +182,7 @@ def figures(shards: Path | None, num_videos: int) -> dict[str, Any]:
     }
 
 
-def parity_table(rows: list[Row]) -> str:
+def parity_table(rows: list[FigureRow]) -> str:
     """The table of the docs, in Markdown: mean difference, PSNR, worst pixel by preset and type."""
     shown: dict[str, list[str]] = {}
     for row in rows:

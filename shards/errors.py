@@ -37,5 +37,5 @@ def one_of(kinds: type[Kind], name: str, value: str) -> Kind:
         InputError: There is no such member.
     """
     if value not in list(kinds):
-        raise InputError(f"{name} is {value!r}: choose one of {', '.join(kinds)}")
+        raise InputError(f"{name} is {value!r}: choose one of {', '.join(filter(None, kinds))}")
     return kinds(value)

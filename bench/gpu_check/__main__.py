@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.gpu_check.report import write_report
-from bench.gpu_check.runner import Options, run_steps
+from bench.gpu_check.runner import CheckOptions, run_steps
 from bench.gpu_check.timetable import STEPS, Duration, with_needed
 from shards.errors import InputError
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for path in write_report(options.out, page=options.page, data=options.json):
                 print(f"written to {path}")
             return 0
-        chosen = Options(
+        chosen = CheckOptions(
             out=options.out.resolve(),
             videos=options.videos and options.videos.resolve(),
             duration=Duration(options.minutes),

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from loaders.engines.dali.meter import Nvml
 from loaders.engines.dali.nvdec import GPU_CODECS, decoder_caps
@@ -34,7 +34,7 @@ def cells(task: Task) -> Iterator[CheckCell]:
             yield CheckCell(name=f"{codec} {name}", run=partial(_format, task, codec, name))
 
 
-def _machine() -> Found:
+def _machine() -> CellFigures:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -51,7 +51,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _gpu(task: Task) -> Found:
+def _gpu(task: Task) -> CellFigures:
     properties = torch.cuda.get_device_properties(task.device)
     return {
         "name": properties.name,
@@ -61,7 +61,7 @@ def _gpu(task: Task) -> Found:
     }
 
 
-def _format(task: Task, codec: str, pixel_format: str) -> Found:
+def _format(task: Task, codec: str, pixel_format: str) -> CellFigures:
     caps = decoder_caps(task.device, codec, pixel_format)
     is_needed = codec in RECIPES and pixel_format == "yuv420p"
     return {

@@ -9,7 +9,7 @@ from itertools import count
 
 import numpy as np
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.sources import dali_engine, plan_of, rate
 from bench.gpu_check.task import RECIPES, CheckCell, Task
 from loaders.engines.dali.caps_cache import caps_cache
@@ -69,7 +69,7 @@ def cells(task: Task) -> Iterator[CheckCell]:
         yield CheckCell(name=way.name, run=partial(_decode, task, way), is_long=True)
 
 
-def _decode(task: Task, way: Decoding) -> Found:
+def _decode(task: Task, way: Decoding) -> CellFigures:
     batch_size = 2 if task.is_dry else 48  # a thread decodes one video of a batch
     with (
         dali_engine(task, "pretrain", batch_size=batch_size, recipe=way.recipe) as (engine, loader),

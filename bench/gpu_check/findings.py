@@ -16,7 +16,7 @@ from bench.gpu_check.timetable import NO_TIME, Duration
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 
-Found = dict[str, Any]
+CellFigures = dict[str, Any]
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Findings:
     minutes: int = 0
     seconds: float = 0.0
     error: str = ""
-    found: dict[str, Found] = field(default_factory=dict)
+    found: dict[str, CellFigures] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Findings":
@@ -57,7 +57,7 @@ class Findings:
             ) from error
 
     @property
-    def content(self) -> Found:
+    def content(self) -> CellFigures:
         """What is in the file."""
         return {name: value for name, value in vars(self).items() if name != "path"}
 
@@ -66,11 +66,11 @@ class Findings:
         publish_bytes(self.path, (json.dumps(self.content, indent=1) + "\n").encode())
 
     @contextmanager
-    def measuring(self, cell: str) -> Iterator[Found]:
+    def measuring(self, cell: str) -> Iterator[CellFigures]:
         """Yields the cell's figures, to be filled; an exception becomes a "problem"."""
         self.cell = cell
         self.save()
-        figures: Found = {}
+        figures: CellFigures = {}
         began_s = time.perf_counter()
         try:
             yield figures
@@ -80,7 +80,7 @@ class Findings:
             figures["problem"] = f"{type(error).__name__}: {error}"[:1000]
         self.end_cell(cell, figures | {"seconds": round(time.perf_counter() - began_s, 2)})
 
-    def end_cell(self, cell: str, figures: Found) -> None:
+    def end_cell(self, cell: str, figures: CellFigures) -> None:
         """Notes what a cell found."""
         self.found[cell] = figures
         self.cell = None
@@ -100,7 +100,7 @@ class Findings:
         self.save()
 
 
-def is_good(figures: Found) -> bool:
+def is_good(figures: CellFigures) -> bool:
     """Whether a cell was measured and passed, or its peer is not installed."""
     return "problem" not in figures and figures.get("passed", True)
 

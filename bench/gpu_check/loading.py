@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.sources import rate, usual
 from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from bench.peers import torchcodec_decoder
@@ -34,7 +34,7 @@ _NUM_DECODERS, _NUM_BATCHES_AHEAD = 32, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
+class ViewsToLoad:
     """What is loaded: a stage's views at a size, from videos of a recipe."""
 
     stage: str
@@ -51,7 +51,7 @@ def cells(task: Task) -> Iterator[CheckCell]:
     """Each stage and size in each engine and place; then layouts, recipes, peers, and a soak."""
     sizes = (32,) if task.is_dry else (224, 112)
     shown = [
-        Views(stage=stage, size_px=size_px, recipe="h264")
+        ViewsToLoad(stage=stage, size_px=size_px, recipe="h264")
         for size_px in sizes
         for stage in ("pretrain", "student")
     ]
@@ -74,13 +74,13 @@ def cells(task: Task) -> Iterator[CheckCell]:
     for layout in _more_layouts(task):
         yield _cell(task, shown[0], "dali", layout, is_long=True)
     for recipe in RECIPES[1:]:
-        views = Views(stage="pretrain", size_px=sizes[0], recipe=recipe)
+        views = ViewsToLoad(stage="pretrain", size_px=sizes[0], recipe=recipe)
         yield _cell(task, views, "dali", is_long=True)
     for engine in ("dali", "fused"):
-        views = Views(stage="eval", size_px=sizes[0], recipe="h264")
+        views = ViewsToLoad(stage="eval", size_px=sizes[0], recipe="h264")
         yield _cell(task, views, engine, is_long=True)
     # DALI decodes no H.264 on the CPU.
-    plain = Views(stage="pretrain", size_px=sizes[0], recipe=task.decoded_recipe)
+    plain = ViewsToLoad(stage="pretrain", size_px=sizes[0], recipe=task.decoded_recipe)
     yield CheckCell(
         name=f"{plain.name} plain dali",
         run=lambda: rate(task, _plain_dali(task, plain)),
@@ -102,7 +102,7 @@ def _more_layouts(task: Task) -> list[DaliLayout]:
 
 def _cell(
     task: Task,
-    views: Views,
+    views: ViewsToLoad,
     engine: str,
     layout: DaliLayout | TryLayouts | None = None,
     *,
@@ -114,7 +114,7 @@ def _cell(
     return CheckCell(name=f"{views.name} {engine}{told}", run=run, is_long=is_long)
 
 
-def _in_process(task: Task, views: Views, engine: str, *, is_long: bool) -> CheckCell:
+def _in_process(task: Task, views: ViewsToLoad, engine: str, *, is_long: bool) -> CheckCell:
     """The same engine with its threads in this process; for dali, the threads that read."""
     run = partial(_engine, task, views, engine, in_process=True)
     return CheckCell(name=f"{views.name} {engine} in process", run=run, is_long=is_long)
@@ -122,27 +122,27 @@ def _in_process(task: Task, views: Views, engine: str, *, is_long: bool) -> Chec
 
 def _engine(
     task: Task,
-    views: Views,
+    views: ViewsToLoad,
     engine: str,
     *,
     layout: DaliLayout | TryLayouts | None = None,
     in_process: bool = False,
-) -> Found:
+) -> CellFigures:
     loader = _loader(task, views, engine, layout=layout, in_process=in_process)
     used = {"layout": str(loader.engine.layout)} if engine == "dali" else {}
     return rate(task, _num_videos(loader), **used)
 
 
-def _kernel(task: Task, views: Views) -> Found:
+def _kernel(task: Task, views: ViewsToLoad) -> CellFigures:
     layout = usual(task, _batch_size(task, views), DaliViews.KERNEL)
     return _engine(task, views, "dali", layout=layout)
 
 
-def _batch_size(task: Task, views: Views) -> int:
+def _batch_size(task: Task, views: ViewsToLoad) -> int:
     return 2 if task.is_dry else _BATCH_SIZES[views.stage]
 
 
-def _loader(task: Task, views: Views, engine: str, **more: Any) -> Loader:
+def _loader(task: Task, views: ViewsToLoad, engine: str, **more: Any) -> Loader:
     return open_loader(
         task.shards(views.recipe),
         views.stage,
@@ -155,7 +155,7 @@ def _loader(task: Task, views: Views, engine: str, **more: Any) -> Loader:
     )
 
 
-def _soak(task: Task, engine: str) -> Found:
+def _soak(task: Task, engine: str) -> CellFigures:
     """What the processes of a loader hold more at the end of many epochs: nothing."""
     num_epochs, device = 3 if task.is_dry else 100, task.device.type
     with TemporaryDirectory(dir=task.work) as folder:
@@ -175,7 +175,7 @@ def _num_videos(loader: Loader) -> Generator[int]:
             yield len(batch.keys)
 
 
-def _torchcodec(task: Task, views: Views) -> Generator[int]:
+def _torchcodec(task: Task, views: ViewsToLoad) -> Generator[int]:
     decoder_of = torchcodec_decoder()
     loader = _loader(task, views, "fused", in_process=True)  # for its plans; it makes nothing
 
@@ -214,7 +214,7 @@ def finished(batches: Iterator[list[Future[None]]]) -> Generator[int]:
             yield len(ready)
 
 
-def _plain_dali(task: Task, views: Views) -> Generator[int]:
+def _plain_dali(task: Task, views: ViewsToLoad) -> Generator[int]:
     from nvidia.dali import Pipeline, fn, types
 
     manifest = read_manifest(task.shards(views.recipe))

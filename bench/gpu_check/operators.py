@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.sources import dali_engine, plan_of, synchronize, usual
 from bench.gpu_check.task import CheckCell, Task
 from loaders import ViewSpec, open_loader
@@ -41,7 +41,7 @@ def cells(task: Task) -> Iterator[CheckCell]:
             yield CheckCell(name=f"{name}, {dtype}", run=run)
 
 
-def _read(task: Task, spec: ViewSpec) -> Found:
+def _read(task: Task, spec: ViewSpec) -> CellFigures:
     with (
         dali_engine(task, spec, batch_size=1) as (engine, loader),
         ShardReader(loader.manifest) as reader,
@@ -50,7 +50,7 @@ def _read(task: Task, spec: ViewSpec) -> Found:
         return {"bytes": int(batch.samples[0].data.nbytes)}
 
 
-def _until(task: Task, spec: ViewSpec, name: str) -> Found:
+def _until(task: Task, spec: ViewSpec, name: str) -> CellFigures:
     with (
         dali_engine(task, spec, batch_size=1) as (engine, loader),
         ShardReader(loader.manifest) as reader,
@@ -66,7 +66,7 @@ def _until(task: Task, spec: ViewSpec, name: str) -> Found:
         return {"ms": round(ms, 2)}
 
 
-def _whole(task: Task, spec: ViewSpec, dtype: str, made_by: DaliViews) -> Found:
+def _whole(task: Task, spec: ViewSpec, dtype: str, made_by: DaliViews) -> CellFigures:
     loader = open_loader(
         task.shards(task.decoded_recipe),
         spec,

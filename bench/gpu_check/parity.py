@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.task import RECIPES, CheckCell, Task
 from loaders import ViewSpec, open_loader
 from loaders.engines.reference import centred_engine
@@ -20,7 +20,7 @@ from shards.cpus import num_cpus
 
 # A GPU's conversion to RGB differs from FFmpeg's by some levels.
 MAX_MEAN_DIFFERENCE, MIN_PSNR_DB = 1.5 / 255, 38.0
-Views = dict[str, torch.Tensor]
+RenderedViews = dict[str, torch.Tensor]
 
 
 def cells(task: Task) -> Iterator[CheckCell]:
@@ -45,7 +45,7 @@ def _presets(size_px: int) -> dict[str, ViewSpec]:
     }
 
 
-def _compare(task: Task, recipe: str, spec: ViewSpec) -> Found:
+def _compare(task: Task, recipe: str, spec: ViewSpec) -> CellFigures:
     ours = _views(task, recipe, spec, "dali")
     left = _difference(ours, _views(task, recipe, spec, "reference"))
     if task.is_dry:
@@ -56,7 +56,7 @@ def _compare(task: Task, recipe: str, spec: ViewSpec) -> Found:
 
 def _views(
     task: Task, recipe: str, spec: ViewSpec, engine: str, *, is_centred: bool = False
-) -> Views:
+) -> RenderedViews:
     batch_size = 1 if task.is_dry else 4
     device = str(task.device) if engine == "dali" else "cpu"
     loader = open_loader(
@@ -69,7 +69,7 @@ def _views(
         return next(loader.batches(0)).views
 
 
-def _difference(ours: Views, oracle: Views) -> Found:
+def _difference(ours: RenderedViews, oracle: RenderedViews) -> CellFigures:
     means, psnrs = [], []
     for name in oracle:
         error = (ours[name].double().cpu() - oracle[name].double()).flatten(-4)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_check.findings import Found, all_findings, is_good, read_json
+from bench.gpu_check.findings import CellFigures, all_findings, is_good, read_json
 from bench.gpu_check.timetable import STEPS
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
@@ -15,7 +15,7 @@ from shards.files.publish import publish_bytes
 _COMFORTABLE = 1.5
 # Stage of the training step -> the views that feed it.
 _VIEWS_OF = {"distinctive": "pretrain", "student": "student"}
-Steps = dict[str, dict[str, Found]]
+StepFigures = dict[str, dict[str, CellFigures]]
 
 
 def write_report(out: Path, *, page: Path | None = None, data: Path | None = None) -> list[Path]:
@@ -58,7 +58,7 @@ def slug(name: str) -> str:
 
 def page_of(results: dict[str, Any]) -> str:
     """The page, in Markdown."""
-    steps: Steps = {name: step["found"] for name, step in results["steps"].items()}
+    steps: StepFigures = {name: step["found"] for name, step in results["steps"].items()}
     parts = [f"# {results['device']}", "Written by `python -m bench.gpu_check report`."]
     if results["dry_run"]:
         parts.append(
@@ -83,7 +83,7 @@ def _statuses(steps: dict[str, Any]) -> str:
     return _table(("step", "status", "s", "not measured or not passed"), rows)
 
 
-def _verdicts(steps: Steps) -> str:
+def _verdicts(steps: StepFigures) -> str:
     """What the loader gives over what the training step eats, by stage and size."""
     rows = []
     for cell, ready in steps.get("training", {}).items():
@@ -115,7 +115,7 @@ def verdict(given: float, demand: float) -> str:
     return "compute-bound" if given >= _COMFORTABLE * demand else "compute-bound, with little spare"
 
 
-def _supply(loaders: dict[str, Found], prefix: str) -> dict[str, float]:
+def _supply(loaders: dict[str, CellFigures], prefix: str) -> dict[str, float]:
     """Engine or peer -> videos/s."""
     return {
         cell.removeprefix(prefix): figures["videos_per_s"]
@@ -124,14 +124,14 @@ def _supply(loaders: dict[str, Found], prefix: str) -> dict[str, float]:
     }
 
 
-def _wait(loaded: Found | None, ready: Found) -> str:
+def _wait(loaded: CellFigures | None, ready: CellFigures) -> str:
     """The share of a step that the loader adds to it."""
     if loaded is None or "step_s" not in loaded:
         return "not measured"
     return f"{max(0.0, 1 - ready['step_s'] / loaded['step_s']):.1%}"
 
 
-def _designs(steps: Steps) -> str:
+def _designs(steps: StepFigures) -> str:
     """Frames that are decoded for a video, and videos/s, of each way to decode."""
     rows = [
         (cell, figures["frames_per_video"], figures["videos_per_s"], figures["frames_per_s"])
@@ -146,7 +146,7 @@ def _designs(steps: Steps) -> str:
     return _table(names, rows) if rows else "No decoding was measured."
 
 
-def _cells(found: dict[str, Found]) -> str:
+def _cells(found: dict[str, CellFigures]) -> str:
     """Every cell of a step, with all its figures."""
     names = list(dict.fromkeys(name for figures in found.values() for name in figures))
     rows = [

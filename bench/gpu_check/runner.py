@@ -23,7 +23,7 @@ _GRACE_S = 10.0  # how long after its end a step is stopped, so that its running
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class CheckOptions:
     """What the command was asked to do.
 
     Attributes:
@@ -41,7 +41,7 @@ class Options:
     is_dry: bool
 
 
-def run_steps(options: Options) -> bool:
+def run_steps(options: CheckOptions) -> bool:
     """Runs the steps that have not passed yet; returns whether all of them have.
 
     Raises:
@@ -64,7 +64,7 @@ def run_steps(options: Options) -> bool:
     return have_passed
 
 
-def _step_end_s(options: Options, index: int, end_s: float) -> float:
+def _step_end_s(options: CheckOptions, index: int, end_s: float) -> float:
     """When a step should end: it gets its share of the time that is left for it and the later ones.
 
     So all later steps share the time that a step leaves over or takes in addition.
@@ -86,7 +86,7 @@ def _device_name(is_dry: bool) -> str:
     return torch.cuda.get_device_name()
 
 
-def _claim(options: Options, device: str) -> None:
+def _claim(options: CheckOptions, device: str) -> None:
     """Notes the device in the folder; InputError if it holds the check of another one."""
     path = options.out / "check.json"
     if path.is_file() and (before := read_json(path).get("device")) != device:
@@ -95,11 +95,11 @@ def _claim(options: Options, device: str) -> None:
     publish_bytes(path, (json.dumps(content) + "\n").encode())
 
 
-def _file(options: Options, step: str) -> Path:
+def _file(options: CheckOptions, step: str) -> Path:
     return options.out / "steps" / f"{step}.json"
 
 
-def _run(name: str, options: Options, end_s: float) -> None:
+def _run(name: str, options: CheckOptions, end_s: float) -> None:
     """Runs a step to its end, in as many processes as it takes."""
     path, began_s = _file(options, name), time.time()
     findings = Findings.read(path)
@@ -124,7 +124,7 @@ def _run(name: str, options: Options, end_s: float) -> None:
         print(f"  the rest: {error}", flush=True)
 
 
-def _run_processes(name: str, options: Options, end_s: float) -> str:
+def _run_processes(name: str, options: CheckOptions, end_s: float) -> str:
     """Runs a step to its end; returns why it ended early, or ""."""
     while (left_s := end_s - time.time()) > _LEAST_S:
         code = _run_process(name, options, end_s, left_s + _GRACE_S)
@@ -141,7 +141,7 @@ def _run_processes(name: str, options: Options, end_s: float) -> str:
     return NO_TIME
 
 
-def _ending(code: int | None, options: Options, name: str) -> str:
+def _ending(code: int | None, options: CheckOptions, name: str) -> str:
     """Why a step's process ended, from its exit code; None if it had to be stopped."""
     if code is None:
         return NO_TIME
@@ -150,7 +150,7 @@ def _ending(code: int | None, options: Options, name: str) -> str:
     return f"exit code {code}: {_last_line(options, name)}"
 
 
-def _run_process(name: str, options: Options, end_s: float, limit_s: float) -> int | None:
+def _run_process(name: str, options: CheckOptions, end_s: float, limit_s: float) -> int | None:
     """Runs a step in one process; returns its exit code, None if it had to be stopped."""
     command = [sys.executable, "-m", "bench.gpu_check.step", name, "--out", str(options.out)]
     command += ["--minutes", str(options.duration.value), "--end-s", str(end_s)]
@@ -169,11 +169,11 @@ def _run_process(name: str, options: Options, end_s: float, limit_s: float) -> i
     return done.returncode
 
 
-def _log(options: Options, name: str) -> Path:
+def _log(options: CheckOptions, name: str) -> Path:
     return _file(options, name).with_suffix(".log")
 
 
-def _last_line(options: Options, name: str) -> str:
+def _last_line(options: CheckOptions, name: str) -> str:
     """The last line that a step has printed."""
     lines = _log(options, name).read_text(errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else ""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.task import Task
 from loaders import DaliLayout, Loader, Plan, ViewSpec, open_loader
 from loaders.engines.dali.engine import DaliEngine
@@ -50,7 +50,7 @@ def plan_of(loader: Loader) -> Plan:
     return next(loader.planner.stream())
 
 
-def rate(task: Task, counts: Generator[int], **more: Any) -> Found:
+def rate(task: Task, counts: Generator[int], **more: Any) -> CellFigures:
     """Videos per second after a warm-up, with the load of the GPU.
 
     Args:

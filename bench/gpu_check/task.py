@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.timetable import Duration
 from loaders.engines.dali.nvdec import NvdecError, decoder_caps
 
@@ -28,7 +28,7 @@ class CheckCell:
     """
 
     name: str
-    run: Callable[[], Found]
+    run: Callable[[], CellFigures]
     is_long: bool = False
 
 

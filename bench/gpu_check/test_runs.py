@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.task import CheckCell, Task
 from bench.gpu_check.timetable import Duration
 
@@ -30,7 +30,7 @@ def cells(task: Task) -> Iterator[CheckCell]:
     yield CheckCell(name="all", run=partial(_run, task, "all", "-m", "gpu", "--maxfail=5", every))
 
 
-def _run(task: Task, name: str, *selection: str) -> Found:
+def _run(task: Task, name: str, *selection: str) -> CellFigures:
     """Runs pytest; returns the counts of its outcomes. The log of the step has its output."""
     report = task.out / "steps" / f"tests {name}.xml"
     os.environ["TB_REQUIRE_GPU"] = "0" if task.is_dry else "1"

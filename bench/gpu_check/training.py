@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 
 import torch
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.memory import give_memory_back
 from bench.gpu_check.task import CheckCell, Task
 from bench.train_step import TimedStep, TrainingJob, loaded, num_flops, synthetic
@@ -51,27 +51,27 @@ def cells(task: Task) -> Iterator[CheckCell]:
 
 
 def _cell(
-    task: Task, stage: str, size_px: int, name: str, run: Callable[..., Found], is_long: bool
+    task: Task, stage: str, size_px: int, name: str, run: Callable[..., CellFigures], is_long: bool
 ) -> CheckCell:
     return CheckCell(
         name=f"{stage} {size_px} {name}", run=partial(run, task, stage, size_px), is_long=is_long
     )
 
 
-def _ready(task: Task, stage: str, size_px: int) -> Found:
+def _ready(task: Task, stage: str, size_px: int) -> CellFigures:
     training = _training(task, stage, size_px)
     training.step.batches = synthetic(training.job, training.ours)
     return _measure(task, training.step, training.job)
 
 
-def _from(task: Task, stage: str, size_px: int, engine: str) -> Found:
+def _from(task: Task, stage: str, size_px: int, engine: str) -> CellFigures:
     training = _training(task, stage, size_px)
     with ExitStack() as stack:
         training.step.batches = loaded(training.job, training.ours, stack, engine=engine)
         return _measure(task, training.step, training.job)
 
 
-def _operations(task: Task, stage: str, size_px: int) -> Found:
+def _operations(task: Task, stage: str, size_px: int) -> CellFigures:
     job = replace(_job(task, stage, size_px), batch_size=2)
     count = num_flops(job, _variants(job)["ours"])
     return {
@@ -80,7 +80,7 @@ def _operations(task: Task, stage: str, size_px: int) -> Found:
     }
 
 
-def _other(task: Task, stage: str, size_px: int, name: str) -> Found:
+def _other(task: Task, stage: str, size_px: int, name: str) -> CellFigures:
     batch_size = _training(task, stage, size_px).job.batch_size
     _training.cache_clear()
     give_memory_back()
@@ -89,7 +89,7 @@ def _other(task: Task, stage: str, size_px: int, name: str) -> Found:
         return _measure(task, TimedStep(job, _variants(job)[name], stack), job)
 
 
-def _measure(task: Task, step: TimedStep, job: TrainingJob) -> Found:
+def _measure(task: Task, step: TimedStep, job: TrainingJob) -> CellFigures:
     if not task.is_dry:
         step.measure(2)  # compiles, and finds its memory
     step.seconds.clear()

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from bench.gpu_check.findings import Found
+from bench.gpu_check.findings import CellFigures
 from bench.gpu_check.task import RECIPES, CheckCell, Task, num_cores
 from shards.encode.recipe import Recipe
 from shards.files.publish import publish_file, unfinished_file
@@ -24,7 +24,7 @@ def cells(task: Task) -> Iterator[CheckCell]:
         yield CheckCell(name=recipe, run=partial(_store, task, recipe))
 
 
-def _store(task: Task, recipe: str) -> Found:
+def _store(task: Task, recipe: str) -> CellFigures:
     chosen = Recipe(codec=recipe, short_side_px=144 if task.is_dry else 256)
     source = from_folder(task.videos or task.work / "videos", min_per_class=1)
     report = ingest(source, task.shards(recipe), recipe=chosen)
@@ -35,7 +35,7 @@ def _store(task: Task, recipe: str) -> Found:
     }
 
 
-def _make_videos(task: Task) -> Found:
+def _make_videos(task: Task) -> CellFigures:
     """Textures that drift, 320x240, 80 to 200 frames; in a dry run fewer and shorter ones."""
     folder = task.work / "videos" / "made"
     folder.mkdir(parents=True, exist_ok=True)

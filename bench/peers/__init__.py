@@ -1,6 +1,6 @@
 """Other ways to make a plan's views from a shard's bytes, one small file each.
 
-Each module has `load() -> Render`. It imports its library (ImportError means that it is not
+Each module has `load() -> PeerRender`. It imports its library (ImportError means that it is not
 installed) and returns a function (bytes, plan, row of the plan) -> one (3, T, S, S) float32 tensor
 in [0, 1] per view. The peers get the advantages of the plan: the frames of all views are decoded
 once, and one matrix does all colour operations. A loader with separate colour transforms is slower.
@@ -13,7 +13,7 @@ import torch
 
 from loaders.plan.draw import Plan
 
-Render = Callable[[bytes, Plan, int], list[torch.Tensor]]
+PeerRender = Callable[[bytes, Plan, int], list[torch.Tensor]]
 PEERS = {
     "torchcodec": "bench.peers.with_torchcodec",
     "torchcodec-jitter": "bench.peers.with_torchcodec_jitter",

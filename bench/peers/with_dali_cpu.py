@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.peers import Render
+from bench.peers import PeerRender
 from loaders.decode import decoded_frames
 from loaders.plan.draw import Plan
 from loaders.yuv import frame_to_rgb
 
 
-def load() -> Render:
+def load() -> PeerRender:
     """See `bench.peers`."""
     from nvidia.dali import pipeline_def
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.peers import Render
+from bench.peers import PeerRender
 from loaders.plan.draw import Plan
 
 _SHARED_MEMORY = "/dev/shm"
 
 
-def load() -> Render:
+def load() -> PeerRender:
     """See `bench.peers`."""
     import cv2
 

@@ -5,12 +5,12 @@ import io
 import numpy as np
 import torch
 
-from bench.peers import Render
+from bench.peers import PeerRender
 from bench.peers.torchvision_views import torchvision_views
 from loaders.plan.draw import Plan
 
 
-def load() -> Render:
+def load() -> PeerRender:
     """See `bench.peers`."""
     from pytorchvideo.data.encoded_video_pyav import EncodedVideoPyAV
 

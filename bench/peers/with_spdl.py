@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from bench.peers import Render
+from bench.peers import PeerRender
 from bench.peers.torchvision_views import color_and_erase
 from loaders.plan.draw import Plan
 
@@ -18,7 +18,7 @@ from loaders.plan.draw import Plan
 _MARGIN_S = 0.004
 
 
-def load() -> Render:
+def load() -> PeerRender:
     """See `bench.peers`."""
     try:
         from spdl import io as spdl

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from bench.peers import Render, torchcodec_decoder
+from bench.peers import PeerRender, torchcodec_decoder
 from bench.peers.torchvision_views import torchvision_views
 from loaders.plan.draw import Plan
 
 
-def load() -> Render:
+def load() -> PeerRender:
     """See `bench.peers`."""
     decoder_of = torchcodec_decoder()
 

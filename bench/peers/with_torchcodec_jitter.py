@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-from bench.peers import Render, torchcodec_decoder
+from bench.peers import PeerRender, torchcodec_decoder
 from bench.peers.torchvision_views import crop_and_flip, erase
 from loaders.plan.draw import Plan
 from loaders.plan.stage_views import PRETRAIN_AUGMENT as AUGMENT
 
 
-def load() -> Render:
+def load() -> PeerRender:
     """See `bench.peers`."""
     decoder_of = torchcodec_decoder()
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.peers import Render
+from bench.peers import PeerRender
 from bench.peers.torchvision_views import color_and_erase, torchvision_views
 from loaders.plan.draw import Plan
 
 
-def load() -> Render:
+def load() -> PeerRender:
     """See `bench.peers`."""
     _load_missing_library()
     from video_reader import PyVideoReader

@@ -55,7 +55,7 @@ def cpu_render_video(name: str) -> RenderVideo:
 def _compiled() -> RenderVideo:
     # Numba is slow to import. Another version of it may lack the internals that the engine uses.
     try:
-        from loaders.engines.fused.render import render_video
+        from loaders.engines.fused.render_video import render_video
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"engine fused cannot be used ({error}): install the version of Numba that this package"

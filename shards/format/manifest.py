@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shards.errors import InputError
+from shards.errors import InputError, one_of
 from shards.files.fetch import copies_folder, fetch_file, fetch_shard
 from shards.files.parquet import read_table
 from shards.files.store import Store, open_set
@@ -145,16 +145,12 @@ class Manifest:
         Raises:
             InputError: There is no split of that name or number.
         """
-        if split not in set(SplitQuery):
-            raise InputError(
-                f"split {split!r}: choose one of {', '.join(filter(None, SplitQuery))}"
-            )
+        wanted = one_of(SplitQuery, "split", split).memberships
         if not 1 <= number <= self.num_split_numbers:
             raise InputError(
                 f"{self.where}: split number {number} of {self.name!r}: there are"
                 f" {self.num_split_numbers}; choose 1 to {self.num_split_numbers}"
             )
-        wanted = SplitQuery(split).memberships
         memberships = pc.list_element(self.table.column("splits"), number - 1)
         return np.flatnonzero(pc.is_in(memberships, value_set=pa.array(wanted))).astype(np.int64)
 

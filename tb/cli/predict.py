@@ -26,7 +26,7 @@ _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 _written = partial(typer.Option, rich_help_panel="What is written")
 _running = partial(typer.Option, rich_help_panel="How it runs")
 
-Run = Annotated[
+ModelFolder = Annotated[
     Path,
     typer.Argument(
         help="A stage's folder, a work folder (its student), a checkpoint, or an export."
@@ -49,11 +49,11 @@ PngFile = Annotated[
 ]
 Json = Annotated[bool, _written("--json", help="Print JSON instead of a table.")]
 Device = Annotated[str, _running(help="A torch device, or auto.")]
-Engine = Annotated[RenderEngineOption, _running(help="What decodes and cuts the clips.")]
+ClipEngine = Annotated[RenderEngineOption, _running(help="What decodes and cuts the clips.")]
 
 
 def predict_command(
-    run: Run,
+    run: ModelFolder,
     videos: Videos,
     top: Top = 5,
     every: Every = None,
@@ -62,7 +62,7 @@ def predict_command(
     png: PngFile = None,
     json: Json = False,
     device: Device = "auto",
-    engine: Engine = RenderEngineOption.AUTO,
+    engine: ClipEngine = RenderEngineOption.AUTO,
 ) -> None:
     """Say which classes videos show, with the clips that `tb eval` takes.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 runs_app = Group(help="Look at runs, and compare them.")
 
-Folder = Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/ucf101/student.")]
+StageFolder = Annotated[Path, typer.Argument(help="A stage's folder, e.g. runs/ucf101/student.")]
 
 
 @runs_app.command()
@@ -54,7 +54,7 @@ def ls(
 
 
 @runs_app.command()
-def show(run: Folder) -> None:
+def show(run: StageFolder) -> None:
     """Print a run's last metrics, accuracies and settings."""
     from tb.config.differences import flatten
     from tb.training.bad_videos import BAD_LIST
@@ -75,7 +75,7 @@ def show(run: Folder) -> None:
 
 
 @runs_app.command()
-def compare(one: Folder, two: Folder) -> None:
+def compare(one: StageFolder, two: StageFolder) -> None:
     """Print where the settings of two runs differ, and their last metrics side by side."""
     found = api.compare_runs(one, two)
     console = result_console()

@@ -18,7 +18,7 @@ from tb.cli.choices import RecipeOption
 from tb.cli.group import Command, Group
 from tb.cli.next_command import say_next
 from tb.cli.printing import few, progress_bar, size_text, split_texts
-from tb.cli.sources import Given, Seed, commands_over_sources
+from tb.cli.sources import Given, ShardsSeed, commands_over_sources
 
 if TYPE_CHECKING:
     from shards.ingestion.ingest_report import IngestReport
@@ -32,10 +32,10 @@ _DEFAULT_RECIPE = RecipeOption(DEFAULT_CODEC)
 # Panels of the help.
 _stored = partial(typer.Option, rich_help_panel="How videos are stored")
 _running = partial(typer.Option, rich_help_panel="How it runs")
-Out = Annotated[
+ShardsOut = Annotated[
     str, typer.Option(help="Folder for the shards, created if missing; or a URL such as s3://...")
 ]
-Codec = Annotated[RecipeOption, _stored("--recipe", help="copy keeps files as they are.")]
+StoredCodec = Annotated[RecipeOption, _stored("--recipe", help="copy keeps files as they are.")]
 Quality = Annotated[
     int | None, _stored(help="CRF (mjpeg: quantiser), lower is better. Default: the recipe's own.")
 ]
@@ -93,15 +93,15 @@ class _SourceCommand(Command):
 
 def _ingest(
     given: Given,
-    out: Out,
-    codec: Codec = _DEFAULT_RECIPE,
+    out: ShardsOut,
+    codec: StoredCodec = _DEFAULT_RECIPE,
     quality: Quality = None,
     gop: Gop = None,
     short_side: ShortSide = None,
     max_seconds: MaxSeconds = None,
     fps: Fps = None,
     shard_mb: ShardMb = DEFAULT_SHARD_MB,
-    seed: Seed = 0,
+    seed: ShardsSeed = 0,
     workers: Workers = None,
     ray: Ray = None,
     time_limit: TimeLimit = DEFAULT_TIME_LIMIT_S,

@@ -19,7 +19,7 @@ MinPerClass = Annotated[int, typer.Option(help="Refuse classes with fewer videos
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Also follow links to videos outside the root.")
 ]
-Seed = Annotated[
+ShardsSeed = Annotated[
     int, typer.Option(help="Seed of the order in the shards and of random splits.", min=0)
 ]
 
@@ -93,7 +93,7 @@ def folder(
     test_percent: Annotated[
         float, typer.Option(help="Percentage of each class that becomes the test split.")
     ] = 0.0,
-    seed: Seed = 0,
+    seed: ShardsSeed = 0,
     min_per_class: MinPerClass = 2,
     follow_links: FollowLinks = False,
 ) -> "Dataset":

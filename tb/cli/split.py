@@ -20,7 +20,7 @@ Percent = Annotated[
     typer.Option("--fraction", help="Percentage of the labels to keep, above 0 up to 100."),
 ]
 FromList = Annotated[Path | None, typer.Option(help="Use a public list instead of drawing one.")]
-Seed = Annotated[int, typer.Option(help="Seed of the draw; fractions of one seed are nested.")]
+LabelSeed = Annotated[int, typer.Option(help="Seed of the draw; fractions of one seed are nested.")]
 Split = Annotated[
     LabelledSplitOption, typer.Option(help="The videos to choose from; pool: all but val and test.")
 ]
@@ -28,18 +28,18 @@ SplitNumber = Annotated[int, typer.Option(help="Which official split.", min=1)]
 Groups = Annotated[
     bool, typer.Option("--groups", help="Keep the videos of a group together within a class.")
 ]
-Out = Annotated[Path | None, typer.Option(help="The list file; default: beside the shards.")]
+ListOut = Annotated[Path | None, typer.Option(help="The list file; default: beside the shards.")]
 
 
 def split_command(
     root: ShardsDir,
     percent: Percent = None,
     from_list: FromList = None,
-    seed: Seed = 0,
+    seed: LabelSeed = 0,
     split: Split = LabelledSplitOption.TRAIN,
     split_number: SplitNumber = 1,
     groups: Groups = False,
-    out: Out = None,
+    out: ListOut = None,
 ) -> None:
     """Choose the labelled videos: stratified, at least one per class, nested; or from a list."""
     from shards.errors import InputError

@@ -39,7 +39,7 @@ from tb.version import __version__
 logger = logging.getLogger(__name__)
 
 REPORT, RESULT = "report.html", "result.json"
-Found = dict[StageKind, Evaluation]
+Evaluated = dict[StageKind, Evaluation]
 """The evaluations of the `COMPARED` classifiers, in their order."""
 Metrics = dict[str, list[MetricsRow]]
 """Stage -> its rows, one for each step."""
@@ -92,7 +92,7 @@ def _evaluation(folder: Path, manifest: Manifest, config: Config) -> Evaluation:
 def result_tree(
     manifest: Manifest,
     config: Config,
-    found: Found,
+    found: Evaluated,
     metrics: Metrics,
     num_bad: dict[str, int],
     seconds: float | None,
@@ -149,7 +149,7 @@ def _page(
     config: Config,
     work: Path,
     result: Tree,
-    found: Found,
+    found: Evaluated,
     metrics: Metrics,
 ) -> str:
     environment = Environment(
@@ -184,7 +184,7 @@ def _page(
     )
 
 
-def _accuracy_rows(found: Found) -> list[Tree]:
+def _accuracy_rows(found: Evaluated) -> list[Tree]:
     return [
         {"title": kind.full_name, "top1": e.top1, "top5": e.top5, "error": _error(e)}
         for kind, e in found.items()
@@ -253,7 +253,7 @@ def _error(evaluation: Evaluation) -> float:
     return math.sqrt(share * (1 - share) / evaluation.num_videos)
 
 
-def verdict(found: Found) -> str:
+def verdict(found: Evaluated) -> str:
     """The student against the others in one sentence, with the standard error."""
     student = found[StageKind.STUDENT]
     noise = math.hypot(_error(student), _error(found[StageKind.SUPERVISED]))

@@ -163,7 +163,7 @@ def test_what_a_step_leaves_or_takes_counts_for_the_later_ones(
     now_s = 1e9
     monkeypatch.setattr(runner.time, "time", lambda: now_s)
     names = list(STEPS)
-    options = runner.Options(
+    options = runner.CheckOptions(
         out=tmp_path, videos=None, duration=Duration.SHORT, steps=names, is_dry=True
     )
 

@@ -39,7 +39,7 @@ def test_draws_of_one_seed_are_nested(manifest: Manifest) -> None:
 def test_a_choice_that_is_impossible_is_refused(manifest: Manifest) -> None:
     for arguments, problem in (
         ({"split": "test"}, "has no videos"),
-        ({"split": "trian"}, "split 'trian': choose one of train, val, test, pool"),
+        ({"split": "trian"}, "split is 'trian': choose one of train, val, test, pool"),
         ({"split_number": 2}, "choose 1 to 1"),
         ({"whole_groups": True}, "no groups are known"),
     ):
