@@ -27,7 +27,7 @@ from av.video.frame import VideoFrame
 from bench.arguments import count, new_file, run_command, write_report
 from loaders.engines.buffers import BufferPool
 from loaders.engines.choice import DTYPES
-from loaders.engines.fused import kernel, render, simd
+from loaders.engines.fused import kernel, render_video, simd
 from loaders.plan.draw import Plan, draw_plan
 from loaders.plan.stage_views import PRESETS, view_spec
 from loaders.plan.views import ViewSpec
@@ -149,7 +149,7 @@ def _cpu_s(variant: Kernel, plan: Plan, out: list[np.ndarray]) -> float:
 
     with patch.object(kernel, "render_views", timed):
         for b in range(len(plan.rows)):
-            render.render_video(islice(cycle(pictures), _NUM_FRAMES), plan, b, out)
+            render_video.render_video(islice(cycle(pictures), _NUM_FRAMES), plan, b, out)
     return spent_s
 
 

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from loaders import Loader, LoaderError, Skip, open_loader
-from loaders.engines.fused import render
+from loaders.engines.fused import render_video
 from loaders.plan.views import ViewSpec
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
@@ -216,8 +216,8 @@ _DYING = """
 def die(*_):
     raise {failure}("worker")
 
-import loaders.engines.fused.render
-loaders.engines.fused.render.render_video = die
+import loaders.engines.fused.render_video
+loaders.engines.fused.render_video.render_video = die
 """
 
 
@@ -236,7 +236,7 @@ def test_a_dying_worker_is_noticed_at_once(
     if place == "loader process":
         run_first(dying, tmp_path, monkeypatch)
     else:
-        monkeypatch.setattr(render, "render_video", render.render_video)  # restores it
+        monkeypatch.setattr(render_video, "render_video", render_video.render_video)  # restores it
         exec(dying, {})
     loader = open_loader(numbered_shards, tiny_views, on_error="skip")
     with pytest.raises(failure, match="worker"):

@@ -16,7 +16,7 @@ import torch
 
 from loaders import Profile, open_loader, profile
 from loaders.engines.engine import WorkTimes
-from loaders.engines.fused import render
+from loaders.engines.fused import render_video
 from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
 from shards.reader import ShardReader
@@ -42,8 +42,8 @@ def test_what_makes_a_stage_slow_counts_for_it(
     stage: str, numbered_shards: Manifest, tiny_views: ViewSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if stage in ("decode", "augment"):
-        slow = _slow(render.render_video, augment_s=_SLOW_S if stage == "augment" else 0.0)
-        monkeypatch.setattr(render, "render_video", slow)
+        slow = _slow(render_video.render_video, augment_s=_SLOW_S if stage == "augment" else 0.0)
+        monkeypatch.setattr(render_video, "render_video", slow)
     if stage == "read":
         monkeypatch.setattr(ShardReader, "read_frames", _slow(ShardReader.read_frames))
     loader = open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=1)
@@ -76,9 +76,9 @@ def test_a_consumer_that_never_waits_is_named() -> None:
 
 _HOLDING = """
 import ctypes, os
-from loaders.engines.fused import render
+from loaders.engines.fused import render_video
 
-video = render.render_video
+video = render_video.render_video
 held, go_on = (os.open(pipe, os.O_RDWR) for pipe in ({held!r}, {go_on!r}))
 keeping = ctypes.PyDLL(None)  # a call of its functions keeps the interpreter
 
@@ -87,7 +87,7 @@ def holding(*arguments):
     keeping.read(go_on, ctypes.create_string_buffer(1), 1)
     return video(*arguments)
 
-render.render_video = holding
+render_video.render_video = holding
 """
 
 
@@ -123,16 +123,16 @@ def test_a_training_launches_while_the_loader_process_keeps_its_interpreter(
 def test_no_launch_comes_through_while_a_thread_here_keeps_the_interpreter(
     numbered_shards: Manifest, tiny_views: ViewSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    render_video, launched, holds = render.render_video, [], []
+    render, launched, holds = render_video.render_video, [], []
     hold = partial(ctypes.PyDLL(None).usleep, 50_000)
 
     def holding(*arguments: Any) -> float:
         # One C function calls all three, so no other thread runs between two of them.
         before, _, after = map(call, (launched.__len__, hold, launched.__len__))
         holds.append(after - before)
-        return render_video(*arguments)
+        return render(*arguments)
 
-    monkeypatch.setattr(render, "render_video", holding)
+    monkeypatch.setattr(render_video, "render_video", holding)
     a, b = torch.rand(2, 64, 64)
     with (
         open_loader(numbered_shards, tiny_views, engine="fused", **_HERE) as loader,
@@ -149,11 +149,11 @@ def test_no_launch_comes_through_while_a_thread_here_keeps_the_interpreter(
 def test_the_launches_beside_the_loader_are_compared_with_those_alone(
     numbered_shards: Manifest, tiny_views: ViewSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rendered, render_video, counts = Semaphore(0), render.render_video, [62.0, 100.0]
+    rendered, render, counts = Semaphore(0), render_video.render_video, [62.0, 100.0]
 
     def noted(*arguments: Any) -> float:
         rendered.release()
-        return render_video(*arguments)
+        return render(*arguments)
 
     def launches_per_s() -> float:
         if len(counts) == 1:  # beside the loader
@@ -163,7 +163,7 @@ def test_the_launches_beside_the_loader_are_compared_with_those_alone(
                 rendered.acquire()
         return counts.pop()
 
-    monkeypatch.setattr(render, "render_video", noted)
+    monkeypatch.setattr(render_video, "render_video", noted)
     monkeypatch.setattr(profile, "_launches_per_s", launches_per_s)
     with open_loader(numbered_shards, tiny_views, engine="fused", **_HERE) as loader:
         assert loader.profile(num_batches=1).trainer_kept == 0.62
@@ -208,7 +208,7 @@ def test_a_profile_knows_where_the_threads_are(
 _SLOWER = """
 import time
 from loaders.engines.dali import reading
-from loaders.engines.fused import render
+from loaders.engines.fused import render_video
 from shards.reader import ShardReader
 
 def slow(function):
@@ -219,8 +219,8 @@ def slow(function):
 
 ShardReader.read_frames = slow(ShardReader.read_frames)
 reading.rgb_pictures = slow(reading.rgb_pictures)
-slow_video = slow(slow(render.render_video))
-render.render_video = lambda *arguments: slow_video(*arguments) + {seconds}
+slow_video = slow(slow(render_video.render_video))
+render_video.render_video = lambda *arguments: slow_video(*arguments) + {seconds}
 """
 
 

@@ -70,7 +70,7 @@ def test_torchcodec_has_32_threads_on_a_gpu_and_no_loader_process(
 
     monkeypatch.setattr(Task, "is_dry", False)  # but the device is still the CPU
     monkeypatch.setattr(loading, "torchcodec_decoder", lambda: decoder)
-    views = loading.Views(stage="student", size_px=32, recipe="h264")
+    views = loading.ViewsToLoad(stage="student", size_px=32, recipe="h264")
     with pytest.raises(_EnoughError):
         next(loading._torchcodec(task, views))
     assert isinstance(opened[0].producer, LocalProducer)

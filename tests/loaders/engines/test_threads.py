@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import ViewSpec, open_loader
-from loaders.engines.fused import render
+from loaders.engines.fused import render_video
 from loaders.engines.threads import ThreadedEngine
 from loaders.plan.stage_views import pretrain
 from shards.format.manifest import Manifest
@@ -30,7 +30,7 @@ def test_each_thread_has_two_videos_unless_memory_is_short(
     shape = (batch_size * 10 * 16, 3, size_px, size_px)  # 2 long clips and 8 short ones a video
     num_bytes = torch.empty(shape, dtype=getattr(torch, dtype), device="meta").nbytes
     engine = ThreadedEngine(
-        render.render_video,
+        render_video.render_video,
         spec,
         dtype=dtype,
         batch_size=batch_size,
@@ -51,7 +51,7 @@ def test_all_threads_work_at_once_in_small_batches(
 ) -> None:
     with open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=1) as loader:
         expected = list(islice(loader.stream(), 15))
-    monkeypatch.setattr(render, "render_video", meeting(render.render_video, 12))
+    monkeypatch.setattr(render_video, "render_video", meeting(render_video.render_video, 12))
     with open_loader(numbered_shards, tiny_views, batch_size=2, num_workers=12) as loader:
         found = list(islice(loader.stream(), 15))
     for one, other in paired(expected, found):

@@ -15,7 +15,7 @@ from shards.format.manifest import Manifest
 from tests.loaders.first_code import run_first
 from tests.loaders.loader_process.test_process import assert_same, open_beside
 
-_FUSED = "loaders.engines.fused.render"
+_FUSED = "loaders.engines.fused.render_video"
 
 
 def _before_each_video(module: str, action: str) -> str:
