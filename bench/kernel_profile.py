@@ -163,7 +163,7 @@ def _noise() -> list[VideoFrame]:
 
 
 def _table(profiles: list[dict[str, Any]]) -> str:
-    """The profiles in Markdown, as docs/loading.md has them."""
+    """The profiles in Markdown, as docs/results/loading.md has them."""
     heads = [f"`{one['views']}` {one['size_px']} px" for one in profiles]
     times = [f"{one['ms_per_video']:.2f} ms" for one in profiles]
     lines = [["", *heads], ["---"] * (1 + len(heads)), ["the kernel, a video", *times]]

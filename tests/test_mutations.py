@@ -31,7 +31,8 @@ def test_every_mutation_changes_one_place_and_names_tests() -> None:
         for name in mutation.tests:
             file, _, test = name.partition("::")
             assert (ROOT / file).is_file(), name
-            assert not test or f"def {test}(" in (ROOT / file).read_text(), name
+            function = test.partition("[")[0]
+            assert not test or f"def {function}(" in (ROOT / file).read_text(), name
     assert set(Counter(mutation.breaks for mutation in found).values()) == {1}
 
 

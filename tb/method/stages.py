@@ -3,7 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from loaders.plan.views import ViewSpec
 from shards.format.manifest import Manifest
+from tb.config.optim import Optim
 from tb.config.sections import Config
 from tb.method.augmentation import augmentation_of
 from tb.method.baselines import (
@@ -46,14 +48,26 @@ def build_stage(
         InputError: Videos, labels or an earlier stage are missing, or a name is not registered.
     """
     name, augment = name or default_folder(kind), augmentation_of(config)
-    if kind in SELF_SUPERVISED or registered_pretraining(kind):
-        spec, optim = pretrain_views(config), config.pretrain.optim
-    else:
-        spec = clip_views(config)
-        optim = (config.finetune if kind in FINETUNED else config.student).optim
+    spec, optim = stage_views(kind, config), stage_optim(kind, config)
     engine = stage_engine(spec, manifest, config, optim, work / name)
     stage = _built(kind, manifest, with_engine(config, engine), work, name, init)
     return replace(stage, name=name, engine=engine, augment=augment)
+
+
+def stage_views(kind: str, config: Config) -> ViewSpec:
+    """The views that a stage trains on."""
+    return pretrain_views(config) if _is_pretraining(kind) else clip_views(config)
+
+
+def stage_optim(kind: str, config: Config) -> Optim:
+    """The settings of a stage's optimizer and of its batches."""
+    if _is_pretraining(kind):
+        return config.pretrain.optim
+    return (config.finetune if kind in FINETUNED else config.student).optim
+
+
+def _is_pretraining(kind: str) -> bool:
+    return kind in SELF_SUPERVISED or registered_pretraining(kind) is not None
 
 
 def default_folder(kind: str) -> str:

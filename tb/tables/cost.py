@@ -9,12 +9,12 @@ import torch
 
 from shards.counted import counted
 from shards.format.manifest import Manifest
-from tb.config.optim import Optim
 from tb.config.sections import Config
-from tb.method.streams import clip_views, pretrain_views, training_device
+from tb.method.stages import stage_optim, stage_views
+from tb.method.streams import training_device
 from tb.networks.backbones import backbone_identity, identified_backbone
 from tb.networks.heads import to_channels_last
-from tb.stage_kinds import FINETUNED, SELF_SUPERVISED, StageKind
+from tb.stage_kinds import StageKind
 from tb.tables.grid import Grid, Unit, findings
 from tb.training.precision import Precision, precision_of
 
@@ -49,7 +49,7 @@ def cost_table(grid: Grid, manifest: Manifest, out: Path) -> str:
     ]
     total_h = 0.0
     for kind, units in kinds.items():
-        steps = _steps(units[0])
+        steps = stage_optim(kind, units[0].config).steps
         left = sum(unit.key not in found for unit in units)
         seen = [found[unit.key].step_s for unit in units if unit.key in found]
         step_s = median(seen) if seen else _estimate(kind, units[0].config)
@@ -73,20 +73,10 @@ def cost_table(grid: Grid, manifest: Manifest, out: Path) -> str:
     return "\n".join(lines)
 
 
-def _steps(unit: Unit) -> int:
-    return _optim(unit.kind, unit.config).steps
-
-
-def _optim(kind: StageKind, config: Config) -> Optim:
-    if kind in SELF_SUPERVISED:
-        return config.pretrain.optim
-    return (config.finetune if kind in FINETUNED else config.student).optim
-
-
 def _estimate(kind: StageKind, config: Config) -> float:
     """Seconds of one step."""
-    views = pretrain_views(config) if kind in SELF_SUPERVISED else clip_views(config)
-    num_clips = _optim(kind, config).batch_size * views.num_views
+    views = stage_views(kind, config)
+    num_clips = stage_optim(kind, config).batch_size * views.num_views
     device = training_device(config)
     precision = precision_of(config.machine, device)
     identity = backbone_identity(config.backbone)
