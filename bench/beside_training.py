@@ -41,7 +41,7 @@ from torch import nn
 from bench.arguments import count, duration_s, new_file, run_command, write_report
 from loaders import Loader, open_loader
 from loaders.devices import usable_device
-from loaders.plan.stage_views import PRESETS
+from loaders.plan.stage_views import NAMED_VIEWS
 from shards.errors import InputError
 from shards.format.manifest import read_manifest
 from tb.networks.backbones import build_backbone
@@ -341,7 +341,7 @@ def _table(trainer: str, found: dict[str, dict[str, Any]]) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--views", choices=sorted(PRESETS), default="student")
+    parser.add_argument("--views", choices=sorted(NAMED_VIEWS), default="student")
     parser.add_argument("--size", type=count, default=112, help="pixels")
     parser.add_argument("--batch-size", type=count, default=8)
     parser.add_argument("--engine", choices=("fused", "dali"), default="fused")

@@ -146,7 +146,7 @@ def counted(way: Way, dtype: str) -> dict[str, Any]:
 
 
 def compared(way: Way, shards: Path, dtype: str, num_videos: int) -> dict[str, Any]:
-    """The worst view of each preset against the oracle."""
+    """The worst view of each name against the oracle."""
     with (
         patch.object(graph, "_operators", partial(operators, way, dtype)),
         patch.object(graph, "_typed", lambda view, _: view),

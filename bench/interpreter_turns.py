@@ -75,7 +75,7 @@ def count_turns(shards: Path, views: str, size_px: int, num_videos: int) -> Coun
 
     Args:
         shards: A folder made by `tb shard`.
-        views: A preset's name.
+        views: Their name.
         size_px: The size of the views, pixels.
         num_videos: How many videos are counted.
 

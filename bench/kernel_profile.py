@@ -29,7 +29,7 @@ from loaders.engines.buffers import BufferPool
 from loaders.engines.choice import DTYPES
 from loaders.engines.fused import kernel, render_video, simd
 from loaders.plan.draw import Plan, draw_plan
-from loaders.plan.stage_views import PRESETS, view_spec
+from loaders.plan.stage_views import NAMED_VIEWS, view_spec
 from loaders.plan.views import ViewSpec
 from tb.version import version_text
 
@@ -176,7 +176,7 @@ def _table(profiles: list[dict[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table, and writes the figures with --json."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--views", nargs="+", choices=PRESETS, default=["student", "pretrain"])
+    parser.add_argument("--views", nargs="+", choices=NAMED_VIEWS, default=["student", "pretrain"])
     parser.add_argument("--sizes", type=count, nargs="+", default=[112, 224], help="in pixels")
     parser.add_argument("--dtype", choices=DTYPES, default="float16")
     parser.add_argument("--videos", type=count, default=8, help="in a round")

@@ -30,7 +30,7 @@ from bench.readers import READERS
 from loaders import TryLayouts
 from loaders.engines.choice import DTYPES
 from loaders.engines.engine import EngineName
-from loaders.plan.stage_views import PRESETS, view_spec
+from loaders.plan.stage_views import NAMED_VIEWS, view_spec
 from shards.format.manifest import read_manifest
 from tb.version import version_text
 
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--views", choices=sorted(PRESETS), default="pretrain")
+    parser.add_argument("--views", choices=sorted(NAMED_VIEWS), default="pretrain")
     parser.add_argument("--size", type=count, default=112, help="output side in pixels")
     parser.add_argument("--engines", nargs="*", choices=list(EngineName), default=["fused"])
     parser.add_argument("--tune", action="store_true", help="try layouts of dali first")

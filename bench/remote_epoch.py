@@ -31,7 +31,7 @@ from bench.arguments import count, new_file, run_command, write_report
 from bench.s3_server import CREDENTIALS, SERVERS, s3_server
 from bench.window_bytes import WindowBytes, window_bytes
 from loaders import open_loader, prefetch
-from loaders.plan.stage_views import PRESETS
+from loaders.plan.stage_views import NAMED_VIEWS
 from loaders.prefetch import SHARDS_AHEAD as _SHARDS_AHEAD
 from shards.errors import InputError
 from shards.files.remote_store import RemoteStore
@@ -82,7 +82,7 @@ def main() -> None:
     """Starts the server, runs the rounds, and prints a table for each delay."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--views", choices=sorted(PRESETS), default="student")
+    parser.add_argument("--views", choices=sorted(NAMED_VIEWS), default="student")
     parser.add_argument("--size", type=count, default=112)
     parser.add_argument("--order", choices=["global", "windowed"], default="windowed")
     parser.add_argument("--workers", type=count, default=8)

@@ -42,7 +42,7 @@ STAGES = {
     "student 224": stage_views.finetune(),
 }
 # Views of one or two frames, because the interpreter takes a third of a second for a frame.
-PRESETS = {
+VIEWS = {
     "pretrain": stage_views.pretrain(num_frames=1),
     "finetune": stage_views.finetune(num_frames=2),
     "student_pair": stage_views.weak_strong(num_frames=2),
@@ -174,8 +174,8 @@ def figures(shards: Path | None, num_videos: int) -> dict[str, Any]:
             for s, d, v in kinds
         ],
         "parity": [
-            {"preset": name, **parity(shards, spec, dtype, num_videos)}
-            for name, spec in PRESETS.items()
+            {"views": name, **parity(shards, spec, dtype, num_videos)}
+            for name, spec in VIEWS.items()
             for dtype in TYPES
             if shards is not None
         ],
@@ -183,13 +183,13 @@ def figures(shards: Path | None, num_videos: int) -> dict[str, Any]:
 
 
 def parity_table(rows: list[FigureRow]) -> str:
-    """The table of the docs, in Markdown: mean difference, PSNR, worst pixel by preset and type."""
+    """The table of the docs, in Markdown: mean difference, PSNR, worst pixel by views and type."""
     shown: dict[str, list[str]] = {}
     for row in rows:
         mean, worst = row["mean_difference_of_255"], row["worst_pixel_of_255"]
         told = f"{mean:.4f}, {row['psnr_db']:.1f} dB, {worst:.4f}"
-        shown.setdefault(row["preset"], []).append(told)
-    lines = [["views", *TYPES], *([preset, *cells] for preset, cells in shown.items())]
+        shown.setdefault(row["views"], []).append(told)
+    lines = [["views", *TYPES], *([name, *cells] for name, cells in shown.items())]
     head, *body = (f"| {' | '.join(line)} |" for line in lines)
     return "\n".join([head, f"|{'---|' * (1 + len(TYPES))}", *body])
 

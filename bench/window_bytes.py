@@ -24,7 +24,7 @@ import numpy as np
 from bench.arguments import count, new_file, run_command, write_report
 from bench.storage_formats import loss
 from loaders.plan.draw import draw_plan
-from loaders.plan.stage_views import PRESETS, view_spec
+from loaders.plan.stage_views import NAMED_VIEWS, view_spec
 from shards.encode.check_stored import find_packets
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--videos", type=Path, nargs="+", required=True)
     parser.add_argument("--num-clips", type=count, default=120)
     parser.add_argument("--epochs", type=count, default=10, help="each draws its own windows")
-    parser.add_argument("--views", nargs="+", choices=PRESETS, default=["student", "pretrain"])
+    parser.add_argument("--views", nargs="+", choices=NAMED_VIEWS, default=["student", "pretrain"])
     parser.add_argument("--json", type=new_file)
     options = parser.parse_args(arguments)
     clips = list(_clips(_paths(options.videos, options.num_clips)))

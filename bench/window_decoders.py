@@ -24,7 +24,7 @@ from bench.arguments import count, new_file, run_command, write_report
 from loaders import open_loader
 from loaders.decode import decoded_frames, decoded_planes
 from loaders.engines.dali.window_file import window_file
-from loaders.plan.stage_views import PRESETS
+from loaders.plan.stage_views import NAMED_VIEWS
 from shards.decode.window_planes import window_planes
 from shards.errors import InputError
 from shards.format.packet_index import Window
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True, help="A folder made by `tb shard`.")
     parser.add_argument(
-        "--views", choices=sorted(PRESETS), default="student", help="The preset of the views."
+        "--views", choices=sorted(NAMED_VIEWS), default="student", help="The name of the views."
     )
     parser.add_argument("--videos", type=count, default=60, help="Windows per round.")
     parser.add_argument("--rounds", type=count, default=7)

@@ -62,7 +62,7 @@ def open_loader(
 
     Args:
         shards: Folder made by `tb shard`, its URL, or its manifest.
-        views: A preset's name (see `loaders.stage_views.PRESETS`) or a `ViewSpec`.
+        views: A name (see `loaders.stage_views.NAMED_VIEWS`) or a `ViewSpec`.
         subset: The videos to serve; the whole train split by default. In an "unlabelled" part all
             labels are -1.
 

@@ -65,7 +65,7 @@ class Render:
         """Opens nothing.
 
         Args:
-            views: A preset's name or a `ViewSpec`, as for `open_loader`.
+            views: A name or a `ViewSpec`, as for `open_loader`.
             seed: The seed of the augmentation, in [0, 2**63).
             number: Key -> the number in [0, 2**63) on which a video's draws depend.
             size_px: Overrides the output size of `views`.

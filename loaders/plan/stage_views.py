@@ -1,6 +1,6 @@
 """The views of the method's stages, and the published augmentation.
 
-Each function returns a `ViewSpec`. `PRESETS` has them under the names that `open_loader` takes.
+Each function returns a `ViewSpec`. `NAMED_VIEWS` has them under the names that `open_loader` takes.
 """
 
 from collections.abc import Callable
@@ -213,7 +213,7 @@ def evaluation(
     )
 
 
-PRESETS: dict[str, Callable[[], ViewSpec]] = {
+NAMED_VIEWS: dict[str, Callable[[], ViewSpec]] = {
     "pretrain": pretrain,
     "finetune": finetune,
     "student": finetune,
@@ -228,20 +228,20 @@ def view_spec(
     size_px: int | None = None,
     normalization: str | Normalization | None = None,
 ) -> ViewSpec:
-    """The `ViewSpec` of a preset's name, or the given spec, with some values replaced.
+    """The `ViewSpec` of a name, or the given spec, with some values replaced.
 
     Args:
-        views: A name in `PRESETS`, or a spec.
+        views: A name in `NAMED_VIEWS`, or a spec.
         size_px: Replaces its size. None leaves it.
         normalization: Replaces its normalization: a `Normalization`, its name, or "none". None
             leaves it.
 
     Raises:
-        InputError: There is no preset or normalization of that name.
+        InputError: There are no views or normalization of that name.
     """
-    if isinstance(views, str) and views not in PRESETS:
-        raise InputError(f"no views preset {views!r}: choose one of {', '.join(PRESETS)}")
-    spec = PRESETS[views]() if isinstance(views, str) else views
+    if isinstance(views, str) and views not in NAMED_VIEWS:
+        raise InputError(f"no views {views!r}: choose one of {', '.join(NAMED_VIEWS)}")
+    spec = NAMED_VIEWS[views]() if isinstance(views, str) else views
     if size_px is not None:
         spec = replace(spec, size_px=size_px)
     if normalization is not None:

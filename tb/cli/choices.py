@@ -36,7 +36,7 @@ class LabelledSplitOption(StrEnum):
 
 
 class ViewsOption(StrEnum):
-    """What is cut from a video: the keys of `loaders.plan.stage_views.PRESETS`."""
+    """What is cut from a video: the keys of `loaders.plan.stage_views.NAMED_VIEWS`."""
 
     PRETRAIN = "pretrain"
     FINETUNE = "finetune"

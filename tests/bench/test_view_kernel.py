@@ -62,8 +62,8 @@ def test_the_page_has_the_figures_of_the_file() -> None:
     root = Path(__file__).resolve().parents[2]
     figures = json.loads((root / "bench" / "results" / "view_kernel.json").read_text())
     page = (root / "docs" / "dali.md").read_text()
-    assert {row["preset"] for row in figures["parity"]} == set(view_kernel.PRESETS)
-    assert len(figures["parity"]) == len(view_kernel.PRESETS) * len(view_kernel.TYPES)
+    assert {row["views"] for row in figures["parity"]} == set(view_kernel.VIEWS)
+    assert len(figures["parity"]) == len(view_kernel.VIEWS) * len(view_kernel.TYPES)
     assert view_kernel.parity_table(figures["parity"]) in page
     for row in figures["compiled"]:
         name = f"{row['gpu']} ({view_kernel.TARGETS[int(row['gpu'].removeprefix('sm_'))]})"

@@ -142,7 +142,7 @@ def test_what_cannot_be_rendered_is_named(tmp_path: Path, tiny_views: ViewSpec) 
     ):
         with pytest.raises(InputError, match=message):
             Render(tiny_views, **options)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="no views preset 'nothing'"):
+    with pytest.raises(InputError, match="no views 'nothing'"):
         Render("nothing")
 
 

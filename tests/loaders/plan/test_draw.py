@@ -25,7 +25,7 @@ from tests.loaders.plan.drawing import (
     rows=st.lists(st.integers(0, 10**7), min_size=1, max_size=6),
     epoch=st.integers(0, 2**40),
     seed=st.integers(0, 2**63 - 1),
-    preset=st.sampled_from(sorted(stage_views.PRESETS)),
+    preset=st.sampled_from(sorted(stage_views.NAMED_VIEWS)),
     data=st.data(),
 )
 def test_a_row_depends_on_seed_epoch_and_video_only(

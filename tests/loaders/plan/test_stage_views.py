@@ -43,7 +43,7 @@ def test_presets_hold_the_published_values(preset: Augment, expected: tuple[floa
     [
         (
             lambda: stage_views.view_spec("pretraining"),
-            "no views preset 'pretraining': choose one of",
+            "no views 'pretraining': choose one of",
         ),
         (lambda: stage_views.view_spec("pretrain", 4), "size_px is 4"),
         (lambda: stage_views.evaluation(num_crops=2), "crop_positions is 2"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loaders.plan.stage_views import PRESETS, view_spec
+from loaders.plan.stage_views import NAMED_VIEWS, view_spec
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from tb.advice.candidates import candidates, name_of, options_of, reference_recipe
@@ -13,7 +13,7 @@ def _sides(views: str, size_px: int, largest_px: int) -> list[int]:
     return sorted({r.short_side_px for r in recipes if r.codec == "mjpeg" and r.short_side_px})
 
 
-@pytest.mark.parametrize("views", PRESETS)
+@pytest.mark.parametrize("views", NAMED_VIEWS)
 @pytest.mark.parametrize("size_px", [8, 112, 224])
 @pytest.mark.parametrize("largest_px", [64, 240, 1080])
 def test_candidates_differ_and_none_is_larger_than_the_videos(
@@ -37,7 +37,7 @@ def test_sides_go_from_the_largest_crop_to_the_smallest() -> None:
 
 
 def test_the_reference_has_all_that_a_candidate_can_have() -> None:
-    for views in PRESETS:
+    for views in NAMED_VIEWS:
         spec = view_spec(views, 112)
         most_px = reference_recipe(spec).short_side_px
         assert most_px is not None

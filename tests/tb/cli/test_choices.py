@@ -9,7 +9,7 @@ import pytest
 
 from loaders.engines.cpu import cpu_render_video
 from loaders.engines.engine import EngineName
-from loaders.plan.stage_views import PRESETS
+from loaders.plan.stage_views import NAMED_VIEWS
 from shards.encode.codecs import CODECS
 from shards.format.splits import SplitQuery
 from tb.cli import choices
@@ -24,7 +24,7 @@ from tests.tb.commands import every_command, tb, usage_error
 OPEN = {
     ("reproduce", "dataset"): "a preset of one's own set",
 }
-CLOSED = (CODECS, PRESETS, SIZES, WORLDS, BASELINES, BACKBONES, PERCENTS, TABLES)
+CLOSED = (CODECS, NAMED_VIEWS, SIZES, WORLDS, BASELINES, BACKBONES, PERCENTS, TABLES)
 ENUMS = (SplitQuery, EngineName, StageKind, Teacher, TeacherWeights, Distance)
 
 
@@ -44,7 +44,7 @@ PARAMETERS = [(name, one) for name, parameters in every_command() for one in par
         (choices.RecipeOption, CODECS),
         (choices.SplitOption, set(SplitQuery) - {SplitQuery.UNUSED}),
         (choices.LabelledSplitOption, get_args(Labels.model_fields["split"].annotation)),
-        (choices.ViewsOption, PRESETS),
+        (choices.ViewsOption, NAMED_VIEWS),
         (choices.DemoSizeOption, SIZES),
         (choices.DemoWorldOption, WORLDS),
         (choices.BaselineOption, BASELINES),

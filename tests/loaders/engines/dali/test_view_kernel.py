@@ -165,7 +165,7 @@ def test_odd_sizes_differ_by_rounding_only(
 
 def test_the_grid_has_every_preset_and_every_type() -> None:
     views = {sized(size_px=9).name for sized in GRID.values()}
-    assert views == {spec().name for spec in stage_views.PRESETS.values()}
+    assert views == {spec().name for spec in stage_views.NAMED_VIEWS.values()}
     assert {getattr(torch, dtype) for dtype in DTYPES} == set(ROUNDING)
 
 
