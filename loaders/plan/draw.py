@@ -176,7 +176,7 @@ def _draw_views(
     uniform: np.ndarray, spec: ViewSpec, augment: Augment, heights: np.ndarray, widths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Crop, flip, color, gamma and erase of V views from their (B, V, draws) uniforms."""
-    if spec.crop_positions == 3:
+    if spec.num_crops == 3:
         uniform = _three_crops(uniform, heights, widths)
     elif augment.crop_scale[0] == augment.crop_scale[1]:
         uniform[:, :, _CROP_TOP : _CROP_LEFT + 1] = 0.5  # a fixed crop is a centre crop

@@ -209,7 +209,7 @@ def evaluation(
         stride_s=stride_s,
         whole=stride is None and stride_s is None,
         augment=Augment(crop_scale=(EVAL_CROP_SCALE, EVAL_CROP_SCALE)),
-        crop_positions=num_crops,
+        num_crops=num_crops,
     )
 
 

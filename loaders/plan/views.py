@@ -46,7 +46,7 @@ class Augment:
     `*_p`. Brightness, saturation and hue share `color_p` but are drawn independently. `crop_scale`
     is the share of both height and width that the crop keeps. The place of the crop is random if
     these bounds differ. If they are equal, the crop is in the centre, or where
-    `ViewSpec.crop_positions` says. `hue` is the largest rotation, as a share of a full turn.
+    `ViewSpec.num_crops` says. `hue` is the largest rotation, as a share of a full turn.
     `gamma_p` is the probability in a grey view; other views have no gamma. `erase_p` is the
     probability of each of the `num_erase` rectangles, whose sides measure [1/6, 1/3) of the
     output's height and width.
@@ -138,7 +138,7 @@ class ViewSpec:
             steps of this length and not frames, so videos of different frame rates show the same
             time. `loaders.plan.window` says which frames these are. None: they count frames.
         augment: The augmentation, drawn for each view independently. A group may have another one.
-        crop_positions: With a fixed crop: 1 (centre) or 3 (start, middle and end of the longer
+        num_crops: With a fixed crop: 1 (centre) or 3 (start, middle and end of the longer
             side, along the last axis of each group).
         whole: Each view shows the whole video, for any length and rate. The video is cut into as
             many equal segments as a view has frames (the segments of TSN). Each segment gives one
@@ -157,7 +157,7 @@ class ViewSpec:
     window: int
     stride_s: float | None = None
     augment: Augment = field(default_factory=Augment)
-    crop_positions: int = 1
+    num_crops: int = 1
     whole: bool = False
     normalization: Normalization | None = None
 
@@ -169,9 +169,9 @@ class ViewSpec:
         self._check_stride_s()
         if self.start == Start.EVEN and (len(self.groups) > 1 or not self.groups[0].shape):
             raise InputError("start is 'even': give one group, and its shape the number of clips")
-        if self.crop_positions not in (1, 3):
-            raise InputError(f"crop_positions is {self.crop_positions}: give 1 or 3")
-        if self.crop_positions == 3:
+        if self.num_crops not in (1, 3):
+            raise InputError(f"num_crops is {self.num_crops}: give 1 or 3")
+        if self.num_crops == 3:
             self._check_three_crops()
 
     def _check_groups(self) -> None:
@@ -209,12 +209,12 @@ class ViewSpec:
             low, high = augment.crop_scale
             if group.shape[-1:] != (3,):
                 raise InputError(
-                    f"crop_positions is 3, but group {group.name!r} has shape {group.shape}: end it"
+                    f"num_crops is 3, but group {group.name!r} has shape {group.shape}: end it"
                     " with 3"
                 )
             if low != high:
                 raise InputError(
-                    f"crop_positions is 3, but crop_scale is {(low, high)}: give two equal bounds"
+                    f"num_crops is 3, but crop_scale is {(low, high)}: give two equal bounds"
                 )
 
     @cached_property

@@ -46,7 +46,7 @@ def test_presets_hold_the_published_values(preset: Augment, expected: tuple[floa
             "no views 'pretraining': choose one of",
         ),
         (lambda: stage_views.view_spec("pretrain", 4), "size_px is 4"),
-        (lambda: stage_views.evaluation(num_crops=2), "crop_positions is 2"),
+        (lambda: stage_views.evaluation(num_crops=2), "num_crops is 2"),
         (lambda: stage_views.finetune(num_frames=0), "num_frames=0"),
         (lambda: stage_views.finetune(stride=0), "stride=0"),
         (lambda: stage_views.pretrain(num_slices=0), "shape is"),

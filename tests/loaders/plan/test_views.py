@@ -57,15 +57,15 @@ def _spec(*groups: ViewGroup, **values: object) -> ViewSpec:
         (lambda: _spec(_group(), _group(name="b", offsets=((0,),))), "differ in frames per view"),
         (lambda: _spec(window=1), "offsets run from 0 to 1, and window is 1"),
         (lambda: _spec(_group(offsets=((-1, 0),))), "offsets run from -1 to 0"),
-        (lambda: _spec(crop_positions=3), "but group 'clip' has shape"),
+        (lambda: _spec(num_crops=3), "but group 'clip' has shape"),
         (
-            lambda: _spec(_group(shape=(3, 1), offsets=((0, 1),) * 3), crop_positions=3),
+            lambda: _spec(_group(shape=(3, 1), offsets=((0, 1),) * 3), num_crops=3),
             "end it with 3",
         ),
         (
             lambda: _spec(
                 _group(shape=(3,), offsets=((0, 1),) * 3),
-                crop_positions=3,
+                num_crops=3,
                 augment=Augment(crop_scale=(0.5, 0.8)),
             ),
             r"crop_scale is \(0.5, 0.8\): give two equal bounds",

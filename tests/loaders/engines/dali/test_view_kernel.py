@@ -91,7 +91,7 @@ def test_real_clips_agree_with_the_oracle(name: str, real_shards: Manifest, tmp_
     groups = tuple(
         replace(group, shape=(1,), offsets=(group.offsets[0][:1],)) for group in SPECS[name].groups
     )
-    spec = replace(SPECS[name], groups=groups, start="centre", crop_positions=1)
+    spec = replace(SPECS[name], groups=groups, start="centre", num_crops=1)
     assert_parity(real_shards, spec, tmp_path, engine="dali", layout=KERNEL)
 
 
