@@ -57,7 +57,7 @@ Launch = Callable[[], object]
 class Rounds:
     """The rounds of one trainer beside a loader in one place.
 
-    For another program there is only what can be seen from here: the trainer's share and videos/s.
+    If the loader is in another program, only the trainer's share and videos/s are known.
     """
 
     trainer_alone_per_s: list[float] = field(default_factory=list)

@@ -235,7 +235,7 @@ def _decode_window(data: bytes, first: int, last: int) -> None:
 
     It works for shards that `tb shard` has encoded: constant rate, no B-frames.
     """
-    # Not with our opener: this is the least time that PyAV takes, without limits and checks.
+    # Our opener has limits and checks, and this is the least time that PyAV takes without them.
     with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1

@@ -31,7 +31,7 @@ from loaders.plan.views import Augment
 MADE = {"pretrain": stage_views.pretrain(), "student": stage_views.finetune(size_px=112)}
 COUNTED = stage_views.pretrain(size_px=224)
 TYPES = {"float32": types.FLOAT, "float16": types.FLOAT16, "uint8": types.UINT8}
-# The graph's own functions, because `compared` replaces them in the module.
+# These are the graph's own functions. `compared` replaces them in the module.
 _GRAPH_OPERATORS, _GRAPH_TYPED = graph._operators, graph._typed
 _LAYOUT = DaliLayout(num_pipelines=1, depth=1, views="operators")
 
@@ -41,7 +41,7 @@ class Way:
     """Where the operators of a view put out uint8.
 
     Attributes:
-        name: For the table.
+        name: Its name in the table.
         before_colour: The resize puts out uint8.
         behind_colour: The colour operator puts out uint8, which also clips.
         early_type: The views get their final type after gamma, before rectangles are erased.

@@ -9,7 +9,7 @@ also shows the ratio of processor seconds, which other work on the machine hardl
     python -m bench.ingest [--videos FOLDER ...] [--rounds 5] [--ffmpeg PROGRAM]
         [--json bench/results/ingest_cpu.json]
 
-FOLDER holds class folders. Without a FOLDER, only generated clips are timed.
+FOLDER holds class folders. Without a FOLDER, only generated videos are timed.
 """
 
 import argparse
@@ -201,7 +201,7 @@ def _run_ffmpeg(commands: list[list[str]], threads: int, at_once: int, scratch: 
     def run(index: int) -> None:
         output = scratch / f"ffmpeg-{index}.mp4"
         limit = ["-threads", str(threads), "-filter_threads", str(threads or _NUM_CORES)]
-        # Before the input too, because the decoder has separate threads.
+        # The option is before the input too, because the decoder has separate threads.
         program, *rest = commands[index]
         command = [program, "-threads", str(threads), *rest, *limit, str(output)]
         subprocess.run(command, check=True)
@@ -212,7 +212,7 @@ def _run_ffmpeg(commands: list[list[str]], threads: int, at_once: int, scratch: 
 
 
 def _generated(root: Path) -> Path:
-    """Clips like UCF101's: 320 x 240, 25 fps, 3 to 10 s, MPEG-4 in AVI; moving noise and shapes."""
+    """Videos like UCF101's: 320x240, 25 fps, 3 to 10 s, MPEG-4 in AVI, moving noise and shapes."""
     for index in range(_NUM_GENERATED):
         path = root / f"class{index % 4}" / f"{index}.avi"
         path.parent.mkdir(parents=True, exist_ok=True)

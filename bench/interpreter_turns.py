@@ -59,7 +59,7 @@ gdb.execute("continue")
 def main() -> None:
     """Prints the turns per video."""
     options = _parse()
-    # Here, so that the error of a wrong input is not in the middle of gdb's output.
+    # This comes first, so that the error of a wrong input is not in the middle of gdb's output.
     planner = _planner(options)
     if options.counted:
         _work(planner, options.videos)
@@ -75,7 +75,7 @@ def count_turns(shards: Path, views: str, size_px: int, num_videos: int) -> Coun
 
     Args:
         shards: A folder made by `tb shard`.
-        views: Their name.
+        views: The name of the views.
         size_px: The size of the views, pixels.
         num_videos: How many videos are counted.
 

@@ -43,11 +43,11 @@ class Row:
     """One contender's medians.
 
     Ratios compare videos per second. `cpu_ratio_to_best_peer` compares processor seconds per video,
-    which other programs on the machine disturb less. `stages_ms` has the milliseconds that a video
-    took of an engine's threads in each stage: of elapsed time, but on a quiet machine with a core
-    for each thread this is about their processor time. `peak_rss_mb` counts a page that several
-    processes share once for each of them. `psnr_db` compares the worst view with the reference
-    engine.
+    which other programs on the machine disturb less. `stages_ms` has the milliseconds that an
+    engine's threads spent on a video in each part of their work. This is elapsed time. On a quiet
+    machine with a core for each thread it is about their processor time. If several processes share
+    a page, `peak_rss_mb` counts it once for each of them. `psnr_db` compares the worst view with
+    the reference engine.
     """
 
     name: str
@@ -173,7 +173,7 @@ def _rows(contenders: list[Contender], timings: dict[str, list[Timing]], job: Jo
 
 
 def _stages_ms(rounds: list[Timing]) -> dict[str, float]:
-    """The median milliseconds a video of each stage."""
+    """The median milliseconds that a video takes in each part of the work."""
     return {
         stage: statistics.median(
             1000 * getattr(timing.times, f"{stage}_s") / timing.num_videos for timing in rounds

@@ -2,15 +2,15 @@
 
 An S3 server on loopback serves a copy of the shards. Four ways take turns in each round: a first
 epoch with an empty cache and no fetching ahead, a first epoch with an empty cache as usual, a
-second epoch that finds all copies, and an epoch without a cache (`cache=False`). There is a table
-for each delay, which is added to each request as if the server were distant. The server runs on the
+second epoch that finds all copies, and an epoch without a cache (`cache=False`). Each delay has a
+table. The delay is added to each request, as if the server were distant. The server runs on the
 same cores, so only ratios of speeds within a table mean something. Processor time does not include
 the server's.
 
 The shown bytes are the packets from the first to the last frame of each sample. "fetched/shown" is
-the ratio of all fetched bytes to them. Without a cache, the rest is frames back to the keyframe,
-frames on to the end of the group of pictures, and packet indices; the line below a table has these
-three. Manifests are not counted.
+the ratio of all fetched bytes to them. Without a cache, the other bytes are frames back to the
+keyframe, frames on to the end of the group of pictures, and packet indices. The line below a table
+has these three. Manifests are not counted.
 
     python -m bench.remote_epoch --shards DIR [--views student] [--size 112] [--order windowed]
         [--workers 8] [--delays-ms 0 20] [--rounds 3] [--server moto] [--json FILE]

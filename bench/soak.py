@@ -5,9 +5,9 @@ that read).
 
     python -m bench.soak [--epochs 100] [--shards DIR] [--engines fused dali ...] [--json FILE]
 
-At the end there must be as many processes as after the second epoch. In each, no more descriptors
-may be open, and at most one more thread may run. Its shared memory may have grown by 1 MB, its
-resident memory by 64 MB, and the used memory of the GPU by 64 MB. After the loader is closed, the
+At the end there must be as many processes as after the second epoch. Each may have no more open
+descriptors, and at most one more thread. Its shared memory may have grown by 1 MB, its resident
+memory by 64 MB, and the used memory of the GPU by 64 MB. After the loader is closed, the
 same rules compare with an earlier loader of the same kind that is closed too. Without --shards,
 eight made-up videos are stored as VP9 and as MJPEG, which DALI decodes on a CPU; with --device cuda
 as H.264. The files of the first set are also stored with the recipe `copy`: without a packet index,
@@ -41,7 +41,7 @@ from tb.demo.videos import draw_video, encode
 from tb.demo.worlds import OBJECTS
 
 _NUM_VIDEOS, _BATCH_SIZE, _SIZE_PX, _NUM_WORKERS = 8, 4, 64, 2
-# What DALI decodes there. NVDEC takes VP9 only from 128 pixels on.
+# Device -> the recipes that DALI decodes there. NVDEC takes VP9 only from 128 pixels on.
 _RECIPES = {"cpu": ("vp9", "mjpeg"), "cuda": ("h264",)}
 _TOLERANCES = {
     "descriptors": 0,

@@ -1,6 +1,6 @@
 """What each storage format costs: bytes, loss, and time to decode a window.
 
-Each clip is stored with each recipe. The loss is that of the encoding alone: PSNR over Y, U and V,
+Each video is stored with each recipe. The loss is that of the encoding alone: PSNR over Y, U and V,
 and SSIM of Y over 8x8 blocks, against the frames that the encoder got. A window is 16 or 64
 consecutive frames from a random place. It is decoded from bytes in memory in one thread, and the
 time includes opening and seeking: PyAV to planes as in the CPU engine, torchcodec to RGB with
@@ -10,7 +10,7 @@ of up to 250 pictures, B-frames.
 
     python -m bench.storage_formats --videos FOLDER [--num-clips 12] [--windows 5]
 
-FOLDER holds class folders with real clips. Clips of fewer than 64 frames are left out.
+FOLDER holds class folders with real videos. Videos of fewer than 64 frames are left out.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Tally:
 
 
 def main() -> None:
-    """Stores, compares and times every clip, then prints a table."""
+    """Stores, compares and times every video, then prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--num-clips", type=count, default=12)
@@ -91,7 +91,7 @@ def main() -> None:
         print(f"{num_done}: {source.key}", file=sys.stderr)
         _measure(source.path, stored, tallies, decoders, rng, arguments.windows)
     if not num_done:
-        raise InputError(f"{arguments.videos}: no clip has {max(_WINDOWS)} frames; give others")
+        raise InputError(f"{arguments.videos}: no video has {max(_WINDOWS)} frames; give others")
     print(_table(tallies, list(decoders)))
 
 

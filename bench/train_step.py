@@ -82,7 +82,7 @@ class TimedStep:
 
     Attributes:
         model: The network that is trained.
-        teachers: The student's; none in other stages.
+        teachers: The student's teachers; none in other stages.
         variant: How it is computed.
         batches: What the next steps take; another source with the same shapes may take its place.
         seconds: The time of a step in each measurement.
@@ -136,7 +136,7 @@ class TimedStep:
             self()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-            # What was allocated before has the weights of all variants.
+            # The memory that was allocated before holds the weights of all variants.
             self.step_bytes = torch.cuda.max_memory_allocated(device) - idle_bytes
         self.seconds.append((time.perf_counter() - began_s) / num_steps)
 

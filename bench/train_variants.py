@@ -24,7 +24,7 @@ class Variant:
     """How a step is computed.
 
     Attributes:
-        name: For the table.
+        name: Its name in the table.
         channels_last: Weights and clips in channels_last_3d, else contiguous.
         amp: "off", "bf16" or "fp16".
         compiled: The backbone goes through torch.compile.

@@ -9,7 +9,7 @@ has the same versions of the libraries.
     python -m bench.window_bytes --videos FOLDER [FOLDER ...] [--num-clips 120] [--epochs 10]
         [--views student pretrain] [--json FILE]
 
-FOLDER holds class folders. Each FOLDER gives the same number of clips, from all of its parts.
+FOLDER holds class folders. Each FOLDER gives the same number of videos, from all of its parts.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def window_bytes(windows: Iterable[tuple[Packets, int, int]]) -> WindowBytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A clip as a recipe stores it."""
+    """A video as a recipe stores it."""
 
     encoded: Encoded
     packets: Packets
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     clips = list(_clips(_paths(options.videos, options.num_clips)))
     if not clips:
-        raise InputError(f"{options.videos[0]}: no clip can be stored; give others")
+        raise InputError(f"{options.videos[0]}: no video can be stored; give others")
     found = [
         _costs(recipe, [clip[number] for clip in clips], options.views, options.epochs)
         for number, recipe in enumerate(RECIPES)
@@ -129,7 +129,7 @@ def _paths(roots: list[Path], num_clips: int) -> list[Path]:
 
 
 def _clips(paths: list[Path]) -> Iterator[list[Stored]]:
-    """Yields what each recipe makes of a clip; leaves out clips that cannot be stored."""
+    """Yields what each recipe makes of a video; leaves out videos that cannot be stored."""
     for number, path in enumerate(paths):
         print(f"{number + 1} of {len(paths)}: {path}", file=sys.stderr)
         try:

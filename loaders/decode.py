@@ -75,7 +75,7 @@ def decoded_turns(
 
     Args:
         video: A window that holds these frames, a whole file, or frames that are decoded already.
-            From an iterator of frames, none is taken after the last wanted one.
+            An iterator of frames is read only up to the last wanted one.
         frame_indices: (N,) sorted, unique frame numbers, N >= 1.
         num_frames: How many frames the whole video decodes to.
         size: (height, width) of its pictures, in pixels.

@@ -13,7 +13,7 @@ from shards.errors import InputError
 class EpochDataset(IterableDataset[dict[str, torch.Tensor]]):
     """A loader's batches as plain dicts: each group of views by its name, "labels", "valid".
 
-    One iteration serves the rest of the loader's epoch, and the next iteration the next epoch. Give
+    One iteration serves the rest of the loader's epoch. The next one serves the next epoch. Give
     the data set to a `DataLoader` or to torchdata's `StatefulDataLoader` with `batch_size=None` and
     `num_workers=0`, because the loader's threads already make whole batches.
 

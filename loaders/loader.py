@@ -133,7 +133,7 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the last batch that was handed out; the next one once the iteration ends."""
+        """The epoch of the last batch that was handed out; after the iteration, the next epoch."""
         return self._epoch
 
     def __len__(self) -> int:
@@ -245,7 +245,7 @@ class Loader:
         self._epoch, self._batch = epoch, batch
 
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch]:
-        """Yields one epoch from batch `start` on: every video once over all ranks, the end padded.
+        """Yields one epoch from batch `start` on: each video once over all ranks, then padding.
 
         With `clips_per_video` above 1, every video comes that many times.
 
@@ -283,7 +283,7 @@ class Loader:
     def profile(
         self, num_batches: int = 20, step: Callable[[Batch], object] | None = None
     ) -> Profile:
-        """Measures where the time goes; print it. `step` is what training does with a batch."""
+        """Measures where time goes; print the result. `step` is what training does with a batch."""
         return profile_stream(self.stream, num_batches, step, in_process=self.producer.in_process)
 
     def _run(self, rendered: Generator[Rendered]) -> Generator[Batch]:

@@ -72,10 +72,10 @@ def open_loader(
         shuffle: True for a new order each epoch, False for the manifest's order.
         order: How to shuffle: "global" (the default), or "windowed", which reads nearly
             sequentially, for remote or spinning storage (see `loaders.plan.order`).
-        clips_per_video: Windows that are drawn of each video in an epoch, for long videos. An epoch
-            has that many times as many batches.
+        clips_per_video: Windows that are drawn of each video in an epoch, for long videos. This
+            multiplies the batches of an epoch.
         cache: For remote shards: whether each shard is copied to this machine when it is first
-            needed. False requests only the bytes that are shown, again in each epoch.
+            needed. With False, each epoch requests only the bytes that it shows.
         rank: This process's place among `world_size`.
         world_size: Number of processes that share each global batch.
 

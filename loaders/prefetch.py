@@ -137,7 +137,7 @@ class Prefetcher:
                 for run in self._runs:
                     shard = run.ahead.take(run.step)
                     if shard is not None:
-                        # Here, and not when it is fetched: others may be needed by then.
+                        # They count as used now: others may be needed by the time of the fetch.
                         self._reader.keep(run.ahead.held)
                         return run, shard
                 self._changed.wait()

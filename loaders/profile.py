@@ -146,7 +146,7 @@ def _launches_per_s() -> float:
 
 
 def _launches_per_s_beside(batches: Iterator[Batch]) -> float:
-    """The same while another thread takes the batches as fast as they come."""
+    """Like `_launches_per_s`, while another thread takes the batches as fast as they come."""
     end = Event()
 
     def drain() -> None:

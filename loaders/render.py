@@ -84,7 +84,7 @@ class Render:
         self._render_video: RenderVideo | None = cpu_render_video(engine)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_render_video": None}  # loaded again, from the cache on disk
+        return {**self.__dict__, "_render_video": None}  # a copy loads it from the cache on disk
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """A sample of the `webdataset` library with its views in the place of its video.

@@ -1,8 +1,8 @@
 """Copies batches to a GPU from pinned memory, at most two batches ahead of the training.
 
 A thread asks for the batches, and the copies run on a stream of their own. The training's thread
-launches nothing: its stream waits for an event. The memory of a batch on the CPU is used again when
-its copy is over, and on the GPU when the training's stream is done with it.
+launches nothing: its stream waits for an event. The CPU memory of a batch is used again when its
+copy is over. The GPU memory is used again when the training's stream is done with it.
 """
 
 import logging
@@ -152,7 +152,7 @@ def pin(device: torch.device, memory: np.ndarray) -> None:
         device: The GPU, with its number. Without a number it would be the first GPU in a new
             thread, and CUDA would take memory there too.
         memory: (N,) uint8, from `numpy.frombuffer`. So every array that lies in this memory refers
-            to this array, some through further ones, and this array to what owns the memory.
+            to this array, some through further ones. This array refers to the owner of the memory.
     """
     assert isinstance(memory.base, memoryview)
     address, num_bytes = memory.ctypes.data, memory.nbytes
@@ -167,7 +167,7 @@ def pin(device: torch.device, memory: np.ndarray) -> None:
             code,
         )
         return
-    # NumPy 2.5 lets go of the memory of an array before it calls this. So this keeps the owner.
+    # NumPy 2.5 lets go of the memory of an array before it calls `_unpin`. So the owner is kept.
     weakref.finalize(memory, _unpin, device, address, memory.base).atexit = False
 
 

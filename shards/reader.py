@@ -68,7 +68,7 @@ class ShardReader:
         self._manifest = manifest
         self._uncached = None if cache else RemoteStore(str(manifest.url))
         self._copies = Copies(manifest)
-        # The manifest's own columns: Python strings would be many times as large.
+        # These are the manifest's own columns, because Python strings would be many times as large.
         self._sha256 = manifest.table.column("sha256")
         self._codec = manifest.table.column("codec")
         self._packets_sha256 = manifest.table.column("packets_sha256")
@@ -160,7 +160,7 @@ class ShardReader:
                 copy(name)
 
     def _tried_twice(self, read: Callable[[bool], T]) -> T:
-        """The result of `read(False)`; if the shards are remote and it fails, of a second try.
+        """The result of `read(False)`, or of a second try if it fails and the shards are remote.
 
         The argument of `read` says whether its file was found to be damaged.
         """
@@ -220,7 +220,7 @@ class ShardReader:
             file = None if is_damaged else _used(self._packets, shard_index)
         if file is not None:
             return file
-        # Not under the lock, because fetching takes long.
+        # The lock is not held here, because fetching takes long.
         name = self._manifest.shard_names[shard_index]
         file = PacketsFile(self._copies.packets(name, is_damaged=is_damaged))
         with self._lock:
@@ -274,7 +274,7 @@ class ShardReader:
             descriptor = None if is_damaged else _used(self._open, shard_index)
         if descriptor is not None:
             return descriptor
-        # Not under the lock, because fetching a remote shard takes long.
+        # The lock is not held here, because fetching a remote shard takes long.
         name = self._manifest.shard_names[shard_index]
         descriptor = _Descriptor(self._copies.shard(name, is_damaged=is_damaged))
         with self._lock:

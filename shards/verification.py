@@ -96,7 +96,7 @@ def _is_growing(store: Store, num_shards: int) -> bool:
 
 
 def _left_out_problems(store: Store, about: DatasetJson) -> Iterator[str]:
-    """dataset.json counts as many videos left out as skipped.jsonl lists."""
+    """Checks that dataset.json counts as many videos left out as skipped.jsonl lists."""
     entries = read_skipped(store)
     num_missing = sum(not entry.key for entry in entries)
     for field, said, found in (
@@ -116,7 +116,7 @@ def _checked(
     """Yields (key or "", problem) for each problem, and (key, "") when done with a video."""
     name = shard.name
     try:
-        # Fetched again, because an earlier copy may be good and the remote file damaged.
+        # It is fetched again, because an earlier copy may be good and the remote file damaged.
         path = manifest.shard_path(name, fetch_again=True)
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:

@@ -80,7 +80,7 @@ def nt_xent(
         same = videos[:, None] == videos
         same.fill_diagonal_(False)  # a row's partner is its positive
         if weights is not None:
-            # Not for an anchor of weight 0: it may have no other row left, and 0 * -inf is NaN.
+            # An anchor of weight 0 keeps these rows: it may have no others, and 0 * -inf is NaN.
             same &= weights[:, None] != 0
         left_out = left_out | same.repeat(2, 2)
     logits = logits.masked_fill(left_out, float("-inf"))
@@ -123,7 +123,7 @@ def invariant_loss(
     """
     num_clips = short.shape[2]
     views = _by_clip(short)
-    # Not `torch.combinations`: the CPU would have to wait until a GPU has counted the pairs.
+    # `torch.combinations` would make the CPU wait until a GPU has counted the pairs.
     one, two = torch.triu_indices(len(views), len(views), offset=1, device=short.device)
     # NTX is symmetric in its arguments: each unordered pair stands for two ordered ones.
     of_long = of_short = None
@@ -147,7 +147,7 @@ def distinctive_pooled_loss(
     reduction: Reduction | str = Reduction.MEAN,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """L_D1: within each video, the same time in the other augmentation against all other times.
+    """L_D1: a short clip matches the same time in the other augmentation, and no other time.
 
     NTX(S0[b], S1[b]) for each video b; nothing crosses videos. NTX is a mean over 2C anchors, with
     the chance value ln(2C - 1) (ln 7).
@@ -155,9 +155,9 @@ def distinctive_pooled_loss(
     Args:
         short: (B, 2, C, D) the two augmentations of the C short clips.
         temperature: The t of the formula, above 0.
-        reduction: "mean" over the batch (ours); "sum" over the batch as in the released code, which
-            makes the term grow with the batch size; or "anchor-sum", which is 2C times the mean: a
-            sum over a video's anchors, as L_D2 is one (chance values 8 ln 7 and 16 ln 4).
+        reduction: "mean" over the batch (ours); or "sum" over the batch, as in the released code,
+            where the term grows with the batch size; or "anchor-sum", which is 2C times the mean.
+            It is a sum over a video's anchors, like L_D2 (chance values 8 ln 7 and 16 ln 4).
         weights: (B,) The videos' weights. The sum takes each good video once.
 
     Raises:
@@ -179,8 +179,9 @@ def distinctive_unpooled_loss(
 ) -> Tensor:
     """L_D2: each temporal slice of the long clip matches the short clip of the same time.
 
-    With M = U_b^i (S_b^j)^T / t, the sum over the four (i, j) of the mean over videos of
-    1/2 sum_t [CE(row t of M, t) + CE(column t of M, t)]. Chance value 4 C ln C (16 ln 4).
+    The loss is the sum over the four (i, j) of the mean over videos of
+    1/2 sum_t [CE(row t of M, t) + CE(column t of M, t)], where M = U_b^i (S_b^j)^T / t. Its chance
+    value is 4 C ln C (16 ln 4).
 
     Args:
         slices: (B, 2, C, D) temporal slices of the long clip's unpooled feature map, embedded.
@@ -243,7 +244,7 @@ def distillation_loss(
             return _weighted(divergences.sum(-1), weights).mean()
         case Distance.JS:
             middle = ((student + target) / 2).clamp_min(torch.finfo(student.dtype).tiny)
-            # p log p from the log-softmax: its gradient stays finite where p underflows.
+            # p log p comes from the log-softmax, so its gradient stays finite where p underflows.
             entropies = student * log_student + torch.special.xlogy(target, target)
             divergence: Tensor = entropies / 2 - middle * middle.log()
             return _weighted(divergence.sum(-1), weights).mean()

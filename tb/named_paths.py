@@ -1,4 +1,4 @@
-"""Files and folders that the user named: an InputError where a path cannot be written."""
+"""Writes files and folders that the user named; InputError where a path cannot be written."""
 
 import os
 from collections.abc import Callable
@@ -19,10 +19,10 @@ R = TypeVar("R")
 
 
 def disk_errors_named(function: Callable[P, R]) -> Callable[P, R]:
-    """A decorator: a full disk is named, and the function's `out` if it cannot be used.
+    """A decorator: a full disk, or an `out` that cannot be used, becomes an InputError.
 
-    An error that names no file, as that of a write, is taken for one of `out`. Other errors about
-    files elsewhere stay as they are.
+    The message names the path. An error that names no file counts as an error of `out`; a write
+    gives such errors. Other errors about files elsewhere stay as they are.
     """
 
     @wraps(function)

@@ -40,7 +40,7 @@ class Decoding:
 
     @property
     def name(self) -> str:
-        """For the findings."""
+        """Its name in the findings."""
         kind = "whole files" if self.is_whole else "windows"
         asked = "" if self.remembers else ", the driver asked for each"
         return f"{self.recipe} {kind} {self.num_pipelines}x{self.num_threads}{asked}"

@@ -29,7 +29,7 @@ from shards.format.shard import index_name
 from shards.reader import ShardReader
 
 _BATCH_SIZES = {"pretrain": 16, "student": 32, "eval": 8}
-# Of torchcodec: its threads, and the batches in work after the current one.
+# The threads of torchcodec, and the batches in work after the current one.
 _NUM_DECODERS, _NUM_BATCHES_AHEAD = 32, 2
 
 
@@ -43,7 +43,7 @@ class ViewsToLoad:
 
     @property
     def name(self) -> str:
-        """For the findings."""
+        """Their name in the findings."""
         return f"{self.stage} {self.size_px} {self.recipe}"
 
 
@@ -57,7 +57,7 @@ def cells(task: Task) -> Iterator[CheckCell]:
     ]
     for views in shown:
         yield _cell(task, views, "dali")
-        if not (task.is_dry and views.stage == "pretrain"):  # a minute in Triton's interpreter
+        if not (task.is_dry and views.stage == "pretrain"):  # Triton's interpreter takes a minute
             yield CheckCell(
                 name=f"{views.name} dali kernel",
                 run=partial(_kernel, task, views),
@@ -156,7 +156,7 @@ def _loader(task: Task, views: ViewsToLoad, engine: str, **more: Any) -> Loader:
 
 
 def _soak(task: Task, engine: str) -> CellFigures:
-    """What the processes of a loader hold more at the end of many epochs: nothing."""
+    """Checks that the processes of a loader hold no more at the end of many epochs."""
     num_epochs, device = 3 if task.is_dry else 100, task.device.type
     with TemporaryDirectory(dir=task.work) as folder:
         sets = made_sets(Path(folder), device)[: 1 if task.is_dry else None]

@@ -1,4 +1,4 @@
-"""The memory that a cell has used is given back, so that the next one finds it free."""
+"""Gives back the memory that a cell has used, so that the next cell finds it free."""
 
 import gc
 import sys

@@ -11,7 +11,7 @@ from bench.gpu_check.timetable import STEPS
 from shards.errors import InputError
 from shards.files.publish import publish_bytes
 
-# A loader that gives less than this many times what the step eats leaves the GPU waiting at times.
+# A loader must give this many times what the step eats. Otherwise the GPU waits at times.
 _COMFORTABLE = 1.5
 # Stage of the training step -> the views that feed it.
 _VIEWS_OF = {"distinctive": "pretrain", "student": "student"}
@@ -84,7 +84,7 @@ def _statuses(steps: dict[str, Any]) -> str:
 
 
 def _verdicts(steps: StepFigures) -> str:
-    """What the loader gives over what the training step eats, by stage and size."""
+    """A table of what loaders give and what the training step eats, by stage and size."""
     rows = []
     for cell, ready in steps.get("training", {}).items():
         stage, size, row = cell.split(" ", 2)

@@ -19,7 +19,7 @@ from shards.files.publish import publish_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 _LEAST_S = 5.0  # a step with less time is not begun
-_GRACE_S = 10.0  # how long after its end a step is stopped, so that its running cell can end
+_GRACE_S = 10.0  # a late step is stopped only after these seconds, so that its running cell can end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def _run_processes(name: str, options: CheckOptions, end_s: float) -> str:
 
 
 def _ending(code: int | None, options: CheckOptions, name: str) -> str:
-    """Why a step's process ended, from its exit code; None if it had to be stopped."""
+    """Why a step's process ended; its exit code is None if it had to be stopped."""
     if code is None:
         return NO_TIME
     if code == -signal.SIGALRM:

@@ -68,7 +68,7 @@ def run_step(name: str, task: Task) -> bool:
 
 @contextmanager
 def _time_limit(limit_s: float) -> Iterator[None]:
-    """Ends this process by SIGALRM after some seconds; it prints first where every thread is.
+    """Ends this process by SIGALRM after some seconds. It first prints where every thread is.
 
     This runs no Python code, so it works wherever a library hangs.
     """

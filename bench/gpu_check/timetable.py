@@ -24,8 +24,8 @@ class CheckStep:
         short_s: Its seconds in the short check.
         long_s: Its seconds in the long check.
         is_needed: Whether later steps need it, so that it may take their time.
-        cell_limit_s: A cell that has not returned after so many seconds is stopped; a cell of the
-            long check after twice as many.
+        cell_limit_s: A cell that has not returned after so many seconds is stopped. In the long
+            check a cell has twice as many.
     """
 
     module: str

@@ -50,7 +50,7 @@ def crop_and_flip(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Te
 
 
 def erase(clip: torch.Tensor, plan: Plan, b: int, view: int) -> torch.Tensor:
-    """The plan's rectangles, black."""
+    """Makes the plan's rectangles black."""
     for top, left, height, width in plan.erase[b, view].tolist():
         if height:
             clip = functional.erase(clip, top, left, height, width, torch.zeros(()), inplace=True)

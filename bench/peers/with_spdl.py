@@ -40,7 +40,7 @@ def load() -> PeerRender:
         trim = f"trim=start={window[0]:.6f}:end={window[1]:.6f}"
         num_views = len(plan.frames[b])
         filters = [_filters(plan, b, v) for v in range(num_views)]
-        if num_views == 1:  # a graph of its own costs more
+        if num_views == 1:  # a separate graph would cost more
             clips = [decoded(packets, filter_desc=f"{trim},{filters[0]}")]
         else:
             graph = spdl.FilterGraph(_split(spdl.get_buffer_desc(codec), filters))

@@ -37,10 +37,10 @@ DTYPES = ("float32", "float16", "uint8")
 # The engines among which "auto" chooses on a GPU: that of the GPU, then that of the CPU.
 _MEASURED = (EngineName.DALI, EngineName.FUSED)
 _ADVANTAGE = 2.0
-"""How many times as fast as fused dali must be for "auto", because a training is slower beside it.
+"""With "auto", dali must be this many times as fast as fused, because it slows a training down.
 
 On an H200 the student's step took 1.20 times as long beside dali and 1.01 times as long beside
-fused, and both could have given more than twice the videos that it took.
+fused. Both engines could have given more than twice the videos that the step took.
 """
 # The packages whose versions the speeds depend on.
 _PACKAGES = (

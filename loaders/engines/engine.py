@@ -39,7 +39,7 @@ class EngineName(StrEnum):
 
     @property
     def has_pipelines(self) -> bool:
-        """Whether it makes views in pipelines on the batches' device, which have a layout.
+        """Whether it makes views in pipelines. They run on the batches' device and have a layout.
 
         The other engines make views in threads on the CPU.
         """
@@ -47,7 +47,7 @@ class EngineName(StrEnum):
 
 
 AUTO = "auto"
-"""In place of an engine's name: the one that suits the machine and the videos."""
+"""This stands for the engine that suits the machine and the videos."""
 
 
 @dataclass(frozen=True, kw_only=True)

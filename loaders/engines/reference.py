@@ -1,7 +1,8 @@
 """The oracle: PyAV to RGB, then torchvision and plain torch, one operation per line. Slow.
 
-There are two, because chroma samples have two places. FFmpeg puts them on the left luma sample of
-their pair, as MPEG-2 and H.264 say. DALI on a GPU puts them in the centre of their four pixels.
+There are two oracles, because chroma samples have two places. FFmpeg puts them on the left luma
+sample of their pair, as MPEG-2 and H.264 say. DALI on a GPU puts them in the centre of their four
+pixels.
 """
 
 import time

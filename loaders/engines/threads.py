@@ -78,7 +78,7 @@ class ThreadedEngine:
         )
         self._is_shared = threads is not None
         self._threads = threads or ThreadPoolExecutor(num_workers, thread_name_prefix="loader")
-        # Those ahead, the batch that is collected, and the one that the consumer has.
+        # These are the batches ahead, the one that is collected, and the one that the consumer has.
         self._num_buffered = self.num_batches_ahead + 2
         self._buffers = BufferPool(len(spec.groups) * self._num_buffered, prepare)
 

@@ -188,7 +188,7 @@ class _Loader:
 
 
 def _report(training: _TrainingSide, failure: BaseException) -> None:
-    """Sends the failure. If not even that is possible, for want of memory, the process ends.
+    """Sends the failure. The process ends if even that fails, such as for a lack of memory.
 
     The training then learns of the end at once. It would wait for a silent process.
     """
@@ -290,7 +290,8 @@ def _watch_parent(pid: int) -> None:
 def main(descriptor: int, parent_pid: int, log_level: int) -> None:
     """Serves the requests that come over a socket until it closes."""
     faulthandler.enable()
-    # A core file would hold all batches, and the training learns of the death when it is written.
+    # A core file would hold all batches, and the training would learn of the death only after it is
+    # written.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # Ctrl-C and a scheduler's SIGTERM go to the whole group. The training may still want batches,
     # and this process ends with it.

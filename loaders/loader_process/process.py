@@ -150,7 +150,7 @@ def _stop(
 
 
 def _import_path() -> list[str]:
-    """Where this process finds its modules, for the other one."""
+    """Where this process finds its modules. The loader process looks there too."""
     return [path or os.getcwd() for path in sys.path]
 
 

@@ -154,8 +154,8 @@ class ProcessLoader:
             _wait_for_end(connection)
         finally:
             ring.detach()
-            connection.close()  # now, because a slot that comes back is sent to it
-        # Not after Ctrl-C in that wait: the other process may still write to this ring.
+            connection.close()  # not earlier, because the ring sends free slots to it
+        # After Ctrl-C in that wait the ring is not kept: the other process may still write to it.
         if self.process is not None:
             self._idle.append((number, ring))
 

@@ -19,7 +19,7 @@ import numpy as np
 # Second word of the Philox key: it separates the draws of the order from those of augmentation.
 _ORDER_KEY = 1
 WINDOW_SHARDS = 8
-"""Shards that a windowed order mixes: enough to part neighbours, few enough for the page cache."""
+"""A windowed order mixes this many shards. They separate neighbours and fit into the page cache."""
 
 
 class Order(StrEnum):
@@ -67,7 +67,7 @@ def epoch_order(
     _, shard = np.unique(shards, return_inverse=True)
     place_of_shard = generator.permutation(int(shard.max(initial=-1)) + 1)
     window = place_of_shard[shard] // WINDOW_SHARDS
-    # One sort key: first the window, then a random place in it.
+    # The whole part of a sort key is the window, and the rest is a random place in it.
     return np.argsort(window + generator.random(num_videos), kind="stable")
 
 

@@ -118,7 +118,7 @@ def finetune(
     size_px: int = 224,
     augment: Augment = FINETUNE_AUGMENT,
 ) -> ViewSpec:
-    """One augmented clip per video: fine-tuning and the student.
+    """One augmented clip per video, for fine-tuning and the student.
 
     Its frames are `stride` frames or `stride_s` seconds apart. With both None it spans the whole
     video (see `ViewSpec.whole`).
@@ -188,7 +188,7 @@ def evaluation(
     num_clips: int = 10,
     num_crops: int = 1,
 ) -> ViewSpec:
-    """`num_clips` clips, evenly from the first to the last possible start, with 1 or 3 crops each.
+    """`num_clips` clips with 1 or 3 crops each, spaced evenly from the first to the last start.
 
     With `stride` and `stride_s` None, each clip spans the whole video and shows another place of
     each segment.

@@ -1,6 +1,6 @@
 """The frames that each view shows: where the window starts, and what follows the last frame.
 
-Which offsets from the start a stage shows (64 frames for pretraining) is in `stage_views`.
+`stage_views` says which offsets from the start a stage shows (64 frames for pretraining).
 
 With `ViewSpec.stride_s`, an offset of k steps is floor(k * stride_s * fps + 1/2) frames: the
 nearest frame, and of two that are equally near, the later one. A window of w steps ends with the

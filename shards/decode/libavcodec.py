@@ -21,12 +21,12 @@ from shards.format.packet_index import Window
 
 _MAJOR_VERSIONS = {"libavcodec": 62, "libavutil": 60}
 _POINTER_BYTES = 8
-# Bytes from the begin of AVCodecParameters.
+# Bytes from the start of AVCodecParameters.
 _EXTRADATA, _EXTRADATA_SIZE = 16, 24
 _PADDING_BYTES = 64  # AV_INPUT_BUFFER_PADDING_SIZE
 
 _pointer, _int, _text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
-# The result and the arguments of each function.
+# Each function has a result and arguments:
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "av_frame_alloc": (_pointer, []),
     "av_frame_free": (None, [_pointer]),
@@ -49,7 +49,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 
 
 class UnusableError(Exception):
-    """libavcodec cannot decode this here, and PyAV has to; the message says why."""
+    """libavcodec cannot decode this here, so PyAV has to. The message says why."""
 
 
 class OpenDecoder:
@@ -74,14 +74,14 @@ class OpenDecoder:
         Raises:
             UnusableError: The library cannot be used, or has no such decoder.
         """
-        # A decoder of subtitles, say, would end the process with the first packet.
+        # Some decoders, such as those of subtitles, would end the process at the first packet.
         if window.codec not in INDEXED_CODECS:
             raise UnusableError(f"{window.codec!r} is none of {', '.join(INDEXED_CODECS)}")
         library = _library()
         codec = _there(library.avcodec_find_decoder_by_name(window.codec.encode()))
         self.calls = _calls()
         owned = _Owned(library)
-        # Not when Python ends: a thread may still be decoding then.
+        # Nothing is freed when Python ends, because a thread may still be decoding then.
         weakref.finalize(self, owned.free).atexit = False
         self.context = owned.context = _there(library.avcodec_alloc_context3(codec))
         self.packet = owned.packet = _there(library.av_packet_alloc())

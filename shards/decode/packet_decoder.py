@@ -28,8 +28,8 @@ from shards.format.packet_index import Window
 
 # Configurations differ by picture size, and most sets have a few.
 _MAX_OPEN = 8
-# So few frames stay in the processor's cache, and their memory is used again. One would be too few,
-# because each turn has a fixed cost.
+# The frames of a turn stay in the processor's cache, and their memory is used again. Turns of one
+# frame would be slower, because each turn has a fixed cost.
 FRAMES_PER_TURN = 16
 # FFmpeg counts the pixels of whole blocks. The size of a block depends on the decoder; none is
 # larger than 64. Small pictures get a larger limit, because FFmpeg also counts an edge around them.
@@ -51,7 +51,7 @@ _Decoder = TypeVar("_Decoder")
 
 @dataclass
 class OpenDecoders(Generic[_Decoder]):
-    """The open decoders of one thread. Above eight, the one that was not used for longest goes.
+    """The open decoders of one thread. It keeps the eight that were used last.
 
     Attributes:
         opened: Opens a decoder for a window.
@@ -78,7 +78,7 @@ class OpenDecoders(Generic[_Decoder]):
 
 
 def max_pixels(size: Sequence[int]) -> int:
-    """The limit of a decoder's pictures, as FFmpeg counts pixels, for a (height, width)."""
+    """How many pixels, as FFmpeg counts them, a decoder for this (height, width) may accept."""
     # A stream from a stranger may have larger pictures than the manifest says.
     height, width = (-(-side // _BLOCK_PX) * _BLOCK_PX for side in size)
     return max(height * width, _LEAST_MAX_PIXELS)
@@ -93,7 +93,7 @@ def _opened(window: Window) -> VideoCodecContext:
         raise DecodeError(f"{window.codec!r} is not a video codec")
     decoder.options = {"max_pixels": str(max_pixels(window.size))}
     decoder.extradata = window.byte_range.extradata or None
-    # One thread, because many videos are decoded at a time; frame threads would add a delay.
+    # It has one thread, because many videos are decoded at a time. Frame threads add a delay.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     return decoder
 

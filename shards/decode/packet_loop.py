@@ -15,9 +15,9 @@ from numba.extending import intrinsic as untyped_intrinsic
 
 # AVPixelFormat
 _YUV420P, _YUVJ420P = 0, 12
-# Bytes from the begin of AVPacket.
+# Bytes from the start of AVPacket.
 _PACKET_DATA, _PACKET_SIZE = 24, 32
-# Bytes from the begin of AVFrame.
+# Bytes from the start of AVFrame.
 _PLANES, _STRIDES, _WIDTH, _HEIGHT, _FORMAT = 0, 64, 104, 108, 116
 _FLAGS, _COLOR_RANGE, _COLOR_SPACE, _ERROR_FLAGS = 276, 280, 292, 320
 _IS_CORRUPT, _IS_KEY = 1, 2  # AV_FRAME_FLAG_CORRUPT, AV_FRAME_FLAG_KEY
@@ -28,7 +28,7 @@ _MAX_PACKET_BYTES = 2**31 - 64  # AVPacket has an int32, and padding follows
 # With Numba's own types a caller would have to pass the compiler's context too.
 _intrinsic: Any = untyped_intrinsic
 _jit = numba.njit(nogil=True, cache=True, error_model="numpy")
-# A call from compiled code that is not inlined would count a reference for each array.
+# These functions are inlined, because a call would count a reference for each array.
 _inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 
 
@@ -88,14 +88,14 @@ def decode_turn(  # type: ignore[no-untyped-def]
     """Decodes the wanted frames.
 
     In a GOP with a wanted frame all packets up to the last wanted one are decoded; no others are.
-    No index is trusted: what leads out of the data is a failure.
+    No index is trusted: it is a failure if one leads out of the data.
 
     Args:
         calls: The `Calls` of the library.
         context: The address of the decoder.
         packet: The address of an AVPacket.
         frames: (N,) int64, the addresses of the AVFrames that keep what is wanted, N >= K.
-        spare: The address of an AVFrame for all else.
+        spare: The address of an AVFrame for all other frames.
         data: The address of the first packet.
         num_bytes: How many bytes there are.
         offsets: (F + 1,) int64, bytes from `data` to each packet, and to their end.
@@ -103,8 +103,9 @@ def decode_turn(  # type: ignore[no-untyped-def]
         wanted: (K,) int64, ascending: the numbers of the packets whose frames are wanted.
         next_packet: The number of the packet after the one that was decoded last, or 0.
         size: The (height, width) of each picture.
-        tags: (3,) int64, written with the first frame if its first value is negative: pixel format,
-            colour range and colour space. A later frame must have the same pixel format.
+        tags: (3,) int64: pixel format, colour range and colour space. If the first value is
+            negative, those of the first frame are written. A later frame must have the same pixel
+            format.
         out: (K, 3, 2) int64, written: the address of each plane and the bytes between its rows.
 
     Returns:
@@ -119,7 +120,7 @@ def decode_turn(  # type: ignore[no-untyped-def]
             gop += 1
         if i <= gop_frames[gop]:
             i = gop_frames[gop]
-            # It takes one pointer and returns nothing; both differences do no harm.
+            # It takes one pointer and returns nothing. Neither difference does harm.
             _call(calls.flush_buffers, context, 0)
         while i <= wanted[n]:
             if not _is_inside(offsets[i], offsets[i + 1], num_bytes):
@@ -151,7 +152,7 @@ def _is_inside(begin, end, num_bytes):  # type: ignore[no-untyped-def]
 @_inlined  # type: ignore[untyped-decorator]
 def _is_whole(frame, is_first):  # type: ignore[no-untyped-def]
     flags = _int32(frame + _FLAGS)[0]
-    # The first one of a GOP is a keyframe. So it shows if the flags lie at another place.
+    # The first frame of a GOP is a keyframe. If it has no such flag, the flags lie elsewhere.
     is_expected = not is_first or flags & _IS_KEY != 0
     return is_expected and flags & _IS_CORRUPT == 0 and _int32(frame + _ERROR_FLAGS)[0] == 0
 

@@ -30,7 +30,7 @@ class Planes:
         owner: Owns the memory of the planes: the frames, or the decoder that holds them.
         addresses: (N, 3) int64.
         strides: (N, 3) int64, bytes from one row to the next.
-        colors: Those of all N frames.
+        colors: The colours of all N frames.
     """
 
     owner: object

@@ -146,7 +146,7 @@ def _difference(window: Window, frame_indices: np.ndarray) -> str:
             for one, other in zip_longest(theirs, ours)
         )
     except UnusableError as error:
-        for _ in theirs:  # PyAV's faults come first
+        for _ in theirs:  # raises PyAV's fault if there is one
             pass
         return str(error)
     return "" if is_same else "its library gives other pictures"

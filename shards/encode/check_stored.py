@@ -29,7 +29,7 @@ class Checked:
 
     Attributes:
         pictures: What its pixels mean.
-        packets: Where its frames lie; None if a packet index cannot say so, or was not asked to.
+        packets: Where its frames lie; None if a packet index cannot say so, or is not wanted.
         is_proven: Whether every GOP, decoded by itself, gives the same pictures.
     """
 
@@ -46,14 +46,14 @@ def check_stored(
     *,
     is_indexed: bool = True,
 ) -> Checked:
-    """Decodes a stored video in full, and each of its GOPs by itself if a packet index has it.
+    """Decodes a stored video in full, and each of its GOPs by itself if it is indexed.
 
     Args:
         data: The file.
         num_frames: How many frames it must have.
         size: (height, width) of its pictures, in pixels.
         codec: FFmpeg's name.
-        is_indexed: Whether a packet index may have it.
+        is_indexed: Whether it may get a packet index.
 
     Raises:
         VideoFaultError: It is not a video, or it does not have `num_frames` good frames of `size`.
@@ -63,7 +63,7 @@ def check_stored(
     with open_video(data) as (container, stream):
         if is_indexed:
             packets = packets_in(container, stream, data)
-            # Only our own MP4 files are indexed. Their table of packets leads to the first one.
+            # Only our own MP4 files are indexed. Their table of packets leads back to the first.
             container.seek(0)
         whole = _stored_frames(container, stream, num_frames, size)
         first = next(whole)

@@ -1,9 +1,9 @@
 """What differs from codec to codec: limits, pixel format, encoder options.
 
-All encoders follow the same rules, so that decoding can begin at any keyframe and decodes
-fast. They use one thread, because the bytes are then the same everywhere. They write closed groups
-of pictures of fixed length, no B-frames, no keyframes at scene cuts, and at most one reference
-frame. No frame then waits for a later one, and a decoder can go from one video to the next.
+All encoders follow the same rules, so that decoding is fast and can begin at any keyframe. They use
+one thread, because the bytes are then the same everywhere. They write closed groups of pictures of
+fixed length, no B-frames, no keyframes at scene cuts, and at most one reference frame. No frame
+then waits for a later one, and a decoder can go from one video to the next.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _h264(settings: EncoderSettings) -> dict[str, str]:
         "crf": str(settings.quality),
         "preset": settings.preset,
         "tune": "fastdecode",
-        # One profile and level for all sizes, rates and presets; every NVDEC decodes this level.
+        # All sizes, rates and presets have one profile and level. Every NVDEC decodes this level.
         "profile": "high",
         "8x8dct": "1",
         "level": "5.1",
@@ -151,7 +151,7 @@ CODECS = {
         options=_mjpeg,
         has_gop=False,
         pixel_format="yuvj420p",
-        is_full_range=True,  # JPEG has no other range, which the "j" means
+        is_full_range=True,  # JPEG has no other range; the "j" says so
         only_matrix="bt601",
     ),
     "copy": Codec(

@@ -116,10 +116,10 @@ def _steps(
     size = _upright_fit(frame, stream, recipe)
     steps = []
     if not probed.is_constant:
-        # The rate first, because dropped frames need not be scaled.
+        # The rate comes first, because dropped frames need not be scaled.
         steps += [("setpts", "PTS-STARTPTS"), ("fps", f"fps={probed.fps}")]
     if frame.interlaced_frame:
-        # One picture out for each picture in, before anything else mixes their lines.
+        # It comes before the steps that mix lines, and gives one picture for each picture.
         steps.append(("bwdif", "mode=send_frame:deint=interlaced"))
     return [
         *steps,
@@ -166,7 +166,7 @@ def _upright_fit(frame: VideoFrame, stream: VideoStream, recipe: Recipe) -> Fit:
 
 def _scaling(frame: VideoFrame, size: Fit, recipe: Recipe) -> str:
     codec = recipe.codec_type
-    # bitexact: the same pixels on every CPU.
+    # bitexact gives the same pixels on every CPU.
     scale = f"{size.scaled_width}:{size.scaled_height}:flags=bicubic+accurate_rnd+bitexact"
     scale += f":out_range={'pc' if codec.is_full_range else 'tv'}"
     # Sources keep their matrix if they have one and the codec has a tag for it.

@@ -13,9 +13,10 @@ from statistics import median
 from shards.encode.truncation import missing_bytes
 from shards.encode.video_stream import VideoFaultError, faults_named, open_video
 
-# A higher rate means that the clock is broken: a header with one is ignored.
+# A higher rate means that the clock is broken. A header with such a rate is ignored.
 _MAX_FPS = 1000
-# A longer mean time from frame to frame means that too. To fill the gaps would take days.
+# A longer mean time from frame to frame also means that the clock is broken. It would take days to
+# fill the gaps.
 _MAX_GAP_S = 3600
 _DEFAULT_FPS = Fraction(25)
 
@@ -78,7 +79,7 @@ def probe(path: Path) -> Probe:
                 times.append(times[-1] if times else Fraction(0))
     if not times:
         raise VideoFaultError("0 frames")
-    # Half, not all: the headers of JHMDB promise a fifth more than was ever stored.
+    # Half is enough, because the headers of JHMDB promise a fifth more than was ever stored.
     if num_stored < num_promised / 2:
         raise VideoFaultError(f"the header promises {num_promised} frames, {num_stored} are there")
     times.sort()

@@ -32,7 +32,7 @@ class Recipe:
             vp9 on a GPU, and vp9 and mjpeg on the CPU.
         quality: The quality on the scale of the encoder: CRF 1 to 51 for h264, 0 to 51 for hevc, 0
             to 63 for vp9, quantiser 2 to 31 for mjpeg. A lower number means better pictures and
-            larger files. By default 18 for h264, 20 for hevc, 24 for vp9 and 3 for mjpeg.
+            larger files. The default is 18 for h264, 20 for hevc, 24 for vp9, 3 for mjpeg.
         gop: Frames from one keyframe to the next, 16 by default. Decoding of a window starts at
             most gop - 1 frames early.
         short_side_px: The upper bound of the shorter side, a multiple of 16, 256 by default.

@@ -2,8 +2,8 @@
 
 One design choice: every frame that the manifest promises has been decoded. The source is decoded to
 encode it. The result is decoded in full to count its frames, and each of its GOPs by itself to
-prove the packet index. A problem is an error with a reason. A video is encoded in one thread. Its
-bytes then depend only on the file, the recipe and the libraries. Other processes use the other
+prove the packet index. A problem becomes an error with a reason. A video is encoded in one thread.
+Its bytes then depend only on the file, the recipe and the libraries. Other processes use the other
 cores.
 """
 
@@ -29,7 +29,7 @@ from shards.encode.video_stream import (
 from shards.files.video_names import VIDEO_EXTENSIONS
 from shards.sources.segment import Segment
 
-# Their cause is the machine, the network or the permissions, not the video.
+# The cause of these is the machine, the network or the permissions, not the video.
 _PASSING_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
     | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOTCONN, errno.EHOSTDOWN}
@@ -127,14 +127,14 @@ def _copy(path: Path, probed: Probe) -> Encoded:
 
 
 def at_most_60_fps(probed: Probe) -> Probe:
-    """The same with a rate of at most 60: the encoder leaves out frames of faster videos."""
+    """The probe with a rate of at most 60. The encoder leaves out frames of faster videos."""
     if probed.fps <= MAX_ENCODED_FPS:
         return probed
     return replace(probed, fps=Fraction(MAX_ENCODED_FPS), is_constant=False)
 
 
 def _at_stored_rate(probed: Probe, recipe: Recipe) -> Probe:
-    """The same with the rate of the recipe."""
+    """The probe with the rate of the recipe."""
     if recipe.fps is None:
         return at_most_60_fps(probed)
     if recipe.fps == probed.fps:

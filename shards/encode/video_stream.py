@@ -92,8 +92,8 @@ def decoded(
                 raise VideoFaultError(f"frame {num_frames} is damaged")
             num_frames += 1
             yield frame
-    # Half, not all: with packed B-frames, hidden reference frames and field pairs, some packets
-    # give no picture.
+    # Half is enough, because some packets give no picture: those of packed B-frames, hidden
+    # reference frames and field pairs.
     if num_frames < max(1, num_packets // 2):
         raise VideoFaultError(f"only {num_frames} of {num_packets} frames decode")
 
@@ -109,7 +109,7 @@ def _decode(packet: "Packet[Any]", num_frames: int) -> list[Any]:
 
 
 def _container(file: Path | bytes) -> InputContainer:
-    # The whole path, because FFmpeg takes the start of "http:/host/a.mp4" for a protocol.
+    # FFmpeg gets the whole path, because it takes the start of "http:/host/a.mp4" for a protocol.
     source = io.BytesIO(file) if isinstance(file, bytes) else str(file.absolute())
     with faults_named("not a video, or its header is damaged"):
         return av.open(
@@ -118,8 +118,8 @@ def _container(file: Path | bytes) -> InputContainer:
             options={
                 "format_whitelist": _DEMUXERS,
                 "protocol_whitelist": "file",
-                # FFmpeg may decode pictures to learn their format. More than are allowed, so that a
-                # message can name the size.
+                # FFmpeg may decode pictures to learn their format. This limit is above
+                # the real one, so that a message can name the size.
                 "max_pixels": str(4 * _MAX_PIXELS),
             },
             # Titles and comments are not pictures. Old files have them in any encoding.

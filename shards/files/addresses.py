@@ -8,7 +8,7 @@ from pathlib import Path
 from shards.errors import InputError
 from shards.files.path_kinds import exists
 
-# Inside a folder of shards, until the ingestion has finished.
+# It lies inside a folder of shards until the ingestion has finished.
 SCRATCH_NAME = ".ingest"
 _LOCAL_SCHEME = "file"
 

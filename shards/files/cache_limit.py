@@ -1,9 +1,9 @@
 """A limit to the space that copies of remote shards take: $TIMEBALANCE_CACHE_GB, none by default.
 
 The copies that were opened longest ago are removed first. A program that has such a copy open can
-go on reading it. It closes the copy when it opens its next shard. The space is free after that.
-A process counts in full the shards that it is fetching itself. It does not count those that other
-processes are fetching.
+go on reading it. It closes the copy when it opens its next shard. The space is free after that. A
+process counts the full size of each shard that it is fetching. It does not count the shards that
+other processes are fetching.
 """
 
 import contextlib

@@ -30,7 +30,7 @@ def copies_folder(name: str) -> Path:
         MachineError: The folder cannot be created.
         InputError: The limit of the cache is not a positive number.
     """
-    cache_limit_bytes()  # refused here, not in the middle of an epoch
+    cache_limit_bytes()  # refuses a bad limit now, not in the middle of an epoch
     folder = cache_root() / "shards" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

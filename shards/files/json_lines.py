@@ -18,7 +18,7 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
-                data = b"\n" + data  # after a part of a line
+                data = b"\n" + data  # the last line was cut short
         file.write(data)
 
 

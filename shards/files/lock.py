@@ -37,7 +37,7 @@ def locked(path: Path, message: str, *, patience_s: float = 0.0) -> Iterator[Non
     Raises:
         BusyError: Somebody else still holds it.
     """
-    # No soft lock: that is a marker file, which a killed process would leave behind.
+    # It is no soft lock: that is a marker file, which a killed process would leave behind.
     lock = FileLock(
         path,
         timeout=patience_s,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 def readable_name(name: str) -> str:
     r"""The name of a file as valid Unicode: bytes that are not UTF-8 become \xNN."""
-    # The bytes of a name from the disk, in any locale; other text has no such bytes.
+    # `encode` gives the bytes of a name from the disk, in any locale. Other text stays as it is.
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

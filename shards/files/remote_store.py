@@ -174,19 +174,19 @@ def _any_range(files: Any, path: str, begin: int, end: int) -> bytes:
 
 
 def _http_range(files: Any, path: str, begin: int, end: int) -> bytes:
-    """The same over HTTP, where `cat_file` would take all that a server sends, even without end."""
+    """Like `_any_range`, for HTTP: `cat_file` takes all that a server sends, even without end."""
     headers = {**files.kwargs.get("headers", {}), "Range": f"bytes={begin}-{end - 1}"}
     parts, num_left = [], end - begin
-    # A file without blocks is a stream. With a size, its server is not asked for one.
+    # A file without blocks is a stream. With a size, no request asks the server for it.
     with files.open(path, block_size=0, size=end - begin, headers=headers) as file:
-        while part := file.read(num_left + 1):  # one more tells that there is more
+        while part := file.read(num_left + 1):  # one byte more shows that there is more
             parts.append(part)
             num_left -= len(part)
     return b"".join(parts)
 
 
 def _has_moves(files: Any) -> bool:
-    """Whether this file system can move a file; object stores only copy, and do not need it."""
+    """Whether this file system can move a file; object stores only copy, and need no move."""
     from fsspec import AbstractFileSystem
 
     return type(files).mv is not AbstractFileSystem.mv
@@ -195,7 +195,7 @@ def _has_moves(files: Any) -> bool:
 def _file_system(url: str) -> tuple[Any, str]:
     import fsspec
 
-    # No listings cache: another process may write to the same folder.
+    # There is no listings cache, because another process may write to the same folder.
     open_url: Callable[..., tuple[Any, str]] = fsspec.core.url_to_fs
     try:
         return open_url(url, use_listings_cache=False)
@@ -212,7 +212,7 @@ def _remote_errors(name: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    # Every fsspec backend raises the exceptions of another library.
+    # Each fsspec backend raises the exceptions of its own library.
     except Exception as error:
         if lacking := process_error(name, error):
             raise lacking from error

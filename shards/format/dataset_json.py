@@ -230,7 +230,7 @@ def _check_recipe(recipe: dict[str, Any]) -> None:
             _check_text("recipe", value)
         elif not isinstance(value, int | float | None):
             raise TypeError("recipe must have texts and numbers")
-        elif value is not None and not -(2**63) < value < 2**63:  # nor NaN
+        elif value is not None and not -(2**63) < value < 2**63:  # NaN is refused too
             raise ValueError("recipe must have numbers of at most 64 bits")
 
 
@@ -254,7 +254,7 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_count(name: str, value: object, limit: int = 2**63) -> None:
-    # Not isinstance, because True is an int.
+    # `isinstance` would take True for a number.
     if type(value) is not int or not 0 <= value < limit:
         raise ValueError(f"{name} must be a whole number from 0 to below {limit}")
 

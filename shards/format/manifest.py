@@ -2,8 +2,8 @@
 
 The digest covers the content (classes, rows, and the SHA-256 of each video). It does not cover the
 Parquet encoding or any absolute path, so the same input gives the same digest on every machine.
-The price: `sha256sum` cannot compute it. So dataset.json also has the SHA-256 of the Parquet file,
-which is compared at each reading.
+But `sha256sum` cannot compute it. So dataset.json also has the SHA-256 of the Parquet file, which
+is compared at each reading.
 """
 
 import hashlib
@@ -274,7 +274,7 @@ class Manifest:
         shard, index = self._shard_file(name), packets_name(name)
         if not self.url:
             return self.root / index
-        # An index takes a few bytes for each picture, and the shard has at least those.
+        # An index takes a few bytes for each picture, and the shard takes at least as many.
         return fetch_file(self.url, self.root, index, max_bytes=shard.num_bytes, again=fetch_again)
 
     def _shard_file(self, name: str) -> ShardFile:
@@ -311,7 +311,7 @@ class Manifest:
         return np.asarray(self.table.column(name).to_numpy(), dtype=np.int64)
 
     def _text_column(self, name: str) -> np.ndarray:
-        # One object for each distinct text, because one for each row would take far more memory.
+        # Each distinct text is one object, because one for each row would take far more memory.
         column = self.table.column(name).combine_chunks().dictionary_encode()
         texts = np.array(column.dictionary.to_pylist(), dtype=object)
         return np.asarray(texts[column.indices.to_numpy()])
@@ -383,7 +383,7 @@ def read_manifest(root: Path | str) -> Manifest:
         )
     check_rows(path, table, about)
     return Manifest(
-        # Absolute, because the current folder may change, and may differ in a loader process.
+        # It is absolute, because the current folder may change, and may differ in a loader process.
         root=(store.folder or copies_folder(copies_name(about))).absolute(),
         name=about.name,
         classes=about.classes,

@@ -72,7 +72,8 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
         good = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, greatest))
         _check(path, table, name, good)
     _check_indexed(path, table)
-    # After the limits above, because this product and the sum in `_check_shards` could overflow.
+    # The limits above come first. Without them this product, and the sum in `_check_shards`, could
+    # overflow.
     num_pixels = pc.multiply(table.column("height"), table.column("width"))
     _check(path, table, "width", pc.less_equal(num_pixels, MAX_HEIGHT_PX * MAX_WIDTH_PX))
     _check_shards(path, table, about)
@@ -92,7 +93,7 @@ def check_rows(path: str, table: pa.Table, about: DatasetJson) -> None:
 
 
 def _check_indexed(path: str, table: pa.Table) -> None:
-    """A video with a packet index is decoded without a container: few codecs and sizes allow it."""
+    """Checks codec and size of videos with a packet index, which are decoded with no container."""
     has_none = pc.equal(table.column("packets_sha256"), "")
     is_known = pc.is_in(table.column("codec"), value_set=pa.array(INDEXED_CODECS))
     _check(path, table, "codec", pc.or_(has_none, is_known))
@@ -102,7 +103,7 @@ def _check_indexed(path: str, table: pa.Table) -> None:
 
 
 def _check_shards(path: str, table: pa.Table, about: DatasetJson) -> None:
-    """Each video lies inside a shard of dataset.json, and the rows have the order of the shards."""
+    """Checks that each video lies inside a listed shard, and that rows have the shards' order."""
     names = pa.array([shard.name for shard in about.shards], pa.string())
     place = pc.index_in(table.column("shard"), value_set=names)
     _check(path, table, "shard", pc.is_valid(place))
@@ -115,7 +116,7 @@ def _check_shards(path: str, table: pa.Table, about: DatasetJson) -> None:
 
 
 def _check_counts(path: str, table: pa.Table, about: DatasetJson) -> None:
-    """What dataset.json counts is what the rows give, and no shard is listed without a video."""
+    """Checks that dataset.json counts what the rows give, and lists no shard without a video."""
     used = set(pc.unique(table.column("shard")).to_pylist())
     listed = [shard.name for shard in about.shards]
     counts = _split_counts(table.column("splits"), len(about.counts) + 1)

@@ -32,7 +32,7 @@ from shards.files.store import Store
 from shards.format.video import MAX_NUM_FRAMES
 
 _LISTS = ("sizes", "gop_frames", "checksums")
-# The longest ones hold H.265's parameter sets, some kilobytes.
+# The longest ones hold H.265's parameter sets, which take some kilobytes.
 _MAX_EXTRADATA_BYTES = 1 << 20
 _MAGIC = b"ARROW1\0\0"
 
@@ -75,7 +75,7 @@ class Packets:
 
     def byte_range(self, first: int, last: int) -> "ByteRange":
         """The GOPs that hold frames `first` to `last`, both included."""
-        # NumPy's search would release the interpreter, and wait until it gets it again.
+        # NumPy's search would release the interpreter, and then wait for it.
         begin = bisect_right(self.gop_frames, first)
         gops = slice(begin - 1, bisect_right(self.gop_frames, last, begin))
         is_last = gops.stop == len(self.gop_frames)
@@ -103,7 +103,7 @@ class Packets:
             raise PacketsError(f"has {len(sizes)} frames in {len(starts)} GOPs")
         if starts[0] != 0 or (np.diff(starts) < 1).any() or starts[-1] >= num_frames:
             raise PacketsError("has GOPs that are not in order")
-        # Each number by itself first: a sum of 64-bit numbers may wrap around.
+        # Each number is checked alone first, because a sum of 64-bit numbers may wrap around.
         is_inside = (
             0 <= self.first_byte <= num_bytes and 1 <= sizes.min() <= sizes.max() <= num_bytes
         )
@@ -262,7 +262,7 @@ class PacketsFile:
             raise PacketsError(f"has {len(self)} rows, and none for video {place} of the shard")
         numbers = [values[offsets[place] : offsets[place + 1]] for offsets, values in self._lists]
         extradata = self._extradata[place].as_buffer()
-        # Until here, nothing was copied from the mapped file.
+        # Nothing has been copied from the mapped file yet.
         if max(map(len, numbers)) > MAX_NUM_FRAMES or extradata.size > _MAX_EXTRADATA_BYTES:
             raise PacketsError(f"has too long a row for video {place} of the shard")
         sizes, gop_frames, checksums = numbers
@@ -277,14 +277,14 @@ class PacketsFile:
     def byte_range(
         self, place: int, first: int, last: int, *, num_frames: int, num_bytes: int, sha256: str
     ) -> "ByteRange":
-        """Where the GOPs with frames `first` to `last` of the video at `place` in the shard lie.
+        """Where the GOPs lie that hold frames `first` to `last` of video `place` of the shard.
 
         The first call for a video checks its whole row. Later calls read only what they need, so
         the windows of a long video cost no more than those of a short one.
 
         Args:
-            place: The video's place in the shard. What follows about the video is the same in each
-                call.
+            place: The video's place in the shard. `num_frames`, `num_bytes` and `sha256` are
+                the same in each call for a video.
             first: Number of the first frame.
             last: Number of the last frame.
             num_frames: How many frames the video has.

@@ -11,7 +11,7 @@ from shards.errors import InputError
 
 # Unicode's categories Cc, Zl and Zp: all that ends a line or begins an escape code.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# The name of a folder has 255 bytes, each of which may become \xNN.
+# The name of a folder has up to 255 bytes, each of which may become \xNN.
 _MAX_TEXT_CHARS = 1024
 
 

@@ -96,7 +96,7 @@ def key_json(video: Video, classes: tuple[str, ...]) -> bytes:
 
 
 class ShardWriter:
-    """Writes one shard; it appears under its name at `publish`, whole, or never.
+    """Writes one shard; it appears under its name at `publish`, whole or not at all.
 
     Attributes:
         name: The file name of the shard.
@@ -109,7 +109,7 @@ class ShardWriter:
             store: Where the shard will be.
             index: The number of the shard (0-based).
             classes: The names of the classes.
-            max_bytes: A shard with a video takes no further one that would make it larger.
+            max_bytes: A shard with a video takes no other one that would make it larger than this.
         """
         self.name = shard_name(index)
         self._store, self._classes, self._max_bytes = store, classes, max_bytes
@@ -154,7 +154,7 @@ class ShardWriter:
         self._file.close()
         with self._unfinished.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        # The indices first: a shard that is there always has them.
+        # The indices come first, so that a shard that is there always has them.
         self._store.put_bytes(index_name(self.name), index_text(self._samples).encode())
         write_packets(self._store, self.name, self._packets)
         self._store.put_file(self._unfinished, self.name)

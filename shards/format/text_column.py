@@ -15,7 +15,7 @@ class TextColumn:
         """Refers to the column's memory if it is in one piece, and copies it otherwise."""
         whole = column.combine_chunks()
         _, ends, texts = whole.buffers()
-        # Where each text begins. After the last one: where it ends.
+        # These numbers say where each text begins, and where the last one ends.
         self._bounds = np.frombuffer(ends, np.int32)[whole.offset :]
         self._texts = memoryview(texts)
 

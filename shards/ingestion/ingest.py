@@ -2,7 +2,7 @@
 
 Workers encode and this process writes, in an order that the seed fixes. Every finished shard leaves
 a note in OUT/.ingest/. After an interruption, the next run goes on after the last note and writes
-the same bytes as an uninterrupted run. The price: the work on the shard in progress is lost.
+the same bytes as an uninterrupted run. Only the work on the shard in progress is lost.
 """
 
 from contextlib import closing
@@ -101,7 +101,7 @@ def ingest(
             except StopIteration as end:
                 report: IngestReport = end.value
                 return report
-            # Called here, because an error of the callback is not an error of the disk.
+            # It is called here, because an error of the callback is not an error of the disk.
             if progress is not None:
                 progress(*step)
 

@@ -196,7 +196,7 @@ class IngestionJob:
         return report_on(about, num_resumed=about.num_sources, already_done=True)
 
     def _try_again(self, journal: Journal, notes: list[Note]) -> list[Note]:
-        """The notes before the first one with a skipped video that can be used now, or all."""
+        """The notes before the first whose skipped video can be used now; all if there is none."""
         source_of = {source.key: source for source in self.dataset.sources}
         skipped = [
             (index, place, source_of[entry.key])

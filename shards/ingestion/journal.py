@@ -148,7 +148,7 @@ class Journal:
         end = first = self.first_shard + first
         while self._store.size(_note_name(end)) is not None:
             end += 1
-        # The last one first: a crash must not leave notes without those before them.
+        # The last one goes first, because a crash must not leave notes without those before them.
         for number in reversed(range(first, end)):
             for file in (_note_name(number), *shard_files(shard_name(number))):
                 self._store.remove(file)

@@ -70,7 +70,7 @@ def _passes_over(sources: Sequence[Source], recipe: Recipe) -> list[list[Source]
 
 
 def in_groups(spans: Sequence[tuple[Fraction, Fraction | None]]) -> list[list[int]]:
-    """Groups spans of which at most `MAX_AT_ONCE` overlap at any time.
+    """Puts spans into groups in which at most `MAX_AT_ONCE` overlap at any time.
 
     Args:
         spans: (start, end) of each; the end is None for the end of the file.

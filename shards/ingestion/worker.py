@@ -28,8 +28,8 @@ from shards.ingestion.passes import Pass
 
 _CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
 _NUM_ATTEMPTS = 2
-# A limit, because a header of a few kilobytes can ask for any amount of memory. 4 GiB are enough
-# for an H.264 video of 8K, 10 bits and 4:4:4 with 16 reference frames.
+# There is a limit, because a header of a few kilobytes can ask for any amount of memory. 4 GiB are
+# enough for an H.264 video of 8K, 10 bits and 4:4:4 with 16 reference frames.
 _MEMORY_BYTES = 4 << 30
 _MEMORY_PER_FILE_BYTE = 4
 

@@ -2,8 +2,8 @@
 
 One design choice: hashes of the names give the order of the videos in a class, not a random draw
 over a list. So two videos keep their order when others are added, removed or reordered, and a
-smaller label fraction lies inside a larger one. The cost: hashes balance only the classes, not
-durations or groups.
+smaller label fraction lies inside a larger one. The cost is that hashes balance only the classes,
+not durations or groups.
 """
 
 import hashlib

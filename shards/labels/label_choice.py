@@ -155,7 +155,7 @@ def labels_from_list(
     split: str = SplitName.TRAIN,
     split_number: int = 1,
 ) -> LabelChoice:
-    """The videos that a public list names keep their label.
+    """Chooses the videos that a public list names.
 
     Args:
         manifest: The videos.

@@ -181,7 +181,7 @@ def _visible(folder: Path, rule: LinkRule) -> dict[Path, bool]:
     """{path: whether it is a folder}, sorted, without hidden names."""
     _check_inside(folder, rule)
     try:
-        # `Path.is_dir` would say False of a folder that may not be reached, in newer Pythons.
+        # In newer Pythons, `Path.is_dir` says False for a folder that may not be reached.
         with os.scandir(folder) as entries:
             found = {Path(entry): entry.is_dir() for entry in entries if entry.name[0] != "."}
         return dict(sorted(found.items()))
@@ -190,5 +190,5 @@ def _visible(folder: Path, rule: LinkRule) -> dict[Path, bool]:
 
 
 def _is_shards_folder(path: Path) -> bool:
-    # os.path, not pathlib: it does not raise where the folder may not be entered.
+    # Unlike pathlib, os.path does not raise where the folder may not be entered.
     return os.path.isfile(path / DATASET_NAME) or os.path.isdir(path / SCRATCH_NAME)

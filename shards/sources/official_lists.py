@@ -30,8 +30,8 @@ def videos_by_class(
         rule: The rule for links out of the root.
 
     Raises:
-        InputError: No name fits, or the class folders are not directly in the root. The message
-            says which data set the folder looks like. Or a class has two files of one video.
+        InputError: No name fits, or the class folders are not directly in the root (the message
+            says which data set the folder looks like), or a class has two files of one video.
     """
     try:
         tops = class_folders(root, rule)

@@ -116,7 +116,7 @@ def build(
     label_of = {class_name: label for label, class_name in enumerate(classes)}
     listed = zip(paths, found, strict=True)
     ordered = sorted(listed, key=lambda named: _place(readable[named[0]], named[1]))
-    # The raw names: they differ even if their readable forms are equal.
+    # Keys need the raw names, which differ even if their readable forms are equal.
     keys = assign_keys(
         [(readable[video.class_name], *_raw_names(video, path)) for path, video in ordered]
     )

@@ -117,7 +117,7 @@ def _check_agreement(
         for number, (list_says, rule_says) in enumerate(zip(in_lists, video.splits, strict=True)):
             if list_says == rule_says:
                 continue
-            # Without a line, the list that should have it is the one to look at.
+            # If no list has the video, the message names the list that should have it.
             split = rule_says if list_says == SplitName.UNUSED else list_says
             file = _list_file(folder, SplitName(split), number)
             does = "does not list it" if list_says == SplitName.UNUSED else "lists it"

@@ -77,7 +77,7 @@ def advise(
 
 @contextmanager
 def _trial_folder(out: Path) -> Iterator[Path]:
-    """Yields a new folder in `out`, and removes those of runs that were killed."""
+    """Yields a new folder in `out`, and removes the folders of runs that were killed."""
     for lock in out.glob(f"{_TRIAL_PREFIX}*/{_LOCK_NAME}"):
         with suppress(BusyError), locked(lock, f"{lock}: its run goes on"):
             shutil.rmtree(lock.parent, ignore_errors=True)

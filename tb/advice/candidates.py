@@ -11,7 +11,8 @@ from shards.encode.recipe import DEFAULT_SHORT_SIDE_PX, MAX_SHORT_SIDE_PX, Recip
 from shards.errors import InputError
 
 _GOPS = (8, 32)
-"""Tried beside the default, in frames. Shorter ones only cost bytes, longer ones only time."""
+"""The lengths that are tried beside the default, in frames. Shorter ones would only cost bytes, and
+longer ones would only cost time."""
 _NUM_SIDES = 4
 _NEARLY_LOSSLESS = 1
 """The quality of the reference on the scale of x264."""
@@ -47,7 +48,8 @@ def candidates(spec: ViewSpec, largest_px: int) -> list[Recipe]:
         *(Recipe(short_side_px=side, gop=gop) for side in sides[:2] for gop in _GOPS),
         *(Recipe(codec="mjpeg", short_side_px=side) for side in sides[:2]),
         Recipe(codec="copy"),
-        # Not where all videos are smaller than the codec's minimum: it would enlarge them.
+        # A codec is left out where all videos are smaller than its minimum, because it would
+        # enlarge them.
         *(
             Recipe(codec=codec, short_side_px=max(second, CODECS[codec].min_side_px))
             for codec in ("hevc", "vp9")

@@ -19,7 +19,7 @@ from tb.advice.measure import Measured
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _MARKERS = {"h264": "o", "hevc": "^", "vp9": "v", "mjpeg": "s", "copy": "D"}
 _INK, _SOFT = "#333333", "#b0b0b0"
-# From the middle of the name's left edge.
+# The line begins at the middle of the name's left edge.
 _LEADER = {"arrowstyle": "-", "color": _SOFT, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkB": 4}
 _TICKS = (1, 1.5, 2, 3, 4, 5, 7)
 _LINE_PX, _DPI = 21, 120

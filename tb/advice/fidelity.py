@@ -26,7 +26,7 @@ from shards.sources.source import Source
 from tb.advice.candidates import name_of
 
 _MOVES = np.arange(-8, 9)[:, None, None, None]
-_COST_OF_A_MOVE = 1e-6  # in pixels of error: of equally good places, the nearest wins
+_COST_OF_A_MOVE = 1e-6  # in pixels of error; the nearest of equally good places wins
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ from tb.advice.sample import VideoSample
 _BATCH_SIZE = 4
 _NUM_ROUNDS = 5
 _MIN_TRIED = 2
-"""Candidates that are tried even without time: the default of `tb shard`, and the next one."""
+"""So many candidates are tried even if no time is left: the default of `tb shard`, and the next."""
 _STORED, _COMPARED = 0.6, 0.7
 """Shares of the time after which all videos should be stored, and compared."""
 
@@ -211,7 +211,7 @@ class _Trial:
     def compare(
         self, usable: Dataset, reference: Served, stored: list[Served]
     ) -> tuple[dict[Recipe, float], dict[str, str]]:
-        """PSNR of each candidate, dB, and which ones cannot be rendered; it warms everything up."""
+        """PSNR of each candidate, dB, and which ones cannot be rendered. It warms everything up."""
         shapes = picture_shapes(usable.sources)
         psnrs_db, unreadable = {}, {}
         for index, served in enumerate(stored):

@@ -1,4 +1,4 @@
-"""Targets, views, runs and settings, to look at."""
+"""Shows targets, views, runs and settings."""
 
 import shlex
 from collections.abc import Sequence
@@ -177,7 +177,7 @@ def compare_settings(one: Path | str, two: Path | str) -> list[tuple[str, object
 
 
 def _resolve_any(preset: Path | str | None, settings: Sequence[str] = ()) -> "Config":
-    """As `resolve`; `preset` may also be a work folder."""
+    """Does what `resolve` does, but `preset` may also be a work folder."""
     from tb.config.load_config import CONFIG
 
     file = Path(preset or ".") / CONFIG

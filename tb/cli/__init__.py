@@ -35,7 +35,7 @@ from tb.cli.train import train_app
 from tb.registry import import_modules
 from tb.version import version_text
 
-# In the order of the work, which the help keeps.
+# The commands are in the order of the work, and the help keeps this order.
 PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
     "Begin": {"demo": demo_command, "doctor": doctor_command},
     "Data": {
@@ -100,8 +100,8 @@ def _before_command(
 
 def main() -> None:
     """Entry point of `tb`."""
-    # OpenMP reads this variable when torch loads. Otherwise its idle threads spin: where the loader
-    # or another program needs their cores, a step becomes many times slower.
+    # OpenMP reads this variable when torch loads. Without it, idle OpenMP threads spin, and a step
+    # becomes many times slower if the loader or another program needs their cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log_output.show()
     try:

@@ -31,7 +31,7 @@ def say_next_stage(shards: str, work: Path) -> None:
         return
     try:
         kind = api.next_stage(work)
-    except InputError:  # a file of another stage is damaged: this command has done its work
+    except InputError:  # a file of another stage is damaged, but this command has done its work
         return
     if kind is None:
         say_evaluation(StageKind.STUDENT.value, shards, work)

@@ -1,9 +1,9 @@
 """The options that several commands share.
 
---out is always what a command writes: a folder or a file. For training and measuring it is the
-work folder, in which they also find earlier stages. It remembers its settings (WORK/config.yaml),
-so --preset and --set are needed once. The option for a file beside the printed answer has the name
-of its kind: --png, --csv. --shards is a finished data set, which is only read.
+--out is always what a command writes: a folder or a file. Training and measuring write to the work
+folder, and they also find earlier stages there. It remembers its settings (WORK/config.yaml), so
+--preset and --set are needed once. An option for a file beside the printed answer has the name of
+the file's kind: --png, --csv. --shards is a finished data set, which is only read.
 """
 
 from pathlib import Path

@@ -104,7 +104,7 @@ def plot(
     work = runs[0].parent if runs[0].name else runs[0].resolve().parent  # "." has no parent
     if is_file(work / DATA):
         say_next("views", work, "--out", "views.png")
-    else:  # not a work folder: it does not know its data
+    else:  # this is not a work folder, so it does not know its data
         say_next("runs", "show", runs[0])
 
 

@@ -25,7 +25,7 @@ from tb.config.sections import Compile, Config, Machine
 CONFIG = "config.yaml"
 _PRESETS_PACKAGE = "tb.presets"
 _PRESET_SUFFIXES = (".yaml", ".yml")
-# Settings whose value may be a mapping. It is no section, and it is replaced as a whole.
+# Settings whose value may be a mapping. It is not a section, and it is replaced as a whole.
 _MAPPINGS = {
     "backbone": "{OPTION: VALUE, ...}",
     "normalization": "{mean: [R, G, B], std: [R, G, B]}",
@@ -40,8 +40,8 @@ def load_config(preset: str | None = None, overrides: Sequence[str] = ()) -> Con
         overrides: Assignments "section.key=value", with values in YAML.
 
     Raises:
-        InputError: Unknown preset or key (the nearest one is suggested), a value out of range, or
-            one that has no effect under the other settings.
+        InputError: The preset or a key is unknown (the message suggests the nearest one), or a
+            value is out of range, or it has no effect under the other settings.
     """
     tree = Config().model_dump()
     for name, changes in _preset_chain(preset):

@@ -31,16 +31,17 @@ class Optim(BaseModel):
     Attributes:
         steps: Steps of the stage.
         batch_size: Videos of one stream in a step, over all processes together.
-        clips_per_video: Windows of each video in an epoch, in every stream; for long videos. An
-            epoch then has that many times as many steps; "plateau" and "best" use such epochs.
+        clips_per_video: How many windows of each video an epoch has, in every stream. More than 1
+            is for long videos. The steps of an epoch grow by this factor, and "plateau" and "best"
+            use these longer epochs.
         lr: The learning rate after the warm-up.
         weight_decay: Adam's weight decay.
         warmup_steps: Steps over which the rate rises linearly.
         schedule: The rate after the warm-up. "plateau" halves it when the loss stops falling,
             "cosine" lets it fall to zero at the last step, "constant" keeps it.
-        patience: Looks without a lower loss before "plateau" halves the rate.
+        patience: "plateau" halves the rate after so many looks without a lower loss.
         plateau_steps: "plateau" looks at the loss after whole epochs that have at least this many
-            steps together. It takes their mean loss, because that of few steps is mostly noise.
+            steps together. It takes their mean loss, because the mean of few steps is mostly noise.
         plateau_threshold: The share by which a loss must be below the lowest one so far to count as
             lower, in [0, 1).
         plateau_floor: The lowest rate of "plateau", as a share of `lr`, in (0, 1].

@@ -172,10 +172,10 @@ class Student(_Section):
             labelled videos (`tb.method.calibration`). "equal" gives both the same weight.
             "invariant" and "distinctive" use one teacher alone. "oracle" uses the teacher that is
             better by the video's label, hidden labels included; it needs `labels.with_hidden`.
-        omega: Weight of the distance to the teachers' mixture, a mean over labelled and unlabelled
-            videos together. The released code has 50 times a mean over labelled videos and classes
-            and 100 times one over unlabelled videos and classes. With K classes, our omega is like
-            a factor of K omega / 2 there, on either half.
+        omega: Weight of the distance to the teachers' mixture. The distance is a mean over labelled
+            and unlabelled videos together. The released code takes two means over videos and
+            classes: the factor is 50 for the labelled videos and 100 for the unlabelled ones. With
+            K classes, our omega acts like a factor of K omega / 2 for both of these means.
         distance: The distance between the student and the mixture: "l2", "kl" or "js".
     """
 
@@ -203,8 +203,8 @@ class Baselines(_Section):
         strong: Augmentation of FixMatch's strong view.
         consistency_weight: Mean Teacher's weight of sum_k (p - q)^2, after its ramp-up. 10 is the
             weight 100 of the released code, whose distance is a mean over 10 classes.
-        rampup_share: The first part of the steps, as a share in [0, 1], in which Mean Teacher's
-            weight rises.
+        rampup_share: Mean Teacher's weight rises in the first part of the steps. This is the share
+            of that part, in [0, 1].
         ema_decay: Decay of the running mean of the weights, for Mean Teacher (during the ramp-up)
             and for registered methods that have such a mean.
         late_ema_decay: Mean Teacher's decay after the ramp-up.
@@ -274,7 +274,7 @@ class Machine(_Section):
         compile_mode: The mode of torch.compile. "reduce-overhead" and "max-autotune" capture CUDA
             graphs, which the engine dali does not allow.
         activation_checkpointing: Recompute activations in the backward pass, to save memory.
-        sync_bn: Batch norm over all processes (GPUs only).
+        sync_bn: Whether batch norm takes its statistics over all processes (GPUs only).
         log_steps: Steps after which the losses are copied from the device; this also happens
             before a checkpoint. It changes no number. A small value makes a GPU wait more often.
         checkpoint_steps: Steps between checkpoints.

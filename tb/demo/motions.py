@@ -59,7 +59,7 @@ def _left(path: Path, _: np.random.Generator) -> Path:
 
 
 def _crossing(path: Path, share: np.ndarray) -> Path:
-    """From the left edge, where the share is 0, to the right one, where it is 1."""
+    """A path from the left edge of the picture (share 0) to the right edge (share 1)."""
     span = WIDTH_PX + 2 * path.radius[0]
     return replace(path, x=share * span - path.radius[0])
 

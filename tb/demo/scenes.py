@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
-_DEPTH = 40.0  # how much lighter than the mean a scene's light places are, of 255
+_DEPTH = 40.0  # how far the light places of a scene are above the mean, of 255
 _SHADOW_DEPTH = 80.0  # the most that a patch of light or shadow adds or takes away, of 255
 
 

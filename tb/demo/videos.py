@@ -18,7 +18,7 @@ a temporally distinctive representation is needed:
 Phase, speed, size, position, colours, background texture, camera shake and length are random. The
 two classes of a pair pass through the same states in opposite order, so a single frame does not
 tell them apart. A cycle is longer than the 64-frame window of pretraining. Otherwise two clips of a
-window could show the same state, and L_D asks a network to tell the clips apart. Some videos are
+window could show the same state, but L_D asks a network to tell the clips apart. Some videos are
 shorter than the window.
 """
 
@@ -219,4 +219,4 @@ _OBJECTS: dict[str, Callable[[np.ndarray, np.ndarray], Masks]] = {
     "ring": _ring,
     "stripes": _stripes,
 }
-_OBJECT_SCALE = 1.4  # how much larger than the disc an object is
+_OBJECT_SCALE = 1.4  # an object is so many times as large as the disc

@@ -31,8 +31,8 @@ class Evaluation:
         class_top1: Top-1 of each class; None for a class without videos.
         confusion: Counts of videos, as `confusion[label][prediction]`.
         source: What the numbers depend on: checkpoint, data and settings.
-        num_peeks: Readings of the split for this purpose so far that were declared as peeks.
-        num_readings: Readings of the split so far with this stage, by any command.
+        num_peeks: How many readings of the split for this purpose were declared as peeks so far.
+        num_readings: How often any command has read the split with this stage so far.
     """
 
     stage: str

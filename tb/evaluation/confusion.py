@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-# With more classes than this, the picture leaves out the counts, and the names.
+# The most classes for which the picture shows the counts, and the most for which it shows names.
 _MAX_COUNTS, _MAX_NAMES = 20, 120
 # A dollar sign in the name of a class does not begin a formula.
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "text.parse_math": False}

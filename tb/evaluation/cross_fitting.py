@@ -1,8 +1,8 @@
 """What linear probes say about labelled videos that they have not learned from.
 
 The labelled videos are divided into folds. The probe that judges the videos of a fold learns from
-all other videos. So a labelled video is predicted as an unlabelled one would be, without its label,
-and no other labels than those of training are needed.
+all other videos. So each prediction is made without the video's own label, as for an unlabelled
+video. The probes need only the labels of training.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ NO_FOLD = -1
 def fold_numbers(keys: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
     """The fold of each video; the videos of a class are spread evenly over the folds.
 
-    Videos of one group (takes of one scene) may be in different folds, because one of them may be
-    labelled and another unlabelled: the held-out videos are to the probes what the unlabelled ones
-    are to the teachers.
+    Videos of one group (takes of one scene) may be in different folds. So a probe may learn from
+    one video of a group and judge another. This is intended, because a teacher too may learn from a
+    labelled video of a group and judge an unlabelled one.
 
     Args:
         keys: (N,) unique names.

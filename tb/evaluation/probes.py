@@ -1,7 +1,7 @@
 """Measures a frozen backbone's features: k-NN, a linear classifier, video retrieval.
 
-The gallery holds the videos to learn from, or to find: training videos. The queries are the videos
-of `evaluation.split`.
+The gallery holds training videos: probes learn from them, and retrieval finds them. The queries are
+the videos of `evaluation.split`.
 """
 
 import json
@@ -158,7 +158,7 @@ def knn_probabilities(
     k: int = DEFAULT_K,
     temperature: float = DEFAULT_TEMPERATURE,
 ) -> Tensor:
-    """The votes of the k nearest by cosine, each with weight exp(cosine / temperature), as shares.
+    """Shares of the votes of the k nearest by cosine; a vote weighs exp(cosine / temperature).
 
     This is the protocol of Wu et al. (CVPR 2018), the usual one for self-supervised features.
 

@@ -118,7 +118,7 @@ class PseudoLabel(SemiSupervised):
 
 
 class FixMatch(SemiSupervised):
-    """Cross entropy on labels; for strong views, on confident predictions for the weak views."""
+    """Cross entropy on labels; strong views also learn confident predictions for the weak views."""
 
     unlabelled = UnlabelledViews.WEAK_STRONG
 
@@ -126,7 +126,7 @@ class FixMatch(SemiSupervised):
         """A whole step on labelled and unlabelled videos."""
         for labelled, unlabelled in step.batches():
             weak, strong = unlabelled.views["weak"], unlabelled.views["strong"]
-            # One forward, as published: batch norm sees all three kinds of clips together.
+            # One forward pass takes all three kinds, as published: batch norm sees them together.
             clips = torch.cat([labelled.views["clip"], weak, strong])
             sizes = [len(labelled.keys), len(weak), len(strong)]
             with step.autocast:

@@ -119,7 +119,7 @@ def cached_calibration(
         work: The work folder, with both self-supervised teachers.
         folder: The student's own folder.
         scores: (videos of the manifest,) from `cached_similarity`. The caller runs that function,
-            because it waits for all processes, and here rank 0 is alone.
+            because it waits for all processes, and only rank 0 runs this one.
 
     Raises:
         InputError: A self-supervised teacher is missing or of another backbone; or the file is not
@@ -238,8 +238,8 @@ def held_out_weights(videos: JudgedVideos, scores: Tensor) -> np.ndarray:
 def weights_in_hindsight(videos: JudgedVideos, scores: Tensor) -> np.ndarray:
     """(N,) calibrated weights from a map that was fitted to these videos; for analysis only.
 
-    No map of this kind gives their labels a higher likelihood. So it tells what the score can do,
-    where the map of a training tells what the labelled videos show of it.
+    No map of this kind gives their labels a higher likelihood. So this map shows the most that the
+    scores can do. The map of a training shows only what its labelled videos reveal.
     """
     if not len(_scored(videos, scores)):
         return target_weights(TeacherWeights.CALIBRATED, scores[videos.rows]).double().numpy()

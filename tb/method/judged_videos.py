@@ -71,7 +71,8 @@ def held_out_videos(manifest: Manifest, config: Config, work: Path) -> JudgedVid
 
     The probes are linear and see the frozen features of the self-supervised teachers, so that no
     network is trained again (see `tb.evaluation.cross_fitting`). The only labelled video of a class
-    is left out, and, under `machine.on_error` "skip", a video that a teacher could not read.
+    is left out. Under `machine.on_error` "skip", a video that a teacher could not read is left out
+    too.
 
     Raises:
         InputError: A self-supervised teacher is not trained or of another backbone.

@@ -13,7 +13,7 @@ from tb.training.step_values import Terms
 
 
 class OwnLoss(ABC):
-    """The loss of a stage, of which a subclass writes `terms`."""
+    """The loss of a stage; a subclass writes its `terms`."""
 
     @abstractmethod
     def terms(self, *args: Any, **kwargs: Any) -> Terms:

@@ -48,11 +48,11 @@ class PretrainStep:
         """A whole step on all training videos."""
         for (batch,) in step.batches():
             short_clips, long_clips = batch.views["short"], batch.views["long"]
-            # For the losses: at a temperature of 0.1 a logit in bfloat16 is off by 0.03.
+            # The losses need float32: at a temperature of 0.1 a logit in bfloat16 is off by 0.03.
             in_float32 = torch.autocast(short_clips.device.type, enabled=False)
             terms: Terms = {}
             with step.autocast:
-                # One forward per kind of view: batch norm sees all short views, then all long ones.
+                # Each kind of view has one forward pass: batch norm sees all of a kind together.
                 short = self.model(short_clips.flatten(0, 2)).view(*short_clips.shape[:3], -1)
                 features = self.model.backbone(long_clips.flatten(0, 1))
                 # Only what a loss needs goes through the head, because the head's batch norm takes
@@ -90,7 +90,7 @@ class PretrainStep:
         weights = without_reflected(batch) if self.settings.mask_reflected else weights_of(batch)
         pooled = losses.distinctive_pooled_loss(short, temperature, reduction, weights)
         if reduction is Reduction.SUM:
-            # The sum over the whole batch, of which this may be one piece.
+            # The sum is over the whole batch, and this may be one piece of it.
             pooled = pooled * (self.settings.optim.batch_size / len(batch.keys))
         unpooled = losses.distinctive_unpooled_loss(slices, short, temperature, weights)
         return {"L_D1": pooled, "L_D2": unpooled}
@@ -117,12 +117,12 @@ def without_reflected(batch: Batch) -> Tensor | None:
 
     Returns:
         (B,) float32 as in `tb.losses`: 0 for a bad video and for a video whose window was
-        reflected. All 0 if these are all videos of all processes. None if no process has any.
+        reflected. All 0 if every video of every process is such a video. None if there is none.
     """
     counted = ~batch.plan.padded
     counted[list(batch.bad)] = False
     num_videos = len(counted)
-    # On the CPU, so that no process has to wait for its GPU.
+    # The numbers stay on the CPU, so that no process has to wait for its GPU.
     num_counted = mean(torch.tensor(counted.sum(), dtype=torch.float64)).item()
     if num_counted == num_videos:
         return None

@@ -97,7 +97,7 @@ def stage_engine(
 
 
 def _chosen_views(spec: ViewSpec, manifest: Manifest, config: Config, optim: Optim) -> DaliViews:
-    """What makes dali's views in a new run: operators, or under `machine.tune` rank 0's finding."""
+    """What makes dali's views in a new run: operators, or with `machine.tune` what rank 0 finds."""
     if not config.machine.tune:
         return DaliViews.OPERATORS
     from loaders.engines.dali.engine import DaliEngine  # slow, and DALI is an extra

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tb.stage_kinds import TeacherWeights
 
-_MARGIN = 1e-3  # scores nearer to 0 or 1 count as this far away: their logit would be infinite
-_LIMIT = 7.0  # of the logit of the weight; sigmoid(7) is 0.999
-# From the middle outwards: where several places are equally good, the first one is taken.
+_MARGIN = 1e-3  # scores nearer to 0 or 1 count as this far away: 0 and 1 have no finite logit
+_LIMIT = 7.0  # the bound of the weight's logit; sigmoid(7) is 0.999
+# The steps go from the middle outwards, because the first of equally good places is taken.
 _STEPS = np.array(sorted(np.linspace(-1, 1, 15), key=abs))
 _ROUNDS, _ZOOM = 16, 3.5
 _UNKNOWN = 0.5  # the weight of a video without a score
@@ -124,7 +124,7 @@ def _highest(values: Callable[[np.ndarray], np.ndarray], *, max_slope: float) ->
     best, reach = np.zeros(2), _LIMIT
     for _ in range(_ROUNDS):
         offsets = np.clip(best[0] + reach * _STEPS, -_LIMIT, _LIMIT)
-        # Without the duplicates that clipping makes.
+        # The dict removes the duplicates that clipping makes.
         slopes = dict.fromkeys(np.clip(best[1] + reach * _STEPS, 0, max_slope).tolist())
         places = np.array(list(product(offsets.tolist(), slopes)))
         best = places[values(places).argmax()]

@@ -108,9 +108,10 @@ def _resnet(*, stem_dim_out: int = 64, **options: Any) -> Backbone:
     trunk = _pytorchvideo_resnet()(head=None, stem_dim_out=stem_dim_out, **options)
     for module in trunk.modules():
         if isinstance(module, nn.Conv3d):
-            # Some are NumPy integers, for which torch.compile would build a dynamic graph.
+            # Some strides are NumPy integers, for which torch.compile would build a dynamic graph.
             module.stride = tuple(map(int, module.stride))
-    # Four stages: the first is 4 times as wide as the stem, each further one doubles the width.
+    # The first of four groups of blocks is 4 times as wide as the stem. Each further group doubles
+    # the width.
     head = f"blocks.{len(trunk.blocks)}.proj"
     return Backbone(trunk, stem_dim_out * 32, head, "pytorchvideo")
 
@@ -164,7 +165,7 @@ def _r3d_18() -> Backbone:
     from torchvision.models.video import r3d_18
 
     net = r3d_18()
-    # To keep 4 time steps of 16 frames, the last stage strides in space only and dilates in time.
+    # The last layer strides in space only and dilates in time. So 16 frames keep 4 time steps.
     block = net.layer4[0]
     first = block.conv1[0]
     first.stride, first.dilation, first.padding = (1, 2, 2), (2, 1, 1), (2, 1, 1)

@@ -38,7 +38,7 @@ from tb.weights.classifier_input import ClassifierInput
 from tb.weights.export import SUFFIX, classifier_name
 
 Place = str | PathLike[str]
-# Stretches that the network sees at once: enough to use a GPU, few in memory.
+# The network sees so many stretches at once: enough for a GPU, and few enough for the memory.
 _STRETCHES_AT_ONCE = 8
 
 
@@ -137,7 +137,7 @@ class TrainedClassifier(nn.Module):
         things = [videos] if isinstance(videos, str | PathLike | np.ndarray) else list(videos)
         if every_s is not None:
             render = render_of(self.shown, 1 if clips is None else clips, engine)
-            # As it is written: the float 0.2 is a little above 1/5, and a stretch would end late.
+            # The text "0.2" is 1/5. The float 0.2 is a little more, so a stretch would end late.
             return self._each_stretch(things, render, Fraction(str(every_s)))
         return self._each_video(things, render_of(self.shown, clips, engine))
 
@@ -249,7 +249,7 @@ def _clips_or_reason(path: Path, render: Render) -> ShownClips | BadVideo:
 
 
 def _ahead(calls: Iterable[Callable[[], ShownClips | BadVideo]]) -> Iterator[ShownClips | BadVideo]:
-    """The results in order. Threads work on the next ones, as many as there are CPUs."""
+    """Yields the results in order, while a thread for each CPU works on the next ones."""
     workers = num_cpus()
     running: deque[Future[ShownClips | BadVideo]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="predict") as threads:

@@ -106,7 +106,8 @@ def stretches(path: Path, render: Render, every_s: Fraction) -> Iterator[ShownCl
     frame is repeated.
 
     Raises:
-        InputError: The file cannot be decoded; the message has its path. Also while iterating.
+        InputError: The file cannot be decoded; the message has its path. It may be raised while
+            iterating.
     """
     with naming_errors(path), open_upright(path) as video:
         frames, begin, number = _Counted(video.frames), 0, 0
@@ -198,7 +199,7 @@ class _Counted(Iterator[VideoFrame]):
 
 
 def _filled(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """The frames, then the last one again and again."""
+    """Yields the frames, then the last one again and again."""
     last = None
     for last in frames:
         yield last

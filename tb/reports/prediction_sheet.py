@@ -66,7 +66,7 @@ def _timelines(videos: list[list[Prediction]], num_classes: int) -> Figure:
     panels = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
     for axes, stretches in zip(panels, videos, strict=True):
         shares = np.stack([one.probabilities for one in stretches], axis=1)  # (K, stretches)
-        # By the highest probability: classes that are likely at some time, not a little always.
+        # A class that is likely at some time comes before one that is always a little likely.
         best = np.argsort(-shares.max(axis=1), kind="stable")[:num_classes]
         ends = [one.end_s or 0.0 for one in stretches]
         unit, scale = ("min", 60.0) if ends[-1] > 180 else ("s", 1.0)
@@ -118,7 +118,7 @@ def _bars(axes: Axes, one: Prediction, num_classes: int) -> None:
 
 
 def _film(path: Path) -> np.ndarray:
-    """(height, width, 3) uint8: frames from all of a video, side by side."""
+    """(height, width, 3) uint8: frames from the whole video, side by side."""
     tiles: list[np.ndarray] = []
     with naming_errors(path), open_upright(path) as video:
         height, width = video.size

@@ -47,7 +47,7 @@ Draw = Callable[[Axes, TargetQuality], None]
 
 
 def caption(part: TargetQuality) -> str:
-    """Which videos, by whom they are judged, and whether their labels are hidden ones."""
+    """Says which videos these are, who judges them, and whether their labels are hidden ones."""
     hidden = (
         "hidden labels, for analysis only" if part.hidden_labels else "held out by cross-fitting"
     )
@@ -193,7 +193,7 @@ def _draw_classes(axes: Axes, part: TargetQuality) -> None:
     marks = ((_INVARIANT, "o"), (_DISTINCTIVE, "s"), ("#718096", "^"), (_MIXTURE, "D"))
     for place, (rule, (color, marker)) in enumerate(zip(CLASS_RULES, marks, strict=True)):
         shares = [100 * each.right[rule] for each in part.classes]
-        # One below the other, so that equal shares do not hide each other.
+        # The marks are one below the other, so that equal shares do not hide each other.
         heights = places + 0.27 - 0.18 * place
         name = RULE_NAMES[rule]
         axes.scatter(shares, heights, s=24, color=color, marker=marker, label=name)

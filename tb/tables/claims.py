@@ -23,8 +23,8 @@ class Comparison:
         row: Title of the row.
         rival: Title of the other row, and the kind of classes if not all are compared.
         difference: The row's top-1 minus the rival's, in points.
-        p_value: Of "there is no difference", after Holm's correction over the page; None for fewer
-            than `MIN_SEEDS` seeds.
+        p_value: The p-value of "there is no difference", after Holm's correction over the page;
+            None for fewer than `MIN_SEEDS` seeds.
     """
 
     row: str

@@ -286,7 +286,7 @@ def _irrelevant(unit: Unit) -> dict[str, Any]:
 
 
 def _finding(unit: Unit, manifest: Manifest, out: Path) -> Finding | None:
-    """The finding of a unit, None if it is not done; InputError for other settings or data.
+    """The finding of a unit; None if it is not done, InputError for other settings or data.
 
     A classifier whose folder was deleted is not done, because a table needs its predictions.
     """

@@ -52,8 +52,8 @@ def paired_difference(differences: np.ndarray, classes: np.ndarray) -> tuple[Est
     """The mean of differences that are paired over seeds and videos, and its p-value.
 
     The standard error is that of a bootstrap over seeds and videos. A draw picks whole seeds,
-    and videos within their classes. All seeds get the same videos. It takes one seed fewer
-    than there are, and one video fewer of each class. The variance of the draws is then an unbiased
+    and videos within their classes. All seeds get the same videos. A draw has one seed fewer than
+    there are, and one video fewer of each class. The variance of the draws is then an unbiased
     estimate of the variance of the mean (Rao and Wu, JASA 1988). The interval is Student's t. Its
     degrees of freedom are Satterthwaite's, with the variance between videos taken as known. They
     are few where seeds differ much, because there are few seeds.

@@ -1,6 +1,6 @@
 """Bad videos in training, under `machine.on_error=skip`: left out, named and counted.
 
-By default, `raise`, the first one ends the training with an error that names it (`loaders.faults`).
+By default (`raise`), the first one ends training with an error that names it (`loaders.faults`).
 
 A batch keeps its shape, because other shapes would compile the networks again. In a bad video's
 place the networks see a copy of a good one of the same batch, so that batch norm never sees black
@@ -63,10 +63,10 @@ def without_bad(batches: tuple[Batch, ...]) -> tuple[Batch, ...] | None:
 
     Returns:
         The same batches where no process has a bad video. None where a process has a batch without
-        a good one.
+        a good video.
     """
     num_good = torch.tensor([len(batch.keys) - len(batch.bad) for batch in batches])
-    # On the CPU, so that no process has to wait for its GPU.
+    # The numbers stay on the CPU, so that no process has to wait for its GPU.
     means = mean(torch.stack([num_good, num_good == 0]).double())
     if means[1].any():
         return None

@@ -53,7 +53,7 @@ def _patient_group() -> Any:
 def barrier() -> None:
     """Returns once all processes have called it."""
     if join().size > 1:
-        # Not torch's `barrier`, which waits on the GPUs, and only for ten minutes.
+        # Torch's own `barrier` would wait on the GPUs, and only for ten minutes.
         distributed.all_reduce(torch.zeros(1), group=_patient_group())
 
 

@@ -40,7 +40,7 @@ class Optimizer:
             weight_decay=optim.weight_decay,
             fused=device.type == "cuda",
         )
-        # For float16. If it is not enabled, each of its methods does nothing.
+        # The scaler is for float16. If it is not enabled, each of its methods does nothing.
         self._scaler = torch.amp.GradScaler(device.type, enabled=scales_loss)
         self._ema: Weights | None = None
         if optim.ema_decay and average is None:
@@ -124,7 +124,10 @@ class Optimizer:
                 self._model.load_state_dict(raw)
 
     def state(self) -> dict[str, Any]:
-        """Its part of a checkpoint: "model" is `weights`, "raw" the trained ones if they differ."""
+        """Its part of a checkpoint.
+
+        "model" is `weights`, and "raw" has the trained weights if they differ.
+        """
         state = {"model": self.weights, "optimizer": self._adam.state_dict()}
         if self._ema is not None:
             state["raw"] = self._model.state_dict()

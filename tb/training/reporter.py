@@ -139,7 +139,7 @@ def reporting(
         reporter = Reporter(
             run, config.machine, world, precision, stack.enter_context(preemption())
         )
-        stack.callback(reporter.bad.update)  # those met after the last `take`
+        stack.callback(reporter.bad.update)  # adds those that were met after the last `take`
         if world.is_main:
             reporter.tracker = stack.enter_context(tracking(run.path.parent, config, first=first))
             bar = ProgressBar(run.stage.name, run.stage.optim.steps)

@@ -115,7 +115,7 @@ def _wandb(folder: Path, project: str, config: Config) -> Iterator[Sink]:
         run = wandb.init(**options)
     except wandb.Error:  # no network, or no login
         run = wandb.init(**options, mode="offline")
-    # Its own step counter must never go back, but the steps of a resumed run do.
+    # The steps of a resumed run go back, but the step counter of wandb must never do so.
     run.define_metric("step")
     run.define_metric("*", step_metric="step")
     try:

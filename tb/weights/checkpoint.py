@@ -28,7 +28,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes `state` under a temporary name, then renames: a kill leaves the previous file."""
+    """Writes `state` under a temporary name, then renames it: a kill leaves the previous file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_file(path) as unfinished:
         with unfinished.open("wb") as file:
@@ -72,7 +72,7 @@ def keep_last(path: Path, step: int, num_kept: int) -> None:
         numbered.unlink(missing_ok=True)
         try:
             os.link(path, numbered)  # a second name for the same bytes
-        except OSError:  # a file system without such names; any other problem comes again here
+        except OSError:  # the file system allows no such name; other errors come again here
             with unfinished_file(numbered) as unfinished:
                 shutil.copyfile(path, unfinished)
                 publish_file(unfinished, numbered)

@@ -15,7 +15,7 @@ from tb.weights.classifier_input import ClassifierInput
 SUFFIX = ".safetensors"
 _TRUNK = "backbone.trunk."
 _FC = "fc."
-# For stock networks that compute something else with the same weights.
+# Notes about stock networks that compute something else with the same weights.
 _NOTES = {
     "r3d_18": "trained with layer4 keeping the time resolution (stride 1, dilation 2 in time): the "
     "stock network strides there, so it loads these weights and gives other outputs"
@@ -26,8 +26,8 @@ def export_weights(run: Path, out: Path) -> dict[str, str]:
     """Writes a checkpoint's backbone, and its classifier if it has one, under the stock names.
 
     The stock network of PyTorchVideo (`slow_r50`, `create_resnet`) or torchvision (`r3d_18`), built
-    with as many classes, loads the file with `strict=True`. It has no projection head, so the file
-    has none either. The state of the training is left out too.
+    with as many classes, loads the file with `strict=True`. The stock network has no projection
+    head, so the file has none either. The state of the training is left out too.
 
     Args:
         run: A stage's folder, or a checkpoint.

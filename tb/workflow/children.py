@@ -36,7 +36,7 @@ def child_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
         raise InputError(
             "jobs (--jobs) starts its own processes: leave it out under torchrun or srun"
         )
-    # Spawned, not forked, because this process may hold threads (torch, PyAV, the loader's).
+    # They are spawned, not forked, because this process may hold threads (torch, PyAV, loader).
     context = get_context("spawn")
     pool = ProcessPoolExecutor(
         num_processes,
@@ -76,7 +76,7 @@ def _start_child(
     with num_started.get_lock():
         index, num_started.value = num_started.value, num_started.value + 1
     if len(gpus) > 1:
-        # Before CUDA starts, because a process keeps the GPUs that it saw first.
+        # This comes before CUDA starts, because a process keeps the GPUs that it saw first.
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
     import_modules(modules)  # they may start CUDA
     # Ctrl-C reaches the whole group of processes, but the parent ends its children itself.

@@ -131,7 +131,7 @@ def runner(jobs: int) -> Iterator[Callable[[list[Call]], None]]:
         def side_by_side(calls: list[Call]) -> None:
             waiting, running = list(calls), set[Future[Any]]()
             while waiting or running:
-                # Only as many as can run, because a call that the pool has queued cannot be undone.
+                # The pool gets only calls that can run, because a queued call cannot be undone.
                 while waiting and len(running) < jobs:
                     running.add(pool.submit(*waiting.pop(0)))
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -5,8 +5,9 @@ one caller at a time. So DALI cannot decode more than about a hundred videos a s
 decoders and threads there are (docs/dali.md has the measurement). The answers never change.
 
 A small library remembers them. It has the name by which DALI opens the driver's library. If a
-process has loaded a library of that name, Linux gives DALI that one. It needs the driver's library,
-where all other functions are found. It is compiled once, by a C compiler, which Triton needs too.
+process has loaded a library of that name, Linux gives DALI that one. The small library needs the
+driver's library, which has all other functions. It is compiled once, by a C compiler, which Triton
+needs too.
 """
 
 import ctypes
@@ -108,7 +109,7 @@ def _compile(path: Path) -> None:
         raise OSError(f"there is no C compiler ({', '.join(_COMPILERS)}); install one")
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch, unfinished_file(path) as unfinished:
-        # An empty library of the driver's name: the linker needs the name and nothing else.
+        # The linker needs the name of the driver's library and nothing else, so this one is empty.
         empty = Path(scratch) / _DRIVERS_NAME
         shared = [*compiler, "-shared", "-fPIC", "-O2", "-pthread"]
         _run([*shared, f"-Wl,-soname,{_DRIVERS_NAME}", "-o", str(empty), "-xc", "/dev/null"])

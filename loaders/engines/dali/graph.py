@@ -1,9 +1,9 @@
 """A stage's DALI graph, from encoded bytes and a plan's arrays to views. Only this file uses DALI.
 
 The graph is the same on both devices; only the place where its nodes run differs. One video is one
-sample and is decoded once. Each view is a branch: its frames by number, its crop, resized with
-antialiasing and mirrored in the same step, one colour matrix, a clip, gamma, erased rectangles. The
-views are stacked by group, so they lie in memory as in a batch.
+sample and is decoded once. Each view is a branch. It takes its frames by number, cuts its crop,
+resizes with antialiasing and mirrors in the same step, and then applies one colour matrix, a clip,
+gamma and erased rectangles. The views are stacked by group, so they lie in memory as in a batch.
 """
 
 from collections import deque
@@ -20,8 +20,8 @@ from loaders.plan.views import Augment, ViewSpec
 
 # The codecs that DALI decodes on the CPU. Its FFmpeg is built without the others.
 CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
-# The operators that a view passes, in their order, and the inputs that each needs in addition. The
-# last three are there if the views have them.
+# The operators that a view passes, in their order, and the inputs that each needs in addition. A
+# view passes the last three only if it needs them.
 OPERATORS = {
     "decode": ("data", "frames"),
     "frames": ("place",),

@@ -1,9 +1,9 @@
 """The layout of work in DALI: pipelines, batches and decoding threads, and what makes the views.
 
-A pipeline decodes the videos of a batch side by side, one in each thread (NVIDIA/DALI#6387). So few
-pipelines with many threads keep all video decoders of a GPU busy. A thread waits for the decoder
-most of the time, so there may be more threads than cores. The best numbers depend on the GPU, the
-videos and the views, so layouts can be tried (`trials`).
+A pipeline decodes the videos of a batch side by side, one in each thread (NVIDIA/DALI#6387). So a
+few pipelines with many threads keep all video decoders of a GPU busy. A thread waits for the
+decoder most of the time, so there may be more threads than cores. The best numbers depend on the
+GPU, the videos and the views, so layouts can be tried (`trials`).
 """
 
 from collections.abc import Sequence

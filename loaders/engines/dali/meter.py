@@ -34,7 +34,7 @@ class Nvml:
         self._library = ctypes.CDLL(_LIBRARY)
         self._handle = ctypes.c_void_p()
         self._call("nvmlInit_v2")
-        # Found by its UUID, because NVML also counts devices that CUDA_VISIBLE_DEVICES hides.
+        # It is found by its UUID, because NVML also counts devices that CUDA_VISIBLE_DEVICES hides.
         uuid = _uuid(device).encode()
         self._call("nvmlDeviceGetHandleByUUID", uuid, ctypes.byref(self._handle))
 

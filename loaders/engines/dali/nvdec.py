@@ -1,7 +1,7 @@
 """What a GPU's video decoder (NVDEC) takes through DALI, checked before the first batch.
 
-DALI decodes only the codecs in its own list. For those, the driver is asked
-(`cuvidGetDecoderCaps`), because DALI would fail in the middle of an epoch.
+DALI decodes only the codecs in its own list. The driver is asked about those
+(`cuvidGetDecoderCaps`), because DALI would fail only in the middle of an epoch.
 """
 
 import ctypes

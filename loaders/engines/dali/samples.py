@@ -97,7 +97,7 @@ class SampleBatch:
                 frames=one.frames,
                 first=one.first,
                 is_wrong_bt709=one.is_wrong_bt709,
-                times=WorkTimes(),  # those of the batch include it
+                times=WorkTimes(),  # the times of the batch include it
             )
             for b, one in batch.samples.items()
         }

@@ -129,8 +129,8 @@ def make_views(  # type: ignore[no-untyped-def]
 
     The filter is the one of torchvision's and Pillow's antialiased bilinear resize: a triangle that
     widens with the scale and never reads outside the crop. It is not split into a vertical and a
-    horizontal pass: each source pixel counts in about four outputs, so one pass over them costs
-    less than memory in between would.
+    horizontal pass, because memory between two passes would cost more than one pass: each source
+    pixel counts in only about four outputs.
 
     Args:
         sources: (N, 4) int64, see `_sources`.

@@ -150,7 +150,7 @@ def render_views(  # type: ignore[no-untyped-def]
     # If true, each row of a 16 x 16 block is one cache line, and blocks go straight to `out`.
     fills_lines = out.itemsize == LINE // LANES and size % LANES == 0 and address(out) % LINE == 0
     sums_to_rgb = to_rgb.copy()
-    for i in range(3):  # in loops, because Numba takes a second to compile a slice in their place
+    for i in range(3):  # loops, because Numba takes a second to compile a slice
         for k in range(3):
             sums_to_rgb[i, k] /= np.float32(_BYTE_STEP)
     # Frames are the outer loop: a frame is still in the cache when the next view needs it.

@@ -66,7 +66,7 @@ def view_filters(size, crops, flips, luma_size):  # type: ignore[no-untyped-def]
             taps, low, width = axis_filter(
                 size, start, extent, in_size, flip, first[v, axis], weights[v, axis]
             )
-            # One by one, because Numba takes seconds to compile an assignment to a slice.
+            # Each is set alone, because Numba takes seconds to compile an assignment to a slice.
             spans[v, axis, TAPS], spans[v, axis, LOW], spans[v, axis, WIDTH] = taps, low, width
     return Filters(first, weights, spans)
 
