@@ -36,7 +36,7 @@ from shards.format.packet_index import Window
 from shards.reader import ShardReader
 from tb.version import version_text
 
-WHOLE, WINDOW, PYAV, FILE = "DALI, whole file", "DALI, window", "PyAV, window", "its file, us"
+WHOLE, WINDOW, PYAV, FILE = "DALI, whole file", "DALI, window", "PyAV, window", "its file"
 WAYS = {WHOLE: 1e3, WINDOW: 1e3, PYAV: 1e3, FILE: 1e6}
 """Row -> the factor from seconds to its figures."""
 

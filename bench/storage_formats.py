@@ -32,10 +32,10 @@ from loaders.decode import decoded_frames
 from shards.encode.check_stored import check_stored
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.picture_filters import filtered
-from shards.encode.probe import probe
+from shards.encode.probe import open_probed
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
-from shards.encode.video_stream import decoded, open_video
+from shards.encode.video_stream import decoded
 from shards.errors import InputError
 from shards.sources.folder import from_folder
 from tb.tables.markdown import table_lines
@@ -123,9 +123,11 @@ def _measure(
 
 
 def _as_it_comes(path: Path) -> Encoded:
-    output, probed = io.BytesIO(), probe(path)
-    num_frames = 0
-    with open_video(path) as (container, stream), av.open(output, "w", format="mp4") as target:
+    output, num_frames = io.BytesIO(), 0
+    with (
+        open_probed(path) as (container, stream, probed),
+        av.open(output, "w", format="mp4") as target,
+    ):
         encoder = target.add_stream("libx264", rate=probed.fps, options={"crf": "18"})
         encoder.codec_context.thread_count = 1
         frames = decoded(container, stream, probed.num_packets)
@@ -154,8 +156,7 @@ def _as_it_comes(path: Path) -> Encoded:
 def loss(path: Path, recipe: Recipe, encoded: Encoded) -> tuple[float, float]:
     """PSNR over Y, U and V in dB, and SSIM of Y, against the frames that the encoder got."""
     squares, num_samples, ssim = 0.0, 0, []
-    probed = probe(path)
-    with open_video(path) as (container, stream):
+    with open_probed(path) as (container, stream, probed):
         given = filtered(decoded(container, stream, probed.num_packets), stream, probed, recipe)
         indices = np.arange(encoded.num_frames)
         for one, other in zip(given, _decoded(encoded, indices), strict=True):

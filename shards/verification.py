@@ -27,7 +27,7 @@ from shards.format.shard import (
     shard_files,
     shard_name,
 )
-from shards.format.skipped import SKIPPED_NAME, read_skipped
+from shards.format.skipped_jsonl import SKIPPED_NAME, read_skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal
 from shards.progress import Progress

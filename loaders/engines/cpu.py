@@ -8,6 +8,7 @@ import numpy as np
 from loaders.engines.engine import AUTO, EngineName, RenderVideo
 from loaders.engines.threads import LOOKAHEAD_MB, ThreadedEngine
 from loaders.plan.views import ViewSpec
+from shards.decode.packet_decoder import UNUSABLE_NUMBA
 from shards.errors import InputError
 
 
@@ -53,13 +54,14 @@ def cpu_render_video(name: str) -> RenderVideo:
 
 
 def _compiled() -> RenderVideo:
-    # Numba is slow to import. Another version of it may lack the internals that the engine uses.
+    # Numba is slow to import.
     try:
         from loaders.engines.fused.render_video import render_video
-    except (ImportError, AttributeError) as error:
+    except UNUSABLE_NUMBA as error:
         raise InputError(
             f"engine fused cannot be used ({error}): install the version of Numba that this package"
-            " asks for, or choose the engine reference"
+            " asks for, set NUMBA_CACHE_DIR to a folder that can be written, or choose the engine"
+            " reference"
         ) from error
     return render_video
 

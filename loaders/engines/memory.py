@@ -26,7 +26,8 @@ def usual_picture_px(manifest: Manifest, rows: np.ndarray) -> float:
 def num_pictures(spec: ViewSpec) -> int:
     """Different frames that the views of a long video show."""
     if spec.whole or spec.start == Start.EVEN:
-        return spec.num_views * spec.num_frames  # clips of a long video do not overlap
+        # Clips of a long video do not overlap. The crops of a clip show the same frames.
+        return spec.num_views // spec.num_crops * spec.num_frames
     return len(np.unique(spec.offsets))
 
 

@@ -52,6 +52,20 @@ class UnusableError(Exception):
     """libavcodec cannot decode this here, so PyAV has to. The message says why."""
 
 
+class RefusedPacketError(UnusableError):
+    """A packet does not give one good picture in compiled code. PyAV may say why."""
+
+
+@cache
+def unusable_library() -> str:
+    """Why this library cannot be used; "" if it can. Without it, PyAV decodes every window."""
+    try:
+        _library()
+    except UnusableError as error:
+        return str(error)
+    return ""
+
+
 class OpenDecoder:
     """A decoder for windows of one codec, configuration and picture size.
 

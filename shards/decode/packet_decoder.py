@@ -36,6 +36,13 @@ FRAMES_PER_TURN = 16
 _BLOCK_PX = 64
 _LEAST_MAX_PIXELS = 1 << 20
 
+UNUSABLE_NUMBA = (ImportError, AttributeError, RuntimeError)
+"""What an import of compiled code raises if Numba cannot be used here.
+
+Another version may lack internals that we use. Without a folder for its cache, Numba raises a
+RuntimeError.
+"""
+
 _of_thread = threading.local()
 
 

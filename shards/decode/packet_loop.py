@@ -14,7 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic as untyped_intrinsic
 
 # AVPixelFormat
-_YUV420P, _YUVJ420P = 0, 12
+_YUV420P, YUVJ420P = 0, 12
 # Bytes from the start of AVPacket.
 _PACKET_DATA, _PACKET_SIZE = 24, 32
 # Bytes from the start of AVFrame.
@@ -164,6 +164,6 @@ def _is_usable(frame, size, tags):  # type: ignore[no-untyped-def]
         tags[0] = pixel_format
         tags[1] = _int32(frame + _COLOR_RANGE)[0]
         tags[2] = _int32(frame + _COLOR_SPACE)[0]
-    is_planar_420 = pixel_format in (_YUV420P, _YUVJ420P)
+    is_planar_420 = pixel_format in (_YUV420P, YUVJ420P)
     has_size = _int32(frame + _HEIGHT)[0] == size[0] and _int32(frame + _WIDTH)[0] == size[1]
     return is_planar_420 and pixel_format == tags[0] and has_size

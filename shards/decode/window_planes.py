@@ -12,15 +12,19 @@ from itertools import zip_longest
 
 import numpy as np
 
-from shards.decode.libavcodec import OpenDecoder, UnusableError
-from shards.decode.packet_decoder import FRAMES_PER_TURN, OpenDecoders, pyav_planes
-from shards.decode.packet_loop import decode_turn
+from shards.decode.libavcodec import (
+    OpenDecoder,
+    RefusedPacketError,
+    UnusableError,
+    unusable_library,
+)
+from shards.decode.packet_decoder import FRAMES_PER_TURN, DecodeError, OpenDecoders, pyav_planes
+from shards.decode.packet_loop import YUVJ420P, decode_turn
 from shards.decode.planes import Colors, Planes, are_same_planes, tagged_colors
 from shards.format.packet_index import Window
 
 _logger = logging.getLogger(__name__)
 _of_thread = threading.local()
-_FULL_RANGE_FORMAT = 12  # AV_PIX_FMT_YUVJ420P
 # Codec -> whether its first window was the same both ways.
 _agrees_with_pyav: dict[str, bool] = {}
 _checking = threading.Lock()
@@ -50,6 +54,24 @@ def window_planes(window: Window, frame_indices: np.ndarray) -> Iterator[tuple[i
                 yield k, planes
     if num_found < len(frame_indices):
         yield from pyav_planes(window, frame_indices)
+
+
+def proof_planes(window: Window, frame_indices: np.ndarray) -> Iterator[tuple[int, Planes]]:
+    """Like `window_planes`, for the proof that a window gives the pictures of the whole file.
+
+    PyAV takes nothing over here. It decodes only where this machine's library cannot be used, and
+    there it also decodes all windows of a training.
+
+    Raises:
+        DecodeError: As `window_planes`, and where compiled code refuses a packet.
+    """
+    if unusable_library():
+        yield from pyav_planes(window, frame_indices)
+        return
+    try:
+        yield from _compiled_planes(_open_decoders(), window, frame_indices)
+    except UnusableError as error:
+        raise DecodeError(str(error)) from error
 
 
 def _compiled_planes(
@@ -82,7 +104,9 @@ def _compiled_planes(
                 places,
             )
             if next_packet < 0:
-                raise UnusableError("a packet gives no picture of the right size in 8-bit 4:2:0")
+                raise RefusedPacketError(
+                    "a packet gives no picture of the right size in 8-bit 4:2:0"
+                )
             colors = colors or _colors(tags)
             yield (
                 k,
@@ -98,9 +122,7 @@ def _compiled_planes(
 def _colors(tags: np.ndarray) -> Colors:
     """The colours that a frame's pixel format, range and matrix stand for."""
     pixel_format, color_range, color_space = tags.tolist()
-    return tagged_colors(
-        color_space, color_range, is_full_format=pixel_format == _FULL_RANGE_FORMAT
-    )
+    return tagged_colors(color_space, color_range, is_full_format=pixel_format == YUVJ420P)
 
 
 def _open_decoders() -> OpenDecoders[OpenDecoder]:
@@ -125,7 +147,10 @@ def _can_compile(window: Window, frame_indices: np.ndarray) -> bool:
     if codec not in _agrees_with_pyav:
         with _checking:  # other threads wait for the result
             if codec not in _agrees_with_pyav:
-                reason = _difference(window, frame_indices)
+                try:
+                    reason = _difference(window, frame_indices)
+                except RefusedPacketError:  # a fault of this window, which says nothing of others
+                    return False
                 if reason:
                     _logger.warning(
                         "PyAV decodes the windows of %s, which holds up other threads: %s",
@@ -137,7 +162,12 @@ def _can_compile(window: Window, frame_indices: np.ndarray) -> bool:
 
 
 def _difference(window: Window, frame_indices: np.ndarray) -> str:
-    """Why compiled code does not give the planes of PyAV; "" if it does."""
+    """Why compiled code does not give the planes of PyAV; "" if it does.
+
+    Raises:
+        DecodeError: PyAV cannot decode the window.
+        RefusedPacketError: Only PyAV can decode it.
+    """
     theirs = pyav_planes(window, frame_indices)
     ours = _compiled_planes(_new_decoders(), window, frame_indices)
     try:
@@ -148,5 +178,7 @@ def _difference(window: Window, frame_indices: np.ndarray) -> str:
     except UnusableError as error:
         for _ in theirs:  # raises PyAV's fault if there is one
             pass
+        if isinstance(error, RefusedPacketError):
+            raise
         return str(error)
     return "" if is_same else "its library gives other pictures"

@@ -5,6 +5,7 @@ of a training. Each picture must be the same as in a decode of the whole file. S
 decoded by itself.
 """
 
+import logging
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from shards.decode.packet_decoder import DecodeError, pyav_planes
+from shards.decode.packet_decoder import UNUSABLE_NUMBA, DecodeError, pyav_planes
 from shards.decode.planes import Planes, are_same_pictures
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.packet_index import Packets, Window
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,17 +158,18 @@ def planes_alone(
     run = packets.byte_range(0, num_frames - 1)
     end = run.begin + run.offsets[-1]
     window = Window(codec=codec, size=size, byte_range=run, data=data[run.begin : end])
-    yield from _window_decoder()(window, np.arange(num_frames))
+    yield from _proof_decoder()(window, np.arange(num_frames))
 
 
 @cache
-def _window_decoder() -> Callable[[Window, np.ndarray], Iterator[tuple[int, Planes]]]:
-    """What decodes windows on this machine. Without the right Numba, that is PyAV."""
+def _proof_decoder() -> Callable[[Window, np.ndarray], Iterator[tuple[int, Planes]]]:
+    """What decodes the windows of a training on this machine. Without Numba, that is PyAV."""
     try:
-        from shards.decode.window_planes import window_planes
-    except (ImportError, AttributeError):
+        from shards.decode.window_planes import proof_planes
+    except UNUSABLE_NUMBA as error:
+        _logger.warning("PyAV proves the packet indices, because Numba cannot be used: %s", error)
         return pyav_planes
-    return window_planes
+    return proof_planes
 
 
 def has_same_pictures(

@@ -8,7 +8,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import inf
-from pathlib import Path
 
 import av
 from av.video.frame import PictureType, VideoFrame
@@ -20,25 +19,34 @@ from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.picture_filters import counted_number, filtered
 from shards.encode.probe import Probe
 from shards.encode.recipe import Recipe
-from shards.encode.video_stream import decoded, open_video
 from shards.sources.segment import Segment
 
 
 def encode_parts(
-    path: Path, probed: Probe, parts: Sequence[Segment | None], recipe: Recipe
+    name: str,
+    frames: Iterator[VideoFrame],
+    stream: VideoStream,
+    probed: Probe,
+    parts: Sequence[Segment | None],
+    recipe: Recipe,
 ) -> Iterator[Encoded | TranscodeError]:
     """Yields the result of each part, as `transcode_parts` does.
+
+    Args:
+        name: The name of the file, for errors.
+        frames: All frames of the file.
+        stream: The stream of the frames.
+        probed: What the packets say, with the rate at which the parts are stored.
+        parts: See `transcode_parts`.
+        recipe: How to store them.
 
     Raises:
         VideoFaultError, MemoryError, av.FFmpegError, OSError: For the part that is next.
     """
     spans = [_span(part, probed.fps, recipe.max_seconds) for part in parts]
     firsts, ends = sorted(first for first, _ in spans), sorted(end for _, end in spans)
-    waiting = sorted(
-        (index for index, (first, end) in enumerate(spans) if first < end),
-        key=lambda index: spans[index],
-        reverse=True,
-    )
+    waiting = [index for index, (first, end) in enumerate(spans) if first < end]
+    waiting.sort(key=spans.__getitem__, reverse=True)
     writers: dict[int, _Writer] = {}
     results: dict[int, Encoded | TranscodeError] = {}
     num_yielded = 0
@@ -47,28 +55,26 @@ def encode_parts(
         return bisect_right(firsts, number) > bisect_right(ends, number)
 
     try:
-        with open_video(path) as (container, stream):
-            frames = decoded(container, stream, probed.num_packets)
-            for count, frame in enumerate(filtered(frames, stream, probed, recipe, is_wanted)):
-                number = counted_number(frame, probed) if probed.is_constant else count
-                while waiting and spans[waiting[-1]][0] <= number:
-                    writers[waiting.pop()] = _Writer(frame, probed.fps, recipe)
-                for index, writer in list(writers.items()):
-                    writer.add(frame)
-                    if number + 1 >= spans[index][1]:
-                        results[index] = writers.pop(index).finish()
-                while num_yielded in results:
-                    yield results.pop(num_yielded)
-                    num_yielded += 1
-                if not waiting and not writers:
-                    break
+        for count, frame in enumerate(filtered(frames, stream, probed, recipe, is_wanted)):
+            number = counted_number(frame, probed) if probed.is_constant else count
+            while waiting and spans[waiting[-1]][0] <= number:
+                writers[waiting.pop()] = _Writer(frame, probed.fps, recipe)
+            for index, writer in list(writers.items()):
+                writer.add(frame)
+                if number + 1 >= spans[index][1]:
+                    results[index] = writers.pop(index).finish()
+            while num_yielded in results:
+                yield results.pop(num_yielded)
+                num_yielded += 1
+            if not waiting and not writers:
+                break
         for index, part in enumerate(parts[num_yielded:], num_yielded):
             if index in results:
                 yield results[index]
             elif index in writers and (part is None or part.end_s is None):
                 yield writers.pop(index).finish()
             else:
-                yield TranscodeError(f"{path.name}: {_no_frames(part, probed, spans[index])}")
+                yield TranscodeError(f"{name}: {_no_frames(part, probed, spans[index])}")
     finally:
         for writer in writers.values():
             writer.close()

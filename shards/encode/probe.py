@@ -4,11 +4,16 @@ Frame rates and counts in headers are often wrong; the timestamps of packets rar
 frame rate comes from the timestamps, and so does whether it is constant.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from shards.encode.truncation import missing_bytes
 from shards.encode.video_stream import VideoFaultError, faults_named, open_video
@@ -48,8 +53,12 @@ class Probe:
         return self.num_packets if self.is_constant else round(self.span_s * self.fps) + 1
 
 
-def probe(path: Path) -> Probe:
-    """Reads every packet of the video stream.
+@contextmanager
+def open_probed(path: Path) -> Iterator[tuple[InputContainer, VideoStream, Probe]]:
+    """Opens a file, like `open_video`, and reads every packet of its stream.
+
+    The packets are read from a second container, because not every format can go back to its first
+    packet.
 
     Raises:
         VideoFaultError: The file is empty, cut off or not a video, or has no video stream, no
@@ -60,6 +69,11 @@ def probe(path: Path) -> Probe:
         raise VideoFaultError("the file is empty")
     if missing := missing_bytes(path):
         raise VideoFaultError(f"truncated: {missing} bytes are missing at the end")
+    with open_video(path) as (container, stream):
+        yield container, stream, _probe(path)
+
+
+def _probe(path: Path) -> Probe:
     times: list[Fraction] = []
     num_stored = 0
     with open_video(path) as (container, stream), faults_named("it cannot be read to its end"):

@@ -14,18 +14,20 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from shards.encode.encode_parts import encode_parts
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.picture_format import picture_format
-from shards.encode.probe import Probe, probe
+from shards.encode.probe import Probe, open_probed
 from shards.encode.recipe import MAX_ENCODED_FPS, Recipe
 from shards.encode.video_stream import (
     VideoFaultError,
     container_extension,
     decoded,
-    open_video,
 )
+from shards.files.machine_errors import MachineError
 from shards.files.video_names import VIDEO_EXTENSIONS
 from shards.sources.segment import Segment
 
@@ -66,17 +68,19 @@ def transcode_parts(
     """
     num_done = 0
     try:
-        probed = probe(path)
-        results: Iterable[Encoded | TranscodeError]
-        if recipe.codec_type.keeps_files:
-            assert all(part is None for part in parts)
-            results = [_copy(path, probed)]
-        else:
-            results = encode_parts(path, _at_stored_rate(probed, recipe), parts, recipe)
-        for result in results:
-            yield result
-            num_done += 1
-    except (VideoFaultError, MemoryError, av.FFmpegError, OSError) as error:
+        with open_probed(path) as (container, stream, probed):
+            results: Iterable[Encoded | TranscodeError]
+            if recipe.codec_type.keeps_files:
+                assert all(part is None for part in parts)
+                results = [_copy(path, container, stream, probed)]
+            else:
+                frames = decoded(container, stream, probed.num_packets)
+                stored = _at_stored_rate(probed, recipe)
+                results = encode_parts(path.name, frames, stream, stored, parts, recipe)
+            for result in results:
+                yield result
+                num_done += 1
+    except (VideoFaultError, MachineError, MemoryError, av.FFmpegError, OSError) as error:
         for _ in parts[num_done:]:
             yield _named(path, error)
 
@@ -96,24 +100,23 @@ def _named(path: Path, error: Exception) -> TranscodeError:
             may_pass=error.errno in _PASSING_ERRORS,
             is_missing=error.errno == errno.ENOENT,
         )
-    return TranscodeError(f"{path.name}: {error}")
+    is_of_machine = isinstance(error, MachineError)
+    return TranscodeError(f"{path.name}: {error}", may_pass=is_of_machine)
 
 
-def _copy(path: Path, probed: Probe) -> Encoded:
-    with open_video(path) as (container, stream):
-        codec = stream.codec_context.codec.canonical_name
-        # A table may list files of any name, but readers need the right extension.
-        suffix = path.suffix.lower()
-        known = suffix in VIDEO_EXTENSIONS
-        extension = suffix[1:] if known else container_extension(container)
-        frames = decoded(container, stream, probed.num_packets)
-        first = next(frames)  # `decoded` raises an error if there is none
-        pictures, height, width = picture_format(stream, first), first.height, first.width
-        num_frames = 1
-        for frame in frames:
-            if (frame.height, frame.width) != (height, width):
-                raise VideoFaultError(f"the picture size changes at frame {num_frames}")
-            num_frames += 1
+def _copy(path: Path, container: InputContainer, stream: VideoStream, probed: Probe) -> Encoded:
+    codec = stream.codec_context.codec.canonical_name
+    # A table may list files of any name, but readers need the right extension.
+    suffix = path.suffix.lower()
+    extension = suffix[1:] if suffix in VIDEO_EXTENSIONS else container_extension(container)
+    frames = decoded(container, stream, probed.num_packets)
+    first = next(frames)  # `decoded` raises an error if there is none
+    pictures, height, width = picture_format(stream, first), first.height, first.width
+    num_frames = 1
+    for frame in frames:
+        if (frame.height, frame.width) != (height, width):
+            raise VideoFaultError(f"the picture size changes at frame {num_frames}")
+        num_frames += 1
     return Encoded(
         data=path.read_bytes(),
         num_frames=num_frames,

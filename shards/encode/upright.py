@@ -15,10 +15,10 @@ from pathlib import Path
 from av.video.frame import VideoFrame
 
 from shards.encode.picture_filters import filtered, is_plain
-from shards.encode.probe import probe
+from shards.encode.probe import open_probed
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import at_most_60_fps
-from shards.encode.video_stream import VideoFaultError, decoded, open_video
+from shards.encode.video_stream import VideoFaultError, decoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ def open_upright(path: Path) -> Iterator[UprightVideo]:
             frames; also while its frames are read.
         av.FFmpegError: It is unreadable; also while its frames are read.
     """
-    probed = at_most_60_fps(probe(path))
-    with open_video(path) as (container, stream):
+    with open_probed(path) as (container, stream, counted):
+        probed = at_most_60_fps(counted)
         first, frames = _peeked(decoded(container, stream, probed.num_packets))
         if not is_plain(first, stream, probed):
             first, frames = _peeked(filtered(frames, stream, probed, Recipe()))

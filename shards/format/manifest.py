@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.errors import InputError, one_of
-from shards.files.fetch import copies_folder, fetch_file, fetch_shard
+from shards.files.cached_files import copies_folder, fetch_file, fetch_shard
 from shards.files.parquet import read_table
 from shards.files.store import Store, open_set
 from shards.format.dataset_json import (

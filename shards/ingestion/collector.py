@@ -7,7 +7,7 @@ from shards.encode.encoded import Encoded
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
 from shards.format.shard import ShardWriter
-from shards.format.skipped import Skipped
+from shards.format.skipped_jsonl import Skipped
 from shards.format.video import Video
 from shards.ingestion.journal import Journal, Note
 from shards.sources.source import Dataset, Source

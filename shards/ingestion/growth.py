@@ -14,7 +14,7 @@ from shards.errors import InputError
 from shards.files.store import Store
 from shards.format.dataset_json import DatasetJson, read_dataset_json
 from shards.format.manifest import read_manifest
-from shards.format.skipped import Skipped, read_skipped
+from shards.format.skipped_jsonl import Skipped, read_skipped
 from shards.format.video import Video
 from shards.sources.keys import with_hash
 from shards.sources.source import Dataset, Source

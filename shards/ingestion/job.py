@@ -19,7 +19,7 @@ from shards.format.dataset_json import (
 )
 from shards.format.earlier_states import keep_earlier
 from shards.format.manifest import write_manifest
-from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
+from shards.format.skipped_jsonl import SKIPPED_NAME, Skipped, read_skipped, write_skipped
 from shards.format.splits import split_counts
 from shards.format.video import Video
 from shards.ingestion.collector import ShardCollector, collecting

@@ -20,7 +20,7 @@ from shards.files.size_limit import MAX_JSON_BYTES
 from shards.files.store import Store
 from shards.format.dataset_json import ShardFile
 from shards.format.shard import is_shard_name, shard_files, shard_name
-from shards.format.skipped import Skipped
+from shards.format.skipped_jsonl import Skipped
 from shards.format.video import Video
 
 _SETTINGS_NAME = f"{SCRATCH_NAME}/settings.json"

@@ -23,7 +23,7 @@ from shards.errors import InputError
 from shards.files.store import open_store
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import read_manifest
-from shards.format.skipped import Skipped, read_skipped
+from shards.format.skipped_jsonl import Skipped, read_skipped
 from shards.ingestion.ingest import ingest
 from shards.ingestion.ingest_report import IngestReport
 from shards.ingestion.job import NothingUsableError

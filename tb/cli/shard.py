@@ -173,7 +173,7 @@ def _print_summary(dataset: "Dataset", out: str, report: "IngestReport") -> None
 
 def _print_skipped(out: str, report: "IngestReport") -> None:
     from shards.files.store import open_store
-    from shards.format.skipped import SKIPPED_NAME, read_skipped
+    from shards.format.skipped_jsonl import SKIPPED_NAME, read_skipped
 
     counts = {"skipped": report.num_skipped, "missing": report.num_missing}
     text = ", ".join(f"{counted(num, 'video')} {what}" for what, num in counts.items() if num)

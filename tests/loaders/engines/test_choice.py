@@ -315,23 +315,25 @@ def test_memory_of_a_gpu_is_refused_on_a_cpu(
     [
         'sys.modules["numba"] = sys.modules["llvmlite"] = None',
         "import numba.core.cgutils; del numba.core.cgutils.pack_array, numba.extending.intrinsic",
+        "from numba.core.caching import CacheImpl; CacheImpl._locator_classes = []",
     ],
 )
 def test_only_the_fused_engine_needs_numba(numbered_shards: Manifest, without: str) -> None:
     command = [sys.executable, "-c", _WITHOUT_NUMBA.format(without), str(numbered_shards.root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    shape, error = done.stdout.splitlines()
+    shape, error, problems = done.stdout.splitlines()
     assert shape == "(8, 8, 32, 32)"
     assert error.startswith("engine fused cannot be used (")
     assert "or choose the engine reference" in error
+    assert problems == "[]"
 
 
 _WITHOUT_NUMBA = """
 import sys
 {}
 from loaders import DaliLayout, TryLayouts, open_loader
-from shards import InputError
+from shards import InputError, verify
 with open_loader(sys.argv[1], "finetune", size_px=32, engine="reference", device="cpu") as loader:
     clip = next(iter(loader)).views["clip"]
 print((len(clip), *clip.shape[2:]))
@@ -339,4 +341,5 @@ try:
     open_loader(sys.argv[1], "finetune", engine="fused", device="cpu")
 except InputError as error:
     print(error)
+print(verify(sys.argv[1], decode=True))
 """

@@ -20,7 +20,7 @@ from shards.decode import window_planes as window_module
 from shards.decode.libavcodec import OpenDecoder, UnusableError
 from shards.decode.packet_decoder import DecodeError, pyav_planes
 from shards.decode.planes import Colors, Planes
-from shards.decode.window_planes import window_planes
+from shards.decode.window_planes import proof_planes, window_planes
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.manifest_checks import INDEXED_CODECS
@@ -55,6 +55,7 @@ def new_check(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def forget() -> None:
         libavcodec._library.cache_clear()
         libavcodec._calls.cache_clear()
+        libavcodec.unusable_library.cache_clear()
 
     forget()
     monkeypatch.setattr(window_module, "_agrees_with_pyav", {})
@@ -155,6 +156,30 @@ def test_a_wrong_window_is_an_error_and_its_decoder_is_not_kept(
     assert (wrong.codec, wrong.byte_range.extradata, wrong.size) not in kept
     is_same = (wrong.codec, wrong.size) == (window.codec, window.size)
     assert ((window.codec, window.byte_range.extradata, window.size) in kept) is not is_same
+
+
+@pytest.mark.usefixtures("new_check")
+def test_a_first_window_that_compiled_code_refuses_says_nothing_of_others(
+    recipe_shards: RecipeShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, wanted = _whole(recipe_shards("vp9"), 33), np.array([0, 5, 16])
+    expected = _theirs(window, wanted)
+    with monkeypatch.context() as patch:
+        patch.setattr(window_module, "decode_turn", lambda *_: -1)
+        assert _ours(window, wanted) == expected
+    assert window_module._agrees_with_pyav == {}
+    assert _ours(window, wanted) == expected
+    assert window_module._agrees_with_pyav == {"vp9": True}
+
+
+@pytest.mark.usefixtures("new_check")
+def test_without_its_library_pyav_proves(
+    recipe_shards: RecipeShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, wanted = _whole(recipe_shards("vp9"), 33), np.arange(33)
+    expected = _theirs(window, wanted)
+    monkeypatch.setitem(av.library_versions, "libavcodec", (61, 0, 0))
+    assert _turns(proof_planes(window, wanted), window) == expected
 
 
 def test_a_generator_that_is_closed_in_the_middle_keeps_no_decoder(

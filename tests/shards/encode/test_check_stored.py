@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,9 +24,10 @@ from shards.encode.check_stored import (
     packets_in,
     planes_alone,
 )
-from shards.encode.encoded import Encoded
+from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
+from shards.files.machine_errors import MachineError
 from shards.format.manifest import read_manifest
 from shards.format.packet_index import Packets
 from shards.ingestion.ingest import ingest
@@ -113,18 +115,38 @@ def test_the_proof_decodes_with_the_code_of_training(
     assert calls == [NUM_FRAMES]
 
 
+def test_nothing_is_proven_where_compiled_code_refuses_a_packet(
+    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV decodes it, but most windows of a training do not come to PyAV."""
+    assert encoded.packets is not None
+    monkeypatch.setattr(window_module, "decode_turn", lambda *_: -1)
+    assert not _is_proven(encoded, encoded.packets)
+
+
+def test_a_lack_of_memory_in_the_proof_may_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "a.mp4", num_frames=4)
+    error = MachineError("this machine lacks memory")
+    monkeypatch.setattr(checking, "has_same_pictures", Mock(side_effect=error))
+    with pytest.raises(TranscodeError, match=r"a\.mp4: this machine lacks memory") as raised:
+        transcode(path, Recipe(gop=GOP))
+    assert raised.value.may_pass
+
+
 def test_without_compiled_code_pyav_proves(
     encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It then also decodes the windows of a training."""
     assert encoded.packets is not None
     monkeypatch.setitem(sys.modules, "shards.decode.window_planes", None)
-    checking._window_decoder.cache_clear()
+    checking._proof_decoder.cache_clear()
     try:
         assert _is_proven(encoded, encoded.packets)
-        assert checking._window_decoder() is pyav_planes
+        assert checking._proof_decoder() is pyav_planes
     finally:
-        checking._window_decoder.cache_clear()
+        checking._proof_decoder.cache_clear()
 
 
 def test_a_video_that_is_not_proven_is_stored_without_an_index(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.encode import encode_parts as module
+from shards.encode import transcode as transcode_module
 from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode, transcode_parts
@@ -117,7 +117,7 @@ def test_a_segment_is_stored_as_if_its_frames_were_a_file(tmp_path: Path) -> Non
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each decode of a source: how many frames it gave."""
     counts: list[int] = []
-    decoded: Callable[..., Iterator[object]] = module.decoded
+    decoded: Callable[..., Iterator[object]] = transcode_module.decoded
 
     def counting(*args: object) -> Iterator[object]:
         counts.append(0)
@@ -125,7 +125,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             counts[-1] += 1
             yield frame
 
-    monkeypatch.setattr(module, "decoded", counting)
+    monkeypatch.setattr(transcode_module, "decoded", counting)
     return counts
 
 

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from shards.encode.probe import probe
+from shards.encode.probe import open_probed
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from shards.encode.upright import open_upright
@@ -43,7 +43,8 @@ def test_a_turned_video_is_upright(tmp_path: Path, rotation: int, size: tuple[in
 def test_a_variable_rate_becomes_the_one_that_is_stored(tmp_path: Path) -> None:
     times = [index / 25 if index < 20 else 0.8 + (index - 20) / 5 for index in range(30)]
     path = make_video(tmp_path / "a.mp4", num_frames=30, times=times)
-    assert not probe(path).is_constant
+    with open_probed(path) as (_, _, probed):
+        assert not probed.is_constant
     stored = transcode(path, Recipe())
     with open_upright(path) as video:
         assert video.fps == stored.fps

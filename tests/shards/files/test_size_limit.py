@@ -11,7 +11,7 @@ from shards.files.local_store import LocalStore
 from shards.files.remote_store import RemoteStore
 from shards.files.store import Store
 from shards.format.dataset_json import DATASET_NAME, read_dataset_json
-from shards.format.skipped import SKIPPED_NAME, read_skipped
+from shards.format.skipped_jsonl import SKIPPED_NAME, read_skipped
 from shards.ingestion.journal import Journal, Settings
 from tests.shards.helpers import fault_of
 

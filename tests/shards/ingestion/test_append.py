@@ -15,7 +15,7 @@ from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.files.local_store import LocalStore
 from shards.format.manifest import read_manifest
-from shards.format.skipped import SKIPPED_NAME
+from shards.format.skipped_jsonl import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
 from shards.ingestion.ingest_report import IngestReport
 from shards.reader import ShardReader

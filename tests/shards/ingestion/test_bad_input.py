@@ -17,7 +17,7 @@ from shards.encode.encoded import TranscodeError
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from shards.format.manifest import read_manifest
-from shards.format.skipped import SKIPPED_NAME
+from shards.format.skipped_jsonl import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from shards.verification import verify

@@ -10,7 +10,7 @@ from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.format.dataset_json import read_dataset_json
 from shards.format.manifest import read_manifest
-from shards.format.skipped import SKIPPED_NAME
+from shards.format.skipped_jsonl import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
 from shards.ingestion.out_checks import disk_errors
 from shards.sources.folder import from_folder

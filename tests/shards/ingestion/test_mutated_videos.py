@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from shards.encode.probe import probe
+from shards.encode.probe import open_probed
 from shards.encode.video_stream import VideoFaultError
 from shards.files.video_names import has_video_name
 from shards.format.manifest import read_manifest
-from shards.format.skipped import SKIPPED_NAME
+from shards.format.skipped_jsonl import SKIPPED_NAME
 from shards.verification import verify
 from tests.make_videos import make_video
 from tests.shards.mutated_videos import write_mutations
@@ -126,7 +126,8 @@ def test_zeros_up_to_the_end_have_a_reason(tmp_path: Path) -> None:
     for start in range(2000, len(data) - 200, 101):
         path.write_bytes(data[:start] + bytes(len(data) - start))
         try:
-            probe(path)
+            with open_probed(path):
+                pass
         except VideoFaultError as error:
             reasons.append(str(error))
     assert reasons

@@ -9,7 +9,7 @@ import pytest
 
 from shards.encode.recipe import Recipe
 from shards.format.manifest import read_manifest
-from shards.format.skipped import SKIPPED_NAME
+from shards.format.skipped_jsonl import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from shards.sources.table import from_csv

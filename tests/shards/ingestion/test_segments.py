@@ -15,7 +15,7 @@ import pytest
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
-from shards.format.skipped import SKIPPED_NAME
+from shards.format.skipped_jsonl import SKIPPED_NAME
 from shards.ingestion.ingest import ingest
 from shards.ingestion.passes import MAX_AT_ONCE
 from shards.labels.label_choice import draw_labels

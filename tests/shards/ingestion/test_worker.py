@@ -25,7 +25,7 @@ import json, pathlib, sys
 from shards.sources.folder import from_folder
 from shards.errors import InputError
 from shards.ingestion.ingest import ingest
-from shards.format.skipped import SKIPPED_NAME
+from shards.format.skipped_jsonl import SKIPPED_NAME
 try:
     report = ingest(from_folder(sys.argv[1]), sys.argv[2], workers=1)
     entry = json.loads(pathlib.Path(sys.argv[2], SKIPPED_NAME).read_text())

@@ -6,7 +6,7 @@ import pytest
 
 from shards.errors import InputError
 from shards.files.store import open_store
-from shards.format.skipped import SKIPPED_NAME, Skipped, read_skipped, write_skipped
+from shards.format.skipped_jsonl import SKIPPED_NAME, Skipped, read_skipped, write_skipped
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

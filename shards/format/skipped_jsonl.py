@@ -1,7 +1,8 @@
 """skipped.jsonl: the videos that a folder of shards leaves out, and why.
 
 The file has one JSON object for each video. It lists the videos that cannot be used, and those that
-the lists of the data set name but the disk does not have.
+the lists of the data set name but the disk does not have. `shards.ingestion.job` decides what is
+left out, and what is tried again.
 """
 
 import json

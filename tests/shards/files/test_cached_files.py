@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from shards.copies import Copies
 from shards.errors import InputError
-from shards.files import fetch
+from shards.files import cached_files
 from shards.files.lock import locked
 from shards.files.publish import UNFINISHED
 from shards.files.remote_store import OriginalError, RemoteStore
@@ -281,7 +281,7 @@ def test_a_copy_that_another_process_has_replaced_is_not_fetched_again(
             fresh.replace(copy)
             yield
 
-    monkeypatch.setattr(fetch, "locked", behind_another)
+    monkeypatch.setattr(cached_files, "locked", behind_another)
     fetched.clear()
     assert Copies(remote).shard(_SHARD, is_damaged=True).read_bytes() == good
     assert not fetched
