@@ -94,36 +94,25 @@ class OpenDecoder:
         library = _library()
         codec = _there(library.avcodec_find_decoder_by_name(window.codec.encode()))
         self.calls = _calls()
-        owned = _Owned(library)
-        # Nothing is freed when Python ends, because a thread may still be decoding then.
-        weakref.finalize(self, owned.free).atexit = False
-        self.context = owned.context = _there(library.avcodec_alloc_context3(codec))
-        self.packet = owned.packet = _there(library.av_packet_alloc())
-        for _ in range(num_frames + 1):
-            owned.frames.append(_there(library.av_frame_alloc()))
-        self.frames, self.spare = np.array(owned.frames[1:], np.int64), owned.frames[0]
+        self.context = self._owned(library.avcodec_alloc_context3(codec), "avcodec_free_context")
+        self.packet = self._owned(library.av_packet_alloc(), "av_packet_free")
+        self.spare, *frames = (
+            self._owned(library.av_frame_alloc(), "av_frame_free") for _ in range(num_frames + 1)
+        )
+        self.frames = np.array(frames, np.int64)
         _set_extradata(self.context, window.byte_range.extradata)
         options = {b"threads": b"1", b"max_pixels": str(max_pixels(window.size)).encode()}
         for name, value in options.items():
             _succeed(library.av_opt_set(self.context, name, value, 0))
         _succeed(library.avcodec_open2(self.context, codec, None))
 
-
-class _Owned:
-    """What a decoder has to give back."""
-
-    def __init__(self, library: Any) -> None:
-        self.library = library
-        self.context: int | None = None
-        self.packet: int | None = None
-        self.frames: list[int] = []
-
-    def free(self) -> None:
-        """Gives everything back. The library frees nothing for an address of None."""
-        self.library.avcodec_free_context(ctypes.byref(_pointer(self.context)))
-        self.library.av_packet_free(ctypes.byref(_pointer(self.packet)))
-        for frame in self.frames:
-            self.library.av_frame_free(ctypes.byref(_pointer(frame)))
+    def _owned(self, address: int | None, free: str) -> int:
+        """An address that the library's function `free` gets when this object ends."""
+        there = _there(address)
+        owner = weakref.finalize(self, getattr(_library(), free), ctypes.byref(_pointer(there)))
+        # Nothing is freed when Python ends, because a thread may still be decoding then.
+        owner.atexit = False
+        return there
 
 
 def _set_extradata(context: int, extradata: bytes) -> None:

@@ -144,6 +144,14 @@ def pyav_planes(window: Window, frame_indices: np.ndarray) -> Iterator[tuple[int
     yield from turns_of_planes(in_turns(open_decoders().frames(window, frame_indices.tolist())))
 
 
+def pyav_proof_planes(
+    window: Window, frame_indices: np.ndarray, *, frames_per_turn: int
+) -> Iterator[tuple[int, Planes]]:
+    """Like `shards.decode.window_planes.proof_planes`, with PyAV's decoders."""
+    frames = PacketDecoders().frames(window, frame_indices.tolist())
+    yield from turns_of_planes(in_turns(frames, frames_per_turn))
+
+
 def turns_of_planes(
     turns: Iterator[tuple[int, list[VideoFrame]]],
 ) -> Iterator[tuple[int, Planes]]:
@@ -189,14 +197,16 @@ def checked(frames: Iterator[VideoFrame], size: Sequence[int]) -> Iterator[Video
         yield frame
 
 
-def in_turns(frames: Iterator[VideoFrame]) -> Iterator[tuple[int, list[VideoFrame]]]:
-    """Yields (k, up to 16 frames), of which the first is frame k of the iterator.
+def in_turns(
+    frames: Iterator[VideoFrame], frames_per_turn: int = FRAMES_PER_TURN
+) -> Iterator[tuple[int, list[VideoFrame]]]:
+    """Yields (k, up to `frames_per_turn` frames), of which the first is frame k of the iterator.
 
     The decoder uses the memory of frames again when nobody refers to them, which is much cheaper
     than fresh memory. So each list is emptied when the next one is asked for: keep no frame of it.
     """
     k = 0
-    while turn := list(islice(frames, FRAMES_PER_TURN)):
+    while turn := list(islice(frames, frames_per_turn)):
         num_frames = len(turn)
         yield k, turn
         turn.clear()

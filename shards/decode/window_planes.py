@@ -18,7 +18,13 @@ from shards.decode.libavcodec import (
     UnusableError,
     unusable_library,
 )
-from shards.decode.packet_decoder import FRAMES_PER_TURN, DecodeError, OpenDecoders, pyav_planes
+from shards.decode.packet_decoder import (
+    FRAMES_PER_TURN,
+    DecodeError,
+    OpenDecoders,
+    pyav_planes,
+    pyav_proof_planes,
+)
 from shards.decode.packet_loop import YUVJ420P, decode_turn
 from shards.decode.planes import Colors, Planes, are_same_planes, tagged_colors
 from shards.format.packet_index import Window
@@ -56,20 +62,28 @@ def window_planes(window: Window, frame_indices: np.ndarray) -> Iterator[tuple[i
         yield from pyav_planes(window, frame_indices)
 
 
-def proof_planes(window: Window, frame_indices: np.ndarray) -> Iterator[tuple[int, Planes]]:
+def proof_planes(
+    window: Window, frame_indices: np.ndarray, *, frames_per_turn: int
+) -> Iterator[tuple[int, Planes]]:
     """Like `window_planes`, for the proof that a window gives the pictures of the whole file.
 
     PyAV takes nothing over here. It decodes only where this machine's library cannot be used, and
-    there it also decodes all windows of a training.
+    there it also decodes all windows of a training. No decoder stays open, because videos that are
+    stored may have any size.
+
+    Args:
+        window: See `window_planes`.
+        frame_indices: See `window_planes`.
+        frames_per_turn: How many frames come at a time, and are in memory.
 
     Raises:
         DecodeError: As `window_planes`, and where compiled code refuses a packet.
     """
     if unusable_library():
-        yield from pyav_planes(window, frame_indices)
+        yield from pyav_proof_planes(window, frame_indices, frames_per_turn=frames_per_turn)
         return
     try:
-        yield from _compiled_planes(_open_decoders(), window, frame_indices)
+        yield from _compiled_planes(_new_decoders(frames_per_turn), window, frame_indices)
     except UnusableError as error:
         raise DecodeError(str(error)) from error
 
@@ -84,8 +98,8 @@ def _compiled_planes(
     wanted, tags = frame_indices - first, np.full(3, -1)
     next_packet, colors = 0, None
     with decoders.lent(window) as decoder:
-        for k in range(0, len(wanted), FRAMES_PER_TURN):
-            turn = wanted[k : k + FRAMES_PER_TURN]
+        for k in range(0, len(wanted), len(decoder.frames)):
+            turn = wanted[k : k + len(decoder.frames)]
             places = np.empty((len(turn), 3, 2), np.int64)
             next_packet = decode_turn(
                 decoder.calls,
@@ -133,8 +147,8 @@ def _open_decoders() -> OpenDecoders[OpenDecoder]:
     return decoders
 
 
-def _new_decoders() -> OpenDecoders[OpenDecoder]:
-    return OpenDecoders(lambda window: OpenDecoder(window, FRAMES_PER_TURN))
+def _new_decoders(frames_per_turn: int = FRAMES_PER_TURN) -> OpenDecoders[OpenDecoder]:
+    return OpenDecoders(lambda window: OpenDecoder(window, frames_per_turn))
 
 
 def _can_compile(window: Window, frame_indices: np.ndarray) -> bool:

@@ -17,13 +17,20 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from shards.decode.packet_decoder import UNUSABLE_NUMBA, DecodeError, pyav_planes
+from shards.decode.packet_decoder import (
+    FRAMES_PER_TURN,
+    UNUSABLE_NUMBA,
+    DecodeError,
+    pyav_proof_planes,
+)
 from shards.decode.planes import Planes, are_same_pictures
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.video_stream import VideoFaultError, open_video
 from shards.format.packet_index import Packets, Window
 
 _logger = logging.getLogger(__name__)
+# A turn of larger pictures has fewer frames, because a worker's memory is limited.
+_TURN_PIXELS = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,17 +165,18 @@ def planes_alone(
     run = packets.byte_range(0, num_frames - 1)
     end = run.begin + run.offsets[-1]
     window = Window(codec=codec, size=size, byte_range=run, data=data[run.begin : end])
-    yield from _proof_decoder()(window, np.arange(num_frames))
+    frames_per_turn = min(FRAMES_PER_TURN, max(1, _TURN_PIXELS // (size[0] * size[1])))
+    yield from _proof_decoder()(window, np.arange(num_frames), frames_per_turn=frames_per_turn)
 
 
 @cache
-def _proof_decoder() -> Callable[[Window, np.ndarray], Iterator[tuple[int, Planes]]]:
+def _proof_decoder() -> Callable[..., Iterator[tuple[int, Planes]]]:
     """What decodes the windows of a training on this machine. Without Numba, that is PyAV."""
     try:
         from shards.decode.window_planes import proof_planes
     except UNUSABLE_NUMBA as error:
         _logger.warning("PyAV proves the packet indices, because Numba cannot be used: %s", error)
-        return pyav_planes
+        return pyav_proof_planes
     return proof_planes
 
 

@@ -4,7 +4,8 @@ import gc
 import logging
 import re
 import weakref
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from shards.decode import libavcodec, packet_decoder
 from shards.decode import window_planes as window_module
 from shards.decode.libavcodec import OpenDecoder, UnusableError
-from shards.decode.packet_decoder import DecodeError, pyav_planes
+from shards.decode.packet_decoder import FRAMES_PER_TURN, DecodeError, pyav_planes
 from shards.decode.planes import Colors, Planes
 from shards.decode.window_planes import proof_planes, window_planes
 from shards.encode.recipe import Recipe
@@ -179,7 +180,7 @@ def test_without_its_library_pyav_proves(
     window, wanted = _whole(recipe_shards("vp9"), 33), np.arange(33)
     expected = _theirs(window, wanted)
     monkeypatch.setitem(av.library_versions, "libavcodec", (61, 0, 0))
-    assert _turns(proof_planes(window, wanted), window) == expected
+    assert _turns(proof_planes(window, wanted, frames_per_turn=16), window) == expected
 
 
 def test_a_generator_that_is_closed_in_the_middle_keeps_no_decoder(
@@ -245,15 +246,21 @@ def test_eight_decoders_stay_open_and_all_memory_is_given_back(
     source = from_folder(tmp_path / "videos")
     ingest(source, tmp_path / "shards", recipe=Recipe(codec="mjpeg"), workers=1)
     manifest = read_manifest(tmp_path / "shards")
-    freed = []
-    free = libavcodec._Owned.free
+    library, freed, num_freed = libavcodec._library(), [], Counter[str]()
 
-    def noted(owned: libavcodec._Owned) -> None:
-        freed.append(owned.context)
-        assert (owned.packet, len(owned.frames)) != (None, 0)
-        free(owned)
+    def noting(name: str) -> Callable[[Any], None]:
+        free = getattr(library, name)
 
-    monkeypatch.setattr(libavcodec._Owned, "free", noted)
+        def noted(owned: Any) -> None:
+            num_freed[name] += 1
+            if name == "avcodec_free_context":
+                freed.append(owned._obj.value)
+            free(owned)
+
+        return noted
+
+    for name in ("avcodec_free_context", "av_packet_free", "av_frame_free"):
+        monkeypatch.setattr(library, name, noting(name))
     decoders = window_module._new_decoders()
     opened: weakref.WeakSet[OpenDecoder] = weakref.WeakSet()
     for row in range(10):
@@ -269,6 +276,11 @@ def test_eight_decoders_stay_open_and_all_memory_is_given_back(
     gc.collect()
     assert not opened
     assert (len(freed), contexts < set(freed)) == (10, True)
+    assert num_freed == {
+        "avcodec_free_context": 10,
+        "av_packet_free": 10,
+        "av_frame_free": 10 * (FRAMES_PER_TURN + 1),
+    }
 
 
 @pytest.mark.usefixtures("new_check")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shards.decode import window_planes as window_module
-from shards.decode.packet_decoder import in_turns, pyav_planes, turns_of_planes
+from shards.decode.packet_decoder import in_turns, pyav_proof_planes, turns_of_planes
 from shards.encode import check_stored as checking
 from shards.encode.check_stored import (
     find_packets,
@@ -115,6 +115,27 @@ def test_the_proof_decodes_with_the_code_of_training(
     assert calls == [NUM_FRAMES]
 
 
+@pytest.mark.parametrize(("side", "sizes"), [(64, [16, 4]), (1024, [4] * 5), (4096, [1] * 20)])
+def test_a_turn_of_larger_pictures_has_fewer_frames(
+    monkeypatch: pytest.MonkeyPatch, side: int, sizes: list[int]
+) -> None:
+    """A worker's memory is limited, and pictures of 8K have 50 MB each."""
+    given = Mock(return_value=iter([]))
+    monkeypatch.setattr(checking, "_proof_decoder", lambda: given)
+    packets = Packets(
+        first_byte=0,
+        sizes=np.ones(20, np.int64),
+        gop_frames=np.array([0]),
+        checksums=np.array([0]),
+        extradata=b"",
+    )
+    list(planes_alone(packets, bytes(20), "h264", (side, side)))
+    frames_per_turn = given.call_args.kwargs["frames_per_turn"]
+    assert [len(range(k, min(k + frames_per_turn, 20))) for k in range(0, 20, frames_per_turn)] == (
+        sizes
+    )
+
+
 def test_nothing_is_proven_where_compiled_code_refuses_a_packet(
     encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +165,7 @@ def test_without_compiled_code_pyav_proves(
     checking._proof_decoder.cache_clear()
     try:
         assert _is_proven(encoded, encoded.packets)
-        assert checking._proof_decoder() is pyav_planes
+        assert checking._proof_decoder() is pyav_proof_planes
     finally:
         checking._proof_decoder.cache_clear()
 

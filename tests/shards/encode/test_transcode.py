@@ -252,8 +252,8 @@ def test_a_picture_that_changes_size_is_refused(tmp_path: Path) -> None:
 def test_the_way_of_a_video_returns_to_no_file(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", num_frames=20)
     recipe = Recipe()
-    transcode(path, recipe)  # opens libavcodec
+    transcode(path, recipe)  # loads libavcodec
     with walking() as walk:
         transcode(path, recipe)
     assert walk.returns == []
-    assert len(set(walk.entered)) == 16
+    assert len(set(walk.entered)) == 17
