@@ -78,13 +78,17 @@ def proof_planes(
 
     Raises:
         DecodeError: As `window_planes`, and where compiled code refuses a packet.
+        MachineError: This machine lacks memory.
     """
+    theirs = pyav_proof_planes(window, frame_indices, frames_per_turn=frames_per_turn)
     if unusable_library():
-        yield from pyav_proof_planes(window, frame_indices, frames_per_turn=frames_per_turn)
+        yield from theirs
         return
     try:
         yield from _compiled_planes(_new_decoders(frames_per_turn), window, frame_indices)
     except UnusableError as error:
+        for _ in theirs:  # only PyAV says whether memory is lacking, which is no fault of a video
+            pass
         raise DecodeError(str(error)) from error
 
 

@@ -16,7 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shards.decode import window_planes as window_module
-from shards.decode.packet_decoder import in_turns, pyav_proof_planes, turns_of_planes
+from shards.decode.packet_decoder import (
+    PacketDecoders,
+    in_turns,
+    pyav_proof_planes,
+    turns_of_planes,
+)
 from shards.encode import check_stored as checking
 from shards.encode.check_stored import (
     find_packets,
@@ -148,9 +153,11 @@ def test_nothing_is_proven_where_compiled_code_refuses_a_packet(
 def test_a_lack_of_memory_in_the_proof_may_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Compiled code only says that a packet gives no picture, and PyAV then says why."""
     path = make_video(tmp_path / "a.mp4", num_frames=4)
     error = MachineError("this machine lacks memory")
-    monkeypatch.setattr(checking, "has_same_pictures", Mock(side_effect=error))
+    monkeypatch.setattr(window_module, "decode_turn", lambda *_: -1)
+    monkeypatch.setattr(PacketDecoders, "frames", Mock(side_effect=error))
     with pytest.raises(TranscodeError, match=r"a\.mp4: this machine lacks memory") as raised:
         transcode(path, Recipe(gop=GOP))
     assert raised.value.may_pass
