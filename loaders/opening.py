@@ -138,10 +138,17 @@ def open_loader(
     # Bad videos are no reason for or against an engine, so the measurement skips them. The loader
     # reports them later.
     measure = partial(_speed, partial(opened, Skip(max_bad_share=1.0)))
-    return opened(
-        skip,
-        choose_engine(engine, planner, dtype, making.device, making.num_workers, layout, measure),
+    choice = choose_engine(
+        engine,
+        planner,
+        dtype,
+        making.device,
+        making.num_workers,
+        layout,
+        making.not_for_dali,
+        measure,
     )
+    return opened(skip, choice)
 
 
 def _usual_workers(world_size: int) -> int:

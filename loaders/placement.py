@@ -90,10 +90,15 @@ class Making:
         """Whether the threads run in this process."""
         return self.device.type == "cpu" if self.in_process is None else self.in_process
 
+    @property
+    def not_for_dali(self) -> list[str]:
+        """The arguments that are given and that the engine dali does not take."""
+        names = ("lookahead_mb", "max_kept_batches")
+        return [name for name in names if getattr(self, name) is not None]
+
     def _open_dali(self, planner: Planner) -> Producer:
-        for name in ("lookahead_mb", "max_kept_batches"):
-            if getattr(self, name) is not None:
-                raise InputError(f"{name} is not for the engine dali: leave it out")
+        for name in self.not_for_dali:
+            raise InputError(f"{name} is not for the engine dali: leave it out")
         reader = ShardReader(planner.manifest, cache=self.cache)
         engine = open_dali(planner, reader, self.dtype, self.device, self.num_workers, self.layout)
         if self._is_here:

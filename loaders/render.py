@@ -136,6 +136,8 @@ class Render:
             InputError: The epoch, clip or number is out of range, or `stride_s` does not fit the
                 frame rate.
         """
+        if num_frames is not None and num_frames < 1:
+            raise InputError(f"{key}: num_frames is {num_frames}: give 1 or more, or None")
         try:
             data = video if isinstance(video, bytes) else Path(video).read_bytes()
             promised, size, header_fps = count_frames(data)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tb.api.work_folder import retrieve as retrieve
     from tb.api.work_folder import shard as shard
     from tb.api.work_folder import train as train
+    from tb.diagnosis import MachineFact as MachineFact
     from tb.evaluation.accuracy import Evaluation as Evaluation
     from tb.evaluation.probes import Retrieval as Retrieval
     from tb.method.augmentation import register_augmentation as register_augmentation
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from tb.prediction.prediction import Prediction as Prediction
     from tb.reports.runs import Run as Run
     from tb.reports.runs import RunComparison as RunComparison
+    from tb.stage_kinds import StageKind as StageKind
     from tb.tables.reproduce import Reproduction as Reproduction
 
 _MODULE_OF = {
@@ -65,6 +67,7 @@ _MODULE_OF = {
     "Evaluation": "tb.evaluation.accuracy",
     "IngestReport": "shards.ingestion.ingest_report",
     "InputError": "shards.errors",
+    "MachineFact": "tb.diagnosis",
     "MethodLoss": "tb.method.baselines",
     "Prediction": "tb.prediction.prediction",
     "PretrainingLoss": "tb.method.pretraining",
@@ -72,6 +75,7 @@ _MODULE_OF = {
     "Retrieval": "tb.evaluation.probes",
     "Run": "tb.reports.runs",
     "RunComparison": "tb.reports.runs",
+    "StageKind": "tb.stage_kinds",
     "TeacherInspection": "tb.method.teacher_inspection",
     "TrainedClassifier": "tb.prediction.classifier",
     "advise": "tb.api.work_folder",
@@ -110,6 +114,7 @@ __all__ = [
     "Evaluation",
     "IngestReport",
     "InputError",
+    "MachineFact",
     "MethodLoss",
     "Prediction",
     "PretrainingLoss",
@@ -117,6 +122,7 @@ __all__ = [
     "Retrieval",
     "Run",
     "RunComparison",
+    "StageKind",
     "TeacherInspection",
     "TrainedClassifier",
     "advise",

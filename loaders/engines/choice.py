@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,6 +76,7 @@ def choose_engine(
     device: torch.device,
     num_workers: int,
     layout: Layout | None,
+    not_for_dali: Sequence[str],
     measure: Callable[[EngineName], float],
 ) -> EngineChoice:
     """The engine that `engine` ("auto" or a name) stands for.
@@ -91,6 +92,8 @@ def choose_engine(
         device: Where batches end up.
         num_workers: Number of threads.
         layout: A layout of dali's pipelines. With one, "auto" is dali where dali runs.
+        not_for_dali: The arguments that are given and that dali does not take. With one, "auto" is
+            fused.
         measure: Engine -> videos/s.
 
     Raises:
@@ -100,6 +103,8 @@ def choose_engine(
     choice = unmeasured_choice(engine, str(device), codecs)
     if choice is None and layout is not None:
         choice = EngineChoice(name=EngineName.DALI, why="only dali has a layout")
+    elif choice is None and not_for_dali:
+        choice = EngineChoice(name=EngineName.FUSED, why=f"dali has no {not_for_dali[0]}")
     if choice is None:
         key = {
             **_machine(device),

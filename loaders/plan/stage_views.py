@@ -191,7 +191,7 @@ def evaluation(
     """`num_clips` clips with 1 or 3 crops each, spaced evenly from the first to the last start.
 
     With `stride` and `stride_s` None, each clip spans the whole video and shows another place of
-    each segment.
+    each stretch.
     """
     (clip,) = _rows(_clip(num_frames, stride, stride_s)[None])
     return ViewSpec(

@@ -133,7 +133,8 @@ class ViewSpec:
         groups: The views. All groups have the same number of frames per view.
         size_px: Height and width of every output view.
         start: A `Start`, or its name: "random", "centre" or "even".
-        window: Frames that one start position needs (with `stride_s`: the steps that it needs).
+        window: Frames that one start position needs (with `stride_s`: the steps that it needs). It
+            means nothing with `whole`.
         stride_s: Seconds from one offset to the next, in (0, 3600]. Offsets and `window` then count
             steps of this length and not frames, so videos of different frame rates show the same
             time. `loaders.plan.window` says which frames these are. None: they count frames.
@@ -141,8 +142,8 @@ class ViewSpec:
         num_crops: With a fixed crop: 1 (centre) or 3 (start, middle and end of the longer
             side, along the last axis of each group).
         whole: Each view shows the whole video, for any length and rate. The video is cut into as
-            many equal segments as a view has frames (the segments of TSN). Each segment gives one
-            frame, all from the same place in their segments. `start` says which place. Only the
+            many equal stretches as a view has frames (TSN calls them segments). Each gives one
+            frame, all from the same place in their stretches. `start` says which place. Only the
             number of offsets counts.
         normalization: The last step of every view; None leaves RGB in [0, 1].
 

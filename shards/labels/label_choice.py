@@ -124,9 +124,12 @@ def draw_labels(
         whole_groups: Keep the videos of a group together within a class.
 
     Raises:
-        InputError: The split has no videos, `percent` is outside its range, or `whole_groups` is
-            set and no groups are known.
+        InputError: The split has no videos, `percent` is outside its range, `whole_groups` is set
+            and no groups are known, or `seed` or `whole_groups` is given with all labels.
     """
+    if percent == 100 and (seed or whole_groups):
+        what = "whole_groups" if whole_groups else f"seed {seed}"
+        raise InputError(f"{what} decides nothing with 100 percent of the labels: leave it out")
     rows = manifest.indices(split, split_number)
     if not len(rows):
         raise InputError(f"{manifest.where}: that split has no videos; see `tb data info`")

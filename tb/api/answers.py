@@ -35,7 +35,7 @@ def predict(
     *,
     every_s: float | Fraction | None = None,
     clips: int | None = None,
-    top: int = 5,
+    top: int | None = None,
     csv: Path | str | None = None,
     png: Path | str | None = None,
     device: str = "auto",
@@ -49,7 +49,7 @@ def predict(
         videos: Files, and folders with videos.
         every_s: Seconds of video for each answer. None: one answer for each video.
         clips: Clips for each answer. None: see `TrainedClassifier.predict`.
-        top: Classes of each answer in the files that are written.
+        top: Classes of each answer in `csv` and `png`; default 5.
         csv: A CSV file to write.
         png: A picture to write: frames with classes; with `every_s`, classes over time.
         device: A torch device, or "auto".
@@ -63,8 +63,7 @@ def predict(
     from tb.prediction.prediction import Answers, BadVideo, csv_of_predictions
     from tb.reports.prediction_sheet import prediction_png
 
-    if top < 1:
-        raise InputError(f"top is {top}: give 1 or more")
+    num_classes = _num_classes(top, is_written=csv is not None or png is not None)
     if not videos:
         raise InputError("videos is empty: give files, or folders with videos")
     for path, argument in ((csv, "csv"), (png, "png")):
@@ -85,8 +84,18 @@ def predict(
         )
         raise InputError(f"no video could be predicted: {answers.bad[0].reason}{more}")
     if csv is not None:
-        write_named_file(Path(csv), csv_of_predictions(answers.predictions, top), "csv")
+        write_named_file(Path(csv), csv_of_predictions(answers.predictions, num_classes), "csv")
     if png is not None:
-        picture = prediction_png(answers.predictions, top, is_timeline=every_s is not None)
+        picture = prediction_png(answers.predictions, num_classes, is_timeline=every_s is not None)
         write_named_file(Path(png), picture, "png")
     return answers
+
+
+def _num_classes(top: int | None, *, is_written: bool) -> int:
+    if top is None:
+        return 5
+    if not is_written:
+        raise InputError(f"top is {top}, and nothing is written: give csv or png too")
+    if top < 1:
+        raise InputError(f"top is {top}: give 1 or more")
+    return top

@@ -106,12 +106,17 @@ def show(
     png: Annotated[
         Path | None, typer.Option(help="A picture to write: some of its frames.")
     ] = None,
-    num_tiles: Annotated[int, typer.Option(help="How many frames to draw.", min=1)] = 16,
+    num_tiles: Annotated[
+        int | None, typer.Option(help="How many frames of --png to draw. Default: 16.", min=1)
+    ] = None,
 ) -> None:
     """Print everything that the manifest knows of one video."""
+    from shards.errors import InputError
     from shards.format.manifest import read_manifest
     from shards.format.splits import SplitName
 
+    if num_tiles is not None and png is None:
+        raise InputError(f"--num-tiles is {num_tiles}, and nothing is drawn: give --png too")
     manifest = read_manifest(root)
     row = manifest.row_of(key)
     video = manifest.video(row)
@@ -125,7 +130,7 @@ def show(
     if png:
         from tb.reports.frame_sheet import write_frame_sheet
 
-        write_frame_sheet(png, manifest, row, num_tiles)
+        write_frame_sheet(png, manifest, row, num_tiles or 16)
         typer.echo(f"{'sheet':<13} {png}")
     _say_views(root)
 

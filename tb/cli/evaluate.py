@@ -35,7 +35,7 @@ def evaluate_command(
     set_: Set = None,
     peek_test: PeekTest = False,
 ) -> None:
-    """Stage 4: measure video-level top-1 and top-5 on the held-out split (evaluation.split).
+    """Measure video-level top-1 and top-5 on the held-out split (evaluation.split).
 
     WORK/STAGE gets the predictions, a table of classes and a confusion picture.
     Held-out videos are for one reading. A second one, with other weights or settings, needs

@@ -76,7 +76,7 @@ def predict_command(
             videos,
             every_s=None if every is None else seconds(every),
             clips=clips,
-            top=top,
+            top=top if csv or png else None,
             csv=csv,
             png=png,
             device=device,

@@ -27,7 +27,7 @@ Name = Annotated[
 
 @train_app.command()
 def invariant(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1: pretrain the invariant teacher without labels (loss L_I).
+    """Phase 1: pretrain the invariant teacher without labels (loss L_I).
 
     It learns that clips of one video are alike, whatever their time.
     """
@@ -37,7 +37,7 @@ def invariant(shards: Shards, out: Out, preset: Preset = None, set_: Set = None)
 
 @train_app.command()
 def distinctive(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1: pretrain the distinctive teacher without labels (losses L_D1 and L_D2).
+    """Phase 1: pretrain the distinctive teacher without labels (losses L_D1 and L_D2).
 
     It learns to tell the moments of a video apart.
     """
@@ -47,7 +47,7 @@ def distinctive(shards: Shards, out: Out, preset: Preset = None, set_: Set = Non
 
 @train_app.command()
 def tclr(shards: Shards, out: Out, preset: Preset = None, set_: Set = None) -> None:
-    """Stage 1: pretrain another start for the student without labels (all three losses).
+    """Phase 1: pretrain another start for the student without labels (all three losses).
 
     The student takes it with --set student.init=tclr.
     """
@@ -66,7 +66,7 @@ def finetune(
     preset: Preset = None,
     set_: Set = None,
 ) -> None:
-    """Stage 2: train a teacher on the labelled videos with cross entropy."""
+    """Phase 2: train a teacher on the labelled videos with cross entropy."""
     api.train(
         teacher.finetuned, shards=shards, out=out, preset=preset, settings=set_ or [], init=init
     )
@@ -77,7 +77,7 @@ def finetune(
 def student(
     shards: Shards, out: Out, name: Name = None, preset: Preset = None, set_: Set = None
 ) -> None:
-    """Stage 3: train the student with both teachers, weighted for each video.
+    """Phase 3: train the student with both teachers, weighted for each video.
 
     Variants, with --set: student.teachers=stretched, calibrated, equal, invariant or distinctive
     (or oracle, with labels.with_hidden=true, for analysis);

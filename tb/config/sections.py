@@ -114,7 +114,7 @@ class Clips(_Section):
 
 
 class Pretrain(_Section):
-    """Stage 1, for both self-supervised teachers.
+    """Phase 1, for both self-supervised teachers.
 
     Attributes:
         clips: The short clips; the long clip spans them all.
@@ -153,13 +153,13 @@ class Classify(_Section):
 
 
 class Finetune(_Section):
-    """Stage 2: a teacher on the labelled videos."""
+    """Phase 2: a teacher on the labelled videos."""
 
     optim: Optim = Optim(steps=20_000, batch_size=16, warmup_steps=1_200)
 
 
 class Student(_Section):
-    """Stage 3.
+    """Phase 3.
 
     Attributes:
         optim: Steps and optimizer, for the baselines too. `batch_size` counts labelled videos; as
@@ -222,7 +222,7 @@ class Baselines(_Section):
 
 
 class Evaluate(_Section):
-    """Stage 4: which videos are predicted, and from which clips and crops."""
+    """Evaluation: which videos are predicted, and from which clips and crops."""
 
     split: Literal["train", "val", "test"] = "test"
     num_clips: int = Field(10, ge=1)

@@ -1,4 +1,4 @@
-"""Stage 4, `tb eval`: video-level accuracy of a classifier on a held-out split.
+"""`tb eval`: video-level accuracy of a classifier on a held-out split.
 
 The softmax is averaged over the clips and crops of a video. The split is read once, because no
 choice may depend on it. A second reading must be declared, and the record shows it.

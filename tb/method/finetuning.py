@@ -1,4 +1,4 @@
-"""Stage 2: a self-supervised teacher becomes a classifier, on the labelled videos."""
+"""Phase 2: a self-supervised teacher becomes a classifier, on the labelled videos."""
 
 from pathlib import Path
 

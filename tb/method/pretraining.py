@@ -1,4 +1,4 @@
-"""Stage 1, self-supervised: the two teachers and TCLR, from views of all training videos.
+"""Phase 1, self-supervised: the two teachers and TCLR, from views of all training videos.
 
 A user's own self-supervised loss gets a stage of this kind too.
 """

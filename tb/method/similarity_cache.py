@@ -1,4 +1,4 @@
-"""The similarity scores of all training videos: computed once after stage 1, and kept.
+"""The similarity scores of all training videos: computed once after phase 1, and kept.
 
 WORK/similarity.parquet holds them, with a digest of everything that they depend on: both teachers'
 weights, the manifest, the split, the clips, their normalization and the engine. The formula is in

@@ -21,7 +21,7 @@ from tb.training.precision import precision_of
 
 
 def pretrain_views(config: Config) -> ViewSpec:
-    """The long and short views of stage 1."""
+    """The long and short views of phase 1."""
     clips = config.pretrain.clips
     return stage_views.pretrain(
         num_frames=clips.num_frames,

@@ -1,4 +1,4 @@
-"""Stage 3: the student, which learns from labels and from the two frozen teachers."""
+"""Phase 3: the student, which learns from labels and from the two frozen teachers."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -72,7 +72,8 @@ def run_stage(
         )
     if name != default and is_built_in and kind not in (StageKind.STUDENT, *BASELINES):
         raise InputError(
-            f"name (--name) is for the student and the baselines only; leave it out for {kind}"
+            "name (--name) is for the student and the semi-supervised baselines only; leave it out"
+            f" for {kind}"
         )
     if init is not None and kind not in FINETUNED:
         raise InputError(f"init (--init) is for fine-tuning; leave it out for {kind}")

@@ -4,7 +4,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def _choose(
     *,
     size_px: int = 112,
     layout: DaliLayout | None = None,
+    not_for_dali: Sequence[str] = (),
 ) -> EngineChoice:
     planner = Planner(
         manifest=manifest,
@@ -71,7 +72,7 @@ def _choose(
         rank=0,
         world_size=1,
     )
-    return choose_engine(engine, planner, "float32", device, 2, layout, measure)
+    return choose_engine(engine, planner, "float32", device, 2, layout, not_for_dali, measure)
 
 
 @pytest.mark.gpu
@@ -193,6 +194,13 @@ def test_a_layout_asks_for_dali(numbered_shards: Manifest) -> None:
     layout = DaliLayout(num_pipelines=1, depth=1)
     choice = _choose(numbered_shards, "auto", _refused, GPU, layout=layout)
     assert choice == EngineChoice(name=EngineName.DALI, why="only dali has a layout")
+
+
+@pytest.mark.usefixtures("gpu_path")
+def test_an_argument_that_dali_does_not_take_asks_for_fused(numbered_shards: Manifest) -> None:
+    """It does not matter whether a measured choice of dali was kept."""
+    choice = _choose(numbered_shards, "auto", _refused, GPU, not_for_dali=["lookahead_mb"])
+    assert choice == EngineChoice(name=EngineName.FUSED, why="dali has no lookahead_mb")
 
 
 @pytest.mark.usefixtures("gpu_path")

@@ -45,3 +45,6 @@ def test_a_choice_that_is_impossible_is_refused(manifest: Manifest) -> None:
     ):
         with pytest.raises(InputError, match=problem):
             shards.draw_labels(manifest, 10, **arguments)  # type: ignore[arg-type]
+    for argument, problem in (({"seed": 3}, "seed 3"), ({"whole_groups": True}, "whole_groups")):
+        with pytest.raises(InputError, match=f"{problem} decides nothing with 100 percent"):
+            shards.draw_labels(manifest, 100, **argument)  # type: ignore[arg-type]

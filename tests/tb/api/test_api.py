@@ -166,7 +166,8 @@ def test_options_that_mean_nothing_are_refused(manifest: Manifest, tmp_path: Pat
     with pytest.raises(InputError, match="init and name are for a single stage"):
         tb.train("all", **places, name="mine")
     with pytest.raises(
-        InputError, match=r"name \(--name\) is for the student and the baselines only"
+        InputError,
+        match=r"name \(--name\) is for the student and the semi-supervised baselines only",
     ):
         tb.train("invariant", **places, name="mine")
     with pytest.raises(InputError, match=r"init \(--init\) is for fine-tuning"):

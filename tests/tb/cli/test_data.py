@@ -76,6 +76,8 @@ def test_data_show_draws_frames_in_order(tmp_path: Path) -> None:
 def test_data_show_of_an_unknown_key(manifest: Manifest, tmp_path: Path) -> None:
     assert "did you mean spin3?" in complaint("data", "show", manifest.root, "spin33")
     assert "tb data ls" in complaint("data", "show", manifest.root, "zzz")
+    drawn = complaint("data", "show", manifest.root, manifest.keys[0], "--num-tiles", 3)
+    assert "--num-tiles is 3, and nothing is drawn" in drawn
     arguments = ("show", manifest.root, "spin3", "--png", tmp_path / "no" / "x.png")
     assert "No such file" in complaint("data", *arguments)
 

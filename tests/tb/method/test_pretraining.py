@@ -1,4 +1,4 @@
-"""Stage 1: each kind's terms; reflected windows, and several windows of one video."""
+"""Phase 1: each kind's terms; reflected windows, and several windows of one video."""
 
 from dataclasses import replace
 

@@ -151,7 +151,7 @@ def test_auto_measures_once_for_each_card(
             asked.append(name)
             return speeds[name]
 
-        found = choice.choose_engine("auto", planner, "float32", GPU, 2, None, measure)
+        found = choice.choose_engine("auto", planner, "float32", GPU, 2, None, [], measure)
         assert found.name == expected
         assert asked in ([], ["dali", "fused"])
         assert choice._machine(GPU) | {"gpu": inserted.name, "driver": "580.65.06"} == (
