@@ -328,7 +328,7 @@ class _Descriptor:
 
     def read(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes; fewer only at the end of the file."""
-        # Python takes memory for all of them first, and a row from a stranger may say any size.
+        # A stranger's manifest may claim any size, and Python takes the memory before it reads.
         size = min(size, max(0, os.fstat(self._fd).st_size - offset))
         chunks = []
         while size > 0 and (chunk := os.pread(self._fd, size, offset)):

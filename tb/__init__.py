@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tb.api.inspection import compare_runs as compare_runs
     from tb.api.inspection import compare_settings as compare_settings
     from tb.api.inspection import doctor as doctor
+    from tb.api.inspection import draw_frames as draw_frames
     from tb.api.inspection import find_runs as find_runs
     from tb.api.inspection import inspect_all_teachers as inspect_all_teachers
     from tb.api.inspection import plot_runs as plot_runs
@@ -82,6 +83,7 @@ _MODULE_OF = {
     "compare_runs": "tb.api.inspection",
     "compare_settings": "tb.api.inspection",
     "doctor": "tb.api.inspection",
+    "draw_frames": "tb.api.inspection",
     "evaluate": "tb.api.work_folder",
     "export": "tb.api.work_folder",
     "find_runs": "tb.api.inspection",
@@ -129,6 +131,7 @@ __all__ = [
     "compare_runs",
     "compare_settings",
     "doctor",
+    "draw_frames",
     "evaluate",
     "export",
     "find_runs",

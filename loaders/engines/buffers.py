@@ -54,8 +54,8 @@ class BufferPool:
 
     def _aligned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        # Slices of an array refer to the owner of its memory. Those of this one refer to this array
-        # itself, see `pin`.
+        # Slices of an array keep the owner of its memory alive. Because of `frombuffer`, this array
+        # is that owner, see `pin`.
         memory = np.frombuffer(np.empty(num_bytes + _LINE, np.uint8).data, np.uint8)
         if self._prepare is not None:
             self._prepare(memory)

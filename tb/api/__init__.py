@@ -19,6 +19,7 @@ from tb.api.answers import predict as predict
 from tb.api.inspection import compare_runs as compare_runs
 from tb.api.inspection import compare_settings as compare_settings
 from tb.api.inspection import doctor as doctor
+from tb.api.inspection import draw_frames as draw_frames
 from tb.api.inspection import find_runs as find_runs
 from tb.api.inspection import inspect_all_teachers as inspect_all_teachers
 from tb.api.inspection import next_stage as next_stage

@@ -103,6 +103,30 @@ def views(
     return Path(out)
 
 
+def draw_frames(
+    shards: Path | str, key: str, out: Path | str, *, num_frames: int | None = None
+) -> Path:
+    """`tb data show --png`: frames of one stored video, evenly spaced over its length.
+
+    Args:
+        shards: The data set.
+        key: The video's key.
+        out: The picture to write.
+        num_frames: How many frames to draw; default 16, or all if there are fewer.
+
+    Raises:
+        InputError: There is no such video, or the picture cannot be written.
+    """
+    from shards.format.manifest import read_manifest
+    from tb.reports.frame_sheet import write_frame_sheet
+
+    manifest = read_manifest(shards)
+    if num_frames is not None and num_frames < 1:
+        raise InputError(f"num_frames is {num_frames}: give 1 or more")
+    write_frame_sheet(Path(out), manifest, manifest.row_of(key), num_frames or 16)
+    return Path(out)
+
+
 def next_stage(work: Path | str) -> "StageKind | None":
     """The stage of WORK to train next on the way to the student; None if the student is trained."""
     from tb.config.load_config import work_config

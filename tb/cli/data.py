@@ -10,6 +10,7 @@ import typer
 
 from shards.counted import counted
 from shards.errors import printable
+from tb import api
 from tb.cli.advise import advise_app
 from tb.cli.choices import SplitOption
 from tb.cli.group import Group
@@ -118,8 +119,7 @@ def show(
     if num_tiles is not None and png is None:
         raise InputError(f"--num-tiles is {num_tiles}, and nothing is drawn: give --png too")
     manifest = read_manifest(root)
-    row = manifest.row_of(key)
-    video = manifest.video(row)
+    video = manifest.video(manifest.row_of(key))
     fields = video.to_row()
     del fields["fps_num"], fields["fps_den"]
     fields["fps"] = video.fps
@@ -128,9 +128,7 @@ def show(
     for name, value in fields.items():
         typer.echo(f"{name:<13} {printable(str(value))}")
     if png:
-        from tb.reports.frame_sheet import write_frame_sheet
-
-        write_frame_sheet(png, manifest, row, num_tiles or 16)
+        api.draw_frames(root, key, png, num_frames=num_tiles)
         typer.echo(f"{'sheet':<13} {png}")
     _say_views(root)
 

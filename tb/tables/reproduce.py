@@ -72,7 +72,7 @@ class Reproduction:
             out: The folder of all runs.
             jobs: Runs side by side on this machine.
             class_kinds: As in `tb.tables.claims.compare`.
-            shards: How the command on the pages calls the data set. None: the demo's own.
+            shards: The name of the data set in the command on the pages. None: the demo's own.
         """
         grid = self.grid()
         run_grid(grid, manifest, out, jobs=jobs)
