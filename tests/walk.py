@@ -1,6 +1,7 @@
 """The way of a video or a sample through the files of `shards` and `loaders`."""
 
 import dis
+import gc
 import sys
 import threading
 from collections import Counter
@@ -66,7 +67,13 @@ class Walk:
 
 @contextmanager
 def walking() -> Iterator[Walk]:
-    """Inside, the walk follows this thread and those that start."""
+    """Inside, the walk follows this thread and those that start.
+
+    Garbage is collected before it, because a generator that somebody has left would be closed on
+    the way, and would seem to be entered.
+    """
+    gc.collect()
+    gc.disable()
     walk = Walk()
     threading.setprofile(walk.note)
     sys.setprofile(walk.note)
@@ -75,3 +82,4 @@ def walking() -> Iterator[Walk]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
+        gc.enable()

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
@@ -80,14 +81,14 @@ def proof_planes(
         DecodeError: As `window_planes`, and where compiled code refuses a packet.
         MachineError: This machine lacks memory.
     """
-    theirs = pyav_proof_planes(window, frame_indices, frames_per_turn=frames_per_turn)
+    with_pyav = partial(pyav_proof_planes, window, frame_indices, frames_per_turn=frames_per_turn)
     if unusable_library():
-        yield from theirs
+        yield from with_pyav()
         return
     try:
         yield from _compiled_planes(_new_decoders(frames_per_turn), window, frame_indices)
     except UnusableError as error:
-        for _ in theirs:  # only PyAV says whether memory is lacking, which is no fault of a video
+        for _ in with_pyav():  # raises the error where memory is lacking, no fault of a video
             pass
         raise DecodeError(str(error)) from error
 
