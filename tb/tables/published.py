@@ -109,14 +109,15 @@ ORACLE = TableRow(
     overrides=(f"student.teachers={TeacherWeights.ORACLE}", "labels.with_hidden=true"),
     only_named=True,
 )
+STRETCHED_WEIGHTS = _teachers_row(
+    "stretched-weights",
+    "student of both, similarity stretched to 0 ... 1",
+    TeacherWeights.STRETCHED,
+)
 _TARGETS = (
     INVARIANT_ONLY,
     DISTINCTIVE_ONLY,
-    _teachers_row(
-        "stretched-weights",
-        "student of both, similarity stretched to 0 ... 1",
-        TeacherWeights.STRETCHED,
-    ),
+    STRETCHED_WEIGHTS,
     CALIBRATED_WEIGHTS,
     EQUAL_WEIGHTS,
     ORACLE,
@@ -167,8 +168,9 @@ _CALIBRATED_FROM_SCRATCH = _started(CALIBRATED_WEIGHTS, FROM_SCRATCH, {})
 # The student from scratch without one part of the method.
 _LESS_FROM_SCRATCH = tuple(
     replace(_started(row, FROM_SCRATCH, {}), only_named=True)
-    for row in (NO_TEACHERS, INVARIANT_ONLY, DISTINCTIVE_ONLY)
+    for row in (NO_TEACHERS, INVARIANT_ONLY, DISTINCTIVE_ONLY, EQUAL_WEIGHTS)
 )
+_ORACLE_FROM_SCRATCH = _started(ORACLE, FROM_SCRATCH, {})
 
 TABLES: dict[str, tuple[TableRow, ...]] = {
     # The method against other ways to use the same labels and videos.
@@ -182,25 +184,28 @@ TABLES: dict[str, tuple[TableRow, ...]] = {
         *_LESS_FROM_SCRATCH,
         _STUDENT_FROM_SCRATCH,
         _CALIBRATED_FROM_SCRATCH,
+        _ORACLE_FROM_SCRATCH,
         *_TCLR_RIVALS,
         _STUDENT_FROM_TCLR,
     ),
 }
 
-_WITHOUT_A_PART = (NO_TEACHERS.name, INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name)
+_OTHER_WAYS = (
+    *(SUPERVISED.name, *BASELINES),
+    *(NO_TEACHERS.name, INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name),
+)
+_OTHER_WEIGHTS = (STRETCHED_WEIGHTS.name, EQUAL_WEIGHTS.name)
 _ALL_FROM_SCRATCH = (
     SUPERVISED.name,
     *(row.name for row in (*_SCRATCH_RIVALS, *_LESS_FROM_SCRATCH)),
 )
 RIVALS: dict[str, tuple[str, ...]] = {
     # Every other way to use the same labels and videos, and the method without one of its parts.
-    TIMEBALANCE.name: (SUPERVISED.name, *BASELINES, *_WITHOUT_A_PART, EQUAL_WEIGHTS.name),
-    CALIBRATED_WEIGHTS.name: (
-        *(SUPERVISED.name, *BASELINES, *_WITHOUT_A_PART),
-        *(TIMEBALANCE.name, EQUAL_WEIGHTS.name),
-    ),
+    TIMEBALANCE.name: (*_OTHER_WAYS, *_OTHER_WEIGHTS),
+    CALIBRATED_WEIGHTS.name: (*_OTHER_WAYS, TIMEBALANCE.name, *_OTHER_WEIGHTS),
     # What the best choice between the teachers would bring in all.
     ORACLE.name: (NO_TEACHERS.name,),
+    _ORACLE_FROM_SCRATCH.name: (f"{NO_TEACHERS.name}-{FROM_SCRATCH}",),
     _STUDENT_FROM_SCRATCH.name: _ALL_FROM_SCRATCH,
     _CALIBRATED_FROM_SCRATCH.name: (*_ALL_FROM_SCRATCH, _STUDENT_FROM_SCRATCH.name),
     _STUDENT_FROM_TCLR.name: tuple(row.name for row in _TCLR_RIVALS),

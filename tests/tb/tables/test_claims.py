@@ -52,7 +52,7 @@ def test_each_rival_counts_and_all_together_are_corrected() -> None:
     for seed in range(4):
         right["timebalance", 10.0, seed] = hits(seed, 0.9)
         for place, name in enumerate(rivals):
-            right[name, 10.0, seed] = hits(100 + 10 * place + seed, 0.5 + 0.06 * place)
+            right[name, 10.0, seed] = hits(100 + 10 * place + seed, 0.5 + 0.05 * place)
     alone = [
         compare(
             ROWS, Hits(labels=LABELS, right={k: v for k, v in right.items() if k[0] in two}), {}
@@ -60,12 +60,12 @@ def test_each_rival_counts_and_all_together_are_corrected() -> None:
         for two in [("timebalance", name) for name in rivals]
     ]
     together = compare(ROWS, Hits(labels=LABELS, right=right), {})
-    assert len(together) == len(rivals) == 7
+    assert len(together) == len(rivals) == 8
     assert [x.difference for x in together] == [x.difference for (x,) in alone]
     p_values = [x.p_value for (x,) in alone]
     lowest = min(p for p in p_values if p is not None)
     place = p_values.index(lowest)
-    assert together[place].p_value == pytest.approx(7 * lowest)
+    assert together[place].p_value == pytest.approx(8 * lowest)
     assert together[0].verdict == "better"
 
 
@@ -73,8 +73,11 @@ def test_each_rival_counts_and_all_together_are_corrected() -> None:
     ("table", "one", "other"),
     [
         ("table1", "oracle", "no-teachers"),
+        ("table1", "timebalance", "stretched-weights"),
         ("table2", "calibrated-weights-scratch", "no-teachers-scratch"),
         ("table2", "calibrated-weights-scratch", "distinctive-only-scratch"),
+        ("table2", "calibrated-weights-scratch", "equal-weights-scratch"),
+        ("table2", "oracle-scratch", "no-teachers-scratch"),
         ("table2", "timebalance-scratch", "invariant-only-scratch"),
     ],
 )
