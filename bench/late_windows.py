@@ -32,7 +32,7 @@ from loaders.engines.dali.window_file import window_file
 from loaders.plan import stage_views
 from shards.errors import InputError
 from shards.format.manifest import read_manifest
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 from shards.reader import ShardReader
 from tb.version import version_text
 

@@ -37,7 +37,8 @@ from shards.errors import InputError
 from shards.files.remote_store import RemoteStore
 from shards.files.store import open_store
 from shards.format.manifest import Manifest, read_manifest
-from shards.format.packet_index import Packets, PacketsFile
+from shards.format.packet_index import PacketsFile
+from shards.format.packets import Packets
 from tb.version import version_text
 
 _URL = "s3://bench/shards"

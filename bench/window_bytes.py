@@ -30,7 +30,7 @@ from shards.encode.encoded import Encoded, TranscodeError
 from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from shards.errors import InputError
-from shards.format.packet_index import Packets
+from shards.format.packets import Packets
 from shards.sources.folder import from_folder
 from tb.advice.sample import draw_sample
 from tb.tables.markdown import table_lines

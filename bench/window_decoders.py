@@ -27,7 +27,7 @@ from loaders.engines.dali.window_file import window_file
 from loaders.plan.stage_views import NAMED_VIEWS
 from shards.decode.window_planes import window_planes
 from shards.errors import InputError
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 from shards.reader import ShardReader
 from tb.version import version_text
 

@@ -37,7 +37,7 @@ from shards.decode.packet_decoder import (
 )
 from shards.decode.planes import Planes
 from shards.encode.video_stream import VideoFaultError, open_video
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 
 # Decoding fewer frames than this costs less than a seek.
 _SEEK_FROM = 8

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from shards.errors import InputError as InputError
     from shards.format.manifest import Manifest as Manifest
     from shards.format.manifest import read_manifest as read_manifest
-    from shards.format.packet_index import ByteRange as ByteRange
-    from shards.format.packet_index import Packets as Packets
     from shards.format.packet_index import PacketsFile as PacketsFile
-    from shards.format.packet_index import Window as Window
+    from shards.format.packets import ByteRange as ByteRange
+    from shards.format.packets import Packets as Packets
+    from shards.format.packets import Window as Window
     from shards.format.video import Video as Video
     from shards.ingestion.ingest import ingest as ingest
     from shards.ingestion.ingest_report import IngestReport as IngestReport
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from shards.verification import verify as verify
 
 _MODULE_OF = {
-    "ByteRange": "shards.format.packet_index",
+    "ByteRange": "shards.format.packets",
     "ClassSummary": "shards.summary",
     "Dataset": "shards.sources.source",
     "DecodeError": "shards.decode.packet_decoder",
@@ -53,7 +53,7 @@ _MODULE_OF = {
     "InputError": "shards.errors",
     "LabelChoice": "shards.labels.label_choice",
     "Manifest": "shards.format.manifest",
-    "Packets": "shards.format.packet_index",
+    "Packets": "shards.format.packets",
     "PacketsFile": "shards.format.packet_index",
     "Recipe": "shards.encode.recipe",
     "Segment": "shards.sources.segment",
@@ -63,7 +63,7 @@ _MODULE_OF = {
     "Spread": "shards.summary",
     "Summary": "shards.summary",
     "Video": "shards.format.video",
-    "Window": "shards.format.packet_index",
+    "Window": "shards.format.packets",
     "draw_labels": "shards.labels.label_choice",
     "from_csv": "shards.sources.table",
     "from_folder": "shards.sources.folder",

@@ -27,7 +27,8 @@ from shards.files.machine_errors import MachineError, shortages_named
 from shards.files.remote_store import RemoteStore
 from shards.files.size_limit import MAX_FILE_BYTES
 from shards.format.manifest import Manifest
-from shards.format.packet_index import ByteRange, PacketsError, PacketsFile, Window
+from shards.format.packet_index import PacketsFile
+from shards.format.packets import ByteRange, PacketsError, Window
 
 _MAX_OPEN_SHARDS = 128
 

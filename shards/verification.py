@@ -17,7 +17,8 @@ from shards.files.machine_errors import MachineError
 from shards.files.store import Store, open_set
 from shards.format.dataset_json import DATASET_NAME, DatasetJson, ShardFile, read_dataset_json
 from shards.format.manifest import Manifest, content_digest, read_manifest
-from shards.format.packet_index import PacketsError, PacketsFile, packets_name
+from shards.format.packet_index import PacketsFile, packets_name
+from shards.format.packets import PacketsError
 from shards.format.shard import (
     Member,
     index_name,

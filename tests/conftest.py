@@ -19,8 +19,12 @@ settings.load_profile("no deadline")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_encoder() -> Iterator[None]:
-    """One process encodes for all ingestions here: its start takes longer than a small video."""
+    """One process encodes for all ingestions here: its start takes longer than a small video.
+
+    For the same reason, one process draws the videos of a demo.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tb.demo.videos.num_cpus", lambda: 1)
         patch.setattr("shards.ingestion.ingest.num_cpus", lambda: 1)
         patch.setattr("shards.ingestion.worker.Worker", KeptWorker)
         yield

@@ -16,8 +16,7 @@ import numpy as np
 
 from shards.decode.packet_decoder import max_pixels
 from shards.decode.packet_loop import Calls
-from shards.format.manifest_checks import INDEXED_CODECS
-from shards.format.packet_index import Window
+from shards.format.packets import INDEXED_CODECS, Window
 
 _MAJOR_VERSIONS = {"libavcodec": 62, "libavutil": 60}
 _POINTER_BYTES = 8

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 
 from shards.decode.planes import Planes, frame_colors, frame_planes
 from shards.files.machine_errors import MachineError
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 
 # Configurations differ by picture size, and most sets have a few.
 _MAX_OPEN = 8

@@ -28,7 +28,7 @@ from shards.decode.packet_decoder import (
 )
 from shards.decode.packet_loop import YUVJ420P, decode_turn
 from shards.decode.planes import Colors, Planes, are_same_planes, tagged_colors
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 
 _logger = logging.getLogger(__name__)
 _of_thread = threading.local()

@@ -26,7 +26,7 @@ from shards.decode.packet_decoder import (
 from shards.decode.planes import Planes, are_same_pictures
 from shards.encode.picture_format import PictureFormat, picture_format
 from shards.encode.video_stream import VideoFaultError, open_video
-from shards.format.packet_index import Packets, Window
+from shards.format.packets import Packets, Window
 
 _logger = logging.getLogger(__name__)
 # A turn of larger pictures has fewer frames, because a worker's memory is limited.

@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from shards.encode.picture_format import PictureFormat
-from shards.format.packet_index import Packets
+from shards.format.packets import Packets
 
 
 class TranscodeError(Exception):

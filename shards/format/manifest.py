@@ -38,7 +38,8 @@ from shards.format.earlier_states import MANIFEST_NAME, manifest_bytes
 from shards.format.manifest_checks import check_rows
 from shards.format.packet_index import packets_name
 from shards.format.splits import SplitQuery
-from shards.format.video import COLUMNS, SCHEMA, Video, video_table
+from shards.format.video import COLUMNS, Video
+from shards.format.video_table import SCHEMA, video_table
 
 _MAX_REASON_CHARS = 300
 

@@ -11,15 +11,10 @@ import pyarrow.compute as pc
 
 from shards.errors import InputError
 from shards.format.dataset_json import DATASET_NAME, DatasetJson
+from shards.format.packets import INDEXED_CODECS
 from shards.format.shard import SHARD_PATTERN
 from shards.format.splits import SplitName
-from shards.format.video import (
-    MAX_HEIGHT_PX,
-    MAX_NUM_FRAMES,
-    MAX_WIDTH_PX,
-    ColorMatrix,
-    ColorRange,
-)
+from shards.format.video import MAX_HEIGHT_PX, MAX_NUM_FRAMES, MAX_WIDTH_PX, ColorMatrix, ColorRange
 
 # Column -> what all of its texts must match.
 _PATTERNS = {
@@ -32,8 +27,6 @@ _PATTERNS = {
     "color_matrix": f"^({'|'.join(ColorMatrix)})$",
     "color_range": f"^({'|'.join(ColorRange)})$",
 }
-# The codecs that `tb shard` encodes.
-INDEXED_CODECS = ["h264", "hevc", "vp9", "mjpeg"]
 _MAX_INDEXED_SIDE_PX = 2**16 - 1
 # Column -> its least and greatest number.
 _LIMITS = {

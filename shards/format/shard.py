@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 
 from shards.files.publish import unfinished_name
 from shards.files.store import Store
-from shards.format.packet_index import Packets, packets_name, write_packets
+from shards.format.packet_index import packets_name, write_packets
+from shards.format.packets import Packets
 from shards.format.video import Video
 
 # The names of all shards. `\d` would also take digits of other scripts.

@@ -1,16 +1,14 @@
 """`Video`: one stored video, which is one row of the manifest.
 
-The fields of the dataclass are the columns of manifest.parquet. The Arrow schema is derived from
-them, so a column is spelled in one place.
+The fields of the dataclass are the columns of manifest.parquet. The Arrow schema (`video_table`) is
+derived from them, so a column is spelled in one place.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Self, get_type_hints
-
-import pyarrow as pa
+from typing import Any, Self
 
 # 8K. FFmpeg itself would accept eight times as many pixels, and keep a dozen pictures in memory.
 MAX_HEIGHT_PX, MAX_WIDTH_PX = 4320, 8192
@@ -111,24 +109,4 @@ class Video:
         return cls(**{**row, **parsed})
 
 
-_ARROW_TYPES = {
-    str: pa.string(),
-    int: pa.int64(),
-    tuple[str, ...]: pa.list_(pa.string()),
-    ColorMatrix: pa.string(),
-    ColorRange: pa.string(),
-}
-
-
-def _schema() -> pa.Schema:
-    types = get_type_hints(Video)
-    return pa.schema([(field.name, _ARROW_TYPES[types[field.name]]) for field in fields(Video)])
-
-
 COLUMNS = tuple(field.name for field in fields(Video))
-SCHEMA = _schema()
-
-
-def video_table(videos: Iterable[Video]) -> pa.Table:
-    """The Arrow table with one row for each video."""
-    return pa.Table.from_pylist([video.to_row() for video in videos], schema=SCHEMA)

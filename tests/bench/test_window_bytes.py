@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench import window_bytes
 from bench.window_bytes import WindowBytes
 from shards.encode.recipe import Recipe
-from shards.format.packet_index import Packets
+from shards.format.packets import Packets
 from tests.make_videos import make_video
 
 

@@ -6,13 +6,12 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
+from tests.forks import FORKS, write_outputs
 from tests.loaders.first_code import run_first
 from tests.loaders.shared_memory import shared_memory
 from tests.make_videos import make_video
@@ -243,34 +243,33 @@ def test_a_dying_worker_is_noticed_at_once(
         list(loader.batches(0))
 
 
-_ENDLESS = """
-import signal
-import sys
-from loaders import open_loader
-# A process in the background ignores SIGINT.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-options = {"size_px": 64, "num_workers": 2, "in_process": sys.argv[2] == "threads here"}
-for batch in open_loader(sys.argv[1], "pretrain", **options).stream():
-    print("batch", flush=True)
-"""
+def _report_batches(shards: Path, place: str, folder: Path, received: Connection) -> None:
+    write_outputs(folder)
+    # A process in the background ignores SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    in_process = place == "threads here"
+    loader = open_loader(shards, "pretrain", size_px=64, num_workers=2, in_process=in_process)
+    for _ in loader.stream():
+        received.send("batch")
 
 
-def test_ctrl_c_ends_the_stream(numbered_shards: Manifest, place: str) -> None:
-    command = [sys.executable, "-c", _ENDLESS, str(numbered_shards.root), place]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
-    )
-    assert process.stdout is not None
+def test_ctrl_c_ends_the_stream(numbered_shards: Manifest, place: str, tmp_path: Path) -> None:
+    ours, theirs = FORKS.Pipe(duplex=False)
+    arguments = (numbered_shards.root, place, tmp_path, theirs)
+    process = FORKS.Process(target=_report_batches, args=arguments)
+    process.start()
+    theirs.close()  # if the process dies, `recv` raises an error
     try:
         for _ in range(3):
-            assert process.stdout.readline() == "batch\n"
-        process.send_signal(signal.SIGINT)
+            assert ours.recv() == "batch"
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
         # The stream has no end of its own; the limit is far above what Ctrl-C takes.
-        _, errors = process.communicate(timeout=120)
+        process.join(120)
+        assert process.exitcode not in (0, None)
     finally:
         process.kill()
-    assert process.returncode != 0
-    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert (tmp_path / "stderr").read_text().rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_batch_that_is_kept_is_never_written_to(

@@ -22,7 +22,8 @@ from loaders.plan import stage_views
 from shards.decode.packet_decoder import DecodeError
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
-from shards.format.packet_index import Window, packets_name
+from shards.format.packet_index import packets_name
+from shards.format.packets import Window
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardError, ShardReader
 from shards.sources.folder import from_folder

@@ -21,7 +21,7 @@ from loaders.plan.draw import Plan
 from loaders.plan.views import ViewSpec
 from loaders.yuv import frame_to_rgb
 from shards.format.manifest import Manifest
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 from shards.reader import ShardReader
 
 # What a window's file has besides the window's packets: boxes, and for each frame its size and

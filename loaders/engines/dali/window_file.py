@@ -9,7 +9,7 @@ import struct
 
 import numpy as np
 
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 
 _UNITY_MATRIX = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 # Any rate will do, because frames are named by number.

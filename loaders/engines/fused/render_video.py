@@ -8,7 +8,7 @@ from loaders.engines.fused.resampling import view_filters
 from loaders.engines.fused.values import view_values
 from loaders.plan.draw import Plan
 from shards.decode.window_planes import window_planes
-from shards.format.packet_index import Window
+from shards.format.packets import Window
 
 
 def render_video(video: Footage, plan: Plan, b: int, out: list[np.ndarray]) -> float:

@@ -24,8 +24,7 @@ from shards.decode.planes import Colors, Planes
 from shards.decode.window_planes import proof_planes, window_planes
 from shards.encode.recipe import Recipe
 from shards.format.manifest import Manifest, read_manifest
-from shards.format.manifest_checks import INDEXED_CODECS
-from shards.format.packet_index import Window
+from shards.format.packets import INDEXED_CODECS, Window
 from shards.ingestion.ingest import ingest
 from shards.reader import ShardReader
 from shards.sources.folder import from_folder

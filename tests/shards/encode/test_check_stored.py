@@ -34,7 +34,7 @@ from shards.encode.recipe import Recipe
 from shards.encode.transcode import transcode
 from shards.files.machine_errors import MachineError
 from shards.format.manifest import read_manifest
-from shards.format.packet_index import Packets
+from shards.format.packets import Packets
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
 from tests.make_videos import make_video

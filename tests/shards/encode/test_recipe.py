@@ -7,7 +7,7 @@ import pytest
 from shards.encode.codecs import CODECS
 from shards.encode.recipe import Recipe
 from shards.errors import InputError
-from shards.format.manifest_checks import INDEXED_CODECS
+from shards.format.packets import INDEXED_CODECS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from shards.format.manifest import Manifest, content_digest
-from shards.format.video import COLUMNS, SCHEMA, Video, video_table
+from shards.format.video import COLUMNS, Video
+from shards.format.video_table import SCHEMA, video_table
 
 
 def test_the_columns_are_the_fields_of_a_row(manifest: Manifest) -> None:

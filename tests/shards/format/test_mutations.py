@@ -22,7 +22,7 @@ from shards.format.earlier_states import MANIFEST_NAME
 from shards.format.manifest import Manifest, content_digest, read_manifest
 from shards.format.packet_index import packets_name
 from shards.format.set_names import has_controls
-from shards.format.video import SCHEMA
+from shards.format.video_table import SCHEMA
 from shards.reader import ShardReader
 from shards.summary import summarize
 

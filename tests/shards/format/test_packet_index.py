@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.format.packet_index import Packets, PacketsError, PacketsFile, packets_file
+from shards.format.packet_index import PacketsFile, packets_file
+from shards.format.packets import Packets, PacketsError
 
 sizes = st.lists(st.integers(1, 2**20), min_size=1, max_size=60)
 

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from shards.sources.source import Dataset
 from shards.sources.table import from_csv
 from shards.summary import summarize
 from shards.verification import verify
+from tests.forks import running
 from tests.make_videos import make_video
 from tests.shards import damage
 from tests.shards.helpers import fault_of, files_in
@@ -36,14 +35,6 @@ _OLD = [
     "bad.mp4,b,train,",
 ]
 _NEW = ["a2.mp4,a,train,", "c0.mp4,c,train,", "c1.mp4,c,test,", "long.mp4,c,train,"]
-_RUN = """
-import sys
-from shards.encode.recipe import Recipe
-from shards.ingestion.ingest import ingest
-from shards.sources.table import from_csv
-ingest(from_csv(sys.argv[1], min_per_class=1), sys.argv[2], append=True,
-       recipe=Recipe(short_side_px=64), shard_bytes=20_000, workers=1)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +73,10 @@ def _table(folder: Path, name: str, rows: list[str]) -> Path:
 
 def _append(dataset: Dataset, out: Path, **options: object) -> IngestReport:
     return ingest(dataset, out, append=True, **{**_HOW, **options})  # type: ignore[arg-type]
+
+
+def _append_table(table: Path, out: Path) -> None:
+    _append(from_csv(table, min_per_class=1), out)
 
 
 def _videos_in(out: str | Path) -> dict[str, bytes]:
@@ -204,12 +199,11 @@ def test_after_kill_9_a_second_run_gives_the_same_bytes(
     _append(from_csv(root / "new.csv", min_per_class=1), whole)
     old = read_manifest(out).digest
     num_old = len(list(out.glob("*.tar")))
-    with subprocess.Popen([sys.executable, "-c", _RUN, str(root / "new.csv"), str(out)]) as process:
+    with running(_append_table, root / "new.csv", out) as process:
         while len(list(out.glob("*.tar"))) < num_old + 2:
-            assert process.poll() is None
+            assert process.exitcode is None
             time.sleep(0.002)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    assert process.exitcode == -signal.SIGKILL
     assert read_manifest(out).digest == old
     assert verify(out) == []
     # The plain command still knows its finished set, and leaves the unfinished work alone.

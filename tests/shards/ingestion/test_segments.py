@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from itertools import groupby
 from pathlib import Path
@@ -23,20 +21,17 @@ from shards.labels.label_list import read_label_list
 from shards.reader import ShardReader
 from shards.sources.table import from_csv
 from shards.verification import verify
+from tests.forks import running
 from tests.shards import damage
 from tests.shards.helpers import children_of, fault_of, files_in, has_open
 from tests.shards.numbered_videos import make_numbered, numbers_in
 
 _CHEAP = Recipe(quality=30, short_side_px=64, gop=8)
 _SHARD_BYTES = 20_000
-_RUN = """
-import sys
-from shards.encode.recipe import Recipe
-from shards.ingestion.ingest import ingest
-from shards.sources.table import from_csv
-ingest(from_csv(sys.argv[1]), sys.argv[2], workers=2, shard_bytes=20_000,
-       recipe=Recipe(quality=30, short_side_px=64, gop=8))
-"""
+
+
+def _ingest(table: Path, out: Path) -> None:
+    ingest(from_csv(table), out, workers=2, shard_bytes=_SHARD_BYTES, recipe=_CHEAP)
 
 
 def _table(path: Path, *rows: str) -> Path:
@@ -106,14 +101,12 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     table: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", _RUN, str(table), str(out)]
     num_killed = 0
     for num_finished in (1, 3):
-        process = subprocess.Popen(command)
-        while process.poll() is None and len(list(out.glob("*.tar"))) < num_finished:
-            time.sleep(0.002)
-        process.kill()
-        num_killed += process.wait() == -signal.SIGKILL
+        with running(_ingest, table, out) as process:
+            while process.exitcode is None and len(list(out.glob("*.tar"))) < num_finished:
+                time.sleep(0.002)
+        num_killed += process.exitcode == -signal.SIGKILL
     assert num_killed == 2
     report = ingest(from_csv(table), out, recipe=_CHEAP, shard_bytes=_SHARD_BYTES)
     assert report.num_resumed > 0
@@ -165,17 +158,17 @@ def test_a_crash_costs_the_segments_of_one_file(table: Path, tmp_path: Path) -> 
     rows = [f"{table.parent}/1.mp4,c,{n},{n + 1}," for n in range(3)]
     rows += [f"endless.mkv,c,{n},{n + 1}," for n in (0, 10_000_000, 20_000_000)]
     path, out = _table(tmp_path / "set.csv", *rows), tmp_path / "out"
-    command = [sys.executable, "-c", _RUN, str(path), str(out)]
-    with subprocess.Popen(command) as process:
+    with running(_ingest, path, out) as process:
         killed: list[int] = []
         while len(killed) < 2:
-            assert process.poll() is None
+            assert process.exitcode is None
             for worker in set(children_of(process.pid)) - set(killed):
                 if has_open(worker, "endless.mkv"):
                     os.kill(worker, signal.SIGSEGV)
                     killed.append(worker)
             time.sleep(0.01)
-        assert process.wait(timeout=60) == 0
+        process.join(60)
+        assert process.exitcode == 0
     lines = (out / SKIPPED_NAME).read_text().splitlines()
     reasons = {(entry := json.loads(line))["key"]: entry["reason"] for line in lines}
     assert set(reasons) >= {f"endless-{n}-{n + 1}" for n in (10_000_000, 20_000_000)}

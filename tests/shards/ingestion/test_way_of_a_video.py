@@ -40,11 +40,10 @@ def test_an_ingestion_returns_only_where_contributing_md_says_why(tmp_path: Path
         # The folder of the shards: seven files appear, and an earlier run may have left some.
         "files/local_store.py": 14,
         "files/publish.py": 7,
-        # A shard is begun, filled and published, and its packet index is written.
+        # A shard is begun, filled and published.
         "format/shard.py": 2,
-        "format/packet_index.py": 1,
         # Its rows are noted, and all rows become a table.
         "format/video.py": 1,
     }
-    assert len(names) == 25
-    assert len(set(walk.entered)) == 37
+    assert len(names) == 24
+    assert len(set(walk.entered)) == 39

@@ -1,5 +1,6 @@
 """A worker that dies twice on one video, or whose parent is gone."""
 
+import json
 import os
 import pickle
 import signal
@@ -13,26 +14,28 @@ import pytest
 
 from shards.encode.encoded import Encoded
 from shards.encode.recipe import Recipe
+from shards.errors import InputError
+from shards.format.skipped_jsonl import SKIPPED_NAME
+from shards.ingestion.ingest import ingest
 from shards.ingestion.passes import Pass
 from shards.ingestion.worker import Worker
+from shards.sources.folder import from_folder
 from shards.sources.segment import Segment
+from tests.forks import running, write_outputs
 from tests.make_videos import make_video
 from tests.shards import damage
 from tests.shards.helpers import children_of, has_open
 
-_RUN_AND_TELL = """
-import json, pathlib, sys
-from shards.sources.folder import from_folder
-from shards.errors import InputError
-from shards.ingestion.ingest import ingest
-from shards.format.skipped_jsonl import SKIPPED_NAME
-try:
-    report = ingest(from_folder(sys.argv[1]), sys.argv[2], workers=1)
-    entry = json.loads(pathlib.Path(sys.argv[2], SKIPPED_NAME).read_text())
-    print(f"{report.num_videos} {report.num_skipped}: {entry['reason']}")
-except InputError as error:
-    print(error)
-"""
+
+def _ingest_and_tell(root: Path, out: Path, executable: str, folder: Path) -> None:
+    write_outputs(folder)
+    sys.executable = executable
+    try:
+        report = ingest(from_folder(root), out, workers=1)
+        entry = json.loads((out / SKIPPED_NAME).read_text())
+        print(f"{report.num_videos} {report.num_skipped}: {entry['reason']}", flush=True)
+    except InputError as error:
+        print(error, flush=True)
 
 
 @pytest.mark.parametrize(
@@ -51,27 +54,40 @@ def test_a_worker_that_dies_twice_on_one_video(
     for index in range(2):
         make_video(tmp_path / "set" / "a" / f"{index}.mp4", num_frames=4)
     damage.endless(tmp_path / "set" / "a" / "endless.mkv")
-    command = [sys.executable, "-c", _RUN_AND_TELL, str(tmp_path / "set"), str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    root, out = tmp_path / "set", tmp_path / "out"
+    with running(_ingest_and_tell, root, out, sys.executable, tmp_path) as process:
+        assert process.pid is not None
         killed: list[int] = []
         while len(killed) < 2:
+            assert process.exitcode is None
             for worker in set(children_of(process.pid)) - set(killed):
                 if has_open(worker, "endless.mkv"):
                     os.kill(worker, how)
                     killed.append(worker)
             time.sleep(0.01)
-        output = process.communicate(timeout=60)[0]
-    assert expected in output
+        process.join(60)
+    assert expected in (tmp_path / "stdout").read_text()
 
 
 def test_a_worker_that_does_not_start_is_no_error_of_the_disk(tmp_path: Path) -> None:
     make_video(tmp_path / "set" / "a" / "0.mp4", num_frames=4)
     make_video(tmp_path / "set" / "a" / "1.mp4", num_frames=4)
-    code = f"import sys; sys.executable = '/none/python'\n{_RUN_AND_TELL}"
-    command = [sys.executable, "-c", code, str(tmp_path / "set"), str(tmp_path / "out")]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    root, out = tmp_path / "set", tmp_path / "out"
+    with running(_ingest_and_tell, root, out, "/none/python", tmp_path) as process:
+        process.join(60)
+    output = (tmp_path / "stdout").read_text()
     assert "/none/python: a worker process does not start (No such file or directory)" in output
     assert "--out" not in output
+
+
+def test_a_worker_starts_without_what_it_does_not_use() -> None:
+    """A machine may have a hundred workers, and each library takes memory and time in each."""
+    modules = "shards.ingestion.worker, shards.encode.check_stored, shards.decode.window_planes"
+    code = f"import sys, {modules}; print({{'pyarrow', 'torch'}} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_a_worker_whose_parent_is_gone_says_nothing(tmp_path: Path) -> None:

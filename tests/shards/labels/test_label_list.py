@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from shards.format.dataset_json import DatasetJson, ShardFile
 from shards.format.manifest import Manifest, read_manifest
 from shards.format.set_names import has_controls
-from shards.format.video import ColorMatrix, ColorRange, Video, video_table
+from shards.format.video import ColorMatrix, ColorRange, Video
+from shards.format.video_table import video_table
 from shards.labels.label_choice import draw_labels
 from shards.labels.label_list import (
     label_list_text,

@@ -152,9 +152,12 @@ def test_the_distinctive_teacher_learns_the_small_demo(tmp_path: Path) -> None:
     assert found.top1 > 0.65
 
 
-def test_videos_are_real_deterministic_and_of_every_length(tmp_path: Path) -> None:
+def test_videos_are_real_deterministic_and_of_every_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = DemoSize(train=1, test=1)
-    for folder in ("one", "two"):
+    for num_processes, folder in ((1, "one"), (2, "two")):
+        monkeypatch.setattr("tb.demo.videos.num_cpus", lambda num=num_processes: num)
         write_demo_videos(tmp_path / folder, size=size, seed=3, progress=lambda done, total: None)
     names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.mp4"))
     assert len(names) == size.num_videos
