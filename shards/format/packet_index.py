@@ -226,9 +226,8 @@ class PacketsFile:
             if run.begin + run.offsets[-1] > num_bytes:
                 raise PacketsError("reaches beyond the video")
             return run
-        packets = self.row(place)
-        packets.check(num_frames, num_bytes)
-        if packets.sha256() != sha256:
-            raise PacketsError("is not the one that was written")
+        run = self.row(place).checked_byte_range(
+            first, last, num_frames=num_frames, num_bytes=num_bytes, sha256=sha256
+        )
         self._is_checked[place] = True
-        return packets.byte_range(first, last)
+        return run

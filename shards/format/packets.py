@@ -66,6 +66,19 @@ class Packets:
             extradata=self.extradata,
         )
 
+    def checked_byte_range(
+        self, first: int, last: int, *, num_frames: int, num_bytes: int, sha256: str
+    ) -> "ByteRange":
+        """As `byte_range`, for a row that has not been checked yet.
+
+        Raises:
+            PacketsError: The row does not fit the video, or it has another digest.
+        """
+        self.check(num_frames, num_bytes)
+        if self.sha256() != sha256:
+            raise PacketsError("is not the one that was written")
+        return self.byte_range(first, last)
+
     def check(self, num_frames: int, num_bytes: int) -> None:
         """Checks that these packets can belong to a video of that many frames and bytes.
 
