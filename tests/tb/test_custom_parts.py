@@ -243,6 +243,7 @@ def test_changed_code_is_refused_where_the_weights_do_not_fit(
             call()
 
 
+@pytest.mark.slow
 def test_children_of_jobs_know_what_is_registered(here: Path) -> None:
     imported()
     with child_pool(1) as pool:

@@ -12,6 +12,7 @@ pytest.importorskip("nvidia.dali", reason="pip install 'timebalance[dali]'")
 pytest.importorskip("triton", reason="needs Triton")
 
 
+@pytest.mark.slow
 def test_every_type_and_a_loader_run_with_the_kernel(task: Task) -> None:
     by_kernel = [cell for cell in operators.cells(task) if "kernel" in cell.name]
     assert [cell.name for cell in by_kernel] == [

@@ -94,6 +94,7 @@ def test_a_cell_that_fails_or_ends_the_process_costs_only_itself(
     assert "passed before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_cell_that_never_returns_costs_only_itself(made_up: Path, tmp_path: Path) -> None:
     """It holds Python's lock, as a library that hangs does."""
     hangs = """
@@ -118,6 +119,7 @@ def cells(task):
     assert "made_up_cells.py" in log
 
 
+@pytest.mark.slow
 def test_the_cell_of_an_earlier_start_is_not_blamed(made_up: Path, tmp_path: Path) -> None:
     (made_up / "made_up_cells.py").write_text("raise RuntimeError('no such driver')")
     out = tmp_path / "out"

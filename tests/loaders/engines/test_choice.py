@@ -322,8 +322,15 @@ def test_memory_of_a_gpu_is_refused_on_a_cpu(
     "without",
     [
         'sys.modules["numba"] = sys.modules["llvmlite"] = None',
-        "import numba.core.cgutils; del numba.core.cgutils.pack_array, numba.extending.intrinsic",
-        "from numba.core.caching import CacheImpl; CacheImpl._locator_classes = []",
+        pytest.param(
+            "import numba.core.cgutils;"
+            " del numba.core.cgutils.pack_array, numba.extending.intrinsic",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "from numba.core.caching import CacheImpl; CacheImpl._locator_classes = []",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_only_the_fused_engine_needs_numba(numbered_shards: Manifest, without: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,6 +50,11 @@ def _numbers(result: Encoded | TranscodeError) -> list[int]:
     return numbers
 
 
+@cache
+def _whole(path: Path) -> Encoded:
+    return transcode(path, _CHEAP)
+
+
 # Times are in steps of 0.1 ms, so boundaries fall on frames, near them and between them.
 _times = st.integers(0, 12_000).map(lambda n: Fraction(n, 10_000))
 
@@ -65,7 +71,7 @@ def test_a_part_shows_the_frames_of_the_whole_from_start_to_before_the_end(
     pairs: list[tuple[Fraction, Fraction | None]],
     with_whole: bool,
 ) -> None:
-    whole = transcode(videos[kind], _CHEAP)
+    whole = _whole(videos[kind])
     shown = numbers_in(whole.data)
     parts: list[Segment | None] = [
         Segment(start_s=start, end_s=None if end is None else start + end)

@@ -141,7 +141,7 @@ def _written(
 @pytest.mark.parametrize(
     "size_px",
     [
-        pytest.param(size_px, marks=[pytest.mark.slow] if size_px > 64 else [])
+        pytest.param(size_px, marks=[pytest.mark.slow] if size_px > 9 else [])
         for size_px in ODD_SIZES_PX
     ],
 )
