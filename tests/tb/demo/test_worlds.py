@@ -65,7 +65,7 @@ def waves(picture: np.ndarray) -> np.ndarray:
 def seen_scenes(
     class_name: str, world: DemoWorld, num_frames: int | None
 ) -> list[tuple[Scene, Scene | None]]:
-    """(the scene that a video's first frames are most alike, the scene that it has), of 12."""
+    """(the scene that a video's first frames are most alike, the scene that it has), of 20."""
     rng = np.random.default_rng(0)
     examples = [
         (scene, waves(draw_scene(scene, _HEIGHT_PX, _WIDTH_PX, rng)))
@@ -73,7 +73,7 @@ def seen_scenes(
         for _ in range(30)
     ]
     found = []
-    for seed in range(12):
+    for seed in range(20):
         frames = draw_video(class_name, np.random.default_rng(seed), world)[:num_frames]
         picture = waves(frames.mean(axis=(0, 3)))
         seen = max(examples, key=lambda example: float((picture * example[1]).sum()))[0]
