@@ -212,12 +212,23 @@ RIVALS: dict[str, tuple[str, ...]] = {
 }
 """Row -> the rows that it is compared with (`tb.tables.claims`)."""
 
-PARTS: dict[str, tuple[str, str]] = {
-    "the self-supervised start": (NO_TEACHERS.name, SUPERVISED.name),
+_PARTS_OF_THE_TARGET = {
     "distillation from the distinctive teacher": (DISTINCTIVE_ONLY.name, NO_TEACHERS.name),
     "the second teacher, half each": (EQUAL_WEIGHTS.name, DISTINCTIVE_ONLY.name),
     "the score in place of half each": (TIMEBALANCE.name, EQUAL_WEIGHTS.name),
     "the score's level, fitted to the labels": (CALIBRATED_WEIGHTS.name, TIMEBALANCE.name),
     "what is left: the better teacher for each video": (ORACLE.name, CALIBRATED_WEIGHTS.name),
 }
-"""Part of the method -> the row with it and the row without it, in the order of adding them."""
+PARTS: dict[str, tuple[str, str]] = {
+    "the self-supervised start": (NO_TEACHERS.name, SUPERVISED.name),
+    **_PARTS_OF_THE_TARGET,
+    # The same without the start, where distillation has more to add.
+    **{
+        f"from scratch, {part}": (f"{one}-{FROM_SCRATCH}", f"{other}-{FROM_SCRATCH}")
+        for part, (one, other) in _PARTS_OF_THE_TARGET.items()
+    },
+}
+"""Part of the method -> the row with it and the row without it, in the order of adding them.
+
+The parts are those of two tables, which follow one another.
+"""

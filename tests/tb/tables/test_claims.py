@@ -133,11 +133,17 @@ def test_a_part_is_the_row_with_it_against_the_row_without_it() -> None:
     assert (score.row, score.rival) == ("TimeBalance, L2", "student of both, weights fixed at 0.5")
 
 
-def test_parts_follow_one_another_and_stand_in_one_table() -> None:
-    rows = {row.name for row in ROWS}
-    pairs = list(PARTS.values())
-    assert all({one, other} <= rows for one, other in pairs)
+@pytest.mark.parametrize(("table", "num_parts"), [("table1", 6), ("table2", 5)])
+def test_parts_of_a_table_follow_one_another(table: str, num_parts: int) -> None:
+    rows = {row.name for row in TABLES[table]}
+    pairs = [pair for pair in PARTS.values() if rows.issuperset(pair)]
+    assert len(pairs) == num_parts
     assert [other for _, other in pairs[1:]] == [one for one, _ in pairs[:-1]]
+
+
+def test_every_part_is_one_of_a_table() -> None:
+    tables = [{row.name for row in rows} for rows in TABLES.values()]
+    assert all(any(rows.issuperset(pair) for rows in tables) for pair in PARTS.values())
 
 
 @pytest.mark.parametrize(
