@@ -18,10 +18,10 @@ settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_encoder() -> Iterator[None]:
-    """One process encodes for all ingestions here: its start takes longer than a small video.
+def one_process() -> Iterator[None]:
+    """One process encodes for all ingestions here, and one draws the videos of a demo.
 
-    For the same reason, one process draws the videos of a demo.
+    The start of a process takes longer than a small video.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tb.demo.videos.num_cpus", lambda: 1)

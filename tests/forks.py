@@ -37,6 +37,7 @@ def running(act: Callable[..., None], *arguments: object) -> Iterator[BaseProces
     """A call in another process; killed with -9 at the end of the block if it still runs."""
     process = FORKS.Process(target=act, args=arguments)
     process.start()
+    assert process.pid is not None
     try:
         yield process
     finally:

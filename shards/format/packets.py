@@ -1,6 +1,7 @@
-"""`Packets`: where the frames of one stored video lie, and `ByteRange` and `Window`: parts of it.
+"""`Packets`: where a video's frames lie; `ByteRange`: where some GOPs lie; `Window`: their bytes.
 
-These are values only, so that code without Arrow can use them. `packet_index` keeps them in files.
+`packet_index` keeps packets in files, with Arrow. The workers of an ingestion use packets without a
+file, and importing Arrow would take a third of their start. So nothing here imports it.
 """
 
 import hashlib
@@ -69,10 +70,17 @@ class Packets:
     def checked_byte_range(
         self, first: int, last: int, *, num_frames: int, num_bytes: int, sha256: str
     ) -> "ByteRange":
-        """As `byte_range`, for a row that has not been checked yet.
+        """As `byte_range`, after a check that these packets belong to the video.
+
+        Args:
+            first: Number of the first frame.
+            last: Number of the last frame.
+            num_frames: How many frames the video has.
+            num_bytes: The size of the video.
+            sha256: What `sha256` gave for the packets of this video when they were written.
 
         Raises:
-            PacketsError: The row does not fit the video, or it has another digest.
+            PacketsError: They do not fit the video, or they have another digest.
         """
         self.check(num_frames, num_bytes)
         if self.sha256() != sha256:

@@ -144,11 +144,15 @@ _L2 = TableRow(
 )
 
 
+def _started_name(name: str, start: str) -> str:
+    return f"{name}-{start}"
+
+
 def _started(row: TableRow, start: str, paper: dict[tuple[str, str], Percents]) -> TableRow:
     """A row with another start of the student."""
     where = "from scratch" if start == FROM_SCRATCH else "from a TCLR checkpoint"
     return TableRow(
-        name=f"{row.name}-{start}",
+        name=_started_name(row.name, start),
         title=f"{row.title}, {where}",
         kind=row.kind,
         overrides=(*row.overrides, f"student.init={start}"),
@@ -190,22 +194,21 @@ TABLES: dict[str, tuple[TableRow, ...]] = {
     ),
 }
 
-_OTHER_WAYS = (
-    *(SUPERVISED.name, *BASELINES),
-    *(NO_TEACHERS.name, INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name),
-)
+_WITHOUT_A_PART = (NO_TEACHERS.name, INVARIANT_ONLY.name, DISTINCTIVE_ONLY.name)
+_RIVALS_OF_BOTH = (SUPERVISED.name, *BASELINES, *_WITHOUT_A_PART)
 _OTHER_WEIGHTS = (STRETCHED_WEIGHTS.name, EQUAL_WEIGHTS.name)
 _ALL_FROM_SCRATCH = (
     SUPERVISED.name,
     *(row.name for row in (*_SCRATCH_RIVALS, *_LESS_FROM_SCRATCH)),
 )
 RIVALS: dict[str, tuple[str, ...]] = {
-    # Every other way to use the same labels and videos, and the method without one of its parts.
-    TIMEBALANCE.name: (*_OTHER_WAYS, *_OTHER_WEIGHTS),
-    CALIBRATED_WEIGHTS.name: (*_OTHER_WAYS, TIMEBALANCE.name, *_OTHER_WEIGHTS),
+    # Every other way to use the same labels and videos, and the method without one of its parts or
+    # with other weights.
+    TIMEBALANCE.name: (*_RIVALS_OF_BOTH, *_OTHER_WEIGHTS),
+    CALIBRATED_WEIGHTS.name: (*_RIVALS_OF_BOTH, TIMEBALANCE.name, *_OTHER_WEIGHTS),
     # What the best choice between the teachers would bring in all.
     ORACLE.name: (NO_TEACHERS.name,),
-    _ORACLE_FROM_SCRATCH.name: (f"{NO_TEACHERS.name}-{FROM_SCRATCH}",),
+    _ORACLE_FROM_SCRATCH.name: (_started_name(NO_TEACHERS.name, FROM_SCRATCH),),
     _STUDENT_FROM_SCRATCH.name: _ALL_FROM_SCRATCH,
     _CALIBRATED_FROM_SCRATCH.name: (*_ALL_FROM_SCRATCH, _STUDENT_FROM_SCRATCH.name),
     _STUDENT_FROM_TCLR.name: tuple(row.name for row in _TCLR_RIVALS),
@@ -222,13 +225,16 @@ _PARTS_OF_THE_TARGET = {
 PARTS: dict[str, tuple[str, str]] = {
     "the self-supervised start": (NO_TEACHERS.name, SUPERVISED.name),
     **_PARTS_OF_THE_TARGET,
-    # The same without the start, where distillation has more to add.
+    # The same from scratch.
     **{
-        f"from scratch, {part}": (f"{one}-{FROM_SCRATCH}", f"{other}-{FROM_SCRATCH}")
+        f"from scratch, {part}": (
+            _started_name(one, FROM_SCRATCH),
+            _started_name(other, FROM_SCRATCH),
+        )
         for part, (one, other) in _PARTS_OF_THE_TARGET.items()
     },
 }
 """Part of the method -> the row with it and the row without it, in the order of adding them.
 
-The parts are those of two tables, which follow one another.
+First the parts that `table1` shows, then those that `table2` shows.
 """

@@ -6,6 +6,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +29,7 @@ from shards.errors import InputError
 from shards.format.manifest import Manifest, read_manifest
 from shards.ingestion.ingest import ingest
 from shards.sources.folder import from_folder
-from tests.forks import FORKS, write_outputs
+from tests.forks import FORKS, running, write_outputs
 from tests.loaders.first_code import run_first
 from tests.loaders.shared_memory import shared_memory
 from tests.make_videos import make_video
@@ -256,20 +258,48 @@ def _report_batches(shards: Path, place: str, folder: Path, received: Connection
 def test_ctrl_c_ends_the_stream(numbered_shards: Manifest, place: str, tmp_path: Path) -> None:
     ours, theirs = FORKS.Pipe(duplex=False)
     arguments = (numbered_shards.root, place, tmp_path, theirs)
-    process = FORKS.Process(target=_report_batches, args=arguments)
-    process.start()
-    theirs.close()  # if the process dies, `recv` raises an error
-    try:
+    with running(_report_batches, *arguments) as process:
+        theirs.close()  # if the process dies, `recv` raises an error
         for _ in range(3):
             assert ours.recv() == "batch"
         assert process.pid is not None
         os.kill(process.pid, signal.SIGINT)
         # The stream has no end of its own; the limit is far above what Ctrl-C takes.
         process.join(120)
-        assert process.exitcode not in (0, None)
-    finally:
-        process.kill()
+        assert process.exitcode == 1
     assert (tmp_path / "stderr").read_text().rstrip().endswith("KeyboardInterrupt")
+
+
+_ENDLESS = """
+import signal
+import sys
+from loaders import open_loader
+# A process in the background ignores SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+options = {"size_px": 64, "num_workers": 2, "in_process": sys.argv[2] == "threads here"}
+for batch in open_loader(sys.argv[1], "pretrain", **options).stream():
+    print("batch", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_program_without_further_complaints(
+    numbered_shards: Manifest, place: str
+) -> None:
+    """A forked process ends without the work that Python does at the end of a program."""
+    command = [sys.executable, "-c", _ENDLESS, str(numbered_shards.root), place]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for _ in range(3):
+                assert process.stdout.readline() == "batch\n"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_batch_that_is_kept_is_never_written_to(
