@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -82,20 +84,26 @@ def test_a_worker_that_does_not_start_is_no_error_of_the_disk(tmp_path: Path) ->
     assert "--out" not in output
 
 
-def test_a_worker_loads_no_library_that_it_does_not_use(tmp_path: Path) -> None:
-    """A machine may have a hundred workers, and a library takes memory and time in each."""
-    path = make_video(tmp_path / "0.mp4", num_frames=4)
+@contextmanager
+def _idle_worker(path: Path) -> Iterator[tuple[int, Encoded]]:
+    """The process of a worker that has encoded a video, and the result."""
     others = set(children_of(os.getpid()))
     worker = Worker()
     try:
         (result,) = worker.encode(Pass(path=path, parts=(None,)), Recipe(), 60)
         assert isinstance(result, Encoded)
-        assert result.packets is not None  # the proof ran
         (child,) = set(children_of(os.getpid())) - others
-        loaded = Path(f"/proc/{child}/maps").read_text()
+        yield child, result
     finally:
         worker.stop()
         worker.close()
+
+
+def test_a_worker_loads_no_library_that_it_does_not_use(tmp_path: Path) -> None:
+    """A machine may have a hundred workers, and a library takes memory and time in each."""
+    with _idle_worker(make_video(tmp_path / "0.mp4", num_frames=4)) as (child, result):
+        assert result.packets is not None  # the proof ran
+        loaded = Path(f"/proc/{child}/maps").read_text()
     assert "libavcodec" in loaded
     assert "libarrow" not in loaded
     assert "libtorch" not in loaded
@@ -132,16 +140,8 @@ def test_a_request_never_gets_the_answers_to_another_one(tmp_path: Path) -> None
 
 def test_a_worker_has_a_limit_of_memory(tmp_path: Path) -> None:
     path = make_video(tmp_path / "0.mp4", num_frames=4)
-    others = set(children_of(os.getpid()))
-    worker = Worker()
-    try:
-        (result,) = worker.encode(Pass(path=path, parts=(None,)), Recipe(), 60)
-        assert isinstance(result, Encoded)
-        (child,) = set(children_of(os.getpid())) - others
+    with _idle_worker(path) as (child, _):
         limits = Path(f"/proc/{child}/limits").read_text()
-    finally:
-        worker.stop()
-        worker.close()
     (line,) = (line for line in limits.splitlines() if line.startswith("Max data size"))
     assert line.split()[3] == str(4 * 2**30 + 4 * path.stat().st_size)
 
